@@ -1,0 +1,129 @@
+//! Bodies as poll-driven ends, so that one relay serves every version and transport.
+
+use crate::{Headers, StreamError};
+use bytes::Bytes;
+use std::task::{Context, Poll};
+
+/// What a source gives.
+#[derive(Debug)]
+pub enum Frame {
+    /// At least one byte.
+    Data(Bytes),
+    /// Trailer fields; the end follows.
+    Trailers(Headers),
+}
+
+/// The reading end of a body.
+pub trait Source: Send {
+    /// The next frame; `None` is the clean end, and is given again when polled again. An error is never followed by a clean
+    /// end.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>>;
+
+    /// Nobody wants the rest: STOP_SENDING, RST_STREAM or, in HTTP/1.1, no reuse of the connection. Idempotent, no-op
+    /// after the end.
+    fn stop(&mut self);
+
+    /// True when the clean end is known to be reached without polling (an absent body). Lets a head carry END_STREAM.
+    fn is_end(&self) -> bool {
+        false
+    }
+}
+
+/// The writing end of a body. Holds at most one buffer (64 KiB) beyond the transport's own window.
+pub trait Sink: Send {
+    /// Ready when `send` may be called. An error: the peer is gone or stopped reading.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
+
+    /// Takes bytes; call only after `poll_ready` was ready. They may stay in the buffer until `poll_flush`.
+    fn send(&mut self, data: Bytes);
+
+    /// Ready when everything taken is handed to the transport.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
+
+    /// Ends the body cleanly (FIN, END_STREAM, last chunk), flushing first. Call until ready; `trailers` of the first call
+    /// count. A sink whose form can't carry trailers drops them.
+    fn poll_finish(&mut self, cx: &mut Context<'_>, trailers: &mut Option<Headers>) -> Poll<Result<(), StreamError>>;
+
+    /// Ends the body so that nobody takes it for a whole one (RESET_STREAM, RST_STREAM, socket closed without last chunk).
+    fn reset(&mut self);
+
+    /// Ready once the peer reads no more (STOP_SENDING, RST_STREAM, socket closed). Used to notice it while there is
+    /// nothing to write. May never be ready where a transport can't tell.
+    fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<StreamError>;
+}
+
+/// A body that is not there.
+#[derive(Debug, Default)]
+pub struct Empty;
+
+impl Source for Empty {
+    fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        Poll::Ready(None)
+    }
+    fn stop(&mut self) {}
+    fn is_end(&self) -> bool {
+        true
+    }
+}
+
+macro_rules! forward {
+    ($source:ident, $sink:ident, $($source_end:ty, $sink_end:ty);+) => {$(
+        impl<$source: Source + ?Sized> Source for $source_end {
+            fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+                (**self).poll_frame(cx)
+            }
+            fn stop(&mut self) {
+                (**self).stop();
+            }
+            fn is_end(&self) -> bool {
+                (**self).is_end()
+            }
+        }
+
+        impl<$sink: Sink + ?Sized> Sink for $sink_end {
+            fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+                (**self).poll_ready(cx)
+            }
+            fn send(&mut self, data: Bytes) {
+                (**self).send(data);
+            }
+            fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+                (**self).poll_flush(cx)
+            }
+            fn poll_finish(&mut self, cx: &mut Context<'_>, trailers: &mut Option<Headers>) -> Poll<Result<(), StreamError>> {
+                (**self).poll_finish(cx, trailers)
+            }
+            fn reset(&mut self) {
+                (**self).reset();
+            }
+            fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+                (**self).poll_stopped(cx)
+            }
+        }
+    )+};
+}
+
+forward!(S, K, &mut S, &mut K; Box<S>, Box<K>);
+
+/// A whole body at hand, for answers of our own.
+#[derive(Debug)]
+pub struct Whole(Option<Bytes>);
+
+impl Whole {
+    /// A body of these bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty()))
+    }
+}
+
+impl Source for Whole {
+    fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::Data(bytes))))
+    }
+    fn stop(&mut self) {
+        self.0 = None;
+    }
+    fn is_end(&self) -> bool {
+        self.0.is_none()
+    }
+}

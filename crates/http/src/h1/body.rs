@@ -1,0 +1,116 @@
+//! A body read from a connection, as a `Source`.
+
+use super::{Decoded, Decoder, Framing, Limits, Reader};
+use crate::{Frame, Source, StreamError};
+use std::borrow::BorrowMut;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncRead;
+use tokio::time::{Instant, timeout_at};
+
+/// One body on a connection. `C` is the reading half, owned (`Reader<R>`) or borrowed (`&mut Reader<R>`), so that a loop over a
+/// connection has it back for the next message, with whatever was read ahead.
+#[derive(Debug)]
+pub struct Body<R, C = Reader<R>> {
+    reader: C,
+    decoder: Decoder,
+    failed: Option<StreamError>,
+    finished: bool,
+    half: PhantomData<fn() -> R>,
+}
+
+/// A body on a borrowed connection.
+pub type BorrowedBody<'a, R> = Body<R, &'a mut Reader<R>>;
+
+impl<R, C: BorrowMut<Reader<R>>> Body<R, C> {
+    /// The body that follows the head just read.
+    pub fn new(reader: C, framing: Framing, limits: &Limits) -> Self {
+        Self { reader, decoder: Decoder::new(framing, limits), failed: None, finished: false, half: PhantomData }
+    }
+
+    /// True when the whole body was read and nothing went wrong: the connection stands before the next message.
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_none() && self.decoder.is_end()
+    }
+
+    /// The connection, wherever it stands.
+    pub fn into_reader(self) -> C {
+        self.reader
+    }
+
+    /// The connection, to watch for its end.
+    pub fn reader_mut(&mut self) -> &mut Reader<R> {
+        self.reader.borrow_mut()
+    }
+}
+
+impl<R: AsyncRead + Unpin, C: BorrowMut<Reader<R>> + Send> Body<R, C> {
+    /// Reads and drops the rest (S11); false when it is not over within `max` bytes and until `deadline`, or breaks: the
+    /// connection must be closed then. Works after `stop` too.
+    pub async fn drain(&mut self, max: usize, deadline: Instant) -> bool {
+        if self.failed == Some(StreamError::Reset) {
+            self.failed = None;
+        }
+        let mut dropped = 0;
+        let rest = async {
+            loop {
+                match poll_fn(|cx| self.poll_frame(cx)).await {
+                    None => return true,
+                    Some(Ok(Frame::Data(data))) => {
+                        dropped += data.len();
+                        if dropped > max {
+                            return false;
+                        }
+                    }
+                    Some(Ok(Frame::Trailers(_))) => {}
+                    Some(Err(_)) => return false,
+                }
+            }
+        };
+        timeout_at(deadline, rest).await.unwrap_or(false)
+    }
+}
+
+impl<R: AsyncRead + Unpin, C: BorrowMut<Reader<R>> + Send> Source for Body<R, C> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        if let Some(error) = &self.failed {
+            return Poll::Ready(Some(Err(error.clone())));
+        }
+        let reader = self.reader.borrow_mut();
+        loop {
+            let step = match self.decoder.decode(reader.buffer_mut()) {
+                Ok(Decoded::Data(data)) => Ok(Some(Frame::Data(data))),
+                Ok(Decoded::Trailers(trailers)) => Ok(Some(Frame::Trailers(trailers))),
+                Ok(Decoded::End) => Ok(None),
+                Ok(Decoded::More) => match ready!(reader.poll_fill(cx)) {
+                    Ok(0) => self.decoder.eof().map(|()| None),
+                    Ok(_) => continue,
+                    Err(error) => Err(StreamError::ConnectionLost(error.to_string())),
+                },
+                Err(error) => Err(error),
+            };
+            return Poll::Ready(match step {
+                Ok(Some(frame)) => Some(Ok(frame)),
+                Ok(None) => {
+                    self.finished = true;
+                    None
+                }
+                Err(error) => {
+                    self.failed = Some(error.clone());
+                    Some(Err(error))
+                }
+            });
+        }
+    }
+
+    fn stop(&mut self) {
+        if !self.finished && !self.decoder.is_end() && self.failed.is_none() {
+            self.failed = Some(StreamError::Reset);
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.is_complete()
+    }
+}

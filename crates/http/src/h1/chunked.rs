@@ -1,0 +1,127 @@
+//! The chunked coding, read strictly and in whatever pieces it comes (S10; RFC 9112 7.1).
+
+use super::Limits;
+use super::fields::{scan, trailer_error, trailer_section};
+use crate::{Frame, StreamError, retain_safe_trailers};
+use bytes::{Buf, BytesMut};
+
+/// Longest chunk extension taken (it is dropped).
+const MAX_EXTENSION: usize = 1024;
+/// How many bytes of framing a body may carry beyond what its data pays for.
+const MAX_OVERHEAD: u64 = 16 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size { size: u64, digits: u8 },
+    Extension { size: u64, length: usize },
+    SizeLf { size: u64, line: u64 },
+    Data { left: u64 },
+    DataCr,
+    DataLf,
+    Trailers,
+    End,
+}
+
+/// Takes chunks off a buffer.
+#[derive(Debug)]
+pub(super) struct Chunked {
+    state: State,
+    overhead: u64,
+    limits: Limits,
+}
+
+impl Chunked {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { state: State::Size { size: 0, digits: 0 }, overhead: 0, limits: *limits }
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// The next data or trailers; `None` when more bytes are needed or the end is reached.
+    pub(super) fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, StreamError> {
+        loop {
+            match self.state {
+                State::Data { left } => {
+                    if buf.is_empty() {
+                        return Ok(None);
+                    }
+                    let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+                    let left = left - n as u64;
+                    self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+                    return Ok(Some(Frame::Data(buf.split_to(n).freeze())));
+                }
+                State::Trailers => return self.trailers(buf),
+                State::End => return Ok(None),
+                _ => {
+                    let Some(&byte) = buf.first() else { return Ok(None) };
+                    buf.advance(1);
+                    self.state = self.step(byte)?;
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, byte: u8) -> Result<State, StreamError> {
+        match self.state {
+            State::Size { size, digits } => match (byte, hex(byte)) {
+                (_, Some(_)) if digits == 16 => Err(StreamError::Malformed("a chunk size of more than 16 digits")),
+                (_, Some(value)) => Ok(State::Size { size: size << 4 | u64::from(value), digits: digits + 1 }),
+                _ if digits == 0 => Err(StreamError::Malformed("a chunk size without digits")),
+                (b'\r', _) => Ok(State::SizeLf { size, line: u64::from(digits) + 2 }),
+                (b';', _) => Ok(State::Extension { size, length: 1 }),
+                _ => Err(StreamError::Malformed("a chunk size that is not hexadecimal digits")),
+            },
+            State::Extension { size, length } => match byte {
+                b'\r' => Ok(State::SizeLf { size, line: length as u64 + 18 }),
+                b'\t' | b' '..=b'~' if length < MAX_EXTENSION => Ok(State::Extension { size, length: length + 1 }),
+                b'\t' | b' '..=b'~' => Err(StreamError::TooLarge("chunk extension")),
+                _ => Err(StreamError::Malformed("a byte that may not stand in a chunk extension")),
+            },
+            State::SizeLf { size, line } => {
+                expect(byte, b'\n', "a bare CR in a chunk's first line")?;
+                // A chunk's first line is paid for by its data, so that tiny chunks and long extensions can't go on for ever.
+                self.overhead = (self.overhead + line).saturating_sub(size.saturating_mul(2).saturating_add(16));
+                if self.overhead > MAX_OVERHEAD {
+                    return Err(StreamError::TooLarge("chunk extensions"));
+                }
+                Ok(if size == 0 { State::Trailers } else { State::Data { left: size } })
+            }
+            State::DataCr => expect(byte, b'\r', "a chunk longer than its size").map(|()| State::DataLf),
+            State::DataLf => {
+                expect(byte, b'\n', "a chunk not ended by CRLF").map(|()| State::Size { size: 0, digits: 0 })
+            }
+            state @ (State::Data { .. } | State::Trailers | State::End) => Ok(state),
+        }
+    }
+
+    fn trailers(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, StreamError> {
+        let scanned = scan(buf, 0, self.limits.fields).map_err(trailer_error)?;
+        match scanned.end {
+            Some(end) => {
+                self.state = State::End;
+                let section = buf.split_to(end).freeze();
+                let mut trailers = trailer_section(&section, scanned.lines, &self.limits)?;
+                retain_safe_trailers(&mut trailers);
+                Ok((!trailers.is_empty()).then_some(Frame::Trailers(trailers)))
+            }
+            None if buf.len() >= self.limits.trailers => Err(StreamError::TooLarge("trailers")),
+            None if buf.len() > 1 && buf.starts_with(b"\r") => Err(StreamError::Malformed("a bare CR")),
+            None => Ok(None),
+        }
+    }
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn expect(byte: u8, wanted: u8, otherwise: &'static str) -> Result<(), StreamError> {
+    if byte == wanted { Ok(()) } else { Err(StreamError::Malformed(otherwise)) }
+}

@@ -1,0 +1,238 @@
+//! HTTP/2 streams as `Source` and `Sink`.
+
+use super::{headers_from_h2, headers_to_h2};
+use crate::{BodyLength, Frame, Headers, Sink, Source, StreamError, retain_safe_trailers};
+use bytes::{Buf, Bytes};
+use h2::{Reason, RecvStream, SendStream};
+use std::task::{Context, Poll, ready};
+
+/// What an error of the `h2` crate means for one stream.
+pub fn stream_error(error: &h2::Error) -> StreamError {
+    if error.is_remote() && error.is_reset() {
+        StreamError::Reset
+    } else if error.is_library() && error.is_reset() {
+        StreamError::Malformed("HTTP/2 stream")
+    } else {
+        StreamError::ConnectionLost(error.to_string())
+    }
+}
+
+/// The reading end of a stream. Flow-control capacity is given back as data is taken, so the peer sends no faster than the
+/// relay goes on.
+#[derive(Debug)]
+pub struct H2Source {
+    stream: Option<RecvStream>,
+    /// What content-length announced and has not come.
+    left: Option<u64>,
+    /// Data is over, trailers may follow.
+    data_over: bool,
+    failed: Option<StreamError>,
+}
+
+impl H2Source {
+    /// A body of that length; of `Exact` it is checked that neither more nor less comes.
+    pub fn new(stream: RecvStream, length: BodyLength) -> Self {
+        let left = if let BodyLength::Exact(n) = length { Some(n) } else { None };
+        Self { stream: Some(stream), left, data_over: false, failed: None }
+    }
+
+    fn fail(&mut self, error: StreamError) -> Poll<Option<Result<Frame, StreamError>>> {
+        self.stream = None;
+        self.failed = Some(error.clone());
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Source for H2Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        if let Some(error) = &self.failed {
+            return Poll::Ready(Some(Err(error.clone())));
+        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        while !self.data_over {
+            match ready!(stream.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    let length = data.len();
+                    if stream.flow_control().release_capacity(length).is_err() {
+                        return self.fail(StreamError::Malformed("HTTP/2 flow control"));
+                    }
+                    if let Some(left) = &mut self.left {
+                        match left.checked_sub(length as u64) {
+                            Some(rest) => *left = rest,
+                            None => return self.fail(StreamError::Malformed("more body bytes than content-length")),
+                        }
+                    }
+                    return Poll::Ready(Some(Ok(Frame::Data(data))));
+                }
+                Some(Err(error)) => {
+                    let error = stream_error(&error);
+                    return self.fail(error);
+                }
+                None if self.left.is_some_and(|left| left > 0) => return self.fail(StreamError::Truncated),
+                None => self.data_over = true,
+            }
+        }
+        match ready!(stream.poll_trailers(cx)) {
+            Ok(trailers) => {
+                self.stream = None;
+                let mut trailers = trailers.map(|map| headers_from_h2(&map)).unwrap_or_default();
+                retain_safe_trailers(&mut trailers);
+                Poll::Ready(if trailers.is_empty() { None } else { Some(Ok(Frame::Trailers(trailers))) })
+            }
+            Err(error) => {
+                let error = stream_error(&error);
+                self.fail(error)
+            }
+        }
+    }
+
+    /// Drops the reading half: what still comes is not kept, and once the sending half is gone too, `h2` resets the stream
+    /// (NO_ERROR from a server that has answered, else CANCEL).
+    fn stop(&mut self) {
+        if self.stream.as_ref().is_some_and(|stream| !stream.is_end_stream()) {
+            self.failed = Some(StreamError::Reset);
+        }
+        self.stream = None;
+    }
+
+    fn is_end(&self) -> bool {
+        self.failed.is_none() && self.stream.as_ref().is_none_or(|s| s.is_end_stream() && self.left.unwrap_or(0) == 0)
+    }
+}
+
+/// The writing end of a stream. Holds at most one piece of data beyond what the flow-control window let through.
+#[derive(Debug)]
+pub struct H2Sink {
+    stream: SendStream<Bytes>,
+    pending: Bytes,
+    /// Sent when the body can't be finished: CANCEL of a client, INTERNAL_ERROR of a server.
+    reason: Reason,
+    ended: bool,
+    failed: Option<StreamError>,
+}
+
+impl H2Sink {
+    /// The body after a head without END_STREAM. `reason` is that of `reset`.
+    pub fn new(stream: SendStream<Bytes>, reason: Reason) -> Self {
+        Self { stream, pending: Bytes::new(), reason, ended: false, failed: None }
+    }
+
+    /// The body after a head that carried END_STREAM: takes nothing more.
+    pub fn ended(stream: SendStream<Bytes>) -> Self {
+        Self { stream, pending: Bytes::new(), reason: Reason::CANCEL, ended: true, failed: None }
+    }
+
+    /// Resets with a reason of its own (for example PROTOCOL_ERROR for what the peer did).
+    pub fn reset_with(&mut self, reason: Reason) {
+        self.reason = reason;
+        self.reset();
+    }
+
+    fn fail(&mut self, error: StreamError) -> StreamError {
+        self.pending = Bytes::new();
+        self.failed.get_or_insert(error).clone()
+    }
+
+    fn check(&self) -> Result<(), StreamError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Sends what the window lets through now. False: the stream takes no more.
+    fn push(&mut self) -> bool {
+        let n = self.stream.capacity().min(self.pending.len());
+        if n > 0 {
+            if self.stream.send_data(self.pending.slice(..n), false).is_err() {
+                return false;
+            }
+            self.pending.advance(n);
+        }
+        true
+    }
+
+    fn poll_pushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.check()?;
+        while !self.pending.is_empty() {
+            // Only for what is at hand: capacity held for data that may never come is lost to the other streams.
+            self.stream.reserve_capacity(self.pending.len());
+            if self.stream.capacity() == 0 {
+                match ready!(self.stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Poll::Ready(Err(self.fail(stream_error(&error)))),
+                    None => return Poll::Ready(Err(self.closed(cx))),
+                }
+            }
+            if !self.push() {
+                return Poll::Ready(Err(self.closed(cx)));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Why the stream takes no more.
+    fn closed(&mut self, cx: &mut Context<'_>) -> StreamError {
+        let error = match self.stream.poll_reset(cx) {
+            Poll::Ready(Err(error)) => stream_error(&error),
+            Poll::Ready(Ok(_)) | Poll::Pending => StreamError::Reset,
+        };
+        self.fail(error)
+    }
+}
+
+impl Sink for H2Sink {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.poll_pushed(cx)
+    }
+
+    fn send(&mut self, data: Bytes) {
+        if data.is_empty() || self.ended || self.failed.is_some() {
+            return;
+        }
+        debug_assert!(self.pending.is_empty(), "send before poll_ready");
+        self.pending = data;
+        self.stream.reserve_capacity(self.pending.len());
+        // A stream that takes no more is noticed by the next poll.
+        self.push();
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.poll_pushed(cx)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>, trailers: &mut Option<Headers>) -> Poll<Result<(), StreamError>> {
+        ready!(self.poll_pushed(cx))?;
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let mut trailers = trailers.take().unwrap_or_default();
+        retain_safe_trailers(&mut trailers);
+        let sent = match headers_to_h2(&trailers) {
+            Ok(map) if map.is_empty() => self.stream.send_data(Bytes::new(), true),
+            Ok(map) => self.stream.send_trailers(map),
+            Err(_) => return Poll::Ready(Err(self.fail(StreamError::Malformed("trailers")))),
+        };
+        if sent.is_err() {
+            return Poll::Ready(Err(self.closed(cx)));
+        }
+        self.ended = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn reset(&mut self) {
+        if !self.ended && self.failed.is_none() {
+            self.stream.send_reset(self.reason);
+            self.fail(StreamError::Reset);
+        }
+    }
+
+    fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        if let Some(error) = &self.failed {
+            return Poll::Ready(error.clone());
+        }
+        let error = match ready!(self.stream.poll_reset(cx)) {
+            Ok(_) => StreamError::Reset,
+            Err(error) => stream_error(&error),
+        };
+        Poll::Ready(self.fail(error))
+    }
+}

@@ -1,0 +1,23 @@
+//! HTTP for both ends of a tunnel: strict head gate, header hygiene, bodies and their relay. Knows no tunnel.
+
+mod body;
+mod error;
+mod head;
+mod headers;
+mod hygiene;
+mod octets;
+mod relay;
+mod websocket;
+
+pub mod h1;
+pub mod h2;
+
+pub use body::{Empty, Frame, Sink, Source, Whole};
+pub use error::StreamError;
+pub use h1::{Framing, HeadError, Limits};
+pub use head::{BodyLength, RequestHead, ResponseHead, Version};
+pub use headers::{Header, Headers, tokens};
+pub use hygiene::{retain_safe_trailers, strip_client_claims, strip_hop_by_hop, strip_origin_control};
+pub use octets::{check_request, check_response, is_authority, is_field_value, is_target, is_token};
+pub use relay::{Relay, RelayError, relay};
+pub use websocket::websocket_key;
