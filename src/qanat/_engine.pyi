@@ -1,0 +1,419 @@
+"""The boundary between Python (decisions) and Rust (bytes): tables go down, events come up. Reviewed line by line.
+
+Every constructor takes keywords only. All objects are frozen values except `Edge` and `Connector`, which own their threads.
+Ids are lower-case dashed UUID texts; hostnames are lower case, punycode, without trailing dot; times are Unix seconds (float).
+No call waits for the network unless it says so; `next_events` and `close` release the GIL while they wait.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, final
+
+__version__: str
+
+class EngineError(Exception):
+    """What the engine refuses. `args == (code, message)`: `code` is stable, `message` names the field and the reason."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+def check_pattern(pattern: str) -> str | None:
+    """None when `pattern` compiles as an ingress path (Go RE2 syntax, linear time), else why it does not."""
+
+def inspect_certificate(chain_pem: bytes, key_pem: bytes) -> list[str]:
+    """The DNS names of the leaf, lower case. EngineError `bad_certificate`: not PEM, no key, or key and leaf do not fit."""
+
+# ---------------------------------------------------------------- edge: tables down
+@final
+class Route:
+    """One public hostname (`app.example.com` or `*.example.com`) and the tunnel that answers for it."""
+
+    def __new__(cls, *, hostname: str, tunnel_id: str) -> Route: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def tunnel_id(self) -> str: ...
+
+@final
+class Tunnel:
+    """A tunnel as the edge must know it. A deleted one stays in the table so that its connectors are refused with the reason.
+
+    `secret_sha256`: SHA-256 of the raw secret (32 bytes). `configuration`: the JSON document to push (protocol.md,
+    *Configuration*) or None when nothing was ever set; it is pushed to each connection of a remotely managed tunnel
+    whenever `configuration_version` is above what that connection last was sent.
+    """
+
+    def __new__(
+        cls,
+        *,
+        tunnel_id: str,
+        account_tag: str,
+        name: str,
+        secret_sha256: bytes,
+        deleted: bool,
+        remotely_managed: bool,
+        configuration_version: int,
+        configuration: bytes | None,
+    ) -> Tunnel: ...
+    @property
+    def tunnel_id(self) -> str: ...
+
+@final
+class Certificate:
+    """A public certificate: served for every name of its leaf (a leaf name may be a wildcard)."""
+
+    def __new__(cls, *, chain_pem: bytes, key_pem: bytes) -> Certificate: ...
+    @property
+    def hostnames(self) -> list[str]: ...
+
+@final
+class EdgeSettings:
+    """Addresses are `host:port` (port 0: chosen by the system), None switches a listener off.
+
+    `http_mode`: what the plain listener does with a request for a known hostname: `redirect` (308 to https) or `serve`.
+    `public_https_port`: the port that redirects name when the public one differs from the listener's (0: the listener's).
+    Durations in seconds, sizes in bytes.
+    """
+
+    def __new__(
+        cls,
+        *,
+        location: str,
+        https_address: str | None,
+        http_address: str | None,
+        tunnel_address: str,
+        tunnel_certificate: Certificate,
+        http_mode: Literal["redirect", "serve"] = "redirect",
+        public_https_port: int = 0,
+        worker_threads: int = 0,
+        management_hostname: str = "management.argotunnel.com",
+        trusted_proxies: Sequence[str] = ...,  # none
+        max_header_bytes: int = 131072,
+        max_header_fields: int = 128,
+        max_request_line_bytes: int = 16384,
+        max_trailer_bytes: int = 16384,
+        header_timeout_s: float = 10.0,
+        tls_handshake_timeout_s: float = 10.0,
+        keep_alive_timeout_s: float = 75.0,
+        response_timeout_s: float = 100.0,
+        max_streams_per_tunnel: int = 10000,
+        max_connections: int = 16384,
+        max_connections_per_address: int = 4096,
+        max_pending_tunnel_handshakes: int = 1000,
+        event_queue: int = 65536,
+    ) -> EdgeSettings: ...
+
+@final
+class EdgeAddresses:
+    """Where the edge listens, `host:port`, after ports were chosen. `tunnel` is one port number for UDP and TCP."""
+
+    @property
+    def https(self) -> str | None: ...
+    @property
+    def http(self) -> str | None: ...
+    @property
+    def tunnel(self) -> str: ...
+
+# ---------------------------------------------------------------- edge: events up
+@final
+class ConnectionRegistered:
+    """A connector registered one of its connections. `features` as announced, `origin_ip` the peer's address without port."""
+
+    connection_id: str
+    tunnel_id: str
+    connector_id: str
+    connection_index: int
+    protocol: Literal["quic", "http2"]
+    origin_ip: str
+    version: str
+    arch: str
+    features: list[str]
+    registered_at: float
+
+@final
+class ConnectionDraining:
+    """unregisterConnection arrived: no new streams go to this connection, open ones finish."""
+
+    connection_id: str
+    tunnel_id: str
+    at: float
+
+@final
+class ConnectionLost:
+    """The connection ended. `reason`: `unregistered`, `closed`, `timed_out`, `replaced`, `disconnected` (by us) or `reset`."""
+
+    connection_id: str
+    tunnel_id: str
+    connector_id: str
+    connection_index: int
+    reason: str
+    lost_at: float
+
+@final
+class RegistrationRefused:
+    """`code`: `unknown_tunnel`, `deleted_tunnel`, `wrong_secret`, `wrong_account`, `malformed`, `too_many_connections`."""
+
+    code: str
+    message: str
+    tunnel_id: str | None
+    origin_ip: str
+    protocol: Literal["quic", "http2"]
+    retry_after_s: float
+    at: float
+
+@final
+class ConfigurationApplied:
+    """A connection's answer to a pushed configuration. `version`: what the connector has applied now; `error`: why it refused
+    the pushed one ("" when it didn't; on the HTTP/2 transport a stock connector gives no reason)."""
+
+    connection_id: str
+    tunnel_id: str
+    connector_id: str
+    pushed_version: int
+    version: int
+    error: str
+    at: float
+
+@final
+class LocalConfiguration:
+    """A locally managed connector told its configuration (updateLocalConfiguration), JSON."""
+
+    connection_id: str
+    tunnel_id: str
+    configuration: bytes
+    at: float
+
+@final
+class RequestFailed:
+    """A request that the edge answered itself or cut. `fault`: whose it was. `cause`: stable code (docs/reference/errors)."""
+
+    request_id: str
+    hostname: str
+    method: str
+    path: str
+    tunnel_id: str | None
+    connection_id: str | None
+    status: int
+    cause: str
+    fault: Literal["client", "edge", "tunnel", "origin"]
+    detail: str
+    started_at: float
+    duration_s: float
+    client_ip: str
+
+EdgeEvent = (
+    ConnectionRegistered
+    | ConnectionDraining
+    | ConnectionLost
+    | RegistrationRefused
+    | ConfigurationApplied
+    | LocalConfiguration
+    | RequestFailed
+)
+
+@final
+class Edge:
+    """The edge's data path: public listeners, tunnel listener, router. Starts serving (with empty tables) when made.
+
+    Raises EngineError `bind_failed` (message names address and reason), `bad_certificate`, `bad_setting`.
+    """
+
+    def __new__(cls, settings: EdgeSettings) -> Edge: ...
+    def addresses(self) -> EdgeAddresses: ...
+    def swap_routes(self, routes: Sequence[Route]) -> None:
+        """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice: nothing changes then."""
+    def swap_tunnels(self, tunnels: Sequence[Tunnel]) -> None:
+        """Replaces all tunnels at once; connections of a tunnel that is gone or deleted or whose secret changed stay until
+        `disconnect`."""
+    def put_tunnel(self, tunnel: Tunnel) -> None:
+        """Replaces or adds one tunnel, and pushes its configuration when the version rose."""
+    def swap_certificates(self, certificates: Sequence[Certificate]) -> None:
+        """Replaces all public certificates. A hostname without one gets the TLS alert unrecognized_name."""
+    def disconnect(self, *, tunnel_id: str, connector_id: str | None = None) -> int:
+        """Closes the live connections of a tunnel (of one connector); how many."""
+    def next_events(self, *, limit: int, timeout_s: float) -> list[EdgeEvent]:
+        """Waits up to `timeout_s` for the first event, then takes what is there, at most `limit`. [] on time-out and after
+        `close`. Releases the GIL."""
+    def counters(self) -> dict[str, int]:
+        """Totals since start: `requests`, `requests_failed`, `requests_open`, `retries`, `bytes_in`, `bytes_out`,
+        `connections_open`, `tunnel_connections`, `events_dropped`, `trailers_dropped`, `unknown_streams`, …"""
+    def drain(self) -> None:
+        """No new public connections; open HTTP/1.1 connections get `Connection: close`, HTTP/2 GOAWAY."""
+    def close(self, *, grace_s: float) -> None:
+        """`drain`, wait up to `grace_s` for open requests, then end everything. Releases the GIL. Idempotent."""
+
+# ---------------------------------------------------------------- connector: tables down
+@final
+class OriginSettings:
+    """originRequest of one rule with defaults filled in (protocol.md, *Configuration*). Seconds; None: not set."""
+
+    def __new__(
+        cls,
+        *,
+        connect_timeout_s: float = 30.0,
+        tls_timeout_s: float = 10.0,
+        tcp_keep_alive_s: float = 30.0,
+        no_happy_eyeballs: bool = False,
+        keep_alive_connections: int = 100,
+        keep_alive_timeout_s: float = 90.0,
+        http_host_header: str | None = None,
+        origin_server_name: str | None = None,
+        match_sni_to_host: bool = False,
+        ca_pool_pem: bytes | None = None,
+        no_tls_verify: bool = False,
+        disable_chunked_encoding: bool = False,
+        http2_origin: bool = False,
+    ) -> OriginSettings: ...
+
+@final
+class Rule:
+    """One ingress rule, in order. `hostname` "" matches every host; `*.x` any depth below x; `path` "" matches every path.
+
+    `kind`: `http` (`target`: `http://host:port` or https), `unix` / `unix+tls` (`target`: path), `status` (`target`: code),
+    `hello_world` (`target`: ""), `unsupported` (`target`: the service text: answered 502 with a reason).
+    `service` is the text the user wrote, for logs.
+    """
+
+    def __new__(
+        cls, *, hostname: str, path: str, kind: str, target: str, service: str, origin: OriginSettings
+    ) -> Rule: ...
+
+@final
+class IngressTable:
+    """Rules compiled for matching. EngineError `bad_pattern` (message: `ingress[N].path …`) or `bad_target`."""
+
+    def __new__(cls, *, rules: Sequence[Rule]) -> IngressTable: ...
+    def match(self, *, hostname: str, path: str) -> int:
+        """Index of the first rule for a Host (port ignored) and a path as sent (matched percent-decoded, query excluded); -1
+        when there are no rules."""
+
+@final
+class ConnectorSettings:
+    """`edges`: `host:port`, in order. `edge_ca_pem`: the only trust anchors for the edge; None: the system's roots.
+    `protocol`: `auto` starts on QUIC and falls back to HTTP/2 (and tries QUIC again later)."""
+
+    def __new__(
+        cls,
+        *,
+        account_tag: str,
+        tunnel_id: str,
+        tunnel_secret: bytes,
+        connector_id: str,
+        edges: Sequence[str],
+        version: str,
+        edge_ca_pem: bytes | None = None,
+        protocol: Literal["auto", "quic", "http2"] = "auto",
+        ha_connections: int = 4,
+        grace_period_s: float = 30.0,
+        rpc_timeout_s: float = 5.0,
+        dial_timeout_s: float = 15.0,
+        retries: int = 5,
+        worker_threads: int = 0,
+        event_queue: int = 8192,
+    ) -> ConnectorSettings: ...
+
+# ---------------------------------------------------------------- connector: events up
+@final
+class Registered:
+    connection_index: int
+    connection_id: str
+    edge_ip: str
+    location: str
+    protocol: Literal["quic", "http2"]
+    remotely_managed: bool
+
+@final
+class Disconnected:
+    """`reason` is for people. `retry_in_s` None: it will not be dialled again."""
+
+    connection_index: int
+    edge_ip: str
+    protocol: Literal["quic", "http2"]
+    reason: str
+    retry_in_s: float | None
+
+@final
+class Refused:
+    """The edge refused the registration; `retry_in_s` as in Disconnected."""
+
+    connection_index: int
+    edge_ip: str
+    cause: str
+    retry_in_s: float | None
+
+@final
+class ProtocolFallback:
+    connection_index: int
+    protocol: Literal["quic", "http2"]
+
+@final
+class ConfigurationPushed:
+    """The edge pushed a configuration: answer with `Connector.answer_configuration(push_id=…)` within `rpc_timeout_s`."""
+
+    push_id: int
+    connection_index: int
+    version: int
+    configuration: bytes
+
+@final
+class OriginFailed:
+    """The connector answered a request itself because the origin could not. `code`: `origin_refused`, `origin_timeout`, …"""
+
+    connection_index: int
+    rule: int
+    service: str
+    method: str
+    destination: str
+    code: str
+    message: str
+
+@final
+class RequestCanceled:
+    """The client went away: debug level, no error."""
+
+    connection_index: int
+    destination: str
+
+@final
+class Stopped:
+    """All connections have ended after `stop`."""
+
+ConnectorEvent = (
+    Registered
+    | Disconnected
+    | Refused
+    | ProtocolFallback
+    | ConfigurationPushed
+    | OriginFailed
+    | RequestCanceled
+    | Stopped
+)
+
+@final
+class Connector:
+    """The connector's data path: keeps `ha_connections` registered and serves streams by the current table.
+
+    Until a table is swapped in every request is answered 503. EngineError `bad_setting` (names the field).
+    """
+
+    def __new__(cls, settings: ConnectorSettings) -> Connector: ...
+    def start(self) -> None:
+        """Begins to dial; returns at once. EngineError `start_failed` (threads or sockets could not be had)."""
+    def swap_ingress(self, table: IngressTable) -> None: ...
+    def answer_configuration(self, *, push_id: int, version: int, error: str = "") -> None:
+        """`version`: what is applied now; `error` "" when the pushed one is in force. EngineError `unknown_push`: nobody
+        waits for this answer any more."""
+    def send_local_configuration(self, configuration: bytes) -> None:
+        """JSON that connection 0 tells the edge after registration when the tunnel isn't remotely managed."""
+    def next_events(self, *, limit: int, timeout_s: float) -> list[ConnectorEvent]:
+        """As `Edge.next_events`."""
+    def counters(self) -> dict[str, int]:
+        """`requests`, `requests_open`, `request_errors`, `responses_<status>`, `connections`, `register_success`,
+        `register_fail`, `origin_connections_open`, `origin_connections_reused`, …"""
+    def ready_connections(self) -> int: ...
+    def stop(self) -> None:
+        """Graceful: unregisterConnection on each, serve open streams up to `grace_period_s`, then `Stopped`. A second call
+        ends at once. Does not wait."""
+    def close(self) -> None:
+        """Ends everything now. Releases the GIL."""

@@ -1,0 +1,55 @@
+"""Pages (api.md 0.5): from 1, clamped and never refused; a page past the end is empty."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+DEFAULT_PER_PAGE = 100
+MAX_PER_PAGE = 5000
+MAX_PAGE = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was asked for, as it is served."""
+
+    number: int = 1
+    per_page: int = DEFAULT_PER_PAGE
+
+    @property
+    def offset(self) -> int:
+        """Rows before this page."""
+        return (self.number - 1) * self.per_page
+
+    def info(self, *, count: int, total: int) -> dict[str, int]:
+        """`result_info`; all zero but `page` and `per_page` for an empty list."""
+        return {
+            "page": self.number if total else 1,
+            "per_page": self.per_page,
+            "count": count,
+            "total_count": total,
+            "total_pages": ceil(total / self.per_page),
+        }
+
+
+def parse_page(page: str | None, per_page: str | None) -> Page:
+    """`1` and `1.0` are 1; what is no number, or too small or large, is the nearest good one."""
+    return Page(_number(page, 1, MAX_PAGE), _number(per_page, DEFAULT_PER_PAGE, MAX_PER_PAGE))
+
+
+def _number(text: str | None, default: int, most: int) -> int:
+    try:
+        value = float(text) if text else float(default)
+        return min(max(int(value), 1), most)
+    except (ValueError, OverflowError):
+        return default
+
+
+async def _page(request: Request) -> Page:
+    query = request.query_params
+    return parse_page(query.get("page"), query.get("per_page"))
+
+
+AskedPage = Annotated[Page, Depends(_page)]

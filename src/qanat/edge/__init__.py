@@ -1,0 +1,1 @@
+"""The edge process: the engine, the store and the control API in one."""

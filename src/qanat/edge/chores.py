@@ -1,0 +1,42 @@
+"""What an edge does now and then, in a thread of its own."""
+
+from collections.abc import Callable
+from threading import Event, Thread
+from time import monotonic
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 1.0
+
+
+class Chores:
+    """Calls each task every so many seconds; a task that fails is logged and called again."""
+
+    def __init__(self, tasks: list[tuple[str, float, Callable[[], None]]]) -> None:
+        self._tasks = tasks
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="qanat-chores", daemon=True)
+
+    def start(self) -> None:
+        """The first calls come after their interval."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Waits for a task that runs."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+
+    def _run(self) -> None:
+        due = {name: monotonic() + every_s for name, every_s, _ in self._tasks}
+        while not self._stopping.wait(TICK_S):
+            for name, every_s, task in self._tasks:
+                if monotonic() < due[name]:
+                    continue
+                due[name] = monotonic() + every_s
+                try:
+                    task()
+                except Exception:
+                    log.exception("a chore failed", chore=name)

@@ -1,0 +1,261 @@
+"""Events → store and log: a thread that takes what the engine saw, in batches."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from threading import Event, Thread
+from time import monotonic
+
+import structlog
+
+from qanat.api import FailedRequest
+from qanat.edge.engine import (
+    ConfigurationApplied,
+    ConnectionDraining,
+    ConnectionLost,
+    ConnectionRegistered,
+    Edge,
+    EdgeEvent,
+    LocalConfiguration,
+    RegistrationRefused,
+    RequestFailed,
+)
+from qanat.edge.failures import Failures
+from qanat.errors import QanatError
+from qanat.store import Store, Write, connections
+
+BATCH = 512
+WAIT_S = 0.5
+RETRY_S = 1.0
+PAUSE_S = 0.01
+
+log = structlog.get_logger(__name__)
+
+
+class EventPump:
+    """Runs from `start` until the engine is closed and has no more events."""
+
+    def __init__(self, engine: Edge, store: Store, failures: Failures, *, location: str) -> None:
+        self._engine = engine
+        self._store = store
+        self._failures = failures
+        self._location = location
+        self._stopping = Event()
+        self._refusals = Repetitions(every_s=10.0)
+        self._thread = Thread(target=self._run, name="qanat-events", daemon=True)
+
+    def start(self) -> None:
+        """Begins to take events."""
+        self._thread.start()
+
+    def stop(self, *, timeout_s: float) -> None:
+        """After the engine's `close`: takes what is left, and ends."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                events = self._engine.next_events(limit=BATCH, timeout_s=WAIT_S)
+                if events:
+                    self.take(events)
+                elif self._stopping.is_set():
+                    return
+                else:
+                    self._stopping.wait(PAUSE_S)  # a closed engine answers at once
+            except Exception:
+                log.exception("events could not be taken")
+                if self._stopping.wait(RETRY_S):
+                    return
+
+    def take(self, events: Sequence[EdgeEvent]) -> None:
+        """Logs and stores one batch; waits while the store is away, and the engine's queue holds the rest."""
+        kept: list[EdgeEvent] = []
+        for event in events:
+            if isinstance(event, RequestFailed):
+                self._request_failed(event)
+            elif self._told(event):
+                kept.append(event)
+        while kept:
+            try:
+                with self._store.recording() as write:
+                    for event in kept:
+                        self._record(write, event)
+                return
+            except QanatError as error:
+                log.error("connection events wait for the store", reason=error.message, waiting=len(kept))
+                if self._stopping.wait(RETRY_S):
+                    return
+
+    def _request_failed(self, event: RequestFailed) -> None:
+        self._failures.add(
+            FailedRequest(
+                request_id=event.request_id,
+                hostname=event.hostname,
+                method=event.method,
+                path=event.path,
+                tunnel_id=event.tunnel_id,
+                connection_id=event.connection_id,
+                status=event.status,
+                cause=event.cause,
+                fault=event.fault,
+                detail=event.detail,
+                started_at=event.started_at,
+                duration_s=event.duration_s,
+                client_ip=event.client_ip,
+            )
+        )
+        log.debug(
+            "request failed",
+            request_id=event.request_id,
+            hostname=event.hostname,
+            status=event.status,
+            cause=event.cause,
+            fault=event.fault,
+            detail=event.detail,
+        )
+
+    def _told(self, event: EdgeEvent) -> bool:
+        """The log's line; whether the event goes to the store as well."""
+        match event:
+            case ConnectionRegistered():
+                log.info(
+                    "connection registered",
+                    tunnel=event.tunnel_id,
+                    connector=event.connector_id,
+                    index=event.connection_index,
+                    connection=event.connection_id,
+                    protocol=event.protocol,
+                    ip=event.origin_ip,
+                    version=event.version,
+                )
+            case ConnectionDraining():
+                log.info("connection draining", tunnel=event.tunnel_id, connection=event.connection_id)
+            case ConnectionLost():
+                log.info(
+                    "connection lost",
+                    tunnel=event.tunnel_id,
+                    connector=event.connector_id,
+                    index=event.connection_index,
+                    connection=event.connection_id,
+                    reason=event.reason,
+                )
+            case RegistrationRefused():
+                before = self._refusals.seen((event.tunnel_id, event.code, event.origin_ip))
+                if before is None:
+                    return False
+                log.warning(
+                    "registration refused",
+                    code=event.code,
+                    reason=event.message,
+                    tunnel=event.tunnel_id,
+                    ip=event.origin_ip,
+                    protocol=event.protocol,
+                    retry_after_s=event.retry_after_s,
+                    more_like_it=before,
+                )
+            case ConfigurationApplied() if event.error or event.version < event.pushed_version:
+                log.warning(
+                    "configuration refused by the connector",
+                    tunnel=event.tunnel_id,
+                    connector=event.connector_id,
+                    pushed=event.pushed_version,
+                    applied=event.version,
+                    reason=event.error,
+                )
+            case ConfigurationApplied():
+                log.info(
+                    "configuration applied",
+                    tunnel=event.tunnel_id,
+                    connector=event.connector_id,
+                    version=event.version,
+                )
+            case _:
+                pass
+        return True
+
+    def _record(self, write: Write, event: EdgeEvent) -> None:
+        match event:
+            case ConnectionRegistered():
+                at = moment(event.registered_at)
+                connections.registered(
+                    write,
+                    connection_id=event.connection_id,
+                    tunnel_id=event.tunnel_id,
+                    connector_id=event.connector_id,
+                    index=event.connection_index,
+                    protocol=event.protocol,
+                    origin_ip=event.origin_ip,
+                    location=self._location,
+                    version=event.version,
+                    arch=event.arch,
+                    features=event.features,
+                    at=at,
+                )
+                detail: dict[str, object] = {
+                    "connection_id": event.connection_id,
+                    "connector_id": event.connector_id,
+                    "index": event.connection_index,
+                    "protocol": event.protocol,
+                    "origin_ip": event.origin_ip,
+                }
+                connections.note_event(write, "registered", tunnel_id=event.tunnel_id, at=at, detail=detail)
+            case ConnectionDraining():
+                connections.draining(write, connection_id=event.connection_id, at=moment(event.at))
+            case ConnectionLost():
+                at = moment(event.lost_at)
+                connections.lost(write, connection_id=event.connection_id, reason=event.reason, at=at)
+                detail = {
+                    "connection_id": event.connection_id,
+                    "connector_id": event.connector_id,
+                    "index": event.connection_index,
+                    "reason": event.reason,
+                }
+                connections.note_event(write, "lost", tunnel_id=event.tunnel_id, at=at, detail=detail)
+            case RegistrationRefused():
+                detail = {"code": event.code, "message": event.message, "origin_ip": event.origin_ip}
+                connections.note_event(write, "refused", tunnel_id=event.tunnel_id, at=moment(event.at), detail=detail)
+            case ConfigurationApplied():
+                connections.configuration_applied(
+                    write,
+                    connection_id=event.connection_id,
+                    pushed=event.pushed_version,
+                    applied=event.version,
+                    error=event.error,
+                )
+            case LocalConfiguration():
+                connections.local_configuration(
+                    write,
+                    tunnel_id=event.tunnel_id,
+                    document=event.configuration.decode("utf-8", "replace").replace("\x00", ""),
+                    at=moment(event.at),
+                )
+            case _:
+                pass
+
+
+class Repetitions:
+    """Lets one of many equal things through in `every_s` seconds, and counts the others, of at most `most` keys."""
+
+    def __init__(self, *, every_s: float, most: int = 1000) -> None:
+        self._every_s = every_s
+        self._most = most
+        self._last: OrderedDict[object, tuple[float, int]] = OrderedDict()
+
+    def seen(self, key: object) -> int | None:
+        """None: not now. Else how many were held back since the last one that was let through."""
+        now = monotonic()
+        last = self._last.pop(key, None)
+        if last is not None and now - last[0] < self._every_s:
+            self._last[key] = (last[0], last[1] + 1)
+            return None
+        self._last[key] = (now, 0)
+        while len(self._last) > self._most:
+            self._last.popitem(last=False)
+        return last[1] if last is not None else 0
+
+
+def moment(seconds: float) -> datetime:
+    """Unix seconds as an aware UTC datetime."""
+    return datetime.fromtimestamp(seconds, UTC)

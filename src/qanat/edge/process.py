@@ -1,0 +1,211 @@
+"""`qanat edge`, from the locked data directory to the last drained request."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from threading import Event, Thread
+from types import FrameType
+from typing import Literal
+
+import structlog
+
+from qanat import __version__
+from qanat.api import Context, FailedRequest, create_app
+from qanat.edge import engine
+from qanat.edge.authority import Authority
+from qanat.edge.certificates import Certificates, load_given, tunnel_certificate
+from qanat.edge.chores import Chores
+from qanat.edge.data_dir import DataDir, State
+from qanat.edge.events import EventPump
+from qanat.edge.failures import Failures
+from qanat.edge.feed import Feed
+from qanat.edge.server import ApiServer
+from qanat.settings import EdgeSettings
+from qanat.store import SYSTEM
+from qanat.store.connections import clear_live, trim
+
+Output = Literal["text", "json"]
+
+CATCH_UP_S = 1.0
+HOUR_S = 3600.0
+EVENTS_LEFT_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class RunningEdge:
+    """The API's view of the edge (api.context.Live)."""
+
+    def __init__(self, running: engine.Edge, failures: Failures) -> None:
+        self._engine = running
+        self._failures = failures
+
+    def counters(self) -> Mapping[str, int]:
+        """The engine's."""
+        return self._engine.counters()
+
+    def addresses(self) -> Mapping[str, str | None]:
+        """After ports were chosen."""
+        addresses = self._engine.addresses()
+        return {"https": addresses.https, "http": addresses.http, "tunnel": addresses.tunnel}
+
+    def failed_request(self, request_id: str) -> FailedRequest | None:
+        """From the ring of the newest."""
+        return self._failures.get(request_id)
+
+
+def run_edge(settings: EdgeSettings, *, output: Output) -> int:
+    """Serves until SIGTERM or SIGINT, then drains. A second signal ends at once. The exit status.
+
+    Raises:
+        QanatError: what stands in the way of a start, before anything was served.
+    """
+    stop = _Stop()
+    with ExitStack() as stack:
+        stack.enter_context(stop)
+        data_dir = DataDir(settings.data_dir).lock()
+        stack.callback(data_dir.unlock)
+        state = data_dir.open(account=settings.control.account, busy_timeout_s=settings.store.busy_timeout_s)
+        stack.callback(state.store.close)
+        cleared = clear_live(state.store, SYSTEM)
+        if cleared:
+            log.info("connections of an earlier run were cleared", connections=cleared)
+
+        authority = None
+        if settings.tls.development_ca:
+            authority = Authority.open(ca_file=data_dir.ca, directory=data_dir.certificates)
+        certificates = Certificates(load_given(settings.tls), authority)
+        with engine.engine_errors():
+            running = engine.Edge(
+                engine_settings(settings, tunnel_certificate(settings.tls, authority, settings.tunnel.names))
+            )
+        failures = Failures()
+        pump = EventPump(running, state.store, failures, location=settings.location)
+        stack.callback(pump.stop, timeout_s=EVENTS_LEFT_S)
+        stack.callback(running.close, grace_s=0.0)
+        feed = Feed(state.store, state.sealer, running, certificates, rotation_grace_s=settings.tunnel.rotation_grace_s)
+        with engine.engine_errors():
+            stack.callback(feed.start())
+        pump.start()
+        chores = Chores(
+            [
+                ("catch up", CATCH_UP_S, feed.catch_up),
+                ("renew certificates", HOUR_S, feed.refresh_routes),
+                ("trim", HOUR_S, lambda: trim(state.store)),
+            ]
+        )
+        chores.start()
+        stack.callback(chores.stop)
+        context = Context(
+            store=state.store,
+            sealer=state.sealer,
+            live=RunningEdge(running, failures),
+            location=settings.location,
+            version=__version__,
+        )
+        api = ApiServer(create_app(context), settings.control.address)
+        stack.callback(api.stop)
+        api.start()
+
+        _say_ready(data_dir, state, running.addresses(), api.url, has_ca=authority is not None, output=output)
+        stop.wait()
+        log.info("draining; a second signal ends at once", grace_s=settings.grace_period_s)
+        # In a thread: the engine's wait lets other threads run, but no signal handler of this one.
+        closing = Thread(target=running.close, kwargs={"grace_s": settings.grace_period_s}, name="qanat-close")
+        closing.start()
+        closing.join()
+        pump.stop(timeout_s=EVENTS_LEFT_S)
+        log.info("stopped")
+    return 0
+
+
+def engine_settings(settings: EdgeSettings, certificate: engine.Certificate) -> engine.EdgeSettings:
+    """Our settings as the engine takes them."""
+    limits = settings.limits
+    return engine.EdgeSettings(
+        location=settings.location,
+        https_address=settings.public.https,
+        http_address=settings.public.http,
+        tunnel_address=settings.tunnel.address,
+        tunnel_certificate=certificate,
+        http_mode=settings.public.http_mode,
+        public_https_port=settings.public.https_port,
+        worker_threads=settings.engine.worker_threads,
+        trusted_proxies=list(settings.public.trusted_proxies),
+        max_header_bytes=limits.header_bytes,
+        max_header_fields=limits.header_fields,
+        max_request_line_bytes=limits.request_line_bytes,
+        max_trailer_bytes=limits.trailer_bytes,
+        header_timeout_s=limits.header_timeout_s,
+        tls_handshake_timeout_s=limits.tls_handshake_timeout_s,
+        keep_alive_timeout_s=limits.keep_alive_timeout_s,
+        response_timeout_s=limits.response_timeout_s,
+        max_streams_per_tunnel=limits.streams_per_tunnel,
+        max_connections=limits.connections,
+        max_connections_per_address=limits.connections_per_address,
+        max_pending_tunnel_handshakes=limits.pending_tunnel_handshakes,
+        event_queue=settings.engine.event_queue,
+    )
+
+
+class _Stop:
+    """SIGTERM and SIGINT: the first ends `wait`, the second the process."""
+
+    def __init__(self) -> None:
+        self._asked = Event()
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._heard)
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._before:
+            signal.signal(number, signal.SIG_DFL)
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        if self._asked.is_set():
+            # Every acknowledged write is on the disk already; nothing is lost by not saying goodbye.
+            os._exit(128 + number)
+        self._asked.set()
+
+    def wait(self) -> None:
+        """Until the first signal."""
+        self._asked.wait()
+
+
+def _say_ready(
+    data_dir: DataDir, state: State, addresses: engine.EdgeAddresses, api: str, *, has_ca: bool, output: Output
+) -> None:
+    facts = {
+        "event": "ready",
+        "https": addresses.https,
+        "http": addresses.http,
+        "tunnel": addresses.tunnel,
+        "api": api,
+        "ca": str(data_dir.ca) if has_ca else None,
+        "data_dir": str(data_dir.path),
+        "token_file": str(data_dir.token_file) if data_dir.token_file.exists() else None,
+        "first_start": state.first_token is not None,
+        "pid": os.getpid(),
+    }
+    if output == "json":
+        print(json.dumps(facts), flush=True)
+        return
+    if state.first_token is not None:
+        print(f"API token (shown this once; also in {data_dir.token_file}): {state.first_token}")
+    print("qanat edge is ready")
+    for label, value in (
+        ("https", addresses.https and f"https://{addresses.https}"),
+        ("http", addresses.http and f"http://{addresses.http}"),
+        ("tunnel", f"{addresses.tunnel} (UDP and TCP)"),
+        ("API", api),
+        ("CA", facts["ca"]),
+        ("data", data_dir.path),
+    ):
+        if value:
+            print(f"  {label:<7} {value}")
+    sys.stdout.flush()

@@ -1,0 +1,77 @@
+"""The control API's listener: uvicorn in a thread of its own."""
+
+import socket
+from threading import Event, Thread
+
+import uvicorn
+from fastapi import FastAPI
+
+from qanat.api.gate import PREFIX
+from qanat.errors import QanatError
+
+POLL_S = 0.005
+
+
+class ApiServer:
+    """Bound when made, serving from `start` to `stop`."""
+
+    def __init__(self, app: FastAPI, address: str) -> None:
+        self._socket = _bind(address)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                http="h11",
+                ws="none",
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._thread = Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="qanat-api", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Where clients find the API."""
+        host, port = self._socket.getsockname()[:2]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}{PREFIX}"
+
+    def start(self) -> None:
+        """Returns when requests are answered."""
+        self._thread.start()
+        pause = Event()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise QanatError("api_failed", "the control API did not start; the log says why")
+            pause.wait(POLL_S)
+
+    def stop(self, *, timeout_s: float = 10.0) -> None:
+        """Lets open requests finish."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        self._socket.close()
+
+
+def _bind(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(where)
+    except OSError as error:
+        raise QanatError(
+            "api_address",
+            f"can't listen on {address}: {error.strerror or error}",
+            where="control.address",
+            hint="choose another by --control-address (port 0: any free one)",
+        ) from error
+    bound.set_inheritable(False)
+    return bound

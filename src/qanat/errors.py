@@ -1,0 +1,163 @@
+"""Every error a person can meet: a stable code, what was given, where, and what to do about it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+class QanatError(Exception):
+    """One refusal, told so that its reader can act on it.
+
+    Args:
+        code: a key of `CODES`; stable, scripts may match it.
+        message: what was given and what is accepted. Never a secret.
+        where: the field, rule, file or flag, such as `ingress[2].service` or `--token-file`.
+        hint: the fix, in the imperative.
+    """
+
+    def __init__(self, code: str, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.code!r}, {self.message!r}, where={self.where!r}, hint={self.hint!r})"
+
+    @property
+    def meaning(self) -> str:
+        """The line of `CODES`; "" for a code that nobody registered (a test finds those)."""
+        return CODES.get(self.code, "")
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON output: `code`, `message` and, where set, `where` and `hint`."""
+        pairs = (("code", self.code), ("message", self.message), ("where", self.where), ("hint", self.hint))
+        return {key: value for key, value in pairs if value is not None}
+
+
+def render(error: QanatError) -> str:
+    """The error for a terminal: one line, and one more for the fix."""
+    place = f"{error.where}: " if error.where else ""
+    lines = [f"error[{error.code}]: {place}{error.message}"]
+    if error.hint:
+        lines.append(f"  fix: {error.hint}")
+    return "\n".join(lines)
+
+
+# One line a code, by the room that raises it; docs/reference/errors is made from this table. Add yours to its room.
+_CODES: dict[str, str] = {
+    # ids
+    "bad_hostname": "a hostname is not one: a label is empty, too long or has a character that names can't have",
+    "bad_id": "an id has the wrong form: a UUID, or 32 hexadecimal digits for accounts, zones and records",
+    # ingress: the document
+    "configuration_too_large": "a configuration is larger than 1 MiB",
+    "configuration_malformed": "a configuration is not JSON (or YAML), or not an object",
+    "configuration_bad_type": "a key of a configuration has a value of the wrong type",
+    "configuration_misspelt_key": "a key all but matches a known one: a slip could open what was meant to be shut",
+    # ingress: the rules
+    "ingress_no_catch_all": "the last ingress rule doesn't match everything",
+    "ingress_catch_all_not_last": "a rule that matches everything stands before other rules, which are never reached",
+    "ingress_hostname_is_url": "a rule's hostname is a URL",
+    "ingress_hostname_has_port": "a rule's hostname names a port",
+    "ingress_bad_hostname": "a rule's hostname is not a hostname",
+    "ingress_bad_wildcard": "a rule's hostname has a `*` elsewhere than as its whole first label, or more than one",
+    "ingress_no_service": "a rule has no service",
+    "ingress_bad_service": "a rule's service is in no form that a connector knows",
+    "ingress_service_has_path": "a rule's service has a path, a query or a fragment",
+    "ingress_bad_status": "`http_status:` is not followed by a code from 100 to 999",
+    "ingress_bad_path": "a rule's path is not a regular expression in Go (RE2) syntax",
+    "ingress_bad_duration": "a duration is not whole seconds (JSON), or not a text such as `30s` (YAML)",
+    "ingress_bad_origin_request": "an `originRequest` key has a value that it can't have",
+    # connector: flags and files
+    "usage": "the command line is wrong: an unknown flag, a missing value, or a value of the wrong form",
+    "token_missing": "no connector token was given",
+    "token_invalid": "the connector token is not one",
+    "token_file_unreadable": "the token file is missing, a directory, or not readable",
+    "credentials_file_invalid": "the tunnel credentials file is missing or malformed",
+    "configuration_file_invalid": "the connector's configuration file is missing, unreadable or malformed",
+    "ca_file_invalid": "a CA file is missing, unreadable, or holds no PEM certificate",
+    "metrics_address": "the metrics address is malformed or taken",
+    "flag_unsupported": "a flag of stock cloudflared that this version can't honour yet",
+    # settings and the data directory
+    "settings_invalid": "a setting of the edge is unknown or has a value that it can't have",
+    "data_dir_unusable": "the data directory can't be made or written",
+    "data_dir_in_use": "another edge runs on the data directory",
+    # store
+    "store_not_ours": "the database file is not a database of qanat's",
+    "store_damaged": "the database file is damaged",
+    "store_newer": "the database was written by a newer version of qanat",
+    "store_missing": "the database is gone from a data directory that was used before",
+    "store_full": "the disk is full; nothing was written",
+    "store_unavailable": "the database can't be used right now; nothing was written",
+    "secret_key_missing": "the key that tunnel secrets are sealed with is gone",
+    "secret_key_unsafe": "the key that tunnel secrets are sealed with can be read by others",
+    "secret_key_bad": "the key file holds no key",
+    "secret_key_wrong": "a sealed secret doesn't open: another key sealed it, or it was changed",
+    # certificates
+    "ca_damaged": "the development CA's certificate and key can't be used",
+    "certificate_missing": "a listener has no certificate",
+    "certificate_unreadable": "a certificate or key file can't be read",
+    # control API: who asks
+    "credentials_missing": "a request to the API has no credentials",
+    "credentials_malformed": "the Authorization header is not `Bearer TOKEN`",
+    "credentials_unknown": "the key and email are unknown",
+    "credentials_unsupported": "this kind of credentials is not taken",
+    "token_refused": "the API token is unknown, wrong, expired or disabled",
+    "token_invalid_on_verify": "the API token that was to be verified is not good",
+    # control API: what is asked
+    "endpoint_unknown": "qanat does not have this endpoint",
+    "method_not_allowed": "the endpoint does not have this method",
+    "body_too_large": "the body of a request to the API is too large",
+    "body_malformed": "the body of a request to the API is not JSON, or a field is missing or of the wrong type",
+    "request_bad_time": "a parameter is not a time in RFC 3339 form",
+    "account_unknown": "there is no such account, or the token doesn't see it",
+    "account_ambiguous": "the token sees several accounts, and none was named",
+    "user_unknown": "there is no such user",
+    "request_unknown": "no recent failure has this request id",
+    "tunnel_unknown": "there is no such tunnel, or it is deleted",
+    "tunnel_name_taken": "another tunnel of the account has this name",
+    "tunnel_has_connections": "the tunnel has live connections",
+    "tunnel_bad_name": "a tunnel's name is empty, too long, not printable, or a UUID",
+    "tunnel_bad_secret": "a tunnel secret is not base64 of at least 32 bytes",
+    "tunnel_bad_config_src": "config_src is neither `local` nor `cloudflare`",
+    "connector_unknown": "no such connector is connected",
+    "zone_unknown": "there is no such zone, or the token doesn't see it",
+    "zone_exists": "the zone exists, or another account has one above or below it",
+    "record_unknown": "there is no such record in the zone",
+    "record_identical": "the same record exists",
+    "record_exists": "a record of this name, type and content exists with other settings",
+    "record_host_taken": "a CNAME's name has an A, AAAA or CNAME record",
+    "record_cname_taken": "an address record's name has a CNAME",
+    "record_bad_name": "a record's name is not a name in its zone",
+    "record_bad_type": "a record's type is not served by this version",
+    "record_bad_address": "an A record's content is not an IPv4 address",
+    "record_bad_content": "a record's content is not right for its type, or names no tunnel of the account",
+    "record_not_proxiable": "a record of this type can't be proxied",
+    "record_bad_ttl": "a record's ttl is neither 1 nor from 30 to 86400",
+    "record_bad_comment": "a record's comment is too long",
+    "route_conflict": "one hostname points to two tunnels",
+    # CLI and client
+    "api_address": "the control API's address can't be listened on",
+    "api_failed": "the control API did not start",
+    "api_refused": "the API refused a request",
+    "api_unreachable": "the API doesn't answer, or not as a v4 API",
+    "api_token_missing": "no API token was given",
+    "api_token_unreadable": "the API token's file can't be read",
+    # engine: refusals of `qanat._engine`, one `engine_<code>` each
+    "engine_bind_failed": "an address can't be listened on: taken, not this machine's, or not permitted",
+    "engine_bad_certificate": "a certificate chain and its key are not PEM or don't belong together",
+    "engine_bad_setting": "the engine refused a setting",
+    "engine_start_failed": "the engine got no threads or sockets from the system",
+    "engine_unknown_push": "an answer to a pushed configuration came too late",
+    "engine_route_conflict": "one hostname is routed to two tunnels",
+    "engine_bad_pattern": "the engine refused a rule's path",
+    "engine_bad_hostname": "the engine refused a rule's hostname",
+    "engine_bad_origin_setting": "the engine refused an `originRequest` key",
+    "engine_bad_target": "the engine refused a rule's service",
+}
+
+CODES: Mapping[str, str] = MappingProxyType(_CODES)

@@ -1,0 +1,1 @@
+"""Ingress: rules, services and originRequest, one model and one validation for API, dashboard, files and connector."""

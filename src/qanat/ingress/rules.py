@@ -1,0 +1,285 @@
+"""A configuration document (protocol.md, *Configuration*) → rules that are known to be sound. One verdict everywhere:
+the API, the dashboard, `ingress validate` and the connector all call `parse_configuration`."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from qanat.errors import QanatError
+from qanat.ids import parse_hostname
+from qanat.ingress import origin
+from qanat.ingress.durations import LONGEST_S, parse_duration
+from qanat.ingress.keys import unknown_keys, without_nulls
+from qanat.ingress.origin import OriginRequest
+from qanat.ingress.patterns import is_unanchored, parse_pattern
+from qanat.ingress.services import Service, parse_service
+from qanat.ingress.warnings import ConfigurationWarning
+
+LARGEST = 1 << 20
+"""Bytes of a document (security.md S30)."""
+
+Form = Literal["json", "yaml"]
+Text = bytes | bytearray | memoryview | str
+
+
+class IngressRule(Struct, frozen=True):
+    """One sound rule. `hostname` "" matches every host, `path` "" every path; `origin` has the defaults merged in."""
+
+    hostname: str
+    path: str
+    service: Service
+    origin: OriginRequest
+
+
+class Configuration(Struct, frozen=True):
+    """A sound configuration. `document` is what was sent, less nulls: what the API stores and gives back."""
+
+    rules: tuple[IngressRule, ...]
+    origin_request: OriginRequest
+    warnings: tuple[ConfigurationWarning, ...]
+    document: dict[str, Any]
+
+
+class _Rule(Struct, frozen=True):
+    hostname: str = ""
+    path: str = ""
+    service: str = ""
+    origin_request: OriginRequest = field(name="originRequest", default=OriginRequest())
+
+
+class _WarpRouting(Struct, frozen=True):
+    enabled: bool = False
+    connect_timeout: float | None = field(name="connectTimeout", default=None)
+    max_active_flows: int | None = field(name="maxActiveFlows", default=None)
+    tcp_keep_alive: float | None = field(name="tcpKeepAlive", default=None)
+
+
+class _Document(Struct, frozen=True):
+    ingress: tuple[_Rule, ...] = ()
+    origin_request: OriginRequest = field(name="originRequest", default=OriginRequest())
+    warp_routing: _WarpRouting = field(name="warp-routing", default=_WarpRouting())
+
+
+def parse_configuration(
+    document: bytes | str | Mapping[str, Any], *, form: Form = "json", also_known: frozenset[str] = frozenset()
+) -> Configuration:
+    """Reads and checks a whole document; nothing sound is changed but for nulls, which are absent keys.
+
+    Args:
+        document: its bytes, or the object that they decode to.
+        form: `json` has durations as whole seconds, `yaml` as texts (`30s`).
+        also_known: further keys of the top level that are somebody else's (the flags of a `config.yml`).
+
+    Raises:
+        QanatError: the first thing wrong, `where` it stands (`ingress[2].service`) and the fix.
+    """
+    raw = without_nulls(_decode(document, form))
+    if not isinstance(raw, dict):
+        raise QanatError("configuration_malformed", f"the document is {type(raw).__name__}, not an object")
+    warnings = unknown_keys(raw, _Document, also=also_known)
+    typed = _convert(_with_seconds(raw, "", form))
+    origin.check(typed.origin_request, where="originRequest")
+    rules = []
+    last = len(typed.ingress) - 1
+    for index, rule in enumerate(typed.ingress):
+        rules.append(_check_rule(rule, f"ingress[{index}]", index == last, typed.origin_request, warnings))
+    _warn_of_unreachable(rules, warnings)
+    return Configuration(tuple(rules), typed.origin_request, tuple(warnings), raw)
+
+
+def _decode(document: object, form: Form) -> object:
+    if isinstance(document, (bytes, bytearray, memoryview, str)):
+        size = len(document)
+    else:
+        try:
+            size = len(msgspec.json.encode(document))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise QanatError("configuration_malformed", f"the document is no JSON: {error}") from None
+    if size > LARGEST:
+        raise QanatError(
+            "configuration_too_large", f"the document has {size} bytes, more than {LARGEST}", hint="use fewer rules"
+        )
+    if not isinstance(document, (bytes, bytearray, memoryview, str)):
+        return document
+    try:
+        return msgspec.json.decode(document) if form == "json" else _decode_yaml(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise QanatError("configuration_malformed", f"the document is no {form.upper()}: {error}") from None
+
+
+def _decode_yaml(document: Text) -> object:
+    value = msgspec.yaml.decode(document)
+    return {} if value is None else value
+
+
+def _with_seconds(value: object, where: str, form: Form) -> object:
+    """The document with every duration as float seconds."""
+    if isinstance(value, dict):
+        return {
+            key: _seconds(item, f"{where}{key}", form)
+            if key in origin.DURATIONS
+            else _with_seconds(item, f"{where}{key}.", form)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        place = where.removesuffix(".")
+        return [_with_seconds(item, f"{place}[{index}].", form) for index, item in enumerate(value)]
+    return value
+
+
+def _seconds(value: object, where: str, form: Form) -> float:
+    if form == "yaml":
+        if isinstance(value, str):
+            return parse_duration(value, where=where)
+        raise _bad_duration(value, where, "write a text with its unit, such as 30s")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LONGEST_S:
+        raise _bad_duration(value, where, "write whole seconds as a number, such as 30")
+    return float(value)
+
+
+def _bad_duration(value: object, where: str, hint: str) -> QanatError:
+    return QanatError("ingress_bad_duration", f"{str(value)[:40]!r} is no duration here", where=where, hint=hint)
+
+
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
+
+
+def _convert(value: object) -> _Document:
+    try:
+        return msgspec.convert(value, _Document)
+    except msgspec.ValidationError as error:
+        match = _PLACE.match(str(error))
+        what, where = (match["what"], match["where"]) if match else (str(error), None)
+        raise QanatError("configuration_bad_type", what, where=where or None) from None
+
+
+def _check_rule(
+    rule: _Rule, where: str, last: bool, top: OriginRequest, warnings: list[ConfigurationWarning]
+) -> IngressRule:
+    service = parse_service(rule.service, where=f"{where}.service")
+    hostname = _hostname(rule.hostname, f"{where}.hostname", warnings)
+    catch_all = not hostname and not rule.path
+    if last and not catch_all:
+        raise QanatError(
+            "ingress_no_catch_all",
+            "the last rule must match everything, so it has neither hostname nor path",
+            where=where,
+            hint='append {"service": "http_status:404"}',
+        )
+    if catch_all and not last:
+        raise QanatError(
+            "ingress_catch_all_not_last",
+            "this rule matches everything, so the rules after it are never reached",
+            where=where,
+            hint="move it to the end, or give it a hostname",
+        )
+    if rule.path:
+        parse_pattern(rule.path, where=f"{where}.path")
+        if is_unanchored(rule.path):
+            warnings.append(
+                ConfigurationWarning(
+                    "path_unanchored",
+                    f"{where}.path",
+                    f"'{rule.path[:80]}' matches anywhere in the path",
+                    f"write ^{rule.path[:80]} to match at its start only",
+                )
+            )
+    origin.check(rule.origin_request, where=f"{where}.originRequest")
+    merged = origin.merge(rule.origin_request, top)
+    service = _warn_of_service(service, merged, where, warnings)
+    return IngressRule(hostname, rule.path, service, merged)
+
+
+def _hostname(text: str, where: str, warnings: list[ConfigurationWarning]) -> str:
+    if text in ("", "*"):
+        return ""
+    if "://" in text:
+        raise QanatError("ingress_hostname_is_url", f"'{text[:80]}' is a URL", where=where, hint=_hostname_of(text))
+    if "*" in (text.removeprefix("*.") if text.startswith("*.") else text):
+        raise QanatError(
+            "ingress_bad_wildcard",
+            f"'{text[:80]}': a `*` may only be the whole first label",
+            where=where,
+            hint="write *.example.com, which matches any depth below example.com",
+        )
+    if re.search(r":\d*$", text):
+        raise QanatError(
+            "ingress_hostname_has_port",
+            f"'{text[:80]}' has a port; a request's port is ignored",
+            where=where,
+            hint=f"write {text.rpartition(':')[0][:80]}",
+        )
+    try:
+        hostname = parse_hostname(text)
+    except QanatError as error:
+        raise QanatError("ingress_bad_hostname", error.message, where=where, hint=error.hint) from None
+    if text.isascii() and hostname != text:
+        warnings.append(
+            ConfigurationWarning(
+                "hostname_not_canonical", where, f"stock connectors never match '{text[:80]}'", f"write {hostname}"
+            )
+        )
+    return hostname
+
+
+def _hostname_of(url: str) -> str:
+    bare = url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
+    return f"write {bare[:80]}" if bare else "write the hostname alone"
+
+
+def _warn_of_service(
+    service: Service, merged: OriginRequest, where: str, warnings: list[ConfigurationWarning]
+) -> Service:
+    def warn(code: str, key: str, message: str, hint: str = "") -> None:
+        warnings.append(ConfigurationWarning(code, f"{where}.{key}", message, hint))
+
+    if service.userinfo:
+        warn("service_userinfo_ignored", "service", "the user name and password are never sent", "remove them")
+    if service.kind.startswith("unix") and not service.target.startswith("/"):
+        warn(
+            "unix_path_relative", "service", "the path depends on the connector's working directory", "write it from /"
+        )
+    if merged.access and merged.access.required:
+        warn("access_fails_closed", "originRequest.access", "a qanat connector can't verify this yet: it answers 403")
+    if merged.bastion_mode and service.kind != "unsupported":
+        service = Service("unsupported", "bastion", service.text)
+    if service.kind == "unsupported":
+        warn(
+            "service_unsupported",
+            "service",
+            f"a qanat connector answers 502 for '{service.text[:80]}': only stock ones serve it",
+        )
+    return service
+
+
+def _warn_of_unreachable(rules: list[IngressRule], warnings: list[ConfigurationWarning]) -> None:
+    """A rule whose host an earlier rule covers, for every path or the same pattern (case 15)."""
+    takers: dict[tuple[str, str], int] = {}
+    for index, rule in enumerate(rules[:-1]):
+        earlier = [
+            takers[covering, path]
+            for covering in _covering(rule.hostname)
+            for path in {"", rule.path}
+            if (covering, path) in takers
+        ]
+        if earlier:
+            warnings.append(
+                ConfigurationWarning(
+                    "rule_unreachable",
+                    f"ingress[{index}]",
+                    f"ingress[{min(earlier)}] takes every request that this rule would: the first match wins",
+                    "move it before that rule",
+                )
+            )
+        takers.setdefault((rule.hostname, rule.path), index)
+
+
+def _covering(hostname: str) -> list[str]:
+    """Every pattern that matches all that `hostname` matches: itself, each wildcard above it, and "" for all."""
+    name = hostname.removeprefix("*.")
+    labels = name.split(".") if name else []
+    above = [f"*.{'.'.join(labels[start:])}" for start in range(1, len(labels))]
+    return list(dict.fromkeys([hostname, *above, ""]))

@@ -1,0 +1,29 @@
+"""What a configuration may say but hardly means: told, never refused."""
+
+from msgspec import Struct
+
+
+class ConfigurationWarning(Struct, frozen=True):
+    """`code` is stable, `where` such as `ingress[2].path`, `hint` the fix ("" when there is nothing to do)."""
+
+    code: str
+    where: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}"
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+WARNINGS: dict[str, str] = {
+    "unknown_key": "a key that nobody knows: kept, without effect",
+    "path_unanchored": "a path pattern matches anywhere in the path, not only at its start",
+    "rule_unreachable": "an earlier rule takes every request that this one would",
+    "hostname_not_canonical": "a hostname in upper case or with a trailing dot, which stock connectors never match",
+    "service_userinfo_ignored": "a user name in a service, which is never sent",
+    "service_unsupported": "a service that stock connectors serve and this version answers with 502",
+    "access_fails_closed": "`access.required`, which this version can't verify: it answers 403",
+    "unix_path_relative": "a socket path that depends on the connector's working directory",
+}
+"""Every code and its meaning."""

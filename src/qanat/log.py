@@ -1,0 +1,87 @@
+"""The log of edge and CLI, on standard error: for people on a terminal, JSON lines elsewhere (security.md S39)."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_SECRET_KEYS = re.compile(r"(token|secret|password|authorization|cookie|api_key|credential|private)", re.IGNORECASE)
+_NOT_SECRET = frozenset({"token_id", "token_file"})
+_SECRET_VALUES = re.compile(r"\bqnt_[0-9A-Za-z]{36}\b|\beyJ[0-9A-Za-z+/=_-]{40,}")
+REDACTED = "[redacted]"
+
+Event = MutableMapping[str, Any]
+
+
+def set_up_logging(
+    *, level: str = "info", form: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
+) -> None:
+    """structlog for ours, and the standard library's loggers (uvicorn, alembic) through the same processors."""
+    out = stream or sys.stderr
+    as_json = form == "json" or (form == "auto" and not out.isatty())
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendered: list[structlog.types.Processor] = [
+        structlog.processors.format_exc_info,
+        redact,
+        escape,
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+    numeric = getattr(logging, level.upper())
+    structlog.configure(
+        processors=[*shared, *rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(numeric, logging.WARNING) if numeric > logging.DEBUG else logging.INFO)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+
+
+def redact(_logger: Any, _method: str, event: Event) -> Event:
+    """Blanks what is named like a secret, or looks like one of our tokens."""
+    for key, value in event.items():
+        if _SECRET_KEYS.search(key) and key not in _NOT_SECRET and value:
+            event[key] = REDACTED
+        elif isinstance(value, str):
+            event[key] = _SECRET_VALUES.sub(REDACTED, value)
+    return event
+
+
+def escape(_logger: Any, _method: str, event: Event) -> Event:
+    """Control characters as `\\xNN`, so that one event stays one line. A traceback keeps its line ends, indented."""
+    for key, value in event.items():
+        if key == "exception" and isinstance(value, str):
+            event[key] = "\n".join(escape_text(line) for line in value.splitlines())
+        elif isinstance(value, str):
+            event[key] = escape_text(value)
+        elif isinstance(value, bytes):
+            event[key] = escape_text(value.decode("utf-8", "backslashreplace"))
+    return event
+
+
+def escape_text(text: str) -> str:
+    """`text` without control characters, line and paragraph separators, and direction overrides."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)

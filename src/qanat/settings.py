@@ -1,0 +1,311 @@
+"""The edge's settings: by flag, else `QANAT_…` in the environment, else TOML file, else default. Frozen once read."""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from qanat.errors import QanatError
+
+ENV_PREFIX = "QANAT_"
+ENV_NESTING = "__"
+
+
+def default_data_dir() -> Path:
+    """`/var/lib/qanat` for root, else `$XDG_STATE_HOME/qanat` (`~/.local/state/qanat`)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/qanat")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "qanat"
+
+
+def check_address(address: str) -> str:
+    """`host:port`, an IPv6 host in brackets. ValueError says what is missing."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not host:port, such as 127.0.0.1:8443 or [::]:8443 (port 0: any free one)")
+    if not host or (":" in host) != (host.startswith("[") and host.endswith("]")):
+        raise ValueError(f"{address!r} has no host in front of the port, or an IPv6 host without brackets")
+    return address
+
+
+def _optional_address(address: str | None) -> str | None:
+    return None if address in (None, "", "off") else check_address(address)
+
+
+Address = Annotated[str, AfterValidator(check_address)]
+OptionalAddress = Annotated[str | None, AfterValidator(_optional_address)]
+
+
+class Part(BaseModel):
+    """A section of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PublicSettings(Part):
+    """The public listeners, which browsers reach."""
+
+    https: OptionalAddress = Field(default="0.0.0.0:8443", description="Address of the HTTPS listener; `off` for none.")
+    http: OptionalAddress = Field(
+        default="0.0.0.0:8080", description="Address of the plain HTTP listener; `off` for none."
+    )
+    http_mode: Literal["redirect", "serve"] = Field(
+        default="redirect", description="What the plain listener does: redirect to HTTPS, or serve."
+    )
+    https_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="The HTTPS port that redirects name when it isn't the listener's own (0: it is).",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="Networks (CIDR) whose forwarding headers are believed; none by default."
+    )
+
+
+class TunnelSettings(Part):
+    """The listener that connectors dial."""
+
+    address: Address = Field(
+        default="0.0.0.0:7844", description="Address of the tunnel listener, UDP and TCP on one port."
+    )
+    names: tuple[str, ...] = Field(
+        default=(),
+        description="More names that the tunnel listener's certificate is good for, beside those connectors expect.",
+    )
+    rotation_grace_s: float = Field(
+        default=60.0, ge=0, description="Seconds that connections stay after their tunnel's secret was changed."
+    )
+
+
+class ControlSettings(Part):
+    """The control API."""
+
+    address: Address = Field(
+        default="127.0.0.1:7880", description="Address of the control API (HTTP; keep it on loopback)."
+    )
+    account: str = Field(
+        default="default", min_length=1, max_length=100, description="Name of the account that the first start makes."
+    )
+
+
+class CertificateFiles(Part):
+    """A certificate that was given: chain and key, PEM."""
+
+    chain: Path = Field(description="PEM file: the leaf, then its intermediates.")
+    key: Path = Field(description="PEM file: the leaf's private key.")
+
+
+class TlsSettings(Part):
+    """Certificates."""
+
+    certificates: tuple[CertificateFiles, ...] = Field(
+        default=(),
+        description="Public certificates; they win over the development CA's. As JSON or [[tls.certificates]].",
+    )
+    tunnel_chain: Path | None = Field(
+        default=None, description="PEM file: the tunnel listener's chain (none: from the development CA)."
+    )
+    tunnel_key: Path | None = Field(default=None, description="PEM file: the tunnel listener's private key.")
+    development_ca: bool = Field(
+        default=True, description="Make certificates by a private CA (ca.pem) for hostnames that no given one covers."
+    )
+
+
+class LimitSettings(Part):
+    """Bounds of the data path."""
+
+    header_bytes: int = Field(default=131072, ge=1024, description="Bytes of a request's whole head.")
+    header_fields: int = Field(default=128, ge=8, description="Header fields of a request.")
+    request_line_bytes: int = Field(default=16384, ge=256, description="Bytes of a request line.")
+    trailer_bytes: int = Field(default=16384, ge=256, description="Bytes of a message's trailers.")
+    header_timeout_s: float = Field(default=10.0, gt=0, description="Seconds for a request's head to arrive.")
+    tls_handshake_timeout_s: float = Field(default=10.0, gt=0, description="Seconds for a TLS handshake.")
+    keep_alive_timeout_s: float = Field(
+        default=75.0, gt=0, description="Seconds that an idle client connection is kept."
+    )
+    response_timeout_s: float = Field(default=100.0, gt=0, description="Seconds for an answer's head to arrive.")
+    streams_per_tunnel: int = Field(default=10000, ge=1, description="Requests open at once through one tunnel.")
+    connections: int = Field(default=16384, ge=1, description="Public connections open at once.")
+    connections_per_address: int = Field(
+        default=4096, ge=1, description="Public connections open at once from one address."
+    )
+    pending_tunnel_handshakes: int = Field(default=1000, ge=1, description="Connectors shaking hands at once.")
+
+
+class EngineSettings(Part):
+    """The threads of the data path."""
+
+    worker_threads: int = Field(default=0, ge=0, le=1024, description="Threads that move bytes (0: one a core).")
+    event_queue: int = Field(default=65536, ge=64, description="Events that may wait for the control plane.")
+
+
+class StoreSettings(Part):
+    """The database."""
+
+    busy_timeout_s: float = Field(default=5.0, gt=0, description="Seconds to wait for another process's lock.")
+
+
+class LogSettings(Part):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least level that is shown."
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="`auto`: console on a terminal, else JSON."
+    )
+
+
+class EdgeSettings(BaseSettings):
+    """Everything that `qanat edge` can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_NESTING,
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Directory of the database, keys and certificates."
+    )
+    location: str = Field(
+        default="local",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+        description="Name of this edge node, as connectors and the API show it.",
+    )
+    grace_period_s: float = Field(
+        default=30.0, ge=0, description="Seconds that open requests get to finish when the edge is stopped."
+    )
+    public: PublicSettings = PublicSettings()
+    tunnel: TunnelSettings = TunnelSettings()
+    control: ControlSettings = ControlSettings()
+    tls: TlsSettings = TlsSettings()
+    limits: LimitSettings = LimitSettings()
+    engine: EngineSettings = EngineSettings()
+    store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file. The file's values come in under the key `_file`."""
+        given: dict[str, Any] = dict(init_settings.init_kwargs) if isinstance(init_settings, InitSettingsSource) else {}
+        from_file = given.pop("_file_values", {})
+        return InitSettingsSource(settings_cls, given), env_settings, InitSettingsSource(settings_cls, from_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, for `--help` and the reference page."""
+
+    path: tuple[str, ...]
+    field: FieldInfo
+
+    @property
+    def key(self) -> str:
+        """As in the file: `public.https`."""
+        return ".".join(self.path)
+
+    @property
+    def flag(self) -> str:
+        """As on the command line: `--public-https`."""
+        return "--" + "-".join(self.path).replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """As in the environment: `QANAT_PUBLIC__HTTPS`."""
+        return ENV_PREFIX + ENV_NESTING.join(self.path).upper()
+
+    @property
+    def description(self) -> str:
+        """What it does."""
+        return self.field.description or ""
+
+
+def every_setting(model: type[BaseModel] = EdgeSettings, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """All settings, in the order of the models."""
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Part):
+            yield from every_setting(annotation, (*path, name))
+        else:
+            yield Setting((*path, name), field)
+
+
+def load_edge_settings(*, file: Path | None = None, flags: Mapping[str, object] | None = None) -> EdgeSettings:
+    """The settings in force. `flags` are keyed by `Setting.key`; those that are None were not given.
+
+    Raises:
+        QanatError: `settings_invalid`; `where` is the setting and, where it came from the file, the file.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in (flags or {}).items():
+        if value is not None:
+            *parents, last = key.split(".")
+            level = nested
+            for parent in parents:
+                level = level.setdefault(parent, {})
+            level[last] = value
+    values = _read_file(file) if file is not None else {}
+    try:
+        settings = EdgeSettings(_file_values=values, **nested)  # type: ignore[call-arg]  # taken out by the sources
+    except ValidationError as error:
+        raise _refused(error, file) from error
+    except SettingsError as error:
+        raise QanatError("settings_invalid", f"{error} (a value of several parts is JSON)") from error
+    if (settings.tls.tunnel_chain is None) != (settings.tls.tunnel_key is None):
+        raise QanatError(
+            "settings_invalid", "give both tunnel_chain and tunnel_key, or neither", where="tls.tunnel_chain"
+        )
+    return settings
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as opened:
+            return tomllib.load(opened)
+    except OSError as error:
+        raise QanatError(
+            "settings_invalid", f"can't read the settings file: {error.strerror}", where=str(file)
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise QanatError("settings_invalid", f"not TOML: {error}", where=str(file)) from error
+
+
+def _refused(error: ValidationError, file: Path | None) -> QanatError:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(setting.key for setting in every_setting() if setting.key.startswith(where.split(".")[0]))
+        message = "there is no such setting"
+        hint = f"known here: {known}" if known else "see `qanat edge --help`"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        hint = "see `qanat edge --help`"
+    if file is not None:
+        hint += f"; the file is {file}"
+    more = len(error.errors()) - 1
+    if more:
+        message += f" (and {more} more)"
+    return QanatError("settings_invalid", message, where=where, hint=hint)

@@ -1,0 +1,84 @@
+"""A tunnel's remote configuration, version by version. The document is kept as it was sent."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from qanat.errors import QanatError
+from qanat.store.audit import Actor
+from qanat.store.database import Store
+from qanat.store.models import Configuration
+from qanat.store.notices import Notice, NoticeKind
+from qanat.store.tunnels import get_tunnel
+
+
+def put_configuration(
+    store: Store, actor: Actor, *, account_id: str, tunnel_id: str, document: dict[str, Any], source: str
+) -> Configuration:
+    """One more version, unless the newest is the same. The document has been validated and rid of nulls before
+    (ingress/rules.py).
+
+    Raises:
+        QanatError: `tunnel_unknown`; `configuration_malformed`, a text that isn't Unicode.
+    """
+    try:
+        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except ValueError as error:
+        raise QanatError(
+            "configuration_malformed", f"the configuration can't be stored: {error}", where="config"
+        ) from error
+    with store.writing(actor) as write:
+        tunnel = get_tunnel(write.session, account_id, tunnel_id)
+        newest = newest_configuration(write.session, tunnel.id)
+        if newest is not None and (newest.document, newest.source) == (text, source):
+            write.audit("configuration.put_same", tunnel.id, account_id=account_id, detail={"version": newest.version})
+            return newest
+        configuration = Configuration(
+            tunnel_id=tunnel.id,
+            version=(newest.version if newest else 0) + 1,
+            document=text,
+            source=source,
+            author=actor.name,
+            created_at=write.at,
+        )
+        write.session.add(configuration)
+        write.audit("configuration.put", tunnel.id, account_id=account_id, detail={"version": configuration.version})
+        write.notice(Notice(NoticeKind.CONFIGURATION, tunnel_id=tunnel.id, account_id=account_id))
+    return configuration
+
+
+def newest_configuration(session: Session, tunnel_id: str) -> Configuration | None:
+    """The version in force, None when none was ever put."""
+    return session.scalar(
+        select(Configuration)
+        .where(Configuration.tunnel_id == tunnel_id)
+        .order_by(Configuration.version.desc())
+        .limit(1)
+    )
+
+
+def newest_configurations(session: Session) -> dict[str, Configuration]:
+    """Of every tunnel, the version in force."""
+    newest = (
+        select(Configuration.tunnel_id, func.max(Configuration.version).label("version"))
+        .group_by(Configuration.tunnel_id)
+        .subquery()
+    )
+    rows: Iterable[Configuration] = session.scalars(
+        select(Configuration).join(
+            newest,
+            (Configuration.tunnel_id == newest.c.tunnel_id) & (Configuration.version == newest.c.version),
+        )
+    )
+    return {row.tunnel_id: row for row in rows}
+
+
+def list_versions(session: Session, tunnel_id: str, *, offset: int, limit: int) -> tuple[list[Configuration], int]:
+    """A page of versions, newest first, and how many there are in all."""
+    query = select(Configuration).where(Configuration.tunnel_id == tunnel_id)
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    return list(session.scalars(query.order_by(Configuration.version.desc()).offset(offset).limit(limit))), total

@@ -1,0 +1,239 @@
+"""The tables: one class each. Times are aware UTC datetimes; ids as api.md 0.4 (32 hex, or dashed UUID text)."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, text
+from sqlalchemy import DateTime as SqlDateTime
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+# SQLite counts only INTEGER primary keys up by itself; PostgreSQL gets the wide type.
+Sequence64 = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC datetime with microseconds, on databases with and without time zones."""
+
+    impl = SqlDateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime has no place in the store")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Root of the models; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Moment(), dict[str, Any]: JSON(), list[str]: JSON()}
+
+
+class Account(Base):
+    """Whom tunnels and zones belong to."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class User(Base):
+    """A person; API tokens act for one."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    email: Mapped[str] = mapped_column(Text, unique=True)
+    created_at: Mapped[datetime]
+
+
+class ApiToken(Base):
+    """A bearer token: only its SHA-256 is here. `account_id` None: it sees every account."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
+    name: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[bytes] = mapped_column(unique=True)
+    disabled: Mapped[bool]
+    not_before: Mapped[datetime | None]
+    expires_on: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    last_used_from: Mapped[str | None] = mapped_column(Text)
+
+
+class Zone(Base):
+    """A DNS zone; its name belongs to one account."""
+
+    __tablename__ = "zones"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    paused: Mapped[bool]
+    type: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    modified_at: Mapped[datetime]
+
+
+class Record(Base):
+    """A DNS record. `content` as sent, `content_key` the form in which two contents are the same."""
+
+    __tablename__ = "records"
+    __table_args__ = (Index("ix_records_zone_id_name_type", "zone_id", "name", "type"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zones.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    type: Mapped[str] = mapped_column(Text)
+    content: Mapped[str] = mapped_column(Text)
+    content_key: Mapped[str] = mapped_column(Text)
+    ttl: Mapped[int]
+    proxied: Mapped[bool]
+    comment: Mapped[str | None] = mapped_column(Text)
+    tags: Mapped[list[str]]
+    settings: Mapped[dict[str, Any]]
+    tunnel_id: Mapped[str | None] = mapped_column(String(36), index=True)
+    created_at: Mapped[datetime]
+    modified_at: Mapped[datetime]
+    comment_modified_at: Mapped[datetime | None]
+    tags_modified_at: Mapped[datetime | None]
+
+
+class Tunnel(Base):
+    """A tunnel. Its secret is sealed (sealing.py); deletion is soft, so that connectors are refused with the reason."""
+
+    __tablename__ = "tunnels"
+    __table_args__ = (
+        Index(
+            "uq_tunnels_account_id_name_live",
+            "account_id",
+            "name",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+        Index("ix_tunnels_account_id_created_at_id", "account_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    name: Mapped[str] = mapped_column(Text)
+    sealed_secret: Mapped[bytes]
+    config_src: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    conns_active_at: Mapped[datetime | None]
+    conns_inactive_at: Mapped[datetime | None]
+    down_reason: Mapped[str | None] = mapped_column(Text)
+    local_configuration: Mapped[str | None] = mapped_column(Text)
+    local_configuration_at: Mapped[datetime | None]
+
+
+class Configuration(Base):
+    """One version of a tunnel's remote configuration; `document` is the JSON text as sent, nulls dropped."""
+
+    __tablename__ = "configurations"
+
+    tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class Connector(Base):
+    """A connector as it announced itself. `max_connections`: the most it had at once, which is what it asked for."""
+
+    __tablename__ = "connectors"
+
+    tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    version: Mapped[str] = mapped_column(Text)
+    arch: Mapped[str] = mapped_column(Text)
+    features: Mapped[list[str]]
+    run_at: Mapped[datetime]
+    max_connections: Mapped[int]
+    config_version: Mapped[int]
+    config_error: Mapped[str] = mapped_column(Text)
+    lost_at: Mapped[datetime | None]
+
+
+class Connection(Base):
+    """One of a connector's connections, live (`lost_at` None) or recently lost."""
+
+    __tablename__ = "connections"
+    __table_args__ = (
+        Index("ix_connections_tunnel_id_lost_at", "tunnel_id", "lost_at"),
+        Index("ix_connections_lost_at", "lost_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"))
+    connector_id: Mapped[str] = mapped_column(String(36))
+    index: Mapped[int]
+    protocol: Mapped[str] = mapped_column(Text)
+    origin_ip: Mapped[str] = mapped_column(Text)
+    location: Mapped[str] = mapped_column(Text)
+    opened_at: Mapped[datetime]
+    draining_at: Mapped[datetime | None]
+    lost_at: Mapped[datetime | None]
+    lost_reason: Mapped[str | None] = mapped_column(Text)
+    pushed_version: Mapped[int | None]
+    applied_version: Mapped[int | None]
+    config_error: Mapped[str] = mapped_column(Text)
+
+
+class Audit(Base):
+    """Who wrote what, append-only (triggers refuse changes); each row's hash covers the one before it."""
+
+    __tablename__ = "audit"
+
+    seq: Mapped[int] = mapped_column(Sequence64, primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    actor_kind: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    address: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    account_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    object_id: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Event(Base):
+    """What happened to a tunnel's connections, for people; only the newest are kept."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_tunnel_id_id", "tunnel_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Sequence64, primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(Text)
+    tunnel_id: Mapped[str | None] = mapped_column(String(36))
+    detail: Mapped[dict[str, Any]]

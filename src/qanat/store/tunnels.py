@@ -1,0 +1,205 @@
+"""Tunnels: created, renamed, rotated, softly deleted. Their secrets pass through here sealed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from qanat.errors import QanatError
+from qanat.ids import TunnelId
+from qanat.store import connections
+from qanat.store.audit import Actor
+from qanat.store.database import Store
+from qanat.store.models import Tunnel
+from qanat.store.notices import Notice, NoticeKind
+from qanat.store.sealing import Sealer
+
+SECRET_BYTES = 32
+MAX_SECRET_BYTES = 1024
+MAX_NAME = 255
+CONFIG_SOURCES = ("local", "cloudflare")
+
+
+def create_tunnel(
+    store: Store, actor: Actor, sealer: Sealer, *, account_id: str, name: str, secret: bytes, config_src: str
+) -> Tunnel:
+    """QanatError `tunnel_name_taken`, `tunnel_bad_name`, `tunnel_bad_secret`, `tunnel_bad_config_src`."""
+    check_name(name)
+    check_secret(secret)
+    if config_src not in CONFIG_SOURCES:
+        raise QanatError("tunnel_bad_config_src", "config_src is `local` or `cloudflare`", where="config_src")
+    tunnel_id = str(uuid4())
+    sealed = sealer.seal(secret, tunnel_id)
+    with store.writing(actor) as write:
+        _check_name_free(write.session, account_id, name)
+        tunnel = Tunnel(
+            id=tunnel_id,
+            account_id=account_id,
+            name=name,
+            sealed_secret=sealed,
+            config_src=config_src,
+            created_at=write.at,
+            deleted_at=None,
+            conns_active_at=None,
+            conns_inactive_at=None,
+            down_reason=None,
+            local_configuration=None,
+            local_configuration_at=None,
+        )
+        write.session.add(tunnel)
+        write.audit("tunnel.create", tunnel_id, account_id=account_id, detail={"name": name, "config_src": config_src})
+        write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel_id, account_id=account_id))
+    return tunnel
+
+
+def change_tunnel(
+    store: Store,
+    actor: Actor,
+    sealer: Sealer,
+    *,
+    account_id: str,
+    tunnel_id: str,
+    name: str | None = None,
+    secret: bytes | None = None,
+) -> Tunnel:
+    """Renames, or rotates the secret. The same secret again is no rotation."""
+    if name is not None:
+        check_name(name)
+    if secret is not None:
+        check_secret(secret)
+    with store.writing(actor) as write:
+        tunnel = get_tunnel(write.session, account_id, tunnel_id)
+        renamed = name is not None and name != tunnel.name
+        if name is not None and renamed:
+            _check_name_free(write.session, account_id, name)
+            tunnel.name = name
+        rotated = secret is not None and secret != sealer.open(tunnel.sealed_secret, tunnel.id)
+        if secret is not None and rotated:
+            tunnel.sealed_secret = sealer.seal(secret, tunnel.id)
+        write.audit(
+            "tunnel.change",
+            tunnel.id,
+            account_id=account_id,
+            detail={"name": name if renamed else None, "secret_rotated": rotated},
+        )
+        kind = NoticeKind.TUNNEL_SECRET if rotated else NoticeKind.TUNNEL
+        write.notice(Notice(kind, tunnel_id=tunnel.id, account_id=account_id))
+    return tunnel
+
+
+def delete_tunnel(store: Store, actor: Actor, *, account_id: str, tunnel_id: str, cascade: bool) -> Tunnel:
+    """Soft: the row stays, its name is free again. QanatError `tunnel_has_connections` without `cascade`."""
+    with store.writing(actor) as write:
+        tunnel = get_tunnel(write.session, account_id, tunnel_id)
+        live = connections.count_live(write.session, tunnel.id)
+        if live and not cascade:
+            raise QanatError(
+                "tunnel_has_connections",
+                f"the tunnel has {live} active connections",
+                where="tunnel_id",
+                hint="stop its connectors, clean up its connections, or delete with cascade=true",
+            )
+        tunnel.deleted_at = write.at
+        dropped = connections.drop_live(write, tunnel.id)
+        write.audit(
+            "tunnel.delete",
+            tunnel.id,
+            account_id=account_id,
+            detail={"name": tunnel.name, "cascade": cascade, "connections": dropped},
+        )
+        write.notice(Notice(NoticeKind.TUNNEL_DELETED, tunnel_id=tunnel.id, account_id=account_id))
+    return tunnel
+
+
+def disconnect_tunnel(
+    store: Store, actor: Actor, *, account_id: str, tunnel_id: str, connector_id: str | None = None
+) -> int:
+    """Ends the live connections (of one connector), here at once and at the edges by the notice; how many."""
+    with store.writing(actor) as write:
+        tunnel = get_tunnel(write.session, account_id, tunnel_id)
+        dropped = connections.drop_live(write, tunnel.id, connector_id=connector_id)
+        write.audit(
+            "tunnel.disconnect",
+            tunnel.id,
+            account_id=account_id,
+            detail={"connector_id": connector_id, "connections": dropped},
+        )
+        write.notice(
+            Notice(NoticeKind.DISCONNECT, tunnel_id=tunnel.id, account_id=account_id, connector_id=connector_id)
+        )
+    return dropped
+
+
+def get_tunnel(session: Session, account_id: str, tunnel_id: str) -> Tunnel:
+    """QanatError `tunnel_unknown`, the same for a deleted one and another account's."""
+    tunnel = session.get(Tunnel, tunnel_id)
+    if tunnel is None or tunnel.account_id != account_id or tunnel.deleted_at is not None:
+        raise QanatError("tunnel_unknown", "no such tunnel", where="tunnel_id")
+    return tunnel
+
+
+def list_tunnels(
+    session: Session,
+    account_id: str,
+    *,
+    filters: Sequence[ColumnElement[bool]],
+    status: str | None,
+    offset: int,
+    limit: int,
+) -> tuple[list[Tunnel], int]:
+    """A page in order of age, and how many match in all."""
+    query = select(Tunnel).where(Tunnel.account_id == account_id, *filters)
+    ordered = query.order_by(Tunnel.created_at, Tunnel.id)
+    if status is not None:
+        every = list(session.scalars(ordered))
+        states = connections.states(session, every)
+        matching = [tunnel for tunnel in every if states[tunnel.id].status == status]
+        return matching[offset : offset + limit], len(matching)
+    total = session.scalar(select(func.count()).select_from(query.with_only_columns(Tunnel.id).subquery())) or 0
+    return list(session.scalars(ordered.offset(offset).limit(limit))), total
+
+
+def existed_at(moment: datetime) -> ColumnElement[bool]:
+    """The filter: created before, and not deleted before."""
+    return (Tunnel.created_at <= moment) & (Tunnel.deleted_at.is_(None) | (Tunnel.deleted_at > moment))
+
+
+def open_secret(sealer: Sealer, tunnel: Tunnel) -> bytes:
+    """The raw secret."""
+    return sealer.open(tunnel.sealed_secret, TunnelId(tunnel.id))
+
+
+def check_name(name: str) -> None:
+    """QanatError `tunnel_bad_name`: empty, too long, with control characters, or a UUID (it would shadow an id)."""
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        raise QanatError(
+            "tunnel_bad_name", f"a name has 1 to {MAX_NAME} printable characters", where="name", hint="rename it"
+        )
+    try:
+        UUID(name)
+    except ValueError:
+        return
+    raise QanatError("tunnel_bad_name", "a tunnel's name can't be a UUID", where="name", hint="choose a word")
+
+
+def check_secret(secret: bytes) -> None:
+    """QanatError `tunnel_bad_secret`."""
+    if not SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
+        raise QanatError(
+            "tunnel_bad_secret",
+            f"a tunnel secret has at least {SECRET_BYTES} bytes (at most {MAX_SECRET_BYTES}), in base64",
+            where="tunnel_secret",
+            hint="leave it out, and a good one is made",
+        )
+
+
+def _check_name_free(session: Session, account_id: str, name: str) -> None:
+    taken = session.scalar(
+        select(Tunnel.id).where(Tunnel.account_id == account_id, Tunnel.name == name, Tunnel.deleted_at.is_(None))
+    )
+    if taken is not None:
+        raise QanatError(
+            "tunnel_name_taken", "You already have a tunnel with this name", where="name", hint="choose another name"
+        )

@@ -1,0 +1,16 @@
+"""Store rows → immutable tables for the edge. Pure functions; the edge turns them into the engine's types."""
+
+from qanat.tables.certificates import LeafNames, compile_leaves
+from qanat.tables.routes import compile_routes, read_routes
+from qanat.tables.tunnels import TunnelEntry, compile_tunnel, read_tunnel, read_tunnels
+
+__all__ = [
+    "LeafNames",
+    "TunnelEntry",
+    "compile_leaves",
+    "compile_routes",
+    "compile_tunnel",
+    "read_routes",
+    "read_tunnel",
+    "read_tunnels",
+]

@@ -1,0 +1,33 @@
+"""Which certificates the development CA must make so that every zone and public hostname has one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from qanat.ids import Hostname
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LeafNames:
+    """One certificate: the name that it is kept under, and the DNS names in it, in order."""
+
+    parent: str
+    names: tuple[str, ...]
+
+
+def compile_leaves(zones: Iterable[str], hostnames: Iterable[Hostname], given: Iterable[str] = ()) -> list[LeafNames]:
+    """One certificate a parent name: `parent` and `*.parent`, less the names that a given certificate has.
+
+    A hostname below a zone's own wildcard needs none of its own; `a.b.example.test` needs one for `b.example.test`.
+    """
+    taken = frozenset(given)
+    zone_names = set(zones)
+    parents = set(zone_names)
+    for hostname in hostnames:
+        if hostname not in zone_names:
+            parents.add(hostname.split(".", 1)[-1])
+    leaves = []
+    for parent in sorted(parents):
+        names = tuple(name for name in (parent, f"*.{parent}") if name not in taken)
+        if names:
+            leaves.append(LeafNames(parent, names))
+    return leaves

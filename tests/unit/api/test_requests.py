@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+from qanat.api import FailedRequest
+from qanat.auth import issue
+from qanat.store import SYSTEM
+from tests.support.control import Control
+
+FAILED = FailedRequest(
+    request_id="0123456789abcdef-lab01",
+    hostname="app.example.test",
+    method="GET",
+    path="/x",
+    tunnel_id=None,
+    connection_id=None,
+    status=530,
+    cause="no_connection",
+    fault="tunnel",
+    detail="the tunnel has no connection",
+    started_at=1_700_000_000.25,
+    duration_s=0.001,
+    client_ip="192.0.2.1",
+)
+
+
+def test_why_a_request_failed(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    control.edge.failed[FAILED.request_id] = replace(FAILED, tunnel_id=tunnel["id"])
+    found = control.call("GET", f"/qanat/requests/{FAILED.request_id}")
+    assert (found["cause"], found["fault"], found["status"]) == ("no_connection", "tunnel", 530)
+    assert found["started_at"] == "2023-11-14T22:13:20.250000Z"
+
+
+def test_one_that_nobody_knows(control: Control) -> None:
+    assert control.refused("GET", "/qanat/requests/none")[0] == 404
+
+
+def test_a_token_of_one_account_sees_only_its_tunnels_failures(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    control.edge.failed["own"] = replace(FAILED, request_id="own", tunnel_id=tunnel["id"])
+    control.edge.failed["nobody's"] = replace(FAILED, request_id="nobody's")
+    text, _ = issue(control.store, SYSTEM, name="bound", account_id=control.account)
+    control.http.headers["authorization"] = f"Bearer {text}"
+    control.call("GET", "/qanat/requests/own")
+    assert control.refused("GET", "/qanat/requests/nobody's")[0] == 404
+
+
+def test_status(control: Control) -> None:
+    status = control.call("GET", "/qanat/status")
+    assert status["version"] == "0.0.1"
+    assert status["location"] == "lab01"
+    assert status["counters"] == {"requests": 7}
+    assert status["addresses"]["tunnel"] == "127.0.0.1:7844"

@@ -1,0 +1,160 @@
+from collections.abc import Iterator
+from dataclasses import make_dataclass
+from time import time
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import structlog
+
+from qanat.edge import events
+from qanat.edge.events import EventPump
+from qanat.edge.failures import Failures
+from qanat.errors import QanatError
+from qanat.store import SYSTEM, Store, connections, tunnels
+from qanat.store.models import Tunnel
+from qanat.store.sealing import Sealer
+
+KINDS = {
+    "ConnectionRegistered": "connection_id tunnel_id connector_id connection_index protocol origin_ip version arch "
+    "features registered_at",
+    "ConnectionDraining": "connection_id tunnel_id at",
+    "ConnectionLost": "connection_id tunnel_id connector_id connection_index reason lost_at",
+    "RegistrationRefused": "code message tunnel_id origin_ip protocol retry_after_s at",
+    "ConfigurationApplied": "connection_id tunnel_id connector_id pushed_version version error at",
+    "LocalConfiguration": "connection_id tunnel_id configuration at",
+    "RequestFailed": "request_id hostname method path tunnel_id connection_id status cause fault detail started_at "
+    "duration_s client_ip",
+}
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes events; the engine's own can't be made from here."""
+    kinds = {name: make_dataclass(name, fields.split(), kw_only=True) for name, fields in KINDS.items()}
+    for name, kind in kinds.items():
+        monkeypatch.setattr(events, name, kind)
+
+    def make(name: str, **given: object) -> Any:
+        values: dict[str, object] = dict.fromkeys(KINDS[name].split(), "x")
+        values.update(dict.fromkeys(values.keys() & {"at", "registered_at", "lost_at", "started_at"}, time()))
+        return kinds[name](**values | given)
+
+    return make
+
+
+@pytest.fixture
+def tunnel(store: Store, sealer: Sealer, account: str) -> Tunnel:
+    return tunnels.create_tunnel(
+        store, SYSTEM, sealer, account_id=account, name="t", secret=bytes(32), config_src="cloudflare"
+    )
+
+
+@pytest.fixture
+def failures() -> Failures:
+    return Failures()
+
+
+@pytest.fixture
+def pump(store: Store, failures: Failures) -> EventPump:
+    engine: Any = None
+    return EventPump(engine, store, failures, location="lab01")
+
+
+@pytest.fixture
+def log() -> Iterator[list[Any]]:
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+def _state(store: Store, tunnel: Tunnel) -> connections.State:
+    with store.reading() as session:
+        found = session.get(Tunnel, tunnel.id)
+        assert found is not None
+        return connections.state(session, found)
+
+
+def test_a_connections_life(store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]) -> None:
+    ids: dict[str, Any] = {"connection_id": str(uuid4()), "tunnel_id": tunnel.id}
+    of_connector = {**ids, "connector_id": str(uuid4())}
+    registered = make("ConnectionRegistered", **of_connector, connection_index=2, features=["f"], protocol="quic")
+    applied = make("ConfigurationApplied", **of_connector, pushed_version=3, version=3, error="")
+    pump.take([registered, applied])
+    connector, (connection,) = _state(store, tunnel).connectors[0]
+    assert (connection.index, connection.protocol, connection.location) == (2, "quic", "lab01")
+    assert (connection.applied_version, connector.config_version) == (3, 3)
+    pump.take([make("ConnectionDraining", **ids), make("ConnectionLost", **of_connector, reason="unregistered")])
+    assert _state(store, tunnel).status == "down"
+    assert [entry["event"] for entry in log] == [
+        "connection registered",
+        "configuration applied",
+        "connection draining",
+        "connection lost",
+    ]
+    with store.reading() as session:
+        kinds = [event.kind for event in connections.events(session, tunnel.id, offset=0, limit=10)[0]]
+    assert kinds == ["lost", "registered"]
+
+
+def test_a_refused_registration_is_told_with_the_reason_once_in_a_while(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]
+) -> None:
+    refused = make("RegistrationRefused", code="wrong_secret", message="the secret is wrong", tunnel_id=tunnel.id)
+    pump.take([refused] * 50)
+    (entry,) = log
+    assert (entry["event"], entry["code"], entry["reason"]) == (
+        "registration refused",
+        "wrong_secret",
+        "the secret is wrong",
+    )
+    assert entry["log_level"] == "warning"
+    with store.reading() as session:
+        assert len(connections.events(session, tunnel.id, offset=0, limit=10)[0]) == 1
+
+
+def test_a_configuration_that_a_connector_refused_is_a_warning_and_in_the_state(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]
+) -> None:
+    ids: dict[str, Any] = {"connection_id": str(uuid4()), "tunnel_id": tunnel.id, "connector_id": str(uuid4())}
+    pump.take(
+        [
+            make("ConnectionRegistered", **ids, connection_index=0, features=[]),
+            make("ConfigurationApplied", **ids, pushed_version=4, version=3, error="bad rule"),
+        ]
+    )
+    connector, _ = _state(store, tunnel).connectors[0]
+    assert (connector.config_version, connector.config_error) == (3, "bad rule")
+    assert log[-1]["log_level"] == "warning"
+
+
+def test_a_failed_request_can_be_asked_for(pump: EventPump, failures: Failures, make: Any) -> None:
+    pump.take([make("RequestFailed", request_id="r1", cause="origin_refused")])
+    found = failures.get("r1")
+    assert found is not None
+    assert found.cause == "origin_refused"
+
+
+def test_a_local_configuration_is_kept(store: Store, tunnel: Tunnel, pump: EventPump, make: Any) -> None:
+    pump.take([make("LocalConfiguration", tunnel_id=tunnel.id, configuration=b'{"ingress":\xff\x00[]}')])
+    with store.reading() as session:
+        found = session.get(Tunnel, tunnel.id)
+    assert found is not None
+    assert found.local_configuration == '{"ingress":\ufffd[]}'
+
+
+def test_events_wait_while_the_store_is_away(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording, left = store.recording, [QanatError("store_unavailable", "locked")]
+
+    def sometimes() -> Any:
+        if left:
+            raise left.pop()
+        return recording()
+
+    monkeypatch.setattr(store, "recording", sometimes)
+    monkeypatch.setattr(events, "RETRY_S", 0.001)
+    ids: dict[str, Any] = {"connection_id": str(uuid4()), "tunnel_id": tunnel.id, "connector_id": str(uuid4())}
+    pump.take([make("ConnectionRegistered", **ids, connection_index=0, features=[])])
+    assert _state(store, tunnel).status == "healthy"
+    assert "connection events wait for the store" in [entry["event"] for entry in log]

@@ -1,0 +1,99 @@
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+
+from qanat.store import SYSTEM, Actor, Store, accounts, configurations, records, tunnels, zones
+from qanat.store.audit import first_broken
+from qanat.store.models import Audit
+from qanat.store.record_form import RecordDraft
+from qanat.store.sealing import Sealer
+
+SECRET = b"s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t"
+ACTOR = Actor(kind="token", name="a" * 32, address="192.0.2.1")
+
+
+def _write_everything(store: Store, sealer: Sealer, account: str) -> None:
+    tunnel = tunnels.create_tunnel(
+        store, ACTOR, sealer, account_id=account, name="t", secret=SECRET, config_src="cloudflare"
+    )
+    scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel.id}
+    tunnels.change_tunnel(store, ACTOR, sealer, **scope, name="u", secret=SECRET + b"!")
+    configurations.put_configuration(store, ACTOR, **scope, document={"ingress": []}, source="cloudflare")
+    zone = zones.create_zone(store, ACTOR, account_id=account, name="example.test")
+    draft = RecordDraft(name="app", type="A", content="192.0.2.7")
+    record = records.create_record(store, ACTOR, zone.id, draft, only=None)
+    records.replace_record(store, ACTOR, zone.id, record.id, draft, only=None)
+    records.delete_record(store, ACTOR, zone.id, record.id, only=None)
+    zones.change_zone(store, ACTOR, zone.id, only=None, paused=True)
+    zones.delete_zone(store, ACTOR, zone.id, only=None)
+    tunnels.disconnect_tunnel(store, ACTOR, **scope)
+    tunnels.delete_tunnel(store, ACTOR, **scope, cascade=False)
+
+
+def test_every_write_leaves_one_row_and_the_chain_holds(store: Store, sealer: Sealer, account: str) -> None:
+    _write_everything(store, sealer, account)
+    with store.reading() as session:
+        rows = list(session.scalars(select(Audit).order_by(Audit.seq)))
+        assert first_broken(session) is None
+    assert [row.action for row in rows if row.actor == ACTOR.name] == [
+        "tunnel.create",
+        "tunnel.change",
+        "configuration.put",
+        "zone.create",
+        "record.create",
+        "record.change",
+        "record.delete",
+        "zone.change",
+        "zone.delete",
+        "tunnel.disconnect",
+        "tunnel.delete",
+    ]
+    assert {row.address for row in rows if row.actor == ACTOR.name} == {"192.0.2.1"}
+    assert all(row.account_id == account for row in rows)
+
+
+def test_no_secret_is_in_the_database_as_it_is(store: Store, sealer: Sealer, account: str) -> None:
+    _write_everything(store, sealer, account)
+    with store.reading() as session:
+        connection = session.connection().connection.driver_connection
+        assert connection is not None
+        dump = "\n".join(connection.iterdump())
+    assert SECRET.decode() not in dump
+    assert SECRET.hex().upper() not in dump.upper()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE audit SET detail = '{}'", "DELETE FROM audit"])
+def test_rows_can_not_be_changed_or_taken_out(store: Store, statement: str) -> None:
+    with pytest.raises(DBAPIError, match="append-only"), store.recording() as write:
+        write.session.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    ("tampering", "found"),
+    [
+        ('UPDATE audit SET detail = \'{"name":"x"}\' WHERE seq = 3', 3),
+        ("UPDATE audit SET actor = 'somebody else' WHERE seq = 4", 4),
+        ("DELETE FROM audit WHERE seq = 3", 4),
+    ],
+)
+def test_tampering_is_found_where_it_was_done(
+    store: Store, sealer: Sealer, account: str, tampering: str, found: int
+) -> None:
+    _write_everything(store, sealer, account)
+    with store.recording() as write:
+        for trigger in ("audit_never_changes", "audit_never_shrinks"):
+            write.session.execute(text(f"DROP TRIGGER {trigger}"))
+        write.session.execute(text(tampering))
+    with store.reading() as session:
+        assert first_broken(session) == found
+
+
+def test_the_detail_is_json(store: Store) -> None:
+    accounts.ensure_first_account(store, SYSTEM, name="first")
+    with store.reading() as session:
+        row = session.scalars(select(Audit)).first()
+    assert row is not None
+    assert json.loads(row.detail) == {"name": "first"}
