@@ -1,0 +1,92 @@
+//! Which of our own additions a peer has.
+
+use qanat_wire::names;
+
+/// A set of additions. The empty one is a stock peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Features(u8);
+
+impl Features {
+    /// A connector of ours.
+    pub(crate) const QANAT: Features = Features(1);
+    /// Framed bodies over QUIC.
+    pub(crate) const TRAILERS: Features = Features(2);
+    /// 1xx heads.
+    pub(crate) const INFORMATIONAL: Features = Features(4);
+    /// Reasons over HTTP/2.
+    pub(crate) const REASON: Features = Features(8);
+
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(crate) fn has(self, other: Features) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn add(&mut self, other: Features) {
+        self.0 |= other.0;
+    }
+
+    /// From ClientInfo.features.
+    pub(crate) fn announced(features: &[String]) -> Self {
+        let mut set = Self::default();
+        for feature in features.iter().filter(|feature| feature.starts_with(names::FEATURE_PREFIX)) {
+            set.add(Self::QANAT);
+            match feature.as_str() {
+                names::FEATURE_TRAILERS => set.add(Self::TRAILERS),
+                names::FEATURE_INFORMATIONAL => set.add(Self::INFORMATIONAL),
+                names::FEATURE_REASON => set.add(Self::REASON),
+                _ => {}
+            }
+        }
+        set
+    }
+
+    /// What a request's answer may use, as the edge writes it; `None` for a stock peer.
+    pub(crate) fn accept(self) -> Option<&'static str> {
+        if !self.has(Self::QANAT) {
+            return None;
+        }
+        Some(match (self.has(Self::TRAILERS), self.has(Self::INFORMATIONAL)) {
+            (true, true) => "trailers,informational,reason",
+            (true, false) => "trailers,reason",
+            (false, true) => "informational,reason",
+            (false, false) => "reason",
+        })
+    }
+
+    /// Reads what [`accept`](Self::accept) wrote.
+    pub(crate) fn accepted(list: &[u8]) -> Self {
+        let mut set = Self::QANAT;
+        for word in qanat_http::tokens(list) {
+            match word {
+                word if word == names::ACCEPT_TRAILERS.as_bytes() => set.add(Self::TRAILERS),
+                word if word == names::ACCEPT_INFORMATIONAL.as_bytes() => set.add(Self::INFORMATIONAL),
+                word if word == names::ACCEPT_REASON.as_bytes() => set.add(Self::REASON),
+                _ => {}
+            }
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Features;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for trailers in ["qanat_trailers", "x"] {
+            for informational in ["qanat_informational", "y"] {
+                let set = Features::announced(&["qanat_reason".into(), trailers.into(), informational.into()]);
+                assert_eq!(Features::accepted(set.accept().unwrap().as_bytes()), set);
+            }
+        }
+        assert_eq!(Features::announced(&["support_quic_eof".into()]).accept(), None);
+    }
+}

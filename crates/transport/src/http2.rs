@@ -1,0 +1,52 @@
+//! Settings and the heartbeat of the HTTP/2 transport, for both ends.
+
+use crate::quic::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW};
+use std::time::Duration;
+
+/// Data of one stream that waits for the socket.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that were reset and may still receive frames.
+const REMEMBERED_RESETS: usize = 1024;
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_WAIT: Duration = Duration::from_secs(5);
+
+/// The edge is the client.
+pub(crate) fn client(max_head: usize) -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_push(false);
+    builder
+}
+
+/// The connector is the server. Its edge may cancel as often as clients do.
+pub(crate) fn server(max_head: usize) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
+        .max_send_buffer_size(SEND_BUFFER);
+    builder
+}
+
+/// Ready when the peer has not answered a PING in time.
+pub(crate) async fn heartbeat(pings: Option<h2::PingPong>) {
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(PING_EVERY).await;
+        match tokio::time::timeout(PING_WAIT, pings.ping(h2::Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            // The connection says itself why it ended.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => return,
+        }
+    }
+}

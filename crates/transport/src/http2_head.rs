@@ -1,0 +1,275 @@
+//! Heads on the HTTP/2 transport: ordinary request headers, serialised response headers.
+
+use crate::features::Features;
+use crate::quic_head::{authority_for, check_request, is_length, is_transfer_encoding, parse_length};
+use crate::{AnsweredBy, OpenError, RequestKind, TunnelRequest};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri};
+use qanat_http::{BodyLength, Headers, RequestHead, ResponseHead, StreamError, Version};
+use qanat_wire::names;
+use qanat_wire::response_headers::{self, Meta};
+
+/// Between ours: why the origin could not be reached, base64 as in the serialised headers.
+const QANAT_ERROR: &str = "cf-cloudflared-qanat-error";
+/// What a TCP stream's marker says; any text does.
+const TCP_SOURCE: HeaderValue = HeaderValue::from_static("qanat");
+
+/// A request of the protocol itself.
+pub(crate) fn control_request(upgrade: &'static str, accept: Option<&'static str>) -> Request<()> {
+    let mut request = Request::new(());
+    *request.method_mut() = if upgrade == names::UPGRADE_CONTROL { Method::GET } else { Method::PUT };
+    *request.uri_mut() = Uri::from_static("https://qanat.invalid/");
+    *request.version_mut() = http::Version::HTTP_2;
+    request.headers_mut().insert(names::UPGRADE_HEADER, HeaderValue::from_static(upgrade));
+    if let Some(accept) = accept {
+        request.headers_mut().insert(names::QANAT_ACCEPT_HEADER, HeaderValue::from_static(accept));
+    }
+    request
+}
+
+/// The head of a request for a connector.
+pub(crate) fn encode_request(request: &TunnelRequest, peer: Features) -> Result<Request<()>, OpenError> {
+    let head = &request.head;
+    check_request(request)?;
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    let authority = Authority::from_maybe_shared(authority_for(request, peer));
+    parts.authority = Some(authority.map_err(|_| OpenError::Invalid("a malformed host"))?);
+    let target = PathAndQuery::from_maybe_shared(head.target.clone());
+    parts.path_and_query = Some(target.map_err(|_| OpenError::Invalid("a target that HTTP/2 can't carry"))?);
+    let mut out = Request::new(());
+    *out.uri_mut() = Uri::from_parts(parts).map_err(|_| OpenError::Invalid("a target that HTTP/2 can't carry"))?;
+    *out.version_mut() = http::Version::HTTP_2;
+    *out.method_mut() = Method::from_bytes(&head.method).map_err(|_| OpenError::Invalid("a malformed method"))?;
+    let headers = out.headers_mut();
+    headers.reserve(head.headers.len() + 3);
+    for line in head.headers.iter().filter(|h| !is_length(&h.name) && !is_transfer_encoding(&h.name)) {
+        let name = HeaderName::from_bytes(&line.name).map_err(|_| OpenError::Invalid("a malformed header name"))?;
+        let value = HeaderValue::from_maybe_shared(line.value.clone());
+        headers.append(name, value.map_err(|_| OpenError::Invalid("a malformed header value"))?);
+    }
+    match (request.kind, request.length) {
+        (RequestKind::WebSocket, _) => {
+            headers.insert(names::UPGRADE_HEADER, HeaderValue::from_static(names::UPGRADE_WEBSOCKET));
+        }
+        (RequestKind::Tcp, _) => {
+            headers.insert(names::TCP_SOURCE_HEADER, TCP_SOURCE);
+        }
+        (RequestKind::Http, BodyLength::Exact(length)) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        (RequestKind::Http, _) => {}
+    }
+    if let Some(accept) = peer.accept() {
+        headers.insert(names::QANAT_ACCEPT_HEADER, HeaderValue::from_static(accept));
+    }
+    Ok(out)
+}
+
+/// What the edge asks for, as the connector reads it.
+pub(crate) enum Asked {
+    Control,
+    Configuration { accept: Features },
+    Request { request: TunnelRequest, accept: Features },
+}
+
+/// Reads a request's head; the text says what is wrong with it.
+pub(crate) fn decode_request(parts: http::request::Parts, end_stream: bool) -> Result<Asked, &'static str> {
+    let accept = parts.headers.get(names::QANAT_ACCEPT_HEADER).map(|list| Features::accepted(list.as_bytes()));
+    let accept = accept.unwrap_or_default();
+    let upgrade = parts.headers.get(names::UPGRADE_HEADER).map(HeaderValue::as_bytes);
+    let kind = match upgrade {
+        Some(kind) if kind == names::UPGRADE_CONTROL.as_bytes() => return Ok(Asked::Control),
+        Some(kind) if kind == names::UPGRADE_CONFIGURATION.as_bytes() => {
+            return Ok(Asked::Configuration { accept });
+        }
+        Some(kind) if kind == names::UPGRADE_WEBSOCKET.as_bytes() => RequestKind::WebSocket,
+        _ if parts.headers.contains_key(names::TCP_SOURCE_HEADER) => RequestKind::Tcp,
+        _ => RequestKind::Http,
+    };
+    let mut headers = Headers::with_capacity(parts.headers.len() + 2);
+    let mut length = None;
+    for (name, value) in &parts.headers {
+        let bytes = name.as_str().as_bytes();
+        if *name == CONTENT_LENGTH {
+            let announced = parse_length(value.as_bytes()).ok_or("content-length is not a number")?;
+            if length.replace(announced).is_some() {
+                return Err("two lengths of one body");
+            }
+        } else if !names::is_reserved(bytes) && *name != http::header::HOST {
+            headers.push(Bytes::copy_from_slice(bytes), Bytes::copy_from_slice(value.as_bytes()));
+        }
+    }
+    let host = parts.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
+    let authority = parts.uri.authority().map(|a| a.as_str().as_bytes()).or(host).unwrap_or_default();
+    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let head = RequestHead {
+        method: Bytes::copy_from_slice(parts.method.as_str().as_bytes()),
+        target: Bytes::copy_from_slice(target.as_bytes()),
+        authority: Bytes::copy_from_slice(authority),
+        version: Version::Http2,
+        headers,
+        websocket: kind == RequestKind::WebSocket,
+    };
+    if kind != RequestKind::Tcp {
+        qanat_http::check_request(&head).map_err(|_| "a malformed request head")?;
+    }
+    let length = match (kind, length) {
+        (RequestKind::WebSocket | RequestKind::Tcp, _) => BodyLength::Opaque,
+        (RequestKind::Http, Some(length)) => BodyLength::Exact(length),
+        (RequestKind::Http, None) if end_stream => BodyLength::Absent,
+        (RequestKind::Http, None) => BodyLength::Unknown,
+    };
+    Ok(Asked::Request { request: TunnelRequest { kind, head, length }, accept })
+}
+
+fn status(status: u16) -> Result<StatusCode, StreamError> {
+    StatusCode::from_u16(status).map_err(|_| StreamError::Malformed("a response status"))
+}
+
+fn serialise(headers: &Headers) -> Result<HeaderValue, StreamError> {
+    let lines = headers.iter().filter(|h| !is_transfer_encoding(&h.name) && !names::is_reserved(&h.name));
+    let text = response_headers::encode(lines.map(|h| (&h.name[..], &h.value[..])));
+    HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| StreamError::Malformed("a response header"))
+}
+
+/// The head of an answer for an edge.
+pub(crate) fn encode_response(
+    mut head: ResponseHead,
+    length: BodyLength,
+    from: AnsweredBy,
+) -> Result<Response<()>, StreamError> {
+    let mut out = Response::new(());
+    *out.version_mut() = http::Version::HTTP_2;
+    *out.status_mut() = status(if head.status == 101 { 200 } else { head.status })?;
+    let mut told = None;
+    match length {
+        BodyLength::Exact(length) => {
+            told = Some(HeaderValue::from(length));
+            if !head.headers.contains("content-length") {
+                head.headers.push("Content-Length", length.to_string());
+            }
+        }
+        // HEAD and 304 tell the length of a body that does not come.
+        BodyLength::Absent => {
+            told = head.headers.get("content-length").and_then(|v| HeaderValue::from_maybe_shared(v.clone()).ok());
+        }
+        BodyLength::Unknown | BodyLength::Opaque => head.headers.remove("content-length"),
+    }
+    let headers = out.headers_mut();
+    headers.insert(names::RESPONSE_HEADERS, serialise(&head.headers)?);
+    let meta = match from {
+        AnsweredBy::Origin => response_headers::META_ORIGIN,
+        AnsweredBy::Connector => response_headers::META_CONNECTOR,
+    };
+    headers.insert(names::RESPONSE_META, HeaderValue::from_static(meta));
+    if let Some(told) = told {
+        headers.insert(CONTENT_LENGTH, told);
+    }
+    Ok(out)
+}
+
+/// A 1xx head for an edge of ours.
+pub(crate) fn encode_informational(head: &ResponseHead) -> Result<Response<()>, StreamError> {
+    let mut out = Response::new(());
+    *out.version_mut() = http::Version::HTTP_2;
+    *out.status_mut() = status(head.status)?;
+    out.headers_mut().insert(names::RESPONSE_HEADERS, serialise(&head.headers)?);
+    Ok(out)
+}
+
+/// The connector's own bodiless 502.
+pub(crate) fn encode_failure(error: &str, reason: bool) -> Response<()> {
+    let mut out = Response::new(());
+    *out.version_mut() = http::Version::HTTP_2;
+    *out.status_mut() = StatusCode::BAD_GATEWAY;
+    let headers = out.headers_mut();
+    headers.insert(names::RESPONSE_META, HeaderValue::from_static(response_headers::META_CONNECTOR));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if reason {
+        let text = response_headers::encode(std::iter::once((&b"error"[..], error.as_bytes())));
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+            headers.insert(QANAT_ERROR, value);
+        }
+    }
+    out
+}
+
+/// An answer as the edge reads it.
+pub(crate) enum Answered {
+    Head {
+        head: ResponseHead,
+        length: Option<u64>,
+        from: AnsweredBy,
+    },
+    /// The connector could not reach the origin.
+    Failed(String),
+}
+
+/// Reads an answer's head; the text says what is wrong with it.
+pub(crate) fn decode_response(
+    parts: &http::response::Parts,
+    websocket: bool,
+    end_stream: bool,
+) -> Result<Answered, String> {
+    let meta = match parts.headers.get(names::RESPONSE_META) {
+        Some(meta) => Some(Meta::decode(meta.as_bytes()).map_err(|error| error.to_string())?),
+        None => None,
+    };
+    let mut length = None;
+    for value in parts.headers.get_all(CONTENT_LENGTH) {
+        let told = parse_length(value.as_bytes()).ok_or("content-length is not a number")?;
+        if length.replace(told).is_some_and(|before| before != told) {
+            return Err("two different content-length".into());
+        }
+    }
+    let own = meta.as_ref().is_some_and(Meta::is_connector);
+    if own && parts.status == StatusCode::BAD_GATEWAY && (end_stream || length == Some(0)) {
+        let limited = meta.is_some_and(|meta| meta.flow_rate_limited);
+        let told = parts.headers.get(QANAT_ERROR).and_then(|v| response_headers::decode(v.as_bytes()).ok());
+        let told = told.and_then(|lines| lines.into_iter().next());
+        return Ok(Answered::Failed(match told {
+            Some((_, reason)) => String::from_utf8_lossy(&reason).into_owned(),
+            None if limited => "too many flows".into(),
+            None => String::new(),
+        }));
+    }
+    let headers = decode_headers(parts.headers.get(names::RESPONSE_HEADERS), &mut length)?;
+    // 101 travels as 200; what an upgraded origin sent shows which it was.
+    let upgraded = websocket
+        && parts.status == StatusCode::OK
+        && (headers.contains("sec-websocket-accept") || headers.contains("upgrade"));
+    let status = if upgraded { 101 } else { parts.status.as_u16() };
+    let from = if own { AnsweredBy::Connector } else { AnsweredBy::Origin };
+    Ok(Answered::Head { head: ResponseHead { status, headers }, length, from })
+}
+
+/// The fields of a 1xx or final head.
+pub(crate) fn decode_headers(serialised: Option<&HeaderValue>, length: &mut Option<u64>) -> Result<Headers, String> {
+    let Some(serialised) = serialised else { return Ok(Headers::new()) };
+    let lines = response_headers::decode(serialised.as_bytes()).map_err(|error| error.to_string())?;
+    let mut headers = Headers::with_capacity(lines.len() + 2);
+    let mut lengths = 0;
+    for (name, value) in lines {
+        if names::is_reserved(&name) || is_transfer_encoding(&name) {
+            continue;
+        }
+        if is_length(&name) {
+            let told = parse_length(&value).ok_or("Content-Length is not a number")?;
+            if length.replace(told).is_some_and(|before| before != told) {
+                return Err("two different Content-Length".into());
+            }
+            lengths += 1;
+            if lengths > 1 {
+                continue;
+            }
+        }
+        if !qanat_http::is_field_value(&value) {
+            return Err("a control byte in a response header".into());
+        }
+        headers.push(name, value);
+    }
+    Ok(headers)
+}

@@ -1,0 +1,34 @@
+//! Tunnel connections over QUIC and HTTP/2: streams, registration and configuration RPC, for both ends.
+
+mod connector;
+mod edge;
+mod features;
+mod http2;
+mod http2_accept;
+mod http2_head;
+mod listener;
+mod message;
+mod pending;
+mod quic;
+mod quic_accept;
+mod quic_head;
+mod quic_stream;
+mod responder;
+mod response;
+mod rpc;
+mod rpc_connector;
+mod rpc_edge;
+mod stream;
+mod tls;
+
+pub use connector::{ConfigurationPush, DialError, DialSettings, EdgeLink, Incoming, IncomingRequest, RegisterError};
+pub use edge::{Link, OpenStream, Registrar};
+pub use listener::{ListenerSettings, TunnelListener};
+pub use message::{
+    AnsweredBy, Applied, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal, RequestKind,
+    ResponseError, ResponseEvent, Trailers, TunnelRequest, TunnelResponse,
+};
+pub use responder::TunnelResponder;
+pub use response::ResponseStream;
+pub use stream::{TunnelSink, TunnelSource};
+pub use tls::{TlsError, connector_tls, edge_tls};

@@ -1,0 +1,312 @@
+//! The tunnel listener: one port number, UDP for QUIC and TCP for HTTP/2.
+
+use crate::edge::{Link, Peer, Registrar};
+use crate::pending::{Pending, Place, Verdict};
+use crate::quic_stream::{QuicSink, QuicSource};
+use crate::stream::{SinkKind, SourceKind};
+use crate::{TunnelSink, TunnelSource, http2, http2_head, quic, rpc_edge};
+use bytes::Bytes;
+use h2::client::SendRequest;
+use qanat_http::BodyLength;
+use qanat_http::h2::{H2Sink, H2Source};
+use qanat_wire::names;
+use quinn::{ConnectionError, Endpoint, Incoming, TokioRuntime};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Tries to find a port free for both.
+const BIND_TRIES: usize = 64;
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+const BACKLOG: i32 = 1024;
+/// Source ports of services that answer anything: never a connector (S26).
+const REFLECTORS: [u16; 9] = [0, 19, 53, 123, 161, 389, 1900, 5353, 11211];
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How the tunnel listener behaves.
+#[derive(Clone)]
+pub struct ListenerSettings {
+    /// UDP and TCP are bound to the same address; port 0 chooses one free for both.
+    pub address: SocketAddr,
+    /// Server configuration with the tunnel certificate, made by `edge_tls`; ALPN is set per transport by the listener.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Handshakes under way at once, per transport; above half of it QUIC answers Retry, above it dials are ignored; TCP closes.
+    pub max_pending_handshakes: usize,
+    /// TLS or QUIC handshake limit.
+    pub handshake_timeout: Duration,
+    /// A connection that has not registered by then is closed.
+    pub registration_timeout: Duration,
+    /// Largest response head (capnp message or HTTP/2 header block) accepted.
+    pub max_head: usize,
+}
+
+/// The tunnel listener: one port number, UDP and TCP.
+#[derive(Clone)]
+pub struct TunnelListener(Arc<Inner>);
+
+struct Inner {
+    settings: ListenerSettings,
+    address: SocketAddr,
+    quic: quinn::ServerConfig,
+    sockets: Mutex<Option<(UdpSocket, TcpListener)>>,
+    stop: CancellationToken,
+}
+
+/// What every connection needs.
+struct Shared {
+    settings: ListenerSettings,
+    registrar: Arc<dyn Registrar>,
+    stop: CancellationToken,
+}
+
+impl TunnelListener {
+    /// Binds both sockets.
+    pub fn bind(settings: ListenerSettings) -> io::Result<Self> {
+        let quic = quic::server(&settings.tls, settings.max_pending_handshakes).map_err(io::Error::other)?;
+        let mut tries = 0;
+        let (udp, tcp) = loop {
+            let udp = bind_udp(settings.address)?;
+            match bind_tcp(udp.local_addr()?) {
+                Ok(tcp) => break (udp, tcp),
+                Err(error) if settings.address.port() != 0 || tries == BIND_TRIES => return Err(error),
+                Err(_) => tries += 1,
+            }
+        };
+        let address = udp.local_addr()?;
+        let sockets = Mutex::new(Some((udp, tcp)));
+        Ok(Self(Arc::new(Inner { settings, address, quic, sockets, stop: CancellationToken::new() })))
+    }
+
+    /// The address both are bound to.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Accepts no more and closes every connection; `serve` returns when they have ended.
+    pub fn shutdown(&self) {
+        self.0.stop.cancel();
+    }
+
+    /// Serves until `shutdown` is called on a clone. Must run inside the tokio runtime. Serves once.
+    pub async fn serve(self, registrar: Arc<dyn Registrar>) {
+        let sockets = self.0.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((udp, tcp)) = sockets else { return };
+        let settings = self.0.settings.clone();
+        let shared = Arc::new(Shared { settings, registrar, stop: self.0.stop.clone() });
+        let tasks = TaskTracker::new();
+        let endpoint = Endpoint::new(quic::endpoint(), Some(self.0.quic.clone()), udp, Arc::new(TokioRuntime));
+        let tcp = tokio::net::TcpListener::from_std(tcp);
+        match (&endpoint, tcp) {
+            (Ok(endpoint), Ok(tcp)) => {
+                tokio::join!(accept_quic(endpoint, &shared, &tasks), accept_tcp(&tcp, &shared, &tasks));
+            }
+            (Err(error), _) => tracing::error!(%error, "the tunnel listener can't use its UDP socket"),
+            (_, Err(error)) => tracing::error!(%error, "the tunnel listener can't use its TCP socket"),
+        }
+        tasks.close();
+        let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+        if let Ok(endpoint) = endpoint {
+            endpoint.close(0u32.into(), b"shutting down");
+            let _ = tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await;
+        }
+    }
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // The kernel may grant less; nothing depends on it.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+async fn accept_quic(endpoint: &Endpoint, shared: &Arc<Shared>, tasks: &TaskTracker) {
+    let pending = Pending::new(shared.settings.max_pending_handshakes);
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            () = shared.stop.cancelled() => return,
+        };
+        let Some(incoming) = incoming else { return };
+        let remote = incoming.remote_address();
+        if REFLECTORS.contains(&remote.port()) {
+            incoming.ignore();
+            continue;
+        }
+        match pending.arrive(remote.ip()) {
+            Verdict::Refuse => incoming.ignore(),
+            Verdict::Prove(_) if !incoming.remote_address_validated() && incoming.may_retry() => {
+                let _ = incoming.retry();
+            }
+            Verdict::Accept(place) | Verdict::Prove(place) => {
+                let shared = shared.clone();
+                tasks.spawn(async move { serve_quic(incoming, place, &shared).await });
+            }
+        }
+    }
+}
+
+async fn serve_quic(incoming: Incoming, place: Place, shared: &Shared) {
+    let Ok(connecting) = incoming.accept() else { return };
+    let remote = connecting.remote_address();
+    let connection = match tokio::time::timeout(shared.settings.handshake_timeout, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            tracing::debug!(%remote, %error, "QUIC handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    drop(place);
+    let link = Link::new(Peer::Quic(connection.clone()), remote, shared.settings.max_head);
+    let control = async {
+        if let Ok((send, recv)) = connection.accept_bi().await {
+            let source = TunnelSource(SourceKind::Quic(QuicSource::new(recv, Bytes::new())));
+            let sink = TunnelSink(SinkKind::Quic(QuicSink::new(send, Bytes::new(), false)));
+            rpc_edge::serve(link.clone(), source, sink, shared.registrar.clone());
+        }
+        // No other stream is a connector's to open.
+        while let Ok((mut send, _)) = connection.accept_bi().await {
+            link.count_protocol_error();
+            let _ = send.reset(0u32.into());
+        }
+        std::future::pending().await
+    };
+    let ended = async {
+        match connection.closed().await {
+            ConnectionError::LocallyClosed => "closed",
+            ConnectionError::TimedOut => "timed_out",
+            ConnectionError::Reset => "reset",
+            _ => "disconnected",
+        }
+    };
+    supervise(&link, shared, ended, control).await;
+}
+
+/// Lives as long as the connection: registration in time, closing on shutdown, and the last event.
+async fn supervise(
+    link: &Link,
+    shared: &Shared,
+    ended: impl Future<Output = &'static str>,
+    control: impl Future<Output = std::convert::Infallible>,
+) {
+    let overdue = async {
+        tokio::time::sleep(shared.settings.registration_timeout).await;
+        link.registration_overdue();
+        std::future::pending::<std::convert::Infallible>().await
+    };
+    let stopped = async {
+        shared.stop.cancelled().await;
+        link.close("the edge is shutting down");
+        std::future::pending::<std::convert::Infallible>().await
+    };
+    let reason = tokio::select! {
+        reason = ended => reason,
+        never = control => match never {},
+        never = overdue => match never {},
+        never = stopped => match never {},
+    };
+    let reason = link.finish(reason);
+    tracing::debug!(serial = link.serial(), remote = %link.remote(), reason, "tunnel connection ended");
+    shared.registrar.lost(link, reason);
+}
+
+async fn accept_tcp(listener: &tokio::net::TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker) {
+    let pending = Pending::new(shared.settings.max_pending_handshakes);
+    let mut tls = (*shared.settings.tls).clone();
+    tls.alpn_protocols.clear();
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.stop.cancelled() => return,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: wait for some to come back.
+                tracing::warn!(%error, "can't accept a tunnel connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if let Verdict::Accept(place) | Verdict::Prove(place) = pending.arrive(remote.ip()) {
+            let (shared, acceptor) = (shared.clone(), acceptor.clone());
+            tasks.spawn(async move { serve_tcp(stream, remote, place, acceptor, &shared).await });
+        }
+    }
+}
+
+async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor: TlsAcceptor, shared: &Shared) {
+    let _ = stream.set_nodelay(true);
+    let handshake = async {
+        let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
+        http2::client(shared.settings.max_head).handshake::<_, Bytes>(stream).await.map_err(|error| error.to_string())
+    };
+    let (requests, mut connection) = match tokio::time::timeout(shared.settings.handshake_timeout, handshake).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(error)) => {
+            tracing::debug!(%remote, %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    drop(place);
+    let close = CancellationToken::new();
+    let peer = Peer::Http2 { requests: requests.clone(), close: close.clone(), active: Arc::new(AtomicUsize::new(0)) };
+    let link = Link::new(peer, remote, shared.settings.max_head);
+    let control = async {
+        if let Err(error) = open_control(requests, &link, shared).await {
+            tracing::debug!(%remote, %error, "no control stream");
+            link.close("no control stream");
+        }
+        std::future::pending().await
+    };
+    let heartbeat = http2::heartbeat(connection.ping_pong());
+    let ended = async {
+        tokio::select! {
+            result = &mut connection => match result {
+                Err(error) if error.is_io() => "reset",
+                _ => "disconnected",
+            },
+            () = close.cancelled() => "closed",
+            () = heartbeat => "timed_out",
+        }
+    };
+    supervise(&link, shared, ended, control).await;
+}
+
+/// The edge asks for the control stream, the connector then calls on it.
+async fn open_control(mut requests: SendRequest<Bytes>, link: &Link, shared: &Shared) -> Result<(), h2::Error> {
+    let head = http2_head::control_request(names::UPGRADE_CONTROL, None);
+    let (response, stream) = requests.send_request(head, false)?;
+    let sink = TunnelSink(SinkKind::Http2(H2Sink::new(stream, h2::Reason::CANCEL)));
+    let response = response.await?;
+    if response.status() != http::StatusCode::OK {
+        tracing::debug!(status = %response.status(), "control stream refused");
+        link.close("the control stream was refused");
+        return Ok(());
+    }
+    let source = H2Source::new(response.into_body(), BodyLength::Unknown);
+    let source = TunnelSource(SourceKind::Http2(source));
+    rpc_edge::serve(link.clone(), source, sink, shared.registrar.clone());
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Settings of QUIC for both ends.
+
+use crate::tls::TlsError;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of one stream that may lie unread.
+pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Bytes of all streams of a connection that may lie unread.
+pub(crate) const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Requests at once on one connection.
+pub(crate) const MAX_STREAMS: u32 = 4096;
+
+const EDGE_IDLE: u32 = 8_000;
+const EDGE_KEEP_ALIVE: Duration = Duration::from_secs(2);
+const CONNECTOR_IDLE: u32 = 5_000;
+const CONNECTOR_KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// A connector opens its control stream and no other.
+const STREAMS_OF_CONNECTOR: u32 = 4;
+const DATAGRAM_BUFFER: usize = 64 * 1024;
+const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
+
+fn transport(idle_ms: u32, keep_alive: Duration, streams: u32) -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
+        .keep_alive_interval(Some(keep_alive))
+        .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(u64::from(CONNECTION_WINDOW))
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER));
+    Arc::new(config)
+}
+
+/// Version 1 only (S26).
+pub(crate) fn endpoint() -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    config.supported_versions(vec![1]);
+    config
+}
+
+/// The edge's side. `max_pending`: handshakes kept waiting at most.
+pub(crate) fn server(tls: &rustls::ServerConfig, max_pending: usize) -> Result<ServerConfig, TlsError> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![qanat_wire::names::QUIC_ALPN.to_vec()];
+    tls.max_early_data_size = 0;
+    let crypto = QuicServerConfig::try_from(tls).map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.sent(0);
+    config
+        .transport_config(transport(EDGE_IDLE, EDGE_KEEP_ALIVE, STREAMS_OF_CONNECTOR))
+        .validation_token_config(tokens)
+        .retry_token_lifetime(RETRY_TOKEN_LIFETIME)
+        .max_incoming(max_pending);
+    Ok(config)
+}
+
+/// The connector's side.
+pub(crate) fn client(tls: &rustls::ClientConfig) -> Result<ClientConfig, String> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![qanat_wire::names::QUIC_ALPN.to_vec()];
+    tls.enable_early_data = false;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|error| error.to_string())?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(transport(CONNECTOR_IDLE, CONNECTOR_KEEP_ALIVE, MAX_STREAMS));
+    Ok(config)
+}

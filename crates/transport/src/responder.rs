@@ -1,0 +1,141 @@
+//! The connector's answer to one request.
+
+use crate::features::Features;
+use crate::quic_stream::QuicSink;
+use crate::stream::SinkKind;
+use crate::{AnsweredBy, TunnelSink, http2_head, quic_head};
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::SendResponse;
+use qanat_http::h2::{H2Sink, stream_error};
+use qanat_http::{BodyLength, ResponseHead, StreamError};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+
+enum Way {
+    Quic {
+        sink: QuicSink,
+        first: bool,
+    },
+    Http2(SendResponse<Bytes>),
+    /// Answered.
+    Over,
+}
+
+/// Answers one request. Dropped without an answer, the stream is reset.
+pub struct TunnelResponder {
+    way: Way,
+    accept: Features,
+    head_request: bool,
+}
+
+impl TunnelResponder {
+    pub(crate) fn quic(sink: QuicSink, accept: Features, head_request: bool) -> Self {
+        Self { way: Way::Quic { sink, first: true }, accept, head_request }
+    }
+
+    pub(crate) fn http2(respond: SendResponse<Bytes>, accept: Features, head_request: bool) -> Self {
+        Self { way: Way::Http2(respond), accept, head_request }
+    }
+
+    /// A 1xx other than 101; dropped silently where the peer or transport can't take it.
+    pub fn informational(&mut self, head: ResponseHead) {
+        if !self.accept.has(Features::INFORMATIONAL) || !matches!(head.status, 100 | 102..=199) {
+            return;
+        }
+        match &mut self.way {
+            Way::Quic { sink, first } => {
+                let encoded = quic_head::encode_response(&head, BodyLength::Absent, false, *first);
+                if let Ok(bytes) = encoded {
+                    *first = false;
+                    sink.put_head(bytes, false);
+                    // What the window doesn't take now goes with the answer.
+                    let _ = sink.poll_flush(&mut Context::from_waker(Waker::noop()));
+                }
+            }
+            Way::Http2(respond) => {
+                if let Ok(head) = http2_head::encode_informational(&head) {
+                    let _ = respond.send_informational(head);
+                }
+            }
+            Way::Over => {}
+        }
+    }
+
+    /// The answer's head. It may wait in the sink for the first bytes, so flush or finish the sink (a relay does). `length`
+    /// `Absent`, or a status or method without body: finish the sink at once without data.
+    pub fn respond(
+        mut self,
+        head: ResponseHead,
+        length: BodyLength,
+        from: AnsweredBy,
+    ) -> Result<TunnelSink, StreamError> {
+        let bodiless = self.head_request
+            || matches!(head.status, 204 | 304)
+            || matches!(length, BodyLength::Absent | BodyLength::Exact(0));
+        match std::mem::replace(&mut self.way, Way::Over) {
+            Way::Quic { mut sink, first } => {
+                let framed = !bodiless
+                    && self.accept.has(Features::TRAILERS)
+                    && quic_head::may_have_trailers(&head.headers, length);
+                sink.put_head(quic_head::encode_response(&head, length, framed, first)?, framed);
+                Ok(TunnelSink(SinkKind::Quic(sink)))
+            }
+            Way::Http2(mut respond) => {
+                let encoded = http2_head::encode_response(head, length, from).inspect_err(|_| {
+                    respond.send_reset(Reason::INTERNAL_ERROR);
+                })?;
+                let stream = respond.send_response(encoded, bodiless).map_err(|error| stream_error(&error))?;
+                Ok(TunnelSink(match bodiless {
+                    true => SinkKind::Ended,
+                    false => SinkKind::Http2(H2Sink::new(stream, Reason::INTERNAL_ERROR)),
+                }))
+            }
+            Way::Over => Err(StreamError::Reset),
+        }
+    }
+
+    /// The origin could not be reached: ConnectResponse.error, or a bodiless 502 from `cloudflared` on HTTP/2.
+    pub fn fail(mut self, error: &str) {
+        match std::mem::replace(&mut self.way, Way::Over) {
+            Way::Quic { mut sink, first } => {
+                sink.put_head(quic_head::encode_failure(error, first), false);
+                let finish = |sink: &mut QuicSink, cx: &mut Context<'_>| sink.poll_finish(cx, &mut None);
+                if finish(&mut sink, &mut Context::from_waker(Waker::noop())).is_pending() {
+                    tokio::spawn(async move { poll_fn(|cx| finish(&mut sink, cx)).await });
+                }
+            }
+            Way::Http2(mut respond) => {
+                let head = http2_head::encode_failure(error, self.accept.has(Features::REASON));
+                let _ = respond.send_response(head, true);
+            }
+            Way::Over => {}
+        }
+    }
+
+    /// No room: the edge may ask elsewhere.
+    pub(crate) fn refuse(mut self) {
+        if let Way::Http2(respond) = &mut self.way {
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        self.way = Way::Over;
+    }
+
+    /// Ready once the edge has cancelled the request (RESET_STREAM/STOP_SENDING, RST_STREAM) or the connection is gone.
+    pub fn poll_canceled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.way {
+            Way::Quic { sink, .. } => sink.poll_stopped(cx).map(|_| ()),
+            Way::Http2(respond) => respond.poll_reset(cx).map(|_| ()),
+            Way::Over => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for TunnelResponder {
+    /// A QUIC sink resets itself.
+    fn drop(&mut self) {
+        if let Way::Http2(respond) = &mut self.way {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}

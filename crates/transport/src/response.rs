@@ -1,0 +1,207 @@
+//! The answering side of a stream that the edge opened.
+
+use crate::edge::{Link, StreamGuard, response_error};
+use crate::http2_head::{self, Answered};
+use crate::quic_head::{self, GatherError, Gathered, HeadReader};
+use crate::quic_stream::QuicSource;
+use crate::stream::SourceKind;
+use crate::{AnsweredBy, RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse, TunnelSource};
+use bytes::Bytes;
+use qanat_http::h2::{H2Source, stream_error};
+use qanat_http::{BodyLength, ResponseHead};
+use qanat_wire::connect::ConnectResponse;
+use qanat_wire::names;
+use quinn::RecvStream;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// 1xx heads before one answer (S19).
+const MAX_INFORMATIONAL: u32 = 8;
+
+pub(crate) struct QuicResponse {
+    pub(crate) link: Link,
+    pub(crate) recv: RecvStream,
+    pub(crate) reader: HeadReader<ConnectResponse>,
+    pub(crate) informational: bool,
+}
+
+pub(crate) struct Http2Response {
+    pub(crate) link: Link,
+    pub(crate) future: h2::client::ResponseFuture,
+    pub(crate) guard: StreamGuard,
+}
+
+pub(crate) enum ResponseState {
+    Quic(QuicResponse),
+    Http2(Http2Response),
+    /// The answer was given, failed or cancelled.
+    Over,
+}
+
+/// The answering side of a stream.
+pub struct ResponseStream {
+    state: ResponseState,
+    kind: RequestKind,
+    head_request: bool,
+    informational: u32,
+}
+
+impl ResponseStream {
+    pub(crate) fn new(state: ResponseState, request: &TunnelRequest) -> Self {
+        Self { state, kind: request.kind, head_request: request.head.method == "HEAD", informational: 0 }
+    }
+
+    /// The next head. Call until `Final` or an error. Cancel-safe.
+    pub async fn next(&mut self) -> Result<ResponseEvent, ResponseError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The client went away: STOP_SENDING, and on HTTP/2 RST_STREAM CANCEL as soon as the sink is gone too (a request without
+    /// body has none). Also done on drop before the end. The sending direction is the sink's: reset or drop it.
+    pub fn cancel(&mut self) {
+        self.state = ResponseState::Over;
+    }
+
+    /// The next head, for callers that poll.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, ResponseError>> {
+        let event = match &mut self.state {
+            ResponseState::Quic(_) => ready!(self.poll_quic(cx)),
+            ResponseState::Http2(_) => ready!(self.poll_http2(cx)),
+            ResponseState::Over => Err(ResponseError::Reset),
+        };
+        if let Err(ResponseError::Malformed(_) | ResponseError::TooLarge(_)) = event {
+            match &self.state {
+                ResponseState::Quic(QuicResponse { link, .. }) | ResponseState::Http2(Http2Response { link, .. }) => {
+                    link.count_protocol_error();
+                }
+                ResponseState::Over => {}
+            }
+        }
+        if event.is_err() {
+            self.state = ResponseState::Over;
+        }
+        Poll::Ready(event)
+    }
+
+    fn count_informational(&mut self) -> Result<(), ResponseError> {
+        self.informational += 1;
+        if self.informational > MAX_INFORMATIONAL {
+            return Err(ResponseError::Malformed("more than eight 1xx answers".into()));
+        }
+        Ok(())
+    }
+
+    fn is_bodiless(&self, status: u16) -> bool {
+        self.head_request || matches!(status, 204 | 304)
+    }
+
+    fn poll_quic(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, ResponseError>> {
+        let ResponseState::Quic(response) = &mut self.state else { return Poll::Pending };
+        let gathered = ready!(response.reader.poll(&mut response.recv, cx)).map_err(|error| match error {
+            GatherError::Stream(error) => response_error(error),
+            GatherError::Ended => ResponseError::Malformed("the stream ended before the answer's head".into()),
+            GatherError::Malformed(what) => ResponseError::Malformed(what),
+            GatherError::TooLarge(limit) => ResponseError::TooLarge(limit),
+        })?;
+        let Gathered::Head(head, rest) = gathered else {
+            return Poll::Ready(Err(ResponseError::Malformed("an RPC signature on a data stream".into())));
+        };
+        let head = quic_head::decode_response(head).map_err(|what| ResponseError::Malformed(what.into()))?;
+        if let Some(error) = head.error {
+            return Poll::Ready(Err(ResponseError::Origin(error)));
+        }
+        let status = match head.status {
+            Some(status) => status,
+            None if self.kind == RequestKind::Tcp => 200,
+            None => return Poll::Ready(Err(ResponseError::Malformed("no status".into()))),
+        };
+        if status < 200 && status != 101 {
+            if !response.informational {
+                return Poll::Ready(Err(ResponseError::Malformed(format!("an unasked status {status}"))));
+            }
+            response.reader.again(rest);
+            self.count_informational()?;
+            let head = ResponseHead { status, headers: head.headers };
+            return Poll::Ready(Ok(ResponseEvent::Informational(head)));
+        }
+        Poll::Ready(self.final_quic(ResponseHead { status, headers: head.headers }, head.length, head.framed, rest, cx))
+    }
+
+    fn final_quic(
+        &mut self,
+        head: ResponseHead,
+        told: Option<u64>,
+        framed: bool,
+        rest: Bytes,
+        cx: &mut Context<'_>,
+    ) -> Result<ResponseEvent, ResponseError> {
+        let status = head.status;
+        if status == 101 && self.kind != RequestKind::WebSocket {
+            return Err(ResponseError::Malformed("101 to a request that is no WebSocket".into()));
+        }
+        let ResponseState::Quic(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {
+            return Err(ResponseError::Reset);
+        };
+        let mut source = QuicSource::new(response.recv, rest);
+        let mut length = match told {
+            _ if status == 101 || self.kind == RequestKind::Tcp => BodyLength::Opaque,
+            _ if self.is_bodiless(status) => BodyLength::Absent,
+            Some(length) => BodyLength::Exact(length),
+            None => BodyLength::Unknown,
+        };
+        source = match length {
+            BodyLength::Opaque => source,
+            _ if framed => source.framed(),
+            BodyLength::Absent => source.counted(0),
+            BodyLength::Exact(length) => source.counted(length),
+            BodyLength::Unknown => source,
+        };
+        let body = if source.try_end(cx) {
+            if length == BodyLength::Unknown {
+                length = BodyLength::Exact(0);
+            }
+            SourceKind::Empty
+        } else {
+            SourceKind::Quic(source)
+        };
+        let body = TunnelSource(body);
+        Ok(ResponseEvent::Final(TunnelResponse { head, length, from: AnsweredBy::Origin, body }))
+    }
+
+    fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, ResponseError>> {
+        let ResponseState::Http2(response) = &mut self.state else { return Poll::Pending };
+        if let Poll::Ready(Some(early)) = response.future.poll_informational(cx) {
+            let early = early.map_err(|error| response_error(stream_error(&error)))?;
+            let headers = http2_head::decode_headers(early.headers().get(names::RESPONSE_HEADERS), &mut None)
+                .map_err(ResponseError::Malformed)?;
+            let head = ResponseHead { status: early.status().as_u16(), headers };
+            self.count_informational()?;
+            return Poll::Ready(Ok(ResponseEvent::Informational(head)));
+        }
+        let answer = ready!(Pin::new(&mut response.future).poll(cx));
+        let (parts, body) = answer.map_err(|error| response_error(stream_error(&error)))?.into_parts();
+        let websocket = self.kind == RequestKind::WebSocket;
+        let end_stream = body.is_end_stream();
+        let decoded = http2_head::decode_response(&parts, websocket, end_stream).map_err(ResponseError::Malformed)?;
+        let Answered::Head { head, length, from } = decoded else {
+            let Answered::Failed(reason) = decoded else { return Poll::Ready(Err(ResponseError::Reset)) };
+            return Poll::Ready(Err(ResponseError::Origin(reason)));
+        };
+        let ResponseState::Http2(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {
+            return Poll::Ready(Err(ResponseError::Reset));
+        };
+        let length = match length {
+            _ if head.status == 101 || self.kind == RequestKind::Tcp => BodyLength::Opaque,
+            _ if self.is_bodiless(head.status) => BodyLength::Absent,
+            Some(length) => BodyLength::Exact(length),
+            None if end_stream => BodyLength::Exact(0),
+            None => BodyLength::Unknown,
+        };
+        let body = match end_stream && !matches!(length, BodyLength::Exact(1..)) {
+            true => SourceKind::Empty,
+            false => SourceKind::Counted { source: H2Source::new(body, length), _guard: response.guard },
+        };
+        Poll::Ready(Ok(ResponseEvent::Final(TunnelResponse { head, length, from, body: TunnelSource(body) })))
+    }
+}

@@ -1,0 +1,67 @@
+//! TLS of tunnel connections. The key exchange prefers X25519MLKEM768; P-256 is there for peers that offer no more than those two,
+//! by HelloRetryRequest.
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::sync::Arc;
+
+/// Why TLS can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The PEM holds no certificate, or a damaged one.
+    #[error("no certificate can be read: {0}")]
+    Certificate(String),
+    /// The PEM holds no private key, or a damaged one.
+    #[error("no private key can be read: {0}")]
+    Key(String),
+    /// Key and certificate don't fit, or are of a kind that isn't supported.
+    #[error("the certificate can't be used: {0}")]
+    Mismatch(#[from] rustls::Error),
+    /// The system has no trusted roots.
+    #[error("no trusted root certificates were found: give the edge's own with --cacert")]
+    NoRoots,
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(TlsError::Certificate("the file holds none".into())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(TlsError::Certificate(error.to_string())),
+    }
+}
+
+/// The edge's side, from a certificate chain and its key in PEM. TLS 1.3 and 1.2, no early data.
+pub fn edge_tls(cert_chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| TlsError::Key(error.to_string()))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(certificates(cert_chain_pem)?, key)?;
+    Ok(Arc::new(config))
+}
+
+/// The connector's side: trusts only `roots` (PEM) when given, else the system's.
+pub fn connector_tls(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut store = RootCertStore::empty();
+    match roots {
+        Some(pem) => {
+            for certificate in certificates(pem)? {
+                store.add(certificate)?;
+            }
+        }
+        None => {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if store.is_empty() {
+        return Err(TlsError::NoRoots);
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}

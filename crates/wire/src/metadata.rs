@@ -1,0 +1,80 @@
+//! Rules for metadata pairs (S12, S57), checked before encoding and after decoding.
+
+use crate::names::HTTP_HEADER;
+
+/// What is wrong with a pair, a destination or a header line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// A metadata key is not a token, nor `HttpHeader:` and a token.
+    #[error("a metadata key is not a token")]
+    Key,
+    /// A header's name is not a token (RFC 9110 5.6.2); a `:` isn't part of one.
+    #[error("a header name is not a token")]
+    HeaderName,
+    /// A value holds CR, LF or NUL.
+    #[error("a value holds CR, LF or NUL")]
+    Value,
+    /// The destination is empty or holds a control character or a space.
+    #[error("the destination is not an address")]
+    Destination,
+}
+
+/// True for `tchar` of RFC 9110 5.6.2.
+pub const fn is_token_byte(byte: u8) -> bool {
+    matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'z' | b'|' | b'~' | b'0'..=b'9' | b'A'..=b'Z')
+}
+
+/// True for a token of RFC 9110 5.6.2.
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|b| is_token_byte(*b))
+}
+
+/// True for a value that can stand in a header line.
+pub fn is_value(bytes: &[u8]) -> bool {
+    !bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0))
+}
+
+/// Checks one pair. Stock connectors look for `HttpHeader` anywhere in a key, so no other key may hold it.
+pub fn check(key: &[u8], value: &[u8]) -> Result<(), MetadataError> {
+    match key.strip_prefix(HTTP_HEADER) {
+        Some(name) if !is_token(name) => return Err(MetadataError::HeaderName),
+        Some(_) => {}
+        None if !is_token(key) || key.starts_with(b"HttpHeader") => return Err(MetadataError::Key),
+        None => {}
+    }
+    if is_value(value) { Ok(()) } else { Err(MetadataError::Value) }
+}
+
+/// Checks a destination.
+pub(crate) fn check_destination(dest: &[u8]) -> Result<(), MetadataError> {
+    if dest.is_empty() || dest.iter().any(|b| *b <= b' ' || *b == 0x7f) {
+        return Err(MetadataError::Destination);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_keys_are_a_prefix_and_a_token() {
+        assert_eq!(check(b"HttpHeader:X-A", b"caf\xe9"), Ok(()));
+        assert_eq!(check(b"HttpMethod", b"GET"), Ok(()));
+        assert_eq!(check(b"HttpHeader:X-A", b""), Ok(()));
+        assert_eq!(check(b"HttpHeader:X:A", b""), Err(MetadataError::HeaderName));
+        assert_eq!(check(b"HttpHeader:", b""), Err(MetadataError::HeaderName));
+        assert_eq!(check(b"HttpHeader:X A", b""), Err(MetadataError::HeaderName));
+        assert_eq!(check(b"HttpHeaderX", b""), Err(MetadataError::Key));
+        assert_eq!(check(b"", b""), Err(MetadataError::Key));
+        assert_eq!(check(b"HttpHost", b"a\r\nb"), Err(MetadataError::Value));
+        assert_eq!(check(b"HttpHost", b"a\0"), Err(MetadataError::Value));
+    }
+
+    #[test]
+    fn tokens_are_those_of_the_rfc() {
+        let tokens: Vec<u8> = (0..=255).filter(|b| is_token_byte(*b)).collect();
+        let wanted = b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~";
+        assert_eq!(tokens, wanted);
+    }
+}

@@ -1,0 +1,97 @@
+//! Names of the protocol: metadata keys, HTTP/2 header names, features, SNI and ALPN.
+
+/// ALPN of the QUIC transport; the HTTP/2 transport has none.
+pub const QUIC_ALPN: &[u8] = b"argotunnel";
+/// SNI that a connector sends over QUIC.
+pub const QUIC_SNI: &str = "quic.cftunnel.com";
+/// SNI that a connector sends over HTTP/2.
+pub const HTTP2_SNI: &str = "h2.cftunnel.com";
+/// SNI of a stock connector's pre-checks.
+pub const PROBE_SNI: &str = "probe.cftunnel.com";
+
+/// Metadata key of the method.
+pub const HTTP_METHOD: &[u8] = b"HttpMethod";
+/// Metadata key of the Host field.
+pub const HTTP_HOST: &[u8] = b"HttpHost";
+/// Metadata key of the status.
+pub const HTTP_STATUS: &[u8] = b"HttpStatus";
+/// Prefix of the metadata key of one header line.
+pub const HTTP_HEADER: &[u8] = b"HttpHeader:";
+/// Metadata key that marks a refused flow, with the value `true`.
+pub const FLOW_RATE_LIMITED: &[u8] = b"FlowConnectRateLimited";
+/// Our own: which additions the answer to this request may use, a comma-separated list of [`ACCEPT_TRAILERS`] and
+/// [`ACCEPT_INFORMATIONAL`].
+pub const QANAT_ACCEPT: &[u8] = b"QanatAccept";
+/// Our own: the form of the body that follows; [`BODY_FRAMED`].
+pub const QANAT_BODY: &[u8] = b"QanatBody";
+/// Value of [`QANAT_BODY`]: see [`crate::framed`].
+pub const BODY_FRAMED: &[u8] = b"framed";
+/// In [`QANAT_ACCEPT`]: the body may be framed.
+pub const ACCEPT_TRAILERS: &str = "trailers";
+/// In [`QANAT_ACCEPT`]: 1xx heads may come before the answer.
+pub const ACCEPT_INFORMATIONAL: &str = "informational";
+/// In [`QANAT_ACCEPT_HEADER`] of a configuration update: `err` may be a text.
+pub const ACCEPT_REASON: &str = "reason";
+
+/// HTTP/2 header that says what a request is.
+pub const UPGRADE_HEADER: &str = "cf-cloudflared-proxy-connection-upgrade";
+/// Value of [`UPGRADE_HEADER`]: the control stream.
+pub const UPGRADE_CONTROL: &str = "control-stream";
+/// Value of [`UPGRADE_HEADER`]: a configuration.
+pub const UPGRADE_CONFIGURATION: &str = "update-configuration";
+/// Value of [`UPGRADE_HEADER`]: a WebSocket.
+pub const UPGRADE_WEBSOCKET: &str = "websocket";
+/// HTTP/2 header that marks a TCP stream.
+pub const TCP_SOURCE_HEADER: &str = "cf-cloudflared-proxy-src";
+/// HTTP/2 header of the serialised response fields.
+pub const RESPONSE_HEADERS: &str = "cf-cloudflared-response-headers";
+/// HTTP/2 header that says who answered.
+pub const RESPONSE_META: &str = "cf-cloudflared-response-meta";
+/// HTTP/2 form of [`QANAT_ACCEPT`].
+pub const QANAT_ACCEPT_HEADER: &str = "cf-cloudflared-qanat-accept";
+
+/// Feature: trailers over QUIC (see [`crate::framed`]).
+pub const FEATURE_TRAILERS: &str = "qanat_trailers";
+/// Feature: 1xx heads before the answer.
+pub const FEATURE_INFORMATIONAL: &str = "qanat_informational";
+/// Feature: the reason of a failed configuration update over HTTP/2.
+pub const FEATURE_REASON: &str = "qanat_reason";
+/// Every feature of ours that this version of the connector has.
+pub const QANAT_FEATURES: [&str; 3] = [FEATURE_TRAILERS, FEATURE_INFORMATIONAL, FEATURE_REASON];
+/// Prefix of our own features: its presence tells a qanat connector from a stock one.
+pub const FEATURE_PREFIX: &str = "qanat_";
+
+/// `cause` of a refusal that makes a stock connector try another address.
+pub const CAUSE_DUPLICATE: &str = "EDUPCONN";
+
+const RESERVED: [&[u8]; 3] = [b"cf-cloudflared-", b"cf-int-", b"cf-proxy-"];
+
+/// True for header names that belong to the protocol, in any case and with `_` for `-`: they never pass from a client to a
+/// connector or from an origin to a client (S54, S19).
+pub fn is_reserved(name: &[u8]) -> bool {
+    RESERVED.iter().any(|prefix| {
+        name.len() >= prefix.len()
+            && prefix.iter().zip(name).all(|(p, n)| *p == n.to_ascii_lowercase() || (*p == b'-' && *n == b'_'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_reserved;
+
+    #[test]
+    fn reserved_names_are_known_in_any_spelling() {
+        for name in [
+            "cf-cloudflared-proxy-src",
+            "CF-Cloudflared-Proxy-Src",
+            "cf_cloudflared_proxy_src",
+            "Cf-Int-X",
+            "cf-proxy-a",
+        ] {
+            assert!(is_reserved(name.as_bytes()), "{name}");
+        }
+        for name in ["cf-ray", "cf-connecting-ip", "cf-", "x-cf-int-a", ""] {
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
+    }
+}
