@@ -1,0 +1,185 @@
+//! Everything that can go wrong with a request: one stable code, whose fault it is, the status and what a person can do.
+
+/// Whose fault a failure is: the hop that the error page names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Whoever sent the request.
+    Client,
+    /// This edge.
+    Edge,
+    /// The tunnel: its connections or its connector.
+    Tunnel,
+    /// The service behind the connector.
+    Origin,
+}
+
+impl Fault {
+    /// `client`, `edge`, `tunnel` or `origin`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Edge => "edge",
+            Self::Tunnel => "tunnel",
+            Self::Origin => "origin",
+        }
+    }
+}
+
+macro_rules! causes {
+    ($($variant:ident $code:literal $fault:ident $status:literal $retry:literal $title:literal $advice:literal;)*) => {
+        /// Why the edge answered a request itself or cut it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Cause {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Cause {
+            /// Every cause, for the reference page.
+            pub const ALL: &'static [Cause] = &[$(Cause::$variant,)*];
+
+            /// Stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+            /// Whose fault it is.
+            pub fn fault(self) -> Fault {
+                match self { $(Self::$variant => Fault::$fault,)* }
+            }
+            /// The status that the client gets, when it can still get one.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+            /// Whether the same request may well succeed later.
+            pub fn is_retryable(self) -> bool {
+                match self { $(Self::$variant => $retry,)* }
+            }
+            /// What happened, in a few words.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+            /// What to do about it.
+            pub fn advice(self) -> &'static str {
+                match self { $(Self::$variant => $advice,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    ClientClosed "client_closed" Client 499 true
+        "The client went away" "Nothing to do: the client closed its connection or cancelled the request.";
+    BadRequest "bad_request" Client 400 false
+        "The request is malformed" "The request breaks HTTP's rules; its sender must be corrected.";
+    HeadTooLarge "head_too_large" Client 431 false
+        "The request's header fields are too large" "Send fewer or smaller header fields, such as cookies.";
+    TargetTooLong "target_too_long" Client 414 false
+        "The request's address is too long" "Send long data in the request's body.";
+    HeadTooSlow "head_too_slow" Client 408 true
+        "The request's head came too slowly" "Try again over a better network.";
+    BodyTooSlow "body_too_slow" Client 408 true
+        "The request's body came too slowly" "Try again over a better network.";
+    ClientTooSlow "client_too_slow" Client 408 true
+        "The client did not take the answer" "Try again over a better network.";
+    UnknownHostname "unknown_hostname" Client 404 false
+        "This hostname is not served here" "Check the spelling; if it is yours, create a proxied record that points to a tunnel.";
+    Misdirected "misdirected" Client 421 false
+        "This connection does not serve that hostname" "Open a new connection with the right server name.";
+    ManagementHost "management_host" Client 421 false
+        "This hostname is not served here" "The management hostname is never served to the public.";
+    MethodNotAllowed "method_not_allowed" Client 405 false
+        "CONNECT is not served here" "Use another method.";
+    LoopDetected "loop_detected" Client 508 false
+        "The request came by here too often" "An origin points back to this edge: correct the tunnel's ingress rules.";
+    NoConnection "no_connection" Tunnel 530 true
+        "The tunnel has no connection" "Start the tunnel's connector on its host, or look at its log to see why it can't connect.";
+    ConnectionLost "connection_lost" Tunnel 502 true
+        "The connection to the connector was lost" "Try again; when it happens often, look at the connector's log.";
+    TunnelProtocolError "tunnel_protocol_error" Tunnel 502 false
+        "The connector's answer is malformed" "Update the connector.";
+    ResponseHeadTooLarge "response_head_too_large" Origin 502 false
+        "The origin's header fields are too large" "Have the origin send fewer or smaller header fields.";
+    GrpcNeedsHttp2 "grpc_needs_http2" Tunnel 502 false
+        "gRPC needs trailers, which this connector can't carry over QUIC"
+        "Run the connector with --protocol http2, or use a qanat connector.";
+    OriginRefused "origin_refused" Origin 502 true
+        "The origin refused the connection" "Start the service that the ingress rule names, or correct the rule.";
+    OriginTimeout "origin_timeout" Origin 504 true
+        "The origin could not be reached in time" "See whether the connector's host can reach the service that the ingress rule names.";
+    ResponseTimeout "response_timeout" Origin 504 true
+        "The origin did not answer in time" "See what the origin is doing; a long job should answer at once and report later.";
+    OriginBadResponse "origin_bad_response" Origin 502 false
+        "The origin's answer is malformed" "The origin breaks HTTP's rules: see whether the ingress rule names the right scheme and port.";
+    OriginResetMidBody "origin_reset_mid_body" Origin 502 true
+        "The origin broke off its answer" "Look at the origin's log.";
+    OriginError "origin_error" Origin 502 true
+        "The origin could not be reached" "Look at the connector's log: it names the reason.";
+    Overloaded "overloaded" Edge 503 true
+        "Too many requests are open" "Try again in a moment.";
+    Draining "draining" Edge 503 true
+        "The edge is shutting down" "Try again: another edge, or this one after its restart, will serve it.";
+}
+
+/// How a connector's text begins, ours and the stock one's; the reason follows.
+const UNREACHABLE: &str = "traffic from cloudflared: ";
+
+/// What a connector's error text says of the origin. The protocol has no code for it (protocol.md, *ConnectResponse*), so the
+/// text decides: a qanat connector's reason begins with its code and a colon; a stock one has Go's words.
+pub(crate) fn origin_cause(text: &str) -> Cause {
+    let reason = text.split_once(UNREACHABLE).map_or(text, |(_, reason)| reason);
+    match reason.split_once(':').map(|(code, _)| code) {
+        Some("origin_refused") => return Cause::OriginRefused,
+        Some("origin_timeout") => return Cause::OriginTimeout,
+        Some("origin_bad_response") => return Cause::OriginBadResponse,
+        Some("response_head_too_large") => return Cause::ResponseHeadTooLarge,
+        Some(
+            "origin_tls" | "origin_closed" | "reused_connection_closed" | "length_required" | "unsupported_service",
+        ) => {
+            return Cause::OriginError;
+        }
+        _ => {}
+    }
+    let has = |word: &str| reason.contains(word);
+    if has("malformed HTTP")
+        || has("first record does not look like a TLS handshake")
+        || has("server gave HTTP response")
+    {
+        Cause::OriginBadResponse
+    } else if has("timeout") || has("timed out") || has("deadline exceeded") {
+        Cause::OriginTimeout
+    } else if has("connection refused") || has("dial tcp") || has("dial unix") || has("no such host") {
+        Cause::OriginRefused
+    } else {
+        Cause::OriginError
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_statuses_are_errors() {
+        let mut codes: Vec<_> = Cause::ALL.iter().map(|c| c.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Cause::ALL.len());
+        assert!(Cause::ALL.iter().all(|c| c.status() >= 400));
+    }
+
+    #[test]
+    fn a_connectors_text_names_the_cause() {
+        let stock = "Unable to reach the origin service. The service may be down or it may not be responding to traffic \
+                     from cloudflared: dial tcp 127.0.0.1:1: connect: connection refused";
+        assert_eq!(origin_cause(stock), Cause::OriginRefused);
+        assert_eq!(origin_cause("… dial tcp 10.0.0.1:80: i/o timeout"), Cause::OriginTimeout);
+        assert_eq!(origin_cause("… EOF"), Cause::OriginError);
+        let ours = |reason: &str| origin_cause(&format!("Unable to reach the origin service. … {UNREACHABLE}{reason}"));
+        assert_eq!(ours("origin_timeout: dial 127.0.0.1:1: tls timed out after 3 s"), Cause::OriginTimeout);
+        assert_eq!(ours("origin_refused: dial 127.0.0.1:1: it said: timeout"), Cause::OriginRefused);
+        assert_eq!(ours("origin_tls: dial 127.0.0.1:1: tls: expired"), Cause::OriginError);
+        assert_eq!(
+            origin_cause("net/http: HTTP/1.x transport connection broken: malformed HTTP status code"),
+            Cause::OriginBadResponse
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! A public HTTP/1 connection: one request after the other, each read by the strict parser, answered, and its body read to the
+//! end or the connection closed (S9 to S11).
+
+use crate::Cause;
+use crate::drain::Ear;
+use crate::head::Client;
+use crate::server::Shared;
+use crate::stream::{Download, Outcome, Request, Upload};
+use bytes::Bytes;
+use qanat_http::h1::{Body, BorrowedBody, ParsedRequest, ReadError, Reader, Writer};
+use qanat_http::{BodyLength, Frame, Framing, HeadError, ResponseHead, Sink, Source, StreamError, Version};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_rustls::server::TlsStream;
+
+/// What is read and dropped of a request body that nobody wanted (S11).
+const MOST_DRAINED: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// A client's socket, with TLS or without.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Makes the close to come a TCP reset.
+    fn reset_on_close(&self);
+}
+
+impl Socket for TcpStream {
+    fn reset_on_close(&self) {
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
+    }
+}
+
+/// How a connection ends.
+enum End {
+    /// Everything was said.
+    Clean,
+    /// The client may still be sending: read a little on, so that our last answer isn't lost to a TCP reset.
+    Linger,
+    /// Its answer was cut.
+    Cut,
+}
+
+/// Serves the connection to its end.
+pub(crate) async fn serve<S: Socket>(shared: &Arc<Shared>, client: &Client, socket: S) {
+    let (read, write) = tokio::io::split(socket);
+    let mut reader = Reader::new(read);
+    let mut writer = Writer::new(write);
+    let end = requests(shared, client, &mut reader, &mut writer).await;
+    match end {
+        End::Clean => {
+            let _ = timeout(DRAIN_TIME, writer.shutdown()).await;
+        }
+        End::Linger => {
+            let _ = timeout(DRAIN_TIME, linger(&mut reader, &mut writer)).await;
+        }
+        // Where only the connection's end ends the body, a normal close would look like a whole one.
+        End::Cut if writer.framing() == Framing::UntilClose => {
+            reader.into_parts().0.unsplit(writer.into_inner()).reset_on_close();
+        }
+        End::Cut => {}
+    }
+}
+
+async fn linger<S: Socket>(reader: &mut Reader<ReadHalf<S>>, writer: &mut Writer<WriteHalf<S>>) {
+    if writer.shutdown().await.is_err() {
+        return;
+    }
+    let mut dropped = 0;
+    while dropped < MOST_DRAINED {
+        reader.buffer_mut().clear();
+        match poll_fn(|cx| reader.poll_fill(cx)).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) => dropped += n,
+        }
+    }
+}
+
+async fn requests<S: Socket>(
+    shared: &Arc<Shared>,
+    client: &Client,
+    reader: &mut Reader<ReadHalf<S>>,
+    writer: &mut Writer<WriteHalf<S>>,
+) -> End {
+    let ear = shared.drain.listen();
+    let mut idle = pin!(sleep(shared.settings.header_timeout));
+    let mut pace = pin!(sleep(shared.settings.keep_alive_timeout));
+    loop {
+        let parsed = match next(shared, reader, idle.as_mut(), &ear).await {
+            Ok(parsed) => parsed,
+            Err(Stop::Closed) => return End::Clean,
+            Err(Stop::Refused(cause, status, detail)) => {
+                let mut download = H1Download::new(shared, writer, Version::Http11, Bytes::new(), false, false);
+                return match Request::new(shared, client).refuse(cause, status, &detail, &mut download).await {
+                    Outcome::Cut => End::Cut,
+                    Outcome::Answered | Outcome::Switched => End::Linger,
+                };
+            }
+        };
+        let ParsedRequest { ref head, keep_alive, expect_continue, .. } = parsed;
+        let is_websocket = head.websocket;
+        let body = Body::new(&mut *reader, parsed.framing(), &shared.head_limits);
+        let mut upload = H1Upload { body, is_tls: client.is_tls() };
+        let expects = expect_continue && head.version == Version::Http11;
+        let mut download = H1Download::new(shared, writer, head.version, head.method.clone(), keep_alive, expects);
+        let request = Request::new(shared, client);
+        let outcome = request
+            .serve(ParsedRequest { expect_continue: expects, ..parsed }, &mut upload, &mut download, pace.as_mut())
+            .await;
+        let kept = download.kept;
+        match outcome {
+            Outcome::Cut => return End::Cut,
+            Outcome::Switched => return End::Clean,
+            Outcome::Answered if !kept || !writer.is_reusable() => return End::Linger,
+            // The bytes after a refused Upgrade are requests again.
+            Outcome::Answered if is_websocket => {}
+            Outcome::Answered => {
+                let complete =
+                    upload.body.is_complete() || upload.body.drain(MOST_DRAINED, Instant::now() + DRAIN_TIME).await;
+                if !complete {
+                    return End::Linger;
+                }
+            }
+        }
+        idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
+    }
+}
+
+/// Why no further request comes.
+enum Stop {
+    /// The client closed, was idle for too long, or the edge drains.
+    Closed,
+    Refused(Cause, u16, String),
+}
+
+/// The next request head: `idle` limits the wait for its first byte, the header timeout the time from there (S28).
+async fn next<R: AsyncRead + Unpin + Send>(
+    shared: &Shared,
+    reader: &mut Reader<R>,
+    mut idle: Pin<&mut Sleep>,
+    ear: &Ear<'_>,
+) -> Result<ParsedRequest, Stop> {
+    if reader.buffer().is_empty() {
+        let came = poll_fn(|cx| match reader.poll_fill(cx) {
+            Poll::Ready(came) => Poll::Ready(came.is_ok_and(|n| n > 0)),
+            Poll::Pending if ear.poll(cx).is_ready() || idle.as_mut().poll(cx).is_ready() => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        if !came {
+            return Err(Stop::Closed);
+        }
+    }
+    let mut read = pin!(reader.read_request(&shared.head_limits));
+    let mut waiting = false;
+    let read = poll_fn(|cx| match read.as_mut().poll(cx) {
+        Poll::Ready(read) => Poll::Ready(Some(read)),
+        Poll::Pending => {
+            // Nearly every head comes whole: the timer is touched for the others only.
+            if !std::mem::replace(&mut waiting, true) {
+                idle.as_mut().reset(Instant::now() + shared.settings.header_timeout);
+            }
+            idle.as_mut().poll(cx).map(|()| None)
+        }
+    })
+    .await;
+    match read {
+        Some(Ok(Some(parsed))) => Ok(parsed),
+        Some(Ok(None) | Err(ReadError::Closed { .. } | ReadError::Io(_))) => Err(Stop::Closed),
+        Some(Err(ReadError::Head(error))) => Err(Stop::Refused(cause_of(&error), error.status(), error.to_string())),
+        None => Err(Stop::Refused(Cause::HeadTooSlow, 408, "the head did not come in time".to_owned())),
+    }
+}
+
+/// The cause of a refused head.
+pub(crate) fn cause_of(error: &HeadError) -> Cause {
+    match error {
+        HeadError::Malformed(_) | HeadError::UnsupportedVersion | HeadError::ExpectationFailed => Cause::BadRequest,
+        HeadError::LineTooLong(_) => Cause::TargetTooLong,
+        HeadError::TooLarge(_) | HeadError::TooManyFields(_) => Cause::HeadTooLarge,
+        HeadError::ConnectRefused => Cause::MethodNotAllowed,
+    }
+}
+
+/// The request body, and who watches for the client's departure once it is over.
+struct H1Upload<'a, R> {
+    body: BorrowedBody<'a, R>,
+    is_tls: bool,
+}
+
+impl<R: AsyncRead + Unpin + Send> Source for H1Upload<'_, R> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        self.body.poll_frame(cx)
+    }
+    fn stop(&mut self) {
+        self.body.stop();
+    }
+    fn is_end(&self) -> bool {
+        self.body.is_end()
+    }
+}
+
+impl<R: AsyncRead + Unpin + Send> Upload for H1Upload<'_, R> {
+    /// The end of a TLS connection is the client's departure; on a plain one it is a half-close, the answer is still wanted.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.body.reader_mut().poll_closed(cx) {
+            Poll::Ready(Ok(())) if !self.is_tls => Poll::Pending,
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The answer's way into the connection.
+struct H1Download<'a, W> {
+    shared: &'a Shared,
+    writer: &'a mut Writer<W>,
+    version: Version,
+    method: Bytes,
+    keep_alive: bool,
+    /// The client holds its body back until it gets a 100. Without one nobody can tell whether the body comes (S11).
+    owes_continue: bool,
+    /// The connection goes on after the answer.
+    kept: bool,
+}
+
+impl<'a, W> H1Download<'a, W> {
+    fn new(
+        shared: &'a Shared,
+        writer: &'a mut Writer<W>,
+        version: Version,
+        method: Bytes,
+        keep_alive: bool,
+        owes_continue: bool,
+    ) -> Self {
+        Self { shared, writer, version, method, keep_alive, owes_continue, kept: false }
+    }
+}
+
+impl<W: AsyncWrite + Unpin + Send> Download for H1Download<'_, W> {
+    type Sink = Writer<W>;
+
+    fn informational(&mut self, head: &ResponseHead) {
+        if head.status == 100 {
+            self.owes_continue = false;
+        }
+        self.writer.informational(head, self.version);
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        Sink::poll_flush(self.writer, cx)
+    }
+
+    fn respond(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), StreamError> {
+        let keep_alive = self.keep_alive && !self.owes_continue && !self.shared.drain.is_on();
+        self.kept = self.writer.start_response(&self.method, head, length, self.version, keep_alive);
+        Ok(())
+    }
+
+    fn sink(&mut self) -> &mut Self::Sink {
+        self.writer
+    }
+
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    fn carries_trailers(&self) -> bool {
+        self.version == Version::Http11
+    }
+
+    fn end_connection(&mut self) {
+        self.keep_alive = false;
+    }
+}

@@ -1,0 +1,221 @@
+//! A public HTTP/2 connection: the `h2` crate's streams, each served in a task of its own.
+
+use crate::h1::cause_of;
+use crate::head::Client;
+use crate::server::Shared;
+use crate::stream::{Download, Outcome, Request, Upload};
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use qanat_http::h1::ParsedRequest;
+use qanat_http::h2::{H2Sink, H2Source, request_from_h2, response_to_h2, stream_error};
+use qanat_http::{BodyLength, Frame, ResponseHead, Source, StreamError};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep, timeout};
+
+// S22.
+const MOST_STREAMS: u32 = 100;
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// HPACK counts 32 bytes more for each field.
+const FIELD_COST: usize = 32;
+/// Streams reset before their answer, within `CALM`: more is an attack.
+const MOST_RESETS: u32 = 200;
+const CALM: Duration = Duration::from_secs(30);
+const MOST_LOCAL_RESETS: usize = 100;
+/// After GOAWAY, for a client that doesn't answer to it.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves the connection to its end.
+pub(crate) async fn serve<S>(shared: &Arc<Shared>, client: Arc<Client>, socket: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = &shared.settings;
+    let most_header_bytes = settings.max_header_bytes + settings.max_header_fields * FIELD_COST;
+    let handshake = Builder::new()
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(most_header_bytes).unwrap_or(u32::MAX))
+        .max_local_error_reset_streams(Some(MOST_LOCAL_RESETS))
+        .enable_connect_protocol()
+        .handshake::<_, Bytes>(socket);
+    match timeout(settings.header_timeout, handshake).await {
+        Ok(Ok(connection)) => streams(shared, &client, connection).await,
+        Ok(Err(error)) => tracing::debug!(peer = %client.address, %error, "HTTP/2 handshake failed"),
+        Err(_) => tracing::debug!(peer = %client.address, "HTTP/2 handshake timed out"),
+    }
+}
+
+/// What the connection's own task hears next.
+#[allow(clippy::large_enum_variant)] // lives for one turn of a loop; a box would cost an allocation for each request
+enum Next {
+    Stream(http::Request<RecvStream>, SendResponse<Bytes>),
+    Ended,
+    Tick,
+    Drain,
+}
+
+async fn streams<S>(shared: &Arc<Shared>, client: &Arc<Client>, mut connection: Connection<S, Bytes>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let ear = shared.drain.listen();
+    let mut idle = pin!(sleep(shared.settings.keep_alive_timeout));
+    let resets = Arc::new(AtomicU32::new(0));
+    let mut calm_since = Instant::now();
+    let mut leaving = false;
+    loop {
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                return Poll::Ready(match accepted {
+                    Some(Ok((request, respond))) => Next::Stream(request, respond),
+                    Some(Err(error)) => {
+                        tracing::debug!(peer = %client.address, %error, "HTTP/2 connection failed");
+                        Next::Ended
+                    }
+                    None => Next::Ended,
+                });
+            }
+            if !leaving && ear.poll(cx).is_ready() {
+                return Poll::Ready(Next::Drain);
+            }
+            idle.as_mut().poll(cx).map(|()| Next::Tick)
+        })
+        .await;
+        match next {
+            Next::Stream(request, respond) => {
+                idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
+                if calm_since.elapsed() > CALM {
+                    calm_since = Instant::now();
+                    resets.store(0, Ordering::Relaxed);
+                }
+                if resets.load(Ordering::Relaxed) > MOST_RESETS {
+                    tracing::warn!(peer = %client.address, "too many resets on an HTTP/2 connection");
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    leaving = true;
+                    idle.as_mut().reset(Instant::now() + GOODBYE);
+                    continue;
+                }
+                tokio::spawn(stream(shared.clone(), client.clone(), request, respond, resets.clone()));
+            }
+            Next::Ended => return,
+            Next::Drain => {
+                leaving = true;
+                connection.graceful_shutdown();
+                idle.as_mut().reset(Instant::now() + GOODBYE);
+            }
+            // Nobody there any more, or nobody who answers to GOAWAY.
+            Next::Tick if leaving && !connection.has_streams() => return,
+            Next::Tick if leaving => idle.as_mut().reset(Instant::now() + GOODBYE),
+            Next::Tick if connection.has_streams() => {
+                idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
+            }
+            Next::Tick => {
+                leaving = true;
+                connection.graceful_shutdown();
+                idle.as_mut().reset(Instant::now() + GOODBYE);
+            }
+        }
+    }
+}
+
+async fn stream(
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    resets: Arc<AtomicU32>,
+) {
+    let mut download = H2Download { respond, sink: None };
+    let end_stream = request.body().is_end_stream();
+    let outcome = match request_from_h2(&request, end_stream, &shared.head_limits) {
+        Ok((head, length)) => {
+            let expect_continue = length != BodyLength::Absent
+                && head.headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
+            let parsed =
+                ParsedRequest { head, length, keep_alive: true, expect_continue, upgrade: None, host_differs: false };
+            let mut upload = H2Upload(H2Source::new(request.into_body(), length));
+            let pace = pin!(sleep(shared.settings.keep_alive_timeout));
+            Request::new(&shared, &client).serve(parsed, &mut upload, &mut download, pace).await
+        }
+        Err(error) => {
+            let refused = Request::new(&shared, &client);
+            refused.refuse(cause_of(&error), error.status(), &error.to_string(), &mut download).await
+        }
+    };
+    if outcome == Outcome::Cut && download.sink.is_none() {
+        resets.fetch_add(1, Ordering::Relaxed);
+        download.respond.send_reset(Reason::CANCEL);
+    }
+}
+
+struct H2Upload(H2Source);
+
+impl Source for H2Upload {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        self.0.poll_frame(cx)
+    }
+    fn stop(&mut self) {
+        self.0.stop();
+    }
+    fn is_end(&self) -> bool {
+        self.0.is_end()
+    }
+}
+
+impl Upload for H2Upload {
+    /// The answering side hears of it.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+struct H2Download {
+    respond: SendResponse<Bytes>,
+    sink: Option<H2Sink>,
+}
+
+impl Download for H2Download {
+    type Sink = H2Sink;
+
+    fn informational(&mut self, head: &ResponseHead) {
+        if let Ok(response) = response_to_h2(head, BodyLength::Absent) {
+            let _ = self.respond.send_informational(response);
+        }
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn respond(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), StreamError> {
+        let response = response_to_h2(head, length).map_err(|_| StreamError::Malformed("response head"))?;
+        let is_end = matches!(length, BodyLength::Absent | BodyLength::Exact(0));
+        let stream = self.respond.send_response(response, is_end).map_err(|error| stream_error(&error))?;
+        self.sink = Some(if is_end { H2Sink::ended(stream) } else { H2Sink::new(stream, Reason::INTERNAL_ERROR) });
+        Ok(())
+    }
+
+    fn sink(&mut self) -> &mut H2Sink {
+        self.sink.as_mut().expect("respond comes before sink")
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.respond.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn carries_trailers(&self) -> bool {
+        true
+    }
+}

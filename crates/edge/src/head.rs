@@ -1,0 +1,302 @@
+//! The edge's own gate on request heads, after the parser's: may this client ask for this hostname here, which tunnel answers,
+//! and which header fields does the tunnel get.
+
+use crate::router::{host_for_tunnel, hostname_of};
+use crate::server::Shared;
+use crate::{Cause, Certificate};
+use bytes::Bytes;
+use qanat_http::{Headers, RequestHead, Version, strip_client_claims, strip_hop_by_hop, tokens, websocket_key};
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// How often a request may have come by here already.
+const MOST_LOOPS: usize = 3;
+/// How we name ourselves in Cdn-Loop (RFC 8586).
+const OWN_NAME: &[u8] = b"qanat";
+
+/// What is known of a client's connection.
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    /// The address as text.
+    pub(crate) text: Bytes,
+    /// Whether its X-Forwarded-For is continued.
+    pub(crate) trusted: bool,
+    /// What it was shown; `None` without TLS.
+    pub(crate) certificate: Option<Certificate>,
+}
+
+impl Client {
+    pub(crate) fn is_tls(&self) -> bool {
+        self.certificate.is_some()
+    }
+}
+
+/// Where an admitted request goes.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) hostname: Bytes,
+    pub(crate) tunnel_id: Uuid,
+}
+
+/// Whether the request may pass, and which tunnel answers. Reads only.
+pub(crate) fn admit(
+    shared: &Shared,
+    client: &Client,
+    head: &RequestHead,
+    host_differs: bool,
+) -> Result<Admitted, Cause> {
+    if host_differs {
+        // RFC 9113 8.3.1 calls it malformed; HTTP/1.1's absolute form wins over Host, we answer neither (S4).
+        return Err(if head.version == Version::Http2 { Cause::BadRequest } else { Cause::Misdirected });
+    }
+    if head.authority.is_empty() {
+        return Err(Cause::BadRequest);
+    }
+    let hostname = hostname_of(&head.authority).ok_or(Cause::UnknownHostname)?;
+    if hostname == shared.management_hostname {
+        return Err(Cause::ManagementHost);
+    }
+    if let Some(certificate) = &client.certificate {
+        let covered = std::str::from_utf8(&hostname).is_ok_and(|name| certificate.covers(name));
+        if !covered {
+            return Err(Cause::Misdirected);
+        }
+    }
+    let tunnel_id = shared.tables.routes.load().find(&hostname).ok_or(Cause::UnknownHostname)?;
+    if loops(&head.headers) > MOST_LOOPS {
+        return Err(Cause::LoopDetected);
+    }
+    Ok(Admitted { hostname, tunnel_id })
+}
+
+/// Turns the client's head into the one that the tunnel gets: hop-by-hop fields and what only an edge may say are removed
+/// first, then ours are added (S17, S18, S56).
+pub(crate) fn prepare(shared: &Shared, client: &Client, head: &mut RequestHead, hostname: &Bytes, ray: &Bytes) {
+    let cdn_loop = cdn_loop(&head.headers);
+    let forwarded = if client.trusted { joined(&head.headers, "x-forwarded-for") } else { None };
+    strip_hop_by_hop(&mut head.headers);
+    strip_client_claims(&mut head.headers);
+    head.headers.remove("expect");
+    head.headers.remove("cdn-loop");
+    let address = match &forwarded {
+        Some(list) => first_untrusted(shared, list).unwrap_or_else(|| client.text.clone()),
+        None => client.text.clone(),
+    };
+    let list = match forwarded {
+        Some(list) => [&list[..], b", ", &client.text].concat().into(),
+        None => client.text.clone(),
+    };
+    let own = &mut head.headers;
+    own.push(&b"CF-Connecting-IP"[..], address);
+    own.push(&b"X-Forwarded-For"[..], list);
+    let (scheme, visitor) = if client.is_tls() {
+        (&b"https"[..], &b"{\"scheme\":\"https\"}"[..])
+    } else {
+        (&b"http"[..], &b"{\"scheme\":\"http\"}"[..])
+    };
+    own.push(&b"X-Forwarded-Proto"[..], scheme);
+    own.push(&b"CF-Visitor"[..], visitor);
+    own.push(&b"Cf-Ray"[..], ray.clone());
+    own.push(&b"Cdn-Loop"[..], cdn_loop);
+    head.authority = host_for_tunnel(&head.authority, hostname);
+    if head.websocket && !head.headers.contains("sec-websocket-key") {
+        // RFC 8441 has none; the handshake behind the tunnel is HTTP/1.1's.
+        head.headers.push(&b"Sec-WebSocket-Key"[..], websocket_key());
+    }
+}
+
+fn is_own(member: &[u8]) -> bool {
+    let name = member.split(|b| *b == b';').next().unwrap_or_default();
+    name.trim_ascii().eq_ignore_ascii_case(OWN_NAME)
+}
+
+/// How often we stand in Cdn-Loop.
+fn loops(headers: &Headers) -> usize {
+    headers.get_all("cdn-loop").flat_map(|v| tokens(v)).filter(|m| is_own(m)).count()
+}
+
+/// The Cdn-Loop to send: what came, and us once more.
+fn cdn_loop(headers: &Headers) -> Bytes {
+    match joined(headers, "cdn-loop") {
+        Some(before) => [&before[..], b", ", OWN_NAME].concat().into(),
+        None => Bytes::from_static(OWN_NAME),
+    }
+}
+
+/// All members of a list field in one line; `None` when there are none.
+fn joined(headers: &Headers, name: &str) -> Option<Bytes> {
+    let mut lines = headers.get_all(name).flat_map(|v| tokens(v));
+    let mut list = lines.next()?.to_vec();
+    for member in lines {
+        list.extend_from_slice(b", ");
+        list.extend_from_slice(member);
+    }
+    Some(list.into())
+}
+
+/// The last address of a trusted proxy's list that isn't a trusted proxy itself.
+fn first_untrusted(shared: &Shared, list: &[u8]) -> Option<Bytes> {
+    let mut members: Vec<&[u8]> = tokens(list).collect();
+    members.reverse();
+    let addresses = members.iter().map_while(|m| std::str::from_utf8(m).ok()?.parse::<IpAddr>().ok());
+    addresses.map(|a| a.to_canonical()).find(|a| !shared.trusts(*a)).map(|a| a.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Route;
+    use proptest::prelude::*;
+
+    fn shared() -> Shared {
+        let mut settings = crate::server::tests::settings();
+        settings.trusted_proxies = vec!["10.0.0.0/8".to_owned()];
+        let shared = Shared::for_tests(settings);
+        let routes = vec![
+            Route { hostname: "app.example.test".to_owned(), tunnel_id: Uuid::from_u128(1) },
+            Route { hostname: "*.other.test".to_owned(), tunnel_id: Uuid::from_u128(2) },
+            Route { hostname: "*.argotunnel.com".to_owned(), tunnel_id: Uuid::from_u128(3) },
+        ];
+        shared.tables.swap_routes(routes).unwrap();
+        shared
+    }
+
+    fn client(shared: &Shared, address: &str, certificate: Option<Certificate>) -> Client {
+        let address: IpAddr = address.parse().unwrap();
+        Client { address, text: address.to_string().into(), trusted: shared.trusts(address), certificate }
+    }
+
+    fn head(authority: &'static str, lines: &[(&str, &str)]) -> RequestHead {
+        let mut headers = Headers::new();
+        for (name, value) in lines {
+            headers.push(name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        }
+        RequestHead {
+            method: Bytes::from_static(b"GET"),
+            target: Bytes::from_static(b"/"),
+            authority: Bytes::from_static(authority.as_bytes()),
+            version: Version::Http11,
+            headers,
+            websocket: false,
+        }
+    }
+
+    fn prepared(shared: &Shared, client: &Client, mut head: RequestHead) -> RequestHead {
+        let hostname = hostname_of(&head.authority).unwrap();
+        prepare(shared, client, &mut head, &hostname, &Bytes::from_static(b"0123456789abcdef-lab"));
+        head
+    }
+
+    fn all(head: &RequestHead, name: &str) -> Vec<String> {
+        head.headers.get_all(name).map(|v| String::from_utf8_lossy(v).into_owned()).collect()
+    }
+
+    #[test]
+    fn who_may_ask_for_what() {
+        let shared = shared();
+        let plain = client(&shared, "192.0.2.1", None);
+        let tls = client(&shared, "192.0.2.1", Some(crate::server::tests::certificate(&["app.example.test"])));
+        let verdict =
+            |c: &Client, authority| admit(&shared, c, &head(authority, &[]), false).map(|a| a.tunnel_id.as_u128());
+        assert_eq!(verdict(&plain, "APP.example.test.:80"), Ok(1));
+        assert_eq!(verdict(&plain, "a.b.other.test"), Ok(2));
+        assert_eq!(verdict(&plain, "example.test"), Err(Cause::UnknownHostname));
+        assert_eq!(verdict(&plain, "127.0.0.1"), Err(Cause::UnknownHostname));
+        assert_eq!(verdict(&plain, ""), Err(Cause::BadRequest));
+        for management in ["management.argotunnel.com", "Management.ArgoTunnel.com.", "management.argotunnel.com:443"] {
+            assert_eq!(verdict(&plain, management), Err(Cause::ManagementHost), "{management}");
+            assert_eq!(verdict(&tls, management), Err(Cause::ManagementHost), "{management}");
+        }
+        assert_eq!(verdict(&tls, "app.example.test"), Ok(1));
+        assert_eq!(verdict(&tls, "a.other.test"), Err(Cause::Misdirected));
+        let differs = admit(&shared, &plain, &head("app.example.test", &[]), true);
+        assert_eq!(differs.unwrap_err(), Cause::Misdirected);
+    }
+
+    #[test]
+    fn ours_are_added_after_the_clients_were_removed() {
+        let shared = shared();
+        let client = client(&shared, "192.0.2.1", None);
+        let head = prepared(
+            &shared,
+            &client,
+            head(
+                "App.Example.Test.:8443",
+                &[
+                    ("Connection", "close, X-Forwarded-For, cf-connecting-ip, x-a, cf-ray"),
+                    ("X-A", "1"),
+                    ("X-Forwarded-For", "10.0.0.1, junk"),
+                    ("CF-Connecting-IP", "10.0.0.1"),
+                    ("cf_connecting_ip", "10.0.0.2"),
+                    ("True-Client-IP", "10.0.0.1"),
+                    ("X-Real-IP", "10.0.0.1"),
+                    ("Forwarded", "for=10.0.0.1"),
+                    ("Cf-Cloudflared-Proxy-Connection-Upgrade", "control-stream"),
+                    ("cf-cloudflared-proxy-src", "x"),
+                    ("Cf-Ray", "0"),
+                    ("cf-trace-id", "0"),
+                    ("Cf-Warp-Tag-Id", "0"),
+                    ("Expect", "100-continue"),
+                    ("X-Kept", "yes"),
+                ],
+            ),
+        );
+        assert_eq!(all(&head, "cf-connecting-ip"), ["192.0.2.1"]);
+        assert_eq!(all(&head, "x-forwarded-for"), ["192.0.2.1"]);
+        assert_eq!(all(&head, "x-forwarded-proto"), ["http"]);
+        assert_eq!(all(&head, "cf-ray"), ["0123456789abcdef-lab"]);
+        assert_eq!(all(&head, "cdn-loop"), ["qanat"]);
+        assert_eq!(all(&head, "x-kept"), ["yes"]);
+        assert_eq!(head.authority, "app.example.test:8443");
+        assert_eq!(head.headers.len(), 7);
+    }
+
+    #[test]
+    fn a_trusted_proxys_list_is_continued() {
+        let shared = shared();
+        let proxy = client(&shared, "10.0.0.9", None);
+        let head =
+            prepared(&shared, &proxy, head("app.example.test", &[("X-Forwarded-For", "junk, 203.0.113.7, 10.1.1.1")]));
+        assert_eq!(all(&head, "x-forwarded-for"), ["junk, 203.0.113.7, 10.1.1.1, 10.0.0.9"]);
+        assert_eq!(all(&head, "cf-connecting-ip"), ["203.0.113.7"]);
+    }
+
+    #[test]
+    fn a_loop_is_cut() {
+        let shared = shared();
+        let plain = client(&shared, "192.0.2.1", None);
+        let mut request = head("app.example.test", &[("Cdn-Loop", "other")]);
+        for _ in 0..=MOST_LOOPS {
+            assert!(admit(&shared, &plain, &request, false).is_ok());
+            request = prepared(&shared, &plain, request);
+        }
+        assert_eq!(admit(&shared, &plain, &request, false).unwrap_err(), Cause::LoopDetected);
+        assert_eq!(all(&request, "cdn-loop"), ["other, qanat, qanat, qanat, qanat"]);
+    }
+
+    proptest! {
+        /// S17: whatever the spelling, each of the edge's own fields arrives once, and with the edge's value.
+        #[test]
+        fn claims_never_pass(
+            names in proptest::collection::vec(prop_oneof![
+                Just("cf-connecting-ip"), Just("cf_connecting_ip"), Just("x-forwarded-for"), Just("x_forwarded_for"),
+                Just("x-forwarded-proto"), Just("cf-ray"), Just("cf-cloudflared-proxy-src"), Just("cf-int-x"),
+                Just("cf-proxy-x"), Just("cf-access-jwt-assertion"), Just("true-client-ip"), Just("x-real-ip"),
+                Just("forwarded"), Just("cf-warp-tag-id"), Just("cf-cloudflared-proxy-connection-upgrade"), Just("connection"),
+            ], 0..12),
+            upper in any::<u64>(),
+        ) {
+            let shared = shared();
+            let plain = client(&shared, "192.0.2.1", None);
+            let lines: Vec<(String, &str)> = names.iter().map(|n| {
+                let spelled = n.bytes().enumerate()
+                    .map(|(i, b)| char::from(if upper >> (i % 64) & 1 == 1 { b.to_ascii_uppercase() } else { b })).collect();
+                (spelled, if *n == "connection" { "cf-connecting-ip, cf-ray" } else { "evil" })
+            }).collect();
+            let lines: Vec<(&str, &str)> = lines.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+            let head = prepared(&shared, &plain, head("app.example.test", &lines));
+            prop_assert!(head.headers.iter().all(|h| h.value.as_ref() != b"evil"));
+            prop_assert_eq!(head.headers.len(), 6);
+        }
+    }
+}

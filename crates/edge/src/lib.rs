@@ -1,0 +1,34 @@
+//! The edge's data path: public listeners → router → balancer → a connector's connection. Tables come down, events go up; it
+//! knows nothing of Python, HTTP APIs or databases.
+
+mod answer;
+mod balancer;
+mod cause;
+mod certificate;
+mod counters;
+mod drain;
+mod events;
+mod h1;
+mod h2;
+mod head;
+mod limits;
+mod listener;
+mod pace;
+mod page;
+mod push;
+mod registry;
+mod router;
+mod server;
+mod settings;
+mod stream;
+mod tables;
+
+pub use cause::{Cause, Fault};
+pub use certificate::Certificate;
+pub use events::{
+    ConfigurationApplied, ConnectionDraining, ConnectionLost, ConnectionRegistered, Event, LocalConfiguration,
+    RegistrationRefused, RequestFailed,
+};
+pub use server::Edge;
+pub use settings::{Addresses, EdgeError, HttpMode, Settings};
+pub use tables::{Route, TunnelEntry};

@@ -1,0 +1,98 @@
+//! The public listeners: accept within limits, TLS with the certificate that the client's server name asks for, then HTTP/1 or
+//! HTTP/2.
+
+use crate::head::Client;
+use crate::limits::Permit;
+use crate::server::Shared;
+use crate::{Certificate, h1, h2};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+const BACKLOG: u32 = 4096;
+/// A fatal TLS alert, unrecognized_name (RFC 6066 3), in a record of its own.
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+
+/// Binds a public address.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until the edge drains.
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.drain.started() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                // Out of descriptors, as a rule: some come back soon.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let address = peer.ip().to_canonical();
+        let Some(permit) = shared.limits.admit(address) else {
+            shared.counters.connections_refused.add(1);
+            continue;
+        };
+        shared.counters.connections.add(1);
+        let client =
+            Client { address, text: address.to_string().into(), trusted: shared.trusts(address), certificate: None };
+        let _ = socket.set_nodelay(true);
+        tokio::spawn(serve_connection(shared.clone(), socket, client, tls, permit));
+    }
+}
+
+async fn serve_connection(shared: Arc<Shared>, socket: TcpStream, mut client: Client, tls: bool, _permit: Permit) {
+    let _open = shared.counters.connections_open.hold();
+    if !tls {
+        return h1::serve(&shared, &client, socket).await;
+    }
+    let handshake = tokio::time::timeout(shared.settings.tls_handshake_timeout, accept_tls(&shared, socket)).await;
+    match handshake {
+        Ok(Ok((stream, certificate))) => {
+            client.certificate = Some(certificate);
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                h2::serve(&shared, Arc::new(client), stream).await;
+            } else {
+                h1::serve(&shared, &client, stream).await;
+            }
+        }
+        Ok(Err(error)) => {
+            shared.counters.handshakes_failed.add(1);
+            tracing::debug!(peer = %client.address, %error, "TLS handshake failed");
+        }
+        Err(_) => {
+            shared.counters.handshakes_failed.add(1);
+            tracing::debug!(peer = %client.address, "TLS handshake timed out");
+        }
+    }
+}
+
+async fn accept_tls(shared: &Shared, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, Certificate)> {
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
+    let name = start.client_hello().server_name().map(|n| n.strip_suffix('.').unwrap_or(n).to_ascii_lowercase());
+    let certificate = name.as_deref().and_then(|name| shared.tables.certificates.load().find(name).cloned());
+    let Some(certificate) = certificate else {
+        let mut socket = start.io;
+        socket.write_all(&UNRECOGNIZED_NAME).await?;
+        socket.shutdown().await?;
+        let name = name.unwrap_or_else(|| "(none)".to_owned());
+        return Err(io::Error::other(format!("no certificate for server name {name}")));
+    };
+    let stream = start.into_stream(certificate.server_config()).await?;
+    Ok((stream, certificate))
+}

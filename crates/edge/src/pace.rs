@@ -1,0 +1,239 @@
+//! Time limits of one request, on one timer that is moved forward and rarely fires.
+
+use qanat_http::Relay;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+use crate::Cause;
+
+/// How often progress is looked at.
+const TICK: Duration = Duration::from_secs(10);
+/// A request body may be slow for so long (S28).
+const BODY_GRACE: Duration = Duration::from_secs(30);
+/// Slowest request body after that, bytes a second.
+const SLOWEST_BODY: u64 = 500;
+/// A client may take none of its answer for so long.
+pub(crate) const MOST_STALLED: Duration = Duration::from_secs(60);
+/// After the whole answer, the rest of the request body may pause for so long …
+const LINGER_PAUSE: Duration = Duration::from_secs(1);
+/// … and last so long in all.
+const LINGER_MOST: Duration = Duration::from_secs(30);
+/// The open half of a WebSocket may pause for so long once the other is closed.
+const HALF_CLOSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// Watches one request.
+pub(crate) struct Pace<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    response_timeout: Duration,
+    started: Instant,
+    /// When something last moved, and how many bytes had then.
+    moved: Instant,
+    bytes: u64,
+    linger_pause: Duration,
+    linger_end: Option<Instant>,
+}
+
+impl<'a> Pace<'a> {
+    /// Begins now. `sleep` may be any timer; it is reset.
+    pub(crate) fn new(mut sleep: Pin<&'a mut Sleep>, response_timeout: Duration) -> Self {
+        let now = Instant::now();
+        sleep.as_mut().reset(now + TICK.min(response_timeout));
+        Self {
+            sleep,
+            response_timeout,
+            started: now,
+            moved: now,
+            bytes: 0,
+            linger_pause: LINGER_PAUSE,
+            linger_end: None,
+        }
+    }
+
+    /// Something happened that the wait for the answer counts from.
+    pub(crate) fn touch(&mut self) {
+        self.moved = Instant::now();
+        self.sleep.as_mut().reset(self.moved + TICK.min(self.response_timeout));
+    }
+
+    /// While the answer's head is awaited. `upload`: the request body's relay, when it is under way.
+    pub(crate) fn poll_waiting(&mut self, cx: &mut Context<'_>, upload: Option<&Relay>) -> Poll<Cause> {
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let since = now.duration_since(self.moved);
+            if let Some(upload) = upload {
+                let bytes = upload.bytes() - self.bytes;
+                let is_slow = !upload.is_blocked() && bytes < SLOWEST_BODY * since.as_secs().max(1);
+                if is_slow && now.duration_since(self.started) >= BODY_GRACE && since >= TICK {
+                    return Poll::Ready(Cause::BodyTooSlow);
+                }
+                if bytes > 0 {
+                    self.bytes = upload.bytes();
+                    self.moved = now;
+                }
+            }
+            let due = self.moved + self.response_timeout;
+            if now >= due {
+                return Poll::Ready(Cause::ResponseTimeout);
+            }
+            self.sleep.as_mut().reset(due.min(now + TICK));
+        }
+        Poll::Pending
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn start_answer(&mut self) {
+        self.moved = Instant::now();
+        self.bytes = 0;
+    }
+
+    /// While the answer's body moves.
+    pub(crate) fn poll_answering(&mut self, cx: &mut Context<'_>, download: &Relay) -> Poll<Cause> {
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if !download.is_blocked() || download.bytes() != self.bytes {
+                self.moved = now;
+                self.bytes = download.bytes();
+            } else if now.duration_since(self.moved) >= MOST_STALLED {
+                return Poll::Ready(Cause::ClientTooSlow);
+            }
+            self.sleep.as_mut().reset(now + TICK);
+        }
+        Poll::Pending
+    }
+
+    /// The answer is over, the request body isn't.
+    pub(crate) fn start_linger(&mut self, half_closed: bool) {
+        let now = Instant::now();
+        if half_closed {
+            self.linger_pause = HALF_CLOSED_PAUSE;
+        } else {
+            self.linger_end = Some(now + LINGER_MOST);
+        }
+        self.moved = now;
+        self.bytes = u64::MAX;
+        self.sleep.as_mut().reset(now + self.linger_pause);
+    }
+
+    /// Ready when nobody should wait for the rest of the request body any longer.
+    pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>, upload: &Relay) -> Poll<()> {
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if upload.bytes() == self.bytes || self.linger_end.is_some_and(|end| now >= end) {
+                return Poll::Ready(());
+            }
+            self.bytes = upload.bytes();
+            self.sleep.as_mut().reset(now + self.linger_pause);
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qanat_http::{Frame, Sink, Source, StreamError};
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    /// Gives one byte each time it is asked to, takes nothing when it is full.
+    struct End {
+        give: bool,
+        full: bool,
+    }
+
+    impl Source for End {
+        fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+            if std::mem::take(&mut self.give) { Poll::Ready(Some(Ok(Frame::Data("x".into())))) } else { Poll::Pending }
+        }
+        fn stop(&mut self) {}
+    }
+
+    impl Sink for End {
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+            if self.full { Poll::Pending } else { Poll::Ready(Ok(())) }
+        }
+        fn send(&mut self, _: bytes::Bytes) {}
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_finish(
+            &mut self,
+            _: &mut Context<'_>,
+            _: &mut Option<qanat_http::Headers>,
+        ) -> Poll<Result<(), StreamError>> {
+            Poll::Ready(Ok(()))
+        }
+        fn reset(&mut self) {}
+        fn poll_stopped(&mut self, _: &mut Context<'_>) -> Poll<StreamError> {
+            Poll::Pending
+        }
+    }
+
+    fn step(relay: &mut Relay, give: bool, full: bool) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let _ = relay.poll(&mut cx, &mut End { give, full: false }, &mut End { give: false, full });
+    }
+
+    const LIMIT: Duration = Duration::from_secs(100);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_never_comes_times_out_exactly() {
+        let start = Instant::now();
+        let sleep = pin!(tokio::time::sleep(LIMIT));
+        let mut pace = Pace::new(sleep, Duration::from_secs(25));
+        assert_eq!(poll_fn(|cx| pace.poll_waiting(cx, None)).await, Cause::ResponseTimeout);
+        assert_eq!(start.elapsed().as_secs(), 25);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickling_body_ends_after_its_grace() {
+        let start = Instant::now();
+        let sleep = pin!(tokio::time::sleep(LIMIT));
+        let mut pace = Pace::new(sleep, LIMIT);
+        let mut relay = Relay::new();
+        let cause = poll_fn(|cx| {
+            step(&mut relay, true, false);
+            pace.poll_waiting(cx, Some(&relay))
+        })
+        .await;
+        assert_eq!(cause, Cause::BodyTooSlow);
+        assert!((30..=41).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_cut() {
+        let start = Instant::now();
+        let sleep = pin!(tokio::time::sleep(LIMIT));
+        let mut pace = Pace::new(sleep, LIMIT);
+        let mut relay = Relay::new();
+        pace.start_answer();
+        step(&mut relay, true, true);
+        assert_eq!(poll_fn(|cx| pace.poll_answering(cx, &relay)).await, Cause::ClientTooSlow);
+        assert!((60..=71).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_answer_is_not_cut() {
+        let sleep = pin!(tokio::time::sleep(LIMIT));
+        let mut pace = Pace::new(sleep, LIMIT);
+        let mut relay = Relay::new();
+        pace.start_answer();
+        step(&mut relay, false, false);
+        let waited =
+            tokio::time::timeout(Duration::from_secs(3600), poll_fn(|cx| pace.poll_answering(cx, &relay))).await;
+        assert!(waited.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_request_body_may_not_pause() {
+        let start = Instant::now();
+        let sleep = pin!(tokio::time::sleep(LIMIT));
+        let mut pace = Pace::new(sleep, LIMIT);
+        let relay = Relay::new();
+        pace.start_linger(false);
+        poll_fn(|cx| pace.poll_linger(cx, &relay)).await;
+        assert!(start.elapsed() <= Duration::from_secs(3));
+    }
+}

@@ -1,0 +1,704 @@
+//! The live connections of every tunnel, and who may join them.
+
+use crate::balancer;
+use crate::counters::Counters;
+use crate::events::{
+    ConnectionDraining, ConnectionLost, ConnectionRegistered, Event, Events, LocalConfiguration, RegistrationRefused,
+    now,
+};
+use crate::push::Pushes;
+use crate::tables::{Tables, TunnelEntry};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use qanat_transport::{Link, Protocol, Registration};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// Most connections of one tunnel (a stock connector keeps four).
+const MOST_CONNECTIONS: usize = 1000;
+/// How long a refused connector is told to wait.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(30);
+const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(3);
+
+/// What the registry needs of a link; `Link` in life, a fake in tests.
+pub(crate) trait Peer: Clone + Send + Sync + 'static {
+    fn serial(&self) -> u64;
+    fn protocol(&self) -> Protocol;
+    fn address(&self) -> IpAddr;
+    fn accept(&self, features: &[String]);
+    fn close(&self, reason: &str);
+    fn is_closed(&self) -> bool;
+    /// Streams without reason and malformed answers so far.
+    fn protocol_errors(&self) -> u64;
+}
+
+impl Peer for Link {
+    fn serial(&self) -> u64 {
+        Link::serial(self)
+    }
+    fn protocol(&self) -> Protocol {
+        Link::protocol(self)
+    }
+    fn address(&self) -> IpAddr {
+        self.remote().ip().to_canonical()
+    }
+    fn accept(&self, features: &[String]) {
+        self.set_features(features);
+    }
+    fn close(&self, reason: &str) {
+        Link::close(self, reason);
+    }
+    fn is_closed(&self) -> bool {
+        Link::is_closed(self)
+    }
+    fn protocol_errors(&self) -> u64 {
+        Link::protocol_errors(self)
+    }
+}
+
+/// One registered connection.
+pub(crate) struct Connection<P = Link> {
+    pub(crate) link: P,
+    pub(crate) id: Uuid,
+    pub(crate) tunnel_id: Uuid,
+    pub(crate) connector_id: Uuid,
+    pub(crate) index: u8,
+    /// Trailers reach the other side.
+    pub(crate) carries_trailers: bool,
+    pub(crate) pushes: Pushes,
+    open: AtomicUsize,
+    draining: AtomicBool,
+}
+
+impl<P: Peer> Connection<P> {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// A tunnel's connections that take new requests.
+pub(crate) struct Tunnel<P = Link> {
+    ready: ArcSwap<Vec<Arc<Connection<P>>>>,
+    /// Registered, but their first configuration is not answered yet.
+    pending: AtomicUsize,
+    changed: Notify,
+    open: AtomicUsize,
+}
+
+impl<P: Peer> Tunnel<P> {
+    fn new() -> Self {
+        Self {
+            ready: ArcSwap::from_pointee(Vec::new()),
+            pending: AtomicUsize::new(0),
+            changed: Notify::new(),
+            open: AtomicUsize::new(0),
+        }
+    }
+
+    /// A connection for one request, which counts as open until the guard is dropped.
+    pub(crate) fn pick(&self, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
+        let ready = self.ready.load();
+        let chosen = balancer::pick(
+            &ready,
+            |c| !c.link.is_closed() && usable(c),
+            |c| c.open.load(Ordering::Relaxed),
+            |n| rand::random_range(0..n),
+        )?;
+        let connection = ready[chosen].clone();
+        connection.open.fetch_add(1, Ordering::Relaxed);
+        Some(Picked(connection))
+    }
+
+    /// Ready once a connection may have become ready; at once (false) when none is about to.
+    pub(crate) async fn wait(&self) -> bool {
+        let changed = self.changed.notified();
+        if !self.ready.load().is_empty() {
+            return true;
+        }
+        if self.pending.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        changed.await;
+        true
+    }
+
+    /// Counts an open request; `None` above `most`.
+    pub(crate) fn enter(self: &Arc<Self>, most: usize) -> Option<Entered<P>> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= most {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Entered(self.clone()))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Connection<P>>>)) {
+        let mut ready = Vec::clone(&self.ready.load());
+        change(&mut ready);
+        self.ready.store(Arc::new(ready));
+        self.changed.notify_waiters();
+    }
+}
+
+/// A connection with one more open request.
+pub(crate) struct Picked<P: Peer = Link>(Arc<Connection<P>>);
+
+impl<P: Peer> std::ops::Deref for Picked<P> {
+    type Target = Arc<Connection<P>>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<P: Peer> Drop for Picked<P> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request's place in its tunnel.
+pub(crate) struct Entered<P: Peer = Link>(Arc<Tunnel<P>>);
+
+impl<P: Peer> std::ops::Deref for Entered<P> {
+    type Target = Arc<Tunnel<P>>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<P: Peer> Drop for Entered<P> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why a registration is refused. The text is for the connector's log and ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) retry_after: Duration,
+}
+
+/// Decides about a registration. Pure.
+pub(crate) fn decide(entry: Option<&TunnelEntry>, registration: &Registration) -> Result<(), Refusal> {
+    let refuse = |code, message: String| Err(Refusal { code, message, retry_after: RETRY_AFTER });
+    let id = registration.tunnel_id;
+    let Some(entry) = entry else { return refuse("unknown_tunnel", format!("tunnel {id} is not known to this edge")) };
+    let digest: [u8; 32] = Sha256::digest(&registration.secret).into();
+    if !bool::from(digest.ct_eq(&entry.secret_sha256)) {
+        return refuse(
+            "wrong_secret",
+            format!("wrong secret for tunnel {id}: run the connector with the tunnel's token"),
+        );
+    }
+    if !registration.account_tag.eq_ignore_ascii_case(&entry.account_tag) {
+        return refuse(
+            "wrong_account",
+            format!("tunnel {id} does not belong to account {:?}", registration.account_tag),
+        );
+    }
+    if entry.deleted {
+        return refuse("deleted_tunnel", format!("tunnel {id} was deleted"));
+    }
+    Ok(())
+}
+
+/// All live connections.
+pub(crate) struct Registry<P = Link> {
+    tunnels: ArcSwap<HashMap<Uuid, Arc<Tunnel<P>>>>,
+    /// By link serial, draining ones too. The lock also orders changes and their events.
+    live: Mutex<HashMap<u64, Arc<Connection<P>>>>,
+    events: Arc<Events>,
+    counters: Arc<Counters>,
+    draining: AtomicBool,
+}
+
+type Live<'a, P> = MutexGuard<'a, HashMap<u64, Arc<Connection<P>>>>;
+
+impl<P: Peer> Registry<P> {
+    pub(crate) fn new(events: Arc<Events>, counters: Arc<Counters>) -> Self {
+        Self {
+            tunnels: ArcSwap::from_pointee(HashMap::new()),
+            live: Mutex::default(),
+            events,
+            counters,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The connections of a tunnel; `None` when it never had one.
+    pub(crate) fn tunnel(&self, id: &Uuid) -> Option<Arc<Tunnel<P>>> {
+        self.tunnels.load().get(id).cloned()
+    }
+
+    fn lock(&self) -> Live<'_, P> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tunnel's place, made when it isn't there. Call with `live` locked.
+    fn place(&self, id: Uuid) -> Arc<Tunnel<P>> {
+        if let Some(tunnel) = self.tunnel(&id) {
+            return tunnel;
+        }
+        let tunnel = Arc::new(Tunnel::new());
+        let mut tunnels = HashMap::clone(&self.tunnels.load());
+        tunnels.insert(id, tunnel.clone());
+        self.tunnels.store(Arc::new(tunnels));
+        tunnel
+    }
+
+    /// New registrations are refused from now on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Takes a connection in. It gets requests once `ready` is called on it.
+    pub(crate) fn register(
+        &self,
+        link: &P,
+        registration: &Registration,
+        entry: Option<&TunnelEntry>,
+    ) -> Result<Arc<Connection<P>>, Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            let message = "this edge is shutting down".to_owned();
+            return Err(Refusal { code: "draining", message, retry_after: DRAINING_RETRY_AFTER });
+        }
+        let mut live = self.lock();
+        let decision = decide(entry, registration).and_then(|()| {
+            let own = live.values().filter(|c| c.tunnel_id == registration.tunnel_id).count();
+            if own < MOST_CONNECTIONS {
+                return Ok(());
+            }
+            let message = format!("tunnel {} has {own} connections, the most allowed", registration.tunnel_id);
+            Err(Refusal { code: "too_many_connections", message, retry_after: RETRY_AFTER })
+        });
+        if let Err(refusal) = decision {
+            self.counters.registrations_refused.add(1);
+            self.events.push(Event::RegistrationRefused(RegistrationRefused {
+                code: refusal.code,
+                message: refusal.message.clone(),
+                tunnel_id: Some(registration.tunnel_id),
+                origin_ip: link.address(),
+                protocol: link.protocol(),
+                retry_after: refusal.retry_after,
+                at: now(),
+            }));
+            return Err(refusal);
+        }
+        let replaced = self.remove_where(&mut live, "replaced", |old| {
+            old.link.serial() == link.serial()
+                || (old.tunnel_id == registration.tunnel_id
+                    && old.connector_id == registration.connector_id
+                    && old.index == registration.connection_index
+                    // One that drains ends by itself; its open requests shall finish.
+                    && !old.is_draining())
+        });
+        link.accept(&registration.features);
+        let connection = Arc::new(Connection {
+            link: link.clone(),
+            id: Uuid::new_v4(),
+            tunnel_id: registration.tunnel_id,
+            connector_id: registration.connector_id,
+            index: registration.connection_index,
+            carries_trailers: link.protocol() == Protocol::Http2
+                || registration.features.iter().any(|f| f == "qanat_trailers"),
+            pushes: Pushes::default(),
+            open: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+        });
+        self.place(connection.tunnel_id).pending.fetch_add(1, Ordering::AcqRel);
+        live.insert(link.serial(), connection.clone());
+        self.counters.registrations.add(1);
+        self.counters.tunnel_connections_open.add(1);
+        self.events.push(Event::ConnectionRegistered(ConnectionRegistered {
+            connection_id: connection.id,
+            tunnel_id: connection.tunnel_id,
+            connector_id: connection.connector_id,
+            connection_index: connection.index,
+            protocol: link.protocol(),
+            origin_ip: link.address(),
+            version: registration.version.clone(),
+            arch: registration.arch.clone(),
+            features: registration.features.clone(),
+            registered_at: now(),
+        }));
+        drop(live);
+        close_all(&replaced, "replaced");
+        Ok(connection)
+    }
+
+    /// It may get requests from now on (unless it has ended meanwhile). Only the first call counts.
+    pub(crate) fn ready(&self, connection: &Arc<Connection<P>>) {
+        let live = self.lock();
+        if !connection.pushes.settle() {
+            return;
+        }
+        let tunnel = self.place(connection.tunnel_id);
+        tunnel.pending.fetch_sub(1, Ordering::AcqRel);
+        let alive = live.get(&connection.link.serial()).is_some_and(|c| c.id == connection.id);
+        tunnel.change(|ready| {
+            if alive && !connection.is_draining() {
+                ready.push(connection.clone());
+            }
+        });
+    }
+
+    /// unregisterConnection: no new requests at once.
+    pub(crate) fn unregister(&self, serial: u64) {
+        let live = self.lock();
+        let Some(connection) = live.get(&serial) else { return };
+        if connection.draining.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.place(connection.tunnel_id).change(|ready| ready.retain(|c| c.id != connection.id));
+        self.events.push(Event::ConnectionDraining(ConnectionDraining {
+            connection_id: connection.id,
+            tunnel_id: connection.tunnel_id,
+            at: now(),
+        }));
+    }
+
+    /// The link ended.
+    pub(crate) fn lost(&self, serial: u64, reason: &str) {
+        self.remove_where(&mut self.lock(), reason, |c| c.link.serial() == serial);
+    }
+
+    /// Ends the connections of a tunnel (of one connector); how many.
+    pub(crate) fn disconnect(&self, tunnel_id: Uuid, connector_id: Option<Uuid>) -> usize {
+        let removed = self.remove_where(&mut self.lock(), "disconnected", |c| {
+            c.tunnel_id == tunnel_id && connector_id.is_none_or(|id| id == c.connector_id)
+        });
+        close_all(&removed, "disconnected");
+        removed.len()
+    }
+
+    /// Ends every connection.
+    pub(crate) fn disconnect_all(&self) {
+        let removed = self.remove_where(&mut self.lock(), "disconnected", |_| true);
+        close_all(&removed, "disconnected");
+    }
+
+    /// Every live connection.
+    pub(crate) fn connections(&self) -> Vec<Arc<Connection<P>>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Streams that connectors opened without reason, and answers that broke the protocol.
+    pub(crate) fn protocol_errors(&self) -> u64 {
+        let live: u64 = self.lock().values().map(|c| c.link.protocol_errors()).sum();
+        live + self.counters.unknown_streams.get()
+    }
+
+    pub(crate) fn local_configuration(&self, serial: u64, configuration: Bytes) {
+        if let Some(connection) = self.lock().get(&serial) {
+            self.events.push(Event::LocalConfiguration(LocalConfiguration {
+                connection_id: connection.id,
+                tunnel_id: connection.tunnel_id,
+                configuration,
+                at: now(),
+            }));
+        }
+    }
+
+    /// Takes connections out and tells of it. Whoever calls closes the links, without the lock.
+    fn remove_where(&self, live: &mut Live<'_, P>, reason: &str, which: impl Fn(&Connection<P>) -> bool) -> Vec<P> {
+        let serials: Vec<u64> = live.iter().filter(|(_, c)| which(c)).map(|(serial, _)| *serial).collect();
+        let removed: Vec<_> = serials.iter().filter_map(|serial| live.remove(serial)).collect();
+        for connection in &removed {
+            let tunnel = self.place(connection.tunnel_id);
+            tunnel.change(|ready| ready.retain(|c| c.id != connection.id));
+            self.counters.tunnel_connections_open.sub(1);
+            self.counters.unknown_streams.add(connection.link.protocol_errors());
+            self.events.push(Event::ConnectionLost(ConnectionLost {
+                connection_id: connection.id,
+                tunnel_id: connection.tunnel_id,
+                connector_id: connection.connector_id,
+                connection_index: connection.index,
+                reason: reason.to_owned(),
+                lost_at: now(),
+            }));
+        }
+        removed.iter().map(|connection| connection.link.clone()).collect()
+    }
+}
+
+fn close_all<P: Peer>(links: &[P], reason: &str) {
+    for link in links {
+        link.close(reason);
+    }
+}
+
+/// What the transport calls: the tables decide, the registry keeps.
+pub(crate) struct Door {
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) pusher: crate::push::Pusher,
+    pub(crate) location: String,
+}
+
+impl qanat_transport::Registrar for Door {
+    fn register(
+        &self,
+        link: &Link,
+        registration: Registration,
+    ) -> Result<qanat_transport::RegistrationDetails, qanat_transport::RegistrationRefusal> {
+        let entry = self.tables.tunnel(&registration.tunnel_id);
+        match self.registry.register(link, &registration, entry.as_deref()) {
+            Ok(connection) => {
+                self.pusher.push(&connection);
+                Ok(qanat_transport::RegistrationDetails {
+                    connection_id: connection.id,
+                    location: self.location.clone(),
+                    remotely_managed: entry.is_some_and(|e| e.remotely_managed),
+                })
+            }
+            Err(refusal) => Err(qanat_transport::RegistrationRefusal {
+                // A stock connector over HTTP/2 exits at its first refusal unless the text holds this word.
+                cause: format!("Unauthorized: {}", refusal.message),
+                retry_after: refusal.retry_after,
+                should_retry: true,
+            }),
+        }
+    }
+
+    fn unregister(&self, link: &Link) {
+        self.registry.unregister(link.serial());
+    }
+
+    fn local_configuration(&self, link: &Link, configuration: Bytes) {
+        self.registry.local_configuration(link.serial(), configuration);
+    }
+
+    fn lost(&self, link: &Link, reason: &str) {
+        self.registry.lost(link.serial(), reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    /// A link that remembers why it was closed.
+    #[derive(Clone)]
+    struct Fake {
+        serial: u64,
+        closed: Arc<Mutex<Option<String>>>,
+    }
+
+    impl Fake {
+        fn new() -> Self {
+            static NEXT: AtomicU64 = AtomicU64::new(1);
+            Self { serial: NEXT.fetch_add(1, Ordering::Relaxed), closed: Arc::default() }
+        }
+        fn why(&self) -> Option<String> {
+            self.closed.lock().unwrap().clone()
+        }
+    }
+
+    impl Peer for Fake {
+        fn serial(&self) -> u64 {
+            self.serial
+        }
+        fn protocol(&self) -> Protocol {
+            Protocol::Quic
+        }
+        fn address(&self) -> IpAddr {
+            IpAddr::from([127, 0, 0, 1])
+        }
+        fn accept(&self, _: &[String]) {}
+        fn close(&self, reason: &str) {
+            *self.closed.lock().unwrap() = Some(reason.to_owned());
+        }
+        fn is_closed(&self) -> bool {
+            self.why().is_some()
+        }
+        fn protocol_errors(&self) -> u64 {
+            0
+        }
+    }
+
+    fn entry() -> TunnelEntry {
+        TunnelEntry {
+            tunnel_id: Uuid::from_u128(1),
+            account_tag: "a".repeat(32),
+            name: "t".to_owned(),
+            secret_sha256: Sha256::digest(b"secret").into(),
+            deleted: false,
+            remotely_managed: true,
+            configuration_version: 0,
+            configuration: None,
+        }
+    }
+
+    fn registration(connector: u128, index: u8) -> Registration {
+        Registration {
+            account_tag: "A".repeat(32),
+            secret: Bytes::from_static(b"secret"),
+            tunnel_id: Uuid::from_u128(1),
+            connection_index: index,
+            connector_id: Uuid::from_u128(connector),
+            features: vec![],
+            version: "v".to_owned(),
+            arch: "linux_amd64".to_owned(),
+            origin_local_ip: None,
+            replace_existing: false,
+            previous_attempts: 0,
+        }
+    }
+
+    struct Bench {
+        registry: Registry<Fake>,
+        events: Arc<Events>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let events = Arc::new(Events::new(100));
+            Self { registry: Registry::new(events.clone(), Arc::default()), events }
+        }
+        fn join(&self, connector: u128, index: u8) -> (Fake, Arc<Connection<Fake>>) {
+            let link = Fake::new();
+            let connection = self.registry.register(&link, &registration(connector, index), Some(&entry())).unwrap();
+            self.registry.ready(&connection);
+            (link, connection)
+        }
+        fn picked(&self) -> Option<Uuid> {
+            self.registry.tunnel(&Uuid::from_u128(1)).unwrap().pick(|_| true).map(|c| c.id)
+        }
+        fn lost(&self) -> Vec<(Uuid, String)> {
+            let events = self.events.take(100, Duration::ZERO);
+            let lost = events.into_iter().filter_map(|e| match e {
+                Event::ConnectionLost(l) => Some((l.connection_id, l.reason)),
+                _ => None,
+            });
+            lost.collect()
+        }
+    }
+
+    #[test]
+    fn who_may_register() {
+        let code = |entry: Option<TunnelEntry>, secret: &'static [u8], account: &str| {
+            let asked = Registration {
+                secret: Bytes::from_static(secret),
+                account_tag: account.to_owned(),
+                ..registration(1, 0)
+            };
+            decide(entry.as_ref(), &asked).err().map(|r| r.code)
+        };
+        let account = "a".repeat(32);
+        assert_eq!(code(Some(entry()), b"secret", &account), None);
+        assert_eq!(code(None, b"secret", &account), Some("unknown_tunnel"));
+        assert_eq!(code(Some(entry()), b"wrong", &account), Some("wrong_secret"));
+        assert_eq!(code(Some(entry()), b"", &account), Some("wrong_secret"));
+        assert_eq!(code(Some(entry()), b"secret", "other"), Some("wrong_account"));
+        let deleted = TunnelEntry { deleted: true, ..entry() };
+        assert_eq!(code(Some(deleted.clone()), b"secret", &account), Some("deleted_tunnel"));
+        assert_eq!(
+            code(Some(deleted), b"wrong", &account),
+            Some("wrong_secret"),
+            "only who has the token learns of it"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_and_nothing_joins() {
+        let bench = Bench::new();
+        let refusal = bench.registry.register(&Fake::new(), &registration(1, 0), None).err().unwrap();
+        assert_eq!((refusal.code, refusal.retry_after), ("unknown_tunnel", RETRY_AFTER));
+        assert!(bench.registry.connections().is_empty());
+        let events = bench.events.take(10, Duration::ZERO);
+        assert!(matches!(&events[..], [Event::RegistrationRefused(r)] if r.code == "unknown_tunnel"));
+    }
+
+    #[test]
+    fn the_same_index_replaces_the_older_connection() {
+        let bench = Bench::new();
+        let (old, first) = bench.join(1, 0);
+        let (_, second) = bench.join(1, 0);
+        assert_eq!(old.why().as_deref(), Some("replaced"));
+        assert_eq!(bench.picked(), Some(second.id));
+        bench.registry.lost(old.serial, "closed");
+        assert_eq!(bench.lost(), [(first.id, "replaced".to_owned())], "told once");
+        let (other, _) = bench.join(1, 1);
+        let (replica, _) = bench.join(2, 0);
+        assert!(other.why().is_none() && replica.why().is_none());
+    }
+
+    #[test]
+    fn a_draining_connection_gets_nothing_and_is_not_cut_by_its_successor() {
+        let bench = Bench::new();
+        let (old, _) = bench.join(1, 0);
+        bench.registry.unregister(old.serial);
+        assert_eq!(bench.picked(), None, "at once");
+        let (_, new) = bench.join(1, 0);
+        assert!(old.why().is_none());
+        assert_eq!(bench.picked(), Some(new.id));
+        bench.registry.lost(old.serial, "unregistered");
+        assert_eq!(bench.lost().len(), 1);
+    }
+
+    #[test]
+    fn disconnect_takes_a_tunnels_or_a_connectors_connections() {
+        let bench = Bench::new();
+        let (a, _) = bench.join(1, 0);
+        let (b, _) = bench.join(2, 0);
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), Some(Uuid::from_u128(2))), 1);
+        assert!(a.why().is_none() && b.why().as_deref() == Some("disconnected"));
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(9), None), 0);
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), None), 1);
+        assert_eq!(bench.picked(), None);
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_for_a_connection_that_takes_its_configuration() {
+        let bench = Bench::new();
+        let link = Fake::new();
+        let connection = bench.registry.register(&link, &registration(1, 0), Some(&entry())).unwrap();
+        let tunnel = bench.registry.tunnel(&Uuid::from_u128(1)).unwrap();
+        assert!(tunnel.pick(|_| true).is_none());
+        let waiting = tokio::spawn({
+            let tunnel = tunnel.clone();
+            async move { tunnel.wait().await }
+        });
+        tokio::task::yield_now().await;
+        bench.registry.ready(&connection);
+        bench.registry.ready(&connection);
+        assert!(waiting.await.unwrap());
+        assert!(tunnel.pick(|_| true).is_some());
+        bench.registry.lost(link.serial, "closed");
+        assert!(!tunnel.wait().await, "none is coming");
+    }
+
+    #[test]
+    fn open_requests_are_limited_and_counted() {
+        let bench = Bench::new();
+        let (_, connection) = bench.join(1, 0);
+        let tunnel = bench.registry.tunnel(&Uuid::from_u128(1)).unwrap();
+        let first = tunnel.enter(1);
+        assert!(first.is_some() && tunnel.enter(1).is_none());
+        drop(first);
+        assert!(tunnel.enter(1).is_some());
+        let picked = tunnel.pick(|_| true);
+        assert_eq!(connection.open.load(Ordering::Relaxed), 1);
+        drop(picked);
+        assert_eq!(connection.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_draining_edge_takes_nobody() {
+        let bench = Bench::new();
+        bench.registry.drain();
+        assert_eq!(
+            bench.registry.register(&Fake::new(), &registration(1, 0), Some(&entry())).err().unwrap().code,
+            "draining"
+        );
+    }
+}

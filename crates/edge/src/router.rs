@@ -1,0 +1,197 @@
+//! Hostname → tunnel: exact, then the longest wildcard; a wildcard matches any depth below its name, never the name itself.
+
+use crate::{EdgeError, Route};
+use bytes::Bytes;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// An immutable table of routes.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    exact: HashMap<Box<[u8]>, Uuid>,
+    /// `*.example.com` under `example.com`.
+    wildcard: HashMap<Box<[u8]>, Uuid>,
+}
+
+impl Router {
+    /// Refuses a hostname that occurs twice or is not normalised.
+    pub(crate) fn new(routes: Vec<Route>) -> Result<Self, EdgeError> {
+        let mut router = Self::default();
+        for Route { hostname, tunnel_id } in routes {
+            let (table, name) = match hostname.strip_prefix("*.") {
+                Some(parent) => (&mut router.wildcard, parent),
+                None => (&mut router.exact, hostname.as_str()),
+            };
+            if !is_hostname(name.as_bytes()) {
+                return Err(EdgeError::RouteConflict(format!("{hostname:?} is not a lower-case hostname")));
+            }
+            if table.insert(name.as_bytes().into(), tunnel_id).is_some() {
+                return Err(EdgeError::RouteConflict(format!("{hostname} occurs twice")));
+            }
+        }
+        Ok(router)
+    }
+
+    /// `host` as `hostname_of` gives it.
+    pub(crate) fn find(&self, host: &[u8]) -> Option<Uuid> {
+        if let Some(tunnel) = self.exact.get(host) {
+            return Some(*tunnel);
+        }
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let mut rest = host;
+        while let Some(dot) = rest.iter().position(|b| *b == b'.') {
+            rest = &rest[dot + 1..];
+            if let Some(tunnel) = self.wildcard.get(rest) {
+                return Some(*tunnel);
+            }
+        }
+        None
+    }
+}
+
+/// Labels of letters, digits, `-` and `_`, none empty.
+pub(crate) fn is_hostname(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.len() <= 253
+        && name.split(|b| *b == b'.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+        })
+}
+
+/// The hostname that an authority names for routing: without port and one trailing dot, lower case. `None`: an IP literal in
+/// brackets or something that can't be a hostname.
+pub(crate) fn hostname_of(authority: &Bytes) -> Option<Bytes> {
+    let (host, _) = split_port(authority)?;
+    let end = if host.last() == Some(&b'.') { host.len() - 1 } else { host.len() };
+    let name = authority.slice(..end);
+    let name = if name.iter().any(u8::is_ascii_uppercase) { name.to_ascii_lowercase().into() } else { name };
+    is_hostname(&name).then_some(name)
+}
+
+/// An authority's host and its port with the colon (empty: none).
+fn split_port(authority: &[u8]) -> Option<(&[u8], &[u8])> {
+    match authority.iter().position(|b| *b == b':') {
+        None => Some((authority, &[])),
+        Some(colon) => {
+            let (host, port) = authority.split_at(colon);
+            port[1..].iter().all(u8::is_ascii_digit).then_some((host, port))
+        }
+    }
+}
+
+/// What is sent to the tunnel as Host: lower case, no trailing dot, its port kept (semantics.md, *Message forms*).
+pub(crate) fn host_for_tunnel(authority: &Bytes, hostname: &Bytes) -> Bytes {
+    if authority.len() == hostname.len() {
+        return hostname.clone();
+    }
+    match split_port(authority) {
+        Some((_, [])) | None => hostname.clone(),
+        Some((_, port)) => [hostname, port].concat().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn route(hostname: &str, n: u128) -> Route {
+        Route { hostname: hostname.to_owned(), tunnel_id: Uuid::from_u128(n) }
+    }
+
+    fn find(router: &Router, authority: &'static str) -> Option<u128> {
+        hostname_of(&Bytes::from_static(authority.as_bytes())).and_then(|h| router.find(&h)).map(|t| t.as_u128())
+    }
+
+    #[test]
+    fn exact_beats_the_longest_wildcard_beats_a_shorter_one_and_the_apex_is_no_wildcard() {
+        let router = Router::new(vec![
+            route("*.example.com", 1),
+            route("app.example.com", 2),
+            route("*.internal.example.com", 3),
+        ])
+        .unwrap();
+        assert_eq!(find(&router, "app.example.com"), Some(2));
+        assert_eq!(find(&router, "a.internal.example.com"), Some(3));
+        assert_eq!(find(&router, "internal.example.com"), Some(1));
+        assert_eq!(find(&router, "a.b.example.com"), Some(1));
+        assert_eq!(find(&router, "example.com"), None);
+        assert_eq!(find(&router, "APP.EXAMPLE.COM."), Some(2));
+        assert_eq!(find(&router, "app.example.com:443"), Some(2));
+        for bad in ["", ".", ".example.com", "a..example.com", "app.example.com..", "[::1]", "a b.example.com", "x:y"] {
+            assert_eq!(find(&router, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_hostname_twice_is_refused() {
+        let twice = vec![route("a.example", 1), route("a.example", 2)];
+        assert_eq!(Router::new(twice).unwrap_err().code(), "route_conflict");
+        assert!(Router::new(vec![route("A.example", 1)]).is_err());
+        assert!(Router::new(vec![route("a.example", 1), route("*.a.example", 2)]).is_ok());
+    }
+
+    #[test]
+    fn the_tunnel_gets_a_lower_case_host_without_dot_and_with_its_port() {
+        for (given, sent) in
+            [("App.Example", "app.example"), ("app.example.", "app.example"), ("A.b.:8443", "a.b:8443")]
+        {
+            let authority = Bytes::from_static(given.as_bytes());
+            let hostname = hostname_of(&authority).unwrap();
+            assert_eq!(host_for_tunnel(&authority, &hostname), sent);
+        }
+    }
+
+    fn hostnames() -> impl Strategy<Value = String> {
+        proptest::collection::vec("[a-c]", 1..5).prop_map(|labels| labels.join("."))
+    }
+
+    /// The rule, said the slow way.
+    fn slow(routes: &[Route], host: &str) -> Option<Uuid> {
+        let exact = routes.iter().find(|r| r.hostname == host);
+        let longest = routes
+            .iter()
+            .filter(|r| r.hostname.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix)))
+            .max_by_key(|r| r.hostname.len());
+        exact.or(longest).map(|r| r.tunnel_id)
+    }
+
+    proptest! {
+        #[test]
+        fn routing_follows_the_rule_whatever_the_order(
+            mut names in proptest::collection::hash_set((hostnames(), any::<bool>()), 0..12)
+                .prop_map(|s| s.into_iter().collect::<Vec<_>>()),
+            host in hostnames(),
+            turn in any::<usize>(),
+        ) {
+            let n = names.len().max(1);
+            names.rotate_left(turn % n);
+            let routes: Vec<Route> = names.iter().enumerate()
+                .map(|(i, (name, wild))| route(&if *wild { format!("*.{name}") } else { name.clone() }, i as u128))
+                .collect();
+            let router = Router::new(routes.clone()).unwrap();
+            prop_assert_eq!(router.find(host.as_bytes()), slow(&routes, &host));
+        }
+
+        #[test]
+        fn case_dot_and_port_never_matter(host in hostnames(), port in proptest::option::of(any::<u16>()), dot in any::<bool>()) {
+            let router = Router::new(vec![route(&host, 1)]).unwrap();
+            let mut authority = host.to_uppercase();
+            if dot { authority.push('.') }
+            if let Some(port) = port { authority.push_str(&format!(":{port}")) }
+            let found = hostname_of(&Bytes::from(authority)).and_then(|h| router.find(&h));
+            prop_assert_eq!(found, Some(Uuid::from_u128(1)));
+        }
+
+        #[test]
+        fn any_authority_is_survived(authority in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Some(name) = hostname_of(&Bytes::from(authority)) {
+                prop_assert!(is_hostname(&name));
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What an edge is told once, at its start.
+
+use crate::Certificate;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+/// What the plain listener does with a request for a known hostname.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpMode {
+    /// 308 to https.
+    Redirect,
+    /// Serves it.
+    Serve,
+}
+
+/// The edge's settings; `Settings::new` gives the defaults of `_engine.pyi`. Addresses are `host:port`, port 0 is chosen by
+/// the system, `None` switches a listener off.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This edge's name, in request ids and registration answers.
+    pub location: String,
+    /// Public TLS listener.
+    pub https_address: Option<String>,
+    /// Public plain listener.
+    pub http_address: Option<String>,
+    /// Tunnel listener, UDP and TCP.
+    pub tunnel_address: String,
+    /// What the tunnel listener shows to connectors.
+    pub tunnel_certificate: Certificate,
+    /// What the plain listener does.
+    pub http_mode: HttpMode,
+    /// The port that redirects name; 0: the TLS listener's.
+    pub public_https_port: u16,
+    /// 0: number of cores.
+    pub worker_threads: usize,
+    /// Never served on public listeners (S55).
+    pub management_hostname: String,
+    /// Addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is continued.
+    pub trusted_proxies: Vec<String>,
+    /// Largest request head (request line and fields) and largest response head from a connector.
+    pub max_header_bytes: usize,
+    /// Most field lines of a request.
+    pub max_header_fields: usize,
+    /// Longest request line.
+    pub max_request_line_bytes: usize,
+    /// Largest trailer section.
+    pub max_trailer_bytes: usize,
+    /// For a whole request head, from its first byte.
+    pub header_timeout: Duration,
+    /// For a public TLS handshake.
+    pub tls_handshake_timeout: Duration,
+    /// Between two requests of a connection.
+    pub keep_alive_timeout: Duration,
+    /// From the last sign of the request to the answer's head.
+    pub response_timeout: Duration,
+    /// Open requests of one tunnel.
+    pub max_streams_per_tunnel: usize,
+    /// Open public connections.
+    pub max_connections: usize,
+    /// Open public connections of one address (IPv6: of one /64).
+    pub max_connections_per_address: usize,
+    /// Handshakes under way on the tunnel listener.
+    pub max_pending_tunnel_handshakes: usize,
+    /// Events that may wait; above it RequestFailed is dropped and counted.
+    pub event_queue: usize,
+}
+
+impl Settings {
+    /// Defaults: no public listener, everything else as documented in `_engine.pyi`.
+    pub fn new(location: &str, tunnel_address: &str, tunnel_certificate: Certificate) -> Self {
+        Self {
+            location: location.to_owned(),
+            https_address: None,
+            http_address: None,
+            tunnel_address: tunnel_address.to_owned(),
+            tunnel_certificate,
+            http_mode: HttpMode::Redirect,
+            public_https_port: 0,
+            worker_threads: 0,
+            management_hostname: "management.argotunnel.com".to_owned(),
+            trusted_proxies: Vec::new(),
+            max_header_bytes: 131_072,
+            max_header_fields: 128,
+            max_request_line_bytes: 16_384,
+            max_trailer_bytes: 16_384,
+            header_timeout: Duration::from_secs(10),
+            tls_handshake_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            response_timeout: Duration::from_secs(100),
+            max_streams_per_tunnel: 10_000,
+            max_connections: 16_384,
+            max_connections_per_address: 4096,
+            max_pending_tunnel_handshakes: 1000,
+            event_queue: 65_536,
+        }
+    }
+}
+
+/// Where an edge listens, after ports were chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Public TLS listener.
+    pub https: Option<SocketAddr>,
+    /// Public plain listener.
+    pub http: Option<SocketAddr>,
+    /// Tunnel listener, UDP and TCP.
+    pub tunnel: SocketAddr,
+}
+
+/// Why the edge refused what it was told. `code()` is stable, the text names field and reason.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A listener could not be bound.
+    #[error("can't listen on {address}: {reason}")]
+    BindFailed {
+        /// As given.
+        address: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// Not PEM, no key, or key and leaf do not fit.
+    #[error("bad certificate: {0}")]
+    BadCertificate(String),
+    /// A setting's value.
+    #[error("bad setting: {field}: {reason}")]
+    BadSetting {
+        /// Its name.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// One hostname occurs twice, or is not a hostname.
+    #[error("bad route: {0}")]
+    RouteConflict(String),
+}
+
+impl EdgeError {
+    /// Stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BindFailed { .. } => "bind_failed",
+            Self::BadCertificate(_) => "bad_certificate",
+            Self::BadSetting { .. } => "bad_setting",
+            Self::RouteConflict(_) => "route_conflict",
+        }
+    }
+}
+
+/// Resolves a `host:port` setting (loopback and literal addresses need no network).
+pub(crate) fn resolve(field: &'static str, text: &str) -> Result<SocketAddr, EdgeError> {
+    let bad = |reason: String| EdgeError::BadSetting { field, reason };
+    let mut found = text.to_socket_addrs().map_err(|e| bad(format!("{text:?} is not host:port: {e}")))?;
+    found.next().ok_or_else(|| bad(format!("{text:?} has no address")))
+}
+
+/// An address prefix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// `10.0.0.0/8`, `::1` …
+    pub(crate) fn parse(text: &str) -> Result<Self, EdgeError> {
+        let bad =
+            || EdgeError::BadSetting { field: "trusted_proxies", reason: format!("{text:?} is no address or network") };
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| bad())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        if bits > most { Err(bad()) } else { Ok(Self { address, bits }) }
+    }
+
+    /// Whether `peer` (already canonical) lies in it.
+    pub(crate) fn contains(&self, peer: IpAddr) -> bool {
+        match (self.address, peer) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                u32::from(a).checked_shr(32 - u32::from(self.bits)).unwrap_or(0)
+                    == u32::from(b).checked_shr(32 - u32::from(self.bits)).unwrap_or(0)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                u128::from(a).checked_shr(128 - u32::from(self.bits)).unwrap_or(0)
+                    == u128::from(b).checked_shr(128 - u32::from(self.bits)).unwrap_or(0)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_addresses_only() {
+        let n = Network::parse("10.1.0.0/16").unwrap();
+        assert!(n.contains("10.1.2.3".parse().unwrap()));
+        assert!(!n.contains("10.2.2.3".parse().unwrap()));
+        assert!(!n.contains("::1".parse().unwrap()));
+        assert!(Network::parse("::/0").unwrap().contains("2001:db8::1".parse().unwrap()));
+        assert!(Network::parse("127.0.0.1").unwrap().contains("127.0.0.1".parse().unwrap()));
+        assert!(!Network::parse("127.0.0.1").unwrap().contains("127.0.0.2".parse().unwrap()));
+        assert!(Network::parse("10.0.0.0/33").is_err());
+        assert!(Network::parse("x").is_err());
+    }
+}
