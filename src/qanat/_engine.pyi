@@ -1,7 +1,9 @@
 """The boundary between Python (decisions) and Rust (bytes): tables go down, events come up. Reviewed line by line.
 
-Every constructor takes keywords only. All objects are frozen values except `Edge` and `Connector`, which own their threads.
-Ids are lower-case dashed UUID texts; hostnames are lower case, punycode, without trailing dot; times are Unix seconds (float).
+Every constructor takes keywords only. All objects are frozen values except `Edge` and `Connector`, which own their
+threads.
+Ids are lower-case dashed UUID texts; hostnames are lower case, punycode, without trailing dot; times are Unix seconds
+(float).
 No call waits for the network unless it says so; `next_events` and `close` release the GIL while they wait.
 """
 
@@ -11,7 +13,8 @@ from typing import Literal, final
 __version__: str
 
 class EngineError(Exception):
-    """What the engine refuses. `args == (code, message)`: `code` is stable, `message` names the field and the reason."""
+    """What the engine refuses. `args == (code, message)`: `code` is stable, `message` names the field and the
+    reason."""
 
     @property
     def code(self) -> str: ...
@@ -22,7 +25,8 @@ def check_pattern(pattern: str) -> str | None:
     """None when `pattern` compiles as an ingress path (Go RE2 syntax, linear time), else why it does not."""
 
 def inspect_certificate(chain_pem: bytes, key_pem: bytes) -> list[str]:
-    """The DNS names of the leaf, lower case. EngineError `bad_certificate`: not PEM, no key, or key and leaf do not fit."""
+    """The DNS names of the leaf, lower case. EngineError `bad_certificate`: not PEM, no key, or key and leaf do not
+    fit."""
 
 # ---------------------------------------------------------------- edge: tables down
 @final
@@ -37,7 +41,8 @@ class Route:
 
 @final
 class Tunnel:
-    """A tunnel as the edge must know it. A deleted one stays in the table so that its connectors are refused with the reason.
+    """A tunnel as the edge must know it. A deleted one stays in the table so that its connectors are refused with the
+    reason.
 
     `secret_sha256`: SHA-256 of the raw secret (32 bytes). `configuration`: the JSON document to push (protocol.md,
     *Configuration*) or None when nothing was ever set; it is pushed to each connection of a remotely managed tunnel
@@ -72,7 +77,8 @@ class EdgeSettings:
     """Addresses are `host:port` (port 0: chosen by the system), None switches a listener off.
 
     `http_mode`: what the plain listener does with a request for a known hostname: `redirect` (308 to https) or `serve`.
-    `public_https_port`: the port that redirects name when the public one differs from the listener's (0: the listener's).
+    `public_https_port`: the port that redirects name when the public one differs from the listener's (0: the
+    listener's).
     Durations in seconds, sizes in bytes.
     """
 
@@ -118,7 +124,8 @@ class EdgeAddresses:
 # ---------------------------------------------------------------- edge: events up
 @final
 class ConnectionRegistered:
-    """A connector registered one of its connections. `features` as announced, `origin_ip` the peer's address without port."""
+    """A connector registered one of its connections. `features` as announced, `origin_ip` the peer's address without
+    port."""
 
     connection_id: str
     tunnel_id: str
@@ -141,7 +148,8 @@ class ConnectionDraining:
 
 @final
 class ConnectionLost:
-    """The connection ended. `reason`: `unregistered`, `closed`, `timed_out`, `replaced`, `disconnected` (by us) or `reset`."""
+    """The connection ended. `reason`: `unregistered`, `closed`, `timed_out`, `replaced`, `disconnected` (by us) or
+    `reset`."""
 
     connection_id: str
     tunnel_id: str
@@ -152,7 +160,8 @@ class ConnectionLost:
 
 @final
 class RegistrationRefused:
-    """`code`: `unknown_tunnel`, `deleted_tunnel`, `wrong_secret`, `wrong_account`, `malformed`, `too_many_connections`."""
+    """`code`: `unknown_tunnel`, `deleted_tunnel`, `wrong_secret`, `wrong_account`, `malformed`,
+    `too_many_connections`."""
 
     code: str
     message: str
@@ -164,7 +173,8 @@ class RegistrationRefused:
 
 @final
 class ConfigurationApplied:
-    """A connection's answer to a pushed configuration. `version`: what the connector has applied now; `error`: why it refused
+    """A connection's answer to a pushed configuration. `version`: what the connector has applied now; `error`: why it
+    refused
     the pushed one ("" when it didn't; on the HTTP/2 transport a stock connector gives no reason)."""
 
     connection_id: str
@@ -186,7 +196,8 @@ class LocalConfiguration:
 
 @final
 class RequestFailed:
-    """A request that the edge answered itself or cut. `fault`: whose it was. `cause`: stable code (docs/reference/errors)."""
+    """A request that the edge answered itself or cut. `fault`: whose it was. `cause`: stable code
+    (docs/reference/errors)."""
 
     request_id: str
     hostname: str
@@ -222,9 +233,11 @@ class Edge:
     def __new__(cls, settings: EdgeSettings) -> Edge: ...
     def addresses(self) -> EdgeAddresses: ...
     def swap_routes(self, routes: Sequence[Route]) -> None:
-        """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice: nothing changes then."""
+        """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice: nothing changes
+        then."""
     def swap_tunnels(self, tunnels: Sequence[Tunnel]) -> None:
-        """Replaces all tunnels at once; connections of a tunnel that is gone or deleted or whose secret changed stay until
+        """Replaces all tunnels at once; connections of a tunnel that is gone or deleted or whose secret changed stay
+        until
         `disconnect`."""
     def put_tunnel(self, tunnel: Tunnel) -> None:
         """Replaces or adds one tunnel, and pushes its configuration when the version rose."""
@@ -233,11 +246,12 @@ class Edge:
     def disconnect(self, *, tunnel_id: str, connector_id: str | None = None) -> int:
         """Closes the live connections of a tunnel (of one connector); how many."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[EdgeEvent]:
-        """Waits up to `timeout_s` for the first event, then takes what is there, at most `limit`. [] on time-out and after
+        """Waits up to `timeout_s` for the first event, then takes what is there, at most `limit`. [] on time-out and
+        after
         `close`. Releases the GIL."""
     def counters(self) -> dict[str, int]:
         """Totals since start: `requests`, `requests_failed`, `requests_open`, `retries`, `bytes_in`, `bytes_out`,
-        `connections_open`, `tunnel_connections`, `events_dropped`, `trailers_dropped`, `unknown_streams`, …"""
+        `connections_open`, `tunnel_connections_open`, `events_dropped`, `trailers_dropped`, `unknown_streams`, …"""
     def drain(self) -> None:
         """No new public connections; open HTTP/1.1 connections get `Connection: close`, HTTP/2 GOAWAY."""
     def close(self, *, grace_s: float) -> None:
@@ -268,9 +282,11 @@ class OriginSettings:
 
 @final
 class Rule:
-    """One ingress rule, in order. `hostname` "" matches every host; `*.x` any depth below x; `path` "" matches every path.
+    """One ingress rule, in order. `hostname` "" matches every host; `*.x` any depth below x; `path` "" matches every
+    path.
 
-    `kind`: `http` (`target`: `http://host:port` or https), `unix` / `unix+tls` (`target`: path), `status` (`target`: code),
+    `kind`: `http` (`target`: `http://host:port` or https), `unix` / `unix+tls` (`target`: path), `status` (`target`:
+    code),
     `hello_world` (`target`: ""), `unsupported` (`target`: the service text: answered 502 with a reason).
     `service` is the text the user wrote, for logs.
     """
@@ -285,7 +301,8 @@ class IngressTable:
 
     def __new__(cls, *, rules: Sequence[Rule]) -> IngressTable: ...
     def match(self, *, hostname: str, path: str) -> int:
-        """Index of the first rule for a Host (port ignored) and a path as sent (matched percent-decoded, query excluded); -1
+        """Index of the first rule for a Host (port ignored) and a path as sent (matched percent-decoded, query
+        excluded); -1
         when there are no rules."""
 
 @final
@@ -349,7 +366,8 @@ class ProtocolFallback:
 
 @final
 class ConfigurationPushed:
-    """The edge pushed a configuration: answer with `Connector.answer_configuration(push_id=…)` within `rpc_timeout_s`."""
+    """The edge pushed a configuration: answer with `Connector.answer_configuration(push_id=…)` within
+    `rpc_timeout_s`."""
 
     push_id: int
     connection_index: int
@@ -358,7 +376,8 @@ class ConfigurationPushed:
 
 @final
 class OriginFailed:
-    """The connector answered a request itself because the origin could not. `code`: `origin_refused`, `origin_timeout`, …"""
+    """The connector answered a request itself because the origin could not. `code`: `origin_refused`,
+    `origin_timeout`, …"""
 
     connection_index: int
     rule: int
@@ -402,7 +421,8 @@ class Connector:
         """Begins to dial; returns at once. EngineError `start_failed` (threads or sockets could not be had)."""
     def swap_ingress(self, table: IngressTable) -> None: ...
     def answer_configuration(self, *, push_id: int, version: int, error: str = "") -> None:
-        """`version`: what is applied now; `error` "" when the pushed one is in force. EngineError `unknown_push`: nobody
+        """`version`: what is applied now; `error` "" when the pushed one is in force. EngineError `unknown_push`:
+        nobody
         waits for this answer any more."""
     def send_local_configuration(self, configuration: bytes) -> None:
         """JSON that connection 0 tells the edge after registration when the tunnel isn't remotely managed."""
@@ -413,7 +433,8 @@ class Connector:
         `register_fail`, `origin_connections_open`, `origin_connections_reused`, …"""
     def ready_connections(self) -> int: ...
     def stop(self) -> None:
-        """Graceful: unregisterConnection on each, serve open streams up to `grace_period_s`, then `Stopped`. A second call
+        """Graceful: unregisterConnection on each, serve open streams up to `grace_period_s`, then `Stopped`. A second
+        call
         ends at once. Does not wait."""
     def close(self) -> None:
         """Ends everything now. Releases the GIL."""

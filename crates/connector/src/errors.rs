@@ -1,0 +1,234 @@
+//! What can go wrong: in settings, in tables, and with one request's origin.
+
+use qanat_http::StreamError;
+use std::time::Duration;
+
+/// Why a `Connector` can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingError {
+    /// A field of the settings.
+    #[error("{field}: {reason}")]
+    Field {
+        /// Its name, as in the Python stub.
+        field: &'static str,
+        /// What is wrong and what is accepted.
+        reason: String,
+    },
+}
+
+impl SettingError {
+    /// Stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            SettingError::Field { .. } => "bad_setting",
+        }
+    }
+}
+
+/// Why a list of rules doesn't compile.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The path of a rule is no Go (RE2) regular expression.
+    #[error("ingress[{rule}].path: {reason}")]
+    Pattern {
+        /// Index of the rule.
+        rule: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The service of a rule.
+    #[error("ingress[{rule}].service: {reason}")]
+    Target {
+        /// Index of the rule.
+        rule: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The hostname of a rule.
+    #[error("ingress[{rule}].hostname: {reason}")]
+    Hostname {
+        /// Index of the rule.
+        rule: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A key of originRequest.
+    #[error("ingress[{rule}].originRequest.{key}: {reason}")]
+    Origin {
+        /// Index of the rule.
+        rule: usize,
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl TableError {
+    /// Stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            TableError::Pattern { .. } => "bad_pattern",
+            TableError::Target { .. } => "bad_target",
+            TableError::Hostname { .. } => "bad_hostname",
+            TableError::Origin { .. } => "bad_origin_setting",
+        }
+    }
+}
+
+/// How much of a request had reached an origin connection when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Not one byte.
+    No,
+    /// The head (or a part of it), no byte of the body.
+    Head,
+    /// Some of the body.
+    Body,
+}
+
+/// The origin's part in a request that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    /// The name has no address, or nothing accepts connections there.
+    #[error("dial {address}: {reason}")]
+    Refused {
+        /// Where to.
+        address: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// Connecting or the TLS handshake took too long.
+    #[error("dial {address}: {phase} timed out after {limit:?}")]
+    TimedOut {
+        /// Where to.
+        address: String,
+        /// `connect` or `tls`.
+        phase: &'static str,
+        /// The limit that passed.
+        limit: Duration,
+    },
+    /// The origin's certificate or handshake.
+    #[error("dial {address}: tls: {reason}")]
+    Tls {
+        /// Where to.
+        address: String,
+        /// What rustls says.
+        reason: String,
+    },
+    /// A reused connection was closed by the origin, and the request could not be sent again.
+    #[error("reused connection closed by origin {address} ({reason}); the request was not repeated")]
+    ReusedClosed {
+        /// Where to.
+        address: String,
+        /// How it ended.
+        reason: String,
+    },
+    /// The connection ended before an answer.
+    #[error("connection to origin {address} ended before it answered: {reason}")]
+    Closed {
+        /// Where to.
+        address: String,
+        /// How it ended.
+        reason: String,
+    },
+    /// The answer breaks HTTP.
+    #[error("malformed HTTP response from origin {address}: {reason}")]
+    BadResponse {
+        /// Where to.
+        address: String,
+        /// What it broke.
+        reason: String,
+    },
+    /// The answer's head is above the limit.
+    #[error("response head of origin {address} is too large: {reason}")]
+    HeadTooLarge {
+        /// Where to.
+        address: String,
+        /// Which limit.
+        reason: String,
+    },
+    /// The request has a body of unknown length above the limit, and the rule forbids chunked encoding.
+    #[error(
+        "the request body has no length, chunked encoding is disabled (disableChunkedEncoding) and it is larger than {0} bytes"
+    )]
+    LengthRequired(usize),
+    /// The rule can't serve this request.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The edge sent what can't be sent on (security.md, S12).
+    #[error("the edge's request is malformed: {0}")]
+    BadRequest(&'static str),
+    /// The client went away or its body ended badly.
+    #[error("the request ended early: {0}")]
+    Client(StreamError),
+}
+
+impl OriginError {
+    /// Stable code, as in docs/reference/errors.
+    pub fn code(&self) -> &'static str {
+        match self {
+            OriginError::Refused { .. } => "origin_refused",
+            OriginError::TimedOut { .. } => "origin_timeout",
+            OriginError::Tls { .. } => "origin_tls",
+            OriginError::ReusedClosed { .. } => "reused_connection_closed",
+            OriginError::Closed { .. } => "origin_closed",
+            OriginError::BadResponse { .. } => "origin_bad_response",
+            OriginError::HeadTooLarge { .. } => "response_head_too_large",
+            OriginError::LengthRequired(_) => "length_required",
+            OriginError::Unsupported(_) => "unsupported_service",
+            OriginError::BadRequest(_) => "bad_request",
+            OriginError::Client(_) => "client_closed",
+        }
+    }
+
+    /// The text for the edge and the log. Scripts match how the stock connector's begins, and its edge reads Go's words in it
+    /// (`connection refused`, `timed out`, `malformed HTTP`): so does this.
+    pub fn text(&self) -> String {
+        match self {
+            OriginError::Unsupported(_) | OriginError::BadRequest(_) => self.to_string(),
+            _ => format!("{UNREACHABLE} {self}"),
+        }
+    }
+}
+
+/// How every line about an unreachable origin begins (connector.md, 6).
+pub const UNREACHABLE: &str = "Unable to reach the origin service. The service may be down or it may not be responding to \
+     traffic from cloudflared:";
+
+/// May a request be sent again on another connection? Only where nobody can have acted on it: not a byte was written, or
+/// the method is idempotent and no byte of a body was (RFC 9110 9.2.2).
+pub fn may_repeat(method: &[u8], sent: Sent) -> bool {
+    match sent {
+        Sent::No => true,
+        Sent::Head => is_idempotent(method),
+        Sent::Body => false,
+    }
+}
+
+/// RFC 9110 9.2.2.
+pub fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_is_repeated_only_when_nothing_was_written() {
+        assert!(may_repeat(b"POST", Sent::No));
+        assert!(!may_repeat(b"POST", Sent::Head));
+        assert!(may_repeat(b"GET", Sent::Head));
+        assert!(!may_repeat(b"PUT", Sent::Body));
+        assert!(!may_repeat(b"get", Sent::Head), "methods are case-sensitive");
+    }
+
+    #[test]
+    fn the_text_begins_as_scripts_expect() {
+        let error = OriginError::Refused { address: "127.0.0.1:1".into(), reason: "Connection refused".into() };
+        assert!(error.text().starts_with(
+            "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared: dial "
+        ));
+    }
+}

@@ -1,0 +1,332 @@
+//! Which rule serves a request: rules compiled once, matched in order (protocol.md, *Configuration*).
+
+use crate::TableError;
+use crate::pattern;
+use crate::service::Service;
+use crate::settings::OriginSettings;
+use regex::bytes::Regex;
+use std::borrow::Cow;
+
+/// What kind of service a rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// `target`: `http://host:port` or `https://host:port`.
+    Http,
+    /// `target`: the path of a socket.
+    Unix,
+    /// TLS over a unix socket; `target`: its path.
+    UnixTls,
+    /// `target`: the status code.
+    Status,
+    /// The built-in page.
+    HelloWorld,
+    /// Answered 502 with a reason; `target`: the service text.
+    Unsupported,
+}
+
+impl ServiceKind {
+    /// Reads the words of the Python stub: `http`, `unix`, `unix+tls`, `status`, `hello_world`, `unsupported`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "http" => Self::Http,
+            "unix" => Self::Unix,
+            "unix+tls" => Self::UnixTls,
+            "status" => Self::Status,
+            "hello_world" => Self::HelloWorld,
+            "unsupported" => Self::Unsupported,
+            _ => return None,
+        })
+    }
+}
+
+/// One ingress rule as Python hands it over.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// `""` or `*` every host, `*.x` any depth below x.
+    pub hostname: String,
+    /// Go (RE2) pattern, unanchored; `""` every path.
+    pub path: String,
+    /// What `target` is.
+    pub kind: ServiceKind,
+    /// Depends on `kind`.
+    pub target: String,
+    /// What the user wrote, for logs.
+    pub service: String,
+    /// originRequest with defaults.
+    pub origin: OriginSettings,
+}
+
+/// None when `pattern` compiles as an ingress path, else why it does not.
+pub fn check_pattern(pattern: &str) -> Option<String> {
+    pattern::compile(pattern).err()
+}
+
+/// Rules compiled for matching and serving. Immutable.
+pub struct IngressTable {
+    pub(crate) rules: Vec<CompiledRule>,
+}
+
+pub(crate) struct CompiledRule {
+    host: HostPattern,
+    path: Option<Regex>,
+    pub(crate) text: String,
+    pub(crate) service: Service,
+}
+
+impl IngressTable {
+    /// Compiles rules; the error names the first bad one and its field.
+    pub fn compile(rules: Vec<Rule>) -> Result<Self, TableError> {
+        let compile = |(index, rule): (usize, Rule)| {
+            let path = match rule.path.as_str() {
+                "" => None,
+                text => Some(pattern::compile(text).map_err(|reason| TableError::Pattern { rule: index, reason })?),
+            };
+            let host =
+                HostPattern::new(&rule.hostname).map_err(|reason| TableError::Hostname { rule: index, reason })?;
+            Ok(CompiledRule { host, path, service: Service::compile(index, &rule)?, text: rule.service })
+        };
+        Ok(Self { rules: rules.into_iter().enumerate().map(compile).collect::<Result<_, _>>()? })
+    }
+
+    /// Index of the first rule for a Host field (port, case and trailing dot ignored) and a request target (query ignored,
+    /// matched percent-decoded). Where none matches the last one serves, as the stock connector does; `None` without rules.
+    pub fn find(&self, host: &[u8], target: &[u8]) -> Option<usize> {
+        let host = bare_host(host);
+        let path = &target[..target.iter().position(|b| *b == b'?').unwrap_or(target.len())];
+        let mut decoded: Option<Cow<'_, [u8]>> = None;
+        let matches = |rule: &CompiledRule| {
+            rule.host.matches(host)
+                && rule.path.as_ref().is_none_or(|p| p.is_match(decoded.get_or_insert_with(|| decode_path(path))))
+        };
+        self.rules.iter().position(matches).or_else(|| self.rules.len().checked_sub(1))
+    }
+
+    /// Number of rules.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// True without any rule: every request is answered 503.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// A rule's hostname, in the form written and in punycode where that differs.
+#[derive(Debug)]
+enum HostPattern {
+    Any,
+    Exact(Vec<String>),
+    /// With the leading dot.
+    Below(Vec<String>),
+}
+
+impl HostPattern {
+    fn new(hostname: &str) -> Result<Self, String> {
+        if hostname.is_empty() || hostname == "*" {
+            return Ok(Self::Any);
+        }
+        let (name, wildcard) = match hostname.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (hostname, false),
+        };
+        if name.contains('*') {
+            return Err(format!("`{hostname}`: `*` may only stand alone as the first label"));
+        }
+        let written = name.strip_suffix('.').unwrap_or(name).to_lowercase();
+        if written.is_empty() {
+            return Err(format!("`{hostname}` is empty"));
+        }
+        let mut forms = vec![written];
+        if !forms[0].is_ascii() {
+            let puny = idna::domain_to_ascii(&forms[0]).map_err(|_| format!("`{hostname}` is no valid IDN"))?;
+            forms.push(puny);
+        }
+        Ok(if wildcard {
+            Self::Below(forms.into_iter().map(|f| format!(".{f}")).collect())
+        } else {
+            Self::Exact(forms)
+        })
+    }
+
+    fn matches(&self, host: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(forms) => forms.iter().any(|f| host.eq_ignore_ascii_case(f.as_bytes())),
+            Self::Below(forms) => forms
+                .iter()
+                .any(|f| host.len() > f.len() && host[host.len() - f.len()..].eq_ignore_ascii_case(f.as_bytes())),
+        }
+    }
+}
+
+/// A Host field without port and trailing dot.
+pub(crate) fn bare_host(host: &[u8]) -> &[u8] {
+    let name = match host.iter().rposition(|b| *b == b':') {
+        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) && !host[..colon].contains(&b':') => {
+            &host[..colon]
+        }
+        Some(colon) if host[..colon].ends_with(b"]") => &host[..colon],
+        _ => host,
+    };
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
+/// Percent-decoded; bytes that are no UTF-8 become U+FFFD one by one, as Go reads them.
+fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
+    let decoded = if path.contains(&b'%') { Cow::Owned(percent_decode(path)) } else { Cow::Borrowed(path) };
+    if std::str::from_utf8(&decoded).is_ok() {
+        return decoded;
+    }
+    let mut text = Vec::with_capacity(decoded.len() + 8);
+    for chunk in decoded.utf8_chunks() {
+        text.extend_from_slice(chunk.valid().as_bytes());
+        for _ in chunk.invalid() {
+            text.extend_from_slice("\u{FFFD}".as_bytes());
+        }
+    }
+    Cow::Owned(text)
+}
+
+fn percent_decode(path: &[u8]) -> Vec<u8> {
+    let digit = |b: u8| (b as char).to_digit(16);
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&first, tail)) = rest.split_first() {
+        if let (b'%', [high, low, after @ ..]) = (first, tail)
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            decoded.push((high * 16 + low) as u8);
+            rest = after;
+        } else {
+            decoded.push(first);
+            rest = tail;
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rule(hostname: &str, path: &str) -> Rule {
+        Rule {
+            hostname: hostname.into(),
+            path: path.into(),
+            kind: ServiceKind::Status,
+            target: "404".into(),
+            service: "http_status:404".into(),
+            origin: OriginSettings::default(),
+        }
+    }
+
+    fn table(rules: &[(&str, &str)]) -> IngressTable {
+        IngressTable::compile(rules.iter().map(|(h, p)| rule(h, p)).collect()).unwrap()
+    }
+
+    #[test]
+    fn the_first_matching_rule_wins_and_a_wildcard_never_takes_the_apex() {
+        let table = table(&[("*.example.com", ""), ("app.example.com", ""), ("*.internal.example.com", ""), ("", "")]);
+        for (host, index) in [
+            ("app.example.com", 0),
+            ("a.internal.example.com", 0),
+            ("example.com", 3),
+            ("APP.EXAMPLE.COM.", 0),
+            ("app.example.com:443", 0),
+            ("notexample.com", 3),
+            (".example.com", 3),
+            ("[::1]:80", 3),
+            ("", 3),
+        ] {
+            assert_eq!(table.find(host.as_bytes(), b"/"), Some(index), "{host}");
+        }
+    }
+
+    #[test]
+    fn paths_match_unanchored_and_decoded_without_the_query() {
+        let table = table(&[("h.test", "/aaa"), ("h.test", "/bbb/.*"), ("", "")]);
+        for (path, index) in [
+            ("/aaa", 0),
+            ("/aaab", 0),
+            ("/bbb/aaa/ccc", 0),
+            ("/AAA", 2),
+            ("/x?q=/aaa", 2),
+            ("/%61aa", 0),
+            ("/bbb/x", 1),
+            ("/%zz%6", 2),
+            ("*", 2),
+        ] {
+            assert_eq!(table.find(b"h.test", path.as_bytes()), Some(index), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_idn_hostname_matches_written_and_in_punycode() {
+        let table = table(&[("bücher.example", ""), ("*.MÜNCHEN.example", ""), ("", "")]);
+        for (host, index) in [
+            ("bücher.example", 0),
+            ("xn--bcher-kva.example", 0),
+            ("XN--BCHER-KVA.example:8443", 0),
+            ("a.xn--mnchen-3ya.example", 1),
+            ("xn--mnchen-3ya.example", 2),
+        ] {
+            assert_eq!(table.find(host.as_bytes(), b"/"), Some(index), "{host}");
+        }
+    }
+
+    #[test]
+    fn invalid_utf8_in_a_path_is_one_replacement_a_byte() {
+        let table = table(&[("", "^/.{2}$"), ("", "")]);
+        assert_eq!(table.find(b"h", b"/%FF%FE"), Some(0));
+        assert_eq!(table.find(b"h", b"/%FF"), Some(1));
+    }
+
+    #[test]
+    fn no_rules_match_nothing_and_a_missing_catch_all_is_the_last_rule() {
+        assert_eq!(table(&[]).find(b"h", b"/"), None);
+        assert_eq!(table(&[("a.test", ""), ("b.test", "")]).find(b"c.test", b"/"), Some(1));
+    }
+
+    #[test]
+    fn errors_name_the_rule_and_the_field() {
+        let error = |rules: Vec<Rule>| IngressTable::compile(rules).map(|_| ()).unwrap_err();
+        let bad = error(vec![rule("", ""), rule("", "a**")]);
+        assert_eq!((bad.code(), bad.to_string().starts_with("ingress[1].path")), ("bad_pattern", true), "{bad}");
+        let bad = error(vec![Rule { target: "99".into(), ..rule("", "") }]);
+        assert_eq!((bad.code(), bad.to_string().starts_with("ingress[0].service")), ("bad_target", true), "{bad}");
+        assert_eq!(error(vec![rule("a.*.test", "")]).code(), "bad_hostname");
+    }
+
+    proptest! {
+        /// A model in plain words: lower-case both, cut the port and the dot, compare.
+        #[test]
+        fn hosts_match_as_the_model_says(
+            rules in prop::collection::vec((any::<bool>(), "[a-c]{1,2}(\\.[a-c]{1,2}){0,2}"), 0..5),
+            host in "[a-cA-C]{1,2}(\\.[a-cA-C]{1,2}){0,3}\\.?",
+            port in prop::option::of(any::<u16>()),
+        ) {
+            let names: Vec<String> = rules.iter().map(|(w, n)| if *w { format!("*.{n}") } else { n.clone() }).collect();
+            let mut all: Vec<(&str, &str)> = names.iter().map(|n| (n.as_str(), "")).collect();
+            all.push(("", ""));
+            let bare = host.trim_end_matches('.').to_lowercase();
+            let expected = rules.iter().position(|(wildcard, name)| {
+                if *wildcard { bare.ends_with(&format!(".{name}")) } else { bare == *name }
+            }).unwrap_or(rules.len());
+            let sent = port.map_or(host.clone(), |p| format!("{host}:{p}"));
+            prop_assert_eq!(table(&all).find(sent.as_bytes(), b"/"), Some(expected));
+        }
+
+        #[test]
+        fn decoding_undoes_encoding(path in prop::collection::vec(any::<u8>(), 0..40)) {
+            let encoded: String = path.iter().map(|b| format!("%{b:02x}")).collect();
+            prop_assert_eq!(percent_decode(encoded.as_bytes()), path);
+        }
+
+        #[test]
+        fn any_host_and_target_are_matched_without_panic(host in prop::collection::vec(any::<u8>(), 0..20), target in prop::collection::vec(any::<u8>(), 0..20)) {
+            prop_assert!(table(&[("*.a", "x"), ("", "")]).find(&host, &target).is_some());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The connector's data path: keeps connections to the edge registered, matches each request to an ingress rule and
+//! serves it from the rule's origin over pooled connections. Driven by immutable tables, answers with events.
+
+mod backoff;
+mod control;
+mod counters;
+mod errors;
+mod events;
+mod ingress;
+mod link;
+mod origin;
+mod pattern;
+mod server;
+mod service;
+mod settings;
+mod stream;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+pub use errors::{OriginError, Sent, SettingError, TableError, UNREACHABLE, is_idempotent, may_repeat};
+pub use events::Event;
+pub use ingress::{IngressTable, Rule, ServiceKind, check_pattern};
+pub use server::Connector;
+pub use settings::{ConnectorSettings, OriginSettings, ProtocolChoice};

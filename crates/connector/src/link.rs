@@ -1,0 +1,179 @@
+//! One connection to the edge: dialled, its streams taken, drained.
+
+use crate::server::Shared;
+use crate::supervisor::{Life, reached};
+use crate::{control, stream};
+use qanat_transport::{DialError, DialSettings, EdgeLink, Incoming, Protocol};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Longest QUIC dial where HTTP/2 may be tried instead.
+const QUIC_PATIENCE: Duration = Duration::from_secs(5);
+/// Open requests on one connection (S30).
+const MAX_STREAMS: usize = 10_000;
+/// Within this time after an unregister the edge may still have opened streams.
+const SETTLE: Duration = Duration::from_millis(100);
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The first of `addresses` that answers. `bounded`: another transport waits for its turn.
+pub(crate) async fn dial_any(
+    shared: &Shared,
+    protocol: Protocol,
+    addresses: &[SocketAddr],
+    bounded: bool,
+) -> Result<(EdgeLink, SocketAddr), (SocketAddr, String)> {
+    let settings = &shared.settings;
+    let whole = if bounded && protocol == Protocol::Quic {
+        settings.dial_timeout.min(QUIC_PATIENCE)
+    } else {
+        settings.dial_timeout
+    };
+    let share = u32::try_from(addresses.len()).unwrap_or(1).max(1);
+    let dial = DialSettings {
+        tls: shared.edge_tls.clone(),
+        timeout: (whole / share).max(Duration::from_secs(2).min(whole)),
+        max_head: MAX_HEAD,
+        rpc_timeout: settings.rpc_timeout,
+    };
+    let mut first: Option<(SocketAddr, String)> = None;
+    for address in addresses {
+        match EdgeLink::dial(protocol, *address, &dial).await {
+            Ok(link) => return Ok((link, *address)),
+            Err(error) => {
+                first.get_or_insert_with(|| (*address, describe(&error, protocol)));
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| (SocketAddr::from(([0, 0, 0, 0], 0)), "no address".into())))
+}
+
+fn describe(error: &DialError, protocol: Protocol) -> String {
+    match error {
+        DialError::TimedOut(..) if protocol == Protocol::Quic => format!("{error} (is UDP blocked?)"),
+        other => other.to_string(),
+    }
+}
+
+/// Counts a registered connection while it takes new requests.
+pub(crate) struct Ready(Arc<Shared>);
+
+impl Ready {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.counters.connections.fetch_add(1, Relaxed);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.0.counters.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Open requests of one link.
+#[derive(Default)]
+struct Load {
+    open: AtomicUsize,
+    fell: Notify,
+}
+
+struct OpenRequest(Arc<Load>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Relaxed) == 1 {
+            self.0.fell.notify_one();
+        }
+    }
+}
+
+/// A link and the task that takes its streams.
+pub(crate) struct Active {
+    pub(crate) link: EdgeLink,
+    pub(crate) address: SocketAddr,
+    load: Arc<Load>,
+    /// Ends with the reason why the link did.
+    pub(crate) serving: JoinHandle<String>,
+}
+
+impl Active {
+    pub(crate) fn start(shared: &Arc<Shared>, index: u8, link: EdgeLink, address: SocketAddr) -> Self {
+        let load = Arc::new(Load::default());
+        let serving = tokio::spawn(take_streams(shared.clone(), index, link.clone(), load.clone()));
+        Self { link, address, load, serving }
+    }
+
+    /// Unregisters and serves what is open, up to the grace period or until `close` or a second `stop`.
+    pub(crate) async fn drain(self, shared: &Shared) {
+        let mut life = shared.life.subscribe();
+        let grace = shared.settings.grace_period;
+        let draining = async {
+            let _ = timeout(shared.settings.rpc_timeout, self.link.unregister()).await;
+            let _ = timeout(grace, self.idle()).await;
+        };
+        tokio::select! {
+            () = draining => {}
+            () = reached(&mut life, Life::Ended) => {}
+        }
+        self.link.close();
+        // The end of its last streams is on its way out.
+        let _ = timeout(SETTLE, self.serving).await;
+    }
+
+    /// The same in the background, once the edge knows.
+    pub(crate) async fn retire(self, shared: &Shared) {
+        let mut life = shared.life.subscribe();
+        let _ = timeout(shared.settings.rpc_timeout, self.link.unregister()).await;
+        let grace = shared.settings.grace_period;
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = timeout(grace, self.idle()) => {}
+                () = reached(&mut life, Life::Ended) => {}
+            }
+            self.link.close();
+        });
+    }
+
+    /// Waits until nothing is open, and nothing that was on its way has come.
+    async fn idle(&self) {
+        loop {
+            while self.load.open.load(Relaxed) > 0 {
+                self.load.fell.notified().await;
+            }
+            sleep(SETTLE).await;
+            if self.load.open.load(Relaxed) == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Takes what the edge opens until the link ends; why it did.
+async fn take_streams(shared: Arc<Shared>, index: u8, link: EdgeLink, load: Arc<Load>) -> String {
+    let mut pushes = control::PushLimit::new(Instant::now());
+    while let Some(incoming) = link.accept().await {
+        match incoming {
+            Incoming::Request(request) => {
+                if load.open.fetch_add(1, Relaxed) >= MAX_STREAMS {
+                    load.open.fetch_sub(1, Relaxed);
+                    shared.counters.streams_refused.fetch_add(1, Relaxed);
+                    request.responder.fail(&format!("more than {MAX_STREAMS} requests are open on this connection"));
+                    continue;
+                }
+                let open = OpenRequest(load.clone());
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    stream::serve(&shared, index, request.request, request.body, request.responder).await;
+                    drop(open);
+                });
+            }
+            Incoming::Configuration(push) => control::take(&shared, index, push, &mut pushes),
+        }
+    }
+    link.closed().await
+}

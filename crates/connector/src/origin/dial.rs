@@ -1,0 +1,221 @@
+//! One new connection to an origin: names resolved, both address families tried, TLS when the rule says so.
+
+use super::{Address, Io, OriginKey};
+use crate::OriginError;
+use futures_util::future::poll_fn;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_rustls::TlsConnector;
+
+/// How long one address may take before the next is tried beside it (RFC 8305 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Dials within the key's limits.
+pub(super) async fn dial(key: &OriginKey, tls: Option<&Arc<ClientConfig>>) -> Result<Io, OriginError> {
+    let address = &key.address;
+    let connecting = async {
+        match address {
+            Address::Tcp(host, port) => connect_tcp(host, *port, key.happy_eyeballs).await.map(Io::Tcp),
+            Address::Unix(path) => UnixStream::connect(path).await.map(Io::Unix),
+        }
+    };
+    let io = match limited(key.connect_timeout, connecting).await {
+        Some(Ok(io)) => io,
+        Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Err(timed_out(key, "connect")),
+        Some(Err(error)) => return Err(OriginError::Refused { address: address.to_string(), reason: refusal(&error) }),
+        None => return Err(timed_out(key, "connect")),
+    };
+    if let Io::Tcp(stream) = &io {
+        tune(stream, key.tcp_keep_alive);
+    }
+    let (Some(identity), Some(config)) = (&key.tls, tls) else { return Ok(io) };
+    let failed = |reason: String| OriginError::Tls { address: address.to_string(), reason };
+    let name = ServerName::try_from(identity.server_name.clone())
+        .map_err(|_| failed(format!("`{}` is no server name", identity.server_name)))?;
+    let connector = TlsConnector::from(config.clone());
+    let handshake = async {
+        match io {
+            Io::Tcp(stream) => connector.connect(name, stream).await.map(|s| Io::TlsTcp(Box::new(s))),
+            Io::Unix(stream) => connector.connect(name, stream).await.map(|s| Io::TlsUnix(Box::new(s))),
+            over @ (Io::TlsTcp(_) | Io::TlsUnix(_)) => Ok(over),
+        }
+    };
+    match limited(key.tls_timeout, handshake).await {
+        Some(Ok(io)) => Ok(io),
+        Some(Err(error)) => Err(failed(tls_reason(&error))),
+        None => Err(timed_out(key, "TLS handshake")),
+    }
+}
+
+/// Zero is no limit.
+async fn limited<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    if limit.is_zero() { Some(work.await) } else { timeout(limit, work).await.ok() }
+}
+
+fn timed_out(key: &OriginKey, phase: &'static str) -> OriginError {
+    let limit = if phase == "connect" { key.connect_timeout } else { key.tls_timeout };
+    OriginError::TimedOut { address: key.address.to_string(), phase, limit }
+}
+
+/// As Go words it, since scripts match it: `connect: connection refused`.
+fn refusal(error: &io::Error) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    let text = match chars.next() {
+        Some(first) if chars.as_str().starts_with(char::is_lowercase) => {
+            first.to_lowercase().collect::<String>() + chars.as_str()
+        }
+        _ => text,
+    };
+    format!("connect: {text}")
+}
+
+fn tls_reason(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(reason)) => format!("tls: failed to verify certificate: x509: {reason}"),
+        Some(rustls::Error::InvalidMessage(_)) => "tls: first record does not look like a TLS handshake".into(),
+        Some(other) => format!("tls: {other}"),
+        None => format!("tls: {error}"),
+    }
+}
+
+fn tune(stream: &TcpStream, keep_alive: Duration) {
+    // Neither is needed for correctness; a socket that refuses them still works.
+    let _ = stream.set_nodelay(true);
+    if !keep_alive.is_zero() {
+        let keepalive = socket2::TcpKeepalive::new().with_time(keep_alive).with_interval(keep_alive);
+        let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    }
+}
+
+async fn connect_tcp(host: &str, port: u16, happy_eyeballs: bool) -> io::Result<TcpStream> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return TcpStream::connect((ip, port)).await;
+    }
+    let resolved: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|e| io::Error::new(e.kind(), format!("lookup {host}: no such host ({e})")))?
+        .collect();
+    race(interleave(resolved), happy_eyeballs, TcpStream::connect).await
+}
+
+/// Families in turn, the first one's first.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first() else { return addresses };
+    let v6_first = first.is_ipv6();
+    let (mut leading, mut other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == v6_first);
+    leading.reverse();
+    other.reverse();
+    let mut mixed = Vec::with_capacity(leading.len() + other.len());
+    while !leading.is_empty() || !other.is_empty() {
+        mixed.extend(leading.pop());
+        mixed.extend(other.pop());
+    }
+    mixed
+}
+
+type Attempt<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+/// The first address that answers. The next one is tried when one fails, or (with `overlap`) when none has answered for
+/// `ATTEMPT_DELAY`.
+async fn race<T, F>(addresses: Vec<SocketAddr>, overlap: bool, connect: impl Fn(SocketAddr) -> F) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
+    let mut waiting = addresses.into_iter();
+    let mut running: Vec<Attempt<T>> = Vec::new();
+    let mut first_error: Option<io::Error> = None;
+    let mut delay: Pin<Box<Sleep>> = Box::pin(sleep(Duration::ZERO));
+    poll_fn(|cx| {
+        loop {
+            let mut index = 0;
+            while index < running.len() {
+                match running[index].as_mut().poll(cx) {
+                    Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(stream)),
+                    Poll::Ready(Err(error)) => {
+                        first_error.get_or_insert(error);
+                        drop(running.swap_remove(index));
+                    }
+                    Poll::Pending => index += 1,
+                }
+            }
+            let due = running.is_empty() || (overlap && delay.as_mut().poll(cx).is_ready());
+            if !due {
+                return Poll::Pending;
+            }
+            match waiting.next() {
+                Some(address) => {
+                    running.push(Box::pin(connect(address)));
+                    delay.as_mut().reset(Instant::now() + ATTEMPT_DELAY);
+                }
+                None if running.is_empty() => {
+                    let none = || io::Error::new(io::ErrorKind::NotFound, "no such host");
+                    return Poll::Ready(Err(first_error.take().unwrap_or_else(none)));
+                }
+                None => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|t| t.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let mixed = interleave(addresses(&["[::1]:1", "[::2]:1", "1.1.1.1:1", "[::3]:1", "2.2.2.2:1"]));
+        assert_eq!(mixed, addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]));
+        assert!(interleave(vec![]).is_empty());
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+    }
+
+    #[test]
+    fn a_silent_address_is_overtaken_only_with_happy_eyeballs() {
+        for (overlap, expected) in [(true, Some(2)), (false, None)] {
+            let tried = Mutex::new(Vec::new());
+            let winner = runtime().block_on(async {
+                let connecting = race(addresses(&["[::1]:1", "1.1.1.1:2"]), overlap, |address| {
+                    tried.lock().unwrap().push(address);
+                    async move { if address.port() == 1 { std::future::pending().await } else { Ok(address.port()) } }
+                });
+                timeout(Duration::from_secs(30), connecting).await.ok().map(Result::unwrap)
+            });
+            assert_eq!(winner, expected);
+            assert_eq!(tried.lock().unwrap().len(), if overlap { 2 } else { 1 });
+        }
+    }
+
+    #[test]
+    fn a_refused_address_is_followed_at_once_and_the_first_error_is_told() {
+        let outcome: io::Result<u16> =
+            runtime().block_on(race(addresses(&["[::1]:1", "1.1.1.1:2"]), false, |a| async move {
+                Err(io::Error::other(format!("no {}", a.port())))
+            }));
+        assert_eq!(outcome.unwrap_err().to_string(), "no 1");
+    }
+
+    #[test]
+    fn reasons_read_like_the_stock_connectors() {
+        let refused = io::Error::from_raw_os_error(111);
+        assert!(refusal(&refused).starts_with("connect: connection refused"), "{}", refusal(&refused));
+    }
+}

@@ -1,0 +1,198 @@
+//! One request on one stream of an HTTP/2 connection to an origin (`http2Origin`), trailers included.
+
+use super::http::{ANSWER_LIMITS, Attempt, clean_answer};
+use super::{Asked, Call, End, Responder};
+use crate::OriginError;
+use crate::errors::Sent;
+use crate::origin::{H2Connection, Origin};
+use bytes::Bytes;
+use h2::Reason;
+use qanat_http::h2::{H2Sink, H2Source, request_to_h2, response_from_h2};
+use qanat_http::{BodyLength, HeadError, Headers, Relay, RelayError, ResponseHead, Sink, Source, StreamError, Whole};
+use qanat_transport::AnsweredBy;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Serves one call on a stream of `connection`.
+pub(super) async fn exchange<B: Source + Unpin, R: Responder>(
+    origin: &Origin,
+    connection: H2Connection,
+    whole: Option<Bytes>,
+    call: &mut Call<B, R>,
+) -> Attempt {
+    let (body, mut asked) = call.split();
+    match whole {
+        Some(bytes) => with_body(origin, connection, &mut Whole::new(bytes), &mut asked).await,
+        None => with_body(origin, connection, body, &mut asked).await,
+    }
+}
+
+enum Step {
+    Head(http::Response<h2::RecvStream>),
+    Informational(http::Response<()>),
+    Canceled,
+    BadBody(StreamError),
+    Failed(h2::Error),
+}
+
+async fn with_body<S: Source + ?Sized, R: Responder>(
+    origin: &Origin,
+    mut connection: H2Connection,
+    body: &mut S,
+    call: &mut Asked<'_, R>,
+) -> Attempt {
+    let closed = |error: &h2::Error| OriginError::Closed { address: origin.address(), reason: error.to_string() };
+    let ready = poll_fn(|cx| {
+        if call.poll_canceled(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        connection.send.poll_ready(cx).map(Some)
+    });
+    match ready.await {
+        None => return Attempt::End(End::Canceled),
+        Some(Err(error)) => return Attempt::Lost { sent: Sent::No, error: closed(&error) },
+        Some(Ok(())) => {}
+    }
+    let scheme = if origin.is_tls() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
+    let Ok(request) = request_to_h2(call.head, call.length, scheme) else {
+        return Attempt::End(End::Failed(OriginError::BadRequest("the request can't be written as HTTP/2")));
+    };
+    let bodiless = matches!(call.length, BodyLength::Absent | BodyLength::Exact(0));
+    let (mut response, stream) = match connection.send.send_request(request, bodiless) {
+        Ok(sent) => sent,
+        Err(error) => return Attempt::Lost { sent: Sent::No, error: closed(&error) },
+    };
+    let mut sink = if bodiless { H2Sink::ended(stream) } else { H2Sink::new(stream, Reason::CANCEL) };
+    let mut upload = Relay::new();
+    let head = loop {
+        let step = poll_fn(|cx| poll_head(cx, &mut response, body, &mut sink, &mut upload, bodiless, call)).await;
+        match step {
+            Step::Head(head) => break head,
+            Step::Informational(head) => {
+                let mut head = ResponseHead {
+                    status: head.status().as_u16(),
+                    headers: qanat_http::h2::headers_from_h2(head.headers()),
+                };
+                if head.status != 100
+                    && let Some(responder) = &mut call.responder
+                {
+                    clean_answer(&mut head);
+                    responder.informational(head);
+                }
+            }
+            Step::Canceled => {
+                body.stop();
+                sink.reset_with(Reason::CANCEL);
+                return Attempt::End(End::Canceled);
+            }
+            Step::BadBody(error) => return Attempt::End(End::Failed(OriginError::Client(error))),
+            Step::Failed(error) => {
+                // REFUSED_STREAM and a GOAWAY below this stream say that nothing was done (RFC 9113 8.7).
+                let unseen = error.reason() == Some(Reason::REFUSED_STREAM)
+                    || (error.is_go_away() && error.reason() == Some(Reason::NO_ERROR));
+                let sent = match () {
+                    () if upload.bytes() > 0 => Sent::Body,
+                    () if unseen => Sent::No,
+                    () => Sent::Head,
+                };
+                return Attempt::Lost { sent, error: closed(&error) };
+            }
+        }
+    };
+    answer(origin, head, body, sink, upload, bodiless, call).await
+}
+
+fn poll_head<S: Source + ?Sized, R: Responder>(
+    cx: &mut Context<'_>,
+    response: &mut h2::client::ResponseFuture,
+    body: &mut S,
+    sink: &mut H2Sink,
+    upload: &mut Relay,
+    bodiless: bool,
+    call: &mut Asked<'_, R>,
+) -> Poll<Step> {
+    if call.poll_canceled(cx).is_ready() {
+        return Poll::Ready(Step::Canceled);
+    }
+    if !bodiless
+        && !upload.is_done()
+        && let Poll::Ready(Err(RelayError::Source(error))) = upload.poll(cx, body, sink)
+    {
+        return Poll::Ready(Step::BadBody(error));
+    }
+    if let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
+        return Poll::Ready(Step::Informational(head));
+    }
+    Pin::new(response).poll(cx).map(|outcome| match outcome {
+        Ok(head) => Step::Head(head),
+        Err(error) => Step::Failed(error),
+    })
+}
+
+async fn answer<S: Source + ?Sized, R: Responder>(
+    origin: &Origin,
+    response: http::Response<h2::RecvStream>,
+    body: &mut S,
+    mut sink: H2Sink,
+    mut upload: Relay,
+    bodiless: bool,
+    call: &mut Asked<'_, R>,
+) -> Attempt {
+    let end_stream = response.body().is_end_stream();
+    let (mut head, length) = match response_from_h2(&response, &call.head.method, end_stream, &ANSWER_LIMITS) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            sink.reset_with(Reason::PROTOCOL_ERROR);
+            let (address, reason) = (origin.address(), error.to_string());
+            return Attempt::End(End::Failed(match error {
+                HeadError::TooLarge(_) | HeadError::TooManyFields(_) => OriginError::HeadTooLarge { address, reason },
+                _ => OriginError::BadResponse { address, reason },
+            }));
+        }
+    };
+    let status = head.status;
+    clean_answer(&mut head);
+    let mut from_origin = H2Source::new(response.into_body(), length);
+    let Ok(mut to_client) = call.respond(head, length, AnsweredBy::Origin) else {
+        body.stop();
+        from_origin.stop();
+        sink.reset_with(Reason::CANCEL);
+        return Attempt::End(End::Canceled);
+    };
+    let mut download = Relay::new();
+    let mut none: Option<Headers> = None;
+    let outcome = poll_fn(|cx| {
+        if !bodiless
+            && !upload.is_done()
+            && let Poll::Ready(Err(RelayError::Source(_))) = upload.poll(cx, body, &mut sink)
+        {
+            to_client.reset();
+            return Poll::Ready(Err(RelayError::Sink(StreamError::Reset)));
+        }
+        if length == BodyLength::Absent {
+            return to_client.poll_finish(cx, &mut none).map_ok(|()| 0).map_err(RelayError::Sink);
+        }
+        download.poll(cx, &mut from_origin, &mut to_client)
+    })
+    .await;
+    match outcome {
+        Ok(_) => {
+            if !bodiless && !upload.is_done() {
+                // An h2 origin that has answered whole and wants the rest no more says RST_STREAM; until then it goes on.
+                let _ = poll_fn(|cx| upload.poll(cx, body, &mut sink)).await;
+            }
+            Attempt::End(End::Answered(status))
+        }
+        Err(RelayError::Sink(_)) => {
+            body.stop();
+            from_origin.stop();
+            sink.reset_with(Reason::CANCEL);
+            Attempt::End(End::Canceled)
+        }
+        Err(RelayError::Source(error)) => {
+            body.stop();
+            Attempt::End(End::Broken { status, reason: error.to_string() })
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `http_status:CODE`: the status itself, without reading the request's body.
+
+use super::{Call, End, Responder};
+use bytes::Bytes;
+use qanat_http::h1::response_has_no_body;
+use qanat_http::{BodyLength, Headers, ResponseHead, Sink, Source};
+use qanat_transport::AnsweredBy;
+use std::future::poll_fn;
+
+/// Reads the target: 100 to 999.
+pub(super) fn parse_target(target: &str) -> Result<u16, String> {
+    let code = target.parse::<u16>().ok().filter(|code| (100..=999).contains(code));
+    code.ok_or_else(|| format!("`{target}` is no status code (100 to 999)"))
+}
+
+/// Answers with a status and nothing else. 1xx can't end a request: they are answered as 502 would confuse, so 500 with the code
+/// in `X-Qanat-Status`.
+pub(super) async fn serve<B: Source + Unpin, R: Responder>(code: u16, from: AnsweredBy, call: &mut Call<B, R>) -> End {
+    let mut headers = Headers::with_capacity(2);
+    let mut status = code;
+    if code < 200 {
+        status = 500;
+        headers.push(Bytes::from_static(b"X-Qanat-Status"), code.to_string());
+    }
+    let content_type = call.head.headers.get("content-type");
+    let grpc =
+        content_type.filter(|value| value.get(..16).is_some_and(|v| v.eq_ignore_ascii_case(b"application/grpc")));
+    if let Some(content_type) = grpc {
+        headers.push(Bytes::from_static(b"Content-Type"), content_type.clone());
+        headers.push(Bytes::from_static(b"grpc-status"), grpc_status(status));
+        headers.push(Bytes::from_static(b"grpc-message"), format!("http_status:{code}"));
+        status = 200;
+    }
+    answer(ResponseHead { status, headers }, Bytes::new(), from, call).await
+}
+
+/// gRPC's mapping of HTTP statuses.
+fn grpc_status(status: u16) -> &'static str {
+    match status {
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502 | 503 | 504 => "14",
+        _ => "2",
+    }
+}
+
+/// Sends a whole answer of our own; the rest of the request's body isn't wanted.
+pub(super) async fn answer<B: Source + Unpin, R: Responder>(
+    mut head: ResponseHead,
+    body: Bytes,
+    from: AnsweredBy,
+    call: &mut Call<B, R>,
+) -> End {
+    let status = head.status;
+    let method = call.head.method.clone();
+    let length = body.len() as u64;
+    if status != 204 && status != 304 {
+        head.headers.push(Bytes::from_static(b"Content-Length"), length.to_string());
+    }
+    let bodiless = response_has_no_body(&method, status);
+    let announced = if bodiless { BodyLength::Absent } else { BodyLength::Exact(length) };
+    let Ok(mut sink) = call.split().1.respond(head, announced, from) else { return End::Canceled };
+    call.body.stop();
+    let mut rest = Some(body).filter(|b| !b.is_empty() && !bodiless);
+    let sent = poll_fn(|cx| {
+        if rest.is_some() {
+            std::task::ready!(sink.poll_ready(cx))?;
+            if let Some(data) = rest.take() {
+                sink.send(data);
+            }
+        }
+        sink.poll_finish(cx, &mut None)
+    });
+    match sent.await {
+        Ok(()) => End::Answered(status),
+        Err(_) => End::Canceled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_100_to_999() {
+        assert_eq!(parse_target("404"), Ok(404));
+        for bad in ["99", "1000", "", "4o4", "-1"] {
+            assert!(parse_target(bad).is_err(), "{bad}");
+        }
+    }
+}

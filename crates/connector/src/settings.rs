@@ -1,0 +1,219 @@
+//! What a connector is started with, and what one rule says about its origin. Plain values; checked once.
+
+use crate::SettingError;
+use bytes::Bytes;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Which transport to use towards the edge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// Starts on QUIC, falls back to HTTP/2 when UDP seems blocked, and tries QUIC again later.
+    #[default]
+    Auto,
+    /// QUIC only.
+    Quic,
+    /// HTTP/2 only.
+    Http2,
+}
+
+impl ProtocolChoice {
+    /// `auto`, `quic` or `http2`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "auto" => Self::Auto,
+            "quic" => Self::Quic,
+            "http2" => Self::Http2,
+            _ => return None,
+        })
+    }
+}
+
+/// Everything a `Connector` needs to know before it dials.
+#[derive(Clone)]
+pub struct ConnectorSettings {
+    /// 32 hex digits.
+    pub account_tag: String,
+    /// The tunnel.
+    pub tunnel_id: Uuid,
+    /// The raw secret (never logged).
+    pub tunnel_secret: Bytes,
+    /// ClientInfo.clientId; new for each process.
+    pub connector_id: Uuid,
+    /// `host:port`, in order.
+    pub edges: Vec<String>,
+    /// The connector's version, told to the edge.
+    pub version: String,
+    /// The only trust anchors for the edge; `None`: the system's roots.
+    pub edge_ca_pem: Option<Bytes>,
+    /// Which transport.
+    pub protocol: ProtocolChoice,
+    /// How many connections are kept up, whatever the number of addresses.
+    pub ha_connections: u8,
+    /// How long open streams are served after `stop`.
+    pub grace_period: Duration,
+    /// For one RPC, and for Python's answer to a pushed configuration.
+    pub rpc_timeout: Duration,
+    /// For one dial including its handshake.
+    pub dial_timeout: Duration,
+    /// Failures in a row after which the delay before the next dial grows no more (it never gives up).
+    pub retries: u32,
+    /// 0: the number of cores.
+    pub worker_threads: usize,
+    /// Events kept for `next_events`; above it the ones about single requests are dropped and counted.
+    pub event_queue: usize,
+}
+
+impl ConnectorSettings {
+    /// Settings with the documented defaults for everything that has one.
+    pub fn new(
+        account_tag: String,
+        tunnel_id: Uuid,
+        tunnel_secret: Bytes,
+        connector_id: Uuid,
+        edges: Vec<String>,
+    ) -> Self {
+        Self {
+            account_tag,
+            tunnel_id,
+            tunnel_secret,
+            connector_id,
+            edges,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            edge_ca_pem: None,
+            protocol: ProtocolChoice::Auto,
+            ha_connections: 4,
+            grace_period: Duration::from_secs(30),
+            rpc_timeout: Duration::from_secs(5),
+            dial_timeout: Duration::from_secs(15),
+            retries: 5,
+            worker_threads: 0,
+            event_queue: 8192,
+        }
+    }
+
+    /// Names the first field that can't work.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let bad = |field: &'static str, reason: String| Err(SettingError::Field { field, reason });
+        if self.edges.is_empty() {
+            return bad("edges", "at least one host:port is needed".into());
+        }
+        for edge in &self.edges {
+            if split_host_port(edge).is_none() {
+                return bad("edges", format!("`{edge}` is not host:port"));
+            }
+        }
+        if self.ha_connections == 0 {
+            return bad("ha_connections", "must be at least 1".into());
+        }
+        if self.event_queue == 0 {
+            return bad("event_queue", "must be at least 1".into());
+        }
+        if self.tunnel_secret.is_empty() {
+            return bad("tunnel_secret", "must not be empty".into());
+        }
+        for (field, value) in [("rpc_timeout_s", self.rpc_timeout), ("dial_timeout_s", self.dial_timeout)] {
+            if value.is_zero() {
+                return bad(field, "must be above 0".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splits `host:port` or `[v6]:port`; the host without brackets.
+pub(crate) fn split_host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    (!host.is_empty()).then_some((host, port))
+}
+
+/// originRequest of one rule, defaults filled in (protocol.md, *Configuration*).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginSettings {
+    /// For the TCP (or unix) connect, all addresses together.
+    pub connect_timeout: Duration,
+    /// For the TLS handshake.
+    pub tls_timeout: Duration,
+    /// TCP keepalive idle and interval time; zero: off.
+    pub tcp_keep_alive: Duration,
+    /// Addresses are tried one after another instead of overlapping.
+    pub no_happy_eyeballs: bool,
+    /// Most idle connections kept to this origin.
+    pub keep_alive_connections: usize,
+    /// How long an idle one is kept (or shorter, as the origin's `Keep-Alive: timeout` says).
+    pub keep_alive_timeout: Duration,
+    /// Sent as Host; the public host goes to X-Forwarded-Host then.
+    pub http_host_header: Option<String>,
+    /// SNI and name that the certificate is checked for.
+    pub origin_server_name: Option<String>,
+    /// SNI and checked name are the request's host.
+    pub match_sni_to_host: bool,
+    /// The only trust anchors for the origin; `None`: the system's roots.
+    pub ca_pool_pem: Option<Bytes>,
+    /// Any certificate is taken.
+    pub no_tls_verify: bool,
+    /// The origin never gets `Transfer-Encoding: chunked`.
+    pub disable_chunked_encoding: bool,
+    /// Offer h2 by ALPN.
+    pub http2_origin: bool,
+}
+
+impl Default for OriginSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(30),
+            tls_timeout: Duration::from_secs(10),
+            tcp_keep_alive: Duration::from_secs(30),
+            no_happy_eyeballs: false,
+            keep_alive_connections: 100,
+            keep_alive_timeout: Duration::from_secs(90),
+            http_host_header: None,
+            origin_server_name: None,
+            match_sni_to_host: false,
+            ca_pool_pem: None,
+            no_tls_verify: false,
+            disable_chunked_encoding: false,
+            http2_origin: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> ConnectorSettings {
+        ConnectorSettings::new(
+            "a".repeat(32),
+            Uuid::nil(),
+            Bytes::from_static(b"s"),
+            Uuid::nil(),
+            vec!["edge.test:7844".into()],
+        )
+    }
+
+    #[test]
+    fn host_and_port_are_split_also_for_ipv6() {
+        assert_eq!(split_host_port("edge.test:7844"), Some(("edge.test", 7844)));
+        assert_eq!(split_host_port("[::1]:1"), Some(("::1", 1)));
+        for bad in ["edge.test", "::1:80", ":80", "h:99999", "[::1:80", ""] {
+            assert_eq!(split_host_port(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bad_setting_is_named() {
+        assert!(settings().check().is_ok());
+        let error = ConnectorSettings { edges: vec!["nope".into()], ..settings() }.check().unwrap_err();
+        assert_eq!(error.code(), "bad_setting");
+        assert!(error.to_string().contains("edges") && error.to_string().contains("nope"));
+        assert!(ConnectorSettings { ha_connections: 0, ..settings() }.check().is_err());
+        assert!(ConnectorSettings { tunnel_secret: Bytes::new(), ..settings() }.check().is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! One request from the edge: checked, matched, served, counted.
+
+use crate::counters::Gauge;
+use crate::server::Shared;
+use crate::service::{Call, End, Responder, serve_nothing};
+use crate::{Event, OriginError};
+use bytes::Bytes;
+use qanat_http::{BodyLength, Source, check_request, strip_hop_by_hop};
+use qanat_transport::{RequestKind, TunnelRequest};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Serves one request to its end. The task that runs this is the only one the request has.
+pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
+    shared: &Shared,
+    connection_index: u8,
+    request: TunnelRequest,
+    mut body: B,
+    responder: R,
+) {
+    let counters = &shared.counters;
+    counters.requests.fetch_add(1, Relaxed);
+    let _open = Gauge::new(&counters.requests_open);
+    let TunnelRequest { kind, mut head, length } = request;
+    // The edge is trusted to route, not to be free of bugs: what could split a request at an origin goes no further (S12).
+    if let Err(error) = check_request(&head) {
+        counters.malformed_requests.fetch_add(1, Relaxed);
+        counters.request_errors.fetch_add(1, Relaxed);
+        body.stop();
+        drop(responder);
+        shared.events.push(Event::OriginFailed {
+            connection_index,
+            rule: -1,
+            service: String::new(),
+            method: printable(&head.method),
+            destination: destination(&head.authority, &head.target),
+            code: "bad_request",
+            message: format!("the edge's request is malformed: {error}"),
+        });
+        return;
+    }
+    strip_hop_by_hop(&mut head.headers);
+    head.websocket = kind == RequestKind::WebSocket;
+    let length = if head.websocket { BodyLength::Opaque } else { length };
+    let method = head.method.clone();
+    let (authority, target) = (head.authority.clone(), head.target.clone());
+    let mut call = Call { head, length, body, responder: Some(responder) };
+
+    let ingress = shared.ingress.load_full();
+    let matched = ingress.as_ref().and_then(|i| Some((i, i.table.find(&authority, &target)?)));
+    let (rule, end) = match matched {
+        _ if kind == RequestKind::Tcp => {
+            let reason = "TCP streams are not supported by this connector yet";
+            (None, End::Failed(OriginError::Unsupported(reason.into())))
+        }
+        Some((ingress, index)) => {
+            let rule = &ingress.table.rules[index];
+            let bound = ingress.origins[index].as_ref();
+            let end = rule.service.serve(bound, &shared.origins, &shared.extras, &mut call).await;
+            (Some((index, rule)), end)
+        }
+        None => (None, serve_nothing(&mut call).await),
+    };
+
+    let failed = |code: &'static str, message: String| {
+        counters.request_errors.fetch_add(1, Relaxed);
+        shared.events.push(Event::OriginFailed {
+            connection_index,
+            rule: rule.as_ref().map_or(-1, |(index, _)| i64::try_from(*index).unwrap_or(-1)),
+            service: rule.as_ref().map(|(_, rule)| rule.text.clone()).unwrap_or_default(),
+            method: printable(&method),
+            destination: destination(&authority, &target),
+            code,
+            message,
+        });
+    };
+    match end {
+        End::Answered(status) => counters.response(status),
+        End::Canceled | End::Failed(OriginError::Client(_)) => {
+            counters.requests_canceled.fetch_add(1, Relaxed);
+            shared
+                .events
+                .push(Event::RequestCanceled { connection_index, destination: destination(&authority, &target) });
+        }
+        End::Failed(error) => {
+            call.body.stop();
+            let text = error.text();
+            if let Some(responder) = call.responder.take() {
+                responder.fail(&text);
+            }
+            counters.response(502);
+            failed(error.code(), text);
+        }
+        End::Broken { status, reason } => {
+            counters.response(status);
+            failed("origin_reset_mid_body", format!("the origin broke off its answer: {reason}"));
+        }
+    }
+}
+
+fn printable(bytes: &Bytes) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+fn destination(authority: &Bytes, target: &Bytes) -> String {
+    format!("{}{}", authority.escape_ascii(), target.escape_ascii())
+}

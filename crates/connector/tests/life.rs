@@ -1,0 +1,334 @@
+//! Connections to the edge: registered, spread, lost, refused, fallen back, drained.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use bytes::Bytes;
+use qanat_connector::{Connector, Event, ProtocolChoice};
+use qanat_http::{BodyLength, Sink};
+use qanat_transport::{Protocol, RegistrationRefusal};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use support::{Answering, Edge, PROTOCOLS, Running, choice, eventually, read, request, rules, settings, settings_for};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+#[tokio::test]
+async fn one_address_gives_as_many_connections_as_asked_for() {
+    for protocol in PROTOCOLS {
+        let edge = Edge::start().await;
+        let running = Running::start(settings(&edge, choice(protocol), 4));
+        running.ready(4).await;
+        let live = edge.heard.live();
+        let mut indexes: Vec<u8> = live.iter().map(|(_, r)| r.connection_index).collect();
+        assert_eq!(indexes[0], 0, "the first one goes ahead");
+        indexes.sort_unstable();
+        assert_eq!(indexes, [0, 1, 2, 3]);
+        let (link, registration) = &live[0];
+        assert_eq!(link.protocol(), protocol);
+        assert_eq!((registration.secret.as_ref(), registration.connector_id.as_u128()), (&b"secret"[..], 2));
+        assert!(registration.features.iter().any(|f| f == "qanat_trailers"));
+        let registered = |e: &Event| matches!(e, Event::Registered { location, edge_ip, .. } if location == "test" && edge_ip == "127.0.0.1");
+        assert_eq!(running.count(registered), 4);
+        assert_eq!(running.connector.counters()["register_success"], 4);
+    }
+}
+
+#[tokio::test]
+async fn it_is_registered_within_a_second() {
+    for protocol in PROTOCOLS {
+        let edge = Edge::start().await;
+        let start = Instant::now();
+        let running = Running::start(settings(&edge, choice(protocol), 1));
+        running.ready(1).await;
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn several_edges_are_used_in_turn() {
+    let (a, b) = (Edge::start().await, Edge::start().await);
+    let mut both = settings(&a, ProtocolChoice::Quic, 4);
+    both.edges.push(b.address.to_string());
+    both.edge_ca_pem = Some((a.ca_pem.clone() + &b.ca_pem).into());
+    let running = Running::start(both);
+    running.ready(4).await;
+    assert_eq!((a.heard.live().len(), b.heard.live().len()), (2, 2));
+}
+
+/// Case 26.
+#[tokio::test]
+async fn an_edge_that_restarts_and_has_forgotten_everything_is_back_in_use() {
+    for protocol in PROTOCOLS {
+        let mut edge = Edge::start().await;
+        let running = Running::start(settings(&edge, choice(protocol), 2));
+        running.connector.swap_ingress(rules(""));
+        running.ready(2).await;
+        edge.stop().await;
+        running.event(|e| matches!(e, Event::Disconnected { retry_in: Some(_), .. }).then_some(())).await;
+        running.ready(0).await;
+        let edge = edge.again().await;
+        let back = Instant::now();
+        edge.link().await;
+        assert!(back.elapsed() < Duration::from_secs(15), "{:?}", back.elapsed());
+        assert_eq!(edge.get("/_health").await, (200, "ok\n".into()));
+        running.ready(2).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_and_its_delay_kept() {
+    for protocol in PROTOCOLS {
+        let edge = Edge::start().await;
+        let refusal = RegistrationRefusal {
+            cause: "wrong secret".into(),
+            retry_after: Duration::from_secs(30),
+            should_retry: true,
+        };
+        edge.heard.refusals.lock().unwrap().push_back(refusal);
+        let running = Running::start(settings(&edge, choice(protocol), 4));
+        let (cause, retry_in) = running
+            .event(|e| match e {
+                Event::Refused { cause, retry_in, connection_index: 0, .. } => Some((cause.clone(), *retry_in)),
+                _ => None,
+            })
+            .await;
+        assert_eq!(cause, "wrong secret");
+        assert!(retry_in.unwrap() >= Duration::from_secs(30));
+        assert_eq!(running.connector.counters()["register_fail"], 1);
+        assert_eq!(edge.heard.live().len(), 0, "the others wait for the first one");
+    }
+}
+
+#[tokio::test]
+async fn a_duplicate_is_tried_at_the_next_address() {
+    let (a, b) = (Edge::start().await, Edge::start().await);
+    let refusal = RegistrationRefusal { cause: "EDUPCONN".into(), retry_after: Duration::ZERO, should_retry: false };
+    a.heard.refusals.lock().unwrap().push_back(refusal);
+    let mut both = settings(&a, ProtocolChoice::Quic, 1);
+    both.edges.push(b.address.to_string());
+    both.edge_ca_pem = Some((a.ca_pem.clone() + &b.ca_pem).into());
+    let running = Running::start(both);
+    running.ready(1).await;
+    assert_eq!((a.heard.live().len(), b.heard.live().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_stop_finishes_open_requests_and_takes_no_new_ones() {
+    for protocol in PROTOCOLS {
+        let edge = Edge::start().await;
+        let running = Running::start(settings(&edge, choice(protocol), 2));
+        running.connector.swap_ingress(rules(""));
+        running.ready(2).await;
+        let mut upgrade = request("GET", "/ws", BodyLength::Opaque);
+        upgrade.kind = qanat_transport::RequestKind::WebSocket;
+        upgrade.head.websocket = true;
+        upgrade.head.headers.push("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let mut stream = edge.open(&upgrade).await;
+        let answer = stream.answer().await.unwrap();
+        assert_eq!(answer.head.status, 101);
+        running.connector.stop();
+        eventually(|| (edge.heard.unregistered.lock().unwrap().len() == 2).then_some(())).await;
+        assert_eq!(running.connector.ready_connections(), 0);
+        assert_eq!(running.count(|e| *e == Event::Stopped), 0);
+        // The open one still works both ways, and ends by its own close.
+        poll_fn(|cx| stream.sink.poll_ready(cx)).await.unwrap();
+        stream.sink.send(Bytes::from_static(b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8"));
+        poll_fn(|cx| stream.sink.poll_finish(cx, &mut None)).await.unwrap();
+        let (body, end) = read(answer.body).await;
+        assert!(body.starts_with("\u{fffd}\u{2}hi") && end.is_ok(), "{body:?} {end:?}");
+        running.event(|e| (*e == Event::Stopped).then_some(())).await;
+        assert_eq!(running.count(|e| matches!(e, Event::Disconnected { .. })), 0);
+        assert!(edge.heard.live().is_empty() || eventually(|| edge.heard.live().is_empty().then_some(true)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_second_stop_ends_at_once() {
+    for protocol in PROTOCOLS {
+        let edge = Edge::start().await;
+        let running = Running::start(settings(&edge, choice(protocol), 1));
+        running.connector.swap_ingress(rules(""));
+        running.ready(1).await;
+        let mut stream = edge.open(&request("GET", "/sse?freq=10ms", BodyLength::Absent)).await;
+        let answer = stream.answer().await.unwrap();
+        running.connector.stop();
+        eventually(|| (!edge.heard.unregistered.lock().unwrap().is_empty()).then_some(())).await;
+        let second = Instant::now();
+        running.connector.stop();
+        running.event(|e| (*e == Event::Stopped).then_some(())).await;
+        assert!(second.elapsed() < Duration::from_secs(2));
+        assert!(read(answer.body).await.1.is_err(), "cut, not ended");
+    }
+}
+
+#[tokio::test]
+async fn the_grace_period_bounds_a_stop() {
+    let edge = Edge::start().await;
+    let mut short = settings(&edge, ProtocolChoice::Quic, 1);
+    short.grace_period = Duration::from_millis(300);
+    let running = Running::start(short);
+    running.connector.swap_ingress(rules(""));
+    running.ready(1).await;
+    let mut stream = edge.open(&request("GET", "/sse?freq=10ms", BodyLength::Absent)).await;
+    let _answer = stream.answer().await.unwrap();
+    running.connector.stop();
+    running.event(|e| (*e == Event::Stopped).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_stop_before_any_connection_ends_at_once() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let edge = Edge::start().await;
+    let running = Running::start(settings_for(nobody, &edge.ca_pem, ProtocolChoice::Auto, 4));
+    running.event(|e| matches!(e, Event::Disconnected { .. }).then_some(())).await;
+    running.connector.stop();
+    running.event(|e| (*e == Event::Stopped).then_some(())).await;
+    let unstarted = Connector::new(settings(&edge, ProtocolChoice::Quic, 1)).unwrap();
+    unstarted.stop();
+    assert_eq!(unstarted.next_events(9, Duration::ZERO), [Event::Stopped]);
+}
+
+#[tokio::test]
+async fn close_ends_a_waiting_reader_of_events() {
+    let edge = Edge::start().await;
+    let connector = Arc::new(Connector::new(settings(&edge, ProtocolChoice::Quic, 1)).unwrap());
+    connector.start().unwrap();
+    eventually(|| (connector.ready_connections() == 1).then_some(())).await;
+    let reader = std::thread::spawn({
+        let connector = connector.clone();
+        move || while !connector.next_events(100, Duration::from_secs(60)).is_empty() {}
+    });
+    tokio::task::spawn_blocking(move || {
+        connector.close();
+        connector.close();
+    })
+    .await
+    .unwrap();
+    tokio::task::spawn_blocking(move || reader.join().unwrap()).await.unwrap();
+}
+
+/// One port whose TCP goes to the edge, and whose UDP does once `open` says so.
+async fn half_blocked(edge: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let (udp, tcp) = loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            break (udp, tcp);
+        }
+    };
+    let address = udp.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut inbound, _)) = tcp.accept().await {
+            tokio::spawn(async move {
+                let mut outbound = TcpStream::connect(edge).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
+            });
+        }
+    });
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = open.clone();
+    tokio::spawn(async move {
+        let udp = Arc::new(udp);
+        let mut flows: std::collections::HashMap<SocketAddr, Arc<UdpSocket>> = std::collections::HashMap::new();
+        let mut buf = [0; 65536];
+        while let Ok((n, from)) = udp.recv_from(&mut buf).await {
+            if !gate.load(SeqCst) {
+                continue;
+            }
+            if let std::collections::hash_map::Entry::Vacant(vacant) = flows.entry(from) {
+                let flow = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                flow.connect(edge).await.unwrap();
+                let (back, out) = (flow.clone(), udp.clone());
+                tokio::spawn(async move {
+                    let mut buf = [0; 65536];
+                    while let Ok(n) = back.recv(&mut buf).await {
+                        let _ = out.send_to(&buf[..n], from).await;
+                    }
+                });
+                vacant.insert(flow);
+            }
+            let _ = flows[&from].send(&buf[..n]).await;
+        }
+    });
+    (address, open)
+}
+
+/// Case 16.
+#[tokio::test]
+async fn blocked_udp_means_http2_within_fifteen_seconds_and_quic_again_once_it_is_open() {
+    let edge = Edge::start().await;
+    let (address, open) = half_blocked(edge.address).await;
+    let connector = Connector::new(settings_for(address, &edge.ca_pem, ProtocolChoice::Auto, 2)).unwrap();
+    connector.set_quic_retry(Duration::from_millis(300));
+    let running = Running { connector: Arc::new(connector), events: Arc::default() };
+    running.connector.swap_ingress(rules(""));
+    let start = Instant::now();
+    running.begin();
+    running.ready(2).await;
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(edge.heard.live().iter().all(|(link, _)| link.protocol() == Protocol::Http2));
+    running.event(|e| matches!(e, Event::ProtocolFallback { protocol: Protocol::Http2, .. }).then_some(())).await;
+
+    // A request that is open while it goes back ends where it began.
+    let mut stream = edge.open(&request("GET", "/sse?freq=20ms", BodyLength::Absent)).await;
+    let answer = stream.answer().await.unwrap();
+    open.store(true, SeqCst);
+    running.event(|e| matches!(e, Event::ProtocolFallback { protocol: Protocol::Quic, .. }).then_some(())).await;
+    eventually(|| {
+        let live: Vec<_> =
+            edge.heard.live().into_iter().filter(|(link, _)| link.protocol() == Protocol::Quic).collect();
+        (live.len() == 2).then_some(())
+    })
+    .await;
+    running.ready(2).await;
+    let mut body = answer.body;
+    for _ in 0..3 {
+        let frame = support::within(poll_fn(|cx| qanat_http::Source::poll_frame(&mut body, cx))).await;
+        assert!(matches!(frame, Some(Ok(_))), "{frame:?}");
+    }
+}
+
+#[tokio::test]
+async fn pinned_quic_never_falls_back() {
+    let edge = Edge::start().await;
+    let (address, _open) = half_blocked(edge.address).await;
+    let mut pinned = settings_for(address, &edge.ca_pem, ProtocolChoice::Quic, 1);
+    pinned.dial_timeout = Duration::from_millis(500);
+    let running = Running::start(pinned);
+    let reason = running
+        .event(|e| match e {
+            Event::Disconnected { reason, protocol: Protocol::Quic, .. } => Some(reason.clone()),
+            _ => None,
+        })
+        .await;
+    assert!(reason.contains("UDP"), "{reason}");
+    assert!(edge.heard.registered.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_edge_with_another_certificate_is_not_trusted() {
+    let (edge, other) = (Edge::start().await, Edge::start().await);
+    for protocol in PROTOCOLS {
+        let running = Running::start(settings_for(edge.address, &other.ca_pem, choice(protocol), 1));
+        running.event(|e| matches!(e, Event::Disconnected { .. }).then_some(())).await;
+        assert!(edge.heard.registered.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_edge_whose_name_does_not_resolve_is_retried() {
+    let edge = Edge::start().await;
+    let mut nowhere = settings(&edge, ProtocolChoice::Auto, 1);
+    nowhere.edges = vec!["does-not-exist.invalid:7844".into()];
+    let running = Running::start(nowhere);
+    let (reason, retry) = running
+        .event(|e| match e {
+            Event::Disconnected { reason, retry_in, .. } => Some((reason.clone(), *retry_in)),
+            _ => None,
+        })
+        .await;
+    assert!(reason.contains("does-not-exist.invalid") && retry.is_some(), "{reason}");
+}
