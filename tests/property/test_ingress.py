@@ -94,7 +94,7 @@ def test_any_document_is_taken_or_refused_with_a_code(document: Any) -> None:
 def test_any_bytes_are_taken_or_refused(document: bytes) -> None:
     for form in ("json", "yaml"):
         try:
-            parse_configuration(document, form=form)  # type: ignore[arg-type]
+            parse_configuration(document, form=form)
         except QanatError as error:
             assert error.code in CODES
 

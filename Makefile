@@ -1,0 +1,82 @@
+# One ritual for hand, pre-commit and CI. A clean clone needs Python 3.11, a Rust toolchain and a C compiler; everything
+# else goes to .venv and target.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
+export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
+export MYPYPATH := src
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup engine demo test test-rust test-python bench lint lint-python lint-rust lint-tree format docs wheel lock
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+
+setup: engine ## the virtual environment and the engine, ready to use
+
+.venv/installed: requirements/dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qanat needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+.venv/editable: .venv/installed pyproject.toml
+	@echo "building the engine: some minutes the first time"
+	$(BIN)/maturin develop --skip-install
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+engine: .venv/editable # the extension, in place in src/qanat, where the editable install finds it
+	@$(BIN)/maturin develop --skip-install --quiet >/dev/null
+
+demo: setup ## the main job end to end, on loopback, step by step (HOLD=1 stays up)
+	@$(BIN)/python -m demo $(if $(HOLD),--hold)
+
+test: setup test-rust lint test-python ## everything that CI runs
+
+test-rust: .venv/installed
+	cargo test --workspace --exclude qanat-engine --quiet
+
+test-python: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: .venv/editable ## measure; the last run is bench/results/latest.json
+	$(BIN)/maturin develop --skip-install --release --quiet
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+lint: lint-python lint-rust lint-tree ## every check that is no test
+
+lint-python: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml qanat._engine
+	$(BIN)/lint-imports --no-logo
+
+lint-rust: .venv/installed
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	scripts/check-crates
+	cargo deny --log-level error check bans licenses sources
+
+lint-tree: .venv/installed
+	$(BIN)/python scripts/check_walks.py
+	$(BIN)/python scripts/check_locks.py
+	$(BIN)/python scripts/reference.py --check
+
+format: .venv/installed ## write every file as the formatters want it
+	$(BIN)/ruff check --fix --quiet || true
+	$(BIN)/ruff format
+	cargo fmt --all
+
+docs: setup ## the reference pages that are made from code
+	$(BIN)/python scripts/reference.py
+
+wheel: .venv/installed ## a release wheel in dist/
+	$(BIN)/maturin build --release --out dist
+
+lock: ## requirements/*.txt anew (needs uv)
+	scripts/lock

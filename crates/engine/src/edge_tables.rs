@@ -1,0 +1,111 @@
+//! The edge's tables as Python makes them: routes, tunnels, certificates.
+
+use crate::convert::uuid;
+use crate::error::{bad_setting, refused};
+use bytes::Bytes;
+use pyo3::prelude::*;
+
+/// One public hostname and the tunnel that answers for it.
+#[pyclass(frozen, module = "qanat._engine")]
+pub(crate) struct Route(pub(crate) qanat_edge::Route);
+
+#[pymethods]
+impl Route {
+    #[new]
+    #[pyo3(signature = (*, hostname, tunnel_id))]
+    fn new(hostname: String, tunnel_id: &str) -> PyResult<Self> {
+        Ok(Self(qanat_edge::Route { hostname, tunnel_id: uuid("tunnel_id", tunnel_id)? }))
+    }
+
+    #[getter]
+    fn hostname(&self) -> &str {
+        &self.0.hostname
+    }
+
+    #[getter]
+    fn tunnel_id(&self) -> String {
+        self.0.tunnel_id.to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Route(hostname={:?}, tunnel_id='{}')", self.0.hostname, self.0.tunnel_id)
+    }
+}
+
+/// A tunnel as the edge must know it.
+#[pyclass(frozen, module = "qanat._engine")]
+pub(crate) struct Tunnel(pub(crate) qanat_edge::TunnelEntry);
+
+#[pymethods]
+impl Tunnel {
+    #[new]
+    #[pyo3(signature = (
+        *, tunnel_id, account_tag, name, secret_sha256, deleted, remotely_managed, configuration_version, configuration
+    ))]
+    #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
+    fn new(
+        tunnel_id: &str,
+        account_tag: String,
+        name: String,
+        secret_sha256: &[u8],
+        deleted: bool,
+        remotely_managed: bool,
+        configuration_version: i32,
+        configuration: Option<&[u8]>,
+    ) -> PyResult<Self> {
+        let secret_sha256 = secret_sha256
+            .try_into()
+            .map_err(|_| bad_setting("secret_sha256", format!("{} bytes, not 32", secret_sha256.len())))?;
+        Ok(Self(qanat_edge::TunnelEntry {
+            tunnel_id: uuid("tunnel_id", tunnel_id)?,
+            account_tag,
+            name,
+            secret_sha256,
+            deleted,
+            remotely_managed,
+            configuration_version,
+            configuration: configuration.map(Bytes::copy_from_slice),
+        }))
+    }
+
+    #[getter]
+    fn tunnel_id(&self) -> String {
+        self.0.tunnel_id.to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Tunnel(tunnel_id='{}', name={:?})", self.0.tunnel_id, self.0.name)
+    }
+}
+
+/// A public certificate with its key.
+#[pyclass(frozen, module = "qanat._engine")]
+pub(crate) struct Certificate(pub(crate) qanat_edge::Certificate);
+
+#[pymethods]
+impl Certificate {
+    #[new]
+    #[pyo3(signature = (*, chain_pem, key_pem))]
+    fn new(chain_pem: &[u8], key_pem: &[u8]) -> PyResult<Self> {
+        qanat_edge::Certificate::from_pem(chain_pem, key_pem).map(Self).map_err(edge_error)
+    }
+
+    #[getter]
+    fn hostnames(&self) -> Vec<String> {
+        self.0.hostnames().to_vec()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Certificate(hostnames={:?})", self.0.hostnames())
+    }
+}
+
+/// The DNS names of the leaf, lower case.
+#[pyfunction]
+pub(crate) fn inspect_certificate(chain_pem: &[u8], key_pem: &[u8]) -> PyResult<Vec<String>> {
+    Ok(Certificate::new(chain_pem, key_pem)?.hostnames())
+}
+
+pub(crate) fn edge_error(error: qanat_edge::EdgeError) -> PyErr {
+    refused(error.code(), error.to_string())
+}

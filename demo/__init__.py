@@ -1,0 +1,1 @@
+"""What `make demo` runs: the main job, end to end, on loopback, in words."""

@@ -1,0 +1,189 @@
+"""The configuration in force: a pushed one → rules → table → swap → the answer. A bad one leaves the old in force."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qanat.connector.engine import ConfigurationPushed, Connector, EngineError
+from qanat.connector.log import Log
+from qanat.errors import QanatError
+from qanat.ingress.origin import DEFAULTS, OriginRequest, merge
+from qanat.ingress.rules import Configuration, parse_configuration
+from qanat.ingress.table import compile_table
+
+LARGEST_CA_POOL = 4 << 20
+
+EMPTY = Configuration((), OriginRequest(), (), {})
+
+
+class CurrentConfiguration:
+    """Owns version and rules. `apply` runs on the event thread, `as_json` on the endpoints' threads."""
+
+    def __init__(self, connector: Connector, log: Log, *, read_file: Callable[[str], bytes] | None = None) -> None:
+        self._connector = connector
+        self._log = log
+        self._read_file = read_file or read_ca_pool
+        self._lock = threading.Lock()
+        self._version = -1
+        self._current = EMPTY
+
+    @property
+    def version(self) -> int:
+        """-1 until the edge pushed one that was sound."""
+        return self._version
+
+    @property
+    def rules(self) -> int:
+        return len(self._current.rules)
+
+    def start(self, local: Configuration | None) -> None:
+        """Puts the local rules in force, or none: then every request is answered 503.
+
+        Raises:
+            QanatError: what only the engine or the disk refuses.
+        """
+        configuration = local or EMPTY
+        self._connector.swap_ingress(compile_table(configuration, read_file=self._read_file))
+        with self._lock:
+            self._current = configuration
+
+    def apply(self, push: ConfigurationPushed) -> None:
+        """Takes a pushed configuration and answers it, whatever happens."""
+        error = ""
+        try:
+            if push.version > self._version:
+                self._take(push.version, push.configuration)
+            else:
+                self._log.debug(
+                    "Current version is equal or newer than received version",
+                    current_version=self._version,
+                    received_version=push.version,
+                )
+        except QanatError as refusal:
+            error = str(refusal)
+            self._log.error(
+                "Failed to update ingress", error=error, version=push.version, config=_shown(push.configuration)
+            )
+        except Exception as fault:
+            error = f"internal error: {type(fault).__name__}"
+            self._log.error("Failed to update ingress", error=f"{error}: {fault}", version=push.version)
+            raise
+        finally:
+            try:
+                self._connector.answer_configuration(push_id=push.push_id, version=self._version, error=error)
+            except EngineError as fault:
+                self._log.warn("The configuration's answer came too late", error=fault.message, version=push.version)
+
+    def _take(self, version: int, document: bytes) -> None:
+        configuration = parse_configuration(document)
+        table = compile_table(configuration, read_file=self._read_file)
+        self._connector.swap_ingress(table)
+        with self._lock:
+            self._version = version
+            self._current = configuration
+        for warning in configuration.warnings:
+            self._log.warn(str(warning), version=version, code=warning.code)
+        self._log.info("Updated to new configuration", config=_shown(document), version=version)
+        if not configuration.rules:
+            self._log.warn(
+                "The pushed configuration has no ingress rules: every request is answered 503", version=version
+            )
+
+    def service_of(self, rule: int) -> str:
+        """The service of a rule, for log lines; "" when there is no such rule any more."""
+        rules = self._current.rules
+        return rules[rule].service.text if 0 <= rule < len(rules) else ""
+
+    def as_json(self) -> bytes:
+        """The answer of `/config`, as stock cloudflared shapes it."""
+        with self._lock:
+            version, current = self._version, self._current
+        rules: list[dict[str, Any]] = [
+            {
+                "hostname": rule.hostname,
+                "path": rule.path or None,
+                "service": rule.service.text,
+                "originRequest": _full(rule.origin),
+            }
+            for rule in current.rules
+        ] or [{"hostname": "", "path": None, "service": "http_status:503", "originRequest": _full(OriginRequest())}]
+        config = {
+            "ingress": rules,
+            "warp-routing": current.document.get("warp-routing", {}),
+            "originRequest": _full(current.origin_request),
+        }
+        return msgspec.json.encode({"version": version, "config": config})
+
+
+def local_document(local: Configuration, flags: dict[str, str]) -> bytes:
+    """What a locally managed connector tells its edge (protocol.md, *Life of a control stream*)."""
+    ingress = []
+    for rule in local.rules:
+        entry: dict[str, Any] = {"service": rule.service.text, "originRequest": _set_keys(rule.origin)}
+        if rule.hostname:
+            entry["hostname"] = rule.hostname
+        if rule.path:
+            entry["path"] = rule.path
+        ingress.append(entry)
+    document = {
+        "__configuration_flags": flags,
+        "ingress": ingress,
+        "warp-routing": local.document.get("warp-routing", {}),
+    }
+    return msgspec.json.encode(document)
+
+
+def read_ca_pool(path: str) -> bytes:
+    """The file that a rule's `caPool` names, at most 4 MiB."""
+    with Path(path).open("rb") as file:
+        return file.read(LARGEST_CA_POOL)
+
+
+def _shown(document: bytes) -> str:
+    return bytes(document).decode("utf-8", "replace")
+
+
+def _set_keys(origin: OriginRequest) -> dict[str, Any]:
+    """The keys that differ from the defaults, durations as whole seconds."""
+    full, plain = _full(origin), _full(OriginRequest())
+    return {key: value for key, value in full.items() if value != plain[key]}
+
+
+def _full(origin: OriginRequest) -> dict[str, Any]:
+    """Every key, in the shape and order of stock cloudflared's JSON."""
+    full = merge(origin, DEFAULTS)
+    access = full.access
+    return {
+        "connectTimeout": _whole(full.connect_timeout),
+        "tlsTimeout": _whole(full.tls_timeout),
+        "tcpKeepAlive": _whole(full.tcp_keep_alive),
+        "noHappyEyeballs": bool(full.no_happy_eyeballs),
+        "keepAliveTimeout": _whole(full.keep_alive_timeout),
+        "keepAliveConnections": full.keep_alive_connections,
+        "httpHostHeader": full.http_host_header or "",
+        "originServerName": full.origin_server_name or "",
+        "matchSNItoHost": bool(full.match_sni_to_host),
+        "caPool": full.ca_pool or "",
+        "noTLSVerify": bool(full.no_tls_verify),
+        "disableChunkedEncoding": bool(full.disable_chunked_encoding),
+        "bastionMode": bool(full.bastion_mode),
+        "proxyAddress": full.proxy_address,
+        "proxyPort": full.proxy_port or 0,
+        "proxyType": full.proxy_type or "",
+        "ipRules": [{"prefix": rule.prefix, "ports": rule.ports, "allow": rule.allow} for rule in full.ip_rules or ()]
+        or None,
+        "http2Origin": bool(full.http2_origin),
+        "access": {
+            **({"required": True} if access and access.required else {}),
+            "teamName": access.team_name if access else "",
+            "audTag": access.aud_tag if access and access.aud_tag else None,
+        },
+    }
+
+
+def _whole(seconds: float | None) -> int | float:
+    value = seconds or 0.0
+    return int(value) if value.is_integer() else value

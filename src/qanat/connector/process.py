@@ -1,0 +1,345 @@
+"""`qanat tunnel run` itself: options, engine, events, signals, exit code.
+
+Two threads of ours besides the endpoints': the main one waits for signals, `events` takes what the engine tells. Nobody
+polls: at rest both sleep.
+"""
+
+import os
+import platform
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from qanat.connector import endpoints, flags, metrics
+from qanat.connector.configuration import CurrentConfiguration, local_document
+from qanat.connector.engine import (
+    ConfigurationPushed,
+    Connector,
+    ConnectorEvent,
+    ConnectorSettings,
+    Disconnected,
+    EngineError,
+    OriginFailed,
+    ProtocolFallback,
+    Refused,
+    Registered,
+    RequestCanceled,
+    Stopped,
+    __version__,
+)
+from qanat.connector.log import CONTROL, HTTP, Log
+from qanat.connector.options import (
+    LogOptions,
+    Options,
+    Sources,
+    gather,
+    log_options,
+    read_options,
+    shown_environment,
+)
+from qanat.errors import QanatError, render
+from qanat.ids import ConnectorId
+
+USAGE = 255
+"""Exit code of a wrong command line, token or file: as stock cloudflared's."""
+FAILED = 1
+
+_ENDED = b"\0"
+_SIGNAL_NAMES = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a connector until it is told to stop; the process's exit code."""
+    try:
+        command_line = flags.read_command_line(arguments)
+        if command_line.help:
+            print(flags.help_text())
+            return 0
+        sources = gather(command_line, os.environ)
+        log = _open_log(log_options(sources))
+        options = read_options(sources)
+    except QanatError as error:
+        print(render(error), file=sys.stderr)
+        print("See 'qanat tunnel run --help'.", file=sys.stderr)
+        return USAGE
+    return Process(options, sources, log).run()
+
+
+class Process:
+    """One run of a connector."""
+
+    def __init__(self, options: Options, sources: Sources, log: Log) -> None:
+        self._options = options
+        self._sources = sources
+        self._log = log
+        self._connector_id = ConnectorId(str(uuid.uuid4()))
+        self._locations: dict[int, str] = {}
+        self._given_up: set[int] = set()
+        self._exit_code = 0
+        self._ending = False
+        self._told_source = False
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_writer, False)
+
+    def run(self) -> int:
+        self._log_start()
+        try:
+            self._connector = self._make_connector()
+            self._configuration = CurrentConfiguration(self._connector, self._log)
+            self._configuration.start(self._options.local)
+            server = endpoints.listen(self._options.metrics, self._endpoints())
+            self._catch_signals()
+            self._start_connector()
+        except QanatError as error:
+            self._log.fatal(error.message, code=error.code, where=error.where, fix=error.hint)
+            return FAILED
+        events = threading.Thread(target=self._take_events, name="events", daemon=True)
+        events.start()
+        server.start()
+        self._log.info(f"Starting metrics server on {server.address}/metrics")
+        self._wait()
+        self._ending = True
+        self._connector.close()
+        events.join(timeout=5)
+        server.stop()
+        self._log.info("Tunnel server stopped")
+        return self._exit_code
+
+    def _log_start(self) -> None:
+        options, log = self._options, self._log
+        for warning in options.warnings:
+            log.warn(warning)
+        log.info("Starting tunnel", tunnelID=options.credentials.tunnel_id)
+        log.info(f"Version {__version__}")
+        log.info(f"OS: {platform.system().lower()}, Python: {platform.python_version()}, Arch: {_architecture()}")
+        if options.settings:
+            log.info(f"Settings: {_go_map(options.settings)}")
+        if self._sources.environment:
+            log.info(f"Environmental variables {_go_map(shown_environment(self._sources.environment))}")
+        log.info(f"Generated Connector ID: {self._connector_id}")
+        log.info(f"Initial protocol {'http2' if options.protocol == 'http2' else 'quic'}")
+
+    def _make_connector(self) -> Connector:
+        options = self._options
+        try:
+            connector = Connector(
+                ConnectorSettings(
+                    account_tag=options.credentials.account_tag,
+                    tunnel_id=options.credentials.tunnel_id,
+                    tunnel_secret=options.credentials.secret,
+                    connector_id=self._connector_id,
+                    edges=options.edges,
+                    version=f"qanat/{__version__}",
+                    edge_ca_pem=options.edge_ca_pem,
+                    protocol=options.protocol,
+                    ha_connections=options.ha_connections,
+                    grace_period_s=options.grace_period_s,
+                    rpc_timeout_s=options.rpc_timeout_s,
+                    dial_timeout_s=options.dial_timeout_s,
+                    retries=options.retries,
+                )
+            )
+        except EngineError as error:
+            raise QanatError(f"engine_{error.code}", error.message) from error
+        if options.local:
+            connector.send_local_configuration(local_document(options.local, options.settings))
+        return connector
+
+    def _start_connector(self) -> None:
+        try:
+            self._connector.start()
+        except EngineError as error:
+            raise QanatError(f"engine_{error.code}", error.message) from error
+
+    def _endpoints(self) -> endpoints.Endpoints:
+        return {
+            "/ready": self._ready,
+            "/healthcheck": lambda: endpoints.text("OK\n"),
+            "/metrics": self._metrics,
+            "/config": lambda: endpoints.json(self._configuration.as_json()),
+            "/quicktunnel": lambda: endpoints.json(b'{"hostname":""}'),
+        }
+
+    def _ready(self) -> endpoints.Answer:
+        up = self._connector.ready_connections()
+        status = 200 if up else 503
+        body = {"status": status, "readyConnections": up, "connectorId": self._connector_id}
+        return endpoints.json(msgspec.json.encode(body), status)
+
+    def _metrics(self) -> endpoints.Answer:
+        body = metrics.render(
+            self._connector.counters(),
+            version=__version__,
+            configuration_version=self._configuration.version,
+            locations=dict(self._locations),
+            tunnel_id=self._options.credentials.tunnel_id,
+        )
+        return endpoints.Answer(200, "text/plain; version=0.0.4; charset=utf-8", body.encode())
+
+    # ------------------------------------------------------------ signals: the main thread
+    def _catch_signals(self) -> None:
+        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
+        for number in _SIGNAL_NAMES:
+            signal.signal(number, lambda _number, _frame: None)  # the pipe tells; this keeps the default off
+
+    def _wait(self) -> None:
+        """Until the events thread ends, or a second signal asks for the end at once."""
+        stopping = False
+        while True:
+            for byte in os.read(self._wake_reader, 64):
+                if byte == _ENDED[0]:
+                    return
+                name = _SIGNAL_NAMES.get(signal.Signals(byte))
+                if name is None:
+                    continue
+                if stopping:
+                    self._log.info(f"Ending at once due to a second signal {name} ...")
+                    return
+                stopping = True
+                self._log.info(f"Initiating graceful shutdown due to signal {name} ...")
+                self._connector.stop()
+
+    # ------------------------------------------------------------ events: their own thread
+    def _take_events(self) -> None:
+        try:
+            while not self._ending:
+                for event in self._connector.next_events(limit=256, timeout_s=60.0):
+                    if isinstance(event, Stopped):
+                        return
+                    self._handle(event)
+                if len(self._given_up) >= self._options.ha_connections:
+                    self._log.fatal("No connection is left and none will be dialled again")
+                    self._exit_code = FAILED
+                    return
+        except BaseException as error:
+            self._exit_code = FAILED
+            self._log.fatal("The connector failed", error=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            with suppress(OSError):
+                os.write(self._wake_writer, _ENDED)
+
+    def _handle(self, event: ConnectorEvent) -> None:
+        match event:
+            case Registered():
+                self._registered(event)
+            case ConfigurationPushed():
+                self._configuration.apply(event)
+            case OriginFailed():
+                self._log.error(
+                    "",
+                    error=event.message,
+                    connIndex=event.connection_index,
+                    event=HTTP,
+                    ingressRule=event.rule,
+                    originService=event.service,
+                )
+                self._log.error(
+                    "Request failed",
+                    error=event.message,
+                    connIndex=event.connection_index,
+                    dest=event.destination.partition("?")[0],  # queries hold secrets (S39)
+                    event=CONTROL,
+                    type="http",
+                )
+            case RequestCanceled():
+                self._log.debug(
+                    "Request canceled", connIndex=event.connection_index, dest=event.destination, event=HTTP
+                )
+            case Disconnected():
+                self._disconnected(event.connection_index, event.edge_ip, event.reason, event.retry_in_s)
+            case Refused():
+                self._log.error(
+                    "Register tunnel error from server side",
+                    error=event.cause,
+                    connIndex=event.connection_index,
+                    event=CONTROL,
+                    ip=event.edge_ip,
+                )
+                self._retrying(event.connection_index, event.edge_ip, event.retry_in_s)
+            case ProtocolFallback():
+                self._log.info(
+                    f"Switching to fallback protocol {event.protocol}",
+                    connIndex=event.connection_index,
+                    event=CONTROL,
+                )
+            case _:
+                pass
+
+    def _registered(self, event: Registered) -> None:
+        self._locations[event.connection_index] = event.location
+        self._given_up.discard(event.connection_index)
+        self._log.info(
+            "Registered tunnel connection",
+            connIndex=event.connection_index,
+            connection=event.connection_id,
+            event=CONTROL,
+            ip=event.edge_ip,
+            location=event.location,
+            protocol=event.protocol,
+        )
+        if self._told_source:
+            return
+        self._told_source = True
+        if event.remotely_managed and self._options.local:
+            self._log.warn(
+                "This tunnel is remotely managed: a configuration set there replaces the local ingress rules, "
+                "which serve until one arrives",
+                source=self._options.local_source,
+            )
+        elif not event.remotely_managed and not self._options.local:
+            self._log.warn(
+                "No ingress rules were defined in provided config (if any) nor from the cli, "
+                "qanat will return 503 for all incoming HTTP requests"
+            )
+        if self._options.pidfile:
+            self._write_pid(self._options.pidfile)
+
+    def _write_pid(self, path: str) -> None:
+        try:
+            Path(path).write_text(str(os.getpid()), encoding="ascii")
+        except OSError as error:
+            self._log.error(f"Unable to write pid to {path}", error=error.strerror)
+
+    def _disconnected(self, index: int, edge_ip: str, reason: str, retry_in_s: float | None) -> None:
+        if self._locations.pop(index, None) is not None:
+            self._log.info("Lost connection with the edge", connIndex=index, error=reason, event=CONTROL, ip=edge_ip)
+        else:
+            self._log.error(
+                "Unable to establish connection with the edge", connIndex=index, error=reason, event=CONTROL, ip=edge_ip
+            )
+        self._retrying(index, edge_ip, retry_in_s)
+
+    def _retrying(self, index: int, edge_ip: str, retry_in_s: float | None) -> None:
+        if retry_in_s is None:
+            self._given_up.add(index)
+        else:
+            text = f"Retrying connection in up to {max(1, round(retry_in_s))}s"
+            self._log.info(text, connIndex=index, event=CONTROL, ip=edge_ip)
+
+
+def _open_log(options: LogOptions) -> Log:
+    file: TextIO | None = None
+    if options.file:
+        try:
+            file = Path(options.file).open("a", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+        except OSError as error:
+            raise QanatError(
+                "usage", error.strerror or "it can't be opened", where=f"--logfile {options.file}"
+            ) from None
+    return Log(level=options.level, json=options.json, file=file)
+
+
+def _go_map(values: dict[str, str]) -> str:
+    return f"map[{' '.join(f'{key}:{values[key]}' for key in sorted(values))}]"
+
+
+def _architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)

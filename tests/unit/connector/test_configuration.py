@@ -1,0 +1,124 @@
+"""A pushed configuration is applied or refused, and answered either way (protocol.md, cases.md 51)."""
+
+import io
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from qanat.connector.configuration import CurrentConfiguration, local_document
+from qanat.connector.engine import ConfigurationPushed, Connector
+from qanat.connector.log import Log
+from qanat.ingress.rules import parse_configuration
+
+GOOD = b'{"ingress":[{"hostname":"a.example.com","service":"http://127.0.0.1:1"},{"service":"http_status:404"}]}'
+
+
+class Recorder:
+    """Stands where the engine's Connector stands; keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.tables: list[Any] = []
+        self.answers: list[tuple[int, int, str]] = []
+
+    def swap_ingress(self, table: Any) -> None:
+        self.tables.append(table)
+
+    def answer_configuration(self, *, push_id: int, version: int, error: str = "") -> None:
+        self.answers.append((push_id, version, error))
+
+
+def push(version: int, document: bytes, push_id: int = 1) -> ConfigurationPushed:
+    value = SimpleNamespace(push_id=push_id, connection_index=0, version=version, configuration=document)
+    return cast(ConfigurationPushed, value)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def current(recorder: Recorder, stream: io.StringIO) -> CurrentConfiguration:
+    return CurrentConfiguration(cast(Connector, recorder), Log(level="debug", stream=stream))
+
+
+def test_a_sound_push_is_swapped_in_and_answered(
+    current: CurrentConfiguration, recorder: Recorder, stream: io.StringIO
+) -> None:
+    current.apply(push(3, GOOD))
+    assert recorder.answers == [(1, 3, "")]
+    assert recorder.tables[-1].match(hostname="a.example.com", path="/") == 0
+    assert 'Updated to new configuration config="{\\"ingress\\"' in stream.getvalue()
+    assert stream.getvalue().endswith("version=3\n")
+
+
+def test_a_bad_push_leaves_the_old_one_in_force_and_says_why(current: CurrentConfiguration, recorder: Recorder) -> None:
+    current.apply(push(1, GOOD))
+    current.apply(push(2, b'{"ingress":[{"hostname":"a.example.com","service":"http://127.0.0.1:1"}]}'))
+    assert recorder.answers[-1][1] == 1
+    assert "ingress[0]" in recorder.answers[-1][2]
+    assert len(recorder.tables) == 1
+    assert (current.version, current.rules) == (1, 2)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_version_not_above_ours_is_answered_with_ours_and_ignored(
+    current: CurrentConfiguration, recorder: Recorder, version: int
+) -> None:
+    current.apply(push(1, GOOD))
+    current.apply(push(version, b"nonsense", push_id=2))
+    assert recorder.answers[-1] == (2, 1, "")
+    assert len(recorder.tables) == 1
+
+
+def test_a_missing_ca_file_is_a_refusal_of_the_push(current: CurrentConfiguration, recorder: Recorder) -> None:
+    document = b'{"ingress":[{"service":"https://127.0.0.1:1","originRequest":{"caPool":"/nonexistent.pem"}}]}'
+    current.apply(push(1, document))
+    assert "ingress[0].originRequest.caPool" in recorder.answers[-1][2]
+
+
+def test_the_configuration_before_any_push_is_version_minus_1_and_503(current: CurrentConfiguration) -> None:
+    current.start(None)
+    shown = json.loads(current.as_json())
+    assert shown["version"] == -1
+    assert [rule["service"] for rule in shown["config"]["ingress"]] == ["http_status:503"]
+
+
+def test_the_shown_configuration_has_every_key_in_stock_form(current: CurrentConfiguration) -> None:
+    document = json.loads(GOOD)
+    document["originRequest"] = {"connectTimeout": 7}
+    document["ingress"][0]["path"] = "^/x"
+    current.apply(push(4, json.dumps(document).encode()))
+    shown = json.loads(current.as_json())
+    first, last = shown["config"]["ingress"]
+    assert (shown["version"], first["path"], last["path"], last["hostname"]) == (4, "^/x", None, "")
+    assert first["originRequest"]["connectTimeout"] == shown["config"]["originRequest"]["connectTimeout"] == 7
+    assert first["originRequest"]["keepAliveConnections"] == 100
+
+
+def test_an_empty_push_is_told_loudly(current: CurrentConfiguration, stream: io.StringIO) -> None:
+    current.apply(push(0, b"{}"))
+    assert "every request is answered 503" in stream.getvalue()
+
+
+def test_local_rules_are_told_with_durations_as_whole_seconds() -> None:
+    local = parse_configuration(
+        b"ingress:\n- hostname: a.example.com\n  service: http://127.0.0.1:1\n"
+        b"  originRequest: {connectTimeout: 1m}\n- service: http_status:404\n",
+        form="yaml",
+    )
+    assert json.loads(local_document(local, {"protocol": "quic"})) == {
+        "__configuration_flags": {"protocol": "quic"},
+        "ingress": [
+            {"hostname": "a.example.com", "service": "http://127.0.0.1:1", "originRequest": {"connectTimeout": 60}},
+            {"service": "http_status:404", "originRequest": {}},
+        ],
+        "warp-routing": {},
+    }

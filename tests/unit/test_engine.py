@@ -1,0 +1,217 @@
+"""The boundary itself: what goes down is checked, what is refused says which field, values are frozen."""
+
+import re
+import threading
+import time
+
+import pytest
+import trustme
+
+from qanat.connector.engine import Connector, ConnectorSettings
+from qanat.edge.engine import (
+    Certificate,
+    Edge,
+    EdgeSettings,
+    EngineError,
+    Route,
+    Tunnel,
+    engine_errors,
+    inspect_certificate,
+)
+from qanat.errors import CODES, QanatError
+from qanat.ingress.engine import IngressTable, OriginSettings, Rule, check_pattern
+
+TUNNEL = "0c9e8b5a-7d3f-4f6e-9b1a-2f4d6c8e0a13"
+
+
+@pytest.fixture(scope="module")
+def pem() -> tuple[bytes, bytes]:
+    issued = trustme.CA().issue_cert("App.example.test", "*.example.test")
+    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+    return chain, issued.private_key_pem.bytes()
+
+
+@pytest.fixture(scope="module")
+def certificate(pem: tuple[bytes, bytes]) -> Certificate:
+    return Certificate(chain_pem=pem[0], key_pem=pem[1])
+
+
+def settings(certificate: Certificate, **changes: object) -> EdgeSettings:
+    values: dict[str, object] = {
+        "location": "lab",
+        "https_address": None,
+        "http_address": None,
+        "tunnel_address": "127.0.0.1:0",
+        "tunnel_certificate": certificate,
+        **changes,
+    }
+    return EdgeSettings(**values)  # type: ignore[arg-type]
+
+
+def connector_settings(**changes: object) -> ConnectorSettings:
+    values: dict[str, object] = {
+        "account_tag": "ab" * 16,
+        "tunnel_id": TUNNEL,
+        "tunnel_secret": bytes(32),
+        "connector_id": TUNNEL,
+        "edges": ["127.0.0.1:1"],
+        "version": "test",
+        **changes,
+    }
+    return ConnectorSettings(**values)  # type: ignore[arg-type]
+
+
+def refusal(attempt: object) -> EngineError:
+    with pytest.raises(EngineError) as caught:
+        attempt()  # type: ignore[operator]
+    return caught.value
+
+
+def test_an_engine_error_carries_code_and_message() -> None:
+    error = refusal(lambda: Route(hostname="a", tunnel_id="x"))
+    assert error.args == (error.code, error.message)
+    assert error.code == "bad_setting"
+    assert error.message.startswith("tunnel_id: ")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("header_timeout_s", -1.0),
+        ("header_timeout_s", float("nan")),
+        ("header_timeout_s", float("inf")),
+        ("http_mode", "proxy"),
+        ("trusted_proxies", ["10.0.0.0/33"]),
+        ("https_address", "nowhere"),
+    ],
+)
+def test_a_bad_edge_setting_is_named(certificate: Certificate, field: str, value: object) -> None:
+    error = refusal(lambda: Edge(settings(certificate, **{field: value})))
+    assert (error.code, error.message.partition(":")[0]) in (("bad_setting", field), ("bad_setting", "bad setting"))
+    assert field in error.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("edges", []),
+        ("edges", ["host"]),
+        ("tunnel_id", "x"),
+        ("tunnel_secret", b""),
+        ("protocol", "tcp"),
+        ("ha_connections", 0),
+        ("rpc_timeout_s", 0.0),
+        ("edge_ca_pem", b"nothing"),
+    ],
+)
+def test_a_bad_connector_setting_is_named(field: str, value: object) -> None:
+    error = refusal(lambda: Connector(connector_settings(**{field: value})))
+    assert error.code == "bad_setting"
+    assert field in error.message
+
+
+def test_a_secret_hash_has_32_bytes() -> None:
+    error = refusal(
+        lambda: Tunnel(
+            tunnel_id=TUNNEL,
+            account_tag="ab" * 16,
+            name="t",
+            secret_sha256=b"short",
+            deleted=False,
+            remotely_managed=True,
+            configuration_version=0,
+            configuration=None,
+        )
+    )
+    assert error.message == "secret_sha256: 5 bytes, not 32"
+
+
+def test_a_certificate_tells_its_names(pem: tuple[bytes, bytes], certificate: Certificate) -> None:
+    assert certificate.hostnames == inspect_certificate(*pem) == ["*.example.test", "app.example.test"]
+    other = trustme.CA().issue_cert("b.example.test").private_key_pem.bytes()
+    for chain, key in ((b"", pem[1]), (pem[0], b""), (b"x", b"y"), (pem[0], other)):
+        assert refusal(lambda chain=chain, key=key: Certificate(chain_pem=chain, key_pem=key)).code == "bad_certificate"
+
+
+def test_values_are_frozen(certificate: Certificate) -> None:
+    route = Route(hostname="a.example.test", tunnel_id=TUNNEL)
+    with pytest.raises(AttributeError):
+        route.hostname = "b.example.test"  # type: ignore[misc]
+    assert repr(route) == f"Route(hostname=\"a.example.test\", tunnel_id='{TUNNEL}')"
+
+
+def test_a_taken_address_is_an_error_of_ours_with_a_code(certificate: Certificate) -> None:
+    first = Edge(settings(certificate, http_address="127.0.0.1:0"))
+    try:
+        taken = first.addresses().http
+        assert taken is not None
+        with pytest.raises(QanatError) as caught, engine_errors(where="public.http"):
+            Edge(settings(certificate, http_address=taken))
+        assert (caught.value.code, caught.value.where) == ("engine_bind_failed", "public.http")
+        assert taken in caught.value.message
+        assert caught.value.code in CODES
+    finally:
+        first.close(grace_s=0.0)
+
+
+def test_a_route_twice_changes_nothing(certificate: Certificate) -> None:
+    edge = Edge(settings(certificate))
+    try:
+        routes = [Route(hostname="a.example.test", tunnel_id=TUNNEL)] * 2
+        assert refusal(lambda: edge.swap_routes(routes)).code == "route_conflict"
+    finally:
+        edge.close(grace_s=0.0)
+
+
+def test_waiting_for_events_lets_other_threads_run_and_close_ends_it(certificate: Certificate) -> None:
+    edge = Edge(settings(certificate))
+    taken: list[object] = []
+    waiting = threading.Thread(target=lambda: taken.append(edge.next_events(limit=10, timeout_s=60.0)))
+    waiting.start()
+    edge.close(grace_s=0.0)
+    waiting.join(timeout=10.0)
+    assert taken == [[]]
+    edge.close(grace_s=0.0)
+
+
+def test_a_time_out_ends_the_wait(certificate: Certificate) -> None:
+    edge = Edge(settings(certificate))
+    try:
+        for timeout_s in (0.0, -1.0, float("nan"), 0.01):
+            started = time.monotonic()
+            assert edge.next_events(limit=1, timeout_s=timeout_s) == []
+            assert time.monotonic() - started < 5.0
+    finally:
+        edge.close(grace_s=0.0)
+
+
+def test_a_connector_that_was_never_started_stops() -> None:
+    connector = Connector(connector_settings())
+    connector.stop()
+    assert [type(event).__name__ for event in connector.next_events(limit=9, timeout_s=5.0)] == ["Stopped"]
+    connector.close()
+    assert connector.next_events(limit=9, timeout_s=5.0) == []
+
+
+def test_an_answer_that_nobody_waits_for_is_refused() -> None:
+    connector = Connector(connector_settings())
+    assert refusal(lambda: connector.answer_configuration(push_id=7, version=1)).code == "unknown_push"
+    connector.close()
+
+
+def test_patterns_are_go_ones_and_bad_rules_are_named() -> None:
+    assert check_pattern("^/a+") is None
+    assert check_pattern("(?<!x)y") is not None
+    rule = Rule(hostname="", path="(", kind="status", target="404", service="http_status:404", origin=OriginSettings())
+    error = refusal(lambda: IngressTable(rules=[rule]))
+    assert error.code == "bad_pattern"
+    assert re.match(r"ingress\[0\]\.path", error.message)
+
+
+def test_a_catastrophic_pattern_costs_nothing() -> None:
+    rule = Rule(hostname="", path="(a+)+$", kind="status", target="404", service="x", origin=OriginSettings())
+    table = IngressTable(rules=[rule])
+    path = "/" + "a" * (1 << 20) + "b"
+    started = time.perf_counter()
+    table.match(hostname="h", path=path)
+    assert time.perf_counter() - started < 1.0
