@@ -308,7 +308,8 @@ class IngressTable:
 @final
 class ConnectorSettings:
     """`edges`: `host:port`, in order. `edge_ca_pem`: the only trust anchors for the edge; None: the system's roots.
-    `protocol`: `auto` starts on QUIC and falls back to HTTP/2 (and tries QUIC again later)."""
+    `protocol`: `auto` starts on QUIC and falls back to HTTP/2 (and tries QUIC again later).
+    `worker_threads` 0: half of the cores, at least one, since the connector runs beside the application."""
 
     def __new__(
         cls,

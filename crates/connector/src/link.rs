@@ -18,7 +18,8 @@ const QUIC_PATIENCE: Duration = Duration::from_secs(5);
 const MAX_STREAMS: usize = 10_000;
 /// Within this time after an unregister the edge may still have opened streams.
 const SETTLE: Duration = Duration::from_millis(100);
-const MAX_HEAD: usize = 64 * 1024;
+/// Above what an edge takes from clients (128 KiB by default): a head is longer in the tunnel's forms.
+const MAX_HEAD: usize = 256 * 1024;
 
 /// The first of `addresses` that answers. `bounded`: another transport waits for its turn.
 pub(crate) async fn dial_any(

@@ -93,9 +93,11 @@ impl Connector {
             return Ok(());
         }
         let mut builder = Builder::new_multi_thread();
-        if self.shared.settings.worker_threads > 0 {
-            builder.worker_threads(self.shared.settings.worker_threads);
-        }
+        builder.worker_threads(match self.shared.settings.worker_threads {
+            // It runs beside the application it serves: half of the machine is plenty.
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            workers => workers,
+        });
         let started = builder.thread_name("qanat-connector").max_blocking_threads(16).enable_all().build()?;
         started.spawn(supervisor::run(self.shared.clone()));
         *runtime = Some(started);

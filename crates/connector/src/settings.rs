@@ -58,7 +58,7 @@ pub struct ConnectorSettings {
     pub dial_timeout: Duration,
     /// Failures in a row after which the delay before the next dial grows no more (it never gives up).
     pub retries: u32,
-    /// 0: the number of cores.
+    /// 0: half of the cores, since the connector runs beside the application; at least one.
     pub worker_threads: usize,
     /// Events kept for `next_events`; above it the ones about single requests are dropped and counted.
     pub event_queue: usize,

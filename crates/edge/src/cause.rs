@@ -144,6 +144,8 @@ pub(crate) fn origin_cause(text: &str) -> Cause {
         || has("server gave HTTP response")
     {
         Cause::OriginBadResponse
+    } else if has("response head of origin") {
+        Cause::ResponseHeadTooLarge
     } else if has("timeout") || has("timed out") || has("deadline exceeded") {
         Cause::OriginTimeout
     } else if has("connection refused") || has("dial tcp") || has("dial unix") || has("no such host") {

@@ -1,7 +1,7 @@
 //! The edge's own gate on request heads, after the parser's: may this client ask for this hostname here, which tunnel answers,
 //! and which header fields does the tunnel get.
 
-use crate::router::{host_for_tunnel, hostname_of};
+use crate::router::hostname_of;
 use crate::server::Shared;
 use crate::{Cause, Certificate};
 use bytes::Bytes;
@@ -71,7 +71,7 @@ pub(crate) fn admit(
 
 /// Turns the client's head into the one that the tunnel gets: hop-by-hop fields and what only an edge may say are removed
 /// first, then ours are added (S17, S18, S56).
-pub(crate) fn prepare(shared: &Shared, client: &Client, head: &mut RequestHead, hostname: &Bytes, ray: &Bytes) {
+pub(crate) fn prepare(shared: &Shared, client: &Client, head: &mut RequestHead, ray: &Bytes) {
     let cdn_loop = cdn_loop(&head.headers);
     let forwarded = if client.trusted { joined(&head.headers, "x-forwarded-for") } else { None };
     strip_hop_by_hop(&mut head.headers);
@@ -98,7 +98,6 @@ pub(crate) fn prepare(shared: &Shared, client: &Client, head: &mut RequestHead, 
     own.push(&b"CF-Visitor"[..], visitor);
     own.push(&b"Cf-Ray"[..], ray.clone());
     own.push(&b"Cdn-Loop"[..], cdn_loop);
-    head.authority = host_for_tunnel(&head.authority, hostname);
     if head.websocket && !head.headers.contains("sec-websocket-key") {
         // RFC 8441 has none; the handshake behind the tunnel is HTTP/1.1's.
         head.headers.push(&b"Sec-WebSocket-Key"[..], websocket_key());
@@ -182,8 +181,7 @@ mod tests {
     }
 
     fn prepared(shared: &Shared, client: &Client, mut head: RequestHead) -> RequestHead {
-        let hostname = hostname_of(&head.authority).unwrap();
-        prepare(shared, client, &mut head, &hostname, &Bytes::from_static(b"0123456789abcdef-lab"));
+        prepare(shared, client, &mut head, &Bytes::from_static(b"0123456789abcdef-lab"));
         head
     }
 
@@ -247,7 +245,7 @@ mod tests {
         assert_eq!(all(&head, "cf-ray"), ["0123456789abcdef-lab"]);
         assert_eq!(all(&head, "cdn-loop"), ["qanat"]);
         assert_eq!(all(&head, "x-kept"), ["yes"]);
-        assert_eq!(head.authority, "app.example.test:8443");
+        assert_eq!(head.authority, "App.Example.Test.:8443", "routing only is blind to case and dot");
         assert_eq!(head.headers.len(), 7);
     }
 

@@ -83,17 +83,6 @@ fn split_port(authority: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// What is sent to the tunnel as Host: lower case, no trailing dot, its port kept (semantics.md, *Message forms*).
-pub(crate) fn host_for_tunnel(authority: &Bytes, hostname: &Bytes) -> Bytes {
-    if authority.len() == hostname.len() {
-        return hostname.clone();
-    }
-    match split_port(authority) {
-        Some((_, [])) | None => hostname.clone(),
-        Some((_, port)) => [hostname, port].concat().into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,17 +122,6 @@ mod tests {
         assert_eq!(Router::new(twice).unwrap_err().code(), "route_conflict");
         assert!(Router::new(vec![route("A.example", 1)]).is_err());
         assert!(Router::new(vec![route("a.example", 1), route("*.a.example", 2)]).is_ok());
-    }
-
-    #[test]
-    fn the_tunnel_gets_a_lower_case_host_without_dot_and_with_its_port() {
-        for (given, sent) in
-            [("App.Example", "app.example"), ("app.example.", "app.example"), ("A.b.:8443", "a.b:8443")]
-        {
-            let authority = Bytes::from_static(given.as_bytes());
-            let hostname = hostname_of(&authority).unwrap();
-            assert_eq!(host_for_tunnel(&authority, &hostname), sent);
-        }
     }
 
     fn hostnames() -> impl Strategy<Value = String> {

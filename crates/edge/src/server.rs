@@ -152,7 +152,8 @@ impl Edge {
             max_pending_handshakes: settings.max_pending_tunnel_handshakes,
             handshake_timeout: settings.tls_handshake_timeout,
             registration_timeout: REGISTRATION_TIMEOUT,
-            max_head: settings.max_header_bytes,
+            // The tunnel's forms are longer: base64 of fields, framing of messages.
+            max_head: settings.max_header_bytes.saturating_mul(2),
         })
         .map_err(|e| failed(&settings.tunnel_address, &e))?;
         let addresses = Addresses {

@@ -143,7 +143,7 @@ impl<'a> Request<'a> {
             let answer = self.shared.redirect(&admitted.hostname, &head.target);
             return send_whole(download, &answer, BodyLength::Exact(0), Bytes::new()).await;
         }
-        head::prepare(self.shared, self.client, &mut head, &admitted.hostname, &self.ray);
+        head::prepare(self.shared, self.client, &mut head, &self.ray);
         let kind = if head.websocket { RequestKind::WebSocket } else { RequestKind::Http };
         let is_grpc = page::is_grpc(&head.headers);
         let mut exchange = Exchange {
@@ -659,7 +659,9 @@ fn unsent(error: StreamError) -> Failed {
 fn response_failed(error: ResponseError) -> Failed {
     let cause = match &error {
         ResponseError::Origin(text) => origin_cause(text),
-        ResponseError::Reset | ResponseError::ConnectionLost(_) => Cause::ConnectionLost,
+        // Its connector gave up on this request; the connection lives, so another one would fare no better.
+        ResponseError::Reset => Cause::OriginError,
+        ResponseError::ConnectionLost(_) => Cause::ConnectionLost,
         ResponseError::Malformed(_) => Cause::TunnelProtocolError,
         ResponseError::TooLarge(_) => Cause::ResponseHeadTooLarge,
     };

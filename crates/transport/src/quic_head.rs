@@ -70,13 +70,21 @@ pub(crate) fn may_have_trailers(headers: &Headers, length: BodyLength) -> bool {
     }
 }
 
-/// Stock ingress matching is case-sensitive: a stock peer gets the host in lower case.
+/// Host as received. Stock ingress matching knows neither case nor a trailing dot: a stock peer gets the host in lower case
+/// and without one.
 pub(crate) fn authority_for(request: &TunnelRequest, peer: Features) -> Bytes {
     let authority = &request.head.authority;
-    if peer.has(Features::QANAT) || !authority.iter().any(u8::is_ascii_uppercase) {
+    if peer.has(Features::QANAT) {
         return authority.clone();
     }
-    authority.to_ascii_lowercase().into()
+    let end = authority.iter().rposition(|b| *b == b':').unwrap_or(authority.len());
+    let dotted = authority[..end].ends_with(b".");
+    if !dotted && !authority.iter().any(u8::is_ascii_uppercase) {
+        return authority.clone();
+    }
+    let mut host = authority[..end].strip_suffix(b".").unwrap_or(&authority[..end]).to_ascii_lowercase();
+    host.extend_from_slice(&authority[end..]);
+    host.into()
 }
 
 /// Refuses what must not go to a connector (S54, S57), on both transports.

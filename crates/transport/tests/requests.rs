@@ -73,6 +73,20 @@ async fn a_stock_connector_gets_the_host_in_lower_case_and_none_of_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_sent_on_as_received_but_to_a_stock_connector_as_its_rules_are_written() {
+    for protocol in BOTH {
+        for (ours, sent) in [(true, "App.Example.Test.:8443"), (false, "app.example.test:8443")] {
+            let edge = Edge::start();
+            let (link, connector) = edge.connect(protocol, ours).await;
+            let mut asked = request(RequestKind::Http, "GET", "/", BodyLength::Absent);
+            asked.head.authority = Bytes::from_static(b"App.Example.Test.:8443");
+            let _open = link.open(&asked).await.unwrap();
+            assert_eq!(accept(&connector).await.request.head.authority, sent);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lengths_arrive_as_they_were_announced() {
     for protocol in BOTH {
         let edge = Edge::start();

@@ -1,0 +1,1 @@
+"""The ruler: edge and connector against stock cloudflared on the same edge, and against nginx(TLS) → nginx."""

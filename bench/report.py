@@ -1,0 +1,161 @@
+"""Rows → the ratios that the project is judged by, a table for people, and one plot."""
+
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from bench.measure import Row, median, paired, spread
+
+NO_STOCK = "QANAT_TEST_CLOUDFLARED does not name a stock cloudflared"
+KEYS = [
+    "rps_vs_stock",
+    "rps_vs_nginx_chain",
+    "p50_added_ms",
+    "p99_added_ms",
+    "p50_added_stock_ms",
+    "p99_added_stock_ms",
+    "cpu_us_per_request_connector",
+    "cpu_us_per_request_stock",
+    "cpu_us_per_request_edge",
+    "download_vs_nginx_chain",
+    "upload_vs_nginx_chain",
+    "download_stock_vs_nginx_chain",
+    "upload_stock_vs_nginx_chain",
+    "rss_connector_mb",
+    "rss_stock_mb",
+    "rss_edge_mb",
+    "rss_connector_load_mb",
+    "rss_stock_load_mb",
+    "rss_edge_load_mb",
+    "config_to_effect_ms",
+    "register_s",
+    "register_stock_s",
+]
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def less(one: float | None, other: float | None) -> float | None:
+    return round(one - other, 3) if one is not None and other is not None else None
+
+
+def ratios(rows: list[Row], *, ours: str, stock: str) -> dict[str, Any]:
+    """Every key of KEYS; one that was not measured is null and has its reason under `<key>_reason`."""
+
+    def of(what: str, chain: str, key: str) -> float | None:
+        return median(rows, what, chain, key)
+
+    nginx, direct = "nginx chain", "nginx direct"
+    found: dict[str, float | None] = {
+        "rps_vs_stock": rounded(paired(rows, "burst", ours, stock, "rps")),
+        "rps_vs_nginx_chain": rounded(paired(rows, "burst", ours, nginx, "rps")),
+        "p50_added_ms": less(of("paced", ours, "p50_ms"), of("paced", direct, "p50_ms")),
+        "p99_added_ms": less(of("paced", ours, "p99_ms"), of("paced", direct, "p99_ms")),
+        "p50_added_stock_ms": less(of("paced", stock, "p50_ms"), of("paced", direct, "p50_ms")),
+        "p99_added_stock_ms": less(of("paced", stock, "p99_ms"), of("paced", direct, "p99_ms")),
+        "cpu_us_per_request_connector": of("burst", ours, "cpu_us_per_request_connector"),
+        "cpu_us_per_request_stock": of("burst", stock, "cpu_us_per_request_connector"),
+        "cpu_us_per_request_edge": of("burst", ours, "cpu_us_per_request_edge"),
+        "rss_connector_mb": of("rest", ours, "rss_mb"),
+        "rss_stock_mb": of("rest", stock, "rss_mb"),
+        "rss_edge_mb": of("rest", "edge", "rss_mb"),
+        "rss_connector_load_mb": of("burst", ours, "rss_connector_mb"),
+        "rss_stock_load_mb": of("burst", stock, "rss_connector_mb"),
+        "rss_edge_load_mb": of("burst", ours, "rss_edge_mb"),
+        "config_to_effect_ms": of("configuration", "ours", "effect_ms"),
+        "register_s": of("registration", ours, "register_s"),
+        "register_stock_s": of("registration", stock, "register_s"),
+    }
+    for way in ("download", "upload"):
+        found[f"{way}_vs_nginx_chain"] = rounded(paired(rows, way, ours, nginx, "mb_per_s"))
+        found[f"{way}_stock_vs_nginx_chain"] = rounded(paired(rows, way, stock, nginx, "mb_per_s"))
+    told: dict[str, Any] = {}
+    for key in KEYS:
+        told[key] = rounded(found[key])
+        if found[key] is None:
+            told[f"{key}_reason"] = NO_STOCK if "stock" in key else "left out of this run"
+    return told
+
+
+MEASURED = {
+    "burst": ("rps", "p50_ms", "p99_ms", "cpu_us_per_request_connector", "cpu_us_per_request_edge", "rss_connector_mb"),
+    "paced": ("p50_ms", "p99_ms"),
+    "download": ("mb_per_s",),
+    "upload": ("mb_per_s",),
+    "rest": ("rss_mb",),
+    "configuration": ("effect_ms", "put_ms"),
+    "registration": ("register_s",),
+}
+
+
+def summary(rows: list[Row]) -> list[dict[str, Any]]:
+    """Median and spread of everything that was measured."""
+    found = []
+    for what, keys in MEASURED.items():
+        for chain in dict.fromkeys(row["chain"] for row in rows if row["what"] == what):
+            for key in keys:
+                middle = median(rows, what, chain, key)
+                if middle is not None:
+                    apart = spread(rows, what, chain, key)
+                    found.append(
+                        {"what": what, "chain": chain, "key": key, "median": round(middle, 3), "spread": apart}
+                    )
+    return found
+
+
+def table(rows: list[Row], told: dict[str, Any]) -> str:
+    lines = [f"{'':14}{'chain':20}{'figure':32}{'median':>12}{'spread':>9}"]
+    for line in summary(rows):
+        apart = f"{line['spread']:.0%}" if line["spread"] is not None else ""
+        lines.append(f"{line['what']:14}{line['chain']:20}{line['key']:32}{line['median']:>12.3f}{apart:>9}")
+    lines.append("")
+    for key in KEYS:
+        lines.append(f"{key:34}{told[key]!s:>12}  {told.get(f'{key}_reason', '')}")
+    return "\n".join(lines)
+
+
+COLOURS = ("#8a8f98", "#2f6fdf", "#e08a3c")
+FIGURES = (
+    ("requests/s, 1 KiB", "burst", "rps"),
+    ("download", "download", "mb_per_s"),
+    ("upload", "upload", "mb_per_s"),
+)
+WIDTH, HEIGHT, LEFT, TOP, FOOT, BAR = 760, 400, 50, 60, 80, 54
+
+
+def plot(rows: list[Row], path: Path, *, ours: str, stock: str) -> None:
+    """Each chain against nginx(TLS) → nginx on the same cores (1.0), as one SVG of bars."""
+    chains = (("nginx → nginx", "nginx chain"), ("qanat edge → qanat", ours), ("qanat edge → cloudflared", stock))
+    shares = [[paired(rows, what, chain, "nginx chain", key) for _, what, key in FIGURES] for _, chain in chains]
+    top = max([1.0, *(value for line in shares for value in line if value is not None)])
+    floor = HEIGHT - FOOT
+    scale = (floor - TOP) / top
+    parts = [text(LEFT, 28, "Against nginx(TLS) → nginx = 1.0 on the same cores (medians)", size=16)]
+    for step in range(int(top / 0.25) + 1):
+        y = floor - step * 0.25 * scale
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+        parts.append(text(LEFT - 8, y + 4, f"{step * 0.25:.2f}", anchor="end"))
+    group = (WIDTH - LEFT - 20) / len(FIGURES)
+    for n, (label, _, _) in enumerate(FIGURES):
+        parts.append(text(LEFT + group * (n + 0.5), floor + 20, label, anchor="middle"))
+        for m, line in enumerate(shares):
+            value = line[n]
+            if value is not None:
+                x, height = LEFT + group * n + (group - 3 * BAR) / 2 + m * BAR, value * scale
+                box = f'x="{x:.1f}" y="{floor - height:.1f}" width="{BAR - 6}" height="{height:.1f}"'
+                parts.append(f'<rect {box} fill="{COLOURS[m]}"/>')
+                parts.append(text(x + (BAR - 6) / 2, floor - height - 5, f"{value:.2f}", anchor="middle"))
+    for m, (label, _) in enumerate(chains):
+        x = LEFT + m * 230
+        parts.append(f'<rect x="{x}" y="{HEIGHT - 34}" width="12" height="12" fill="{COLOURS[m]}"/>')
+        parts.append(text(x + 18, HEIGHT - 23, label))
+    size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
+    ground = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
+    path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{ground}{"".join(parts)}</svg>\n')
+
+
+def text(x: float, y: float, words: str, *, anchor: str = "start", size: int = 12) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} font-family="sans-serif" font-size="{size}">{escape(words)}</text>'

@@ -1,0 +1,18 @@
+"""Fixtures of the interop tests."""
+
+from tests.support.fixtures import (  # noqa: F401
+    _mark_logs,
+    authority,
+    edge,
+    fakes,
+    folder,
+    lab,
+    link,
+    publish,
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    refusing_site,
+    site,
+    tunnelled,
+    version,
+)

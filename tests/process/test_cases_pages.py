@@ -1,0 +1,219 @@
+"""cases.md 38, 65: the edge's own answers and the connector's built-in ones."""
+
+import json
+import ssl
+
+import pytest
+from wsproto.connection import ConnectionType
+
+from tests.support.edge import Edge
+from tests.support.fixtures import every_connector
+from tests.support.http1 import Answer, Http1Client, value
+from tests.support.sites import Fakes, Publisher, Site
+from tests.support.websocket import REQUEST_FIELDS, WebSocket
+
+ACCEPTS = ["text/html", "application/json", "application/problem+json"]
+
+
+def check_page(answer: Answer, accept: str, *, hop: str) -> None:
+    """What every error page of the edge is."""
+    assert answer.value("cache-control") == "no-store"
+    assert answer.value("x-qanat-error")
+    assert answer.request_id in answer.text
+    kind = (answer.value("content-type") or "").partition(";")[0]
+    if "json" in accept:
+        assert kind == "application/problem+json"
+        problem = json.loads(answer.body)
+        assert problem["status"] == answer.status
+        assert problem["title"]
+        assert isinstance(problem["retryable"], bool)
+        assert problem["hop"] == hop
+        assert problem["cause"] == answer.value("x-qanat-error")
+    else:
+        assert kind == "text/html"
+        assert hop in answer.text.lower()
+    assert len(answer.body) < 16384
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_case_38_no_connector(fakes: Fakes, version: str, accept: str) -> None:
+    _, hostname = fakes.tunnel()
+    with fakes.edge.h1(hostname) if version == "h1" else fakes.edge.h2(hostname) as client:
+        answer = client.get("/", [("accept", accept)])
+    assert answer.status == 530
+    assert "1033" in answer.text
+    check_page(answer, accept, hop="tunnel")
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_case_38_origin_refuses(refusing_site: Site, version: str, accept: str) -> None:
+    answer = refusing_site.client(version).get("/", [("accept", accept)])
+    assert answer.status == 502
+    check_page(answer, accept, hop="origin")
+
+
+@every_connector
+def test_case_38_origin_refuses_whatever_the_connector(refusing_site: Site) -> None:
+    answer = refusing_site.get()
+    assert answer.status == 502
+    assert answer.value("x-qanat-error")
+    assert refusing_site.edge.cause(answer.request_id) in ("origin_refused", "origin_error")
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_case_38_no_rule_is_the_catch_alls_status(publish: Publisher, accept: str) -> None:
+    site = publish("http_status:418")
+    other = site.edge.h1(f"unmatched.{publish.tunnelled.domain}")
+    with other:
+        assert other.get("/", [("accept", accept)]).status == 404
+    assert site.get().status == 418
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_case_38_unknown_hostname(edge: Edge, accept: str) -> None:
+    with edge.plain("nobody.example.org") as client:
+        answer = client.get("/", [("accept", accept)])
+    assert answer.status == 404
+    check_page(answer, accept, hop="client")
+
+
+def test_case_38_unknown_hostname_on_a_known_tls_connection(site: Site, version: str) -> None:
+    client = site.client(version)
+    if isinstance(client, Http1Client):
+        answer = client.get("/", [("Host", "nobody.example.org")])
+    else:
+        answer = client.answer(client.start("GET", "/", authority="nobody.example.org"))
+    assert answer.status in (404, 421)
+    assert site.origin.requests == []
+
+
+@pytest.mark.parametrize("name", ["nobody.example.org", "test", ""])
+def test_case_38_unknown_tls_name_is_an_alert(edge: Edge, name: str) -> None:
+    import socket
+
+    context = ssl.create_default_context(cafile=str(edge.ca_file))
+    context.check_hostname = False
+    host, _, port = edge.https.rpartition(":")
+    with socket.create_connection((host, int(port)), 5.0) as sock, pytest.raises(ssl.SSLError) as refused:
+        context.wrap_socket(sock, server_hostname=name or None).close()
+    assert "UNRECOGNIZED_NAME" in str(refused.value).upper() or "HANDSHAKE_FAILURE" in str(refused.value).upper()
+
+
+def test_case_38_websocket_gets_the_same_answers(refusing_site: Site, fakes: Fakes) -> None:
+    client = refusing_site.h1()
+    client.start("GET", "/ws", REQUEST_FIELDS)
+    assert client.answer().status == 502
+    _, hostname = fakes.tunnel()
+    with fakes.edge.h1(hostname) as other:
+        other.start("GET", "/ws", REQUEST_FIELDS)
+        assert other.answer().status == 530
+
+
+def test_case_38_head_gets_the_status_without_a_body(refusing_site: Site, version: str) -> None:
+    client = refusing_site.client(version)
+    answer = client.request("HEAD", "/")
+    assert (answer.status, answer.body) == (502, b"")
+    assert client.request("HEAD", "/again").status == 502
+
+
+# ------------------------------------------------------------------------------------------------ case 65
+BUILT_IN = ["http_status:404", "http_status:204", "http_status:304", "http_status:503"]
+
+
+@every_connector
+@pytest.mark.parametrize("service", BUILT_IN)
+def test_case_65_status_services(publish: Publisher, version: str, service: str) -> None:
+    site = publish(service)
+    status = int(service.partition(":")[2])
+    client = site.client(version)
+    answer = client.get()
+    assert answer.status == status
+    assert answer.value("x-qanat-error") is None
+    if status in (204, 304):
+        assert answer.body == b""
+    head = client.request("HEAD", "/")
+    assert (head.status, head.body) == (status, b"")
+    if isinstance(client, Http1Client):
+        client.start("GET", "/ws", REQUEST_FIELDS)
+        assert client.answer().status == status, "an upgrade gets the status, never 101"
+    else:
+        assert client.answer(client.websocket("/ws")).status == status
+    for n in range(100):
+        assert client.get(f"/{n}").status == status
+
+
+@pytest.mark.parametrize("service", ["http_status:404", "hello_world"])
+@pytest.mark.parametrize("expect", [False, True])
+def test_case_65_big_body_is_not_read_to_the_end(publish: Publisher, service: str, expect: bool) -> None:
+    site = publish(service)
+    client = site.h1()
+    size = 50 << 20
+    fields = [("Content-Length", str(size)), *([("Expect", "100-continue")] if expect else [])]
+    client.start("POST", "/", fields)
+    if not expect:
+        client.sock.settimeout(0.5)
+        sent = 0
+        try:
+            while sent < size:
+                sent += client.sock.send(b"x" * min(65536, size - sent))
+        except OSError:
+            pass
+        client.sock.settimeout(10.0)
+        assert sent < size
+    try:
+        answer = client.head()
+        assert answer.status in (404, 405, 200)
+    except (OSError, AssertionError):
+        pass
+    assert site.get().status in (200, 404)
+
+
+def test_case_65_grpc_gets_a_grpc_error(publish: Publisher) -> None:
+    site = publish("http_status:503")
+    client = site.h2()
+    answer = client.request("POST", "/s/M", [("content-type", "application/grpc"), ("te", "trailers")], b"\0\0\0\0\0")
+    status = value(answer.fields, "grpc-status") or value(answer.trailers, "grpc-status")
+    assert status in ("14", "2") or answer.status == 503
+
+
+def test_case_65_hello_world_is_a_page_and_an_echo(publish: Publisher, version: str) -> None:
+    site = publish("hello_world")
+    client = site.client(version)
+    page = client.get()
+    assert page.status == 200
+    assert (page.value("content-type") or "").startswith("text/html")
+    assert b"<html" in page.body.lower()
+    if isinstance(client, Http1Client):
+        client.start("GET", "/ws", REQUEST_FIELDS)
+        assert client.head().status == 101
+        ws = WebSocket(client.send, client.wire.some, ConnectionType.CLIENT)
+    else:
+        number = client.websocket("/ws")
+        assert client.head(number).status == 200
+        ws = WebSocket(lambda data: client.data(number, data), client.stream_bytes(number), ConnectionType.CLIENT)
+    ws.text("anybody there?")
+    assert ws.message() == "anybody there?"
+
+
+def test_case_65_built_in_answers_are_no_origin_errors(publish: Publisher) -> None:
+    site = publish("http_status:503")
+    mark = site.connector.process.mark()
+    assert site.get().status == 503
+    assert [line for line in site.connector.process.since(mark) if " ERR " in line] == []
+
+
+def test_case_65_no_rules_at_all_is_503(fakes: Fakes, lab: object, folder: object) -> None:
+    from pathlib import Path
+
+    from tests.support.connector import Connector
+
+    tunnel, hostname = fakes.tunnel()
+    version = fakes.edge.api.put_configuration(tunnel.id, [])
+    assert isinstance(folder, Path)
+    connector = Connector(folder / "bare", fakes.edge, tunnel.token)
+    try:
+        connector.wait_version(version)
+        with fakes.edge.h1(hostname) as client:
+            assert client.get().status == 503
+    finally:
+        connector.stop()

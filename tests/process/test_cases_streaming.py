@@ -1,0 +1,154 @@
+"""cases.md 3, 21, 22, 29, 30: streams, cuts, cancels and bodies that aren't there."""
+
+import threading
+import time
+
+import pytest
+
+from tests.support.fixtures import every_connector
+from tests.support.http1 import Cut, Http1Client
+from tests.support.http2 import Reset
+from tests.support.origin import Exchange, Gone
+from tests.support.sites import Site
+from tests.support.waiting import wait_until
+
+
+@every_connector
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("coding", [None, "gzip"])
+def test_case_03_events_arrive_as_they_are_written(site: Site, method: str, coding: str | None) -> None:
+    written: list[float] = []
+
+    def events(exchange: Exchange) -> None:
+        exchange.body()
+        exchange.head(200, [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
+        for n in range(5):
+            written.append(time.monotonic())
+            exchange.chunk(b"data: %d\n\n" % n)
+            time.sleep(0.15)
+        exchange.last_chunk()
+
+    site.origin.script = events
+    client = site.h1()
+    fields = [("Accept-Encoding", coding)] if coding else []
+    client.start(method, "/sse", [*fields, *([("Content-Length", "0")] if method == "POST" else [])])
+    client.head()
+    for n, piece in enumerate(client.wire.chunks()):
+        assert piece == b"data: %d\n\n" % n
+        assert time.monotonic() - written[n] < 0.1
+    assert len(written) == 5
+
+
+@every_connector
+@pytest.mark.parametrize(
+    ("raw", "then"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "reset"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 50, "close"),
+    ],
+    ids=["chunked-reset", "length-closed"],
+)
+def test_case_21_truncated_download_is_an_error_at_the_client(site: Site, version: str, raw: bytes, then: str) -> None:
+    site.origin.sends(raw, then=then)
+    for _ in range(3):
+        try:
+            answer = site.client(version).get()
+        except (Cut, Reset, ConnectionResetError) as cut:
+            if isinstance(cut, Cut | Reset):
+                assert cut.got == b"x" * 50 or cut.got in (b"", b"hello")
+        else:  # the reset overtook the head on the tunnel
+            assert answer.status == 502
+            assert answer.value("x-qanat-error")
+
+
+def counted(site: Site) -> int:
+    return int(site.edge.api.call("GET", "/qanat/status")["counters"]["client_closed"])
+
+
+def test_case_22_cancels_are_no_errors(site: Site) -> None:
+    def slow(exchange: Exchange) -> None:
+        exchange.head(200, [("Content-Length", "1000")])
+        try:
+            while True:
+                exchange.send(b"x")
+                time.sleep(0.02)
+        except Gone:
+            exchange.over = True
+            raise
+
+    site.origin.on("/slow", slow)
+    assert site.get().status == 200
+    mark = site.connector.process.mark()
+    canceled = counted(site)
+    files = site.edge.process.open_files(), site.connector.process.open_files()
+    for n in range(100):
+        with site.edge.h1(site.hostname) as client:
+            client.start("GET", "/slow")
+            if n % 2:
+                client.head()
+            else:
+                site.origin.wait_requests(n + 2)
+            if n % 4:
+                client.reset()
+    wait_until(lambda: site.origin.open_connections <= 1, "the origin's connections to be closed", timeout_s=1.0 + 4.0)
+    assert site.get().status == 200
+    bad = [line for line in site.connector.process.since(mark) if " ERR " in line or " WRN " in line or "panic" in line]
+    assert bad == []
+    wait_until(
+        lambda: site.edge.process.open_files() <= files[0] + 2 and site.connector.process.open_files() <= files[1] + 2,
+        "files to be closed",
+    )
+    wait_until(lambda: counted(site) >= canceled + 100, "the cancels to be counted as client_closed")
+
+
+@every_connector
+@pytest.mark.parametrize(
+    ("status", "framing"),
+    [(200, "Content-Length: 1048576"), (200, "Transfer-Encoding: chunked"), (401, "Content-Length: 120")],
+)
+def test_case_29_head_is_answered_at_once_with_its_length(site: Site, version: str, status: int, framing: str) -> None:
+    site.origin.on("/f", lambda e: e.send(f"HTTP/1.1 {status} X\r\n{framing}\r\n\r\n".encode()))
+    client = site.client(version)
+    client.get("/warm")
+    start = time.monotonic()
+    answer = client.request("HEAD", "/f")
+    assert time.monotonic() - start < 0.5
+    assert answer.status == status
+    if framing.startswith("Content-Length"):
+        assert answer.value("content-length") == framing.split()[1]
+    assert answer.body == b""
+    assert client.get("/next").body == b"hello"
+
+
+def test_case_30_stray_bodies_never_desync(site: Site, version: str) -> None:
+    stray = {
+        "/304": b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+        "/204": b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
+    }
+    for path, raw in stray.items():
+        site.origin.on(path, lambda exchange, raw=raw: exchange.send(raw))  # type: ignore[misc]
+    client = site.client(version)
+    for n in range(100):
+        path = ("/304", "/204")[n % 2]
+        answer = client.get(path)
+        assert (answer.status, answer.body) == (int(path[1:]), b"")
+        if path == "/304":
+            assert answer.value("etag") == '"a"'
+        site.origin.on("/page", lambda exchange, n=n: exchange.answer(200, b"page %d" % n))  # type: ignore[misc]
+        assert client.get("/page").body == b"page %d" % n
+
+
+def test_case_30_tainted_origin_connection_is_closed(site: Site) -> None:
+    ended = threading.Event()
+
+    def tainted(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok")
+        exchange.wait_gone()
+        ended.set()
+
+    site.origin.on("/204", tainted)
+    client = site.h1()
+    assert isinstance(client, Http1Client)
+    assert client.get("/204").status == 204
+    assert ended.wait(5.0), "the connection with unread bytes was kept"
+    assert client.get("/next").body == b"hello"

@@ -1,0 +1,81 @@
+"""cases.md 51 (a, b): a connector with rules of its own, from a file or a flag."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.connector import Connector
+from tests.support.origin import Origin
+from tests.support.sites import Fakes, Link
+from tests.support.waiting import wait_until
+
+REMOTE_WINS = "This tunnel is remotely managed"
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    origin = Origin()
+    yield origin
+    origin.close()
+
+
+def file_with_rules(folder: Path, hostname: str, origin: Origin) -> tuple[str, ...]:
+    file = folder / "config.yml"
+    file.write_text(
+        f"ingress:\n- hostname: {hostname}\n  service: {origin.service}\n  originRequest: {{connectTimeout: 5s}}\n"
+        "- service: http_status:404\n"
+    )
+    return ("--config", str(file))
+
+
+def test_case_51_rules_of_the_file_serve_a_locally_managed_tunnel(
+    fakes: Fakes, folder: Path, origin: Origin, link: Link
+) -> None:
+    tunnel, hostname = fakes.tunnel(config_src="local")
+    flags = file_with_rules(folder, hostname, origin)
+    connector = Connector(folder / "one", fakes.edge, tunnel.token, protocol=link.protocol, flags=flags)
+    wait_until(lambda: fakes.lab.status(hostname) == 200, "the file's rules")
+    assert connector.version == -1
+    assert [rule["service"] for rule in connector.local("/config").json()["config"]["ingress"]] == [
+        origin.service,
+        "http_status:404",
+    ]
+    assert REMOTE_WINS not in connector.process.log()
+    connector.stop()
+
+
+def test_case_51_a_remotely_managed_tunnel_says_which_rules_win(
+    fakes: Fakes, folder: Path, origin: Origin, link: Link
+) -> None:
+    tunnel, hostname = fakes.tunnel()
+    connector = Connector(
+        folder / "one", fakes.edge, tunnel.token, protocol=link.protocol, flags=("--url", origin.service)
+    )
+    wait_until(lambda: fakes.lab.status(hostname) == 200, "the flag's rule until a configuration is pushed")
+    connector.process.wait_for(REMOTE_WINS)
+    fakes.edge.api.put_configuration(tunnel.id, [{"service": "http_status:418"}])
+    wait_until(lambda: fakes.lab.status(hostname) == 418, "the pushed rules")
+    assert connector.version == 1
+    connector.stop()
+
+
+def test_no_rules_anywhere_is_503_and_said_once(fakes: Fakes, folder: Path, link: Link) -> None:
+    tunnel, hostname = fakes.tunnel(config_src="local")
+    connector = Connector(folder / "one", fakes.edge, tunnel.token, protocol=link.protocol, connections=2)
+    wait_until(lambda: fakes.lab.status(hostname) == 503, "an answer")
+    assert connector.process.log().count("No ingress rules were defined") == 1
+    connector.stop()
+
+
+def test_a_query_reaches_no_log(fakes: Fakes, folder: Path) -> None:
+    tunnel, hostname = fakes.tunnel()
+    fakes.edge.api.put_configuration(tunnel.id, [{"service": "http://127.0.0.1:1"}])
+    connector = Connector(folder / "one", fakes.edge, tunnel.token)
+    wait_until(lambda: fakes.lab.status(hostname) == 502, "the unreachable origin")
+    with fakes.edge.h1(hostname) as client:
+        assert client.get("/page?key=canary").status == 502
+    line = connector.process.wait_for(r"Request failed .*dest=\S*/page\b.*type=http").string
+    assert "canary" not in line
+    assert "ingressRule=0 originService=http://127.0.0.1:1" in connector.process.log()
+    connector.stop()

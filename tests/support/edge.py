@@ -1,0 +1,99 @@
+"""The edge process under test: its own data directory, ports chosen by the system, ready when it says so."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support.api import Api
+from tests.support.http1 import Http1Client
+from tests.support.http2 import Http2Client
+from tests.support.processes import Process
+
+QANAT = [sys.executable, "-m", "qanat"]
+
+
+class Edge:
+    """`qanat edge` on loopback. `flags` are settings as on the command line, without `--`."""
+
+    def __init__(self, folder: Path, **flags: str) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.flags = {
+            "location": "lab01",
+            "public-https": "127.0.0.1:0",
+            "public-http": "127.0.0.1:0",
+            "tunnel-address": "127.0.0.1:0",
+            "control-address": "127.0.0.1:0",
+            "grace-period-s": "5",
+            "log-level": "debug",
+            **{name.replace("_", "-"): text for name, text in flags.items()},
+        }
+        self.process: Process
+        self.ready: dict[str, Any]
+        self.api: Api
+        self.start()
+
+    def start(self) -> None:
+        """Starts the process (again) on the settings it was made with."""
+        argv = [*QANAT, "edge", "--output", "json", "--data-dir", str(self.folder / "data")]
+        for name, text in self.flags.items():
+            argv += [f"--{name}", text]
+        self.process = Process("edge", argv)
+        line = self.process.wait_for(r"^\{.*\"ready\".*\}$", stdout=True, timeout_s=30.0)
+        self.ready = json.loads(line.string)
+        self.data_dir = Path(self.ready["data_dir"])
+        self.ca_file = Path(self.ready["ca"])
+        self.https: str = self.ready["https"]
+        self.http: str = self.ready["http"]
+        self.tunnel: str = self.ready["tunnel"]
+        self.api = Api(self.ready["api"], (self.data_dir / "first-token").read_text().strip())
+
+    def keep_ports(self) -> None:
+        """From now on a restart takes the same addresses, as a real one does."""
+        self.flags |= {
+            "public-https": self.https,
+            "public-http": self.http,
+            "tunnel-address": self.tunnel,
+            "control-address": self.ready["api"].split("/")[2],
+        }
+
+    def kill(self) -> None:
+        """The power is gone."""
+        self.api.close()
+        self.process.kill()
+
+    def restart(self) -> None:
+        self.start()
+
+    def stop(self) -> None:
+        self.api.close()
+        self.process.stop(timeout_s=20.0)
+
+    def h1(self, hostname: str, *, timeout_s: float = 10.0, receive_buffer: int | None = None) -> Http1Client:
+        return Http1Client(self.https, hostname, self.ca_file, timeout_s=timeout_s, receive_buffer=receive_buffer)
+
+    def plain(self, hostname: str) -> Http1Client:
+        """The plain HTTP listener."""
+        return Http1Client(self.http, hostname, None)
+
+    def h2(
+        self, hostname: str, *, strict: bool = True, timeout_s: float = 10.0, window: int | None = None
+    ) -> Http2Client:
+        return Http2Client(self.https, hostname, self.ca_file, strict=strict, timeout_s=timeout_s, window=window)
+
+    def cause(self, request_id: str) -> str:
+        """Why the edge answered or cut a request itself."""
+        from tests.support.waiting import wait_until
+
+        return str(wait_until(lambda: self._facts(request_id), f"what the edge knows of {request_id}")["cause"])
+
+    def _facts(self, request_id: str) -> Any:
+        from tests.support.api import ApiError
+
+        try:
+            return self.api.request_facts(request_id)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise

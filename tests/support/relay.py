@@ -1,0 +1,120 @@
+"""A network between connector and edge that tests can break: it forwards UDP and TCP of one port, or swallows both."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from tests.support.http1 import close_quietly
+
+
+class Relay:
+    """Listens on one port for UDP and TCP and forwards to `target`. While `silent`, every packet vanishes, no RST."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self.target = (host, int(port))
+        self.silent = False
+        self._open = True
+        self._udp: dict[tuple[str, int], socket.socket] = {}
+        self._tcp: list[socket.socket] = []
+        while True:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            number = self._listener.getsockname()[1]
+            self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                self._datagrams.bind(("127.0.0.1", number))
+                break
+            except OSError:
+                self._listener.close()
+                self._datagrams.close()
+        self.address = f"127.0.0.1:{number}"
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+        self._start(self._receive)
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _receive(self) -> None:
+        while self._open:
+            try:
+                data, peer = self._datagrams.recvfrom(65536)
+            except OSError:
+                return
+            if self.silent:
+                continue
+            out = self._udp.get(peer)
+            if out is None:
+                out = self._udp[peer] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                out.connect(self.target)
+                self._start(self._back, out, peer)
+            try:
+                out.send(data)
+            except OSError:
+                pass
+
+    def _back(self, out: socket.socket, peer: tuple[str, int]) -> None:
+        while self._open:
+            try:
+                data = out.recv(65536)
+            except ConnectionRefusedError:
+                continue
+            except OSError:
+                return
+            if not self.silent:
+                try:
+                    self._datagrams.sendto(data, peer)
+                except OSError:
+                    return
+
+    def _accept(self) -> None:
+        while self._open:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.silent:  # as lost SYNs: the dialler hears nothing
+                self._tcp.append(near)
+                continue
+            try:
+                far = socket.create_connection(self.target, 5.0)
+                far.settimeout(None)
+            except OSError:
+                close_quietly(near)
+                continue
+            self._tcp += [near, far]
+            for one, other in ((near, far), (far, near)):
+                self._start(self._pump, one, other)
+
+    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+        try:
+            while data := one.recv(65536):
+                if not self.silent:
+                    other.sendall(data)
+            if not self.silent:
+                other.shutdown(socket.SHUT_WR)
+        except OSError:
+            if not self.silent:
+                close_quietly(other)
+
+    def close(self) -> None:
+        self._open = False
+        for sock in (self._listener, self._datagrams):
+            shut(sock)
+        for thread in self._threads[:2]:
+            thread.join(5.0)
+        others = [*self._tcp, *self._udp.values()]
+        for sock in others:
+            shut(sock)
+        for thread in self._threads[2:]:
+            thread.join(5.0)
+        for sock in (self._listener, self._datagrams, *others):
+            close_quietly(sock)
+
+
+def shut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

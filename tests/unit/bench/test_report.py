@@ -1,0 +1,73 @@
+"""The figures that later work is judged by: none missing, none invented."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.load import percentile
+from bench.measure import Row, median, paired, spread
+from bench.report import KEYS, plot, ratios, summary, table
+
+OF_THE_ISSUE = {
+    "rps_vs_stock",
+    "rps_vs_nginx_chain",
+    "p50_added_ms",
+    "p99_added_ms",
+    "cpu_us_per_request_connector",
+    "cpu_us_per_request_stock",
+    "cpu_us_per_request_edge",
+    "download_vs_nginx_chain",
+    "upload_vs_nginx_chain",
+    "rss_connector_mb",
+    "rss_stock_mb",
+    "rss_edge_mb",
+    "config_to_effect_ms",
+    "register_s",
+}
+
+
+def rows(chain: str, what: str, key: str, *values: float) -> list[Row]:
+    return [{"what": what, "chain": chain, "round": n, key: value} for n, value in enumerate(values)]
+
+
+def test_every_figure_is_there_and_a_missing_one_has_its_reason() -> None:
+    told = ratios([], ours="ours", stock="stock")
+    assert set(KEYS) >= OF_THE_ISSUE
+    for key in KEYS:
+        assert told[key] is None
+        assert told[f"{key}_reason"]
+    assert "QANAT_TEST_CLOUDFLARED" in told["rps_vs_stock_reason"]
+    json.dumps(told)
+
+
+def test_ratio_is_taken_within_a_round() -> None:
+    measured = rows("ours", "burst", "rps", 100, 10, 100) + rows("nginx chain", "burst", "rps", 200, 20, 400)
+    assert paired(measured, "burst", "ours", "nginx chain", "rps") == 0.5
+    told = ratios(measured, ours="ours", stock="stock")
+    assert told["rps_vs_nginx_chain"] == 0.5
+    assert told["rps_vs_stock"] is None
+
+
+def test_added_latency_is_what_nginx_itself_does_not_need() -> None:
+    measured = rows("ours", "paced", "p50_ms", 1.5, 1.4, 1.6) + rows("nginx direct", "paced", "p50_ms", 0.4, 0.5, 0.6)
+    told = ratios(measured, ours="ours", stock="stock")
+    assert told["p50_added_ms"] == pytest.approx(1.0)
+
+
+def test_median_and_spread() -> None:
+    measured = rows("ours", "burst", "rps", 90, 100, 120)
+    assert median(measured, "burst", "ours", "rps") == 100
+    assert spread(measured, "burst", "ours", "rps") == pytest.approx(0.3)
+    assert median(measured, "burst", "stock", "rps") is None
+    assert percentile([1.0, 2.0, 3.0, 4.0], 0.99) == 4.0
+
+
+def test_report_and_plot_stand_alone(tmp_path: Path) -> None:
+    measured = rows("ours", "burst", "rps", 100) + rows("nginx chain", "burst", "rps", 200)
+    assert summary(measured)
+    assert "rps_vs_nginx_chain" in table(measured, ratios(measured, ours="ours", stock="stock"))
+    plot(measured, tmp_path / "plot.svg", ours="ours", stock="stock")
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert "<script" not in drawn
+    assert "0.50" in drawn
