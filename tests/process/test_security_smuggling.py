@@ -1,14 +1,12 @@
 """security.md S9, S10, S11 and cases.md 49: one request in is one request out, or a 400 and the end of the connection."""
 
 import json
-import time
 from pathlib import Path
 
 import h2.errors
 import pytest
 
-from tests.support.fixtures import quic_only
-from tests.support.http1 import Cut, Http1Client, split_head
+from tests.support.http1 import Cut, split_head
 from tests.support.http2 import Reset
 from tests.support.origin import Exchange
 from tests.support.sites import Site
@@ -342,22 +340,3 @@ def test_request_head_is_reserialised_not_copied(site: Site) -> None:
     raw = site.origin.last.raw_head
     assert b"\t" not in raw
     assert split_head(raw)[1]
-
-
-@quic_only
-def test_slow_head_is_cut(site: Site) -> None:
-    """The limit is for the whole head, not per byte. (Default: 10 s.)"""
-    client = Http1Client(site.edge.http, site.hostname, None, timeout_s=20.0)
-    start = time.monotonic()
-    try:
-        client.send(b"GET / HTTP/1.1\r\nHost: ")
-        while time.monotonic() - start < 15.0:
-            try:
-                client.send(b"a")
-            except OSError:
-                break
-            if not client.is_open(for_s=0.5):
-                break
-    finally:
-        client.close()
-    assert 8.0 < time.monotonic() - start < 14.0

@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -275,7 +277,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Edge, st
         await asyncio.sleep(0.05)
         stream.respond(200, [], b"the answer")
 
-    edge = Edge(tmp_path_factory.mktemp("serving"), public_http_mode="serve")
+    edge = Edge(tmp_path_factory.mktemp("serving"), public_http_mode="serve", limits_header_timeout_s="2")
     tunnel = edge.api.create_tunnel("plain")
     edge.api.publish(edge.api.create_zone("example.test"), "plain.example.test", tunnel.id)
     connector = QuicConnector(edge.tunnel, edge.ca_file, tunnel.token, handler=slow)
@@ -304,6 +306,18 @@ def test_half_closed_plain_client_gets_its_answer(serving: tuple[Edge, str, Quic
         answer = client.answer()
         assert (answer.status, answer.body) == (200, b"the answer")
         assert client.ended()
+
+
+def test_slow_head_is_cut(serving: tuple[Edge, str, QuicConnector]) -> None:
+    """The limit (2 s here) is for the whole head, not per byte."""
+    edge, hostname, _ = serving
+    with edge.plain(hostname) as client:
+        start = time.monotonic()
+        with suppress(OSError):
+            client.send(b"GET / HTTP/1.1\r\nHost: ")
+            while client.is_open(for_s=0.2) and time.monotonic() - start < 10:
+                client.send(b"a")
+        assert 1.8 < time.monotonic() - start < 8
 
 
 def test_plain_request_says_that_it_was_plain(serving: tuple[Edge, str, QuicConnector]) -> None:

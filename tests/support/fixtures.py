@@ -9,7 +9,7 @@ from tests.support.certificates import OriginAuthority
 from tests.support.connector import STOCK
 from tests.support.edge import Edge
 from tests.support.origin import Origin
-from tests.support.processes import PROCESSES, end_all
+from tests.support.processes import PROCESSES, SHARED, end_all
 from tests.support.sites import Fakes, Lab, Link, Publisher, Site, Tunnelled
 
 OURS = [Link("qanat", "quic"), Link("qanat", "http2")]
@@ -119,6 +119,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _mark_logs() -> None:
+    for process in SHARED:
+        if not process.running:
+            pytest.exit(f"the session's {process.name} has ended with {process.exit_code}: {process.lines[-3:]}", 1)
     for process in PROCESSES:
         process.reported = process.mark()
 

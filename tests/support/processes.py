@@ -12,6 +12,8 @@ from typing import IO
 
 PROCESSES: list["Process"] = []
 """Every process that a test started, for the failure report."""
+SHARED: list["Process"] = []
+"""Those that the whole session stands on: without one of them no later result means anything."""
 
 
 class Process:

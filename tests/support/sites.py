@@ -19,6 +19,7 @@ from tests.support.edge import Edge
 from tests.support.http1 import Answer, Http1Client
 from tests.support.http2 import Http2Client
 from tests.support.origin import Origin
+from tests.support.processes import SHARED
 from tests.support.waiting import wait_until
 
 SLOTS = 150
@@ -209,6 +210,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.edge = Edge(folder / "edge")
+        SHARED.append(self.edge.process)
         self.zone = self.edge.api.create_zone("example.test")
         self.fresh = 0
         self._tunnels: dict[Link, Tunnelled] = {}
@@ -223,14 +225,12 @@ class Lab:
             connector = Connector(
                 self.folder / name, self.edge, tunnel.token, kind=link.kind, protocol=link.protocol, connections=2
             )
+            SHARED.append(connector.process)
             found = Tunnelled(link, self.edge, tunnel, connector, domain)
             self._tunnels[link] = found
             found.refill()
             wait_until(lambda: self.status(f"any.{domain}") == 404, f"{domain} to be served")
-        found = self._tunnels[link]
-        if not found.connector.process.running:
-            raise AssertionError(f"the session's connector {link} has ended with {found.connector.process.exit_code}")
-        return found
+        return self._tunnels[link]
 
     def status(self, hostname: str) -> int | None:
         """What a GET is answered; None when there is no TLS for the name (yet)."""
@@ -241,6 +241,7 @@ class Lab:
             return None
 
     def close(self) -> None:
+        SHARED.clear()
         for tunnelled in self._tunnels.values():
             tunnelled.close()
             tunnelled.connector.process.signal(signal.SIGTERM)
