@@ -398,7 +398,7 @@ fn connections_of_one_address_are_limited() {
             let _connector = lab.connector().await;
             let (mut a, _b) = (h1(lab).await, h1(lab).await);
             assert!(client::dial_as(lab, HOST, &[]).await.is_err());
-            assert_eq!(lab.count("connections_refused"), 1);
+            lab.until(|| lab.count("connections_refused") == 1).await;
             assert_eq!(a.get("/x").await.status, 200);
             drop(a);
             lab.until(|| lab.count("connections_open") == 1).await;
