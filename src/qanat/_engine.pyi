@@ -44,7 +44,8 @@ class Tunnel:
     """A tunnel as the edge must know it. A deleted one stays in the table so that its connectors are refused with the
     reason.
 
-    `secret_sha256`: SHA-256 of the raw secret (32 bytes). `configuration`: the JSON document to push (protocol.md,
+    `secrets`: (token id, SHA-256 of the raw secret, 32 bytes) of each secret that lets a connector register: "" is the
+    tunnel's own, others are named connector tokens. `configuration`: the JSON document to push (protocol.md,
     *Configuration*) or None when nothing was ever set; it is pushed to each connection of a remotely managed tunnel
     whenever `configuration_version` is above what that connection last was sent.
     """
@@ -55,7 +56,7 @@ class Tunnel:
         tunnel_id: str,
         account_tag: str,
         name: str,
-        secret_sha256: bytes,
+        secrets: Sequence[tuple[str, bytes]],
         deleted: bool,
         remotely_managed: bool,
         configuration_version: int,
@@ -125,7 +126,7 @@ class EdgeAddresses:
 @final
 class ConnectionRegistered:
     """A connector registered one of its connections. `features` as announced, `origin_ip` the peer's address without
-    port."""
+    port, `token_id` of the secret that it came with."""
 
     connection_id: str
     tunnel_id: str
@@ -136,6 +137,7 @@ class ConnectionRegistered:
     version: str
     arch: str
     features: list[str]
+    token_id: str
     registered_at: float
 
 @final
@@ -235,6 +237,9 @@ class Edge:
     def swap_routes(self, routes: Sequence[Route]) -> None:
         """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice: nothing changes
         then."""
+    def change_routes(self, *, put: Sequence[Route], remove: Sequence[str]) -> None:
+        """Adds or replaces the routes of `put` and drops the hostnames of `remove` (those that are there) in one step; the
+        cost is that of the change. EngineError `route_conflict` when one hostname occurs twice: nothing changes then."""
     def swap_tunnels(self, tunnels: Sequence[Tunnel]) -> None:
         """Replaces all tunnels at once; connections of a tunnel that is gone or deleted or whose secret changed stay
         until
@@ -243,8 +248,9 @@ class Edge:
         """Replaces or adds one tunnel, and pushes its configuration when the version rose."""
     def swap_certificates(self, certificates: Sequence[Certificate]) -> None:
         """Replaces all public certificates. A hostname without one gets the TLS alert unrecognized_name."""
-    def disconnect(self, *, tunnel_id: str, connector_id: str | None = None) -> int:
-        """Closes the live connections of a tunnel (of one connector); how many."""
+    def disconnect(self, *, tunnel_id: str, connector_id: str | None = None, token_id: str | None = None) -> int:
+        """Closes the live connections of a tunnel (of one connector, of those that registered with one token); how many.
+        After `put_tunnel` without a secret none that came with it is left."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[EdgeEvent]:
         """Waits up to `timeout_s` for the first event, then takes what is there, at most `limit`. [] on time-out and
         after
@@ -297,7 +303,8 @@ class Rule:
 
 @final
 class IngressTable:
-    """Rules compiled for matching. EngineError `bad_pattern` (message: `ingress[N].path …`) or `bad_target`."""
+    """Rules compiled for matching. EngineError (message: `ingress[N].path …`) `bad_pattern`, `bad_target`, `bad_hostname` or
+    `bad_origin_setting`."""
 
     def __new__(cls, *, rules: Sequence[Rule]) -> IngressTable: ...
     def match(self, *, hostname: str, path: str) -> int:
@@ -377,8 +384,10 @@ class ConfigurationPushed:
 
 @final
 class OriginFailed:
-    """The connector answered a request itself because the origin could not. `code`: `origin_refused`,
-    `origin_timeout`, …"""
+    """The connector answered a request itself because the origin could not. `rule` -1: no
+    rule was asked. `code`: `origin_refused`, `origin_timeout`, `origin_tls`, `origin_closed`,
+    `reused_connection_closed`, `origin_bad_response`, `response_head_too_large`, `origin_reset_mid_body`,
+    `length_required`, `unsupported_service` or `bad_request` (the edge's request is malformed)."""
 
     connection_index: int
     rule: int

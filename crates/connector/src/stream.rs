@@ -43,7 +43,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     let length = if head.websocket { BodyLength::Opaque } else { length };
     let method = head.method.clone();
     let (authority, target) = (head.authority.clone(), head.target.clone());
-    let mut call = Call { head, length, body, responder: Some(responder) };
+    let mut call = Call { head, length, body, responder: Some(responder), trailers_dropped: false };
 
     let ingress = shared.ingress.load_full();
     let matched = ingress.as_ref().and_then(|i| Some((i, i.table.find(&authority, &target)?)));
@@ -61,6 +61,9 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
         None => (None, serve_nothing(&mut call).await),
     };
 
+    if call.trailers_dropped {
+        counters.trailers_dropped.fetch_add(1, Relaxed);
+    }
     let failed = |code: &'static str, message: String| {
         counters.request_errors.fetch_add(1, Relaxed);
         shared.events.push(Event::OriginFailed {

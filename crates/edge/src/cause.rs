@@ -92,6 +92,8 @@ causes! {
         "The request came by here too often" "An origin points back to this edge: correct the tunnel's ingress rules.";
     NoConnection "no_connection" Tunnel 530 true
         "The tunnel has no connection" "Start the tunnel's connector on its host, or look at its log to see why it can't connect.";
+    TunnelDeleted "tunnel_deleted" Tunnel 410 false
+        "The tunnel behind this hostname was deleted" "Point the hostname's record to another tunnel, or delete the record.";
     ConnectionLost "connection_lost" Tunnel 502 true
         "The connection to the connector was lost" "Try again; when it happens often, look at the connector's log.";
     TunnelProtocolError "tunnel_protocol_error" Tunnel 502 false
@@ -119,25 +121,13 @@ causes! {
         "The edge is shutting down" "Try again: another edge, or this one after its restart, will serve it.";
 }
 
-/// How a connector's text begins, ours and the stock one's; the reason follows.
+/// How a connector's text begins, ours as the stock one's; the reason follows.
 const UNREACHABLE: &str = "traffic from cloudflared: ";
 
 /// What a connector's error text says of the origin. The protocol has no code for it (protocol.md, *ConnectResponse*), so the
-/// text decides: a qanat connector's reason begins with its code and a colon; a stock one has Go's words.
+/// text decides: Go's words, which a qanat connector uses as well.
 pub(crate) fn origin_cause(text: &str) -> Cause {
     let reason = text.split_once(UNREACHABLE).map_or(text, |(_, reason)| reason);
-    match reason.split_once(':').map(|(code, _)| code) {
-        Some("origin_refused") => return Cause::OriginRefused,
-        Some("origin_timeout") => return Cause::OriginTimeout,
-        Some("origin_bad_response") => return Cause::OriginBadResponse,
-        Some("response_head_too_large") => return Cause::ResponseHeadTooLarge,
-        Some(
-            "origin_tls" | "origin_closed" | "reused_connection_closed" | "length_required" | "unsupported_service",
-        ) => {
-            return Cause::OriginError;
-        }
-        _ => {}
-    }
     let has = |word: &str| reason.contains(word);
     if has("malformed HTTP")
         || has("first record does not look like a TLS handshake")
@@ -148,6 +138,9 @@ pub(crate) fn origin_cause(text: &str) -> Cause {
         Cause::ResponseHeadTooLarge
     } else if has("timeout") || has("timed out") || has("deadline exceeded") {
         Cause::OriginTimeout
+    } else if has("tls: ") || has("x509: ") {
+        // Ours names the address before, as a dial that failed does.
+        Cause::OriginError
     } else if has("connection refused") || has("dial tcp") || has("dial unix") || has("no such host") {
         Cause::OriginRefused
     } else {
@@ -175,10 +168,7 @@ mod tests {
         assert_eq!(origin_cause(stock), Cause::OriginRefused);
         assert_eq!(origin_cause("… dial tcp 10.0.0.1:80: i/o timeout"), Cause::OriginTimeout);
         assert_eq!(origin_cause("… EOF"), Cause::OriginError);
-        let ours = |reason: &str| origin_cause(&format!("Unable to reach the origin service. … {UNREACHABLE}{reason}"));
-        assert_eq!(ours("origin_timeout: dial 127.0.0.1:1: tls timed out after 3 s"), Cause::OriginTimeout);
-        assert_eq!(ours("origin_refused: dial 127.0.0.1:1: it said: timeout"), Cause::OriginRefused);
-        assert_eq!(ours("origin_tls: dial 127.0.0.1:1: tls: expired"), Cause::OriginError);
+        assert_eq!(origin_cause("… dial tcp 127.0.0.1:443: tls: invalid certificate: Expired"), Cause::OriginError);
         assert_eq!(
             origin_cause("net/http: HTTP/1.x transport connection broken: malformed HTTP status code"),
             Cause::OriginBadResponse

@@ -40,6 +40,7 @@ pub struct ConnectionRegistered {
     pub version: String,
     pub arch: String,
     pub features: Vec<String>,
+    pub token_id: String,
     pub registered_at: f64,
 }
 

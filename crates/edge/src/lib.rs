@@ -20,6 +20,7 @@ mod registry;
 mod router;
 mod server;
 mod settings;
+mod shards;
 mod stream;
 mod tables;
 
@@ -31,4 +32,4 @@ pub use events::{
 };
 pub use server::Edge;
 pub use settings::{Addresses, EdgeError, HttpMode, Settings};
-pub use tables::{Route, TunnelEntry};
+pub use tables::{Route, TunnelEntry, TunnelSecret};

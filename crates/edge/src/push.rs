@@ -81,8 +81,11 @@ impl Pusher {
 
     /// The same for the connections of one tunnel.
     pub(crate) fn push_tunnel(&self, id: Uuid) {
-        for connection in self.registry.connections().iter().filter(|c| c.tunnel_id == id) {
-            self.push(connection);
+        let mut connections = self.registry.connections_of(&id);
+        // Each connector hears of it before any hears of it again.
+        connections.sort_by_key(|connection| connection.index);
+        for connection in connections {
+            self.push(&connection);
         }
     }
 

@@ -7,22 +7,23 @@ use crate::events::{
     now,
 };
 use crate::push::Pushes;
+use crate::shards::Shards;
 use crate::tables::{Tables, TunnelEntry};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use qanat_transport::{Link, Protocol, Registration};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use subtle::ConstantTimeEq;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// Most connections of one tunnel (a stock connector keeps four).
-const MOST_CONNECTIONS: usize = 1000;
+const MOST_CONNECTIONS: usize = 10_000;
 /// How long a refused connector is told to wait.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(30);
 const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(3);
@@ -70,6 +71,8 @@ pub(crate) struct Connection<P = Link> {
     pub(crate) tunnel_id: Uuid,
     pub(crate) connector_id: Uuid,
     pub(crate) index: u8,
+    /// Of the secret that it registered with.
+    pub(crate) token_id: String,
     /// Trailers reach the other side.
     pub(crate) carries_trailers: bool,
     pub(crate) pushes: Pushes,
@@ -186,18 +189,22 @@ pub(crate) struct Refusal {
     pub(crate) retry_after: Duration,
 }
 
-/// Decides about a registration. Pure.
-pub(crate) fn decide(entry: Option<&TunnelEntry>, registration: &Registration) -> Result<(), Refusal> {
+/// Decides about a registration: the id of the token that it came with. Pure, and as slow for every secret.
+pub(crate) fn decide(entry: Option<&TunnelEntry>, registration: &Registration) -> Result<String, Refusal> {
     let refuse = |code, message: String| Err(Refusal { code, message, retry_after: RETRY_AFTER });
     let id = registration.tunnel_id;
     let Some(entry) = entry else { return refuse("unknown_tunnel", format!("tunnel {id} is not known to this edge")) };
     let digest: [u8; 32] = Sha256::digest(&registration.secret).into();
-    if !bool::from(digest.ct_eq(&entry.secret_sha256)) {
+    let mut found = u32::MAX;
+    for (index, secret) in (0..).zip(&entry.secrets) {
+        found.conditional_assign(&index, digest.ct_eq(&secret.sha256));
+    }
+    let Some(secret) = entry.secrets.get(found as usize) else {
         return refuse(
             "wrong_secret",
             format!("wrong secret for tunnel {id}: run the connector with the tunnel's token"),
         );
-    }
+    };
     if !registration.account_tag.eq_ignore_ascii_case(&entry.account_tag) {
         return refuse(
             "wrong_account",
@@ -207,26 +214,57 @@ pub(crate) fn decide(entry: Option<&TunnelEntry>, registration: &Registration) -
     if entry.deleted {
         return refuse("deleted_tunnel", format!("tunnel {id} was deleted"));
     }
-    Ok(())
+    Ok(secret.token_id.clone())
+}
+
+/// The live connections, draining ones too, by link serial and by tunnel.
+struct Live<P> {
+    connections: HashMap<u64, Arc<Connection<P>>>,
+    serials: HashMap<Uuid, BTreeSet<u64>>,
+}
+
+impl<P: Peer> Live<P> {
+    fn insert(&mut self, connection: Arc<Connection<P>>) {
+        let serial = connection.link.serial();
+        self.serials.entry(connection.tunnel_id).or_default().insert(serial);
+        self.connections.insert(serial, connection);
+    }
+
+    fn remove(&mut self, serial: u64) -> Option<Arc<Connection<P>>> {
+        let connection = self.connections.remove(&serial)?;
+        if let Some(serials) = self.serials.get_mut(&connection.tunnel_id) {
+            serials.remove(&serial);
+            if serials.is_empty() {
+                self.serials.remove(&connection.tunnel_id);
+            }
+        }
+        Some(connection)
+    }
+
+    fn count(&self, tunnel_id: &Uuid) -> usize {
+        self.serials.get(tunnel_id).map_or(0, BTreeSet::len)
+    }
+
+    fn of<'a>(&'a self, tunnel_id: &Uuid) -> impl Iterator<Item = &'a Arc<Connection<P>>> {
+        self.serials.get(tunnel_id).into_iter().flatten().filter_map(|serial| self.connections.get(serial))
+    }
 }
 
 /// All live connections.
 pub(crate) struct Registry<P = Link> {
-    tunnels: ArcSwap<HashMap<Uuid, Arc<Tunnel<P>>>>,
-    /// By link serial, draining ones too. The lock also orders changes and their events.
-    live: Mutex<HashMap<u64, Arc<Connection<P>>>>,
+    tunnels: ArcSwap<Shards<Uuid, Arc<Tunnel<P>>>>,
+    /// The lock also orders changes and their events.
+    live: Mutex<Live<P>>,
     events: Arc<Events>,
     counters: Arc<Counters>,
     draining: AtomicBool,
 }
 
-type Live<'a, P> = MutexGuard<'a, HashMap<u64, Arc<Connection<P>>>>;
-
 impl<P: Peer> Registry<P> {
     pub(crate) fn new(events: Arc<Events>, counters: Arc<Counters>) -> Self {
         Self {
-            tunnels: ArcSwap::from_pointee(HashMap::new()),
-            live: Mutex::default(),
+            tunnels: ArcSwap::from_pointee(Shards::default()),
+            live: Mutex::new(Live { connections: HashMap::new(), serials: HashMap::new() }),
             events,
             counters,
             draining: AtomicBool::new(false),
@@ -238,7 +276,7 @@ impl<P: Peer> Registry<P> {
         self.tunnels.load().get(id).cloned()
     }
 
-    fn lock(&self) -> Live<'_, P> {
+    fn lock(&self) -> MutexGuard<'_, Live<P>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -248,7 +286,7 @@ impl<P: Peer> Registry<P> {
             return tunnel;
         }
         let tunnel = Arc::new(Tunnel::new());
-        let mut tunnels = HashMap::clone(&self.tunnels.load());
+        let mut tunnels = Shards::clone(&self.tunnels.load());
         tunnels.insert(id, tunnel.clone());
         self.tunnels.store(Arc::new(tunnels));
         tunnel
@@ -259,27 +297,28 @@ impl<P: Peer> Registry<P> {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Takes a connection in. It gets requests once `ready` is called on it.
+    /// Takes a connection in. It gets requests once `ready` is called on it. The table is read under the lock: whoever
+    /// changes it and then disconnects misses nobody.
     pub(crate) fn register(
         &self,
         link: &P,
         registration: &Registration,
-        entry: Option<&TunnelEntry>,
+        entry: impl FnOnce() -> Option<Arc<TunnelEntry>>,
     ) -> Result<Arc<Connection<P>>, Refusal> {
         if self.draining.load(Ordering::Acquire) {
             let message = "this edge is shutting down".to_owned();
             return Err(Refusal { code: "draining", message, retry_after: DRAINING_RETRY_AFTER });
         }
         let mut live = self.lock();
-        let decision = decide(entry, registration).and_then(|()| {
-            let own = live.values().filter(|c| c.tunnel_id == registration.tunnel_id).count();
+        let decision = decide(entry().as_deref(), registration).and_then(|token_id| {
+            let own = live.count(&registration.tunnel_id);
             if own < MOST_CONNECTIONS {
-                return Ok(());
+                return Ok(token_id);
             }
             let message = format!("tunnel {} has {own} connections, the most allowed", registration.tunnel_id);
             Err(Refusal { code: "too_many_connections", message, retry_after: RETRY_AFTER })
         });
-        if let Err(refusal) = decision {
+        let token_id = decision.inspect_err(|refusal| {
             self.counters.registrations_refused.add(1);
             self.events.push(Event::RegistrationRefused(RegistrationRefused {
                 code: refusal.code,
@@ -290,16 +329,16 @@ impl<P: Peer> Registry<P> {
                 retry_after: refusal.retry_after,
                 at: now(),
             }));
-            return Err(refusal);
-        }
-        let replaced = self.remove_where(&mut live, "replaced", |old| {
-            old.link.serial() == link.serial()
-                || (old.tunnel_id == registration.tunnel_id
-                    && old.connector_id == registration.connector_id
-                    && old.index == registration.connection_index
-                    // One that drains ends by itself; its open requests shall finish.
-                    && !old.is_draining())
-        });
+        })?;
+        let same_place = |old: &&Arc<Connection<P>>| {
+            old.connector_id == registration.connector_id
+                && old.index == registration.connection_index
+                // One that drains ends by itself; its open requests shall finish.
+                && !old.is_draining()
+        };
+        let mut old: Vec<u64> = live.of(&registration.tunnel_id).filter(same_place).map(|c| c.link.serial()).collect();
+        old.push(link.serial());
+        let replaced = self.remove(&mut live, "replaced", &old);
         link.accept(&registration.features);
         let connection = Arc::new(Connection {
             link: link.clone(),
@@ -307,6 +346,7 @@ impl<P: Peer> Registry<P> {
             tunnel_id: registration.tunnel_id,
             connector_id: registration.connector_id,
             index: registration.connection_index,
+            token_id,
             carries_trailers: link.protocol() == Protocol::Http2
                 || registration.features.iter().any(|f| f == "qanat_trailers"),
             pushes: Pushes::default(),
@@ -314,7 +354,7 @@ impl<P: Peer> Registry<P> {
             draining: AtomicBool::new(false),
         });
         self.place(connection.tunnel_id).pending.fetch_add(1, Ordering::AcqRel);
-        live.insert(link.serial(), connection.clone());
+        live.insert(connection.clone());
         self.counters.registrations.add(1);
         self.counters.tunnel_connections_open.add(1);
         self.events.push(Event::ConnectionRegistered(ConnectionRegistered {
@@ -327,6 +367,7 @@ impl<P: Peer> Registry<P> {
             version: registration.version.clone(),
             arch: registration.arch.clone(),
             features: registration.features.clone(),
+            token_id: connection.token_id.clone(),
             registered_at: now(),
         }));
         drop(live);
@@ -342,7 +383,7 @@ impl<P: Peer> Registry<P> {
         }
         let tunnel = self.place(connection.tunnel_id);
         tunnel.pending.fetch_sub(1, Ordering::AcqRel);
-        let alive = live.get(&connection.link.serial()).is_some_and(|c| c.id == connection.id);
+        let alive = live.connections.get(&connection.link.serial()).is_some_and(|c| c.id == connection.id);
         tunnel.change(|ready| {
             if alive && !connection.is_draining() {
                 ready.push(connection.clone());
@@ -353,7 +394,7 @@ impl<P: Peer> Registry<P> {
     /// unregisterConnection: no new requests at once.
     pub(crate) fn unregister(&self, serial: u64) {
         let live = self.lock();
-        let Some(connection) = live.get(&serial) else { return };
+        let Some(connection) = live.connections.get(&serial) else { return };
         if connection.draining.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -367,37 +408,51 @@ impl<P: Peer> Registry<P> {
 
     /// The link ended.
     pub(crate) fn lost(&self, serial: u64, reason: &str) {
-        self.remove_where(&mut self.lock(), reason, |c| c.link.serial() == serial);
+        self.remove(&mut self.lock(), reason, &[serial]);
     }
 
-    /// Ends the connections of a tunnel (of one connector); how many.
-    pub(crate) fn disconnect(&self, tunnel_id: Uuid, connector_id: Option<Uuid>) -> usize {
-        let removed = self.remove_where(&mut self.lock(), "disconnected", |c| {
-            c.tunnel_id == tunnel_id && connector_id.is_none_or(|id| id == c.connector_id)
-        });
+    /// Ends the connections of a tunnel (of one connector, of one token); how many.
+    pub(crate) fn disconnect(&self, tunnel_id: Uuid, connector_id: Option<Uuid>, token_id: Option<&str>) -> usize {
+        let mut live = self.lock();
+        let serials: Vec<u64> = live
+            .of(&tunnel_id)
+            .filter(|c| connector_id.is_none_or(|id| id == c.connector_id))
+            .filter(|c| token_id.is_none_or(|id| id == c.token_id))
+            .map(|c| c.link.serial())
+            .collect();
+        let removed = self.remove(&mut live, "disconnected", &serials);
+        drop(live);
         close_all(&removed, "disconnected");
         removed.len()
     }
 
     /// Ends every connection.
     pub(crate) fn disconnect_all(&self) {
-        let removed = self.remove_where(&mut self.lock(), "disconnected", |_| true);
+        let mut live = self.lock();
+        let serials: Vec<u64> = live.connections.keys().copied().collect();
+        let removed = self.remove(&mut live, "disconnected", &serials);
+        drop(live);
         close_all(&removed, "disconnected");
     }
 
     /// Every live connection.
     pub(crate) fn connections(&self) -> Vec<Arc<Connection<P>>> {
-        self.lock().values().cloned().collect()
+        self.lock().connections.values().cloned().collect()
+    }
+
+    /// The live connections of one tunnel.
+    pub(crate) fn connections_of(&self, tunnel_id: &Uuid) -> Vec<Arc<Connection<P>>> {
+        self.lock().of(tunnel_id).cloned().collect()
     }
 
     /// Streams that connectors opened without reason, and answers that broke the protocol.
     pub(crate) fn protocol_errors(&self) -> u64 {
-        let live: u64 = self.lock().values().map(|c| c.link.protocol_errors()).sum();
+        let live: u64 = self.lock().connections.values().map(|c| c.link.protocol_errors()).sum();
         live + self.counters.unknown_streams.get()
     }
 
     pub(crate) fn local_configuration(&self, serial: u64, configuration: Bytes) {
-        if let Some(connection) = self.lock().get(&serial) {
+        if let Some(connection) = self.lock().connections.get(&serial) {
             self.events.push(Event::LocalConfiguration(LocalConfiguration {
                 connection_id: connection.id,
                 tunnel_id: connection.tunnel_id,
@@ -408,9 +463,8 @@ impl<P: Peer> Registry<P> {
     }
 
     /// Takes connections out and tells of it. Whoever calls closes the links, without the lock.
-    fn remove_where(&self, live: &mut Live<'_, P>, reason: &str, which: impl Fn(&Connection<P>) -> bool) -> Vec<P> {
-        let serials: Vec<u64> = live.iter().filter(|(_, c)| which(c)).map(|(serial, _)| *serial).collect();
-        let removed: Vec<_> = serials.iter().filter_map(|serial| live.remove(serial)).collect();
+    fn remove(&self, live: &mut Live<P>, reason: &str, serials: &[u64]) -> Vec<P> {
+        let removed: Vec<_> = serials.iter().filter_map(|serial| live.remove(*serial)).collect();
         for connection in &removed {
             let tunnel = self.place(connection.tunnel_id);
             tunnel.change(|ready| ready.retain(|c| c.id != connection.id));
@@ -449,10 +503,11 @@ impl qanat_transport::Registrar for Door {
         link: &Link,
         registration: Registration,
     ) -> Result<qanat_transport::RegistrationDetails, qanat_transport::RegistrationRefusal> {
-        let entry = self.tables.tunnel(&registration.tunnel_id);
-        match self.registry.register(link, &registration, entry.as_deref()) {
+        let entry = || self.tables.tunnel(&registration.tunnel_id);
+        match self.registry.register(link, &registration, entry) {
             Ok(connection) => {
                 self.pusher.push(&connection);
+                let entry = self.tables.tunnel(&registration.tunnel_id);
                 Ok(qanat_transport::RegistrationDetails {
                     connection_id: connection.id,
                     location: self.location.clone(),
@@ -484,6 +539,7 @@ impl qanat_transport::Registrar for Door {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TunnelSecret;
     use std::sync::atomic::AtomicU64;
 
     /// A link that remembers why it was closed.
@@ -525,12 +581,16 @@ mod tests {
         }
     }
 
+    fn secret(token_id: &str, secret: &[u8]) -> TunnelSecret {
+        TunnelSecret { token_id: token_id.to_owned(), sha256: Sha256::digest(secret).into() }
+    }
+
     fn entry() -> TunnelEntry {
         TunnelEntry {
             tunnel_id: Uuid::from_u128(1),
             account_tag: "a".repeat(32),
             name: "t".to_owned(),
-            secret_sha256: Sha256::digest(b"secret").into(),
+            secrets: vec![secret("", b"secret"), secret("a", b"token a"), secret("b", b"token b")],
             deleted: false,
             remotely_managed: true,
             configuration_version: 0,
@@ -566,7 +626,8 @@ mod tests {
         }
         fn join(&self, connector: u128, index: u8) -> (Fake, Arc<Connection<Fake>>) {
             let link = Fake::new();
-            let connection = self.registry.register(&link, &registration(connector, index), Some(&entry())).unwrap();
+            let connection =
+                self.registry.register(&link, &registration(connector, index), || Some(Arc::new(entry()))).unwrap();
             self.registry.ready(&connection);
             (link, connection)
         }
@@ -581,6 +642,35 @@ mod tests {
             });
             lost.collect()
         }
+    }
+
+    #[test]
+    fn each_secret_lets_in_under_its_own_id_and_can_be_taken_away_alone() {
+        let bench = Bench::new();
+        let mut links = Vec::new();
+        for (n, (secret, token_id)) in [("secret", ""), ("token a", "a"), ("token b", "b")].into_iter().enumerate() {
+            let asked = Registration { secret: secret.into(), ..registration(n as u128, 0) };
+            assert_eq!(decide(Some(&entry()), &asked), Ok(token_id.to_owned()));
+            let link = Fake::new();
+            bench.registry.register(&link, &asked, || Some(Arc::new(entry()))).unwrap();
+            links.push(link);
+        }
+        let told: Vec<String> = bench
+            .events
+            .take(10, Duration::ZERO)
+            .into_iter()
+            .filter_map(|e| if let Event::ConnectionRegistered(r) = e { Some(r.token_id) } else { None })
+            .collect();
+        assert_eq!(told, ["", "a", "b"]);
+        let without_a = TunnelEntry { secrets: vec![secret("", b"secret"), secret("b", b"token b")], ..entry() };
+        let asked = Registration { secret: "token a".into(), ..registration(9, 0) };
+        assert_eq!(decide(Some(&without_a), &asked).unwrap_err().code, "wrong_secret");
+        assert_eq!(decide(Some(&TunnelEntry { secrets: vec![], ..entry() }), &asked).unwrap_err().code, "wrong_secret");
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), None, Some("a")), 1);
+        assert!(links[0].why().is_none() && links[1].why().is_some() && links[2].why().is_none());
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), Some(Uuid::from_u128(2)), Some("")), 0);
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), Some(Uuid::from_u128(2)), Some("b")), 1);
+        assert_eq!(bench.registry.connections_of(&Uuid::from_u128(1)).len(), 1);
     }
 
     #[test]
@@ -611,7 +701,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_and_nothing_joins() {
         let bench = Bench::new();
-        let refusal = bench.registry.register(&Fake::new(), &registration(1, 0), None).err().unwrap();
+        let refusal = bench.registry.register(&Fake::new(), &registration(1, 0), || None).err().unwrap();
         assert_eq!((refusal.code, refusal.retry_after), ("unknown_tunnel", RETRY_AFTER));
         assert!(bench.registry.connections().is_empty());
         let events = bench.events.take(10, Duration::ZERO);
@@ -650,10 +740,10 @@ mod tests {
         let bench = Bench::new();
         let (a, _) = bench.join(1, 0);
         let (b, _) = bench.join(2, 0);
-        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), Some(Uuid::from_u128(2))), 1);
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), Some(Uuid::from_u128(2)), None), 1);
         assert!(a.why().is_none() && b.why().as_deref() == Some("disconnected"));
-        assert_eq!(bench.registry.disconnect(Uuid::from_u128(9), None), 0);
-        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), None), 1);
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(9), None, None), 0);
+        assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), None, None), 1);
         assert_eq!(bench.picked(), None);
     }
 
@@ -661,7 +751,7 @@ mod tests {
     async fn a_request_waits_for_a_connection_that_takes_its_configuration() {
         let bench = Bench::new();
         let link = Fake::new();
-        let connection = bench.registry.register(&link, &registration(1, 0), Some(&entry())).unwrap();
+        let connection = bench.registry.register(&link, &registration(1, 0), || Some(Arc::new(entry()))).unwrap();
         let tunnel = bench.registry.tunnel(&Uuid::from_u128(1)).unwrap();
         assert!(tunnel.pick(|_| true).is_none());
         let waiting = tokio::spawn({
@@ -697,7 +787,7 @@ mod tests {
         let bench = Bench::new();
         bench.registry.drain();
         assert_eq!(
-            bench.registry.register(&Fake::new(), &registration(1, 0), Some(&entry())).err().unwrap().code,
+            bench.registry.register(&Fake::new(), &registration(1, 0), || Some(Arc::new(entry()))).err().unwrap().code,
             "draining"
         );
     }

@@ -1,16 +1,19 @@
 //! Hostname → tunnel: exact, then the longest wildcard; a wildcard matches any depth below its name, never the name itself.
 
+use crate::shards::Shards;
 use crate::{EdgeError, Route};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use uuid::Uuid;
 
+type Names = Shards<Box<[u8]>, Uuid>;
+
 /// An immutable table of routes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Router {
-    exact: HashMap<Box<[u8]>, Uuid>,
+    exact: Names,
     /// `*.example.com` under `example.com`.
-    wildcard: HashMap<Box<[u8]>, Uuid>,
+    wildcard: Names,
 }
 
 impl Router {
@@ -18,18 +21,43 @@ impl Router {
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, EdgeError> {
         let mut router = Self::default();
         for Route { hostname, tunnel_id } in routes {
-            let (table, name) = match hostname.strip_prefix("*.") {
-                Some(parent) => (&mut router.wildcard, parent),
-                None => (&mut router.exact, hostname.as_str()),
-            };
-            if !is_hostname(name.as_bytes()) {
-                return Err(EdgeError::RouteConflict(format!("{hostname:?} is not a lower-case hostname")));
-            }
-            if table.insert(name.as_bytes().into(), tunnel_id).is_some() {
-                return Err(EdgeError::RouteConflict(format!("{hostname} occurs twice")));
+            let (table, name) = router.place(&hostname)?;
+            if table.insert(name.into(), tunnel_id).is_some() {
+                return Err(twice(&hostname));
             }
         }
         Ok(router)
+    }
+
+    /// A table with `put` added or replaced and `remove` gone, whether or not it was there. Refuses a hostname that occurs
+    /// twice or is not normalised.
+    pub(crate) fn changed(&self, put: &[Route], remove: &[String]) -> Result<Self, EdgeError> {
+        let mut router = self.clone();
+        let mut seen = HashSet::with_capacity(put.len() + remove.len());
+        let mut once = |hostname| if seen.insert(hostname) { Ok(()) } else { Err(twice(hostname)) };
+        for hostname in remove {
+            once(hostname.as_str())?;
+            let (table, name) = router.place(hostname)?;
+            table.remove(name);
+        }
+        for Route { hostname, tunnel_id } in put {
+            once(hostname.as_str())?;
+            let (table, name) = router.place(hostname)?;
+            table.insert(name.into(), *tunnel_id);
+        }
+        Ok(router)
+    }
+
+    /// The table that a hostname belongs to, and its key there.
+    fn place<'a>(&mut self, hostname: &'a str) -> Result<(&mut Names, &'a [u8]), EdgeError> {
+        let (table, name) = match hostname.strip_prefix("*.") {
+            Some(parent) => (&mut self.wildcard, parent),
+            None => (&mut self.exact, hostname),
+        };
+        if !is_hostname(name.as_bytes()) {
+            return Err(EdgeError::RouteConflict(format!("{hostname:?} is not a lower-case hostname")));
+        }
+        Ok((table, name.as_bytes()))
     }
 
     /// `host` as `hostname_of` gives it.
@@ -49,6 +77,10 @@ impl Router {
         }
         None
     }
+}
+
+fn twice(hostname: &str) -> EdgeError {
+    EdgeError::RouteConflict(format!("{hostname} occurs twice"))
 }
 
 /// Labels of letters, digits, `-` and `_`, none empty.
@@ -124,6 +156,27 @@ mod tests {
         assert!(Router::new(vec![route("a.example", 1), route("*.a.example", 2)]).is_ok());
     }
 
+    #[test]
+    fn a_change_is_whole_or_refused() {
+        let router = Router::new(vec![route("a.example", 1), route("*.a.example", 2)]).unwrap();
+        let gone = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let changed = router
+            .changed(&[route("b.example", 3), route("*.a.example", 4)], &gone(&["a.example", "never.example"]))
+            .unwrap();
+        assert_eq!((find(&changed, "a.example"), find(&changed, "b.example")), (None, Some(3)));
+        assert_eq!(find(&changed, "x.a.example"), Some(4));
+        assert_eq!((find(&router, "a.example"), find(&router, "x.a.example")), (Some(1), Some(2)), "untouched");
+        for (put, remove) in [
+            (vec![route("b.example", 1), route("b.example", 1)], gone(&[])),
+            (vec![route("b.example", 1)], gone(&["b.example"])),
+            (vec![], gone(&["b.example", "b.example"])),
+            (vec![route("B.example", 1)], gone(&[])),
+            (vec![], gone(&["a..example"])),
+        ] {
+            assert_eq!(router.changed(&put, &remove).unwrap_err().code(), "route_conflict");
+        }
+    }
+
     fn hostnames() -> impl Strategy<Value = String> {
         proptest::collection::vec("[a-c]", 1..5).prop_map(|labels| labels.join("."))
     }
@@ -153,6 +206,27 @@ mod tests {
                 .collect();
             let router = Router::new(routes.clone()).unwrap();
             prop_assert_eq!(router.find(host.as_bytes()), slow(&routes, &host));
+        }
+
+        #[test]
+        fn changes_one_by_one_make_the_same_table_as_all_at_once(
+            steps in proptest::collection::vec((hostnames(), any::<bool>(), any::<bool>()), 0..30),
+            host in hostnames(),
+        ) {
+            let mut router = Router::default();
+            let mut model: std::collections::HashMap<String, u128> = Default::default();
+            for (n, (name, wild, put)) in steps.into_iter().enumerate() {
+                let name = if wild { format!("*.{name}") } else { name };
+                router = if put {
+                    model.insert(name.clone(), n as u128);
+                    router.changed(&[route(&name, n as u128)], &[])
+                } else {
+                    model.remove(&name);
+                    router.changed(&[], &[name])
+                }.unwrap();
+            }
+            let whole = Router::new(model.iter().map(|(name, n)| route(name, *n)).collect()).unwrap();
+            prop_assert_eq!(router.find(host.as_bytes()), whole.find(host.as_bytes()));
         }
 
         #[test]

@@ -197,6 +197,11 @@ impl Edge {
         self.shared.tables.swap_routes(routes)
     }
 
+    /// Puts and removes routes in one step, at the cost of the change alone; when refused, nothing changes.
+    pub fn change_routes(&self, put: &[Route], remove: &[String]) -> Result<(), EdgeError> {
+        self.shared.tables.change_routes(put, remove)
+    }
+
     /// Replaces all tunnels at once; pushes configurations that rose.
     pub fn swap_tunnels(&self, tunnels: Vec<TunnelEntry>) {
         self.shared.tables.swap_tunnels(tunnels);
@@ -215,9 +220,9 @@ impl Edge {
         self.shared.tables.swap_certificates(certificates);
     }
 
-    /// Closes the live connections of a tunnel (of one connector); how many.
-    pub fn disconnect(&self, tunnel_id: Uuid, connector_id: Option<Uuid>) -> usize {
-        self.shared.registry.disconnect(tunnel_id, connector_id)
+    /// Closes the live connections of a tunnel (of one connector, of those that registered with one token); how many.
+    pub fn disconnect(&self, tunnel_id: Uuid, connector_id: Option<Uuid>, token_id: Option<&str>) -> usize {
+        self.shared.registry.disconnect(tunnel_id, connector_id, token_id)
     }
 
     /// Blocks up to `timeout` for the first event, then takes what is there, at most `limit`. Empty on time-out and after

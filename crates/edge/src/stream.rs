@@ -304,6 +304,9 @@ struct Tried {
 
 impl<U: Upload, D: Download> Exchange<'_, U, D> {
     async fn run(&mut self, admitted: &Admitted) -> Result<Outcome, Failed> {
+        if self.shared.tables.tunnel(&admitted.tunnel_id).is_some_and(|entry| entry.deleted) {
+            return Err(Failed::new(Cause::TunnelDeleted, format!("tunnel {} was deleted", admitted.tunnel_id)));
+        }
         let Some(tunnel) = self.shared.registry.tunnel(&admitted.tunnel_id) else {
             return Err(Failed::new(Cause::NoConnection, "the tunnel never had a connection"));
         };
@@ -323,7 +326,10 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                         let finished = self.finish(&connection, open, response).await;
                         return finished.map_err(|failed| Failed { connection: Some(connection.id), ..failed });
                     }
-                    Err((sent, failed)) => (sent, failed),
+                    Err((sent, failed)) => {
+                        self.count_dropped_trailers(&open.sink);
+                        (sent, failed)
+                    }
                 },
                 Err(refused) => refused,
             };
@@ -489,6 +495,13 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         }
     }
 
+    /// Trailers of the request that the tunnel's form can't carry.
+    fn count_dropped_trailers(&self, sink: &impl Sink) {
+        if sink.has_dropped_trailers() {
+            self.shared.counters.trailers_dropped.add(1);
+        }
+    }
+
     fn has_body(&self) -> bool {
         !matches!(self.request.length, BodyLength::Absent | BodyLength::Exact(0))
     }
@@ -590,6 +603,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         if body.trailers_dropped {
             counters.trailers_dropped.add(1);
         }
+        self.count_dropped_trailers(&sink);
         match ended {
             Ok(()) => {
                 if uploading {

@@ -1,6 +1,7 @@
 //! The immutable tables that the edge reads: swapped whole, never changed in place.
 
 use crate::router::Router;
+use crate::shards::Shards;
 use crate::{Certificate, EdgeError};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -17,6 +18,15 @@ pub struct Route {
     pub tunnel_id: Uuid,
 }
 
+/// One of the secrets that let a connector register for a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelSecret {
+    /// Empty: the tunnel's own; else a named connector token's id.
+    pub token_id: String,
+    /// SHA-256 of the raw secret.
+    pub sha256: [u8; 32],
+}
+
 /// A tunnel as the edge must know it. A deleted one stays, so that its connectors are refused with the reason.
 #[derive(Clone, Debug)]
 pub struct TunnelEntry {
@@ -26,8 +36,8 @@ pub struct TunnelEntry {
     pub account_tag: String,
     /// For log lines.
     pub name: String,
-    /// SHA-256 of the raw secret.
-    pub secret_sha256: [u8; 32],
+    /// Whoever has one of these may register.
+    pub secrets: Vec<TunnelSecret>,
     /// Its connectors are refused.
     pub deleted: bool,
     /// Configuration is pushed to its connectors.
@@ -69,7 +79,7 @@ impl CertificateTable {
 }
 
 /// Tunnels by id.
-pub(crate) type TunnelTable = HashMap<Uuid, Arc<TunnelEntry>>;
+pub(crate) type TunnelTable = Shards<Uuid, Arc<TunnelEntry>>;
 
 /// All tables.
 pub(crate) struct Tables {
@@ -83,14 +93,23 @@ impl Tables {
     pub(crate) fn new() -> Self {
         Self {
             routes: ArcSwap::from_pointee(Router::default()),
-            tunnels: ArcSwap::from_pointee(TunnelTable::new()),
+            tunnels: ArcSwap::from_pointee(TunnelTable::default()),
             certificates: ArcSwap::from_pointee(CertificateTable::default()),
             writer: Mutex::new(()),
         }
     }
 
     pub(crate) fn swap_routes(&self, routes: Vec<Route>) -> Result<(), EdgeError> {
-        self.routes.store(Arc::new(Router::new(routes)?));
+        let router = Arc::new(Router::new(routes)?);
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.routes.store(router);
+        Ok(())
+    }
+
+    pub(crate) fn change_routes(&self, put: &[Route], remove: &[String]) -> Result<(), EdgeError> {
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let router = self.routes.load().changed(put, remove)?;
+        self.routes.store(Arc::new(router));
         Ok(())
     }
 

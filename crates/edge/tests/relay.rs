@@ -507,6 +507,27 @@ fn harmless_trailers_pass_both_ways() {
     });
 }
 
+#[test]
+fn request_trailers_that_the_tunnel_cannot_carry_are_dropped_and_counted() {
+    on_both(async |lab| {
+        let connector = lab.connector_with(&[], 1).await;
+        let mut client = h1(lab).await;
+        client
+            .send(format!(
+                "POST /trailers HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nx-sum: 1\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.answer().await.text(), "ok");
+        let carried = lab.protocol == Protocol::Http2;
+        let (body, trailers, end) = connector.seen.bodies.lock().unwrap()[0].clone();
+        assert!(body == b"ab" && end.is_ok() && trailers.is_some() == carried);
+        // The next request's end comes after the count.
+        client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+        client.answer().await;
+        assert_eq!(lab.count("trailers_dropped"), u64::from(!carried));
+    });
+}
+
 /// Case 4.
 #[test]
 fn grpc_passes_where_trailers_do_and_says_why_not_elsewhere() {

@@ -4,13 +4,14 @@
 mod support;
 
 use bytes::Bytes;
-use qanat_edge::{Event, TunnelEntry};
+use qanat_edge::{Event, Route, TunnelEntry};
 use qanat_transport::{RegisterError, Registration};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use support::client::{ask, h1, h2, post, request};
+use support::client::{Answer, H1, ask, h1, h2, post, request};
 use support::connector::{FakeConnector, dial, registration};
-use support::{HOST, Lab, on_both, tunnel_entry, tunnel_id};
+use support::{HOST, Lab, on_both, secret, tunnel_entry, tunnel_id};
+use tokio::io::{AsyncRead, AsyncWrite};
 use uuid::Uuid;
 
 async fn refused(lab: &Lab, registration: Registration) -> (qanat_transport::RegistrationRefusal, &'static str) {
@@ -22,6 +23,11 @@ async fn refused(lab: &Lab, registration: Registration) -> (qanat_transport::Reg
     };
     let code = lab.event(|e| if let Event::RegistrationRefused(r) = e { Some(r.code) } else { None }).await;
     (refusal, code)
+}
+
+async fn get<S: AsyncRead + AsyncWrite + Unpin>(client: &mut H1<S>, host: &str) -> Answer {
+    client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+    client.answer().await
 }
 
 #[test]
@@ -48,12 +54,70 @@ fn a_registration_is_told_and_decided_by_the_table() {
         lab.edge.put_tunnel(TunnelEntry { deleted: true, ..tunnel_entry() });
         assert_eq!(refused(lab, asked).await.1, "deleted_tunnel");
         assert_eq!(lab.count("tunnel_connections_open"), 1, "those that are there stay until disconnect");
-        assert_eq!(lab.edge.disconnect(tunnel_id(), None), 1);
+        assert_eq!(lab.edge.disconnect(tunnel_id(), None, None), 1);
         let (id, reason) = lab
             .event(|e| if let Event::ConnectionLost(l) = e { Some((l.connection_id, l.reason.clone())) } else { None })
             .await;
         assert_eq!((id, reason.as_str()), (registered.connection_id, "disconnected"));
         connector.link.closed().await;
+    });
+}
+
+#[test]
+fn a_named_token_is_told_and_taken_away_alone() {
+    on_both(async |lab| {
+        let two =
+            TunnelEntry { secrets: vec![secret("", support::SECRET), secret("host", b"of host")], ..tunnel_entry() };
+        lab.edge.put_tunnel(two);
+        let own = lab.connector().await;
+        let asked = Registration { secret: Bytes::from_static(b"of host"), ..registration(Uuid::from_u128(2), 0, &[]) };
+        let named = FakeConnector::start_as(lab, asked.clone()).await.unwrap();
+        let token = lab
+            .event(|e| match e {
+                Event::ConnectionRegistered(r) if r.connector_id == named.id => Some(r.token_id.clone()),
+                _ => None,
+            })
+            .await;
+        assert_eq!(token, "host");
+        lab.edge.put_tunnel(tunnel_entry());
+        assert_eq!(lab.edge.disconnect(tunnel_id(), None, Some("host")), 1);
+        named.link.closed().await;
+        assert_eq!(refused(lab, asked).await.1, "wrong_secret");
+        assert_eq!(get(&mut h1(lab).await, HOST).await.status, 200);
+        assert_eq!(own.requests().len(), 1);
+    });
+}
+
+#[test]
+fn a_deleted_tunnels_hostname_is_gone_and_says_so() {
+    on_both(async |lab| {
+        let connector = lab.connector().await;
+        let mut client = h1(lab).await;
+        assert_eq!(get(&mut client, HOST).await.status, 200);
+        lab.edge.put_tunnel(TunnelEntry { deleted: true, ..tunnel_entry() });
+        let answer = get(&mut client, HOST).await;
+        assert_eq!((answer.status, answer.value("x-qanat-error").as_deref()), (410, Some("tunnel_deleted")));
+        assert!(answer.text().contains("was deleted"), "{}", answer.text());
+        assert_eq!(lab.why().await, ("tunnel_deleted", 410));
+        assert_eq!(connector.requests().len(), 1);
+    });
+}
+
+#[test]
+fn routes_change_one_by_one_while_requests_go_on() {
+    on_both(async |lab| {
+        let _connector = lab.connector().await;
+        let route = || Route { hostname: "other.example.test".to_owned(), tunnel_id: tunnel_id() };
+        let mut client = h1(lab).await;
+        let other = "other.example.test";
+        assert_eq!(get(&mut client, other).await.status, 404);
+        lab.edge.change_routes(&[route()], &[]).unwrap();
+        assert_eq!(get(&mut client, other).await.status, 200);
+        let refused = lab.edge.change_routes(&[], &[other.to_owned(), "no host".to_owned()]);
+        assert_eq!(refused.unwrap_err().code(), "route_conflict");
+        assert_eq!(get(&mut client, other).await.status, 200, "whole or not at all");
+        lab.edge.change_routes(&[], &[other.to_owned()]).unwrap();
+        assert_eq!((get(&mut client, other).await.status, get(&mut client, HOST).await.status), (404, 200));
     });
 }
 

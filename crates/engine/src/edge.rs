@@ -137,6 +137,12 @@ impl Edge {
         py.detach(|| self.0.swap_routes(routes)).map_err(edge_error)
     }
 
+    #[pyo3(signature = (*, put, remove))]
+    fn change_routes(&self, py: Python<'_>, put: Vec<PyRef<'_, Route>>, remove: Vec<String>) -> PyResult<()> {
+        let put: Vec<_> = put.iter().map(|route| route.0.clone()).collect();
+        py.detach(|| self.0.change_routes(&put, &remove)).map_err(edge_error)
+    }
+
     fn swap_tunnels(&self, py: Python<'_>, tunnels: Vec<PyRef<'_, Tunnel>>) {
         let tunnels = tunnels.iter().map(|tunnel| tunnel.0.clone()).collect();
         py.detach(|| self.0.swap_tunnels(tunnels));
@@ -152,11 +158,17 @@ impl Edge {
         py.detach(|| self.0.swap_certificates(&certificates));
     }
 
-    #[pyo3(signature = (*, tunnel_id, connector_id=None))]
-    fn disconnect(&self, py: Python<'_>, tunnel_id: &str, connector_id: Option<&str>) -> PyResult<usize> {
+    #[pyo3(signature = (*, tunnel_id, connector_id=None, token_id=None))]
+    fn disconnect(
+        &self,
+        py: Python<'_>,
+        tunnel_id: &str,
+        connector_id: Option<&str>,
+        token_id: Option<&str>,
+    ) -> PyResult<usize> {
         let tunnel_id = uuid("tunnel_id", tunnel_id)?;
         let connector_id = connector_id.map(|id| uuid("connector_id", id)).transpose()?;
-        Ok(py.detach(|| self.0.disconnect(tunnel_id, connector_id)))
+        Ok(py.detach(|| self.0.disconnect(tunnel_id, connector_id, token_id)))
     }
 
     #[pyo3(signature = (*, limit, timeout_s))]

@@ -35,6 +35,7 @@ event! {
         version: String,
         arch: String,
         features: Vec<String>,
+        token_id: String,
         registered_at: f64,
     }
 }
@@ -134,6 +135,7 @@ pub(crate) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
                 version: e.version,
                 arch: e.arch,
                 features: e.features,
+                token_id: e.token_id,
                 registered_at: e.registered_at,
             },
         )?

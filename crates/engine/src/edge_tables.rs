@@ -4,6 +4,7 @@ use crate::convert::uuid;
 use crate::error::{bad_setting, refused};
 use bytes::Bytes;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 /// One public hostname and the tunnel that answers for it.
 #[pyclass(frozen, module = "qanat._engine")]
@@ -40,27 +41,29 @@ pub(crate) struct Tunnel(pub(crate) qanat_edge::TunnelEntry);
 impl Tunnel {
     #[new]
     #[pyo3(signature = (
-        *, tunnel_id, account_tag, name, secret_sha256, deleted, remotely_managed, configuration_version, configuration
+        *, tunnel_id, account_tag, name, secrets, deleted, remotely_managed, configuration_version, configuration
     ))]
     #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
     fn new(
         tunnel_id: &str,
         account_tag: String,
         name: String,
-        secret_sha256: &[u8],
+        secrets: Vec<(String, PyBackedBytes)>,
         deleted: bool,
         remotely_managed: bool,
         configuration_version: i32,
         configuration: Option<&[u8]>,
     ) -> PyResult<Self> {
-        let secret_sha256 = secret_sha256
-            .try_into()
-            .map_err(|_| bad_setting("secret_sha256", format!("{} bytes, not 32", secret_sha256.len())))?;
+        let secret = |(token_id, sha256): (String, PyBackedBytes)| match sha256.as_ref().try_into() {
+            Ok(sha256) => Ok(qanat_edge::TunnelSecret { token_id, sha256 }),
+            Err(_) => Err(bad_setting("secrets", format!("{} bytes, not 32", sha256.len()))),
+        };
+        let secrets = secrets.into_iter().map(secret).collect::<PyResult<_>>()?;
         Ok(Self(qanat_edge::TunnelEntry {
             tunnel_id: uuid("tunnel_id", tunnel_id)?,
             account_tag,
             name,
-            secret_sha256,
+            secrets,
             deleted,
             remotely_managed,
             configuration_version,

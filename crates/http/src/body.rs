@@ -50,6 +50,11 @@ pub trait Sink: Send {
     /// Ready once the peer reads no more (STOP_SENDING, RST_STREAM, socket closed). Used to notice it while there is
     /// nothing to write. May never be ready where a transport can't tell.
     fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<StreamError>;
+
+    /// Whether `poll_finish` dropped trailers, so that they can be counted.
+    fn has_dropped_trailers(&self) -> bool {
+        false
+    }
 }
 
 /// A body that is not there.

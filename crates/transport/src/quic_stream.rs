@@ -177,6 +177,7 @@ pub(crate) struct QuicSink {
     framed: bool,
     end_queued: bool,
     closed: bool,
+    dropped_trailers: bool,
     stopped: Option<Stopped>,
 }
 
@@ -188,7 +189,16 @@ impl QuicSink {
         if buffered > 0 {
             pending.push(head);
         }
-        Self { send, pending, buffered, framed, end_queued: false, closed: false, stopped: None }
+        Self {
+            send,
+            pending,
+            buffered,
+            framed,
+            end_queued: false,
+            closed: false,
+            dropped_trailers: false,
+            stopped: None,
+        }
     }
 
     /// Adds a head; whether the body behind it is framed.
@@ -239,6 +249,9 @@ impl QuicSink {
         if self.closed {
             return Poll::Ready(Ok(()));
         }
+        if !self.framed && trailers.take().is_some_and(|t| !t.is_empty()) {
+            self.dropped_trailers = true;
+        }
         if self.framed && !self.end_queued {
             let trailers = trailers.take().unwrap_or_default();
             let lines = trailers.iter().filter(|h| !names::is_reserved(&h.name)).map(|h| (&h.name[..], &h.value[..]));
@@ -255,6 +268,10 @@ impl QuicSink {
         self.closed = true;
         let _ = self.send.finish();
         Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn has_dropped_trailers(&self) -> bool {
+        self.dropped_trailers
     }
 
     pub(crate) fn reset(&mut self) {

@@ -114,6 +114,10 @@ impl Sink for TunnelSink {
             SinkKind::Ended => Poll::Pending,
         }
     }
+
+    fn has_dropped_trailers(&self) -> bool {
+        matches!(&self.0, SinkKind::Quic(sink) if sink.has_dropped_trailers())
+    }
 }
 
 impl Drop for TunnelSink {

@@ -187,6 +187,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
         download.poll(cx, &mut answer_body, &mut sink)
     })
     .await;
+    *call.trailers_dropped |= sink.has_dropped_trailers();
     let whole = answer_body.is_complete();
     drop(answer_body);
     let end = match outcome {

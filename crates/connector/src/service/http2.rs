@@ -176,6 +176,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
         download.poll(cx, &mut from_origin, &mut to_client)
     })
     .await;
+    *call.trailers_dropped |= to_client.has_dropped_trailers();
     match outcome {
         Ok(_) => {
             if !bodiless && !upload.is_done() {

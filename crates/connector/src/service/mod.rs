@@ -56,12 +56,15 @@ pub(crate) struct Call<B, R> {
     pub(crate) body: B,
     /// Taken once an answer begins.
     pub(crate) responder: Option<R>,
+    /// The answer's trailers could not be carried to the edge.
+    pub(crate) trailers_dropped: bool,
 }
 
 impl<B, R> Call<B, R> {
     /// The body beside the rest, so that both can be polled in one task.
     pub(crate) fn split(&mut self) -> (&mut B, Asked<'_, R>) {
-        (&mut self.body, Asked { head: &self.head, length: self.length, responder: &mut self.responder })
+        let Self { head, length, body, responder, trailers_dropped } = self;
+        (body, Asked { head, length: *length, responder, trailers_dropped })
     }
 }
 
@@ -70,6 +73,7 @@ pub(crate) struct Asked<'a, R> {
     pub(crate) head: &'a RequestHead,
     pub(crate) length: BodyLength,
     pub(crate) responder: &'a mut Option<R>,
+    pub(crate) trailers_dropped: &'a mut bool,
 }
 
 impl<R: Responder> Asked<'_, R> {

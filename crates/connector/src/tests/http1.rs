@@ -195,6 +195,25 @@ async fn trailers_pass_both_ways_but_for_unsafe_ones() {
     assert_eq!(trailers, [(b"X-Sum".as_slice(), b"2".as_slice())]);
 }
 
+#[tokio::test]
+async fn trailers_that_the_tunnel_cannot_carry_are_counted() {
+    let origin = Origin::start(|_, mut peer| async move {
+        for trailer in ["", "X-Sum: 1\r\n"] {
+            peer.head().await;
+            peer.write(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{trailer}\r\n")).await;
+        }
+        peer.closed().await;
+    })
+    .await;
+    let world = World::to(&origin);
+    for dropped in [0, 1] {
+        let exchange = world.send(request("GET", "/", BodyLength::Absent));
+        exchange.answer.lock().unwrap().drops_trailers = true;
+        assert_eq!(exchange.end().await.status, 200);
+        assert_eq!(world.count("trailers_dropped"), dropped);
+    }
+}
+
 /// Case 21.
 #[tokio::test]
 async fn an_origin_that_dies_mid_body_resets_the_client() {

@@ -136,6 +136,7 @@ pub(super) struct Answer {
     pub(super) from: Option<AnsweredBy>,
     pub(super) body: Vec<u8>,
     pub(super) trailers: Headers,
+    pub(super) drops_trailers: bool,
     pub(super) finished: bool,
     pub(super) reset: bool,
     pub(super) failed: Option<String>,
@@ -302,6 +303,10 @@ impl Sink for MemorySink {
     }
     fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         poll_canceled(&self.0, cx).map(|()| StreamError::Reset)
+    }
+    fn has_dropped_trailers(&self) -> bool {
+        let answer = self.0.lock().unwrap();
+        answer.drops_trailers && !answer.trailers.is_empty()
     }
 }
 

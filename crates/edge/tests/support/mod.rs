@@ -5,7 +5,7 @@ pub mod client;
 pub mod connector;
 
 use connector::FakeConnector;
-use qanat_edge::{Certificate, Edge, Event, HttpMode, Route, Settings, TunnelEntry};
+use qanat_edge::{Certificate, Edge, Event, HttpMode, Route, Settings, TunnelEntry, TunnelSecret};
 use qanat_transport::Protocol;
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
@@ -23,12 +23,16 @@ pub fn tunnel_id() -> Uuid {
     Uuid::from_u128(0xabc)
 }
 
+pub fn secret(token_id: &str, secret: &[u8]) -> TunnelSecret {
+    TunnelSecret { token_id: token_id.to_owned(), sha256: Sha256::digest(secret).into() }
+}
+
 pub fn tunnel_entry() -> TunnelEntry {
     TunnelEntry {
         tunnel_id: tunnel_id(),
         account_tag: ACCOUNT.to_owned(),
         name: "test".to_owned(),
-        secret_sha256: Sha256::digest(SECRET).into(),
+        secrets: vec![secret("", SECRET)],
         deleted: false,
         remotely_managed: true,
         configuration_version: 0,
