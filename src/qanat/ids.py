@@ -58,6 +58,11 @@ def parse_connection_id(text: str) -> ConnectionId:
     return ConnectionId(_uuid(text, "connection"))
 
 
+def parse_uuid(text: str, kind: str) -> str:
+    """A UUID of another kind of object, which `kind` names, lower case. Raises QanatError `bad_id`."""
+    return _uuid(text, kind)
+
+
 def parse_hostname(text: str, *, wildcard: bool = True) -> Hostname:
     """A hostname in its one form: lower case, IDN as punycode (UTS 46), no trailing dot.
 

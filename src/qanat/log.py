@@ -3,15 +3,17 @@
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_SECRET_KEYS = re.compile(r"(token|secret|password|authorization|cookie|api_key|credential|private)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SECRET_KEYS = re.compile(
+    r"(token|secret|password|passphrase|authorization|cookie|(api|auth)[_-]?key|credential|private)", re.IGNORECASE
+)
 _NOT_SECRET = frozenset({"token_id", "token_file"})
-_SECRET_VALUES = re.compile(r"\bqnt_[0-9A-Za-z]{36}\b|\beyJ[0-9A-Za-z+/=_-]{40,}")
+_SECRET_VALUES = re.compile(r"qnt_[0-9A-Za-z]{36}|eyJ[0-9A-Za-z+/=_-]{40,}")
 REDACTED = "[redacted]"
 
 Event = MutableMapping[str, Any]
@@ -61,12 +63,9 @@ def set_up_logging(
 
 
 def redact(_logger: Any, _method: str, event: Event) -> Event:
-    """Blanks what is named like a secret, or looks like one of our tokens."""
+    """Blanks what is named like a secret, or looks like one of our tokens, however deep it lies."""
     for key, value in event.items():
-        if _SECRET_KEYS.search(key) and key not in _NOT_SECRET and value:
-            event[key] = REDACTED
-        elif isinstance(value, str):
-            event[key] = _SECRET_VALUES.sub(REDACTED, value)
+        event[key] = _redacted(key, value)
     return event
 
 
@@ -75,11 +74,33 @@ def escape(_logger: Any, _method: str, event: Event) -> Event:
     for key, value in event.items():
         if key == "exception" and isinstance(value, str):
             event[key] = "\n".join(escape_text(line) for line in value.splitlines())
-        elif isinstance(value, str):
-            event[key] = escape_text(value)
-        elif isinstance(value, bytes):
-            event[key] = escape_text(value.decode("utf-8", "backslashreplace"))
+        else:
+            event[key] = _escaped(value)
     return event
+
+
+def _redacted(key: object, value: Any) -> Any:
+    if isinstance(key, str) and _SECRET_KEYS.search(key) and key not in _NOT_SECRET and value:
+        return REDACTED
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    if isinstance(value, str):
+        return _SECRET_VALUES.sub(REDACTED, value)
+    if isinstance(value, Mapping):
+        return {inner: _redacted(inner, each) for inner, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(None, each) for each in value]
+    return value
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape_text(value)
+    if isinstance(value, Mapping):
+        return {_escaped(key): _escaped(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
+    return value
 
 
 def escape_text(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -44,7 +45,16 @@ def _optional_address(address: str | None) -> str | None:
     return None if address in (None, "", "off") else check_address(address)
 
 
+def check_name(name: str) -> str:
+    """A hostname or an address, without scheme and port, in lower case. ValueError says what is too much."""
+    bare = name.strip().lower().removesuffix(".")
+    if not bare or any(each in bare for each in "/@[] ") or bare.count(":") == 1:
+        raise ValueError(f"{name!r} is no bare name, such as api.example.com: leave out scheme, port and brackets")
+    return bare
+
+
 Address = Annotated[str, AfterValidator(check_address)]
+Name = Annotated[str, AfterValidator(check_name)]
 OptionalAddress = Annotated[str | None, AfterValidator(_optional_address)]
 
 
@@ -90,6 +100,17 @@ class TunnelSettings(Part):
     )
 
 
+class QuickTunnelSettings(Part):
+    """Quick tunnels: hostnames for anybody, without an account."""
+
+    zone: str = Field(default="", description="Zone that quick tunnels get their hostnames in; none switches them off.")
+    per_address: int = Field(default=5, ge=1, description="Quick tunnels that one address may have at once.")
+    in_all: int = Field(default=500, ge=1, description="Quick tunnels that there may be at once.")
+    expiry_s: float = Field(
+        default=300.0, ge=1, description="Seconds that a quick tunnel is kept without a connection."
+    )
+
+
 class ControlSettings(Part):
     """The control API."""
 
@@ -99,6 +120,14 @@ class ControlSettings(Part):
     account: str = Field(
         default="default", min_length=1, max_length=100, description="Name of the account that the first start makes."
     )
+    hosts: tuple[Name, ...] = Field(
+        default=(),
+        description="Names that the control API answers for (Host header), beside loopback and the address that was dialled.",
+    )
+    legacy_keys: bool = Field(
+        default=False, description="Take X-Auth-Email and X-Auth-Key, which hold every permission, beside API tokens."
+    )
+    quick_tunnels: QuickTunnelSettings = QuickTunnelSettings()
 
 
 class CertificateFiles(Part):
@@ -152,9 +181,33 @@ class EngineSettings(Part):
     event_queue: int = Field(default=65536, ge=64, description="Events that may wait for the control plane.")
 
 
-class StoreSettings(Part):
-    """The database."""
+def _store_url(url: str | None) -> str | None:
+    """Never quotes what was given: it may hold a password."""
+    if url is None or url == "":
+        return None
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("not a URL such as postgresql://qanat@db.example.test/qanat (leave it out for SQLite)")
+    return url
 
+
+class StoreSettings(Part):
+    """The database, and the key that the secrets in it are sealed with."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    url: Annotated[str | None, AfterValidator(_store_url)] = Field(
+        default=None,
+        repr=False,
+        description="PostgreSQL's URL, as libpq takes it; without one, the store is a SQLite file in the data directory.",
+    )
+    password_file: Path | None = Field(
+        default=None,
+        description="File with PostgreSQL's password on its first line (PGPASSFILE and ~/.pgpass work as well).",
+    )
+    key_command: tuple[str, ...] = Field(
+        default=(),
+        description="Command, one argument an entry, that prints what would be in secret.key; no key file is used then.",
+    )
     busy_timeout_s: float = Field(default=5.0, gt=0, description="Seconds to wait for another process's lock.")
 
 
@@ -274,11 +327,25 @@ def load_edge_settings(*, file: Path | None = None, flags: Mapping[str, object] 
         raise _refused(error, file) from error
     except SettingsError as error:
         raise QanatError("settings_invalid", f"{error} (a value of several parts is JSON)") from error
+    if _has_password(nested.get("store", {}).get("url")):
+        raise QanatError(
+            "settings_invalid",
+            "a command line can be read by everybody on this machine: it must hold no password",
+            where="store.url",
+            hint="put it into a file and give --store-password-file",
+        )
     if (settings.tls.tunnel_chain is None) != (settings.tls.tunnel_key is None):
         raise QanatError(
             "settings_invalid", "give both tunnel_chain and tunnel_key, or neither", where="tls.tunnel_chain"
         )
     return settings
+
+
+def _has_password(url: object) -> bool:
+    if not isinstance(url, str):
+        return False
+    parts = urlsplit(url)
+    return bool(parts.password) or "password" in parse_qs(parts.query)
 
 
 def _read_file(file: Path) -> dict[str, Any]:

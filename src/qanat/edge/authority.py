@@ -66,6 +66,10 @@ class Authority:
         _write(file, made.chain + made.key, 0o600)
         return made
 
+    def renew_at(self, pair: KeyPair) -> datetime:
+        """From when on `leaf` makes a new one in place of this."""
+        return x509.load_pem_x509_certificate(pair.chain).not_valid_after_utc - RENEW_BEFORE
+
     def _kept(self, file: Path, names: Sequence[str]) -> KeyPair | None:
         try:
             text = file.read_bytes()

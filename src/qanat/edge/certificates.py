@@ -1,6 +1,8 @@
 """The edge's certificates: given ones first, the development CA's for every other name."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from qanat.edge.authority import Authority, KeyPair
@@ -14,8 +16,15 @@ TUNNEL_NAMES = ("quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com")
 """What connectors ask for in TLS (protocol.md)."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    pair: KeyPair
+    certificate: Certificate
+    renew_at: datetime
+
+
 class Certificates:
-    """Makes engine certificates; keeps those it made, so that an unchanged set costs nothing."""
+    """Makes engine certificates; keeps those it made, so that a change costs what is new in it."""
 
     def __init__(self, given: Iterable[KeyPair], authority: Authority | None) -> None:
         self._given: list[Certificate] = []
@@ -24,31 +33,52 @@ class Certificates:
             self._given.append(Certificate(chain_pem=pair.chain, key_pem=pair.key))
             self._given_names.update(inspect_certificate(pair.chain, pair.key))
         self._authority = authority
-        self._made: dict[LeafNames, tuple[KeyPair, Certificate]] = {}
-        self._served: list[Certificate] | None = None
+        self._made: dict[LeafNames, _Made] = {}
+        self._is_new = True
 
-    def changed(self, zones: Iterable[str], hostnames: Iterable[Hostname]) -> list[Certificate] | None:
-        """All certificates that are needed now; None when they are those that were answered last."""
-        leaves = compile_leaves(zones, hostnames, self._given_names) if self._authority is not None else []
+    def set(self, zones: Iterable[str], hostnames: Iterable[Hostname]) -> None:
+        """What every zone and hostname needs, and nothing else."""
+        leaves = self._leaves(zones, hostnames)
         made = {leaf: self._leaf(leaf) for leaf in leaves}
-        if self._served is not None and made == self._made:
-            return None
+        self._is_new |= made != self._made
         self._made = made
-        self._served = [*self._given, *(certificate for _, certificate in made.values())]
-        return self._served
+
+    def add(self, zones: Iterable[str], hostnames: Iterable[Hostname]) -> None:
+        """What these zones and hostnames need more. A hostname that is a zone's name needs that zone among `zones`."""
+        for leaf in self._leaves(zones, hostnames):
+            if leaf not in self._made:
+                self._made[leaf] = self._leaf(leaf)
+                self._is_new = True
+
+    def drop(self, zone: str) -> None:
+        """What the names in a zone needed. What others in there still need is to be added again."""
+        below = f".{zone}"
+        for leaf in [leaf for leaf in self._made if leaf.parent == zone or leaf.parent.endswith(below)]:
+            del self._made[leaf]
+            self._is_new = True
+
+    def changed(self) -> list[Certificate] | None:
+        """All certificates that are needed now; None when they are those that were answered last."""
+        if not self._is_new:
+            return None
+        self._is_new = False
+        return [*self._given, *(made.certificate for made in self._made.values())]
 
     def forget(self) -> None:
         """The next `changed` answers in full."""
-        self._served = None
+        self._is_new = True
 
-    def _leaf(self, leaf: LeafNames) -> tuple[KeyPair, Certificate]:
+    def _leaves(self, zones: Iterable[str], hostnames: Iterable[Hostname]) -> list[LeafNames]:
+        return compile_leaves(zones, hostnames, self._given_names) if self._authority is not None else []
+
+    def _leaf(self, leaf: LeafNames) -> _Made:
         if self._authority is None:
             raise AssertionError("no authority to make a leaf")
-        pair = self._authority.leaf(leaf.parent, leaf.names)
         before = self._made.get(leaf)
-        if before is not None and before[0] == pair:
+        if before is not None and datetime.now(UTC) < before.renew_at:
             return before
-        return pair, Certificate(chain_pem=pair.chain, key_pem=pair.key)
+        pair = self._authority.leaf(leaf.parent, leaf.names)
+        return _Made(pair, Certificate(chain_pem=pair.chain, key_pem=pair.key), self._authority.renew_at(pair))
 
 
 def load_given(settings: TlsSettings) -> list[KeyPair]:

@@ -6,6 +6,8 @@ from time import monotonic
 
 import structlog
 
+from qanat.errors import QanatError
+
 log = structlog.get_logger(__name__)
 
 TICK_S = 1.0
@@ -14,7 +16,7 @@ TICK_S = 1.0
 class Chores:
     """Calls each task every so many seconds; a task that fails is logged and called again."""
 
-    def __init__(self, tasks: list[tuple[str, float, Callable[[], None]]]) -> None:
+    def __init__(self, tasks: list[tuple[str, float, Callable[[], object]]]) -> None:
         self._tasks = tasks
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="qanat-chores", daemon=True)
@@ -38,5 +40,7 @@ class Chores:
                 due[name] = monotonic() + every_s
                 try:
                     task()
+                except QanatError as error:  # the database is away: told in one line, once a round
+                    log.error("a chore failed", chore=name, reason=error.message)
                 except Exception:
                     log.exception("a chore failed", chore=name)

@@ -4,18 +4,23 @@ import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
-
-from sqlalchemy import select
+from typing import TYPE_CHECKING, Self
 
 from qanat.auth import issue
 from qanat.auth.tokens import make_token
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, open_store
+from qanat.settings import StoreSettings
+from qanat.store import SYSTEM, Store, open_store, restore
 from qanat.store.accounts import ensure_first_account
-from qanat.store.models import Tunnel
-from qanat.store.sealing import Sealer, load_key, make_key
+from qanat.store.keys import KeyRing, check_key, has_sealed
+from qanat.store.schema import is_empty
+from qanat.store.sealing import Sealer, load_key, make_key, run_key_command
 from qanat.store.tokens import count_tokens
+
+if TYPE_CHECKING:
+    from qanat.store.lease import Lease
+
+USED = b"used\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,20 @@ class State:
     """What the directory holds. `first_token` is set by the start that made it, and by no other."""
 
     store: Store
-    sealer: Sealer
+    keys: KeyRing
     first_token: str | None
+    lease: "Lease | None" = None
+
+    @property
+    def sealer(self) -> Sealer:
+        """Seals and opens the store's secrets."""
+        return self.keys.sealer
+
+    def close(self) -> None:
+        """The database's connections."""
+        self.store.close()
+        if self.lease is not None:
+            self.lease.close()
 
 
 class DataDir:
@@ -43,6 +60,11 @@ class DataDir:
     def key(self) -> Path:
         """The key that the secrets in the store are sealed with."""
         return self.path / "secret.key"
+
+    @property
+    def management_key(self) -> Path:
+        """What management tokens are signed with."""
+        return self.path / "management.key"
 
     @property
     def token_file(self) -> Path:
@@ -89,40 +111,82 @@ class DataDir:
             os.close(self._lock)
             self._lock = None
 
-    def open(self, *, account: str, busy_timeout_s: float) -> State:
+    def open(self, settings: StoreSettings, *, account: str) -> State:
         """Opens what is there; on the first start makes database, key, account and API token.
 
         Raises:
-            QanatError: `store_missing`, `secret_key_missing`, and what `open_store` and `load_key` say.
+            QanatError: `store_missing`, `store_in_use`, `secret_key_missing`, and what `open_store`, `load_key` and
+                `check_key` say.
         """
-        if self.key.exists() and not (self.database.exists() and self.database.stat().st_size):
+        restore.clean(self.path)
+        url = settings.url
+        if self._was_used() and not self._has_database(settings):
+            where = self.database if url is None else "the PostgreSQL database of store.url"
             raise QanatError(
                 "store_missing",
-                f"{self.database} is gone, though this directory was used before",
-                where=str(self.database),
+                f"{where} is {'gone' if url is None else 'empty'}, though this directory was used before",
+                where=str(self.database) if url is None else "store.url",
                 hint="restore it from a backup; or, to begin anew, use an empty data directory",
             )
-        store = open_store(self.database, busy_timeout_s=busy_timeout_s)
+        lease = None
+        if url is not None:
+            from qanat.store.lease import Lease  # and with it the driver, only where it is used
+
+            lease = Lease.take(url, password_file=settings.password_file, wait_s=settings.busy_timeout_s)
         try:
-            sealer = self._sealer(store)
+            store = open_store(
+                self.database if url is None else url,
+                busy_timeout_s=settings.busy_timeout_s,
+                password_file=settings.password_file,
+            )
+        except BaseException:
+            if lease is not None:
+                lease.close()
+            raise
+        try:
+            keys = self._keys(store, settings)
+            check_key(store, keys.sealer)
             ensure_first_account(store, SYSTEM, name=account)
-            return State(store=store, sealer=sealer, first_token=self._first_token(store))
+            first_token = self._first_token(store)
+            self._mark_used()
+            return State(store=store, keys=keys, first_token=first_token, lease=lease)
         except BaseException:
             store.close()
+            if lease is not None:
+                lease.close()
             raise
 
-    def _sealer(self, store: Store) -> Sealer:
+    def _has_database(self, settings: StoreSettings) -> bool:
+        if settings.url is not None:
+            return not is_empty(
+                settings.url, password_file=settings.password_file, busy_timeout_s=settings.busy_timeout_s
+            )
+        return self.database.exists() and self.database.stat().st_size > 0
+
+    def _was_used(self) -> bool:
+        return self.key.exists() or (self._lock is not None and os.fstat(self._lock).st_size > 0)
+
+    def _mark_used(self) -> None:
+        """In the lock's file: a directory whose key comes from a command has no key file that would tell."""
+        if self._lock is not None and os.fstat(self._lock).st_size == 0:
+            os.pwrite(self._lock, USED, 0)
+            os.fsync(self._lock)
+
+    def _keys(self, store: Store, settings: StoreSettings) -> KeyRing:
+        if settings.key_command:
+            keys = run_key_command(settings.key_command)
+            return KeyRing(Sealer(*keys), command=settings.key_command)
         if self.key.exists():
-            return load_key(self.key)
+            return KeyRing(load_key(self.key), file=self.key)
         with store.reading() as session:
-            if session.scalar(select(Tunnel.id).limit(1)) is not None:
+            if has_sealed(session):
                 raise QanatError(
                     "secret_key_missing",
                     f"{self.key} is gone; without it the tunnels' secrets can't be read",
                     where=str(self.key),
-                    hint="restore it from the backup that belongs to this database",
+                    hint="restore it from the backup that belongs to this database, or copy it from the edge before",
                 )
-        return make_key(self.key)
+        return KeyRing(make_key(self.key), file=self.key)
 
     def _first_token(self, store: Store) -> str | None:
         if count_tokens(store):

@@ -28,6 +28,10 @@ BATCH = 512
 WAIT_S = 0.5
 RETRY_S = 1.0
 PAUSE_S = 0.01
+WRITTEN_AT_ONCE = 64
+"""Events of one transaction: a thousand connectors that come at once must not keep the API's writers waiting."""
+BETWEEN_WRITES_S = 0.002
+"""The writers' lock is not fair: whoever waits for it gets it meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -78,11 +82,14 @@ class EventPump:
             elif self._told(event):
                 kept.append(event)
         while kept:
+            some, rest = kept[:WRITTEN_AT_ONCE], kept[WRITTEN_AT_ONCE:]
             try:
                 with self._store.recording() as write:
-                    for event in kept:
+                    for event in some:
                         self._record(write, event)
-                return
+                kept = rest
+                if kept:
+                    self._stopping.wait(BETWEEN_WRITES_S)
             except QanatError as error:
                 log.error("connection events wait for the store", reason=error.message, waiting=len(kept))
                 if self._stopping.wait(RETRY_S):
@@ -129,6 +136,7 @@ class EventPump:
                     protocol=event.protocol,
                     ip=event.origin_ip,
                     version=event.version,
+                    **({"token_id": event.token_id} if event.token_id else {}),
                 )
             case ConnectionDraining():
                 log.info("connection draining", tunnel=event.tunnel_id, connection=event.connection_id)
@@ -191,6 +199,7 @@ class EventPump:
                     version=event.version,
                     arch=event.arch,
                     features=event.features,
+                    token_id=event.token_id,
                     at=at,
                 )
                 detail: dict[str, object] = {
@@ -199,6 +208,7 @@ class EventPump:
                     "index": event.connection_index,
                     "protocol": event.protocol,
                     "origin_ip": event.origin_ip,
+                    "token_id": event.token_id,
                 }
                 connections.note_event(write, "registered", tunnel_id=event.tunnel_id, at=at, detail=detail)
             case ConnectionDraining():

@@ -5,21 +5,20 @@ from datetime import datetime, timedelta
 from threading import Event, Lock
 
 import structlog
-from sqlalchemy import select
 
 from qanat.edge.certificates import Certificates
-from qanat.edge.engine import Edge, Route, Tunnel
+from qanat.edge.engine import Edge, Tunnel
+from qanat.edge.routes import Routes
 from qanat.store import Notice, NoticeKind, Store
 from qanat.store.connections import connectors_before
-from qanat.store.models import Zone
 from qanat.store.sealing import Sealer
-from qanat.tables import TunnelEntry, compile_routes, read_routes, read_tunnel, read_tunnels
+from qanat.tables import TunnelEntry, read_tunnel, read_tunnels
 
 log = structlog.get_logger(__name__)
 
 
 class Feed:
-    """Keeps the engine's tables equal to the store's rows."""
+    """Keeps the engine's tables equal to the store's rows: tunnels here, hostnames in `Routes`."""
 
     def __init__(
         self,
@@ -33,14 +32,10 @@ class Feed:
         self._store = store
         self._sealer = sealer
         self._engine = engine
-        self._certificates = certificates
         self._rotation_grace = timedelta(seconds=rotation_grace_s)
-        self._rotated: list[tuple[datetime, str]] = []
+        self._rotated: list[tuple[datetime, str, str]] = []
         self._tunnels_lock = Lock()
-        self._routes_lock = Lock()
-        self._asking_lock = Lock()
-        self._routes_asked = 0
-        self._routes_done = 0
+        self._routes = Routes(store, engine, certificates)
         self._is_stale = Event()
 
     def start(self) -> Callable[[], None]:
@@ -53,10 +48,9 @@ class Feed:
         """All tables anew."""
         with self._tunnels_lock:
             with self._store.reading() as session:
-                entries = read_tunnels(session, self._sealer)
+                entries = read_tunnels(session, self._sealer, self._store.clock())
             self._engine.swap_tunnels([engine_tunnel(entry) for entry in entries])
-        self._certificates.forget()
-        self.refresh_routes()
+        self._routes.load()
 
     def hear(self, notice: Notice) -> None:
         """One change. What fails here is tried again as a whole by `catch_up`."""
@@ -79,32 +73,21 @@ class Feed:
         due = [item for item in self._rotated if item[0] <= now]
         for item in due:
             self._rotated.remove(item)
-            at, tunnel_id = item
+            at, tunnel_id, token_id = item
             with self._store.reading() as session:
-                connectors = connectors_before(session, tunnel_id, at - self._rotation_grace)
-            for connector_id in connectors:
-                log.info("dropping a connector with the old secret", tunnel=tunnel_id, connector=connector_id)
-                self._engine.disconnect(tunnel_id=tunnel_id, connector_id=connector_id)
+                old = connectors_before(session, tunnel_id, at - self._rotation_grace, token_id=token_id)
+            for connector_id in old:
+                log.info(
+                    "dropping a connector with the old secret",
+                    tunnel=tunnel_id,
+                    connector=connector_id,
+                    token_id=token_id,
+                )
+                self._engine.disconnect(tunnel_id=tunnel_id, connector_id=connector_id, token_id=token_id)
 
     def refresh_routes(self) -> None:
-        """Routes and certificates from the records. Callers that wait together are served by one pass."""
-        with self._asking_lock:
-            self._routes_asked += 1
-            asked = self._routes_asked
-        with self._routes_lock:
-            if self._routes_done >= asked:
-                return
-            covers = self._routes_asked
-            with self._store.reading() as session:
-                routes = compile_routes(read_routes(session))
-                zones = list(session.scalars(select(Zone.name)))
-            certificates = self._certificates.changed(zones, routes)
-            if certificates is not None:
-                self._engine.swap_certificates(certificates)
-            self._engine.swap_routes(
-                [Route(hostname=hostname, tunnel_id=tunnel_id) for hostname, tunnel_id in routes.items()]
-            )
-            self._routes_done = covers
+        """Routes and certificates from all records."""
+        self._routes.refresh()
 
     def _act(self, notice: Notice) -> None:
         match notice:
@@ -112,21 +95,26 @@ class Feed:
                 self._put_tunnel(tunnel_id)
             case Notice(kind=NoticeKind.TUNNEL_SECRET, tunnel_id=str(tunnel_id)):
                 self._put_tunnel(tunnel_id)
-                self._rotated.append((self._store.clock() + self._rotation_grace, tunnel_id))
+                over = self._store.clock() + self._rotation_grace
+                self._rotated.append((over, tunnel_id, notice.token_id or ""))
             case Notice(kind=NoticeKind.TUNNEL_DELETED, tunnel_id=str(tunnel_id)):
                 self._put_tunnel(tunnel_id)  # first, so that none of the dropped ones is let in again
                 self._engine.disconnect(tunnel_id=tunnel_id)
             case Notice(kind=NoticeKind.DISCONNECT, tunnel_id=str(tunnel_id)):
-                self._engine.disconnect(tunnel_id=tunnel_id, connector_id=notice.connector_id)
+                self._engine.disconnect(tunnel_id=tunnel_id, connector_id=notice.connector_id, token_id=notice.token_id)
+            case Notice(kind=NoticeKind.ROUTES, hostnames=tuple(hostnames)):
+                self._routes.change(hostnames)
+            case Notice(kind=NoticeKind.ZONE, zone_id=str(zone_id)):
+                self._routes.change_zone(zone_id)
             case Notice(kind=NoticeKind.ROUTES | NoticeKind.ZONE):
-                self.refresh_routes()
+                self._routes.refresh()
             case _:
                 pass
 
     def _put_tunnel(self, tunnel_id: str) -> None:
         with self._tunnels_lock:
             with self._store.reading() as session:
-                entry = read_tunnel(session, self._sealer, tunnel_id)
+                entry = read_tunnel(session, self._sealer, tunnel_id, self._store.clock())
             if entry is not None:
                 self._engine.put_tunnel(engine_tunnel(entry))
 
@@ -137,7 +125,7 @@ def engine_tunnel(entry: TunnelEntry) -> Tunnel:
         tunnel_id=entry.tunnel_id,
         account_tag=entry.account_id,
         name=entry.name,
-        secret_sha256=entry.secret_sha256,
+        secrets=entry.secrets,
         deleted=entry.deleted,
         remotely_managed=entry.remotely_managed,
         configuration_version=entry.configuration_version,

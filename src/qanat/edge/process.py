@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import timedelta
 from threading import Event, Thread
 from types import FrameType
 from typing import Literal
@@ -14,6 +15,7 @@ import structlog
 
 from qanat import __version__
 from qanat.api import Context, FailedRequest, create_app
+from qanat.auth.management import ManagementKey
 from qanat.edge import engine
 from qanat.edge.authority import Authority
 from qanat.edge.certificates import Certificates, load_given, tunnel_certificate
@@ -23,13 +25,16 @@ from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.edge.feed import Feed
 from qanat.edge.server import ApiServer
-from qanat.settings import EdgeSettings
+from qanat.settings import EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
 from qanat.store.connections import clear_live, trim
+from qanat.store.connector_tokens import expire_tokens
+from qanat.store.quick import QuickLimits, expire_quick
 
 Output = Literal["text", "json"]
 
 CATCH_UP_S = 1.0
+QUICK_S = 10.0
 HOUR_S = 3600.0
 EVENTS_LEFT_S = 5.0
 
@@ -68,8 +73,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         stack.enter_context(stop)
         data_dir = DataDir(settings.data_dir).lock()
         stack.callback(data_dir.unlock)
-        state = data_dir.open(account=settings.control.account, busy_timeout_s=settings.store.busy_timeout_s)
-        stack.callback(state.store.close)
+        state = data_dir.open(settings.store, account=settings.control.account)
+        stack.callback(state.close)
         cleared = clear_live(state.store, SYSTEM)
         if cleared:
             log.info("connections of an earlier run were cleared", connections=cleared)
@@ -90,9 +95,18 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         with engine.engine_errors():
             stack.callback(feed.start())
         pump.start()
+        quick = quick_limits(settings.control.quick_tunnels)
+        quick_expiry = timedelta(seconds=settings.control.quick_tunnels.expiry_s)
         chores = Chores(
             [
+                *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
                 ("catch up", CATCH_UP_S, feed.catch_up),
+                ("end connector tokens", CATCH_UP_S, lambda: expire_tokens(state.store)),
+                (
+                    "end quick tunnels",
+                    min(QUICK_S, quick_expiry.total_seconds()),
+                    lambda: expire_quick(state.store, expiry=quick_expiry),
+                ),
                 ("renew certificates", HOUR_S, feed.refresh_routes),
                 ("trim", HOUR_S, lambda: trim(state.store)),
             ]
@@ -101,10 +115,14 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         stack.callback(chores.stop)
         context = Context(
             store=state.store,
-            sealer=state.sealer,
+            keys=state.keys,
             live=RunningEdge(running, failures),
             location=settings.location,
             version=__version__,
+            hosts=frozenset(settings.control.hosts),
+            legacy_keys=settings.control.legacy_keys,
+            management=ManagementKey.open(data_dir.management_key),
+            quick=quick,
         )
         api = ApiServer(create_app(context), settings.control.address)
         stack.callback(api.stop)
@@ -120,6 +138,18 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         pump.stop(timeout_s=EVENTS_LEFT_S)
         log.info("stopped")
     return 0
+
+
+def quick_limits(settings: QuickTunnelSettings) -> QuickLimits | None:
+    """None: quick tunnels are off."""
+    if not settings.zone:
+        return None
+    return QuickLimits(
+        zone=settings.zone,
+        per_address=settings.per_address,
+        in_all=settings.in_all,
+        expiry=timedelta(seconds=settings.expiry_s),
+    )
 
 
 def engine_settings(settings: EdgeSettings, certificate: engine.Certificate) -> engine.EdgeSettings:

@@ -1,7 +1,9 @@
 """The control API's listener: uvicorn in a thread of its own."""
 
+import os
 import socket
-from threading import Event, Thread
+from contextlib import suppress
+from threading import Event, Thread, get_native_id
 
 import uvicorn
 from fastapi import FastAPI
@@ -10,6 +12,7 @@ from qanat.api.gate import PREFIX
 from qanat.errors import QanatError
 
 POLL_S = 0.005
+NICE = 5
 
 
 class ApiServer:
@@ -30,9 +33,14 @@ class ApiServer:
                 timeout_graceful_shutdown=5,
             )
         )
-        self._thread = Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="qanat-api", daemon=True
-        )
+        self._thread = Thread(target=self._serve, name="qanat-api", daemon=True)
+
+    def _serve(self) -> None:
+        # The engine's threads come first where cores are short: people's requests before ours. The threads that uvicorn
+        # starts from this one inherit it. A kernel that knows no priorities of threads just has none.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
+        self._server.run(sockets=[self._socket])
 
     @property
     def url(self) -> str:

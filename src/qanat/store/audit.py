@@ -1,17 +1,20 @@
 """The audit chain: every write leaves one row, and each row's hash covers the row before it (security.md S38)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.orm import Session
 
 from qanat.store.models import Audit
+from qanat.store.reach import Reach
 
 START = "0" * 64
+ROWS_AT_ONCE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,10 @@ def append(
     detail: Mapping[str, object],
 ) -> None:
     """Adds the row of one write; `detail` holds no secret values. The caller holds the one writer's lock."""
-    previous = session.scalar(select(Audit.hash).order_by(Audit.seq.desc()).limit(1)) or START
+    last = session.execute(select(Audit.seq, Audit.hash).order_by(Audit.seq.desc()).limit(1)).one_or_none()
+    seq, previous = last if last is not None else (0, START)
     row = Audit(
+        seq=seq + 1,  # not the database's own counting: a sequence of PostgreSQL skips what was rolled back
         at=at,
         actor_kind=actor.kind,
         actor=actor.name,
@@ -54,7 +59,7 @@ def append(
     session.add(row)
 
 
-def digest(row: Audit) -> str:
+def digest(row: Any) -> str:
     """SHA-256 over the row's fields and the hash before it."""
     fields = [
         row.previous,
@@ -70,13 +75,83 @@ def digest(row: Audit) -> str:
     return sha256(json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How far the chain holds. Rows cut off at its end can't be seen by it: who keeps `last_seq` and `last_hash` elsewhere
+    can compare."""
+
+    count: int
+    last_seq: int | None
+    last_hash: str | None
+    first_broken: int | None
+    reason: str | None
+
+
 def first_broken(session: Session) -> int | None:
     """The `seq` of the first row that was changed, or follows a removed one; None when the chain holds."""
-    previous = START
-    expected = None
-    for row in session.scalars(select(Audit).order_by(Audit.seq)).yield_per(1000):
-        gap = expected is not None and row.seq != expected
-        if gap or row.previous != previous or row.hash != digest(row):
-            return row.seq
-        previous, expected = row.hash, row.seq + 1
-    return None
+    return verify(lambda after: read_rows(session, after)).first_broken
+
+
+def verify(read: Callable[[int], Sequence[Any]]) -> Verdict:
+    """Walks the chain from its start; `read` gives the next rows after a `seq`, none at the end."""
+    previous, last, count = START, 0, 0
+    while rows := read(last):
+        for row in rows:
+            if row.seq != last + 1:
+                reason = f"the rows from {last + 1} to {row.seq - 1} are gone"
+            elif row.previous != previous:
+                reason = "it does not follow the row before it"
+            elif row.hash != digest(row):
+                reason = "it was changed"
+            else:
+                previous, last, count = row.hash, row.seq, count + 1
+                continue
+            return Verdict(count, last or None, previous if last else None, row.seq, reason)
+    return Verdict(count, last or None, previous if last else None, None, None)
+
+
+def read_rows(
+    session: Session, after: int, *, filters: Sequence[ColumnElement[bool]] = (), limit: int = ROWS_AT_ONCE
+) -> Sequence[Row[Any]]:
+    """The next rows after a `seq`, oldest first."""
+    query = select(*Audit.__table__.columns).where(Audit.seq > after, *filters)
+    return session.execute(query.order_by(Audit.seq).limit(limit)).all()
+
+
+def list_rows(
+    session: Session, *, filters: Sequence[ColumnElement[bool]], before: int | None, offset: int, limit: int
+) -> tuple[list[Audit], int]:
+    """A page, newest first, of what is older than `before`; and how many match in all."""
+    wanted = [*filters, *([Audit.seq < before] if before is not None else [])]
+    total = session.scalar(select(func.count()).select_from(Audit).where(*wanted)) or 0
+    query = select(Audit).where(*wanted).order_by(Audit.seq.desc()).offset(offset).limit(limit)
+    return list(session.scalars(query)), total
+
+
+def matching(
+    *,
+    reach: Reach,
+    action: str | None = None,
+    actor: str | None = None,
+    object_id: str | None = None,
+    account_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[ColumnElement[bool]]:
+    """Filters. `action` is one (`record.create`) or all of a kind (`record`); rows of no account need the whole reach."""
+    filters = [reach.accounts_where(Audit.account_id)]
+    if action is not None:
+        filters.append(
+            Audit.action == action if "." in action else Audit.action.startswith(f"{action}.", autoescape=True)
+        )
+    if actor is not None:
+        filters.append(Audit.actor == actor)
+    if object_id is not None:
+        filters.append(Audit.object_id == object_id)
+    if account_id is not None:
+        filters.append(Audit.account_id == account_id)
+    if since is not None:
+        filters.append(Audit.at >= since)
+    if until is not None:
+        filters.append(Audit.at < until)
+    return filters

@@ -13,16 +13,26 @@ from qanat.store.database import Store
 from qanat.store.models import Configuration
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.tunnels import get_tunnel
+from qanat.store.versions import Expected
 
 
 def put_configuration(
-    store: Store, actor: Actor, *, account_id: str, tunnel_id: str, document: dict[str, Any], source: str
+    store: Store,
+    actor: Actor,
+    *,
+    account_id: str,
+    tunnel_id: str,
+    document: dict[str, Any],
+    source: str,
+    rolled_back_to: int | None = None,
+    expected: Expected | None = None,
 ) -> Configuration:
     """One more version, unless the newest is the same. The document has been validated and rid of nulls before
-    (ingress/rules.py).
+    (ingress/rules.py). `rolled_back_to`: the earlier version whose document it is, for the audit log. `expected`: the
+    version that must be in force (0: none was ever put).
 
     Raises:
-        QanatError: `tunnel_unknown`; `configuration_malformed`, a text that isn't Unicode.
+        QanatError: `tunnel_unknown`; `configuration_malformed`, a text that isn't Unicode; `version_stale`.
     """
     try:
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -34,8 +44,14 @@ def put_configuration(
     with store.writing(actor) as write:
         tunnel = get_tunnel(write.session, account_id, tunnel_id)
         newest = newest_configuration(write.session, tunnel.id)
+        if expected is not None:
+            expected.check(str(newest.version if newest else 0))
+        action = "configuration.put" if rolled_back_to is None else "configuration.rollback"
+        detail = {} if rolled_back_to is None else {"rolled_back_to": rolled_back_to}
         if newest is not None and (newest.document, newest.source) == (text, source):
-            write.audit("configuration.put_same", tunnel.id, account_id=account_id, detail={"version": newest.version})
+            write.audit(
+                f"{action}_same", tunnel.id, account_id=account_id, detail={"version": newest.version, **detail}
+            )
             return newest
         configuration = Configuration(
             tunnel_id=tunnel.id,
@@ -46,7 +62,7 @@ def put_configuration(
             created_at=write.at,
         )
         write.session.add(configuration)
-        write.audit("configuration.put", tunnel.id, account_id=account_id, detail={"version": configuration.version})
+        write.audit(action, tunnel.id, account_id=account_id, detail={"version": configuration.version, **detail})
         write.notice(Notice(NoticeKind.CONFIGURATION, tunnel_id=tunnel.id, account_id=account_id))
     return configuration
 
@@ -59,6 +75,14 @@ def newest_configuration(session: Session, tunnel_id: str) -> Configuration | No
         .order_by(Configuration.version.desc())
         .limit(1)
     )
+
+
+def get_version(session: Session, tunnel_id: str, version: int) -> Configuration:
+    """QanatError `version_unknown`."""
+    found = session.get(Configuration, (tunnel_id, version)) if 0 < version < 1 << 31 else None
+    if found is None:
+        raise QanatError("version_unknown", f"the tunnel has no configuration version {version}", where="version")
+    return found
 
 
 def newest_configurations(session: Session) -> dict[str, Configuration]:

@@ -6,18 +6,22 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import CursorResult, and_, delete, event, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
 from qanat.store.audit import Actor
 from qanat.store.database import Store, Write
-from qanat.store.models import Connection, Connector, Event, Tunnel
+from qanat.store.models import Connection, Connector, ConnectorToken, Event, Tunnel
 from qanat.store.notices import Notice, NoticeKind
 
 LOST_KEPT = timedelta(hours=1)
+RECONNECTING = timedelta(minutes=5)
+"""For so long a connection that nobody meant to end is shown as one that will come back."""
+ENDED_ON_PURPOSE = ("unregistered", "replaced", "disconnected")
 CONNECTORS_KEPT = timedelta(days=1)
 EVENTS_KEPT = 10_000
+_UNSETTLED = "unsettled tunnels"
 IDS_A_QUERY = 500
 
 Status = Literal["inactive", "healthy", "degraded", "down"]
@@ -25,12 +29,21 @@ Status = Literal["inactive", "healthy", "degraded", "down"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A tunnel's status, since when, why (when down), and its live connectors with their live connections."""
+    """A tunnel's status, since when, why (when down or degraded), its live connectors with their live connections, and
+    those with connections that were lost a moment ago and are likely to come back."""
 
     status: Status
     since: datetime
     reason: str | None
     connectors: list[tuple[Connector, list[Connection]]] = field(default_factory=list)
+    lost: list[tuple[Connector, list[Connection]]] = field(default_factory=list)
+
+    @property
+    def all_connectors(self) -> list[tuple[Connector, list[Connection]]]:
+        """Each connector once: its live connections, then the lost ones."""
+        lost = {connector.id: connections for connector, connections in self.lost}
+        live = [(connector, [*connections, *lost.pop(connector.id, [])]) for connector, connections in self.connectors]
+        return live + [(connector, connections) for connector, connections in self.lost if connector.id in lost]
 
 
 # ---------------------------------------------------------------- what the edge tells
@@ -50,13 +63,16 @@ def registered(
     arch: str,
     features: Iterable[str],
     at: datetime,
+    token_id: str = "",
 ) -> None:
-    """A connection is live. One with the same index of the same connector was replaced by it."""
+    """A connection is live. One with the same index of the same connector was replaced by it. `token_id`: the named
+    connector token that it came with, "" for the tunnel's own."""
     session = write.session
     tunnel = session.get(Tunnel, tunnel_id)
     if tunnel is None:
         return
-    if not count_live(session, tunnel_id):
+    is_first = not _has_live(session, tunnel_id)
+    if is_first:
         tunnel.conns_active_at = at
         tunnel.conns_inactive_at = None
         tunnel.down_reason = None
@@ -75,6 +91,7 @@ def registered(
             id=connection_id,
             tunnel_id=tunnel_id,
             connector_id=connector_id,
+            token_id=token_id,
             index=index,
             protocol=protocol,
             origin_ip=origin_ip,
@@ -105,6 +122,13 @@ def registered(
     connector.features = list(features)
     connector.lost_at = None
     connector.max_connections = max(connector.max_connections, count_live(session, tunnel_id, connector_id))
+    if token_id:
+        used = update(ConnectorToken).where(ConnectorToken.id == token_id, ConnectorToken.tunnel_id == tunnel_id)
+        session.execute(used.values(last_used_at=at, last_used_from=origin_ip))
+    if is_first:
+        _settle(session, tunnel_id, at=at, reason="")
+    else:
+        _settle_once(session, tunnel_id, at=at)
     _changed(write, tunnel_id)
 
 
@@ -178,17 +202,29 @@ def clear_live(store: Store, actor: Actor) -> int:
     return cleared
 
 
-def drop_live(write: Write, tunnel_id: str, *, connector_id: str | None = None, reason: str = "disconnected") -> int:
-    """Marks the live connections (of one connector) as ended by us; how many."""
+def drop_live(
+    write: Write,
+    tunnel_id: str,
+    *,
+    connector_id: str | None = None,
+    token_id: str | None = None,
+    reason: str = "disconnected",
+) -> int:
+    """Marks the live connections (of one connector, with one token) as ended by us; how many."""
     query = update(Connection).where(Connection.tunnel_id == tunnel_id, Connection.lost_at.is_(None))
     if connector_id is not None:
         query = query.where(Connection.connector_id == connector_id)
+    if token_id is not None:
+        query = query.where(Connection.token_id == token_id)
     result = write.session.execute(query.values(lost_at=write.at, lost_reason=reason))
     dropped = result.rowcount if isinstance(result, CursorResult) else 0
     if dropped:
-        gone = update(Connector).where(Connector.tunnel_id == tunnel_id, Connector.lost_at.is_(None))
-        if connector_id is not None:
-            gone = gone.where(Connector.id == connector_id)
+        still = select(Connection.connector_id).where(
+            Connection.tunnel_id == tunnel_id, Connection.lost_at.is_(None), Connection.draining_at.is_(None)
+        )
+        gone = update(Connector).where(
+            Connector.tunnel_id == tunnel_id, Connector.lost_at.is_(None), Connector.id.not_in(still)
+        )
         write.session.execute(gone.values(lost_at=write.at))
         _settle(write.session, tunnel_id, at=write.at, reason=reason)
         _changed(write, tunnel_id)
@@ -210,34 +246,45 @@ def count_live(session: Session, tunnel_id: str, connector_id: str | None = None
     return session.scalar(query) or 0
 
 
-def states(session: Session, tunnels: Sequence[Tunnel]) -> dict[str, State]:
-    """The state of each tunnel, by two queries for many."""
-    connections: dict[tuple[str, str], list[Connection]] = {}
+def states(session: Session, tunnels: Sequence[Tunnel], *, lost_since: datetime | None = None) -> dict[str, State]:
+    """The state of each tunnel, by two queries for many. `lost_since`: with the connections that were lost after it and
+    may come back."""
+    live: dict[tuple[str, str], list[Connection]] = {}
+    lost: dict[tuple[str, str], list[Connection]] = {}
     connectors: dict[str, list[Connector]] = {}
+    is_live = and_(Connection.lost_at.is_(None), Connection.draining_at.is_(None))
+    wanted = is_live
+    if lost_since is not None:
+        wanted = or_(is_live, and_(Connection.lost_at > lost_since, Connection.lost_reason.not_in(ENDED_ON_PURPOSE)))
     for ids in _batches(tunnel.id for tunnel in tunnels):
-        live = (
+        rows = (
             select(Connection)
-            .where(Connection.tunnel_id.in_(ids), Connection.lost_at.is_(None), Connection.draining_at.is_(None))
-            .order_by(Connection.index, Connection.id)
+            .where(Connection.tunnel_id.in_(ids), wanted)
+            .order_by(Connection.index, Connection.opened_at, Connection.id)
         )
-        for connection in session.scalars(live):
-            connections.setdefault((connection.tunnel_id, connection.connector_id), []).append(connection)
+        for connection in session.scalars(rows):
+            table = live if connection.lost_at is None else lost
+            table.setdefault((connection.tunnel_id, connection.connector_id), []).append(connection)
         known = select(Connector).where(Connector.tunnel_id.in_(ids)).order_by(Connector.run_at, Connector.id)
         for connector in session.scalars(known):
-            if (connector.tunnel_id, connector.id) in connections:
+            if (connector.tunnel_id, connector.id) in live or (connector.tunnel_id, connector.id) in lost:
                 connectors.setdefault(connector.tunnel_id, []).append(connector)
-    return {
-        tunnel.id: _state(
+    for key, connections in lost.items():
+        lost[key] = _awaited(connections, live.get(key, []))
+    found = {}
+    for tunnel in tunnels:
+        own = connectors.get(tunnel.id, [])
+        found[tunnel.id] = _state(
             tunnel,
-            [(each, connections[tunnel.id, each.id]) for each in connectors.get(tunnel.id, [])],
+            [(each, live[tunnel.id, each.id]) for each in own if live.get((tunnel.id, each.id))],
+            [(each, lost[tunnel.id, each.id]) for each in own if lost.get((tunnel.id, each.id))],
         )
-        for tunnel in tunnels
-    }
+    return found
 
 
-def state(session: Session, tunnel: Tunnel) -> State:
+def state(session: Session, tunnel: Tunnel, *, lost_since: datetime | None = None) -> State:
     """The state of one tunnel."""
-    return states(session, [tunnel])[tunnel.id]
+    return states(session, [tunnel], lost_since=lost_since)[tunnel.id]
 
 
 def get_connector(session: Session, tunnel: Tunnel, connector_id: str) -> tuple[Connector, list[Connection]]:
@@ -248,6 +295,12 @@ def get_connector(session: Session, tunnel: Tunnel, connector_id: str) -> tuple[
     raise QanatError("connector_unknown", "no such connector is connected", where="connector_id")
 
 
+def known_connectors(session: Session, tunnel_id: str) -> list[Connector]:
+    """Those that are connected, then those of the last day that no longer are; each group in order of start."""
+    query = select(Connector).where(Connector.tunnel_id == tunnel_id)
+    return sorted(session.scalars(query), key=lambda each: (each.lost_at is not None, each.run_at, each.id))
+
+
 def events(session: Session, tunnel_id: str, *, offset: int, limit: int) -> tuple[list[Event], int]:
     """A page of the tunnel's story, newest first."""
     query = select(Event).where(Event.tunnel_id == tunnel_id)
@@ -255,46 +308,110 @@ def events(session: Session, tunnel_id: str, *, offset: int, limit: int) -> tupl
     return list(session.scalars(query.order_by(Event.id.desc()).offset(offset).limit(limit))), total
 
 
-def connectors_before(session: Session, tunnel_id: str, moment: datetime) -> list[str]:
-    """Live connectors with a connection that was opened before `moment`: those that hold an older secret."""
+def connectors_before(session: Session, tunnel_id: str, moment: datetime, *, token_id: str = "") -> list[str]:
+    """Live connectors with a connection that was opened before `moment` with a token: those that hold an older secret."""
     return list(
         session.scalars(
             select(Connection.connector_id)
-            .where(Connection.tunnel_id == tunnel_id, Connection.lost_at.is_(None), Connection.opened_at < moment)
+            .where(
+                Connection.tunnel_id == tunnel_id,
+                Connection.token_id == token_id,
+                Connection.lost_at.is_(None),
+                Connection.opened_at < moment,
+            )
             .distinct()
         )
     )
 
 
-def _state(tunnel: Tunnel, connectors: list[tuple[Connector, list[Connection]]]) -> State:
-    if not connectors:
-        if tunnel.conns_active_at is None:
-            return State("inactive", tunnel.created_at, None)
-        return State("down", tunnel.conns_inactive_at or tunnel.conns_active_at, tunnel.down_reason)
+def _state(
+    tunnel: Tunnel,
+    connectors: list[tuple[Connector, list[Connection]]],
+    lost: list[tuple[Connector, list[Connection]]],
+) -> State:
+    status: Status = "inactive"
+    reason = None
     short = [each.id for each, connections in connectors if len(connections) < each.max_connections]
-    since = tunnel.conns_active_at or tunnel.created_at
-    if not short:
-        return State("healthy", since, None, connectors)
-    reason = f"{len(short)} of {len(connectors)} connectors have fewer connections than they asked for"
-    return State("degraded", since, reason, connectors)
+    if connectors:
+        status = "degraded" if short else "healthy"
+    elif tunnel.conns_active_at is not None:
+        status = "down"
+        reason = tunnel.down_reason
+    if short:
+        reason = f"{len(short)} of {len(connectors)} connectors have fewer connections than they asked for"
+    return State(status, tunnel.status_since or tunnel.created_at, reason, connectors, lost)
+
+
+def _awaited(lost: list[Connection], live: list[Connection]) -> list[Connection]:
+    """Of a connector's lost connections the newest of each index that is not back."""
+    back = {connection.index for connection in live}
+    newest = {connection.index: connection for connection in lost if connection.index not in back}
+    return list(newest.values())
 
 
 def _ended(write: Write, connection: Connection, *, at: datetime, reason: str) -> None:
     write.session.flush()
-    if not count_live(write.session, connection.tunnel_id, connection.connector_id):
+    if not _has_live(write.session, connection.tunnel_id, connection.connector_id):
         connector = write.session.get(Connector, (connection.tunnel_id, connection.connector_id))
         if connector is not None:
             connector.lost_at = at
-    _settle(write.session, connection.tunnel_id, at=at, reason=reason)
+    if _has_live(write.session, connection.tunnel_id):
+        _settle_once(write.session, connection.tunnel_id, at=at)
+    else:
+        _settle(write.session, connection.tunnel_id, at=at, reason=reason)
     _changed(write, connection.tunnel_id)
 
 
+def _has_live(session: Session, tunnel_id: str, connector_id: str | None = None) -> bool:
+    """As `count_live`, without counting."""
+    query = select(Connection.id).where(
+        Connection.tunnel_id == tunnel_id, Connection.lost_at.is_(None), Connection.draining_at.is_(None)
+    )
+    if connector_id is not None:
+        query = query.where(Connection.connector_id == connector_id)
+    return session.scalar(query.limit(1)) is not None
+
+
+def _settle_once(session: Session, tunnel_id: str, *, at: datetime) -> None:
+    """`_settle` before the commit, once for all that this write tells of the tunnel: it looks at every connection, and a
+    tunnel may have thousands. For changes after which the tunnel is still connected."""
+    waiting: dict[str, datetime] | None = session.info.get(_UNSETTLED)
+    if waiting is None:
+        waiting = session.info[_UNSETTLED] = {}
+        event.listen(session, "before_commit", _settle_all, once=True)
+    waiting[tunnel_id] = at
+
+
+def _settle_all(session: Session) -> None:
+    for tunnel_id, at in session.info.pop(_UNSETTLED, {}).items():
+        _settle(session, tunnel_id, at=at, reason="")
+
+
 def _settle(session: Session, tunnel_id: str, *, at: datetime, reason: str) -> None:
-    """Notes since when the tunnel is down, when its last connection has gone."""
+    """Notes the tunnel's status, since when, and why it is down, when the last change made it another one."""
+    session.flush()
     tunnel = session.get(Tunnel, tunnel_id)
-    if tunnel is not None and tunnel.conns_inactive_at is None and not count_live(session, tunnel_id):
+    if tunnel is None:
+        return
+    status = _status(session, tunnel)
+    if status == "down" and tunnel.conns_inactive_at is None:
         tunnel.conns_inactive_at = at
         tunnel.down_reason = reason
+    if status != tunnel.status:
+        tunnel.status = status
+        tunnel.status_since = at
+
+
+def _status(session: Session, tunnel: Tunnel) -> Status:
+    rows = session.execute(
+        select(func.count(Connection.id), Connector.max_connections)
+        .join(Connector, and_(Connector.tunnel_id == Connection.tunnel_id, Connector.id == Connection.connector_id))
+        .where(Connection.tunnel_id == tunnel.id, Connection.lost_at.is_(None), Connection.draining_at.is_(None))
+        .group_by(Connector.id, Connector.max_connections)
+    ).all()
+    if not rows:
+        return "inactive" if tunnel.conns_active_at is None else "down"
+    return "degraded" if any(live < wanted for live, wanted in rows) else "healthy"
 
 
 def _changed(write: Write, tunnel_id: str) -> None:

@@ -1,26 +1,19 @@
-"""The database: opening it safely, and the two ways in: `reading` a snapshot and `writing` one audited transaction."""
+"""The two ways into the database, SQLite or PostgreSQL: `reading` a snapshot and `writing` one audited transaction."""
 
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
-from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from qanat.errors import QanatError
 from qanat.store import audit
 from qanat.store.audit import Actor
+from qanat.store.failures import Phase, told
 from qanat.store.notices import Notice, NoticeBus
-
-APPLICATION_ID = 0x716E6174  # "qnat", in the file's header: no other program's database is taken for ours
-SQLITE_MAGIC = b"SQLite format 3\x00"
 
 Clock = Callable[[], datetime]
 
@@ -61,9 +54,13 @@ class Write:
 
 
 class Store:
-    """Rows and their history. Safe for many threads: readers see a snapshot, one writer at a time."""
+    """Rows and their history. Safe for many threads: readers see a snapshot, one writer at a time (on PostgreSQL among all
+    processes). `file`: SQLite's; None on PostgreSQL."""
 
-    def __init__(self, engine: Engine, *, notices: NoticeBus | None = None, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, engine: Engine, *, file: Path | None = None, notices: NoticeBus | None = None, clock: Clock = utc_now
+    ) -> None:
+        self.file = file
         self.notices = notices or NoticeBus()
         self.clock = clock
         self._engine = engine
@@ -73,7 +70,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session on one snapshot; what is loaded stays usable after it ends."""
-        with _failures_told(), Session(self._engine, expire_on_commit=False) as session:
+        with told(), Session(self._engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -96,108 +93,14 @@ class Store:
 
     @contextmanager
     def _writing(self, actor: Actor) -> Iterator[Write]:
+        phase = Phase()
         session = Session(self._writing_engine, expire_on_commit=False)
-        with self._writer, _failures_told(), session, session.begin():
+        with self._writer, told(phase), session, session.begin():
+            session.connection()  # begins, and waits here for the writer before
             yield Write(session=session, at=self.clock(), actor=actor)
+            session.flush()
+            phase.committing = True
 
     def close(self) -> None:
         """Closes the pooled connections; the last one folds SQLite's log into the file."""
         self._engine.dispose()
-
-
-def open_engine(file: Path, *, busy_timeout_s: float = 5.0) -> Engine:
-    """An engine on a SQLite file: WAL, `synchronous=FULL`, foreign keys on, transactions as we begin them."""
-    engine = create_engine(f"sqlite:///{file}", pool_size=8, max_overflow=32, connect_args={"timeout": busy_timeout_s})
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions by itself
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"busy_timeout={int(busy_timeout_s * 1000)}",
-            "cache_size=-16000",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: SqlConnection) -> None:
-        writes = connection.get_execution_options().get("qanat_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def check_file(file: Path) -> bool:
-    """Whether there is a database; refuses what isn't ours or is damaged, with the reason, before anything is written.
-
-    Raises:
-        QanatError: `store_not_ours` or `store_damaged`; `where` is the file.
-    """
-    if not file.exists():
-        return False
-    if file.stat().st_size == 0:
-        # SQLite leaves an empty file when it was stopped before its first page; anything else would have cut it.
-        if any(file.with_name(file.name + end).exists() for end in ("-wal", "-journal")):
-            raise _damaged(file, "it is empty, but a journal is beside it")
-        return False
-    with file.open("rb") as opened:
-        if opened.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
-            raise QanatError(
-                "store_not_ours",
-                f"{file} is not a SQLite database",
-                where=str(file),
-                hint="move it away, or restore it from a backup",
-            )
-    try:
-        connection = sqlite3.connect(file)
-        try:
-            application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-            if application_id != APPLICATION_ID:
-                has_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-                if not has_tables:
-                    return False
-                raise QanatError(
-                    "store_not_ours",
-                    f"{file} is another program's database (application_id {application_id:#x})",
-                    where=str(file),
-                    hint="choose another data directory",
-                )
-            verdict = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        raise _damaged(file, str(error)) from error
-    if verdict != ["ok"]:
-        raise _damaged(file, "; ".join(verdict))
-    return True
-
-
-def _damaged(file: Path, reason: str) -> QanatError:
-    return QanatError(
-        "store_damaged",
-        f"{file} is damaged: {reason}",
-        where=str(file),
-        hint="restore the last backup; the damaged file was not touched",
-    )
-
-
-@contextmanager
-def _failures_told() -> Iterator[None]:
-    """The database's own failures as ours: what was acknowledged is safe, what failed left nothing."""
-    try:
-        yield
-    except DBAPIError as error:
-        if not isinstance(error.orig, sqlite3.Error) or isinstance(error.orig, sqlite3.IntegrityError):
-            raise
-        reason = str(error.orig)
-        if "full" in reason:
-            raise QanatError(
-                "store_full", f"the disk is full: {reason}; nothing was written", hint="free some space and repeat"
-            ) from error
-        if isinstance(error.orig, sqlite3.OperationalError):
-            raise QanatError(
-                "store_unavailable", f"the database is not available: {reason}; nothing was written"
-            ) from error
-        raise

@@ -44,7 +44,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Moment(), dict[str, Any]: JSON(), list[str]: JSON()}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: Moment(),
+        dict[str, Any]: JSON(none_as_null=True),
+        list[str]: JSON(),
+        list[dict[str, Any]]: JSON(),
+    }
 
 
 class Account(Base):
@@ -54,6 +59,7 @@ class Account(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(Text)
+    settings: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 
 
@@ -64,11 +70,15 @@ class User(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     email: Mapped[str] = mapped_column(Text, unique=True)
+    first_name: Mapped[str] = mapped_column(Text)
+    last_name: Mapped[str] = mapped_column(Text)
+    key_sha256: Mapped[bytes | None]
     created_at: Mapped[datetime]
 
 
 class ApiToken(Base):
-    """A bearer token: only its SHA-256 is here. `account_id` None: it sees every account."""
+    """A bearer token: only its SHA-256 is here. `account_id`: the account that owns it, None for a user's. `policies` (the
+    stock shape, auth/policies.py) say what it may touch; `allowed_ips`, `denied_ips`: CIDRs, empty for any and none."""
 
     __tablename__ = "api_tokens"
 
@@ -77,10 +87,15 @@ class ApiToken(Base):
     account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
     name: Mapped[str] = mapped_column(Text)
     sha256: Mapped[bytes] = mapped_column(unique=True)
+    kind: Mapped[str] = mapped_column(Text)
+    policies: Mapped[list[dict[str, Any]]]
+    allowed_ips: Mapped[list[str]]
+    denied_ips: Mapped[list[str]]
     disabled: Mapped[bool]
     not_before: Mapped[datetime | None]
     expires_on: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    modified_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
     last_used_from: Mapped[str | None] = mapped_column(Text)
 
@@ -100,7 +115,8 @@ class Zone(Base):
 
 
 class Record(Base):
-    """A DNS record. `content` as sent, `content_key` the form in which two contents are the same."""
+    """A DNS record. `content` as sent, `content_key` the form in which two contents are the same, `written_as` which of
+    `content` and `data` the client wrote."""
 
     __tablename__ = "records"
     __table_args__ = (Index("ix_records_zone_id_name_type", "zone_id", "name", "type"),)
@@ -111,6 +127,10 @@ class Record(Base):
     type: Mapped[str] = mapped_column(Text)
     content: Mapped[str] = mapped_column(Text)
     content_key: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any] | None]
+    written_as: Mapped[str] = mapped_column(Text)
+    priority: Mapped[int | None]
+    private_routing: Mapped[bool | None]
     ttl: Mapped[int]
     proxied: Mapped[bool]
     comment: Mapped[str | None] = mapped_column(Text)
@@ -124,7 +144,8 @@ class Record(Base):
 
 
 class Tunnel(Base):
-    """A tunnel. Its secret is sealed (sealing.py); deletion is soft, so that connectors are refused with the reason."""
+    """A tunnel. Its secret is sealed (sealing.py); deletion is soft, so that connectors are refused with the reason.
+    `status` follows from its connections (connections.py); `status_since` None: since it was made."""
 
     __tablename__ = "tunnels"
     __table_args__ = (
@@ -149,8 +170,12 @@ class Tunnel(Base):
     conns_active_at: Mapped[datetime | None]
     conns_inactive_at: Mapped[datetime | None]
     down_reason: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text, default="inactive")
+    status_since: Mapped[datetime | None]
     local_configuration: Mapped[str | None] = mapped_column(Text)
     local_configuration_at: Mapped[datetime | None]
+    quick_address: Mapped[str | None] = mapped_column(Text)
+    quick_expires_at: Mapped[datetime | None]
 
 
 class Configuration(Base):
@@ -183,18 +208,94 @@ class Connector(Base):
     lost_at: Mapped[datetime | None]
 
 
+class ConnectorToken(Base):
+    """A named connector token of a tunnel, one a host: rotated and revoked alone. Its secret is sealed."""
+
+    __tablename__ = "connector_tokens"
+    __table_args__ = (
+        Index(
+            "uq_connector_tokens_tunnel_id_name_live",
+            "tunnel_id",
+            "name",
+            unique=True,
+            sqlite_where=text("revoked_at IS NULL"),
+            postgresql_where=text("revoked_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    sealed_secret: Mapped[bytes]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    last_used_from: Mapped[str | None] = mapped_column(Text)
+
+
+class VirtualNetwork(Base):
+    """A virtual network of private routes; each account has one default."""
+
+    __tablename__ = "virtual_networks"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    comment: Mapped[str] = mapped_column(Text)
+    is_default: Mapped[bool]
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+
+class TeamnetRoute(Base):
+    """A private network (CIDR) behind a tunnel, in one virtual network. Stored and listed; no traffic yet."""
+
+    __tablename__ = "teamnet_routes"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    network: Mapped[str] = mapped_column(Text)
+    tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"), index=True)
+    virtual_network_id: Mapped[str] = mapped_column(ForeignKey("virtual_networks.id"))
+    comment: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+
+class KeyCheck(Base):
+    """A known text under the newest key: a start with another key is refused before anything is sealed with that."""
+
+    __tablename__ = "key_checks"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    sealed_secret: Mapped[bytes]
+
+
+class ReleasedName(Base):
+    """The name of a deleted zone: for a while no other account may claim it (security.md S47)."""
+
+    __tablename__ = "released_names"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    account_id: Mapped[str] = mapped_column(String(32))
+    released_at: Mapped[datetime]
+
+
 class Connection(Base):
     """One of a connector's connections, live (`lost_at` None) or recently lost."""
 
     __tablename__ = "connections"
     __table_args__ = (
         Index("ix_connections_tunnel_id_lost_at", "tunnel_id", "lost_at"),
+        Index("ix_connections_tunnel_id_connector_id_lost_at", "tunnel_id", "connector_id", "lost_at"),
         Index("ix_connections_lost_at", "lost_at"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"))
     connector_id: Mapped[str] = mapped_column(String(36))
+    token_id: Mapped[str] = mapped_column(String(36))
     index: Mapped[int]
     protocol: Mapped[str] = mapped_column(Text)
     origin_ip: Mapped[str] = mapped_column(Text)

@@ -28,13 +28,19 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Kind and ids, no values: who hears it reads the store, so that order and repetition do no harm."""
+    """Kind and ids, no values: who hears it reads the store, so that order and repetition do no harm.
+
+    `hostnames`: of `ROUTES`, whose routes may have changed; None when any may have. `token_id`: the named connector token
+    that a `TUNNEL_SECRET` or `DISCONNECT` is about; None for the tunnel's own secret, and for all connections.
+    """
 
     kind: NoticeKind
     tunnel_id: str | None = None
     connector_id: str | None = None
     zone_id: str | None = None
     account_id: str | None = None
+    hostnames: tuple[str, ...] | None = None
+    token_id: str | None = None
 
 
 Subscriber = Callable[[Notice], None]

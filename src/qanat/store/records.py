@@ -1,18 +1,21 @@
-"""DNS records: each (name, type, content) once, no address beside a CNAME, tunnels of the own account only."""
+"""DNS records: making, changing and deleting them, one by one, as a batch, or from a zone file."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from secrets import token_hex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
 from qanat.store.audit import Actor
-from qanat.store.database import Store, Write
-from qanat.store.models import Record, Tunnel, Zone
-from qanat.store.notices import Notice, NoticeKind
-from qanat.store.record_form import RecordDraft, RecordForm, check_record
+from qanat.store.database import Store
+from qanat.store.models import Record, Zone
+from qanat.store.reach import Reach
+from qanat.store.record_edit import RecordChange, RecordEdit, unknown_record
+from qanat.store.record_form import RecordDraft, RecordForm, check_record, record_name
+from qanat.store.versions import Expected, check_row
 from qanat.store.zones import get_zone
 
 ORDERS = {
@@ -22,53 +25,163 @@ ORDERS = {
     "ttl": Record.ttl,
     "proxied": Record.proxied,
 }
-ADDRESSES = ("A", "AAAA")
+MAX_BATCH = 3500
+MAX_IMPORT = 10_000
+
+Given = TypeVar("Given")
 
 
-def create_record(store: Store, actor: Actor, zone_id: str, draft: RecordDraft, *, only: str | None) -> Record:
-    """QanatError as `check_record`, and `record_identical`, `record_exists`, `record_host_taken`, `record_cname_taken`,
-    `record_bad_content` (an unknown tunnel)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Several changes that happen together or not at all, in this order. Ids are those of records."""
+
+    deletes: Sequence[str] = ()
+    patches: Sequence[tuple[str, RecordChange]] = ()
+    puts: Sequence[tuple[str, RecordDraft]] = ()
+    posts: Sequence[RecordDraft] = ()
+
+    def __len__(self) -> int:
+        return len(self.deletes) + len(self.patches) + len(self.puts) + len(self.posts)
+
+
+@dataclass(slots=True, kw_only=True)
+class BatchDone:
+    """The records of a batch in the order of its request; deleted ones as they were."""
+
+    deletes: list[Record] = field(default_factory=list)
+    patches: list[Record] = field(default_factory=list)
+    puts: list[Record] = field(default_factory=list)
+    posts: list[Record] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """How an import went; what was there already is parsed and not added."""
+
+    added: int
+    parsed: int
+
+
+def create_record(store: Store, actor: Actor, zone_id: str, draft: RecordDraft, *, reach: Reach) -> Record:
+    """QanatError as `check_record` and `NamesInUse.check`."""
     with store.writing(actor) as write:
-        zone = get_zone(write.session, zone_id, only=only)
-        form = check_record(draft, zone.name)
-        _check_conflicts(write.session, zone, form, own_id=None)
-        record = Record(id=token_hex(16), zone_id=zone.id, created_at=write.at, modified_at=write.at)
-        _fill(record, form, write.at, is_new=True)
-        write.session.add(record)
-        _told(write, zone, record, "record.create", routed=_is_route(record))
+        edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
+        record = edit.create(check_record(draft, edit.zone.name))
+        edit.finish_one("record.create", record)
     return record
 
 
 def replace_record(
-    store: Store, actor: Actor, zone_id: str, record_id: str, draft: RecordDraft, *, only: str | None
+    store: Store,
+    actor: Actor,
+    zone_id: str,
+    record_id: str,
+    draft: RecordDraft,
+    *,
+    reach: Reach,
+    expected: Expected | None = None,
 ) -> Record:
-    """The record as the draft says; id and `created_at` stay, `modified_at` moves only on a real change."""
+    """The record as the draft says; id and `created_at` stay, `modified_at` moves only on a real change. `expected`: the
+    `row_version` that it must have."""
     with store.writing(actor) as write:
-        zone = get_zone(write.session, zone_id, only=only)
-        record = get_record(write.session, zone.id, record_id)
-        form = check_record(draft, zone.name)
-        _check_conflicts(write.session, zone, form, own_id=record.id)
-        was_route = _is_route(record)
-        _fill(record, form, write.at, is_new=False)
-        _told(write, zone, record, "record.change", routed=was_route or _is_route(record))
+        edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
+        record = get_record(write.session, edit.zone.id, record_id)
+        check_row(expected, record)
+        edit.replace(record, check_record(draft, edit.zone.name))
+        edit.finish_one("record.change", record)
     return record
 
 
-def delete_record(store: Store, actor: Actor, zone_id: str, record_id: str, *, only: str | None) -> Record:
+def change_record(
+    store: Store,
+    actor: Actor,
+    zone_id: str,
+    record_id: str,
+    change: RecordChange,
+    *,
+    reach: Reach,
+    expected: Expected | None = None,
+) -> Record:
+    """What is given changes, the rest stays."""
+    with store.writing(actor) as write:
+        edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
+        record = get_record(write.session, edit.zone.id, record_id)
+        check_row(expected, record)
+        edit.replace(record, check_record(change.draft(record), edit.zone.name))
+        edit.finish_one("record.change", record)
+    return record
+
+
+def delete_record(
+    store: Store, actor: Actor, zone_id: str, record_id: str, *, reach: Reach, expected: Expected | None = None
+) -> Record:
     """QanatError `record_unknown`."""
     with store.writing(actor) as write:
-        zone = get_zone(write.session, zone_id, only=only)
-        record = get_record(write.session, zone.id, record_id)
-        write.session.delete(record)
-        _told(write, zone, record, "record.delete", routed=_is_route(record))
+        edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
+        record = get_record(write.session, edit.zone.id, record_id)
+        check_row(expected, record)
+        edit.delete(record)
+        edit.finish_one("record.delete", record)
     return record
+
+
+def apply_batch(store: Store, actor: Actor, zone_id: str, batch: Batch, *, reach: Reach) -> tuple[Zone, BatchDone]:
+    """All of the batch in one transaction.
+
+    Raises:
+        QanatError: as the single writes, `where` with the place such as `posts[3].content`; `record_batch_too_large`.
+    """
+    if len(batch) > MAX_BATCH:
+        raise QanatError("record_batch_too_large", f"a batch has at most {MAX_BATCH} changes, this one {len(batch)}")
+    with store.reading() as session:
+        zone = get_zone(session, zone_id, reach=reach)
+    # Before the one writer's turn, since checking takes longer than writing.
+    puts = _each("puts", batch.puts, lambda put: (put[0], check_record(put[1], zone.name)))
+    posts = _each("posts", batch.posts, lambda draft: check_record(draft, zone.name))
+    done = BatchDone()
+    with store.writing(actor) as write:
+        zone = get_zone(write.session, zone_id, reach=reach)
+        edit = RecordEdit(write, zone)
+        edit.load([*batch.deletes, *(item[0] for item in batch.patches), *(item[0] for item in puts)])
+        edit.names.load(_names(zone.name, [form for _, form in puts], posts, batch.patches))
+        done.deletes = _each("deletes", batch.deletes, lambda record_id: edit.delete(edit.record(record_id)))
+        done.patches = _each("patches", batch.patches, edit.patch)
+        done.puts = _each("puts", puts, lambda put: edit.replace(edit.record(put[0]), put[1]))
+        done.posts = _each("posts", posts, edit.create)
+        edit.finish("record.batch")
+    return zone, done
+
+
+def import_records(
+    store: Store, actor: Actor, zone_id: str, lines: Sequence[tuple[int, RecordDraft]], *, reach: Reach
+) -> Imported:
+    """The records of a zone file, with their lines, in one transaction.
+
+    Raises:
+        QanatError: `zone_file_malformed`, naming the line; `record_batch_too_large`.
+    """
+    if len(lines) > MAX_IMPORT:
+        raise QanatError("record_batch_too_large", f"an import has at most {MAX_IMPORT} records, this one {len(lines)}")
+    with store.reading() as session:
+        zone = get_zone(session, zone_id, reach=reach)
+    forms = [(number, _at_line(number, partial(check_record, draft, zone.name))) for number, draft in lines]
+    added = 0
+    with store.writing(actor) as write:
+        edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
+        edit.names.load(form.name for _, form in forms)
+        for number, form in forms:
+            if edit.names.same(form) is None:
+                _at_line(number, partial(edit.create, form))
+                added += 1
+        edit.finish("record.import")
+    return Imported(added=added, parsed=len(forms))
 
 
 def get_record(session: Session, zone_id: str, record_id: str) -> Record:
     """QanatError `record_unknown`, also for a record of another zone."""
-    record = session.get(Record, record_id)
+    record = session.get(Record, record_id) if record_id.isalnum() else None  # PostgreSQL takes no NUL
     if record is None or record.zone_id != zone_id:
-        raise QanatError("record_unknown", "Record does not exist.", where="dns_record_id")
+        raise unknown_record()
     return record
 
 
@@ -76,102 +189,61 @@ def list_records(
     session: Session,
     zone_id: str,
     *,
-    filters: Sequence[ColumnElement[bool]],
-    match_any: bool,
-    order: str | None,
-    descending: bool,
-    offset: int,
-    limit: int,
+    filters: Sequence[ColumnElement[bool]] = (),
+    match_any: bool = False,
+    search: ColumnElement[bool] | None = None,
+    order: str | None = None,
+    descending: bool = False,
+    offset: int = 0,
+    limit: int | None = None,
 ) -> tuple[list[Record], int]:
-    """A page of the zone's records, and how many match in all."""
+    """A page of the zone's records, and how many match in all. `search` holds whatever `match_any` says."""
     query = select(Record).where(Record.zone_id == zone_id)
     if filters:
         query = query.where(or_(*filters) if match_any else and_(*filters))
+    if search is not None:
+        query = query.where(search)
     total = session.scalar(select(func.count()).select_from(query.with_only_columns(Record.id).subquery())) or 0
     column = ORDERS.get(order or "type", Record.type)
-    keys = (column, Record.name, Record.id)
+    keys = (column, Record.name, Record.id) if column is not Record.name else (Record.name, Record.type, Record.id)
     ordered = [key.desc() for key in keys] if descending else list(keys)
     return list(session.scalars(query.order_by(*ordered).offset(offset).limit(limit))), total
 
 
-def _check_conflicts(session: Session, zone: Zone, form: RecordForm, *, own_id: str | None) -> None:
-    if form.tunnel_id is not None and form.proxied:
-        tunnel = session.get(Tunnel, form.tunnel_id)
-        kept = own_id is not None and _points_there_already(session, own_id, form)
-        if tunnel is None or tunnel.account_id != zone.account_id or (tunnel.deleted_at is not None and not kept):
-            raise QanatError(
-                "record_bad_content",
-                f"{form.content} names no tunnel of this account",
-                where="content",
-                hint="create the tunnel first, and use its id",
-            )
-    beside = session.scalars(select(Record).where(Record.zone_id == zone.id, Record.name == form.name)).all()
-    for other in beside:
-        if other.id == own_id:
-            continue
-        if other.type == form.type and other.content_key == form.content_key:
-            if _same_settings(other, form):
-                raise QanatError("record_identical", "An identical record already exists.", where="name")
-            raise QanatError("record_exists", "The record already exists.", where="name")
-    for other in beside:
-        if other.id == own_id:
-            continue
-        if form.type == "CNAME" and other.type in (*ADDRESSES, "CNAME"):
-            raise QanatError(
-                "record_host_taken", "An A, AAAA, or CNAME record with that host already exists.", where="name"
-            )
-        if form.type in ADDRESSES and other.type == "CNAME":
-            raise QanatError("record_cname_taken", "A CNAME record with that host already exists.", where="name")
+def _names(
+    zone_name: str,
+    puts: Sequence[RecordForm],
+    posts: Sequence[RecordForm],
+    patches: Sequence[tuple[str, RecordChange]],
+) -> Iterable[str]:
+    """The names that a batch will ask about; a patch's bad name is told in its turn."""
+    for form in (*puts, *posts):
+        yield form.name
+    for _, change in patches:
+        name = change.given.get("name")
+        if name:
+            try:
+                yield record_name(name, zone_name)
+            except QanatError:
+                continue
 
 
-def _points_there_already(session: Session, own_id: str, form: RecordForm) -> bool:
-    record = session.get(Record, own_id)
-    return record is not None and record.tunnel_id == form.tunnel_id
+def _each(place: str, items: Sequence[Given], act: Callable[[Given], Any]) -> list[Any]:
+    """Acts on each; an error tells which one."""
+    results = []
+    for number, item in enumerate(items):
+        try:
+            results.append(act(item))
+        except QanatError as error:
+            where = f"{place}[{number}]" + (f".{error.where}" if error.where else "")
+            raise QanatError(error.code, error.message, where=where, hint=error.hint) from error
+    return results
 
 
-def _same_settings(record: Record, form: RecordForm) -> bool:
-    return (record.ttl, record.proxied, record.comment, record.tags, record.settings) == (
-        form.ttl,
-        form.proxied,
-        form.comment,
-        form.tags,
-        form.settings,
-    )
-
-
-def _fill(record: Record, form: RecordForm, at: datetime, *, is_new: bool) -> None:
-    comment_changed = is_new or record.comment != form.comment
-    tags_changed = is_new or record.tags != form.tags
-    changed = is_new or (record.name, record.type, record.content) != (form.name, form.type, form.content)
-    changed = changed or comment_changed or tags_changed or not _same_settings(record, form)
-    record.name = form.name
-    record.type = form.type
-    record.content = form.content
-    record.content_key = form.content_key
-    record.ttl = form.ttl
-    record.proxied = form.proxied
-    record.settings = form.settings
-    record.tunnel_id = form.tunnel_id
-    if comment_changed:
-        record.comment = form.comment
-        record.comment_modified_at = at if form.comment else None
-    if tags_changed:
-        record.tags = form.tags
-        record.tags_modified_at = at if form.tags else None
-    if changed:
-        record.modified_at = at
-
-
-def _is_route(record: Record) -> bool:
-    return record.proxied and record.tunnel_id is not None
-
-
-def _told(write: Write, zone: Zone, record: Record, action: str, *, routed: bool) -> None:
-    write.audit(
-        action,
-        record.id,
-        account_id=zone.account_id,
-        detail={"name": record.name, "type": record.type, "content": record.content, "proxied": record.proxied},
-    )
-    for kind in (NoticeKind.RECORD, NoticeKind.ROUTES) if routed else (NoticeKind.RECORD,):
-        write.notice(Notice(kind, zone_id=zone.id, account_id=zone.account_id, tunnel_id=record.tunnel_id))
+def _at_line(number: int, act: Callable[[], Given]) -> Given:
+    try:
+        return act()
+    except QanatError as error:
+        raise QanatError(
+            "zone_file_malformed", f"line {number}: {error}", where=f"line {number}", hint="nothing was imported"
+        ) from error

@@ -1,5 +1,7 @@
 """Bringing the database to this version's schema, or refusing to."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -7,10 +9,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from qanat.errors import QanatError
-from qanat.store.database import APPLICATION_ID, Store, check_file, open_engine
+from qanat.store import sqlite
+from qanat.store.database import Store
+from qanat.store.failures import told
 from qanat.store.notices import NoticeBus
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -27,21 +31,9 @@ def alembic_config() -> Config:
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Upgrades to `revision`. QanatError `store_newer`: a newer qanat wrote this database."""
     config = alembic_config()
-    with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-        connection.rollback()
-        scripts = ScriptDirectory.from_config(config)
-        try:
-            known = current is None or scripts.get_revision(current) is not None
-        except CommandError:
-            known = False
-        if not known:
-            raise QanatError(
-                "store_newer",
-                f"the database's schema {current} is newer than this version of qanat knows",
-                hint="start the newer version, or restore the backup from before the upgrade",
-            )
-        if current == scripts.get_current_head() and revision == "head":
+    with _alone(engine) as connection:
+        current = current_revision(connection)
+        if current == ScriptDirectory.from_config(config).get_current_head() and revision == "head":
             return
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
@@ -50,24 +42,104 @@ def migrate(engine: Engine, revision: str = "head") -> None:
 def downgrade(engine: Engine, revision: str) -> None:
     """Goes back to `revision` (`base`: no tables)."""
     config = alembic_config()
-    with engine.connect() as connection:
+    with _alone(engine) as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)
 
 
-def open_store(file: Path, *, busy_timeout_s: float = 5.0, notices: NoticeBus | None = None) -> Store:
-    """Checks, opens and migrates the database file; makes it when there is none."""
-    existed = check_file(file)
+def current_revision(connection: Connection) -> str | None:
+    """The schema's; None for an empty database. QanatError `store_newer`."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    connection.rollback()
+    if current is not None:
+        check_revision(current)
+    return current
+
+
+def check_revision(current: str) -> None:
+    """QanatError `store_newer`: this version knows no such schema."""
+    scripts = ScriptDirectory.from_config(alembic_config())
+    try:
+        known = scripts.get_revision(current) is not None
+    except CommandError:
+        known = False
+    if not known:
+        raise QanatError(
+            "store_newer",
+            f"the database's schema {current} is newer than this version of qanat knows",
+            hint="start the newer version, or restore the backup from before the upgrade",
+        )
+
+
+def open_store(
+    where: Path | str,
+    *,
+    busy_timeout_s: float = 5.0,
+    password_file: Path | None = None,
+    notices: NoticeBus | None = None,
+) -> Store:
+    """Checks, opens and migrates a SQLite file (Path) or a PostgreSQL database (URL); a new one gets its tables.
+
+    Raises:
+        QanatError: `store_not_ours`, `store_damaged`, `store_newer`, `store_unsuitable`, `store_unavailable`.
+    """
+    if isinstance(where, Path):
+        return _open_file(where, busy_timeout_s=busy_timeout_s, notices=notices)
+    return _open_url(where, busy_timeout_s=busy_timeout_s, password_file=password_file, notices=notices)
+
+
+def is_empty(url: str, *, password_file: Path | None = None, busy_timeout_s: float = 5.0) -> bool:
+    """Whether a PostgreSQL database has no tables yet. Raises as `open_store`."""
+    from qanat.store import postgres
+
+    engine = postgres.open_url(url, password_file=password_file, busy_timeout_s=busy_timeout_s)
+    try:
+        with told():
+            return not postgres.check_database(engine, url)
+    finally:
+        engine.dispose()
+
+
+def _open_file(file: Path, *, busy_timeout_s: float, notices: NoticeBus | None) -> Store:
+    existed = sqlite.check_file(file)
     if not existed:
         file.touch(mode=0o600)
-    engine = open_engine(file, busy_timeout_s=busy_timeout_s)
+    engine = sqlite.open_file(file, busy_timeout_s=busy_timeout_s)
     try:
-        if not existed:
-            with engine.connect() as connection:
-                connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
-                connection.commit()
-        migrate(engine)
+        with told():
+            if not existed:
+                sqlite.mark(engine)
+            migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Store(engine, file=file, notices=notices)
+
+
+def _open_url(url: str, *, busy_timeout_s: float, password_file: Path | None, notices: NoticeBus | None) -> Store:
+    from qanat.store import postgres  # its driver is only loaded where it is used
+
+    engine = postgres.open_url(url, password_file=password_file, busy_timeout_s=busy_timeout_s)
+    try:
+        with told():
+            postgres.check_database(engine, url)
+            migrate(engine)
     except BaseException:
         engine.dispose()
         raise
     return Store(engine, notices=notices)
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """A connection to migrate on. On PostgreSQL the edges that start together wait for each other."""
+    with ExitStack() as stack:
+        if engine.dialect.name == "postgresql":
+            from qanat.store.postgres import LOCKS, MIGRATION
+
+            # On a connection of its own: a migration commits between, and takes the writer's lock after this one.
+            guard = stack.enter_context(engine.connect())
+            guard.exec_driver_sql(f"SELECT pg_advisory_lock({LOCKS}, {MIGRATION})")
+            guard.commit()
+            stack.callback(guard.exec_driver_sql, f"SELECT pg_advisory_unlock({LOCKS}, {MIGRATION})")
+        yield stack.enter_context(engine.execution_options(qanat_writes=True).connect())

@@ -1,24 +1,26 @@
 """Tunnels: created, renamed, rotated, softly deleted. Their secrets pass through here sealed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
 from qanat.ids import TunnelId
 from qanat.store import connections
 from qanat.store.audit import Actor
-from qanat.store.database import Store
-from qanat.store.models import Tunnel
+from qanat.store.database import Store, Write
+from qanat.store.models import TeamnetRoute, Tunnel
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.sealing import Sealer
+from qanat.store.versions import Expected, check_row, row_version
 
 SECRET_BYTES = 32
 MAX_SECRET_BYTES = 1024
 MAX_NAME = 255
+VERSIONED = ("name", "config_src", "sealed_secret")
 CONFIG_SOURCES = ("local", "cloudflare")
 
 
@@ -30,27 +32,45 @@ def create_tunnel(
     check_secret(secret)
     if config_src not in CONFIG_SOURCES:
         raise QanatError("tunnel_bad_config_src", "config_src is `local` or `cloudflare`", where="config_src")
-    tunnel_id = str(uuid4())
-    sealed = sealer.seal(secret, tunnel_id)
     with store.writing(actor) as write:
-        _check_name_free(write.session, account_id, name)
-        tunnel = Tunnel(
-            id=tunnel_id,
-            account_id=account_id,
-            name=name,
-            sealed_secret=sealed,
-            config_src=config_src,
-            created_at=write.at,
-            deleted_at=None,
-            conns_active_at=None,
-            conns_inactive_at=None,
-            down_reason=None,
-            local_configuration=None,
-            local_configuration_at=None,
-        )
-        write.session.add(tunnel)
-        write.audit("tunnel.create", tunnel_id, account_id=account_id, detail={"name": name, "config_src": config_src})
-        write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel_id, account_id=account_id))
+        return add_tunnel(write, sealer, account_id=account_id, name=name, secret=secret, config_src=config_src)
+
+
+def add_tunnel(
+    write: Write,
+    sealer: Sealer,
+    *,
+    account_id: str,
+    name: str,
+    secret: bytes,
+    config_src: str,
+    quick_address: str | None = None,
+    quick_expires_at: datetime | None = None,
+) -> Tunnel:
+    """A tunnel within a write; its parts were checked. QanatError `tunnel_name_taken`."""
+    _check_name_free(write.session, account_id, name)
+    tunnel_id = str(uuid4())
+    tunnel = Tunnel(
+        id=tunnel_id,
+        account_id=account_id,
+        name=name,
+        sealed_secret=sealer.seal(secret, tunnel_id),
+        config_src=config_src,
+        created_at=write.at,
+        deleted_at=None,
+        conns_active_at=None,
+        conns_inactive_at=None,
+        down_reason=None,
+        status="inactive",
+        status_since=None,
+        local_configuration=None,
+        local_configuration_at=None,
+        quick_address=quick_address,
+        quick_expires_at=quick_expires_at,
+    )
+    write.session.add(tunnel)
+    write.audit("tunnel.create", tunnel_id, account_id=account_id, detail={"name": name, "config_src": config_src})
+    write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel_id, account_id=account_id))
     return tunnel
 
 
@@ -63,14 +83,17 @@ def change_tunnel(
     tunnel_id: str,
     name: str | None = None,
     secret: bytes | None = None,
+    expected: Expected | None = None,
 ) -> Tunnel:
-    """Renames, or rotates the secret. The same secret again is no rotation."""
+    """Renames, or rotates the secret. The same secret again is no rotation. `expected`: the `tunnel_version` that it must
+    have."""
     if name is not None:
         check_name(name)
     if secret is not None:
         check_secret(secret)
     with store.writing(actor) as write:
         tunnel = get_tunnel(write.session, account_id, tunnel_id)
+        check_row(expected, tunnel, *VERSIONED)
         renamed = name is not None and name != tunnel.name
         if name is not None and renamed:
             _check_name_free(write.session, account_id, name)
@@ -89,28 +112,54 @@ def change_tunnel(
     return tunnel
 
 
-def delete_tunnel(store: Store, actor: Actor, *, account_id: str, tunnel_id: str, cascade: bool) -> Tunnel:
-    """Soft: the row stays, its name is free again. QanatError `tunnel_has_connections` without `cascade`."""
+def delete_tunnel(
+    store: Store, actor: Actor, *, account_id: str, tunnel_id: str, cascade: bool, disconnects: bool = False
+) -> Tunnel:
+    """Soft: the row stays, its name is free again.
+
+    Args:
+        cascade: live connections end, private routes go with the tunnel.
+        disconnects: live connections end, private routes still stand in the way (api.md 7.1).
+
+    Raises:
+        QanatError: `tunnel_unknown`, `tunnel_has_connections`, `tunnel_has_routes`.
+    """
     with store.writing(actor) as write:
         tunnel = get_tunnel(write.session, account_id, tunnel_id)
         live = connections.count_live(write.session, tunnel.id)
-        if live and not cascade:
+        if live and not (cascade or disconnects):
             raise QanatError(
                 "tunnel_has_connections",
                 f"the tunnel has {live} active connections",
                 where="tunnel_id",
                 hint="stop its connectors, clean up its connections, or delete with cascade=true",
             )
-        tunnel.deleted_at = write.at
-        dropped = connections.drop_live(write, tunnel.id)
-        write.audit(
-            "tunnel.delete",
-            tunnel.id,
-            account_id=account_id,
-            detail={"name": tunnel.name, "cascade": cascade, "connections": dropped},
-        )
-        write.notice(Notice(NoticeKind.TUNNEL_DELETED, tunnel_id=tunnel.id, account_id=account_id))
+        networks = _networks(write.session, tunnel.id)
+        if networks and not cascade:
+            raise QanatError(
+                "tunnel_has_routes",
+                f"the tunnel has {len(networks)} private network routes: {', '.join(networks[:5])}",
+                where="tunnel_id",
+                hint="delete them first, or delete the tunnel with cascade=true",
+            )
+        remove_tunnel(write, tunnel, detail={"cascade": cascade, "disconnects": disconnects})
     return tunnel
+
+
+def remove_tunnel(write: Write, tunnel: Tunnel, *, detail: Mapping[str, object]) -> None:
+    """Deletes softly within a write, with all that hangs on the tunnel but its DNS records."""
+    tunnel.deleted_at = write.at
+    dropped = connections.drop_live(write, tunnel.id)
+    routes = _networks(write.session, tunnel.id)
+    gone = update(TeamnetRoute).where(TeamnetRoute.tunnel_id == tunnel.id, TeamnetRoute.deleted_at.is_(None))
+    write.session.execute(gone.values(deleted_at=write.at))
+    write.audit(
+        "tunnel.delete",
+        tunnel.id,
+        account_id=tunnel.account_id,
+        detail={"name": tunnel.name, "connections": dropped, "routes": routes, **detail},
+    )
+    write.notice(Notice(NoticeKind.TUNNEL_DELETED, tunnel_id=tunnel.id, account_id=tunnel.account_id))
 
 
 def disconnect_tunnel(
@@ -132,6 +181,11 @@ def disconnect_tunnel(
     return dropped
 
 
+def tunnel_version(tunnel: Tunnel) -> str:
+    """Of what a client can change; connections come and go without it."""
+    return row_version(tunnel, *VERSIONED)
+
+
 def get_tunnel(session: Session, account_id: str, tunnel_id: str) -> Tunnel:
     """QanatError `tunnel_unknown`, the same for a deleted one and another account's."""
     tunnel = session.get(Tunnel, tunnel_id)
@@ -141,23 +195,12 @@ def get_tunnel(session: Session, account_id: str, tunnel_id: str) -> Tunnel:
 
 
 def list_tunnels(
-    session: Session,
-    account_id: str,
-    *,
-    filters: Sequence[ColumnElement[bool]],
-    status: str | None,
-    offset: int,
-    limit: int,
+    session: Session, account_id: str, *, filters: Sequence[ColumnElement[bool]], offset: int, limit: int
 ) -> tuple[list[Tunnel], int]:
     """A page in order of age, and how many match in all."""
     query = select(Tunnel).where(Tunnel.account_id == account_id, *filters)
-    ordered = query.order_by(Tunnel.created_at, Tunnel.id)
-    if status is not None:
-        every = list(session.scalars(ordered))
-        states = connections.states(session, every)
-        matching = [tunnel for tunnel in every if states[tunnel.id].status == status]
-        return matching[offset : offset + limit], len(matching)
     total = session.scalar(select(func.count()).select_from(query.with_only_columns(Tunnel.id).subquery())) or 0
+    ordered = query.order_by(Tunnel.created_at, Tunnel.id)
     return list(session.scalars(ordered.offset(offset).limit(limit))), total
 
 
@@ -193,6 +236,11 @@ def check_secret(secret: bytes) -> None:
             where="tunnel_secret",
             hint="leave it out, and a good one is made",
         )
+
+
+def _networks(session: Session, tunnel_id: str) -> list[str]:
+    query = select(TeamnetRoute.network).where(TeamnetRoute.tunnel_id == tunnel_id, TeamnetRoute.deleted_at.is_(None))
+    return sorted(session.scalars(query))
 
 
 def _check_name_free(session: Session, account_id: str, name: str) -> None:

@@ -1,7 +1,7 @@
 """Store rows → immutable tables for the edge. Pure functions; the edge turns them into the engine's types."""
 
 from qanat.tables.certificates import LeafNames, compile_leaves
-from qanat.tables.routes import compile_routes, read_routes
+from qanat.tables.routes import compile_routes, read_routes, read_zone_hostnames
 from qanat.tables.tunnels import TunnelEntry, compile_tunnel, read_tunnel, read_tunnels
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "read_routes",
     "read_tunnel",
     "read_tunnels",
+    "read_zone_hostnames",
 ]

@@ -15,9 +15,18 @@ if context.is_offline_mode():
         context.run_migrations()
 else:
     connection = context.config.attributes["connection"]
+    is_postgres = connection.dialect.name == "postgresql"
     context.configure(
-        connection=connection, target_metadata=Base.metadata, render_as_batch=True, transaction_per_migration=True
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=True,
+        # PostgreSQL: all of it or nothing, with the mark by which the next start knows the tables for ours.
+        transaction_per_migration=not is_postgres,
     )
     with context.begin_transaction():
         context.run_migrations()
+        if is_postgres:
+            from qanat.store.postgres import finish_migration
+
+            finish_migration(connection, sorted(Base.metadata.tables))
     connection.commit()

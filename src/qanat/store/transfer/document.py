@@ -1,0 +1,228 @@
+"""An account as one JSON document. Every column of its rows is here, or listed in `LEFT_OUT` with the reason (a test looks)."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from qanat.errors import QanatError
+
+FORMAT = "qanat-account"
+VERSION = 1
+
+LEFT_OUT = {
+    "accounts": {},
+    "tunnels": {
+        "account_id": "the document's account",
+        "sealed_secret": "in `secret`, sealed under the passphrase",
+        "deleted_at": "deleted tunnels are not exported",
+        "conns_active_at": "what happened here, not what was set",
+        "conns_inactive_at": "what happened here",
+        "down_reason": "what happened here",
+        "status": "what happened here",
+        "status_since": "what happened here",
+        "local_configuration": "the connector sends it again",
+        "local_configuration_at": "the connector sends it again",
+        "quick_address": "quick tunnels are not exported",
+        "quick_expires_at": "quick tunnels are not exported",
+    },
+    "configurations": {"tunnel_id": "the tunnel around it", "document": "in `config`, as JSON"},
+    "connector_tokens": {
+        "tunnel_id": "the tunnel around it",
+        "sealed_secret": "in `secret`, sealed under the passphrase",
+        "revoked_at": "revoked ones are not exported",
+        "last_used_at": "what happened here",
+        "last_used_from": "what happened here",
+    },
+    "virtual_networks": {"account_id": "the document's account", "deleted_at": "deleted ones are not exported"},
+    "teamnet_routes": {"account_id": "the document's account", "deleted_at": "deleted ones are not exported"},
+    "zones": {"account_id": "the document's account"},
+    "records": {
+        "zone_id": "the zone around it",
+        "content_key": "follows from the content",
+        "tunnel_id": "follows from the content",
+    },
+    "api_tokens": {
+        "user_id": "users are not of one account",
+        "account_id": "the document's account",
+        "sha256": "a new value is made",
+        "kind": "only API tokens are exported",
+        "last_used_at": "what happened here",
+        "last_used_from": "what happened here",
+    },
+}
+
+
+class AccountPart(msgspec.Struct, kw_only=True):
+    """The account's own row."""
+
+    id: str
+    name: str
+    settings: dict[str, Any]
+    created_at: datetime
+
+
+class ConfigurationPart(msgspec.Struct, kw_only=True):
+    """One version of a tunnel's remote configuration."""
+
+    version: int
+    config: dict[str, Any]
+    source: str
+    author: str
+    created_at: datetime
+
+
+class ConnectorTokenPart(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A named connector token. `secret`: sealed, in base64."""
+
+    id: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    secret: str | None = None
+
+
+class TunnelPart(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A tunnel with all its configurations, oldest first."""
+
+    id: str
+    name: str
+    config_src: str
+    created_at: datetime
+    secret: str | None = None
+    configurations: list[ConfigurationPart] = []
+    connector_tokens: list[ConnectorTokenPart] = []
+
+
+class VirtualNetworkPart(msgspec.Struct, kw_only=True):
+    """A virtual network."""
+
+    id: str
+    name: str
+    comment: str
+    is_default: bool
+    created_at: datetime
+
+
+class RoutePart(msgspec.Struct, kw_only=True):
+    """A private route."""
+
+    id: str
+    network: str
+    tunnel_id: str
+    virtual_network_id: str
+    comment: str
+    created_at: datetime
+
+
+class RecordPart(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A record."""
+
+    id: str
+    name: str
+    type: str
+    content: str
+    ttl: int
+    created_at: datetime
+    modified_at: datetime
+    written_as: str = "content"
+    data: dict[str, Any] | None = None
+    priority: int | None = None
+    proxied: bool = False
+    private_routing: bool | None = None
+    comment: str | None = None
+    tags: list[str] = []
+    settings: dict[str, Any] = {}
+    comment_modified_at: datetime | None = None
+    tags_modified_at: datetime | None = None
+
+
+class ZonePart(msgspec.Struct, kw_only=True):
+    """A zone with its records."""
+
+    id: str
+    name: str
+    paused: bool
+    type: str
+    created_at: datetime
+    modified_at: datetime
+    records: list[RecordPart]
+
+
+class TokenPart(msgspec.Struct, kw_only=True):
+    """An API token that the account owns, without its value."""
+
+    id: str
+    name: str
+    policies: list[dict[str, Any]]
+    allowed_ips: list[str]
+    denied_ips: list[str]
+    disabled: bool
+    not_before: datetime | None
+    expires_on: datetime | None
+    created_at: datetime
+    modified_at: datetime
+
+
+class SecretsPart(msgspec.Struct, kw_only=True):
+    """How the secrets are sealed: scrypt of the passphrase, then AES-256-GCM. `check` opens only by the right passphrase."""
+
+    kdf: str
+    n: int
+    r: int
+    p: int
+    salt: str
+    cipher: str
+    check: str
+
+
+class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The whole. Lists are in order of age, then id."""
+
+    format: str
+    version: int
+    exported_at: datetime
+    account: AccountPart
+    tunnels: list[TunnelPart] = []
+    virtual_networks: list[VirtualNetworkPart] = []
+    routes: list[RoutePart] = []
+    zones: list[ZonePart] = []
+    tokens: list[TokenPart] = []
+    secrets: SecretsPart | None = None
+
+
+def parse_document(raw: dict[str, Any]) -> Document:
+    """QanatError `export_unknown_format` (another format, or a newer version), `export_malformed` (with the place)."""
+    if raw.get("format") != FORMAT or raw.get("version") != VERSION:
+        raise QanatError(
+            "export_unknown_format",
+            f"the file is {str(raw.get('format'))[:40]!r} version {str(raw.get('version'))[:10]}; "
+            f"this qanat reads {FORMAT!r} version {VERSION}",
+            where="format",
+        )
+    try:
+        document = msgspec.convert(raw, Document)
+    except (msgspec.ValidationError, OverflowError) as error:
+        message, _, place = str(error).partition(" - at `$.")
+        raise QanatError("export_malformed", message, where=place.rstrip("`") or "document") from error
+    _check_times(document)
+    return document
+
+
+def plain(document: Document) -> dict[str, Any]:
+    """As it is written to JSON."""
+    built: dict[str, Any] = msgspec.to_builtins(document)
+    return built
+
+
+def _check_times(part: Any, place: str = "") -> None:
+    """A time without a zone could mean any."""
+    if isinstance(part, msgspec.Struct):
+        for name in part.__struct_fields__:
+            _check_times(getattr(part, name), f"{place}.{name}" if place else name)
+    elif isinstance(part, list):
+        for number, each in enumerate(part):
+            if isinstance(each, msgspec.Struct):
+                _check_times(each, f"{place}[{number}]")
+    elif isinstance(part, datetime) and part.tzinfo is None:
+        raise QanatError("export_malformed", "a time has no time zone", where=place)
