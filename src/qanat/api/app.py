@@ -1,22 +1,68 @@
 """The FastAPI application: the gate, the resources, and the envelope around every failure."""
 
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from qanat.api import accounts, cfd_tunnel, configurations, dns_records, own, user, zones
-from qanat.api.context import Context
+from qanat.api import (
+    accounts,
+    cfd_tunnel,
+    configurations,
+    connector_tokens,
+    dns_records,
+    explain,
+    management,
+    origin_certificate,
+    own,
+    own_accounts,
+    own_audit,
+    own_tunnels,
+    quick,
+    routes,
+    teamnet,
+    tokens,
+    upkeep,
+    user,
+    virtual_networks,
+    zones,
+)
+from qanat.api.context import Context, checked
+from qanat.api.description import describe, operation_id
 from qanat.api.envelope import refuse
 from qanat.api.gate import PREFIX, Gate
+from qanat.api.shapes import FAILS
 from qanat.errors import QanatError
 
 _IDS = re.compile(r"/(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?=/|$)")
 
-RESOURCES = (user, accounts, zones, dns_records, cfd_tunnel, configurations, own)
+RESOURCES = (
+    user,
+    tokens,
+    accounts,
+    origin_certificate,
+    zones,
+    dns_records,
+    cfd_tunnel,
+    configurations,
+    management,
+    routes,
+    virtual_networks,
+    teamnet,
+    quick,
+    own,
+    own_tunnels,
+    connector_tokens,
+    explain,
+    own_audit,
+    own_accounts,
+    upkeep,
+)
 
 
 def create_app(context: Context) -> FastAPI:
@@ -28,17 +74,31 @@ def create_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
     app.state.context = context
     app.add_middleware(Gate, context=context)
     app.add_exception_handler(QanatError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http_failure)
-    router = APIRouter(prefix=PREFIX)
+    router = APIRouter(prefix=PREFIX, responses=FAILS, dependencies=[Depends(checked)])
     for resource in RESOURCES:
         router.include_router(resource.router)
     app.include_router(router)
+    # A stock connector asks `<its --quick-service>/tunnel`: both that and the API's own base may be named there.
+    app.include_router(quick.router, include_in_schema=False, dependencies=[Depends(checked)])
+    app.openapi = _described_once(app)  # type: ignore[method-assign]  # as FastAPI's documentation does it
     return app
+
+
+def _described_once(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            routes = [route for each in RESOURCES for route in each.router.routes if isinstance(route, APIRoute)]
+            app.openapi_schema = describe(app, PREFIX, routes)
+        return app.openapi_schema
+
+    return openapi
 
 
 async def _refused(_request: Request, error: Exception) -> JSONResponse:

@@ -2,28 +2,46 @@
 
 import base64
 import binascii
-import json
 from secrets import token_bytes
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, func, or_
 from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
-from qanat.api.context import Context, Ctx, Who
-from qanat.api.envelope import ok, ok_page, parse_time, rfc3339
+from qanat.api.conditional import IfMatch, versioned
+from qanat.api.context import Context, Ctx, Who, needs
+from qanat.api.envelope import ok, ok_page, parse_time
 from qanat.api.pagination import AskedPage
+from qanat.api.paths import AccountPath, ConnectorPath, TunnelPath
+from qanat.api.shapes import ConnectorTokenText, Described, answers, page_answers, queries
+from qanat.api.tunnel_shapes import ConnectorShape, NewTunnelShape, TunnelShape, connector_token, shown, shown_connector
 from qanat.auth import Principal
 from qanat.errors import QanatError
+from qanat.ids import parse_connector_id
 from qanat.store import accounts, connections, tunnels
-from qanat.store.connections import State
-from qanat.store.models import Connection, Connector, Tunnel
+from qanat.store.connections import RECONNECTING, State
+from qanat.store.models import Account, Tunnel
+from qanat.store.reach import Permission
 
 router = APIRouter(tags=["cfd_tunnel"])
 
 PATH = "/accounts/{account_id}/cfd_tunnel"
+
+TIME = {"type": "string", "format": "date-time"}
+FILTERS: dict[str, Described] = {
+    "name": "Exactly this name; case matters.",
+    "uuid": "The tunnel of this id.",
+    "is_deleted": ("Deleted ones only, or none of them; both when absent.", {"type": "boolean"}),
+    "existed_at": ("Made before, and not deleted before.", TIME),
+    "was_active_at": ("Connected then, as far as the last change tells.", TIME),
+    "was_inactive_at": ("Not connected then, as far as the last change tells.", TIME),
+    "status": ("Of this status.", {"type": "string", "enum": ["inactive", "healthy", "degraded", "down"]}),
+    "include_prefix": "The name begins with this.",
+    "name_prefix": "The same as `include_prefix`.",
+    "exclude_prefix": "The name does not begin with this.",
+}
 
 
 class TunnelCreate(BaseModel):
@@ -31,9 +49,9 @@ class TunnelCreate(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    name: str
-    tunnel_secret: str | None = None
-    config_src: str | None = None
+    name: str = Field(examples=["web"])
+    tunnel_secret: str | None = Field(default=None, description="base64 of at least 32 bytes")
+    config_src: str | None = Field(default=None, description="`local` (when absent) or `cloudflare`")
 
 
 class TunnelChange(BaseModel):
@@ -41,14 +59,15 @@ class TunnelChange(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    name: str | None = None
-    tunnel_secret: str | None = None
+    name: str | None = Field(default=None, examples=["web-2"])
+    tunnel_secret: str | None = Field(default=None, description="base64 of at least 32 bytes")
 
 
-@router.post(PATH)
-def create_tunnel(account_id: str, body: TunnelCreate, ctx: Ctx, who: Who) -> Response:
+@router.post(PATH, responses=answers(NewTunnelShape))
+@needs("tunnel.edit")
+def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Who) -> Response:
     """Makes a tunnel; the answer holds its connector token."""
-    visible_account(ctx, who, account_id)
+    visible_account(ctx, who, account_id, "tunnel.edit")
     secret = parse_secret(body.tunnel_secret) if body.tunnel_secret is not None else token_bytes(tunnels.SECRET_BYTES)
     tunnel = tunnels.create_tunnel(
         ctx.store,
@@ -63,36 +82,36 @@ def create_tunnel(account_id: str, body: TunnelCreate, ctx: Ctx, who: Who) -> Re
     return ok({**shown(tunnel, state), "token": connector_token(tunnel, secret)})
 
 
-@router.get(PATH)
-def list_tunnels(account_id: str, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
-    """The account's tunnels, deleted ones too unless `is_deleted=false`."""
-    query = request.query_params
-    visible_account(ctx, who, account_id)
+@router.get(PATH, responses=page_answers(TunnelShape), openapi_extra=queries(FILTERS))
+@needs("tunnel.read")
+def list_tunnels(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """The account's tunnels in order of age, deleted ones too unless `is_deleted=false`."""
+    visible_account(ctx, who, account_id, "tunnel.read")
     with ctx.store.reading() as session:
         rows, total = tunnels.list_tunnels(
-            session,
-            account_id,
-            filters=_filters(query),
-            status=query.get("status") or None,
-            offset=page.offset,
-            limit=page.per_page,
+            session, account_id, filters=_filters(request.query_params), offset=page.offset, limit=page.per_page
         )
-        states = connections.states(session, rows)
+        states = connections.states(session, rows, lost_since=ctx.store.clock() - RECONNECTING)
     return ok_page([shown(row, states[row.id]) for row in rows], page, total)
 
 
-@router.get(PATH + "/{tunnel_id}")
-def get_tunnel(account_id: str, tunnel_id: str, ctx: Ctx, who: Who) -> Response:
+@router.get(PATH + "/{tunnel_id}", responses=answers(TunnelShape))
+@needs("tunnel.read")
+def get_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
     """One tunnel; 404 for a deleted one."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
-        return ok(shown(tunnel, connections.state(session, tunnel)))
+        return versioned(ok(shown(tunnel, recent_state(ctx, session, tunnel))), tunnels.tunnel_version(tunnel))
 
 
-@router.patch(PATH + "/{tunnel_id}")
-def change_tunnel(account_id: str, tunnel_id: str, body: TunnelChange, ctx: Ctx, who: Who) -> Response:
-    """Renames the tunnel or changes its secret (and with it its token)."""
-    visible_account(ctx, who, account_id)
+@router.patch(PATH + "/{tunnel_id}", responses=answers(TunnelShape))
+@needs("tunnel.edit")
+def change_tunnel(
+    account_id: AccountPath, tunnel_id: TunnelPath, body: TunnelChange, ctx: Ctx, who: Who, if_match: IfMatch
+) -> Response:
+    """Renames the tunnel or changes its secret (and with it its token): connectors with the old one are refused at once,
+    their live connections end after a grace."""
+    visible_account(ctx, who, account_id, "tunnel.edit")
     tunnel = tunnels.change_tunnel(
         ctx.store,
         who.actor,
@@ -101,136 +120,124 @@ def change_tunnel(account_id: str, tunnel_id: str, body: TunnelChange, ctx: Ctx,
         tunnel_id=tunnel_id,
         name=body.name,
         secret=parse_secret(body.tunnel_secret) if body.tunnel_secret is not None else None,
+        expected=if_match,
+    )
+    with ctx.store.reading() as session:
+        return versioned(ok(shown(tunnel, recent_state(ctx, session, tunnel))), tunnels.tunnel_version(tunnel))
+
+
+@router.delete(
+    PATH + "/{tunnel_id}",
+    responses=answers(TunnelShape),
+    openapi_extra=queries({"cascade": ("End connections, delete private routes.", {"type": "boolean"})}),
+)
+@needs("tunnel.edit")
+def delete_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who) -> Response:
+    """Deletes softly: the name is free, connectors are refused. Live connections end by `cascade=true`, or by the account's
+    setting `delete_disconnects`; private routes go with it only by `cascade=true`."""
+    account = visible_account(ctx, who, account_id, "tunnel.edit")
+    tunnel = tunnels.delete_tunnel(
+        ctx.store,
+        who.actor,
+        account_id=account_id,
+        tunnel_id=tunnel_id,
+        cascade=request.query_params.get("cascade", "").lower() in ("true", "1"),
+        disconnects=accounts.deletes_disconnect(account, who.token.kind),
     )
     with ctx.store.reading() as session:
         return ok(shown(tunnel, connections.state(session, tunnel)))
 
 
-@router.delete(PATH + "/{tunnel_id}")
-def delete_tunnel(account_id: str, tunnel_id: str, request: Request, ctx: Ctx, who: Who) -> Response:
-    """Deletes softly: the name is free, connectors are refused. With live connections only by `cascade=true`."""
-    visible_account(ctx, who, account_id)
-    cascade = request.query_params.get("cascade", "").lower() in ("true", "1")
-    tunnel = tunnels.delete_tunnel(ctx.store, who.actor, account_id=account_id, tunnel_id=tunnel_id, cascade=cascade)
-    with ctx.store.reading() as session:
-        return ok(shown(tunnel, connections.state(session, tunnel)))
-
-
-@router.get(PATH + "/{tunnel_id}/token")
-def get_token(account_id: str, tunnel_id: str, ctx: Ctx, who: Who) -> Response:
+@router.get(PATH + "/{tunnel_id}/token", responses=answers(ConnectorTokenText))
+@needs("tunnel.edit")
+def get_token(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
     """The connector token."""
     with ctx.store.reading() as session:
-        tunnel = visible_tunnel(session, who, account_id, tunnel_id)
+        tunnel = visible_tunnel(session, who, account_id, tunnel_id, "tunnel.edit")
     return ok(connector_token(tunnel, tunnels.open_secret(ctx.sealer, tunnel)))
 
 
-@router.get(PATH + "/{tunnel_id}/connections")
-def list_connections(account_id: str, tunnel_id: str, ctx: Ctx, who: Who) -> Response:
-    """The connected connectors with their connections."""
+@router.get(PATH + "/{tunnel_id}/connections", responses=answers(list[ConnectorShape]))
+@needs("tunnel.read")
+def list_connections(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+    """The connectors with their connections, also those that were lost a moment ago."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
-        state = connections.state(session, tunnel)
-    return ok([shown_connector(connector, conns) for connector, conns in state.connectors])
+        state = recent_state(ctx, session, tunnel)
+    return ok([shown_connector(connector, conns) for connector, conns in state.all_connectors])
 
 
-@router.delete(PATH + "/{tunnel_id}/connections")
-def delete_connections(account_id: str, tunnel_id: str, request: Request, ctx: Ctx, who: Who) -> Response:
+@router.delete(
+    PATH + "/{tunnel_id}/connections",
+    responses=answers(dict[str, str]),
+    openapi_extra=queries({"client_id": ("Only this connector's.", {"type": "string", "format": "uuid"})}),
+)
+@needs("tunnel.edit")
+def delete_connections(
+    account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who
+) -> Response:
     """Disconnects the tunnel's connectors, or the one of `client_id`."""
-    visible_account(ctx, who, account_id)
+    visible_account(ctx, who, account_id, "tunnel.edit")
     client_id = request.query_params.get("client_id") or None
     tunnels.disconnect_tunnel(
         ctx.store,
         who.actor,
         account_id=account_id,
         tunnel_id=tunnel_id,
-        connector_id=client_id.lower() if client_id else None,
+        connector_id=parse_connector_id(client_id) if client_id else None,
     )
     return ok({})
 
 
-@router.get(PATH + "/{tunnel_id}/connectors/{connector_id}")
-def get_connector(account_id: str, tunnel_id: str, connector_id: str, ctx: Ctx, who: Who) -> Response:
+@router.get(PATH + "/{tunnel_id}/connectors/{connector_id}", responses=answers(ConnectorShape))
+@needs("tunnel.read")
+def get_connector(
+    account_id: AccountPath, tunnel_id: TunnelPath, connector_id: ConnectorPath, ctx: Ctx, who: Who
+) -> Response:
     """One connected connector."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
-        connector, conns = connections.get_connector(session, tunnel, connector_id.lower())
+        connector, conns = connections.get_connector(session, tunnel, connector_id)
     return ok(shown_connector(connector, conns))
 
 
-@router.get("/accounts/{account_id}/tunnels")
-def list_all_kinds(account_id: str, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
-    """All kinds of tunnels, of which qanat has one."""
-    kinds = [kind for text in request.query_params.getlist("tun_types") for kind in text.split(",") if kind]
-    if kinds and "cfd_tunnel" not in kinds:
-        visible_account(ctx, who, account_id)
+@router.get(
+    "/accounts/{account_id}/tunnels",
+    responses=page_answers(TunnelShape),
+    openapi_extra=queries({**FILTERS, "tun_types": "Kinds of tunnels, with commas or repeated."}),
+)
+@needs("tunnel.read")
+def list_all_kinds(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """All kinds of tunnels, of which qanat has one, `cfd_tunnel`."""
+    if not wants_ours(request.query_params):
+        visible_account(ctx, who, account_id, "tunnel.read")
         return ok_page([], page, 0)
     return list_tunnels(account_id, request, ctx, who, page)
 
 
-def visible_account(ctx: Context, who: Principal, account_id: str) -> None:
+def wants_ours(query: QueryParams) -> bool:
+    """Whether `tun_types`, where it is given, names the one kind of tunnel that there is."""
+    kinds = [kind for text in query.getlist("tun_types") for kind in text.split(",") if kind]
+    return not kinds or "cfd_tunnel" in kinds
+
+
+def visible_account(ctx: Context, who: Principal, account_id: str, permission: Permission) -> Account:
     """QanatError `account_unknown`."""
     with ctx.store.reading() as session:
-        accounts.get_account(session, account_id, only=who.only_account)
+        return accounts.get_account(session, account_id, reach=who.reach(permission))
 
 
-def visible_tunnel(session: Session, who: Principal, account_id: str, tunnel_id: str) -> Tunnel:
+def visible_tunnel(
+    session: Session, who: Principal, account_id: str, tunnel_id: str, permission: Permission = "tunnel.read"
+) -> Tunnel:
     """QanatError `account_unknown`, `tunnel_unknown`."""
-    accounts.get_account(session, account_id, only=who.only_account)
-    return tunnels.get_tunnel(session, account_id, tunnel_id.lower())
+    accounts.get_account(session, account_id, reach=who.reach(permission))
+    return tunnels.get_tunnel(session, account_id, tunnel_id)
 
 
-def shown(tunnel: Tunnel, state: State) -> dict[str, Any]:
-    """A tunnel as stock clients read it (api.md 2.2). The secret is never in it."""
-    return {
-        "id": tunnel.id,
-        "account_tag": tunnel.account_id,
-        "name": tunnel.name,
-        "created_at": rfc3339(tunnel.created_at),
-        "deleted_at": rfc3339(tunnel.deleted_at),
-        "config_src": tunnel.config_src,
-        "remote_config": tunnel.config_src == "cloudflare",
-        "status": state.status,
-        "tun_type": "cfd_tunnel",
-        "conns_active_at": rfc3339(tunnel.conns_active_at),
-        "conns_inactive_at": rfc3339(tunnel.conns_inactive_at),
-        "connections": [
-            shown_connection(connection, connector) for connector, conns in state.connectors for connection in conns
-        ],
-        "metadata": {},
-    }
-
-
-def shown_connector(connector: Connector, conns: list[Connection]) -> dict[str, Any]:
-    """A "client" of api.md 2.3."""
-    return {
-        "id": connector.id,
-        "features": connector.features,
-        "version": connector.version,
-        "arch": connector.arch,
-        "run_at": rfc3339(connector.run_at),
-        "config_version": connector.config_version,
-        "conns": [shown_connection(connection, connector) for connection in conns],
-    }
-
-
-def shown_connection(connection: Connection, connector: Connector) -> dict[str, Any]:
-    """A connection of api.md 2.3; `colo_name` is the edge's location."""
-    return {
-        "id": connection.id,
-        "uuid": connection.id,
-        "client_id": connection.connector_id,
-        "client_version": connector.version,
-        "colo_name": connection.location,
-        "is_pending_reconnect": False,
-        "opened_at": rfc3339(connection.opened_at),
-        "origin_ip": connection.origin_ip,
-    }
-
-
-def connector_token(tunnel: Tunnel, secret: bytes) -> str:
-    """The token of api.md 4.1: the same every time, until the secret changes."""
-    fields = {"a": tunnel.account_id, "t": tunnel.id, "s": base64.b64encode(secret).decode()}
-    return base64.b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode()
+def recent_state(ctx: Context, session: Session, tunnel: Tunnel) -> State:
+    """With the connections that were lost a moment ago."""
+    return connections.state(session, tunnel, lost_since=ctx.store.clock() - RECONNECTING)
 
 
 def parse_secret(text: str) -> bytes:
@@ -250,6 +257,8 @@ def parse_secret(text: str) -> bytes:
 
 def _filters(query: QueryParams) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
+    if status := query.get("status"):
+        filters.append(Tunnel.status == status)
     if name := query.get("name"):
         filters.append(Tunnel.name == name)
     if tunnel_id := query.get("uuid"):

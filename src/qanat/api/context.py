@@ -1,15 +1,21 @@
 """What the API works on: the store, the key, and the running edge through a small port."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Request
 
-from qanat.auth import Principal
+from qanat.auth import Guesses, Principal, Verifier
+from qanat.auth.management import ManagementKey
 from qanat.store import Store
+from qanat.store.keys import KeyRing
+from qanat.store.quick import QuickLimits
+from qanat.store.reach import Permission
 from qanat.store.sealing import Sealer
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +55,29 @@ MAX_MISSES = 1000
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have."""
+    """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have. `hosts`: the
+    names, in lower case, that the API answers for beside loopback."""
 
     store: Store
-    sealer: Sealer
+    keys: KeyRing
     live: Live
     location: str
     version: str
+    hosts: frozenset[str] = frozenset()
+    management: ManagementKey = field(default_factory=ManagementKey.make)
+    quick: QuickLimits | None = None
+    legacy_keys: bool = False
     misses: Counter[str] = field(default_factory=Counter)
+    guesses: Guesses = field(default_factory=Guesses)
+    verifier: Verifier = field(init=False)
+
+    @property
+    def sealer(self) -> Sealer:
+        """Seals and opens the store's secrets."""
+        return self.keys.sealer
+
+    def __post_init__(self) -> None:
+        self.verifier = Verifier(self.store)
 
     def miss(self, endpoint: str) -> None:
         """Counts; a flood of different paths falls together under `…`."""
@@ -68,7 +89,39 @@ async def _context(request: Request) -> Context:
     return context
 
 
-async def _principal(request: Request) -> Principal:
+def needs(*permissions: Permission) -> Callable[[Endpoint], Endpoint]:
+    """Declares what an endpoint asks for, below its `@router.…`; nothing: any good token. A caller that has one of them
+    nowhere is refused before the endpoint runs, and the endpoint can ask for no other reach (security.md S34)."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.qanat_needs = frozenset(permissions)  # type: ignore[attr-defined]
+        return endpoint
+
+    return mark
+
+
+def open_to_all(endpoint: Endpoint) -> Endpoint:
+    """Declares an endpoint that takes no credentials. The gate lists the same ones (`gate.OPEN`)."""
+    endpoint.qanat_needs = None  # type: ignore[attr-defined]
+    return endpoint
+
+
+def declared_needs(endpoint: Callable[..., Any]) -> frozenset[Permission] | None:
+    """What `needs` declared; None: open to all. An endpoint that declares nothing is a bug, and serves nobody."""
+    if not hasattr(endpoint, "qanat_needs"):
+        raise AssertionError(f"{endpoint.__module__}.{endpoint.__name__} declares no permission: add @needs(…)")
+    declared: frozenset[Permission] | None = endpoint.qanat_needs
+    return declared
+
+
+async def checked(request: Request) -> None:
+    """In front of every endpoint: what it needs, the caller has somewhere."""
+    declared = declared_needs(request.scope["endpoint"])
+    if declared is not None:
+        request.state.principal = request.state.principal.asking(declared)
+
+
+async def _principal(request: Request, _checked: Annotated[None, Depends(checked)]) -> Principal:
     principal: Principal = request.state.principal
     return principal
 

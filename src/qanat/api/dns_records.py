@@ -1,107 +1,184 @@
 """`/zones/{zone_id}/dns_records`."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, field_validator
-from sqlalchemy import ColumnElement, or_
-from sqlalchemy.orm import InstrumentedAttribute
-from starlette.datastructures import QueryParams
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
 
-from qanat.api.context import Ctx, Who
+from qanat.api.conditional import IfMatch, versioned
+from qanat.api.context import Context, Ctx, Who, needs
 from qanat.api.envelope import ok, ok_page, rfc3339
+from qanat.api.forms import read_form
 from qanat.api.pagination import AskedPage
+from qanat.api.record_filters import QUERIES, filters, searched
+from qanat.api.record_shapes import (
+    BatchInput,
+    BatchShape,
+    DeletedRecordShape,
+    ImportShape,
+    RecordInput,
+    RecordShape,
+)
+from qanat.api.shapes import answers, page_answers, queries, text_answers
 from qanat.errors import QanatError
-from qanat.store import records, zones
+from qanat.store import records, zone_file, zones
 from qanat.store.models import Record, Zone
-from qanat.store.record_form import AUTOMATIC_TTL, PROXIABLE, RecordDraft, record_name, txt_value
+from qanat.store.record_form import RecordDraft
+from qanat.store.record_types import PROXIABLE, RECORD_TYPES
+from qanat.store.versions import row_version
 
 router = APIRouter(tags=["dns_records"])
 
+ZONE_FILE = "$ORIGIN example.com.\n\n;; A Records\napp.example.com.\t1\tIN\tA\t192.0.2.1 ; cf_tags=cf-proxied:true\n"
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "description": "A zone file.", "example": ZONE_FILE},
+                        "proxied": {
+                            "type": "string",
+                            "enum": ["true", "false"],
+                            "description": "For what can be proxied and doesn't say. Default `false`.",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
 
-class RecordInput(BaseModel):
-    """A record, or what of it changes. Fields that only answers have are ignored."""
-
-    model_config = ConfigDict(strict=True)
-
-    name: str | None = None
-    type: str | None = None
-    content: str | None = None
-    ttl: int | None = None
-    proxied: bool | None = None
-    comment: str | None = None
-    tags: list[str] | None = None
-    settings: dict[str, Any] | None = None
-
-    @field_validator("ttl", mode="before")
-    @classmethod
-    def _whole(cls, value: object) -> object:
-        return int(value) if isinstance(value, float) and value.is_integer() else value
+Form = Annotated[dict[str, bytes], Depends(read_form)]
 
 
-@router.get("/zones/{zone_id}/dns_records")
+@router.get("/zones/{zone_id}/dns_records", responses=page_answers(RecordShape), openapi_extra=queries(QUERIES))
+@needs("dns.read")
 def list_records(zone_id: str, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
     """The zone's records."""
     query = request.query_params
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, only=who.only_account)
+        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
         rows, total = records.list_records(
             session,
             zone.id,
-            filters=list(_filters(query, zone)),
+            filters=filters(session, query, zone),
             match_any=query.get("match") == "any",
+            search=searched(query),
             order=query.get("order"),
             descending=query.get("direction") == "desc",
             offset=page.offset,
             limit=page.per_page,
         )
-    return ok_page([shown(row, zone) for row in rows], page, total)
+    return ok_page([shown(row, zone, is_listed=True) for row in rows], page, total)
 
 
-@router.post("/zones/{zone_id}/dns_records")
+@router.post("/zones/{zone_id}/dns_records", responses=answers(RecordShape))
+@needs("dns.edit")
 def create_record(zone_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Response:
     """Makes a record; a proxied CNAME to `<tunnel id>.cfargotunnel.com` routes the hostname to that tunnel."""
-    record = records.create_record(ctx.store, who.actor, zone_id, _draft(body), only=who.only_account)
-    return ok(_shown_in(ctx, record))
+    record = records.create_record(ctx.store, who.actor, zone_id, body.draft(), reach=who.reach("dns.edit"))
+    return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
-@router.get("/zones/{zone_id}/dns_records/{record_id}")
+@router.post("/zones/{zone_id}/dns_records/batch", responses=answers(BatchShape))
+@needs("dns.edit")
+def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Response:
+    """Deletes, patches, puts and posts, in this order and all or none."""
+    batch = records.Batch(
+        deletes=[item.id for item in body.deletes or ()],
+        patches=[(item.id, item.change()) for item in body.patches or ()],
+        puts=[(item.id, _placed(f"puts[{at}]", item)) for at, item in enumerate(body.puts or ())],
+        posts=[_placed(f"posts[{at}]", item) for at, item in enumerate(body.posts or ())],
+    )
+    zone, done = records.apply_batch(ctx.store, who.actor, zone_id, batch, reach=who.reach("dns.edit"))
+    return ok(
+        {
+            "deletes": [shown(record, zone) for record in done.deletes],
+            "patches": [shown(record, zone) for record in done.patches],
+            "puts": [shown(record, zone) for record in done.puts],
+            "posts": [shown(record, zone) for record in done.posts],
+        }
+    )
+
+
+@router.get("/zones/{zone_id}/dns_records/export", responses=text_answers("text/plain", ZONE_FILE))
+@needs("dns.read")
+def export_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """The records as a zone file."""
+    with ctx.store.reading() as session:
+        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
+        rows, _ = records.list_records(session, zone.id)
+    return PlainTextResponse("".join(zone_file.written(zone.name, rows)))
+
+
+@router.post("/zones/{zone_id}/dns_records/import", responses=answers(ImportShape), openapi_extra=FILE_BODY)
+@needs("dns.edit")
+def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Response:
+    """Adds the records of a zone file, all or none; those that are there already are left alone."""
+    reach = who.reach("dns.edit")
+    if "file" not in form:
+        raise QanatError("body_malformed", "the form has no such field", where="file")
+    try:
+        text = form["file"].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise QanatError("zone_file_malformed", "the file is not UTF-8 text", where="file") from None
+    if "\x00" in text:
+        raise QanatError("zone_file_malformed", "the file has a NUL", where="file")
+    with ctx.store.reading() as session:
+        zone = zones.get_zone(session, zone_id, reach=reach)
+    is_proxied = form.get("proxied", b"").strip().lower() == b"true"
+    lines = zone_file.parsed(text, zone.name, proxied=is_proxied)
+    done = records.import_records(ctx.store, who.actor, zone.id, lines, reach=reach)
+    return ok({"recs_added": done.added, "total_records_parsed": done.parsed})
+
+
+@router.get("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@needs("dns.read")
 def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Response:
     """One record."""
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, only=who.only_account)
-        return ok(shown(records.get_record(session, zone.id, record_id), zone))
+        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
+        record = records.get_record(session, zone.id, record_id)
+    return versioned(ok(shown(record, zone)), row_version(record))
 
 
-@router.put("/zones/{zone_id}/dns_records/{record_id}")
-def replace_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Response:
+@router.put("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@needs("dns.edit")
+def replace_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
     """The whole record anew: what is missing goes back to its default."""
-    record = records.replace_record(ctx.store, who.actor, zone_id, record_id, _draft(body), only=who.only_account)
-    return ok(_shown_in(ctx, record))
-
-
-@router.patch("/zones/{zone_id}/dns_records/{record_id}")
-def change_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Response:
-    """What is given changes, `null` takes away, the rest stays."""
-    with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, only=who.only_account)
-        before = records.get_record(session, zone.id, record_id)
     record = records.replace_record(
-        ctx.store, who.actor, zone_id, record_id, _changed(before, body), only=who.only_account
+        ctx.store, who.actor, zone_id, record_id, body.draft(), reach=who.reach("dns.edit"), expected=if_match
     )
-    return ok(_shown_in(ctx, record))
+    return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
-@router.delete("/zones/{zone_id}/dns_records/{record_id}")
-def delete_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Response:
+@router.patch("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@needs("dns.edit")
+def change_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
+    """What is given changes; null unsets."""
+    record = records.change_record(
+        ctx.store, who.actor, zone_id, record_id, body.change(), reach=who.reach("dns.edit"), expected=if_match
+    )
+    return versioned(ok(_shown_in(ctx, record)), row_version(record))
+
+
+@router.delete("/zones/{zone_id}/dns_records/{record_id}", responses=answers(DeletedRecordShape))
+@needs("dns.edit")
+def delete_record(zone_id: str, record_id: str, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
     """Deletes a record."""
-    record = records.delete_record(ctx.store, who.actor, zone_id, record_id, only=who.only_account)
+    record = records.delete_record(
+        ctx.store, who.actor, zone_id, record_id, reach=who.reach("dns.edit"), expected=if_match
+    )
     return ok({"id": record.id})
 
 
-def shown(record: Record, zone: Zone) -> dict[str, Any]:
-    """A record as stock clients read it (api.md 3.2)."""
+def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> dict[str, Any]:
+    """A record as stock clients read it (api.md 3.2). `data` that was not written is derived for lists only: octodns reads
+    lists and needs it, Terraform reads single records and would see a change."""
     result: dict[str, Any] = {
         "id": record.id,
         "zone_id": zone.id,
@@ -119,100 +196,27 @@ def shown(record: Record, zone: Zone) -> dict[str, Any]:
         "created_on": rfc3339(record.created_at),
         "modified_on": rfc3339(record.modified_at),
     }
-    if record.comment_modified_at is not None:
-        result["comment_modified_on"] = rfc3339(record.comment_modified_at)
-    if record.tags_modified_at is not None:
-        result["tags_modified_on"] = rfc3339(record.tags_modified_at)
+    data = record.data
+    if data is None and is_listed:
+        data = RECORD_TYPES[record.type].parts(record.content, record.priority)
+    optional = {
+        "data": data,
+        "priority": record.priority,
+        "private_routing": record.private_routing,
+        "comment_modified_on": rfc3339(record.comment_modified_at),
+        "tags_modified_on": rfc3339(record.tags_modified_at),
+    }
+    result.update({key: value for key, value in optional.items() if value is not None})
     return result
 
 
-def _shown_in(ctx: Ctx, record: Record) -> dict[str, Any]:
+def _shown_in(ctx: Context, record: Record) -> dict[str, Any]:
     with ctx.store.reading() as session:
         return shown(record, zones.get_zone(session, record.zone_id))
 
 
-def _draft(body: RecordInput) -> RecordDraft:
-    for field in ("type", "name", "content"):
-        if getattr(body, field) is None:
-            raise QanatError("body_malformed", "the field is required", where=field)
-    return RecordDraft(
-        name=body.name or "",
-        type=body.type or "",
-        content=body.content or "",
-        ttl=AUTOMATIC_TTL if body.ttl is None else body.ttl,
-        proxied=bool(body.proxied),
-        comment=body.comment,
-        tags=tuple(body.tags or ()),
-        settings=_set(body.settings),
-    )
-
-
-def _changed(before: Record, body: RecordInput) -> RecordDraft:
-    given = body.model_fields_set
-
-    def taken(field: str, default: Any) -> Any:
-        value = getattr(body, field) if field in given else getattr(before, field)
-        return default if value is None else value
-
-    # ttl of a proxied record reads as automatic; it stays so when the proxy is switched off, as on a fresh record.
-    return RecordDraft(
-        name=taken("name", before.name),
-        type=taken("type", before.type),
-        content=taken("content", before.content),
-        ttl=taken("ttl", AUTOMATIC_TTL),
-        proxied=taken("proxied", False),
-        comment=body.comment if "comment" in given else before.comment,
-        tags=tuple(taken("tags", ())),
-        settings=_set(taken("settings", {})),
-    )
-
-
-def _set(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (settings or {}).items() if value is not None}
-
-
-def _filters(query: QueryParams, zone: Zone) -> list[ColumnElement[bool]]:
-    filters: list[ColumnElement[bool]] = []
-    for text in _values(query, "name", "name.exact"):
-        filters.append(Record.name == _name(text, zone))
-    for text in _values(query, "content", "content.exact"):
-        forms = {text, txt_value(text), text.lower().removesuffix(".")}
-        filters.append(or_(Record.content == text, Record.content_key.in_(forms)))
-    for text in _values(query, "comment", "comment.exact"):
-        filters.append(Record.comment == text)
-    columns: tuple[tuple[str, InstrumentedAttribute[Any]], ...] = (
-        ("name", Record.name),
-        ("content", Record.content),
-        ("comment", Record.comment),
-    )
-    for field, column in columns:
-        filters.extend(column.icontains(text, autoescape=True) for text in _values(query, f"{field}.contains"))
-        filters.extend(column.istartswith(text, autoescape=True) for text in _values(query, f"{field}.startswith"))
-        filters.extend(column.iendswith(text, autoescape=True) for text in _values(query, f"{field}.endswith"))
-    if "comment.present" in query:
-        filters.append(Record.comment.is_not(None))
-    if "comment.absent" in query:
-        filters.append(Record.comment.is_(None))
-    for text in _values(query, "type"):
-        filters.append(Record.type == text.upper())
-    for text in _values(query, "proxied"):
-        filters.append(Record.proxied.is_(text.lower() == "true"))
-    for text in _values(query, "search"):
-        filters.append(
-            or_(*(column.icontains(text, autoescape=True) for column in (Record.name, Record.content, Record.comment)))
-        )
-    return filters
-
-
-def _values(query: QueryParams, *names: str) -> list[str]:
-    return [value for name in names for value in query.getlist(name) if value]
-
-
-def _name(text: str, zone: Zone) -> str:
-    """A filter's name is an FQDN already; one of another zone finds nothing instead of becoming relative."""
-    bare = text.lower().removesuffix(".")
+def _placed(place: str, item: RecordInput) -> RecordDraft:
     try:
-        name = record_name(bare, zone.name)
-    except QanatError:
-        return bare
-    return name if bare == "@" or "." not in bare or bare.endswith(zone.name) or not bare.isascii() else bare
+        return item.draft()
+    except QanatError as error:
+        raise QanatError(error.code, error.message, where=f"{place}.{error.where}", hint=error.hint) from error

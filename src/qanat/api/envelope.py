@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 from fastapi.responses import JSONResponse
 
 from qanat.api.failures import failure_of
 from qanat.api.pagination import Page
-from qanat.errors import QanatError
+from qanat.errors import QanatError, RetryLaterError
 
 DO_NOT_RETRY = {"x-should-retry": "false"}
 
@@ -44,7 +45,8 @@ def refuse(error: QanatError) -> JSONResponse:
         body["error_chain"] = [{"code": failure.chain, "message": error.hint or error.message}]
     if error.where and failure.points:
         body["source"] = {"pointer": pointer(error.where, under=failure.under)}
-    return fail(failure.status, [body])
+    headers = {"Retry-After": str(ceil(error.retry_after_s))} if isinstance(error, RetryLaterError) else None
+    return fail(failure.status, [body], headers)
 
 
 def fail(status: int, errors: Sequence[Mapping[str, object]], headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -76,8 +78,8 @@ def parse_time(text: str, *, where: str) -> datetime:
     """QanatError `request_bad_time`."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the latter: year 1 or 9999, and beyond by its offset
         raise QanatError(
             "request_bad_time", f"{text[:40]!r} is not a time such as 2024-01-02T03:04:05Z", where=where
         ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -1,6 +1,8 @@
-"""In front of every endpoint: request id, credentials, a bounded body. No valid token, no further (S34)."""
+"""In front of every endpoint: request id, Host, credentials, a bounded body. No valid token, no further (S34)."""
 
-import json
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
 from secrets import token_hex
 
 import structlog
@@ -9,14 +11,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qanat.api.body import MAX_BODY_BYTES, SMALL_BYTES, check_json, read_body
 from qanat.api.context import Context
 from qanat.api.envelope import fail, refuse
-from qanat.auth import Principal, verify
-from qanat.errors import QanatError
+from qanat.auth import Principal
+from qanat.auth.verifier import check_key_form
+from qanat.errors import QanatError, RetryLaterError
 
 PREFIX = "/client/v4"
+# Endpoints that take no credentials (context.open_to_all).
+OPEN = frozenset({("POST", f"{PREFIX}/tunnel"), ("POST", "/tunnel")})
+FORMS = "/dns_records/import"
+WITH_BODY = ("POST", "PUT", "PATCH")
 VERIFY_PATHS = ("/user/tokens/verify", "/tokens/verify")
-MAX_BODY_BYTES = 1024 * 1024
+_HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")
+MAX_ACCOUNT_BYTES = 64 * 1024 * 1024
+ACCOUNT_IMPORT = re.compile(rf"{PREFIX}/qanat/accounts/[0-9a-f]{{32}}/import")
 
 log = structlog.get_logger(__name__)
 
@@ -60,21 +70,28 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> JSONResponse | None:
         path: str = scope["path"]
-        if not path.startswith(PREFIX + "/"):
+        if not path.startswith(PREFIX + "/") and (scope["method"], path) not in OPEN:
             return refuse(QanatError("endpoint_unknown", f"the API is under {PREFIX}"))
         headers = Headers(scope=scope)
+        check_host(headers.get("host", ""), self._context.hosts, reached=scope.get("server"))
         client = scope.get("client")
         address = client[0] if client else ""
-        try:
-            principal = await run_in_threadpool(authenticate, self._context, headers, address)
-        except QanatError as error:
-            if error.code == "token_refused" and path.endswith(VERIFY_PATHS):
-                raise QanatError("token_invalid_on_verify", "Invalid API Token") from None
-            raise
-        scope.setdefault("state", {})["principal"] = principal
-        body = await _read_body(headers, receive)
-        if b"\\u" in body:
-            await run_in_threadpool(check_texts, body)
+        if (scope["method"], path) not in OPEN:
+            try:
+                principal = recall(self._context, headers, address)
+                if principal is None:
+                    principal = await run_in_threadpool(authenticate, self._context, headers, address)
+            except QanatError as error:
+                if error.code == "token_refused" and path.endswith(VERIFY_PATHS):
+                    raise QanatError("token_invalid_on_verify", "Invalid API Token") from None
+                raise
+            scope.setdefault("state", {})["principal"] = principal
+        body = await read_body(headers, receive, most=most_bytes(path))
+        if body and scope["method"] in WITH_BODY and not path.endswith(FORMS):
+            if len(body) <= SMALL_BYTES:
+                check_json(body)
+            else:
+                await run_in_threadpool(check_json, body)
         sent = False
 
         async def receive_again() -> Message:
@@ -84,12 +101,42 @@ class Gate:
             sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        # Clients label JSON bodies as they like, and some label empty ones; what we take is always JSON.
-        relabelled = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
-        if body:
-            relabelled.append((b"content-type", b"application/json"))
+        # Clients label JSON bodies as they like, and some label empty ones; what we take is always JSON, but for one form.
+        relabelled = scope["headers"]
+        if not path.endswith(FORMS):
+            relabelled = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+            if body:
+                relabelled.append((b"content-type", b"application/json"))
         await self._app({**scope, "headers": relabelled}, receive_again, send)
         return None
+
+
+def check_host(host: str, names: frozenset[str], *, reached: tuple[str, int | None] | None) -> None:
+    """Loopback, the address that was dialled, and the configured names. A page whose name was made to point here (DNS
+    rebinding, security.md S36) comes with its own name, and goes no further.
+
+    Raises:
+        QanatError: `host_refused`.
+    """
+    parsed = _HOST.fullmatch(host.lower())
+    name = (parsed[1] or parsed[2]).removesuffix(".") if parsed else ""
+    if name in names or name == "localhost":
+        return
+    try:
+        address = ip_address(name)
+        if address.is_loopback or (reached is not None and address == ip_address(reached[0])):
+            return
+    except ValueError:
+        pass
+    raise QanatError(
+        "host_refused", "this API does not answer for that Host; the setting control.hosts names those it answers for"
+    )
+
+
+def recall(context: Context, headers: Headers, address: str) -> Principal | None:
+    """A good token that is in memory needs no other thread, which would cost more than all the rest of the gate."""
+    scheme, _, text = headers.get("authorization", "").strip().partition(" ")
+    return context.verifier.recall(text.strip(), address=address) if scheme.lower() == "bearer" else None
 
 
 def authenticate(context: Context, headers: Headers, address: str) -> Principal:
@@ -97,53 +144,36 @@ def authenticate(context: Context, headers: Headers, address: str) -> Principal:
     authorization = headers.get("authorization")
     if authorization is not None:
         scheme, _, text = authorization.strip().partition(" ")
-        if scheme.lower() != "bearer" or not text.strip():
+        text = text.strip()
+        if scheme.lower() != "bearer" or not text:
             raise QanatError(
                 "credentials_malformed", "Invalid request headers", hint="Invalid format for Authorization header"
             )
-        return verify(context.store, text.strip(), address=address)
+        return _tried(context, address, text, lambda: context.verifier.verify(text, address=address))
     if "x-auth-key" in headers or "x-auth-email" in headers:
-        raise QanatError("credentials_unknown", "Unknown X-Auth-Key or X-Auth-Email")
+        email, key = headers.get("x-auth-email", ""), headers.get("x-auth-key", "")
+        check_key_form(email, key)
+        if not context.legacy_keys:
+            raise QanatError("credentials_unknown", "Unknown X-Auth-Key or X-Auth-Email")
+        return _tried(context, address, email, lambda: context.verifier.verify_key(email, key, address=address))
     if "x-auth-user-service-key" in headers:
         raise QanatError("credentials_unsupported", "Authentication error")
     raise QanatError("credentials_missing", "Invalid request headers", hint="Missing Authorization header")
 
 
-def check_texts(body: bytes) -> None:
-    """No text in a JSON body may hold a NUL or half a surrogate pair: databases and encoders refuse them later.
-
-    Raises:
-        QanatError: `body_malformed`. What isn't JSON at all is told by who parses it.
-    """
+def _tried(context: Context, address: str, credentials: str, verify: Callable[[], Principal]) -> Principal:
+    """Good credentials always pass; of bad ones, too many are told to wait (security.md S33)."""
     try:
-        left: list[object] = [json.loads(body)]
-    except (ValueError, RecursionError):
-        return
-    while left:
-        value = left.pop()
-        if isinstance(value, str):
-            if "\x00" in value or (not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value)):
-                raise QanatError("body_malformed", "a text has a NUL, or half a surrogate pair, which is no character")
-        elif isinstance(value, dict):
-            left.extend(value)
-            left.extend(value.values())
-        elif isinstance(value, list):
-            left.extend(value)
+        return verify()
+    except QanatError as error:
+        if error.code not in ("token_refused", "credentials_unknown"):
+            raise
+        wait = context.guesses.failed(address=address, credentials=credentials)
+        if wait is None:
+            raise
+    raise RetryLaterError("too_many_failures", "Too many failed authentication attempts", retry_after_s=wait)
 
 
-async def _read_body(headers: Headers, receive: Receive) -> bytes:
-    too_large = QanatError("body_too_large", f"the body is larger than {MAX_BODY_BYTES} bytes, the most that is taken")
-    length = headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
-        raise too_large
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise too_large
-        if not message.get("more_body", False):
-            break
-    return bytes(body)
+def most_bytes(path: str) -> int:
+    """Of a body; whole accounts may be larger than anything else."""
+    return MAX_ACCOUNT_BYTES if ACCOUNT_IMPORT.fullmatch(path) else MAX_BODY_BYTES

@@ -2,25 +2,60 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy.orm import Session
+from pydantic import Field
 
-from qanat.api.cfd_tunnel import shown as shown_tunnel
-from qanat.api.configurations import tunnel_versions_of
-from qanat.api.context import Ctx, Who
-from qanat.api.envelope import ok, ok_page, rfc3339
-from qanat.api.pagination import AskedPage
-from qanat.auth import Principal
+from qanat.api.context import Ctx, Who, needs
+from qanat.api.envelope import ok, rfc3339
+from qanat.api.shapes import Shape, answers
 from qanat.errors import QanatError
-from qanat.store import configurations, connections
-from qanat.store.models import Connection, Connector, Tunnel
+from qanat.store.models import Tunnel
 
 router = APIRouter(prefix="/qanat", tags=["qanat"])
 
 
-@router.get("/status")
+class AddressesShape(Shape):
+    """Where the edge listens; null for what is switched off."""
+
+    https: str | None = Field(examples=["0.0.0.0:443"])
+    http: str | None = Field(examples=["0.0.0.0:80"])
+    tunnel: str | None = Field(examples=["0.0.0.0:7844"])
+
+
+class StatusShape(Shape):
+    """An edge."""
+
+    version: str = Field(examples=["0.2.0"])
+    location: str = Field(examples=["fra01"])
+    addresses: AddressesShape
+    counters: dict[str, int] = Field(examples=[{"requests": 1200, "request_errors": 3}], description="since its start")
+    unknown_endpoints: dict[str, int] = Field(
+        examples=[{"GET /client/v4/accounts/{id}/workers/scripts": 2}],
+        description="how often clients asked for what qanat doesn't have; empty for a token that doesn't see the whole server",
+    )
+
+
+class FailedRequestShape(Shape):
+    """A request that the edge answered itself or cut."""
+
+    request_id: str = Field(examples=["8f2c1d4e5a6b7c80-fra01"])
+    hostname: str = Field(examples=["app.example.com"])
+    method: str = Field(examples=["GET"])
+    path: str = Field(examples=["/login"])
+    tunnel_id: str | None = Field(examples=["f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"])
+    connection_id: str | None = Field(examples=["1bedc50d-42b3-473c-b108-ff3d10c0d925"])
+    status: int = Field(examples=[502], description="what the client was answered; 0 when the connection was cut")
+    cause: str = Field(examples=["origin_refused"])
+    fault: str = Field(examples=["origin"], description="client, edge, tunnel or origin")
+    detail: str = Field(examples=["dial tcp 127.0.0.1:80: connection refused"])
+    started_at: str = Field(examples=["2026-01-02T03:04:05.678901Z"])
+    duration_s: float = Field(examples=[0.004])
+    client_ip: str = Field(examples=["192.0.2.7"])
+
+
+@router.get("/status", responses=answers(StatusShape))
+@needs("edge.read")
 def get_status(ctx: Ctx, who: Who) -> Response:
     """This edge: version, addresses, counters; and which endpoints clients asked for that qanat doesn't have."""
     return ok(
@@ -29,92 +64,22 @@ def get_status(ctx: Ctx, who: Who) -> Response:
             "location": ctx.location,
             "addresses": dict(ctx.live.addresses()),
             "counters": dict(ctx.live.counters()),
-            "unknown_endpoints": dict(ctx.misses) if who.only_account is None else {},
+            "unknown_endpoints": dict(ctx.misses) if who.reach("edge.read").is_everything else {},
         }
     )
 
 
-@router.get("/requests/{request_id}")
+@router.get("/requests/{request_id}", responses=answers(FailedRequestShape))
+@needs("tunnel.read")
 def explain_request(request_id: str, ctx: Ctx, who: Who) -> Response:
     """Why a recent request failed, by the id that its error page shows. Only the newest failures are remembered."""
     failed = ctx.live.failed_request(request_id)
-    if failed is not None and who.only_account is not None:
+    reach = who.reach("tunnel.read")
+    if failed is not None and not reach.is_everything:
         with ctx.store.reading() as session:
             tunnel = session.get(Tunnel, failed.tunnel_id) if failed.tunnel_id else None
-            if tunnel is None or tunnel.account_id != who.only_account:
+            if tunnel is None or not reach.has_account(tunnel.account_id):
                 failed = None
     if failed is None:
         raise QanatError("request_unknown", "no recent failure has this request id")
     return ok({**asdict(failed), "started_at": rfc3339(datetime.fromtimestamp(failed.started_at, UTC))})
-
-
-@router.get("/tunnels/{tunnel_id}")
-def get_tunnel(tunnel_id: str, ctx: Ctx, who: Who) -> Response:
-    """A tunnel with its status since when and why, and each connection's configuration version."""
-    with ctx.store.reading() as session:
-        tunnel = _visible(session, who, tunnel_id)
-        state = connections.state(session, tunnel)
-        newest = configurations.newest_configuration(session, tunnel.id)
-    return ok(
-        {
-            **shown_tunnel(tunnel, state),
-            "status_since": rfc3339(state.since),
-            "status_reason": state.reason,
-            "configuration_version": newest.version if newest is not None else 0,
-            "connectors": [_connector(connector, conns) for connector, conns in state.connectors],
-            "local_configuration": tunnel.local_configuration,
-        }
-    )
-
-
-@router.get("/tunnels/{tunnel_id}/configurations/versions")
-def list_versions(tunnel_id: str, ctx: Ctx, who: Who, page: AskedPage) -> Response:
-    """Every configuration that the tunnel had, newest first, with its author."""
-    with ctx.store.reading() as session:
-        tunnel = _visible(session, who, tunnel_id)
-        rows, total = configurations.list_versions(session, tunnel.id, offset=page.offset, limit=page.per_page)
-    return ok_page(tunnel_versions_of(tunnel, rows), page, total)
-
-
-@router.get("/tunnels/{tunnel_id}/events")
-def list_events(tunnel_id: str, ctx: Ctx, who: Who, page: AskedPage) -> Response:
-    """What happened to the tunnel's connections, newest first; refused registrations too."""
-    with ctx.store.reading() as session:
-        tunnel = _visible(session, who, tunnel_id)
-        rows, total = connections.events(session, tunnel.id, offset=page.offset, limit=page.per_page)
-    return ok_page([{"at": rfc3339(row.at), "kind": row.kind, "detail": row.detail} for row in rows], page, total)
-
-
-def _visible(session: Session, who: Principal, tunnel_id: str) -> Tunnel:
-    """Deleted ones too: their story is what one wants to read."""
-    tunnel = session.get(Tunnel, tunnel_id.lower())
-    if tunnel is None or who.only_account not in (None, tunnel.account_id):
-        raise QanatError("tunnel_unknown", "no such tunnel")
-    return tunnel
-
-
-def _connector(connector: Connector, conns: list[Connection]) -> dict[str, Any]:
-    return {
-        "id": connector.id,
-        "version": connector.version,
-        "arch": connector.arch,
-        "features": connector.features,
-        "run_at": rfc3339(connector.run_at),
-        "wanted_connections": connector.max_connections,
-        "config_version": connector.config_version,
-        "config_error": connector.config_error,
-        "connections": [
-            {
-                "id": connection.id,
-                "index": connection.index,
-                "protocol": connection.protocol,
-                "location": connection.location,
-                "origin_ip": connection.origin_ip,
-                "opened_at": rfc3339(connection.opened_at),
-                "pushed_version": connection.pushed_version,
-                "applied_version": connection.applied_version,
-                "config_error": connection.config_error,
-            }
-            for connection in conns
-        ],
-    }

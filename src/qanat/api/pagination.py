@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query
+from pydantic import WithJsonSchema
 
 DEFAULT_PER_PAGE = 100
 MAX_PER_PAGE = 5000
@@ -47,9 +48,22 @@ def _number(text: str | None, default: int, most: int) -> int:
         return default
 
 
-async def _page(request: Request) -> Page:
-    query = request.query_params
-    return parse_page(query.get("page"), query.get("per_page"))
+PageNumber = Annotated[
+    str | None,
+    WithJsonSchema({"type": "number"}),
+    Query(description="From 1 (default); a page past the end is empty."),
+]
+PerPage = Annotated[
+    str | None,
+    WithJsonSchema({"type": "number"}),
+    Query(
+        description=f"1 to {MAX_PER_PAGE}, {DEFAULT_PER_PAGE} when absent; anything else is the nearest good number."
+    ),
+]
+
+
+async def _page(page: PageNumber = None, per_page: PerPage = None) -> Page:
+    return parse_page(page, per_page)
 
 
 AskedPage = Annotated[Page, Depends(_page)]

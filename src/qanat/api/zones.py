@@ -3,17 +3,46 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from qanat.api.context import Context, Ctx, Who
+from qanat.api.context import Context, Ctx, Who, needs
 from qanat.api.envelope import ok, ok_page, rfc3339
 from qanat.api.pagination import AskedPage
+from qanat.api.shapes import answers, page_answers, queries
+from qanat.api.zone_shapes import DeletedZoneShape, PageRuleShape, PlanShape, RegionalHostnameShape, ZoneShape
 from qanat.auth import Principal
 from qanat.errors import QanatError
 from qanat.store import accounts, zones
 from qanat.store.models import Account, Zone
+from qanat.store.reach import Reach
 
 router = APIRouter(tags=["zones"])
+
+PLAN: dict[str, Any] = {
+    "id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+    "name": "Free Website",
+    "price": 0,
+    "currency": "USD",
+    "frequency": "",
+    "is_subscribed": True,
+    "can_subscribe": False,
+    "legacy_id": "free",
+    "legacy_discount": False,
+    "externally_managed": False,
+}
+_ANY = {"type": "string", "enum": ["any", "all"]}
+QUERIES = queries(
+    {
+        "name": "Exactly this name; or an operator and a part of it, such as `contains:shop` or `ends_with:.com`.",
+        "status": "Zones with this status; all are `active`. May be repeated.",
+        "type": "Zones of this type; all are `full`. May be repeated.",
+        "account.id": "Zones of this account.",
+        "account.name": "Zones of accounts with this name; operators as for `name`.",
+        "match": ("Whether a zone must pass all filters.", _ANY),
+        "order": ("Default `name`.", {"type": "string", "enum": sorted(zones.ORDERS)}),
+        "direction": ("Default `asc`.", {"type": "string", "enum": ["asc", "desc"]}),
+    }
+)
 
 
 class AccountReference(BaseModel):
@@ -24,40 +53,53 @@ class AccountReference(BaseModel):
     id: str | None = None
 
 
-class ZoneCreate(BaseModel):
-    """A zone to make; without an account, the token's only one."""
+class PlanReference(BaseModel):
+    """`{"id": …}`. There is one plan."""
 
     model_config = ConfigDict(strict=True)
 
+    id: str | None = None
+
+
+class ZoneCreate(BaseModel):
+    """A zone to make; without an account, the token's only one. `jump_start` is ignored: there is nothing to scan."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"name": "example.com"}]})
+
     name: str
     account: AccountReference | None = None
-    type: str | None = None
+    type: str | None = Field(None, description="`full`.")
     paused: bool | None = None
+    jump_start: bool | None = None
+    vanity_name_servers: list[str] | None = None
 
 
 class ZoneChange(BaseModel):
     """What of a zone changes."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"paused": True}]})
 
     paused: bool | None = None
-    type: str | None = None
+    type: str | None = Field(None, description="`full`.")
+    vanity_name_servers: list[str] | None = None
+    plan: PlanReference | None = None
 
 
-@router.get("/zones")
+@router.get("/zones", responses=page_answers(ZoneShape), openapi_extra=QUERIES)
+@needs("zone.read")
 def list_zones(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
     """The zones that the token sees."""
     query = request.query_params
     with ctx.store.reading() as session:
         rows, total = zones.list_zones(
             session,
-            only=who.only_account,
+            reach=who.reach("zone.read"),
             match_any=query.get("match") == "any",
-            name=query.get("name") or None,
+            name=_text(query.get("name")),
             statuses=query.getlist("status"),
-            account_id=query.get("account.id") or None,
-            account_name=query.get("account.name") or None,
-            types=query.getlist("type"),
+            account_id=_text(query.get("account.id")),
+            account_name=_text(query.get("account.name")),
+            types=[_text(kind) or "" for kind in query.getlist("type")],
             order=query.get("order"),
             descending=query.get("direction") == "desc",
             offset=page.offset,
@@ -66,41 +108,64 @@ def list_zones(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Respons
     return ok_page([shown(zone, account) for zone, account in rows], page, total)
 
 
-@router.post("/zones")
+@router.post("/zones", responses=answers(ZoneShape))
+@needs("zone.edit")
 def create_zone(body: ZoneCreate, ctx: Ctx, who: Who) -> Response:
-    """Makes a zone."""
-    _check_type(body.type)
+    """Makes a zone. Its account owns all names below it; no other account may have a zone above or below."""
+    _check(body.type, body.vanity_name_servers)
     account = _account(ctx, who, body.account.id if body.account else None)
     zone = zones.create_zone(ctx.store, who.actor, account_id=account.id, name=body.name, paused=bool(body.paused))
     return ok(shown(zone, account))
 
 
-@router.get("/zones/{zone_id}")
+@router.get("/zones/{zone_id}", responses=answers(ZoneShape))
+@needs("zone.read")
 def get_zone(zone_id: str, ctx: Ctx, who: Who) -> Response:
     """One zone."""
-    return ok(_shown_now(ctx, zone_id, who.only_account))
+    return ok(_shown_now(ctx, zone_id, who.reach("zone.read")))
 
 
-@router.patch("/zones/{zone_id}")
+@router.patch("/zones/{zone_id}", responses=answers(ZoneShape))
+@needs("zone.edit")
 def change_zone(zone_id: str, body: ZoneChange, ctx: Ctx, who: Who) -> Response:
-    """Pauses a zone (its hostnames aren't served), or goes on with it. Plans and vanity name servers are ignored."""
-    _check_type(body.type)
-    zones.change_zone(ctx.store, who.actor, zone_id, only=who.only_account, paused=body.paused)
-    return ok(_shown_now(ctx, zone_id, who.only_account))
+    """Pauses a zone (its hostnames aren't served), or goes on with it."""
+    _check(body.type, body.vanity_name_servers)
+    if body.plan is not None and body.plan.id not in (None, PLAN["id"]):
+        raise QanatError("body_malformed", f"there is one plan, {PLAN['id']}", where="plan.id")
+    reach = who.reach("zone.edit")
+    zones.change_zone(ctx.store, who.actor, zone_id, reach=reach, paused=body.paused)
+    return ok(_shown_now(ctx, zone_id, reach))
 
 
-@router.delete("/zones/{zone_id}")
+@router.delete("/zones/{zone_id}", responses=answers(DeletedZoneShape))
+@needs("zone.edit")
 def delete_zone(zone_id: str, ctx: Ctx, who: Who) -> Response:
-    """Deletes the zone and its records."""
-    zone = zones.delete_zone(ctx.store, who.actor, zone_id, only=who.only_account)
+    """Deletes the zone and its records. For 30 days no other account may have the name."""
+    zone = zones.delete_zone(ctx.store, who.actor, zone_id, reach=who.reach("zone.edit"))
     return ok({"id": zone.id})
 
 
-@router.get("/zones/{zone_id}/pagerules")
+@router.get("/zones/{zone_id}/pagerules", responses=answers(list[PageRuleShape]))
+@needs("zone.read")
 def list_pagerules(zone_id: str, ctx: Ctx, who: Who) -> Response:
     """None: octodns asks on every run."""
-    with ctx.store.reading() as session:
-        zones.get_zone(session, zone_id, only=who.only_account)
+    _check_seen(ctx, zone_id, who)
+    return ok([])
+
+
+@router.get("/zones/{zone_id}/available_plans", responses=answers(list[PlanShape]))
+@needs("zone.read")
+def list_plans(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """The one plan."""
+    _check_seen(ctx, zone_id, who)
+    return ok([PLAN])
+
+
+@router.get("/zones/{zone_id}/addressing/regional_hostnames", responses=answers(list[RegionalHostnameShape]))
+@needs("zone.read")
+def list_regional_hostnames(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """None: clients ask when told to."""
+    _check_seen(ctx, zone_id, who)
     return ok([])
 
 
@@ -123,18 +188,7 @@ def shown(zone: Zone, account: Account) -> dict[str, Any]:
         "activated_on": rfc3339(zone.created_at),
         "account": {"id": account.id, "name": account.name},
         "owner": {"id": None, "type": "organization", "name": None},
-        "plan": {
-            "id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
-            "name": "Free Website",
-            "price": 0,
-            "currency": "USD",
-            "frequency": "",
-            "is_subscribed": True,
-            "can_subscribe": False,
-            "legacy_id": "free",
-            "legacy_discount": False,
-            "externally_managed": False,
-        },
+        "plan": PLAN,
         "meta": {
             "step": 2,
             "custom_certificate_quota": 0,
@@ -150,24 +204,36 @@ def shown(zone: Zone, account: Account) -> dict[str, Any]:
     }
 
 
-def _shown_now(ctx: Context, zone_id: str, only: str | None) -> dict[str, Any]:
+def _shown_now(ctx: Context, zone_id: str, reach: Reach) -> dict[str, Any]:
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, only=only)
+        zone = zones.get_zone(session, zone_id, reach=reach)
         return shown(zone, accounts.get_account(session, zone.account_id))
 
 
 def _account(ctx: Context, who: Principal, account_id: str | None) -> Account:
     with ctx.store.reading() as session:
         if account_id:
-            return accounts.get_account(session, account_id, only=who.only_account)
+            return accounts.get_account(session, account_id, reach=who.reach("zone.edit"))
         rows, total = accounts.list_accounts(
-            session, only=who.only_account, name=None, descending=False, offset=0, limit=1
+            session, reach=who.reach("zone.edit"), name=None, descending=False, offset=0, limit=1
         )
     if total != 1:
         raise QanatError("body_malformed", "name the account: the token sees several", where="account.id")
     return rows[0]
 
 
-def _check_type(kind: str | None) -> None:
+def _check_seen(ctx: Context, zone_id: str, who: Principal) -> None:
+    with ctx.store.reading() as session:
+        zones.get_zone(session, zone_id, reach=who.reach("zone.read"))
+
+
+def _check(kind: str | None, vanity_name_servers: list[str] | None) -> None:
     if kind not in (None, "full"):
-        raise QanatError("body_malformed", "the only type of zone that qanat has is `full`", where="type")
+        raise QanatError("zone_bad_type", "the only type of zone that qanat has is `full`", where="type")
+    if vanity_name_servers:
+        raise QanatError("body_malformed", "qanat has no vanity name servers", where="vanity_name_servers")
+
+
+def _text(text: str | None) -> str | None:
+    """A filter's text; no row has a NUL, and PostgreSQL takes none."""
+    return text.replace("\x00", "\x01") if text else None

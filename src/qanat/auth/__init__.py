@@ -1,5 +1,8 @@
-"""Who may ask: API tokens and what they see."""
+"""Who may ask: API tokens, what they may touch, and what bounds them."""
 
-from qanat.auth.tokens import Principal, issue, verify
+from qanat.auth.guesses import Guesses
+from qanat.auth.principal import Principal
+from qanat.auth.tokens import issue
+from qanat.auth.verifier import Verifier
 
-__all__ = ["Principal", "issue", "verify"]
+__all__ = ["Guesses", "Principal", "Verifier", "issue"]

@@ -5,16 +5,16 @@ The checksum lets scanners and us tell a mistyped or cut token from an unknown o
 
 import hmac
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from secrets import choice
 from string import ascii_letters, digits
-from typing import Literal
+from typing import Any, Literal
 
-from qanat.errors import QanatError
-from qanat.store import Actor, Store
-from qanat.store import tokens as store_tokens
+from qanat.auth.policies import EVERYTHING_POLICY, account_policy
+from qanat.store import Actor, Store, tokens
 from qanat.store.models import ApiToken
 
 PREFIX = "qnt_"
@@ -24,24 +24,6 @@ CHECKSUM_CHARACTERS = 6
 LENGTH = len(PREFIX) + RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
 
 TokenStatus = Literal["active", "disabled", "expired"]
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks: a token, its user, and the account that it is bound to (None: all)."""
-
-    token: ApiToken
-    address: str
-
-    @property
-    def only_account(self) -> str | None:
-        """The one account that may be seen; None for all."""
-        return self.token.account_id
-
-    @property
-    def actor(self) -> Actor:
-        """As the audit log names it."""
-        return Actor(kind="token", name=self.token.id, address=self.address)
 
 
 def make_token() -> str:
@@ -75,27 +57,36 @@ def token_hash(text: str) -> bytes:
 
 
 def status(token: ApiToken, now: datetime) -> TokenStatus:
-    """Whether the token may be used at `now`. One that isn't valid yet counts as disabled."""
-    if token.disabled or (token.not_before is not None and now < token.not_before):
+    """As stock clients read it. A token that isn't valid yet is active, and still not `is_usable`."""
+    if token.disabled:
         return "disabled"
     if token.expires_on is not None and now >= token.expires_on:
         return "expired"
     return "active"
 
 
-def verify(store: Store, text: str, *, address: str) -> Principal:
-    """Who the token belongs to. An unknown, wrong, expired or disabled one gets one and the same answer.
+def is_usable(token: ApiToken, now: datetime) -> bool:
+    """Whether the token may be used at `now`, from somewhere."""
+    return status(token, now) == "active" and (token.not_before is None or now >= token.not_before)
 
-    Raises:
-        QanatError: `token_refused`.
-    """
-    hashed = token_hash(text)
-    token = store_tokens.find_by_sha256(store, hashed) if is_well_formed(text) else None
-    known = hmac.compare_digest(token.sha256 if token is not None else bytes(32), hashed)
-    if token is None or not known or status(token, store.clock()) != "active":
-        raise QanatError("token_refused", "Invalid access token", where="Authorization")
-    store_tokens.note_use(store, token, address)
-    return Principal(token=token, address=address)
+
+def may_come_from(token: ApiToken, address: str) -> bool:
+    """Whether the token's bounds let it be used from `address`; from an unknown one only when it has none."""
+    if not token.allowed_ips and not token.denied_ips:
+        return True
+    try:
+        came_from = parse_address(address)
+    except ValueError:
+        return False
+    if any(came_from in ip_network(text) for text in token.denied_ips):
+        return False
+    return not token.allowed_ips or any(came_from in ip_network(text) for text in token.allowed_ips)
+
+
+def parse_address(address: str) -> IPv4Address | IPv6Address:
+    """An address as the socket told it, an IPv4 one in an IPv6 form as IPv4. ValueError: none."""
+    parsed = ip_address(address.partition("%")[0])
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed
 
 
 def issue(
@@ -105,18 +96,35 @@ def issue(
     name: str,
     text: str | None = None,
     account_id: str | None = None,
+    policies: list[dict[str, Any]] | None = None,
+    owner: tokens.Owner | None = None,
+    kind: str = "api",
+    allowed_ips: Sequence[str] = (),
+    denied_ips: Sequence[str] = (),
     not_before: datetime | None = None,
     expires_on: datetime | None = None,
+    disabled: bool = False,
 ) -> tuple[str, ApiToken]:
-    """A new token (or `text`, made by `make_token` before): its text, which nobody can ask for again, and its row."""
+    """A new token (or `text`, made by `make_token` before): its text, which nobody can ask for again, and its row.
+
+    Without `policies` it holds every permission on `account_id`, or on everything. Without an `owner` it is the first
+    user's. Nothing is checked here: auth/grants.py knows what one token may give another.
+    """
     text = text if text is not None else make_token()
-    row = store_tokens.create_token(
+    row = tokens.create_token(
         store,
         actor,
         sha256=token_hash(text),
-        name=name,
-        account_id=account_id,
-        not_before=not_before,
-        expires_on=expires_on,
+        owner=owner,
+        kind=kind,
+        content=tokens.TokenContent(
+            name=name,
+            policies=policies or [account_policy(account_id) if account_id else EVERYTHING_POLICY],
+            allowed_ips=list(allowed_ips),
+            denied_ips=list(denied_ips),
+            not_before=not_before,
+            expires_on=expires_on,
+            disabled=disabled,
+        ),
     )
     return text, row

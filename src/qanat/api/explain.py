@@ -1,0 +1,255 @@
+"""`/qanat/explain`: where a URL goes, step by step, and where its way ends. Nothing is sent."""
+
+import json
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qanat.api.context import Ctx, Who, needs
+from qanat.api.envelope import ok, rfc3339
+from qanat.api.shapes import Shape, answers, queries
+from qanat.api.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL, TunnelStatus
+from qanat.auth import Principal
+from qanat.errors import QanatError
+from qanat.ids import Hostname, parse_hostname
+from qanat.ingress.rules import parse_configuration
+from qanat.ingress.verdicts import Asked, Verdict, parse_url, verdicts
+from qanat.store import configurations, connections
+from qanat.store.connections import State
+from qanat.store.models import Record, Tunnel, Zone
+
+router = APIRouter(prefix="/qanat", tags=["qanat"])
+
+FLAGS = frozenset({"__configuration_flags"})
+
+Outcome = Literal[
+    "served",
+    "unknown_hostname",
+    "not_proxied",
+    "not_a_tunnel",
+    "zone_paused",
+    "tunnel_deleted",
+    "no_connectors",
+    "configuration_unknown",
+    "no_rules",
+]
+
+
+class ZonePart(Shape):
+    """The zone that the hostname is in."""
+
+    id: str = Field(examples=[ACCOUNT])
+    name: str = Field(examples=["example.com"])
+    paused: bool
+
+
+class RecordPart(Shape):
+    """The record that decides."""
+
+    id: str = Field(examples=[ACCOUNT])
+    name: str = Field(examples=["*.example.com"])
+    type: str = Field(examples=["CNAME"])
+    content: str = Field(examples=[f"{TUNNEL}.cfargotunnel.com"])
+    proxied: bool
+
+
+class TunnelPart(Shape):
+    """The tunnel, and how it is."""
+
+    id: str = Field(examples=[TUNNEL])
+    name: str = Field(examples=["web"])
+    status: TunnelStatus
+    status_since: str = Field(examples=[MOMENT])
+    status_reason: str | None = Field(examples=[None])
+    connectors: int = Field(examples=[2])
+    deleted_at: str | None = Field(examples=[None])
+
+
+class ConfigurationPart(Shape):
+    """Whose rules are looked at: the newest that was put, or what a locally managed connector told."""
+
+    version: int = Field(examples=[4], description="0: the connector's own")
+    managed: Literal["remotely", "locally"]
+
+
+class RulePart(Shape):
+    """An ingress rule. `missed`: what of it didn't match; null for the one that takes the request."""
+
+    index: int = Field(examples=[1])
+    hostname: str = Field(examples=["app.example.com"], description="empty for every host")
+    path: str = Field(examples=["^/api/"], description="empty for every path")
+    service: str = Field(examples=["http://127.0.0.1:80"])
+    missed: Literal["hostname", "path"] | None
+    reason: str = Field(examples=["the path /x doesn't match ^/api/"])
+
+
+class ExplanationShape(Shape):
+    """Where a URL goes. What was not reached is null; `rule` is the one that takes the request, `earlier` those before."""
+
+    url: str = Field(examples=["https://app.example.com/x"])
+    hostname: str = Field(examples=["app.example.com"])
+    path: str = Field(examples=["/x"])
+    outcome: Outcome
+    reason: str = Field(examples=["rule 1 takes it to http://127.0.0.1:80"])
+    zone: ZonePart | None
+    record: RecordPart | None
+    tunnel: TunnelPart | None
+    configuration: ConfigurationPart | None
+    rule: RulePart | None
+    earlier: list[RulePart]
+    service: str | None = Field(examples=["http://127.0.0.1:80"])
+
+
+@router.get(
+    "/explain",
+    responses=answers(ExplanationShape),
+    openapi_extra=queries({"url": "A URL such as `https://app.example.com/x`, or a hostname."}),
+)
+@needs("dns.read", "tunnel.read")
+def explain(request: Request, ctx: Ctx, who: Who) -> Response:
+    """Which zone, record, tunnel and ingress rule a URL would meet, by the same matching as live traffic, and why the rules
+    before don't take it; or where its way ends. A hostname of an account that isn't seen is as unknown as any."""
+    text = request.query_params.get("url", "")
+    asked = parse_url(text)
+    told: dict[str, Any] = {
+        "url": text,
+        "hostname": asked.authority,
+        "path": asked.path,
+        "zone": None,
+        "record": None,
+        "tunnel": None,
+        "configuration": None,
+        "rule": None,
+        "earlier": [],
+        "service": None,
+    }
+    with ctx.store.reading() as session:
+        outcome, reason = _explained(session, who, asked, told)
+    return ok({**told, "outcome": outcome, "reason": reason})
+
+
+def _explained(session: Session, who: Principal, asked: Asked, told: dict[str, Any]) -> tuple[Outcome, str]:
+    try:
+        hostname = parse_hostname(_without_port(asked.authority), wildcard=False)
+    except QanatError as error:
+        return "unknown_hostname", error.message
+    told["hostname"] = hostname
+    zone = _zone(session, hostname, who)
+    if zone is None:
+        return "unknown_hostname", f"{hostname} is in no zone here"
+    told["zone"] = {"id": zone.id, "name": zone.name, "paused": zone.paused}
+    record = _record(session, zone, hostname)
+    if record is None:
+        return "unknown_hostname", f"the zone {zone.name} has no address or CNAME record that {hostname} matches"
+    told["record"] = {key: getattr(record, key) for key in ("id", "name", "type", "content", "proxied")}
+    if not record.proxied:
+        return "not_proxied", f"the record of {record.name} is not proxied: it is only answered by DNS"
+    tunnel = session.get(Tunnel, record.tunnel_id) if record.tunnel_id is not None else None
+    if tunnel is None or record.type != "CNAME" or tunnel.account_id != zone.account_id:
+        return "not_a_tunnel", f"the record of {record.name} points to no tunnel of its account"
+    state = connections.state(session, tunnel)
+    told["tunnel"] = _shown_tunnel(tunnel, state)
+    if zone.paused:
+        return "zone_paused", f"the zone {zone.name} is paused"
+    _rules(session, tunnel, asked, told)
+    if tunnel.deleted_at is not None:
+        return "tunnel_deleted", f"the tunnel {tunnel.name} is deleted: point the record to another one"
+    if not state.connectors:
+        return "no_connectors", f"the tunnel {tunnel.name} has no connected connector"
+    if told["configuration"] is None:
+        return "configuration_unknown", "the connector is managed locally and did not tell its rules"
+    if told["rule"] is None:
+        return "no_rules", "the configuration has no ingress rules: every request is answered 503"
+    return "served", f"rule {told['rule']['index']} takes it to {told['service']}"
+
+
+def _zone(session: Session, hostname: Hostname, who: Principal) -> Zone | None:
+    """The longest zone that the hostname is in: names above it may be another account's."""
+    labels = hostname.split(".")
+    names = [".".join(labels[start:]) for start in range(len(labels))]
+    found = max(
+        session.scalars(select(Zone).where(Zone.name.in_(names))), key=lambda zone: len(zone.name), default=None
+    )
+    if found is None or not who.reach("dns.read").has_zone(found.id, found.account_id):
+        return None
+    return found if who.reach("tunnel.read").has_account(found.account_id) else None
+
+
+def _record(session: Session, zone: Zone, hostname: Hostname) -> Record | None:
+    """As DNS and the edge's router: exact, then the longest wildcard; of one name's records the one that makes a route."""
+    labels = hostname.split(".")
+    names = [hostname, *(f"*.{'.'.join(labels[start:])}" for start in range(1, len(labels)))]
+    query = select(Record).where(
+        Record.zone_id == zone.id, Record.name.in_(names), Record.type.in_(("A", "AAAA", "CNAME"))
+    )
+
+    def order(record: Record) -> tuple[int, bool, str]:
+        is_route = record.proxied and record.tunnel_id is not None
+        return names.index(record.name), not is_route, record.id
+
+    return min(session.scalars(query), key=order, default=None)
+
+
+def _rules(session: Session, tunnel: Tunnel, asked: Asked, told: dict[str, Any]) -> None:
+    newest = configurations.newest_configuration(session, tunnel.id)
+    if newest is not None:
+        document = newest.document
+        told["configuration"] = {"version": newest.version, "managed": "remotely"}
+    elif tunnel.config_src == "local" and tunnel.local_configuration is not None:
+        document = tunnel.local_configuration
+        told["configuration"] = {"version": 0, "managed": "locally"}
+    elif tunnel.config_src == "local":
+        return
+    else:
+        document = "{}"
+        told["configuration"] = {"version": 0, "managed": "remotely"}
+    try:
+        found = verdicts(parse_configuration(json.loads(document), also_known=FLAGS), asked)
+    except (QanatError, ValueError):
+        told["configuration"] = None  # what a foreign connector told, and we can't read
+        return
+    for verdict in found:
+        part = _shown_rule(verdict, asked)
+        if verdict.missed is None:
+            told["rule"], told["service"] = part, part["service"]
+        else:
+            told["earlier"].append(part)
+
+
+def _shown_rule(verdict: Verdict, asked: Asked) -> dict[str, Any]:
+    rule = verdict.rule
+    match verdict.missed:
+        case "hostname":
+            reason = f"the host {asked.authority} isn't {rule.hostname}"
+        case "path":
+            reason = f"the path {asked.path} doesn't match {rule.path}"
+        case _:
+            reason = "it is the first rule that matches"
+    return {
+        "index": verdict.index,
+        "hostname": rule.hostname,
+        "path": rule.path,
+        "service": rule.service.text,
+        "missed": verdict.missed,
+        "reason": reason,
+    }
+
+
+def _shown_tunnel(tunnel: Tunnel, state: State) -> dict[str, Any]:
+    return {
+        "id": tunnel.id,
+        "name": tunnel.name,
+        "status": state.status,
+        "status_since": rfc3339(state.since),
+        "status_reason": state.reason,
+        "connectors": len(state.connectors),
+        "deleted_at": rfc3339(tunnel.deleted_at),
+    }
+
+
+def _without_port(authority: str) -> str:
+    host, colon, port = authority.rpartition(":")
+    return host if colon and port.isdigit() else authority.removesuffix(":")
