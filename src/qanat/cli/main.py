@@ -2,25 +2,60 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
 import typer
 
-from qanat.cli import edge, record, tunnel, zone
-from qanat.cli.access import ApiOption, TokenFileOption, connect
-from qanat.cli.output import Output, OutputOption, print_json, say
+from qanat.cli import (
+    account,
+    audit,
+    backup,
+    cloudflare,
+    edge,
+    profile,
+    record,
+    token,
+    tunnel,
+    zone,
+)
+from qanat.cli.access import Access
+from qanat.cli.command import over_api
+from qanat.cli.explain import explain
+from qanat.cli.output import print_json, say
+from qanat.client import ApiRefusedError
 from qanat.errors import QanatError, render
+
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+UNREACHABLE = 4
+
+EXIT_STATUSES = {
+    0: "done",
+    FAILED: "refused or failed; the reason is on standard error",
+    USAGE: "wrong usage: an unknown command or flag, or a value of the wrong form",
+    NOT_FOUND: "there is no such tunnel, zone, record, token, account or profile (or the token doesn't see it)",
+    UNREACHABLE: "the API doesn't answer, or not as a v4 API",
+}
 
 app = typer.Typer(
     name="qanat",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A self-hosted tunnel system: an edge you own, and connectors that dial out to it.",
+    epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no such thing, 4 the API doesn't answer.",
 )
-app.command("edge")(edge.command())
+app.add_typer(edge.app, name="edge")
 app.add_typer(tunnel.app, name="tunnel")
 app.add_typer(zone.app, name="zone")
 app.add_typer(record.app, name="record")
+app.add_typer(token.app, name="token")
+app.add_typer(account.app, name="account")
+app.add_typer(audit.app, name="audit")
+app.add_typer(backup.app, name="backup")
+app.add_typer(cloudflare.app, name="import")
+app.add_typer(profile.app, name="profile")
+app.command("login")(profile.login)
+over_api(app, "explain")(explain)
 
 
 @app.command("version")
@@ -31,12 +66,12 @@ def version() -> None:
     say(f"qanat {__version__}")
 
 
-@app.command("status")
-def status(api: ApiOption = None, token_file: TokenFileOption = None, output: OutputOption = Output.TEXT) -> None:
+@over_api(app, "status")
+def status(at: Access) -> None:
     """Show an edge's version, addresses and counters."""
-    with connect(api, token_file) as client:
+    with at.connect() as client:
         answer = client.status()
-    if output is Output.JSON:
+    if at.as_json:
         print_json(answer)
         return
     say(f"qanat {answer.get('version')} at {answer.get('location')}")
@@ -45,30 +80,27 @@ def status(api: ApiOption = None, token_file: TokenFileOption = None, output: Ou
             say(f"  {key:<24} {value}")
 
 
-@app.command("explain")
-def explain(
-    request_id: Annotated[str, typer.Argument(help="The request id that an error page shows.")],
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
-    """Say why a recent request failed."""
-    with connect(api, token_file) as client:
-        answer = client.failed_request(request_id)
-    if output is Output.JSON:
-        print_json(answer)
-        return
-    for key, value in answer.items():
-        say(f"{key:<14} {value}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status. 1: refused or failed, with the reason on standard error; 2: wrong usage."""
+    """Runs one command; its exit status, one of `EXIT_STATUSES`."""
     try:
         app(args=list(argv) if argv is not None else None, prog_name="qanat")
     except QanatError as error:
         print(render(error), file=sys.stderr)
-        return 2 if error.code == "usage" else 1
+        return exit_status(error)
     except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else 0 if ending.code is None else 1
+        return ending.code if isinstance(ending.code, int) else 0 if ending.code is None else FAILED
     return 0
+
+
+def exit_status(error: QanatError) -> int:
+    """By what went wrong."""
+    if error.code == "usage":
+        return USAGE
+    if error.code == "api_unreachable":
+        return UNREACHABLE
+    code = (error.qanat_code or "") if isinstance(error, ApiRefusedError) else error.code
+    if code in ("endpoint_unknown", "credentials_unknown"):
+        return FAILED
+    if code.endswith("_unknown") or (isinstance(error, ApiRefusedError) and error.status == 404):
+        return NOT_FOUND
+    return FAILED

@@ -1,10 +1,11 @@
-"""Results for people (tables) or scripts (`--output json`), and errors on standard error."""
+"""Results for people (tables) or scripts (`--output json`), errors on standard error, and files that are read and written."""
 
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qanat.errors import QanatError
 from qanat.log import escape_text
 
 
@@ -30,10 +32,24 @@ def say(text: str) -> None:
     print(escape_text(text))
 
 
+def note(text: str) -> None:
+    """One line on standard error, so that what a script reads stays clean."""
+    print(escape_text(text), file=sys.stderr)
+
+
 def print_json(value: object) -> None:
     """msgspec structs and plain values."""
     print(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
     sys.stdout.flush()
+
+
+def tell(output: Output, value: object, text: str) -> None:
+    """`value` for scripts, the lines of `text` for people."""
+    if output is Output.JSON:
+        print_json(value)
+        return
+    for line in text.split("\n"):
+        say(line)
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -49,3 +65,31 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
         table.add_row(*row)
     # Piped output is for other programs: no line is broken at the width of a terminal that isn't there.
     Console(width=None if sys.stdout.isatty() else 1000).print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """One thing, a line a field."""
+    listed = [(key, "" if value is None else str(value)) for key, value in fields]
+    width = max((len(key) for key, _ in listed), default=0)
+    for key, value in listed:
+        say(f"{key:<{width}}  {value}")
+
+
+def read_text(file: Path, *, where: str = "FILE") -> str:
+    """The file, or standard input for `-`. QanatError `file_unreadable`."""
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise QanatError("file_unreadable", f"{file}: {reason}", where=where) from error
+
+
+def read_object(file: Path, *, where: str = "FILE") -> dict[str, Any]:
+    """A JSON object. QanatError `file_unreadable`, `file_not_json`."""
+    try:
+        document = json.loads(read_text(file, where=where))
+    except (ValueError, RecursionError) as error:
+        raise QanatError("file_not_json", f"{file} is not JSON: {error}", where=where) from error
+    if not isinstance(document, dict):
+        raise QanatError("file_not_json", f"{file} is not a JSON object", where=where)
+    return document

@@ -1,63 +1,120 @@
 """`qanat record …`."""
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from qanat.cli.access import AccountOption, ApiOption, TokenFileOption, connect
-from qanat.cli.output import Output, OutputOption, print_json, print_rows, say
-from qanat.client.api import TUNNEL_SUFFIX
+from qanat.cli import complete
+from qanat.cli.access import Access
+from qanat.cli.command import FileArgument, ZoneArgument, over_api
+from qanat.cli.output import print_json, print_rows, read_object, read_text, say, tell
+from qanat.client import Client, Record
+from qanat.client.profiles import write_secret
+from qanat.client.zones import TUNNEL_SUFFIX
 from qanat.errors import QanatError
 
 app = typer.Typer(no_args_is_help=True, help="DNS records; a proxied CNAME to a tunnel is a public hostname.")
 
 ZoneOption = Annotated[
-    str | None, typer.Option("--zone", help="Name or id of the zone. By default the closest one above the name.")
+    str | None,
+    typer.Option(
+        "--zone",
+        help="Name or id of the zone. By default the closest one above the name.",
+        autocompletion=complete.zones,
+    ),
 ]
+TunnelOption = Annotated[
+    str | None,
+    typer.Option(help="Name or id: a proxied CNAME to this tunnel.", autocompletion=complete.tunnels),
+]
+RecordArgument = Annotated[
+    str, typer.Argument(metavar="RECORD", help="Id of the record, or its name when only one has it.")
+]
+ContentOption = Annotated[str | None, typer.Option(help="The content, such as 192.0.2.1 or mail.example.com.")]
+DataOption = Annotated[
+    str | None, typer.Option(help='The structured form of types such as SRV and CAA, as JSON: {"flags":0,…}.')
+]
+ProxiedOption = Annotated[bool | None, typer.Option(help="Whether the edge answers for the hostname.")]
+TtlOption = Annotated[int | None, typer.Option(help="Seconds; 1 is automatic.")]
+PriorityOption = Annotated[int | None, typer.Option(help="Of MX and URI records.")]
+CommentOption = Annotated[str | None, typer.Option(help="A remark.")]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A tag, name:value; may be repeated.")]
 
 
-@app.command("create")
+@over_api(app, "create", account=True)
 def create(
+    at: Access,
     name: Annotated[str, typer.Argument(help="The hostname, such as app.example.com or *.example.com.")],
-    tunnel: Annotated[str | None, typer.Option(help="Name or id: a proxied CNAME to this tunnel.")] = None,
+    tunnel: TunnelOption = None,
     type_: Annotated[str, typer.Option("--type", help="The type, when it isn't for a tunnel.")] = "CNAME",
-    content: Annotated[str | None, typer.Option(help="The content, when it isn't for a tunnel.")] = None,
-    proxied: Annotated[bool, typer.Option(help="Whether the edge answers for the hostname.")] = False,
-    ttl: Annotated[int, typer.Option(help="Seconds; 1 is automatic.")] = 1,
+    content: ContentOption = None,
+    data: DataOption = None,
+    proxied: ProxiedOption = None,
+    ttl: TtlOption = None,
+    priority: PriorityOption = None,
+    comment: CommentOption = None,
+    tag: TagOption = None,
     zone: ZoneOption = None,
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
 ) -> None:
     """Make a record."""
-    if (tunnel is None) == (content is None):
-        raise QanatError("usage", "give either --tunnel, or --type and --content", where="--tunnel")
-    with connect(api, token_file) as client:
+    if sum(each is not None for each in (tunnel, content, data)) != 1:
+        raise QanatError("usage", "give one of --tunnel, --content and --data", where="--tunnel")
+    with at.connect() as client:
         found = client.find_zone(zone or name)
+        fields = _fields(content, data, proxied, ttl, priority, comment, tag)
+        fields |= {"name": name, "type": type_.upper()}
         if tunnel is not None:
-            target = client.find_tunnel(client.account_id(account), tunnel)
-            content, type_, proxied, ttl = target.id + TUNNEL_SUFFIX, "CNAME", True, 1
-        record = client.create_record(
-            found.id, name=name, type=type_.upper(), content=content or "", proxied=proxied, ttl=ttl
-        )
-    if output is Output.JSON:
-        print_json(record)
-    else:
-        say(f"made {record.type} {record.name} → {record.content}{' (proxied)' if record.proxied else ''}")
+            fields |= _to_tunnel(at, client, tunnel)
+        record = client.put_record(found.id, fields)
+    tell(at.output, record, f"made {_line(record)}")
 
 
-@app.command("list")
+@over_api(app, "change", account=True)
+def change(
+    at: Access,
+    record: RecordArgument,
+    tunnel: TunnelOption = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Which one, when several have the name.")] = None,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    content: ContentOption = None,
+    data: DataOption = None,
+    proxied: ProxiedOption = None,
+    ttl: TtlOption = None,
+    priority: PriorityOption = None,
+    comment: CommentOption = None,
+    tag: TagOption = None,
+    zone: ZoneOption = None,
+) -> None:
+    """Change a record; what isn't given stays."""
+    with at.connect() as client:
+        found = client.find_zone(zone or record)
+        fields = _fields(content, data, proxied, ttl, priority, comment, tag)
+        if tunnel is not None:
+            fields |= _to_tunnel(at, client, tunnel)
+        if name is not None:
+            fields["name"] = name
+        if not fields:
+            raise QanatError("usage", "nothing to change was given", where="--content")
+        old = client.find_record(found, record, type=type_.upper() if type_ else None)
+        changed = client.put_record(found.id, fields, record_id=old.id)
+    tell(at.output, changed, f"changed {_line(changed)}")
+
+
+@over_api(app, "list")
 def list_(
-    zone: Annotated[str, typer.Argument(help="Name or id of the zone.")],
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
+    at: Access,
+    zone: ZoneArgument,
+    name: Annotated[str | None, typer.Option(help="Only those of this name.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only those of this type.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only those that have this text somewhere.")] = None,
 ) -> None:
     """List a zone's records."""
-    with connect(api, token_file) as client:
-        records = client.records(client.find_zone(zone).id)
-    if output is Output.JSON:
+    with at.connect() as client:
+        found = client.zone_itself(zone)
+        records = client.records(found.id, name=name, type=type_.upper() if type_ else None, search=search)
+    if at.as_json:
         print_json(records)
         return
     print_rows(
@@ -67,22 +124,103 @@ def list_(
     )
 
 
-@app.command("delete")
+@over_api(app, "delete")
 def delete(
-    record: Annotated[str, typer.Argument(help="Id of the record, or its name when only one has it.")],
+    at: Access,
+    record: RecordArgument,
+    type_: Annotated[str | None, typer.Option("--type", help="Which one, when several have the name.")] = None,
     zone: ZoneOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
 ) -> None:
     """Delete a record."""
-    with connect(api, token_file) as client:
+    with at.connect() as client:
         found = client.find_zone(zone or record)
-        wanted = record.lower().removesuffix(".")
-        matching = [each for each in client.records(found.id) if wanted in (each.id, each.name)]
-        if len(matching) != 1:
-            count = "no record" if not matching else f"{len(matching)} records"
-            raise QanatError(
-                "record_unknown", f"{count} of {found.name} match {record!r}", hint="see `qanat record list`"
-            )
-        client.delete_record(found.id, matching[0].id)
-    say(f"deleted {matching[0].type} {matching[0].name}")
+        old = client.find_record(found, record, type=type_.upper() if type_ else None)
+        client.delete_record(found.id, old.id)
+    tell(at.output, {"id": old.id}, f"deleted {old.type} {old.name}")
+
+
+@over_api(app, "export")
+def export(
+    at: Access,
+    zone: ZoneArgument,
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; by default standard output.")] = None,
+) -> None:
+    """Write a zone's records as a BIND zone file."""
+    with at.connect() as client:
+        found = client.zone_itself(zone)
+        text = client.export_records(found.id)
+    if file is None:
+        print(text, end="")
+        return
+    write_secret(file, text, replace=False)
+    tell(at.output, {"file": str(file), "zone_id": found.id}, f"wrote {file}")
+
+
+@over_api(app, "import")
+def import_(
+    at: Access,
+    zone: ZoneArgument,
+    file: FileArgument,
+    proxied: Annotated[bool, typer.Option(help="Whether the records that can be are proxied.")] = False,
+) -> None:
+    """Make records from a BIND zone file: all of them, or none."""
+    text = read_text(file)
+    with at.connect() as client:
+        done = client.import_records(client.zone_itself(zone).id, text, proxied=proxied)
+    tell(at.output, done, f"made {done.recs_added} records of the {done.total_records_parsed} in the file")
+
+
+@over_api(app, "batch")
+def batch(at: Access, zone: ZoneArgument, file: FileArgument) -> None:
+    """Change many records in one transaction, by a JSON file {"deletes":[],"patches":[],"puts":[],"posts":[]}."""
+    document = read_object(file)
+    with at.connect() as client:
+        done = client.batch_records(client.zone_itself(zone).id, document)
+    if at.as_json:
+        print_json(done)
+        return
+    for key, records in done.items():
+        for record in records:
+            say(f"{key.removesuffix('s'):<6} {_line(record)}")
+
+
+def _fields(
+    content: str | None,
+    data: str | None,
+    proxied: bool | None,
+    ttl: int | None,
+    priority: int | None,
+    comment: str | None,
+    tags: list[str] | None,
+) -> dict[str, Any]:
+    given = {
+        "content": content,
+        "data": _parsed(data),
+        "proxied": proxied,
+        "ttl": ttl,
+        "priority": priority,
+        "comment": comment,
+        "tags": tags or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _parsed(data: str | None) -> dict[str, Any] | None:
+    if data is None:
+        return None
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise QanatError("usage", f"it is not JSON: {error}", where="--data") from error
+    if not isinstance(parsed, dict):
+        raise QanatError("usage", "it is not a JSON object", where="--data")
+    return parsed
+
+
+def _to_tunnel(at: Access, client: Client, tunnel: str) -> dict[str, Any]:
+    found = client.find_tunnel(at.account_id(client), tunnel)
+    return {"type": "CNAME", "content": found.id + TUNNEL_SUFFIX, "proxied": True, "ttl": 1}
+
+
+def _line(record: Record) -> str:
+    return f"{record.type} {record.name} → {record.content}{' (proxied)' if record.proxied else ''}"

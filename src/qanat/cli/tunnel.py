@@ -1,57 +1,52 @@
 """`qanat tunnel …`."""
 
-import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qanat.cli.access import AccountOption, ApiOption, TokenFileOption, connect
-from qanat.cli.output import Output, OutputOption, print_json, print_rows, say
-from qanat.errors import QanatError
+from qanat.cli import configuration, connector_token, private_route
+from qanat.cli.access import Access
+from qanat.cli.command import TunnelArgument, over_api
+from qanat.cli.output import print_json, print_rows, say, tell
+from qanat.client.zones import TUNNEL_SUFFIX
 
 app = typer.Typer(no_args_is_help=True, help="Tunnels: make them, configure them, run their connectors.")
-config = typer.Typer(no_args_is_help=True, help="A tunnel's remote configuration (its ingress rules).")
-app.add_typer(config, name="config")
+app.add_typer(configuration.app, name="config")
+app.add_typer(connector_token.app, name="connector-token")
+route = typer.Typer(no_args_is_help=True, help="Public hostnames and private networks of a tunnel.")
+app.add_typer(route, name="route")
+route.add_typer(private_route.app, name="ip")
 
-TunnelArgument = Annotated[str, typer.Argument(metavar="TUNNEL", help="Name or id of the tunnel.")]
 
-
-@app.command("create")
+@over_api(app, "create", account=True)
 def create(
+    at: Access,
     name: Annotated[str, typer.Argument(help="A name, unique in the account.")],
     config_src: Annotated[
         str, typer.Option(help="`cloudflare`: ingress rules come from this API; `local`: from the connector's file.")
     ] = "cloudflare",
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
 ) -> None:
     """Make a tunnel."""
-    with connect(api, token_file) as client:
-        tunnel = client.create_tunnel(client.account_id(account), name, config_src=config_src)
-    if output is Output.JSON:
+    with at.connect() as client:
+        tunnel = client.create_tunnel(at.account_id(client), name, config_src=config_src)
+    if at.as_json:
         print_json({"id": tunnel.id, "name": tunnel.name, "config_src": tunnel.config_src, "token": tunnel.token})
         return
     say(f"made tunnel {tunnel.name} with id {tunnel.id}")
     say(f"its connector token: qanat tunnel token {tunnel.name}")
 
 
-@app.command("list")
+@over_api(app, "list", account=True)
 def list_(
+    at: Access,
     deleted: Annotated[bool, typer.Option("--deleted", help="The deleted ones instead.")] = False,
     name: Annotated[str | None, typer.Option(help="Only the one of this name.")] = None,
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
 ) -> None:
     """List tunnels."""
-    with connect(api, token_file) as client:
-        tunnels = client.tunnels(client.account_id(account), name=name, deleted=deleted)
-    if output is Output.JSON:
+    with at.connect() as client:
+        tunnels = client.tunnels(at.account_id(client), name=name, deleted=deleted)
+    if at.as_json:
         print_json(tunnels)
         return
     print_rows(
@@ -61,19 +56,12 @@ def list_(
     )
 
 
-@app.command("get")
-def get(
-    tunnel: TunnelArgument,
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
+def show(at: Access, tunnel: TunnelArgument) -> None:
     """Show a tunnel, its status since when and why, and its connectors."""
-    with connect(api, token_file) as client:
-        found = client.find_tunnel(client.account_id(account), tunnel)
+    with at.connect() as client:
+        found = client.find_tunnel(at.account_id(client), tunnel)
         detail = client.tunnel_detail(found.id)
-    if output is Output.JSON:
+    if at.as_json:
         print_json(detail)
         return
     say(f"{detail.name}  {detail.id}")
@@ -100,56 +88,74 @@ def get(
     )
 
 
-@app.command("delete")
+over_api(app, "show", account=True)(show)
+over_api(app, "get", account=True, hidden=True)(show)  # its name in the first version
+
+
+@over_api(app, "rename", account=True)
+def rename(at: Access, tunnel: TunnelArgument, name: Annotated[str, typer.Argument(help="The new name.")]) -> None:
+    """Rename a tunnel; its id and its tokens stay."""
+    with at.connect() as client:
+        account_id = at.account_id(client)
+        renamed = client.rename_tunnel(account_id, client.find_tunnel(account_id, tunnel).id, name)
+    tell(at.output, renamed, f"tunnel {renamed.id} is named {renamed.name}")
+
+
+@over_api(app, "delete", account=True)
 def delete(
+    at: Access,
     tunnel: TunnelArgument,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Also when connectors are connected: they are dropped.")
     ] = False,
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
 ) -> None:
     """Delete a tunnel."""
-    with connect(api, token_file) as client:
-        account_id = client.account_id(account)
+    with at.connect() as client:
+        account_id = at.account_id(client)
         found = client.find_tunnel(account_id, tunnel)
         client.delete_tunnel(account_id, found.id, cascade=force)
-    say(f"deleted tunnel {found.name} ({found.id})")
+    tell(at.output, {"id": found.id, "name": found.name}, f"deleted tunnel {found.name} ({found.id})")
 
 
-@app.command("token")
-def token(
-    tunnel: TunnelArgument,
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
+@over_api(app, "token", account=True)
+def token(at: Access, tunnel: TunnelArgument) -> None:
     """Print the token that `qanat tunnel run` (or a stock cloudflared) takes."""
-    with connect(api, token_file) as client:
-        account_id = client.account_id(account)
+    with at.connect() as client:
+        account_id = at.account_id(client)
         text = client.connector_token(account_id, client.find_tunnel(account_id, tunnel).id)
-    if output is Output.JSON:
+    if at.as_json:
         print_json({"token": text})
     else:
         print(text)
 
 
-@app.command("disconnect")
-def disconnect(
+@over_api(app, "cleanup", account=True)
+def cleanup(
+    at: Access,
     tunnel: TunnelArgument,
     connector: Annotated[str | None, typer.Option(help="Only this connector's connections.")] = None,
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
 ) -> None:
     """Drop a tunnel's connections; connectors that still run come back."""
-    with connect(api, token_file) as client:
-        account_id = client.account_id(account)
+    with at.connect() as client:
+        account_id = at.account_id(client)
         found = client.find_tunnel(account_id, tunnel)
         client.disconnect(account_id, found.id, connector_id=connector)
-    say(f"dropped the connections of {found.name}")
+    tell(at.output, {"id": found.id}, f"dropped the connections of {found.name}")
+
+
+@over_api(route, "dns", account=True)
+def route_dns(
+    at: Access,
+    tunnel: TunnelArgument,
+    hostname: Annotated[str, typer.Argument(help="The public hostname, such as app.example.com.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the name points to now.")] = False,
+) -> None:
+    """Send a public hostname to a tunnel: a proxied CNAME in its zone."""
+    with at.connect() as client:
+        account_id = at.account_id(client)
+        found = client.find_tunnel(account_id, tunnel)
+        done = client.route_dns(client.find_zone(hostname).id, hostname, found.id, overwrite=overwrite)
+    tell(at.output, done, f"{done.get('cname')}: {done.get('name')} → {found.id}{TUNNEL_SUFFIX}")
 
 
 @app.command(
@@ -163,53 +169,3 @@ def run(context: typer.Context) -> None:
     from qanat.connector.process import main
 
     sys.exit(main(["tunnel", "run", *context.args]))
-
-
-@config.command("get")
-def config_get(
-    tunnel: TunnelArgument,
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-) -> None:
-    """Print the configuration in force as JSON."""
-    with connect(api, token_file) as client:
-        account_id = client.account_id(account)
-        found = client.configuration(account_id, client.find_tunnel(account_id, tunnel).id)
-    print_json({"version": found.version, "source": found.source, "config": found.config})
-
-
-@config.command("put")
-def config_put(
-    tunnel: TunnelArgument,
-    file: Annotated[Path, typer.Argument(help='JSON file: {"ingress": […]}; `-` for standard input.')],
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
-    """Put a whole configuration; connected connectors apply it at once."""
-    document = _read_document(file)
-    with connect(api, token_file) as client:
-        account_id = client.account_id(account)
-        found = client.find_tunnel(account_id, tunnel)
-        stored = client.put_configuration(account_id, found.id, document)
-    if output is Output.JSON:
-        print_json({"version": stored.version})
-    else:
-        say(f"{found.name} is at configuration version {stored.version}")
-
-
-def _read_document(file: Path) -> dict[str, object]:
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        document = json.loads(text)
-    except OSError as error:
-        raise QanatError("configuration_malformed", f"{file}: {error.strerror}", where="FILE") from error
-    except (ValueError, RecursionError) as error:
-        raise QanatError("configuration_malformed", f"{file} is not JSON: {error}", where="FILE") from error
-    if isinstance(document, dict) and isinstance(document.get("config"), dict) and "ingress" not in document:
-        document = document["config"]
-    if not isinstance(document, dict):
-        raise QanatError("configuration_malformed", f"{file} is not a JSON object", where="FILE")
-    return document

@@ -1,60 +1,114 @@
 """`qanat zone …`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qanat.cli.access import AccountOption, ApiOption, TokenFileOption, connect
-from qanat.cli.output import Output, OutputOption, print_json, print_rows, say
+from qanat.cli.access import Access
+from qanat.cli.command import ZoneArgument, over_api
+from qanat.cli.output import print_fields, print_json, print_rows, tell
+from qanat.client import Zone
+from qanat.client.profiles import write_secret
+from qanat.errors import QanatError
 
 app = typer.Typer(no_args_is_help=True, help="Zones: the domains whose hostnames are served.")
 
 
-@app.command("create")
-def create(
-    name: Annotated[str, typer.Argument(help="The domain, such as example.com.")],
-    account: AccountOption = None,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
+@over_api(app, "create", account=True)
+def create(at: Access, name: Annotated[str, typer.Argument(help="The domain, such as example.com.")]) -> None:
     """Make a zone."""
-    with connect(api, token_file) as client:
-        zone = client.create_zone(client.account_id(account), name)
-    if output is Output.JSON:
-        print_json(zone)
-    else:
-        say(f"made zone {zone.name} with id {zone.id}")
+    with at.connect() as client:
+        zone = client.create_zone(at.account_id(client), name)
+    tell(at.output, zone, f"made zone {zone.name} with id {zone.id}")
 
 
-@app.command("list")
-def list_(api: ApiOption = None, token_file: TokenFileOption = None, output: OutputOption = Output.TEXT) -> None:
+@over_api(app, "list")
+def list_(at: Access, name: Annotated[str | None, typer.Option(help="Only the one of this name.")] = None) -> None:
     """List zones."""
-    with connect(api, token_file) as client:
-        zones = client.zones()
-    if output is Output.JSON:
+    with at.connect() as client:
+        zones = client.zones(name=name)
+    if at.as_json:
         print_json(zones)
         return
     print_rows(
         ("ID", "NAME", "STATUS", "ACCOUNT"),
-        ((zone.id, zone.name, "paused" if zone.paused else zone.status, zone.account.name) for zone in zones),
+        ((zone.id, zone.name, _state(zone), zone.account.name) for zone in zones),
         empty="there are no zones",
     )
 
 
-@app.command("delete")
+@over_api(app, "show")
+def show(at: Access, zone: ZoneArgument) -> None:
+    """Show a zone."""
+    with at.connect() as client:
+        found = client.zone_itself(zone)
+        records = len(client.records(found.id))
+    if at.as_json:
+        print_json(found)
+        return
+    print_fields(
+        (
+            ("name", found.name),
+            ("id", found.id),
+            ("status", _state(found)),
+            ("account", f"{found.account.name} ({found.account.id})"),
+            ("name servers", ", ".join(found.name_servers or ())),
+            ("records", records),
+            ("created", found.created_on),
+        )
+    )
+
+
+@over_api(app, "pause")
+def pause(at: Access, zone: ZoneArgument) -> None:
+    """Stop serving a zone's hostnames; its records stay."""
+    _set_paused(at, zone, paused=True)
+
+
+@over_api(app, "resume")
+def resume(at: Access, zone: ZoneArgument) -> None:
+    """Serve a paused zone's hostnames again."""
+    _set_paused(at, zone, paused=False)
+
+
+@over_api(app, "delete")
 def delete(
-    zone: Annotated[str, typer.Argument(help="Name or id of the zone.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    api: ApiOption = None,
-    token_file: TokenFileOption = None,
+    at: Access, zone: ZoneArgument, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False
 ) -> None:
     """Delete a zone and its records."""
-    with connect(api, token_file) as client:
-        found = client.find_zone(zone)
-        if found.id != zone and found.name != zone.lower().removesuffix("."):
-            raise typer.BadParameter(f"{zone} is not a zone itself; it is in {found.name}")
+    with at.connect() as client:
+        found = client.zone_itself(zone)
         if not yes:
-            typer.confirm(f"Delete {found.name} and its {len(client.records(found.id))} records?", abort=True)
+            typer.confirm(f"Delete {found.name} and its {len(client.records(found.id))} records?", abort=True, err=True)
         client.delete_zone(found.id)
-    say(f"deleted zone {found.name}")
+    tell(at.output, {"id": found.id}, f"deleted zone {found.name}")
+
+
+@over_api(app, "certificate")
+def certificate(
+    at: Access,
+    zone: ZoneArgument,
+    file: Annotated[Path, typer.Option("--file", help="Where to write it; an existing file is kept.")] = Path(
+        "cert.pem"
+    ),
+) -> None:
+    """Make a cert.pem, with which a stock cloudflared manages tunnels and this zone's hostnames. It holds a secret."""
+    if file.exists():  # before a token is made that nobody would get; the write itself looks again
+        raise QanatError(
+            "file_exists", f"{file} exists and is not overwritten", where="--file", hint="move it away, or name another"
+        )
+    with at.connect() as client:
+        found = client.zone_itself(zone)
+        write_secret(file, client.origin_certificate(found.id), replace=False)
+    tell(at.output, {"file": str(file), "zone_id": found.id}, f"wrote {file} for {found.name}; keep it to yourself")
+
+
+def _set_paused(at: Access, zone: str, *, paused: bool) -> None:
+    with at.connect() as client:
+        changed = client.pause_zone(client.zone_itself(zone).id, paused=paused)
+    tell(at.output, changed, f"zone {changed.name} is {_state(changed)}")
+
+
+def _state(zone: Zone) -> str:
+    return "paused" if zone.paused else zone.status

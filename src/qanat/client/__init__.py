@@ -1,28 +1,41 @@
 """A typed client of the v4 API, for the CLI, the demo and tests."""
 
-from qanat.client.api import ApiRefusedError, Client
+from qanat.client.api import TUNNEL_SUFFIX, ApiRefusedError, Client
 from qanat.client.shapes import (
     Account,
+    AuditRow,
     Configuration,
     Connection,
     Connector,
+    ConnectorToken,
+    ImportReport,
+    PrivateRoute,
     Record,
+    Token,
     TokenStatus,
     Tunnel,
     TunnelDetail,
+    VirtualNetwork,
     Zone,
 )
 
 __all__ = [
+    "TUNNEL_SUFFIX",
     "Account",
     "ApiRefusedError",
+    "AuditRow",
     "Client",
     "Configuration",
     "Connection",
     "Connector",
+    "ConnectorToken",
+    "ImportReport",
+    "PrivateRoute",
     "Record",
+    "Token",
     "TokenStatus",
     "Tunnel",
     "TunnelDetail",
+    "VirtualNetwork",
     "Zone",
 ]

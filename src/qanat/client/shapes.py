@@ -13,11 +13,35 @@ class TokenStatus(Struct, frozen=True):
     expires_on: str | None = None
 
 
+class Token(Struct, frozen=True):
+    """An API token; `value` only in the answer to its creation."""
+
+    id: str
+    name: str
+    status: str
+    policies: list[dict[str, Any]] = field(default_factory=list)
+    condition: dict[str, Any] | None = None
+    issued_on: str | None = None
+    not_before: str | None = None
+    expires_on: str | None = None
+    last_used_on: str | None = None
+    value: str | None = None
+
+
+class PermissionGroup(Struct, frozen=True):
+    """What a token's policy can allow."""
+
+    id: str
+    name: str
+    scopes: list[str] = field(default_factory=list)
+
+
 class Account(Struct, frozen=True):
     """An account."""
 
     id: str
     name: str
+    created_on: str | None = None
 
 
 class Zone(Struct, frozen=True):
@@ -28,18 +52,38 @@ class Zone(Struct, frozen=True):
     status: str
     paused: bool
     account: Account
+    name_servers: list[str] | None = None
+    created_on: str | None = None
+    modified_on: str | None = None
 
 
 class Record(Struct, frozen=True):
-    """A DNS record."""
+    """A DNS record. `data` of the types that have it."""
 
     id: str
     name: str
     type: str
-    content: str
-    proxied: bool
-    ttl: int
+    content: str = ""
+    proxied: bool = False
+    ttl: int = 1
     comment: str | None = None
+    data: dict[str, Any] | None = None
+    priority: int | None = None
+    tags: list[str] = field(default_factory=list)
+    settings: dict[str, Any] | None = None
+
+
+class OriginCertificate(Struct, frozen=True):
+    """`certificate` is the text of a cert.pem for a stock cloudflared."""
+
+    certificate: str
+
+
+class Imported(Struct, frozen=True):
+    """What came of a zone file."""
+
+    recs_added: int
+    total_records_parsed: int
 
 
 class Connection(Struct, frozen=True):
@@ -72,9 +116,10 @@ class Tunnel(Struct, frozen=True):
     id: str
     account_tag: str
     name: str
-    status: str
-    config_src: str
-    created_at: str
+    status: str = ""
+    config_src: str | None = None
+    created_at: str | None = None
+    remote_config: bool | None = None
     deleted_at: str | None = None
     conns_active_at: str | None = None
     conns_inactive_at: str | None = None
@@ -83,13 +128,105 @@ class Tunnel(Struct, frozen=True):
 
 
 class Configuration(Struct, frozen=True):
-    """A tunnel's configuration; `config` is the document as it was sent."""
+    """A tunnel's configuration; `config` is the document as it was sent, empty when there never was one."""
 
     tunnel_id: str
     version: int
-    config: dict[str, Any]
-    source: str
-    created_at: str
+    config: dict[str, Any] = field(default_factory=dict)
+    source: str | None = None
+    created_at: str | None = None
+    author: str | None = None
+
+
+class ConnectorToken(Struct, frozen=True):
+    """A named connector token of a tunnel; `token` only where it is shown. `connections`: how many it holds now."""
+
+    id: str
+    name: str
+    status: str = ""
+    connections: int = 0
+    created_at: str | None = None
+    expires_at: str | None = None
+    revoked_at: str | None = None
+    last_used_at: str | None = None
+    last_used_from: str | None = None
+    token: str | None = None
+
+
+class PrivateRoute(Struct, frozen=True):
+    """A private network behind a tunnel."""
+
+    id: str
+    network: str
+    tunnel_id: str
+    virtual_network_id: str
+    tunnel_name: str = ""
+    virtual_network_name: str = ""
+    comment: str = ""
+    created_at: str | None = None
+
+
+class VirtualNetwork(Struct, frozen=True):
+    """A virtual network of private routes."""
+
+    id: str
+    name: str
+    is_default_network: bool = False
+    comment: str = ""
+
+
+class AuditActor(Struct, frozen=True):
+    """Who wrote: `kind` and id, and from where."""
+
+    kind: str
+    id: str
+    address: str
+
+
+class AuditRow(Struct, frozen=True):
+    """One write."""
+
+    seq: int
+    at: str
+    actor: AuditActor
+    action: str
+    account_id: str | None
+    object_id: str
+    detail: dict[str, Any]
+    previous: str
+    hash: str
+
+
+class AuditVerdict(Struct, frozen=True):
+    """Whether the audit chain holds; `first_broken` is the `seq` of the first row that doesn't."""
+
+    ok: bool
+    count: int
+    last_seq: int | None
+    last_hash: str | None
+    first_broken: int | None
+    reason: str | None
+
+
+class ImportStep(Struct, frozen=True):
+    """What an import does with one object: `create`, `change`, `same`, or `conflict` with the reason."""
+
+    kind: str
+    id: str
+    name: str
+    action: str
+    reason: str | None = None
+
+
+class ImportReport(Struct, frozen=True):
+    """What an import of an account did, or would do."""
+
+    account_id: str
+    applied: bool
+    counts: dict[str, int]
+    steps: list[ImportStep]
+    new_secrets: list[str]
+    new_values: list[str]
 
 
 class DetailedConnection(Struct, frozen=True):

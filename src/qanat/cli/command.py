@@ -1,0 +1,66 @@
+"""Commands over the API: each gets the same options for where it goes and how it answers."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from qanat.cli import complete
+from qanat.cli.access import Access, AccountOption, ApiOption, ProfileOption, TokenFileOption
+from qanat.cli.output import Output, OutputOption
+
+P = ParamSpec("P")
+
+PANEL = "Control plane"
+COMMON: dict[str, Any] = {
+    "account": AccountOption,
+    "profile": ProfileOption,
+    "api": ApiOption,
+    "token_file": TokenFileOption,
+    "output": OutputOption,
+}
+
+TunnelArgument = Annotated[
+    str, typer.Argument(metavar="TUNNEL", help="Name or id of the tunnel.", autocompletion=complete.tunnels)
+]
+ZoneArgument = Annotated[
+    str, typer.Argument(metavar="ZONE", help="Name or id of the zone.", autocompletion=complete.zones)
+]
+
+
+def over_api(
+    app: typer.Typer, name: str, *, account: bool = False, hidden: bool = False
+) -> Callable[[Callable[Concatenate[Access, P], None]], Callable[..., None]]:
+    """Makes a command of a function whose first parameter is its `Access`; `account`: it works in one account."""
+
+    def decorate(function: Callable[Concatenate[Access, P], None]) -> Callable[..., None]:
+        keys = [key for key in COMMON if account or key != "account"]
+
+        def command(**given: Any) -> None:
+            common = {key: given.pop(key) for key in keys}
+            function(Access(**common), **given)  # type: ignore[call-arg]
+
+        own = list(inspect.signature(function).parameters.values())[1:]
+        common = [
+            inspect.Parameter(
+                key,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=Output.TEXT if key == "output" else None,
+                annotation=COMMON[key],
+            )
+            for key in keys
+        ]
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + common
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        command.__doc__ = function.__doc__
+        command.__name__ = function.__name__
+        app.command(name, hidden=hidden)(command)
+        return command
+
+    return decorate
+
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file; `-` for standard input.")]

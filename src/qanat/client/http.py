@@ -1,0 +1,199 @@
+"""Calls of a v4 API over HTTP: envelope, pages, streams, and what is wrong when there is no answer."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import msgspec
+
+from qanat.errors import QanatError
+
+PER_PAGE = 100
+MAX_PAGES = 10_000  # a server that never ends its list is not followed for ever
+MAX_WAIT_S = 60.0
+BUSY = frozenset({429, 502, 503, 504})
+
+Shape = TypeVar("Shape")
+Query = Mapping[str, str | int]
+
+
+class ApiRefusedError(QanatError):
+    """The API said no: `status` is HTTP's, `api_code` the envelope's, `qanat_code` ours where it is a qanat."""
+
+    def __init__(self, status: int, api_code: int, message: str, *, qanat_code: str | None = None) -> None:
+        super().__init__("api_refused", message, hint=None)
+        self.status = status
+        self.api_code = api_code
+        self.qanat_code = qanat_code
+
+
+class Calls:
+    """One control plane. `base_url` ends in `/client/v4`. `retries`: how often a read is repeated while the API says that
+    it is busy; a write never is."""
+
+    def __init__(self, base_url: str, token: str, *, timeout_s: float = 30.0, retries: int = 0) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._retries = retries
+        self._http = httpx.Client(
+            headers={"authorization": f"Bearer {token}", "accept": "application/json"},
+            timeout=timeout_s,
+            follow_redirects=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def listed(self, path: str) -> list[dict[str, Any]]:
+        """Any list, to its end, as it is."""
+        return list(self._pages(path, dict[str, Any]))
+
+    def _one(
+        self,
+        method: str,
+        path: str,
+        shape: type[Shape],
+        *,
+        query: Query | None = None,
+        body: object = None,
+        headers: Mapping[str, str | bytes] | None = None,
+    ) -> Shape:
+        answer = self._call(method, path, query=query, body=body, headers=headers)
+        return _converted(answer.get("result"), shape, path)
+
+    def _pages(self, path: str, shape: type[Shape], query: Query | None = None) -> Iterator[Shape]:
+        for page in range(1, MAX_PAGES + 1):
+            answer = self._call("GET", path, query={**(query or {}), "page": page, "per_page": PER_PAGE})
+            rows = _converted(answer.get("result") or [], list[shape], path)  # type: ignore[valid-type]
+            yield from rows
+            info = answer.get("result_info")
+            info = info if isinstance(info, dict) else {}
+            per_page, total = info.get("per_page") or PER_PAGE, info.get("total_count")
+            if not rows or (isinstance(total, int) and page * per_page >= total):
+                return
+            if total is None and len(rows) < PER_PAGE:
+                return
+        raise QanatError("api_unreachable", f"the list {path} of {self.base_url} has no end")
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: object = None,
+        headers: Mapping[str, str | bytes] | None = None,
+        files: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        tries = self._retries + 1 if method == "GET" else 1
+        while True:
+            tries -= 1
+            with self._told():
+                response = self._http.request(
+                    method,
+                    self.base_url + path,
+                    params=dict(query or {}),
+                    json=body,
+                    headers=_headers(headers),
+                    files=files,
+                    data=form,
+                )
+            if response.status_code not in BUSY or not tries:
+                return self._answer(response)
+            time.sleep(_wait_s(response))
+
+    @contextmanager
+    def _streamed(self, path: str, query: Query | None = None) -> Iterator[Iterator[bytes]]:
+        """A body that is no envelope, in pieces; QanatError `api_unreachable` also when it is cut."""
+        with (
+            self._told(),
+            self._http.stream("GET", self.base_url + path, params=dict(query or {}), headers={"accept": "*/*"}) as got,
+        ):
+            if got.status_code != 200:
+                got.read()
+                self._answer(got)
+                raise self._no_envelope(got)
+            yield got.iter_bytes()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.HTTPError as error:
+            raise QanatError(
+                "api_unreachable",
+                f"the API at {self.base_url} doesn't answer: {error}",
+                hint="is `qanat edge` running? The address is set by --api, QANAT_API or a profile",
+            ) from error
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise QanatError("api_unreachable", f"{self.base_url} is no address of an API: {error}") from error
+
+    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            answer = response.json()
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict) or "success" not in answer:
+            raise self._no_envelope(response)
+        if not answer["success"]:
+            raise _refusal(response.status_code, answer)
+        return answer
+
+    def _no_envelope(self, response: httpx.Response) -> QanatError:
+        return QanatError(
+            "api_unreachable",
+            f"{self.base_url} answered {response.status_code}, but not as a v4 API",
+            hint="the address ends in /client/v4",
+        )
+
+
+def _refusal(status: int, answer: Mapping[str, Any]) -> ApiRefusedError:
+    errors = answer.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
+    message = str(first.get("message") or "no reason given")
+    links = first.get("error_chain")
+    chain = "; ".join(
+        str(each.get("message")) for each in (links if isinstance(links, list) else []) if isinstance(each, dict)
+    )
+    code = first.get("code")
+    ours = first.get("qanat_code")
+    return ApiRefusedError(
+        status,
+        int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else 0,
+        f"{message} ({chain})" if chain else message,
+        qanat_code=ours if isinstance(ours, str) else None,
+    )
+
+
+def _headers(headers: Mapping[str, str | bytes] | None) -> list[tuple[bytes, bytes]]:
+    """A passphrase's characters go as UTF-8."""
+    return [
+        (name.encode("ascii"), value if isinstance(value, bytes) else value.encode())
+        for name, value in (headers or {}).items()
+    ]
+
+
+def _wait_s(response: httpx.Response) -> float:
+    try:
+        return min(max(float(response.headers.get("retry-after", "1")), 0.0), MAX_WAIT_S)
+    except ValueError:
+        return 1.0
+
+
+def _converted(value: object, shape: type[Shape], path: str) -> Shape:
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise QanatError("api_unreachable", f"the API's answer to {path} is not what was expected: {error}") from error
