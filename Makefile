@@ -10,7 +10,7 @@ export MYPYPATH := src
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine demo test test-rust test-python bench lint lint-python lint-rust lint-tree format docs wheel lock
+.PHONY: help setup engine postgres demo test test-rust test-python bench lint lint-python lint-rust lint-tree format docs wheel lock
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -35,17 +35,23 @@ engine: .venv/editable # the extension, in place in src/qanat, where the editabl
 demo: setup ## the main job end to end, on loopback, step by step (HOLD=1 stays up)
 	@$(BIN)/python -m demo $(if $(HOLD),--hold)
 
+postgres: # PostgreSQL's server, which the tests start
+	@scripts/postgres
+
 test: setup test-rust lint test-python ## everything that CI runs
 
 test-rust: .venv/installed
 	cargo test --workspace --exclude qanat-engine --quiet
 
-test-python: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test-python: setup postgres
+	@# What has no processes of its own shares the cores; the others measure time and load, one at a time.
+	$(BIN)/python -m pytest --numprocesses 2 tests/unit tests/property $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/process tests/interop $(PYTEST_ARGS)
 
 bench: .venv/editable ## measure; the last run is bench/results/latest.json
 	$(BIN)/maturin develop --skip-install --release --quiet
 	$(BIN)/python -m bench $(BENCH_ARGS)
+	$(BIN)/python -m bench.api $(BENCH_API_ARGS)
 
 lint: lint-python lint-rust lint-tree ## every check that is no test
 

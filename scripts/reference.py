@@ -1,16 +1,27 @@
-"""Writes docs/reference/: error codes, connector flags, edge settings, made from the code. `--check` compares."""
+"""Writes docs/reference/: error codes, flags, settings, permissions, endpoints, commands, from the code. `--check` compares."""
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import typer
 from pydantic_core import PydanticUndefined
 
+from qanat.api import Context, create_app
+from qanat.api.description import operations_of
+from qanat.auth.permissions import ALL, GROUPS
+from qanat.cli.command import COMMON
+from qanat.cli.main import EXIT_STATUSES, app
 from qanat.connector.flags import FLAGS, flag_form
 from qanat.errors import CODES
 from qanat.ingress.warnings import WARNINGS
 from qanat.settings import every_setting
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+ELSEWHERE = ("qanat edge", "qanat tunnel run")
 NOTE = "<!-- Made by scripts/reference.py (`make docs`): change the code, not this page. -->\n"
 
 EFFECTS = {
@@ -39,8 +50,31 @@ def errors() -> str:
         "| code | meaning |",
         "| --- | --- |",
         *(f"| `{code}` | {_cell(meaning)} |" for code, meaning in sorted(WARNINGS.items())),
+        "",
+        "## Requests that the edge answers itself",
+        "",
+        "In `X-Qanat-Error`, on the error page and by request id (`GET /qanat/requests/{id}`).",
+        "",
+        "| code | status | whose fault | what happened | what to do |",
+        "| --- | --- | --- | --- | --- |",
+        *_causes(),
     ]
     return "\n".join(lines) + "\n"
+
+
+CAUSES = FOLDER.parent.parent / "crates" / "edge" / "src" / "cause.rs"
+CAUSE = re.compile(r'^    \w+ "(\w+)" (\w+) (\d+) (?:true|false)\s+"([^"]+)"\s+"([^"]+)";', re.MULTILINE)
+
+
+def _causes() -> list[str]:
+    text = CAUSES.read_text()
+    found = CAUSE.findall(text)
+    if len(found) != text.partition("\ncauses! {")[2].partition("\n}")[0].count('";'):
+        raise AssertionError(f"{CAUSES} has causes in a form that this script does not read")
+    return [
+        f"| `{code}` | {status} | {fault.lower()} | {_cell(title)} | {_cell(advice)} |"
+        for code, fault, status, title, advice in sorted(found)
+    ]
 
 
 def flags() -> str:
@@ -78,11 +112,107 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def permissions() -> str:
+    lines = [
+        "# API tokens: permission groups",
+        "",
+        NOTE,
+        "A policy names groups by id. Those of the stock API have their stock ids. Edit holds read. A group of zones also stands",
+        "on an account, for all zones in it; `com.cloudflare.api.account.*` is every account.",
+        "",
+        "| group | id | permissions | on |",
+        "| --- | --- | --- | --- |",
+    ]
+    for group in GROUPS:
+        held = "all" if group is ALL else ", ".join(f"`{each}`" for each in sorted(group.permissions | group.shows))
+        scopes = ", ".join(f"`{scope}`" for scope in group.scopes)
+        lines.append(f"| {group.name} | `{group.id}` | {held} | {scopes} |")
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    lines = [
+        "# `qanat`: commands",
+        "",
+        NOTE,
+        "Every command that asks an API takes `--api`, `--token-file`, `--profile` and `--output text|json` (and `--account`",
+        "where it works in one account): flags win over the environment, this over the current profile, and that over this",
+        "machine's edge. `qanat edge` and `qanat tunnel run` have pages of their own.",
+        "",
+        "| exit status | meaning |",
+        "| --- | --- |",
+        *(f"| {status} | {_cell(meaning)} |" for status, meaning in EXIT_STATUSES.items()),
+        "",
+        "| command | what it does | arguments and flags |",
+        "| --- | --- | --- |",
+    ]
+    for path, command in sorted(_leaves(typer.main.get_command(app), "qanat")):
+        shown = [] if path in ELSEWHERE else [_parameter(each) for each in command.params]
+        about = (command.help or "").split("\n\n")[0].replace("\n", " ")
+        lines.append(f"| `{path}` | {_cell(about)} | {_cell(', '.join(each for each in shown if each))} |")
+    return "\n".join(lines) + "\n"
+
+
+def endpoints() -> str:
+    described = create_app(cast(Context, SimpleNamespace(version="0"))).openapi()
+    lines = [
+        "# The API: endpoints",
+        "",
+        NOTE,
+        "Under `/client/v4`. Those outside of `/qanat` are the stock API's, with its fields, filters and error codes. Each edge",
+        "describes them whole, with schemas and examples, at `/client/v4/qanat/openapi.json` (OpenAPI 3.1; any good token reads",
+        "it). A token needs the permissions named; a write with `If-Match` never goes over somebody else's.",
+    ]
+    for tag in described["tags"]:
+        lines += [
+            "",
+            f"## {tag['name']}",
+            "",
+            tag["description"],
+            "",
+            "| endpoint | what it does | query |",
+            "| --- | --- | --- |",
+        ]
+        for path, method, operation in operations_of(described):
+            if operation["tags"] == [tag["name"]]:
+                told = " ".join(operation["description"].split())
+                names = [f"`{each['name']}`" for each in operation.get("parameters", ()) if each["in"] == "query"]
+                lines.append(f"| `{method.upper()} {path}` | {_cell(told)} | {' '.join(names)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The commands that can be run; hidden ones are not told."""
+    inner = getattr(command, "commands", {})
+    if not inner or command.invoke_without_command:
+        yield path, command
+    for name, each in inner.items():
+        if not each.hidden:
+            yield from _leaves(each, f"{path} {name}")
+
+
+def _parameter(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        name = (parameter.metavar or parameter.name).upper().strip("[]")
+        return f"`{name}`" if parameter.required else f"`[{name}]`"
+    if "--help" in parameter.opts or parameter.name in COMMON:
+        return ""
+    names = "/".join([*parameter.opts, *parameter.secondary_opts])
+    return f"`{names}`{'…' if parameter.multiple else ''}"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-PAGES = {"errors.md": errors, "connector-flags.md": flags, "edge-settings.md": settings}
+PAGES = {
+    "errors.md": errors,
+    "connector-flags.md": flags,
+    "edge-settings.md": settings,
+    "api-permissions.md": permissions,
+    "api-endpoints.md": endpoints,
+    "commands.md": commands,
+}
 
 
 def main() -> int:

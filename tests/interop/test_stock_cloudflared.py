@@ -16,7 +16,7 @@ from tests.support.http2 import Reset
 from tests.support.origin import Exchange, Origin
 from tests.support.sites import Fakes, Link, Publisher, Site
 from tests.support.waiting import stays_true, wait_until
-from tests.support.websocket import echo, over_http1
+from tests.support.websocket import REQUEST_FIELDS, echo, over_http1
 
 CATCH_ALL = {"service": "http_status:404"}
 
@@ -39,6 +39,16 @@ def test_serves_a_websocket(site: Site) -> None:
     ws = over_http1(site.h1())
     ws.text("hello")
     assert ws.message() == "hello"
+
+
+@stock_only
+def test_an_upgrade_that_the_origin_refuses_is_passed_on(site: Site) -> None:
+    site.origin.answers(403, b"no sockets here", [("X-Why", "closed"), ("Content-Type", "text/plain")])
+    client = site.h1()
+    client.start("GET", "/ws", REQUEST_FIELDS)
+    answer = client.answer()
+    assert (answer.status, answer.value("x-why"), answer.body) == (403, "closed", b"no sockets here")
+    assert site.get().status == 403
 
 
 @stock_only

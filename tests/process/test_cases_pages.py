@@ -1,5 +1,6 @@
 """cases.md 38, 65: the edge's own answers and the connector's built-in ones."""
 
+import html
 import json
 import ssl
 
@@ -43,6 +44,21 @@ def test_case_38_no_connector(fakes: Fakes, version: str, accept: str) -> None:
     assert answer.status == 530
     assert "1033" in answer.text
     check_page(answer, accept, hop="tunnel")
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_a_deleted_tunnels_hostname_is_410(fakes: Fakes, version: str, accept: str) -> None:
+    tunnel, hostname = fakes.tunnel()
+    fakes.edge.api.delete_tunnel(tunnel.id)
+    with fakes.edge.h1(hostname) if version == "h1" else fakes.edge.h2(hostname) as client:
+        answer = client.get("/", [("accept", accept)])
+    assert answer.status == 410
+    check_page(answer, accept, hop="tunnel")
+    assert "Point the hostname's record to another tunnel" in html.unescape(answer.text)
+    assert fakes.edge.cause(answer.request_id) == "tunnel_deleted"
+    facts = fakes.edge.api.request_facts(answer.request_id)
+    assert (facts["status"], facts["tunnel_id"]) == (410, tunnel.id)
+    assert tunnel.id in facts["detail"]
 
 
 @pytest.mark.parametrize("accept", ACCEPTS)

@@ -19,6 +19,7 @@ FORBIDDEN = [
     "qanat.cli",
     "sqlalchemy",
     "alembic",
+    "psycopg",
     "fastapi",
     "starlette",
     "uvicorn",

@@ -1,12 +1,19 @@
-"""cases.md 51 (a, b): a connector with rules of its own, from a file or a flag."""
+"""cases.md 48, 50, 51 (a, b): a connector with rules of its own, from a file or a flag."""
 
+import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.process.test_cases_ingress import CATCH_ALL, ONE, REFUSED
+from tests.process.test_cases_tokens import TOKEN
 from tests.support.connector import Connector
+from tests.support.edge import QANAT
 from tests.support.origin import Origin
+from tests.support.processes import Process
 from tests.support.sites import Fakes, Link
 from tests.support.waiting import wait_until
 
@@ -58,6 +65,71 @@ def test_case_51_a_remotely_managed_tunnel_says_which_rules_win(
     wait_until(lambda: fakes.lab.status(hostname) == 418, "the pushed rules")
     assert connector.version == 1
     connector.stop()
+
+
+def test_case_48_a_socket_on_the_command_line_needs_no_url(fakes: Fakes, folder: Path, link: Link) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path = folder / "my app.sock"
+    listener.bind(str(path))
+    origin = Origin(listener)
+    tunnel, hostname = fakes.tunnel(config_src="local")
+    connector = Connector(
+        folder / "one", fakes.edge, tunnel.token, protocol=link.protocol, flags=("--unix-socket", str(path))
+    )
+    wait_until(lambda: fakes.lab.status(hostname) == 200, "the socket's origin")
+    assert origin.last.value("host") == hostname
+    assert [rule["service"] for rule in connector.local("/config").json()["config"]["ingress"]] == [f"unix:{path}"]
+    connector.stop()
+    origin.close()
+
+
+FIELDS = {
+    "hostname": ".hostname",
+    "wildcard": ".hostname",
+    "service": ".service",
+    "status": ".service",
+    "path pattern": ".path",
+    "timeout": ".originRequest.connectTimeout",
+}
+"""The field that is to be named, by a word of the case's name."""
+
+
+def with_file(folder: Path, rules: list[Any], *, before: bool = False) -> Process:
+    """`tunnel run` with these rules in a file; what is dialled is nowhere."""
+    file = folder / "config.yml"
+    file.write_text(json.dumps({"ingress": rules}))  # JSON is YAML
+    (folder / "token").write_text(TOKEN)
+    config = ["--config", str(file)]
+    rest = ["--edge", "127.0.0.1:9", "--metrics", "127.0.0.1:0", "--token-file", str(folder / "token")]
+    return Process(
+        "connector", [*QANAT, "tunnel", *(config if before else ()), "run", *(() if before else config), *rest]
+    )
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before run", "after run"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_case_50_bad_ingress_in_a_file_is_refused_as_by_the_api(folder: Path, name: str, before: bool) -> None:
+    rules, where = REFUSED[name]
+    process = with_file(folder, rules, before=before)
+    assert process.wait() != 0
+    said = process.log()
+    if where == "ingress":
+        where = "ingress[0]"
+    field = next((field for word, field in FIELDS.items() if word in name), "")
+    assert f"{where}{field}: " in said, said
+    assert "Traceback" not in said
+    assert "Registered" not in said
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before run", "after run"])
+@pytest.mark.parametrize(
+    "rule", [{"hostname": "*", **CATCH_ALL}, {"hostname": "", **CATCH_ALL}, {"service": "hello-world"}]
+)
+def test_case_50_all_forms_of_a_catch_all_are_good_in_a_file(folder: Path, rule: dict[str, Any], before: bool) -> None:
+    process = with_file(folder, [ONE, rule], before=before)
+    process.wait_for(r"Starting metrics server")
+    assert process.running
+    process.kill()
 
 
 def test_no_rules_anywhere_is_503_and_said_once(fakes: Fakes, folder: Path, link: Link) -> None:

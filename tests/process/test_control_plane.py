@@ -196,13 +196,19 @@ def test_deleted_tunnel_loses_its_connections(fakes: Fakes) -> None:
     tunnel, hostname = fakes.tunnel()
     connector = fakes.quic(tunnel)
     wait_until(lambda: fakes.lab.status(hostname) == 200, "traffic")
-    with pytest.raises(ApiError) as refused:
-        fakes.edge.api.delete_tunnel(tunnel.id)
+    api = fakes.edge.api
+    account = api.call("GET", f"/accounts/{api.account}")
+    api.call("PUT", f"/accounts/{api.account}", {"name": account["name"], "settings": {"delete_disconnects": False}})
+    try:
+        with pytest.raises(ApiError) as refused:
+            api.delete_tunnel(tunnel.id)
+    finally:
+        api.call("PUT", f"/accounts/{api.account}", {"name": account["name"], "settings": {"delete_disconnects": True}})
     assert refused.value.status == 400
     assert refused.value.errors[0]["code"] == 1022
-    fakes.edge.api.delete_tunnel(tunnel.id, cascade=True)
+    api.delete_tunnel(tunnel.id, cascade=True)
     connector.wait_ended()
-    wait_until(lambda: fakes.lab.status(hostname) in (530, 404, None), "the end of traffic")
+    wait_until(lambda: fakes.lab.status(hostname) == 410, "the end of traffic")
     with pytest.raises(ApiError) as gone:
         fakes.edge.api.tunnel(tunnel.id)
     assert gone.value.status == 404

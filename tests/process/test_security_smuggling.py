@@ -1,6 +1,7 @@
 """security.md S9, S10, S11 and cases.md 49: one request in is one request out, or a 400 and the end of the connection."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import h2.errors
@@ -13,6 +14,7 @@ from tests.support.sites import Site
 from tests.support.websocket import REQUEST_FIELDS
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "http1-heads.json"
+MARK = "X-Vector"
 NEXT = b"GET /smuggled HTTP/1.1\r\nHost: %s\r\n\r\n"
 
 
@@ -33,6 +35,8 @@ def sent(site: Site, raw: bytes) -> tuple[list[int], list[str], bool]:
                 break
     except (Cut, ConnectionError, OSError):
         closed = not client.is_open(for_s=0.05)
+    client.close()
+    site.settle()
     return statuses, [request.target for request in site.origin.requests], closed
 
 
@@ -158,16 +162,52 @@ def vectors() -> list[dict[str, str | int]]:
     return found
 
 
-def check_vector(site: Site, vector: dict[str, str | int]) -> str | None:
-    """What was wrong with one vector, sent through the whole chain."""
+@dataclass
+class Sent:
+    """One vector, sent through the whole chain. Its requests carry `mark`, so that none is taken for another vector's,
+    however late it reaches the origin."""
+
+    name: str
+    mark: str
+    refused: bool
+    expect: str
+    whole: int
+    statuses: list[int]
+    closed: bool
+    failure: str | None = None
+
+    def problem(self, site: Site) -> str | None:
+        """What was wrong. Only when everything has settled."""
+        if self.failure is not None:
+            return self.failure
+        reached = [request for request in site.origin.requests if self.mark in request.values(MARK)]
+        complete = [request for request in reached if request.body_whole]
+        rest = self.statuses[self.whole :]
+        if len(complete) > self.whole or len(reached) > self.whole + 1:
+            targets = [request.target for request in reached]
+            return f"{len(reached)} requests reached the origin ({len(complete)} whole): {targets}"
+        if self.refused and not self.closed:
+            return f"the connection stayed open after {self.statuses}"
+        if self.refused and rest not in ([], [int(self.expect)]):
+            return f"answered {self.statuses}"
+        if self.refused and not reached and rest == [] and self.whole == 0:
+            return "cut without an answer"
+        bad = any(status >= 500 or status == 400 for status in self.statuses)
+        if not self.refused and (len(self.statuses) != self.whole or bad):
+            return f"answered {self.statuses}, {self.whole} good answers were expected"
+        return None
+
+
+def send_vector(site: Site, number: int, vector: dict[str, str | int]) -> Sent | None:
+    """Sends one; None when it can't be told apart at this site, and is none that must be refused."""
     text, expect, whole = str(vector["bytes"]), str(vector["expect"]), int(vector["requests"])
     refused = expect.isdigit()
-    raw = text.replace("Host: a\r\n", f"Host: {site.hostname}\r\n")
+    mark = str(number)
+    raw = text.replace("Host: a\r\n", f"Host: {site.hostname}\r\n{MARK}: {mark}\r\n")
     if raw == text or (not refused and text.count("Host: a\r\n") != whole):
         raw = text  # Host is part of what is tested, or stands in a body whose length is announced
         if not refused:
             return None
-    before = len(site.origin.requests)
     client = site.edge.h1(site.hostname, timeout_s=2.0)
     statuses: list[int] = []
     closed = False
@@ -180,27 +220,20 @@ def check_vector(site: Site, vector: dict[str, str | int]) -> str | None:
         except (OSError, Cut):
             closed = refused
         except AssertionError as error:
-            return f"{error}"
-    reached = site.origin.requests[before:]
-    complete = [request for request in reached if request.body_whole]
-    if len(complete) > whole or len(reached) > whole + 1:
-        return f"{len(reached)} requests reached the origin ({len(complete)} whole): {[r.target for r in reached]}"
-    if refused and not closed:
-        return f"the connection stayed open after {statuses}"
-    if refused and statuses[whole:] not in ([], [int(expect)]):
-        return f"answered {statuses}"
-    if refused and not reached and statuses[whole:] == [] and whole == 0:
-        return "cut without an answer"
-    if not refused and (len(statuses) != whole or any(status >= 500 or status == 400 for status in statuses)):
-        return f"answered {statuses}, {whole} good answers were expected"
-    return None
+            return Sent(str(vector["name"]), mark, refused, expect, whole, statuses, closed, str(error))
+    return Sent(str(vector["name"]), mark, refused, expect, whole, statuses, closed)
 
 
 def test_s09_s10_vectors_through_the_whole_chain(site: Site) -> None:
     """Every vector of the codec (http-garden's list among them): nothing more reaches the origin than the client framed."""
-    wrong = {str(vector["name"]): problem for vector in vectors() if (problem := check_vector(site, vector))}
+    made = [sent for number, vector in enumerate(vectors()) if (sent := send_vector(site, number, vector))]
+    site.settle()
+    wrong = {sent.name: problem for sent in made if (problem := sent.problem(site))}
+    marks = {sent.mark for sent in made}
+    strays = [request.raw_head for request in site.origin.requests if not marks.intersection(request.values(MARK))]
     site.origin.problems.clear()  # cut bodies are meant here
     assert wrong == {}
+    assert strays == []
 
 
 def test_h2_content_length_must_agree(site: Site) -> None:
@@ -271,6 +304,8 @@ def test_s11_unread_body_never_becomes_a_request(site: Site) -> None:
         assert answer.status == 200
     except (OSError, Cut):
         pass
+    client.close()
+    site.settle()
     assert [r.target for r in site.origin.requests if r.target != "/first"] in ([], ["/next"])
 
 
@@ -319,6 +354,8 @@ def test_s11_refused_100_continue_leaves_no_body_behind(site: Site) -> None:
         client.answer()
     except (OSError, Cut):
         pass
+    client.close()
+    site.settle()
     assert [r.target for r in site.origin.requests if r.target == "/smuggled"] == []
 
 
@@ -329,6 +366,8 @@ def test_s11_odd_expectations_are_417_or_ignored(site: Site, expect: str) -> Non
     client.start("POST", "/first", [("Content-Length", str(len(body))), ("Expect", expect)])
     client.send(body)
     assert client.answer("POST").status in (200, 400, 417)
+    client.close()
+    site.settle()
     assert "/smuggled" not in [request.target for request in site.origin.requests]
 
 

@@ -1,5 +1,6 @@
 """A control plane without an engine: a store in a folder, the API on a real socket, and an edge that only remembers."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
+from sqlalchemy import func, select
+from starlette.middleware import Middleware
 
 from qanat.api import Context, FailedRequest, create_app
+from qanat.api.gate import Gate
 from qanat.auth import issue
 from qanat.edge.server import ApiServer
 from qanat.store import SYSTEM, Notice, Store, open_store
 from qanat.store.accounts import ensure_first_account
-from qanat.store.sealing import Sealer
+from qanat.store.keys import KeyRing
+from qanat.store.models import Audit
+from qanat.store.sealing import Sealer, replace_keys
+from tests.support.databases import new_file
 
 KEY = bytes(range(32))
 
@@ -73,6 +81,17 @@ class Control:
     def create_record(self, zone_id: str, **fields: object) -> Any:
         return self.call("POST", f"/zones/{zone_id}/dns_records", fields)
 
+    def audit_count(self) -> int:
+        """How many rows the audit has."""
+        with self.store.reading() as session:
+            return session.scalar(select(func.count()).select_from(Audit)) or 0
+
+    def audit_details(self, action: str, object_id: str) -> list[Any]:
+        """The details of such rows, in order."""
+        query = select(Audit.detail).where(Audit.action == action, Audit.object_id == object_id).order_by(Audit.seq)
+        with self.store.reading() as session:
+            return [json.loads(detail) for detail in session.scalars(query)]
+
 
 def check_failure(answer: httpx.Response) -> None:
     """The envelope of a failure (api.md 0.1), whatever failed."""
@@ -91,21 +110,43 @@ def check_failure(answer: httpx.Response) -> None:
         assert answer.headers["x-should-retry"] == "false"
 
 
+_idle_apps: list[FastAPI] = []
+
+
+def _app_for(context: Context) -> FastAPI:
+    """`create_app(context)`, with the routes of an application that nobody uses any more: making them takes longer than most
+    tests."""
+    if not _idle_apps:
+        return create_app(context)
+    app = _idle_apps.pop()
+    app.state.context = context
+    app.user_middleware = [Middleware(Gate, context=context)]
+    app.middleware_stack = None
+    return app
+
+
 @contextmanager
-def running_control(folder: Path) -> Iterator[Control]:
-    """A control plane in an empty folder."""
-    store = open_store(folder / "qanat.db")
+def running_control(folder: Path, database: str | None = None) -> Iterator[Control]:
+    """A control plane in an empty folder, or on an empty PostgreSQL database."""
+    store = open_store(database if database is not None else new_file(folder / "qanat.db"))
     notices: list[Notice] = []
     store.notices.subscribe(notices.append)
     account = ensure_first_account(store, SYSTEM, name="first")
     token, _ = issue(store, SYSTEM, name="test")
     edge = StillEdge()
-    context = Context(store=store, sealer=Sealer(KEY), live=edge, location="lab01", version="0.0.1")
-    server = ApiServer(create_app(context), "127.0.0.1:0")
+    replace_keys(folder / "secret.key", [KEY])
+    keys = KeyRing(Sealer(KEY), file=folder / "secret.key")
+    context = Context(store=store, keys=keys, live=edge, location="lab01", version="0.0.1")
+    app = _app_for(context)
+    server = ApiServer(app, "127.0.0.1:0")
     server.start()
     try:
         with httpx.Client(
-            base_url=server.url, headers={"authorization": f"Bearer {token}"}, timeout=15.0, trust_env=False
+            base_url=server.url,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=15.0,
+            trust_env=False,
+            verify=False,  # it is plain HTTP, and reading the system's certificates takes time
         ) as http:
             yield Control(
                 store=store,
@@ -121,3 +162,4 @@ def running_control(folder: Path) -> Iterator[Control]:
     finally:
         server.stop()
         store.close()
+        _idle_apps.append(app)

@@ -7,6 +7,7 @@ of a configuration, and a slot that nobody listens on refuses connections.
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,21 @@ class Site:
         """One GET on a connection of its own."""
         with self.edge.h1(self.hostname) as client:
             return client.get(target, fields or [])
+
+    def settle(self) -> None:
+        """Until no request is under way at the edge or the connector: what was to reach the origin has reached it. A
+        request that was broken off may arrive there long after its client has its answer."""
+
+        def is_quiet() -> bool:
+            counters = self.edge.api.call("GET", "/qanat/status")["counters"]
+            serving = self.connector.metric("cloudflared_tunnel_concurrent_requests_per_tunnel")
+            return bool(counters["requests_open"] == 0 and serving == 0)
+
+        wait_until(is_quiet, "the edge and the connector to be at rest")
+        seen = -1
+        while seen != len(self.origin.requests):  # what lies in the origin's own sockets
+            seen = len(self.origin.requests)
+            time.sleep(0.02)
 
     def close(self) -> None:
         for client in self._opened:

@@ -116,14 +116,14 @@ def test_a_secret_hash_has_32_bytes() -> None:
             tunnel_id=TUNNEL,
             account_tag="ab" * 16,
             name="t",
-            secret_sha256=b"short",
+            secrets=[("", bytes(32)), ("of a host", b"short")],
             deleted=False,
             remotely_managed=True,
             configuration_version=0,
             configuration=None,
         )
     )
-    assert error.message == "secret_sha256: 5 bytes, not 32"
+    assert error.message == "secrets: 5 bytes, not 32"
 
 
 def test_a_certificate_tells_its_names(pem: tuple[bytes, bytes], certificate: Certificate) -> None:
@@ -159,6 +159,20 @@ def test_a_route_twice_changes_nothing(certificate: Certificate) -> None:
     try:
         routes = [Route(hostname="a.example.test", tunnel_id=TUNNEL)] * 2
         assert refusal(lambda: edge.swap_routes(routes)).code == "route_conflict"
+    finally:
+        edge.close(grace_s=0.0)
+
+
+def test_routes_change_in_one_step_or_not_at_all(certificate: Certificate) -> None:
+    edge = Edge(settings(certificate))
+    try:
+        route = Route(hostname="a.example.test", tunnel_id=TUNNEL)
+        edge.change_routes(put=[route], remove=["never.example.test"])
+        edge.change_routes(put=[], remove=["a.example.test"])
+        for put, remove in (([route] * 2, []), ([route], ["a.example.test"]), ([], ["A.example.test"])):
+            error = refusal(lambda put=put, remove=remove: edge.change_routes(put=put, remove=remove))
+            assert error.code == "route_conflict"
+        assert edge.disconnect(tunnel_id=TUNNEL, token_id="of a host") == 0
     finally:
         edge.close(grace_s=0.0)
 

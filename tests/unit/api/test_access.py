@@ -25,6 +25,11 @@ def _answer(control: Control, path: str, headers: dict[str, str]) -> tuple[int, 
         ({"authorization": "Bearer"}, (400, 6003, [6111])),
         ({"authorization": "Bearer nonsense"}, (403, 9109, [])),
         ({"x-auth-key": "0" * 37, "x-auth-email": "a@example.test"}, (403, 9103, [])),
+        ({"x-auth-key": "0" * 36, "x-auth-email": "a@example.test"}, (400, 6003, [6103])),
+        ({"x-auth-key": "A" * 37, "x-auth-email": "a@example.test"}, (400, 6003, [6103])),
+        ({"x-auth-email": "a@example.test"}, (400, 6003, [6103])),
+        ({"x-auth-key": "0" * 37}, (400, 6003, [6102])),
+        ({"x-auth-key": "0" * 37, "x-auth-email": "nobody"}, (400, 6003, [6102])),
         ({"x-auth-user-service-key": "v1.0-x"}, (403, 10000, [])),
     ],
 )
@@ -52,7 +57,7 @@ def test_the_bearer_wins_over_key_and_email(control: Control) -> None:
 
 def _foreign_token(control: Control) -> str:
     with control.store.writing(SYSTEM) as write:
-        write.session.add(Account(id="f" * 32, name="other", created_at=write.at))
+        write.session.add(Account(id="f" * 32, name="other", settings={}, created_at=write.at))
         write.audit("account.create", "f" * 32)
     text, _ = issue(control.store, SYSTEM, name="other", account_id="f" * 32)
     return text

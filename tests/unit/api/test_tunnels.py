@@ -5,30 +5,23 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from qanat.store import NoticeKind, connections
+from qanat.auth import issue
+from qanat.store import SYSTEM, NoticeKind, connections
+from qanat.store.models import Account
 from tests.support.control import Control
+from tests.support.links import lose, register
 
 SECRET = base64.b64encode(bytes(range(32))).decode()
 
 
 def _register(control: Control, tunnel_id: str, connector_id: str, index: int = 0) -> str:
-    connection_id = str(uuid4())
-    with control.store.recording() as write:
-        connections.registered(
-            write,
-            connection_id=connection_id,
-            tunnel_id=tunnel_id,
-            connector_id=connector_id,
-            index=index,
-            protocol="quic",
-            origin_ip="192.0.2.9",
-            location="lab01",
-            version="2026.8.0",
-            arch="linux_amd64",
-            features=["allow_remote_config"],
-            at=write.at,
-        )
-    return connection_id
+    return register(control.store, tunnel_id, connector_id, index)
+
+
+def _set_delete_disconnects(control: Control, wanted: bool) -> None:
+    with control.store.writing(SYSTEM) as write:
+        write.session.get_one(Account, control.account).settings = {"delete_disconnects": wanted}
+        write.audit("account.change", control.account)
 
 
 def test_a_new_tunnel(control: Control) -> None:
@@ -110,7 +103,7 @@ def test_rename_and_rotate(control: Control) -> None:
     assert control.call("GET", f"{one}/token") != tunnel["token"]
 
 
-def test_a_deleted_tunnel_is_only_in_lists(control: Control) -> None:
+def test_trap_25_a_deleted_tunnel_is_only_in_lists(control: Control) -> None:
     tunnel = control.create_tunnel("web")
     one = f"{control.tunnels()}/{tunnel['id']}"
     assert control.call("DELETE", one)["deleted_at"]
@@ -131,6 +124,7 @@ def test_a_deleted_tunnel_is_only_in_lists(control: Control) -> None:
 def test_a_connected_tunnel_is_deleted_only_by_cascade(control: Control) -> None:
     tunnel = control.create_tunnel()
     one = f"{control.tunnels()}/{tunnel['id']}"
+    _set_delete_disconnects(control, False)
     _register(control, tunnel["id"], str(uuid4()))
     assert control.refused("DELETE", one)[:2] == (400, 1022)
     assert control.call("GET", one)["deleted_at"] is None
@@ -228,3 +222,213 @@ def test_our_own_view_says_since_when_and_why(control: Control) -> None:
     detail = control.call("GET", f"/qanat/tunnels/{tunnel['id']}")
     assert (detail["status"], detail["status_reason"]) == ("down", "disconnected")
     assert detail["status_since"] == detail["conns_inactive_at"]
+
+
+def test_trap_09_delete_ends_connections_for_api_tokens_and_not_for_cert_pem(control: Control) -> None:
+    """api.md 7.1-7: Terraform destroys with a live connector, `cloudflared tunnel delete` keeps its check."""
+    tunnel = control.create_tunnel()
+    one = f"{control.tunnels()}/{tunnel['id']}"
+    _register(control, tunnel["id"], str(uuid4()))
+    own, control.http.headers["authorization"] = (
+        control.http.headers["authorization"],
+        f"Bearer {issue(control.store, SYSTEM, name='cert', kind='origin_cert')[0]}",
+    )
+    assert control.refused("DELETE", one)[:2] == (400, 1022)
+    control.http.headers["authorization"] = own
+    control.notices.clear()
+    assert control.call("DELETE", one)["deleted_at"]
+    assert NoticeKind.TUNNEL_DELETED in [notice.kind for notice in control.notices]
+
+
+def test_trap_09_private_routes_stand_in_the_way_without_cascade(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    one = f"{control.tunnels()}/{tunnel['id']}"
+    routes = f"/accounts/{control.account}/teamnet/routes"
+    route = control.call("POST", routes, {"network": "10.0.0.0/8", "tunnel_id": tunnel["id"]})
+    status, code, message = control.refused("DELETE", one)
+    assert (status, code) == (400, 1023)
+    assert "10.0.0.0/8" in message
+    assert control.call("GET", one)["deleted_at"] is None
+    control.call("DELETE", one, cascade="true")
+    assert control.refused("GET", f"{routes}/{route['id']}")[:2] == (404, 1015)
+    assert control.call("DELETE", f"{routes}/{route['id']}")["deleted_at"]
+
+
+@pytest.mark.parametrize("bad", ["x", "0" * 32, "f70ff985-a4ef-4643-bbbc", "%00", "..%2f"])
+def test_a_bad_id_is_not_there(control: Control, bad: str) -> None:
+    for method, rest, body in (
+        ("GET", "", None),
+        ("PATCH", "", {"name": "x"}),
+        ("DELETE", "", None),
+        ("GET", "/token", None),
+        ("GET", "/connections", None),
+        ("DELETE", "/connections", None),
+        ("GET", f"/connectors/{uuid4()}", None),
+        ("GET", "/configurations", None),
+        ("PUT", "/configurations", {"config": {}}),
+        ("POST", "/management", {"resources": ["logs"]}),
+        ("POST", "/management/logs", None),
+    ):
+        assert control.refused(method, f"{control.tunnels()}/{bad}{rest}", body)[0] == 404, (method, rest)
+    tunnel = control.create_tunnel()
+    assert control.refused("GET", f"{control.tunnels()}/{tunnel['id']}/connectors/{bad}")[0] == 404
+    assert control.refused("GET", f"/accounts/{bad}/cfd_tunnel")[0] == 404
+
+
+def test_ids_may_be_written_in_capitals(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    assert control.call("GET", f"{control.tunnels()}/{tunnel['id'].upper()}")["id"] == tunnel["id"]
+    control.call("PATCH", f"{control.tunnels()}/{tunnel['id'].upper()}", {"name": "renamed"})
+
+
+def test_a_patch_without_an_id_is_no_method(control: Control) -> None:
+    assert control.refused("PATCH", control.tunnels(), {"id": str(uuid4()), "name": "x"})[0] == 405
+
+
+def test_trap_03_04_05_what_providers_compare_stays_as_created(control: Control) -> None:
+    for source, managed in (("local", False), ("cloudflare", True)):
+        made = control.create_tunnel(source, config_src=source, tunnel_secret=SECRET)
+        one = f"{control.tunnels()}/{made['id']}"
+        control.call("PUT", f"{one}/configurations", {"config": {"ingress": [{"service": "http_status:404"}]}})
+        read = control.call("GET", one)
+        assert (read["config_src"], read["remote_config"]) == (source, managed)
+        assert "tunnel_secret" not in read
+        assert SECRET not in control.http.get(one).text
+
+
+def test_trap_16_a_name_conflict_is_not_to_be_retried(control: Control) -> None:
+    control.create_tunnel("web")
+    answer = control.http.post(control.tunnels(), json={"name": "web"})
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (409, "false")
+
+
+def test_trap_17_a_page_past_the_end_is_empty(control: Control) -> None:
+    for number in range(5):
+        control.create_tunnel(f"t{number}")
+    pages = [control.http.get(control.tunnels(), params={"page": page, "per_page": 2}).json() for page in range(1, 5)]
+    assert [len(page["result"]) for page in pages] == [2, 2, 1, 0]
+    assert [row["name"] for page in pages for row in page["result"]] == [f"t{number}" for number in range(5)]
+    assert {page["result_info"]["total_count"] for page in pages} == {5}
+
+
+def test_a_connection_that_was_lost_is_awaited_for_some_minutes(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    one = f"{control.tunnels()}/{tunnel['id']}"
+    connector = str(uuid4())
+    kept, lost = (_register(control, tunnel["id"], connector, index) for index in range(2))
+    lose(control.store, lost, "timed_out")
+    (shown,) = control.call("GET", f"{one}/connections")
+    assert [(each["id"], each["is_pending_reconnect"]) for each in shown["conns"]] == [(kept, False), (lost, True)]
+    assert [each["is_pending_reconnect"] for each in control.call("GET", one)["connections"]] == [False, True]
+    back = _register(control, tunnel["id"], connector, 1)
+    (shown,) = control.call("GET", f"{one}/connections")
+    assert [(each["id"], each["is_pending_reconnect"]) for each in shown["conns"]] == [(kept, False), (back, False)]
+    for connection in (kept, back):
+        lose(control.store, connection, "reset")
+    (shown,) = control.call("GET", f"{one}/connections")
+    assert {each["is_pending_reconnect"] for each in shown["conns"]} == {True}
+    assert control.refused("GET", f"{one}/connectors/{connector}")[0] == 404
+
+
+@pytest.mark.parametrize("reason", ["unregistered", "disconnected"])
+def test_a_connection_that_was_ended_on_purpose_is_not_awaited(control: Control, reason: str) -> None:
+    tunnel = control.create_tunnel()
+    lose(control.store, _register(control, tunnel["id"], str(uuid4())), reason)
+    assert control.call("GET", f"{control.tunnels()}/{tunnel['id']}/connections") == []
+
+
+def test_filters_of_moments(control: Control) -> None:
+    never, ran = control.create_tunnel("never"), control.create_tunnel("ran")
+    before = ran["created_at"]
+    connection = _register(control, ran["id"], str(uuid4()))
+    during = control.call("GET", f"{control.tunnels()}/{ran['id']}")["conns_active_at"]
+    lose(control.store, connection)
+    after = control.call("GET", f"{control.tunnels()}/{ran['id']}")["conns_inactive_at"]
+
+    def names(**query: str) -> list[str]:
+        return [row["name"] for row in control.call("GET", control.tunnels(), **query)]
+
+    assert names(was_active_at=during) == ["ran"]
+    assert names(was_active_at=before) == names(was_active_at=after) == []
+    assert names(was_inactive_at=after) == ["never", "ran"]
+    assert names(was_inactive_at=during) == ["never"]
+    assert names(status="down") == ["ran"]
+    assert names(status="no-such") == []
+    assert names(uuid=never["id"].upper()) == ["never"]
+    assert names(uuid="not-a-uuid") == []
+    assert control.refused("GET", control.tunnels(), was_active_at="0001-01-01T00:00:00+23:59")[0] == 400
+
+
+def test_the_status_filter_pages_and_counts(control: Control) -> None:
+    made = [control.create_tunnel(f"t{number}") for number in range(6)]
+    for tunnel in made[::2]:
+        _register(control, tunnel["id"], str(uuid4()))
+    answer = control.http.get(control.tunnels(), params={"status": "healthy", "per_page": 2, "page": 2}).json()
+    assert [row["name"] for row in answer["result"]] == ["t4"]
+    assert answer["result_info"]["total_count"] == 3
+
+
+def test_own_view_of_connectors(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    own = f"/qanat/tunnels/{tunnel['id']}"
+    put = {"config": {"ingress": [{"service": "http_status:404"}]}}
+    control.call("PUT", f"{control.tunnels()}/{tunnel['id']}/configurations", put)
+    token = control.call("POST", f"{own}/connector-tokens", {"name": "web-1"})
+    first, second = str(uuid4()), str(uuid4())
+    ids = [register(control.store, tunnel["id"], first, index, token_id=token["id"]) for index in range(2)]
+    other = register(control.store, tunnel["id"], second)
+    with control.store.recording() as write:
+        connections.configuration_applied(write, connection_id=ids[0], pushed=1, applied=1, error="")
+        connections.configuration_applied(write, connection_id=other, pushed=1, applied=0, error="caPool: no such file")
+    lose(control.store, ids[1])
+    one, two = control.call("GET", f"{own}/connectors")
+    assert (one["id"], one["status"], one["wanted_connections"]) == (first, "degraded", 2)
+    assert one["connector_token"] == {"id": token["id"], "name": "web-1"}
+    assert (one["config_version"], one["config_in_force"], one["config_error"]) == (1, True, "")
+    assert [(each["id"], each["lost_reason"]) for each in one["connections"]] == [(ids[0], None), (ids[1], "timed_out")]
+    assert (two["connector_token"], two["config_in_force"]) == (None, False)
+    assert two["config_error"] == "caPool: no such file"
+    detail = control.call("GET", own)
+    assert detail["status"] == "degraded"
+    assert detail["status_since"] == one["connections"][1]["lost_at"]
+    assert "1 of 2 connectors" in detail["status_reason"]
+    assert detail["connectors"] == [one, two]
+    lose(control.store, ids[0], "unregistered")
+    lose(control.store, other, "unregistered")
+    states = {each["id"]: each["status"] for each in control.call("GET", f"{own}/connectors")}
+    assert states == {first: "reconnecting", second: "lost"}
+
+
+def test_trap_23_no_id_or_time_is_ever_an_empty_text(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    one = f"{control.tunnels()}/{tunnel['id']}"
+    _register(control, tunnel["id"], str(uuid4()))
+    network = {"network": "10.0.0.0/8", "tunnel_id": tunnel["id"]}
+    control.call("POST", f"/accounts/{control.account}/teamnet/routes", network)
+    left: list[Any] = [
+        tunnel,
+        *(control.call("GET", one + path) for path in ("", "/connections", "/configurations")),
+        *(
+            control.call("GET", f"/accounts/{control.account}/teamnet/{kind}")
+            for kind in ("routes", "virtual_networks")
+        ),
+    ]
+    seen = 0
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            for key, each in value.items():
+                seen += key.endswith(("_at", "id"))
+                assert each != "" or (key not in ("id", "uuid") and not key.endswith(("_at", "_id"))), key
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    assert seen > 20
+
+
+def test_trap_27_bodies_on_get_and_delete_are_ignored(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    one = f"{control.tunnels()}/{tunnel['id']}"
+    for method, content in (("GET", b"{}"), ("GET", b"junk"), ("DELETE", b"{}")):
+        answer = control.http.request(method, one, content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 200, (method, content)

@@ -8,22 +8,6 @@ from qanat.settings import every_setting
 from tests.support.control import Control
 
 
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for variable in ("QANAT_API", "QANAT_API_TOKEN", "QANAT_API_TOKEN_FILE", "QANAT_ACCOUNT"):
-        monkeypatch.delenv(variable, raising=False)
-
-
-@pytest.fixture
-def at_control(control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Control:
-    monkeypatch.setenv("QANAT_API", control.url)
-    file = tmp_path / "token"
-    file.write_text(control.token + "\n")
-    monkeypatch.setenv("QANAT_API_TOKEN_FILE", str(file))
-    return control
-
-
 def test_the_main_job_by_hand(at_control: Control, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"ingress":[{"service":"http_status:404"}]}')
@@ -32,6 +16,7 @@ def test_the_main_job_by_hand(at_control: Control, capsys: pytest.CaptureFixture
         ["zone", "create", "example.test"],
         ["record", "create", "app.example.test", "--tunnel", "web"],
         ["tunnel", "config", "put", "web", str(file)],
+        ["tunnel", "show", "web"],
         ["tunnel", "get", "web"],
     ):
         assert main(arguments) == 0, arguments

@@ -31,7 +31,7 @@ def test_the_main_job(control: Control) -> None:
 
 
 def test_lists_are_read_to_the_end(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qanat.client.api.PER_PAGE", 2)
+    monkeypatch.setattr("qanat.client.http.PER_PAGE", 2)
     names = [f"t{number}" for number in range(5)]
     for name in names:
         control.create_tunnel(name)

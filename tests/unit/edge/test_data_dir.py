@@ -1,37 +1,50 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from qanat.auth import verify
+from qanat.auth import Verifier
 from qanat.edge.data_dir import DataDir, State
 from qanat.errors import QanatError
+from qanat.settings import StoreSettings
 from qanat.store import SYSTEM, tunnels
+from qanat.store import keys as store_keys
 from qanat.store.accounts import ensure_first_account
+from tests.support.postgres import Postgres
+
+SQLITE = StoreSettings()
 
 
-def _open(directory: DataDir) -> State:
-    return directory.open(account="mine", busy_timeout_s=1.0)
+@pytest.fixture
+def settings(database: Path | str) -> StoreSettings:
+    """Those of an edge on each kind of database; a file is the data directory's own."""
+    return StoreSettings(url=database, busy_timeout_s=1.0) if isinstance(database, str) else SQLITE
 
 
-def _refusal(directory: DataDir) -> str:
+def _open(directory: DataDir, settings: StoreSettings = SQLITE) -> State:
+    return directory.open(settings, account="mine")
+
+
+def _refusal(directory: DataDir, settings: StoreSettings = SQLITE) -> QanatError:
     with pytest.raises(QanatError) as refused:
-        _open(directory)
-    return refused.value.code
+        _open(directory, settings)
+    return refused.value
 
 
-def test_the_first_start_makes_everything_and_the_second_nothing(tmp_path: Path) -> None:
+def test_the_first_start_makes_everything_and_the_second_nothing(tmp_path: Path, settings: StoreSettings) -> None:
     directory = DataDir(tmp_path / "data").lock()
     assert directory.path.stat().st_mode & 0o777 == 0o700
-    first = _open(directory)
+    first = _open(directory, settings)
     assert first.first_token is not None
     assert directory.token_file.read_text().strip() == first.first_token
-    for file in (directory.token_file, directory.key, directory.database):
+    for file in (directory.token_file, directory.key, *([directory.database] if settings.url is None else [])):
         assert file.stat().st_mode & 0o777 == 0o600
-    verify(first.store, first.first_token, address="127.0.0.1")
-    first.store.close()
-    second = _open(directory)
+    assert directory.database.exists() == (settings.url is None)
+    Verifier(first.store).verify(first.first_token, address="127.0.0.1")
+    first.close()
+    second = _open(directory, settings)
     assert second.first_token is None
-    second.store.close()
+    second.close()
     directory.unlock()
 
 
@@ -44,6 +57,21 @@ def test_only_one_edge_at_a_time(tmp_path: Path) -> None:
     DataDir(tmp_path).lock().unlock()
 
 
+def test_only_one_edge_on_a_database_at_a_time(tmp_path: Path, postgres: Postgres) -> None:
+    settings = StoreSettings(url=postgres.empty_database(), busy_timeout_s=0.5)
+    first = DataDir(tmp_path / "first").lock()
+    state = _open(first, settings)
+    second = DataDir(tmp_path / "second").lock()
+    refusal = _refusal(second, settings)
+    assert refusal.code == "store_in_use"
+    state.close()
+    # With the key of the first it may follow; with none it would seal under one that the first can't open.
+    assert _refusal(second, settings).code == "secret_key_missing"
+    second.key.write_bytes(first.key.read_bytes())
+    second.key.chmod(0o600)
+    _open(second, settings).close()
+
+
 def test_a_directory_that_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(QanatError) as refused:
@@ -54,34 +82,130 @@ def test_a_directory_that_can_not_be_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [None, b""])
 def test_a_lost_database_is_not_replaced_by_an_empty_one(tmp_path: Path, left: bytes | None) -> None:
     directory = DataDir(tmp_path).lock()
-    _open(directory).store.close()
+    _open(directory).close()
     directory.database.unlink()
     if left is not None:
         directory.database.write_bytes(left)
-    assert _refusal(directory) == "store_missing"
+    assert _refusal(directory).code == "store_missing"
     directory.unlock()
 
 
-def test_a_lost_key_is_not_replaced_once_something_is_sealed(tmp_path: Path) -> None:
+def test_an_empty_database_at_the_url_is_not_taken_for_the_one_before(tmp_path: Path, postgres: Postgres) -> None:
     directory = DataDir(tmp_path).lock()
-    state = _open(directory)
+    _open(directory, StoreSettings(url=postgres.empty_database())).close()
+    refusal = _refusal(directory, StoreSettings(url=postgres.empty_database()))
+    assert refusal.code == "store_missing"
+    assert refusal.where == "store.url"
+    # Nor is a file that isn't there, when the URL was forgotten.
+    assert _refusal(directory).code == "store_missing"
+    assert not directory.database.exists()
+
+
+def test_a_lost_key_is_not_replaced_once_something_is_sealed(tmp_path: Path, settings: StoreSettings) -> None:
+    directory = DataDir(tmp_path / "data").lock()
+    state = _open(directory, settings)
     account = ensure_first_account(state.store, SYSTEM, name="mine")
     tunnels.create_tunnel(
         state.store, SYSTEM, state.sealer, account_id=account.id, name="t", secret=bytes(32), config_src="local"
     )
-    state.store.close()
+    state.close()
     directory.key.unlink()
-    assert _refusal(directory) == "secret_key_missing"
+    assert _refusal(directory, settings).code == "secret_key_missing"
     assert not directory.key.exists()
     directory.unlock()
 
 
-def test_a_start_that_was_cut_before_the_key_was_made_goes_on(tmp_path: Path) -> None:
-    directory = DataDir(tmp_path).lock()
-    _open(directory).store.close()
-    directory.key.unlink()
-    directory.token_file.unlink()
-    state = _open(directory)
+def test_another_key_is_refused_before_anything_is_sealed_with_it(tmp_path: Path, settings: StoreSettings) -> None:
+    directory = DataDir(tmp_path / "data").lock()
+    _open(directory, settings).close()
+    directory.key.write_text("ab" * 32 + "\n")
+    assert _refusal(directory, settings).code == "secret_key_wrong"
+
+
+def test_a_start_that_was_cut_before_the_key_was_made_goes_on(
+    tmp_path: Path, settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = DataDir(tmp_path / "data").lock()
+
+    def cut(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("qanat.edge.data_dir.make_key", cut)
+        _open(directory, settings)
+    state = _open(directory, settings)
     assert directory.key.exists()
-    state.store.close()
+    assert state.first_token is not None
+    state.close()
     directory.unlock()
+
+
+def test_the_key_may_come_from_a_command_and_is_never_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "elsewhere"
+    kept.write_text("cd" * 32 + "\n")
+    settings = StoreSettings(key_command=("cat", str(kept)))
+    directory = DataDir(tmp_path / "data").lock()
+    state = _open(directory, settings)
+    state.close()
+    assert not directory.key.exists()
+    directory.database.unlink()
+    assert _refusal(directory, settings).code == "store_missing"
+    for content in (file.read_bytes() for file in directory.path.rglob("*") if file.is_file()):
+        assert b"cdcdcd" not in content
+    assert "cdcdcd" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("false",), "key_command_failed"),
+        (("/nonexistent/kms",), "key_command_failed"),
+        (("echo", "deadbeef"), "secret_key_bad"),
+        (("true",), "secret_key_bad"),
+    ],
+)
+def test_a_key_command_that_gives_no_key_is_refused_without_telling_it(
+    tmp_path: Path, command: tuple[str, ...], code: str
+) -> None:
+    refusal = _refusal(DataDir(tmp_path).lock(), StoreSettings(key_command=command))
+    assert refusal.code == code
+    assert "deadbeef" not in str(refusal)
+
+
+def test_a_rotation_with_a_command_says_what_to_do_and_then_takes_the_new_key(tmp_path: Path) -> None:
+    kept = tmp_path / "elsewhere"
+    old, new = "cd" * 32, "ef" * 32
+    kept.write_text(f"{old}\n")
+    settings = StoreSettings(key_command=("cat", str(kept)))
+    directory = DataDir(tmp_path / "data").lock()
+    state = _open(directory, settings)
+    with pytest.raises(QanatError) as refused:
+        state.keys.rotate(state.store, SYSTEM)
+    assert refused.value.code == "key_rotation_elsewhere"
+    kept.write_text(f"{new}\n{old}\n")
+    assert state.keys.rotate(state.store, SYSTEM).left == 1
+    kept.write_text(f"{new}\n")
+    state.close()
+    state = _open(directory, settings)
+    assert store_keys.is_current(state.store, state.sealer)
+    state.close()
+
+
+def test_what_a_cut_backup_left_is_cleared_away(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path).lock()
+    (tmp_path / "backup-0123.tmp").write_bytes(b"half")
+    (tmp_path / "qanat.db.restoring").write_bytes(b"half")
+    _open(directory).close()
+    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob("*.restoring"))
+
+
+def test_a_data_directory_that_others_own_is_told(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (tmp_path / "data").mkdir(mode=0o500)
+    with pytest.raises(QanatError) as refused:
+        DataDir(tmp_path / "data").lock()
+    assert refused.value.code == "data_dir_unusable"

@@ -17,7 +17,7 @@ from qanat.store.sealing import Sealer
 
 KINDS = {
     "ConnectionRegistered": "connection_id tunnel_id connector_id connection_index protocol origin_ip version arch "
-    "features registered_at",
+    "features token_id registered_at",
     "ConnectionDraining": "connection_id tunnel_id at",
     "ConnectionLost": "connection_id tunnel_id connector_id connection_index reason lost_at",
     "RegistrationRefused": "code message tunnel_id origin_ip protocol retry_after_s at",
@@ -77,11 +77,14 @@ def _state(store: Store, tunnel: Tunnel) -> connections.State:
 def test_a_connections_life(store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]) -> None:
     ids: dict[str, Any] = {"connection_id": str(uuid4()), "tunnel_id": tunnel.id}
     of_connector = {**ids, "connector_id": str(uuid4())}
-    registered = make("ConnectionRegistered", **of_connector, connection_index=2, features=["f"], protocol="quic")
+    registered = make(
+        "ConnectionRegistered", **of_connector, connection_index=2, features=["f"], protocol="quic", token_id="host"
+    )
     applied = make("ConfigurationApplied", **of_connector, pushed_version=3, version=3, error="")
     pump.take([registered, applied])
     connector, (connection,) = _state(store, tunnel).connectors[0]
     assert (connection.index, connection.protocol, connection.location) == (2, "quic", "lab01")
+    assert connection.token_id == "host"
     assert (connection.applied_version, connector.config_version) == (3, 3)
     pump.take([make("ConnectionDraining", **ids), make("ConnectionLost", **of_connector, reason="unregistered")])
     assert _state(store, tunnel).status == "down"

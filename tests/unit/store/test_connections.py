@@ -161,3 +161,63 @@ def test_only_old_losses_are_forgotten(store: Store, tunnel: Tunnel) -> None:
     with store.reading() as session:
         assert session.get(Connection, old) is None
         assert session.get(Connection, fresh) is not None
+
+
+def test_each_status_is_told_with_its_own_since(store: Store, tunnel: Tunnel) -> None:
+    """Also degraded, and healthy again after it."""
+    first = _register(store, tunnel, "c1", 0)
+    healthy = _state(store, tunnel)
+    assert healthy.status == "healthy"
+    _register(store, tunnel, "c1", 1)
+    assert _state(store, tunnel).since == healthy.since
+    at = _lose(store, first)
+    degraded = _state(store, tunnel)
+    assert (degraded.status, degraded.since) == ("degraded", at)
+    _register(store, tunnel, "c1", 0)
+    again = _state(store, tunnel)
+    assert again.status == "healthy"
+    assert again.since > at
+
+
+@pytest.mark.parametrize("end", ["lost", "draining", "dropped", "restarted"])
+def test_the_stored_status_follows_however_a_connection_ends(store: Store, tunnel: Tunnel, end: str) -> None:
+    connection_id = _register(store, tunnel, "c1", 0)
+    if end == "restarted":
+        connections.clear_live(store, SYSTEM)
+    else:
+        with store.recording() as write:
+            if end == "lost":
+                connections.lost(write, connection_id=connection_id, reason="reset", at=write.at)
+            elif end == "draining":
+                connections.draining(write, connection_id=connection_id, at=write.at)
+            else:
+                connections.drop_live(write, tunnel.id)
+    with store.reading() as session:
+        found = session.get_one(Tunnel, tunnel.id)
+        assert (found.status, connections.state(session, found).status) == ("down", "down")
+        assert found.status_since == found.conns_inactive_at
+
+
+def test_dropping_by_token_leaves_the_others(store: Store, tunnel: Tunnel) -> None:
+    one, two = _register(store, tunnel, "c1", 0), _register(store, tunnel, "c2", 0)
+    with store.recording() as write:
+        write.session.get_one(Connection, one).token_id = "t1"
+        assert connections.drop_live(write, tunnel.id, token_id="t1") == 1
+    assert [each.id for each, _ in _state(store, tunnel).connectors] == ["c2"]
+    with store.reading() as session:
+        later = store.clock() + timedelta(hours=1)
+        assert connections.connectors_before(session, tunnel.id, later) == ["c2"]
+        assert connections.connectors_before(session, tunnel.id, later, token_id="t1") == []
+        assert session.get_one(Connection, two).lost_at is None
+
+
+def test_lost_connections_are_awaited_only_for_a_while(store: Store, tunnel: Tunnel) -> None:
+    at = _lose(store, _register(store, tunnel, "c1", 0))
+
+    def awaited(since: datetime) -> list[str]:
+        with store.reading() as session:
+            state = connections.state(session, session.get_one(Tunnel, tunnel.id), lost_since=since)
+        return [connector.id for connector, _ in state.all_connectors]
+
+    assert awaited(at - timedelta(seconds=1)) == ["c1"]
+    assert awaited(at) == []

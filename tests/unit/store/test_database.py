@@ -1,99 +1,29 @@
-import sqlite3
+"""The store's contract, on each kind of database."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from threading import Barrier, Thread
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Notice, NoticeKind, Store, open_store
+from qanat.store import SYSTEM, Notice, NoticeKind, Store, open_store, tunnels
 from qanat.store.accounts import ensure_first_account
-from qanat.store.database import APPLICATION_ID
-from qanat.store.models import Account, Audit
-from qanat.store.schema import downgrade, migrate
+from qanat.store.audit import first_broken
+from qanat.store.models import Account, Audit, Event, Zone
+from qanat.store.sealing import Sealer
 
 
-def _refusal(file: Path) -> QanatError:
-    with pytest.raises(QanatError) as refused:
-        open_store(file)
-    return refused.value
-
-
-def test_a_new_file_is_private_and_marked_as_ours(tmp_path: Path) -> None:
-    file = tmp_path / "qanat.db"
-    open_store(file).close()
-    assert file.stat().st_mode & 0o777 == 0o600
-    with sqlite3.connect(file) as connection:
-        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-    connection.close()
-
-
-def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
-    first = open_store(tmp_path / "qanat.db")
+def test_what_was_written_is_there_after_reopening(database: Path | str) -> None:
+    first = open_store(database)
     account = ensure_first_account(first, SYSTEM, name="mine")
     first.close()
-    second = open_store(tmp_path / "qanat.db")
+    second = open_store(database)
     assert ensure_first_account(second, SYSTEM, name="other").id == account.id
     second.close()
-
-
-def test_writes_are_durable_and_foreign_keys_hold(store: Store) -> None:
-    with store.reading() as session:
-        assert session.execute(text("PRAGMA synchronous")).scalar() == 2
-        assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
-        assert session.execute(text("PRAGMA foreign_keys")).scalar() == 1
-
-
-def test_a_file_that_is_no_database_is_refused_and_untouched(tmp_path: Path) -> None:
-    file = tmp_path / "qanat.db"
-    file.write_bytes(b"hello, I am a text\n" * 100)
-    assert _refusal(file).code == "store_not_ours"
-    assert file.read_bytes() == b"hello, I am a text\n" * 100
-
-
-def test_another_programs_database_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "qanat.db"
-    connection = sqlite3.connect(file)
-    connection.execute("CREATE TABLE somebody_elses (x)")
-    connection.commit()
-    connection.close()
-    refusal = _refusal(file)
-    assert refusal.code == "store_not_ours"
-    assert refusal.where == str(file)
-
-
-def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path) -> None:
-    file = tmp_path / "qanat.db"
-    store = open_store(file)
-    ensure_first_account(store, SYSTEM, name="first")
-    store.close()
-    content = bytearray(file.read_bytes())
-    for page in range(1, len(content) // 4096):
-        content[page * 4096 : page * 4096 + 64] = b"\xff" * 64
-    file.write_bytes(content)
-    refusal = _refusal(file)
-    assert refusal.code == "store_damaged"
-    assert file.read_bytes() == content
-
-
-def test_a_cut_file_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "qanat.db"
-    store = open_store(file)
-    ensure_first_account(store, SYSTEM, name="first")
-    store.close()
-    file.write_bytes(file.read_bytes()[: 4096 * 3])
-    assert _refusal(file).code == "store_damaged"
-
-
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "qanat.db"
-    open_store(file).close()
-    connection = sqlite3.connect(file)
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.commit()
-    connection.close()
-    refusal = _refusal(file)
-    assert refusal.code == "store_newer"
-    assert "9999" in refusal.message
 
 
 def test_a_write_that_fails_leaves_nothing_and_says_nothing(store: Store) -> None:
@@ -104,7 +34,7 @@ def test_a_write_that_fails_leaves_nothing_and_says_nothing(store: Store) -> Non
 
     def fail_half_way() -> None:
         with store.writing(SYSTEM) as write:
-            write.session.add(Account(id="0" * 32, name="half", created_at=write.at))
+            write.session.add(Account(id="0" * 32, name="half", settings={}, created_at=write.at))
             write.session.flush()
             write.audit("account.create", "0" * 32)
             write.notice(Notice(NoticeKind.ACCOUNT))
@@ -120,7 +50,7 @@ def test_a_write_that_fails_leaves_nothing_and_says_nothing(store: Store) -> Non
 
 def test_a_write_without_its_audit_row_is_undone(store: Store) -> None:
     with pytest.raises(AssertionError), store.writing(SYSTEM) as write:
-        write.session.add(Account(id="0" * 32, name="unaudited", created_at=write.at))
+        write.session.add(Account(id="0" * 32, name="unaudited", settings={}, created_at=write.at))
     with store.reading() as session:
         assert session.get(Account, "0" * 32) is None
 
@@ -139,34 +69,130 @@ def test_a_subscriber_that_fails_does_not_fail_the_write(store: Store) -> None:
     assert heard == [Notice(NoticeKind.ACCOUNT)]
 
 
-def test_a_full_disk_is_told_as_such_and_loses_nothing(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "qanat.db")
-    account = ensure_first_account(store, SYSTEM, name="first")
-
-    def write_much() -> None:
+def test_a_reader_sees_one_snapshot(store: Store) -> None:
+    with store.reading() as session:
+        before = session.scalar(select(func.count()).select_from(Audit))
         with store.writing(SYSTEM) as write:
-            write.session.execute(text("PRAGMA max_page_count = 1"))
-            for number in range(2000):
-                write.session.add(Account(id=f"{number:032x}", name="x" * 200, created_at=write.at))
-            write.audit("much", "")
-
-    with pytest.raises(QanatError) as refused:
-        write_much()
-    assert refused.value.code == "store_full"
-    store.close()
-    reopened = open_store(tmp_path / "qanat.db")
-    with reopened.reading() as session:
-        assert list(session.scalars(select(Account.id))) == [account.id]
-    reopened.close()
+            write.audit("meanwhile", "")
+        assert session.scalar(select(func.count()).select_from(Audit)) == before
+    with store.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Audit)) == (before or 0) + 1
 
 
-def test_down_and_up_again(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "qanat.db")
-    engine = store._engine
-    downgrade(engine, "base")
-    with engine.connect() as connection:
-        tables = set(connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
-    assert tables <= {"alembic_version", "sqlite_sequence"}
-    migrate(engine)
-    ensure_first_account(store, SYSTEM, name="again")
-    store.close()
+def _at_once(count: int, act: Callable[[int], object]) -> list[object]:
+    """What each of many threads got or raised."""
+    barrier = Barrier(count)
+    results: list[object] = [None] * count
+
+    def run(number: int) -> None:
+        barrier.wait()
+        try:
+            results[number] = act(number)
+        except QanatError as error:
+            results[number] = error.code
+
+    threads = [Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_concurrent_creates_of_one_name_have_one_winner(store: Store, sealer: Sealer, account: str) -> None:
+    results = _at_once(
+        8,
+        lambda _: tunnels.create_tunnel(
+            store, SYSTEM, sealer, account_id=account, name="same", secret=bytes(32), config_src="local"
+        ),
+    )
+    assert results.count("tunnel_name_taken") == 7
+    with store.reading() as session:
+        assert first_broken(session) is None
+
+
+def test_concurrent_writers_make_one_chain(store: Store) -> None:
+    def write_some(number: int) -> None:
+        for step in range(10):
+            with store.writing(SYSTEM) as write:
+                write.audit("some", f"{number}.{step}")
+
+    _at_once(6, write_some)
+    with store.reading() as session:
+        assert first_broken(session) is None
+        assert session.scalar(select(func.count()).select_from(Audit).where(Audit.action == "some")) == 60
+
+
+def test_what_fails_leaves_no_gap_in_the_chain(store: Store) -> None:
+    for number in range(6):
+        try:
+            with store.writing(SYSTEM) as write:
+                write.audit("try", str(number))
+                write.session.flush()
+                if number % 2:
+                    raise RuntimeError
+        except RuntimeError:
+            continue
+    with store.reading() as session:
+        seqs = list(session.scalars(select(Audit.seq).order_by(Audit.seq)))
+        assert first_broken(session) is None
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_times_keep_their_moment_and_texts_their_characters(store: Store) -> None:
+    moment = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    name = "Zähler “ÆØÅ” 水 😀 \x7f\t%s :x"
+    with store.recording() as write:
+        write.session.add(Account(id="a" * 32, name=name, settings={"ключ": [1, None, "😀"]}, created_at=moment))
+    with store.reading() as session:
+        row = session.get(Account, "a" * 32)
+    assert row is not None
+    assert (row.created_at, row.created_at.tzinfo) == (moment, UTC)
+    assert row.name == name
+    assert row.settings == {"ключ": [1, None, "😀"]}
+
+
+def test_texts_are_in_the_order_of_code_points_and_like_knows_case(store: Store, account: str) -> None:
+    names = ["b", "B", "a", "ä", "a-b", "aa", "_a", "Z"]
+    with store.recording() as write:
+        for number, name in enumerate(names):
+            write.session.add(
+                Zone(
+                    id=f"{number:032x}",
+                    account_id=account,
+                    name=name,
+                    paused=False,
+                    type="full",
+                    created_at=write.at,
+                    modified_at=write.at,
+                )
+            )
+    with store.reading() as session:
+        assert list(session.scalars(select(Zone.name).order_by(Zone.name))) == sorted(names)
+        assert list(session.scalars(select(Zone.name).where(Zone.name.startswith("B")))) == ["B"]
+        assert set(session.scalars(select(Zone.name).where(Zone.name.istartswith("B")))) == {"B", "b"}
+
+
+@pytest.mark.parametrize("value", [10**12, 10**30])
+def test_a_number_that_does_not_fit_is_told_or_kept(store: Store, value: int) -> None:
+    """A column that is too small is no fault of the database's: 400, and nothing written."""
+    try:
+        with store.recording() as write:
+            write.session.add(Event(id=value, at=write.at, kind="x", tunnel_id=None, detail={}))
+    except QanatError as error:
+        assert error.code == "value_unstorable"
+        assert value == 10**30
+    with store.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == (1 if value == 10**12 else 0)
+
+
+def test_half_a_surrogate_pair_is_told(store: Store) -> None:
+    with pytest.raises(QanatError) as refused, store.recording() as write:
+        write.session.add(Account(id="a" * 32, name="\ud800", settings={}, created_at=write.at))
+    assert refused.value.code == "value_unstorable"
+
+
+def test_an_exception_of_the_database_shows_no_values(store: Store, account: str) -> None:
+    with pytest.raises(IntegrityError, match="hidden") as raised, store.recording() as write:
+        write.session.add(Account(id=account, name="canary-7f3a", settings={}, created_at=write.at))
+    assert "canary-7f3a" not in f"{raised.value!r} {raised.value}"

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -5,10 +6,20 @@ import pytest
 
 from qanat.errors import QanatError
 from qanat.ids import Hostname, TunnelId
-from qanat.store import SYSTEM, Store, configurations, records, tunnels, zones
+from qanat.store import SYSTEM, Store, configurations, connector_tokens, records, tunnels, zones
+from qanat.store.models import ConnectorToken
+from qanat.store.reach import EVERYTHING
 from qanat.store.record_form import RecordDraft
 from qanat.store.sealing import Sealer
-from qanat.tables import LeafNames, compile_leaves, compile_routes, read_routes, read_tunnel, read_tunnels
+from qanat.tables import (
+    LeafNames,
+    compile_leaves,
+    compile_routes,
+    read_routes,
+    read_tunnel,
+    read_tunnels,
+    read_zone_hostnames,
+)
 
 
 def test_one_hostname_to_two_tunnels_is_a_conflict() -> None:
@@ -27,18 +38,17 @@ def test_only_proxied_names_of_tunnels_are_routes(store: Store, sealer: Sealer, 
     for draft in (
         RecordDraft(name="app", type="CNAME", content=target, proxied=True),
         RecordDraft(name="*.deep", type="CNAME", content=target.upper(), proxied=True),
-        RecordDraft(name="dns-only", type="CNAME", content=target),
         RecordDraft(name="elsewhere", type="CNAME", content="example.org", proxied=True),
         RecordDraft(name="address", type="A", content="192.0.2.1", proxied=True),
     ):
-        records.create_record(store, SYSTEM, zone.id, draft, only=None)
+        records.create_record(store, SYSTEM, zone.id, draft, reach=EVERYTHING)
     expected = {"*.deep.example.test": tunnel.id, "app.example.test": tunnel.id}
     with store.reading() as session:
         assert compile_routes(read_routes(session)) == expected
     tunnels.delete_tunnel(store, SYSTEM, account_id=account, tunnel_id=tunnel.id, cascade=False)
     with store.reading() as session:
         assert compile_routes(read_routes(session)) == expected
-    zones.change_zone(store, SYSTEM, zone.id, only=None, paused=True)
+    zones.change_zone(store, SYSTEM, zone.id, reach=EVERYTHING, paused=True)
     with store.reading() as session:
         assert read_routes(session) == []
 
@@ -50,25 +60,83 @@ def test_a_tunnel_as_the_edge_knows_it(store: Store, sealer: Sealer, account: st
     )
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel.id}
     with store.reading() as session:
-        (entry,) = read_tunnels(session, sealer)
-    assert entry.secret_sha256 == sha256(secret).digest()
+        (entry,) = read_tunnels(session, sealer, store.clock())
+    assert entry.secrets == (("", sha256(secret).digest()),)
     assert (entry.remotely_managed, entry.configuration_version, entry.configuration) == (False, 0, None)
     assert not entry.deleted
 
     configurations.put_configuration(store, SYSTEM, **scope, document={"ingress": []}, source="cloudflare")
     configurations.put_configuration(store, SYSTEM, **scope, document={"é": 1}, source="cloudflare")
     with store.reading() as session:
-        (entry,) = read_tunnels(session, sealer)
-        assert read_tunnel(session, sealer, tunnel.id) == entry
+        (entry,) = read_tunnels(session, sealer, store.clock())
+        assert read_tunnel(session, sealer, tunnel.id, store.clock()) == entry
     assert (entry.remotely_managed, entry.configuration_version) == (True, 2)
     assert entry.configuration == '{"é":1}'.encode()
 
     tunnels.delete_tunnel(store, SYSTEM, **scope, cascade=False)
     with store.reading() as session:
-        found = read_tunnel(session, sealer, tunnel.id)
+        found = read_tunnel(session, sealer, tunnel.id, store.clock())
         assert found is not None
         assert found.deleted
-        assert read_tunnel(session, sealer, "none") is None
+        assert read_tunnel(session, sealer, "none", store.clock()) is None
+
+
+def test_each_good_connector_token_lets_in(store: Store, sealer: Sealer, account: str) -> None:
+    tunnel = tunnels.create_tunnel(
+        store, SYSTEM, sealer, account_id=account, name="t", secret=bytes(32), config_src="local"
+    )
+    scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel.id}
+    soon = store.clock() + timedelta(hours=1)
+    made = {
+        name: connector_tokens.create_token(store, SYSTEM, sealer, **scope, name=name, expires_at=expires_at)[0]
+        for name, expires_at in (("stays", None), ("expires", soon), ("revoked", None))
+    }
+    connector_tokens.revoke_token(store, SYSTEM, **scope, token_id=made["revoked"].id)
+
+    def digest(token: ConnectorToken) -> bytes:
+        return sha256(connector_tokens.open_secret(sealer, token)).digest()
+
+    with store.reading() as session:
+        (entry,) = read_tunnels(session, sealer, store.clock())
+        assert read_tunnel(session, sealer, tunnel.id, store.clock()) == entry
+        later = read_tunnel(session, sealer, tunnel.id, soon)
+    own = {"": sha256(bytes(32)).digest()}
+    stays = {made["stays"].id: digest(made["stays"])}
+    assert dict(entry.secrets) == own | stays | {made["expires"].id: digest(made["expires"])}
+    assert later is not None
+    assert dict(later.secrets) == own | stays
+
+
+def test_routes_of_some_hostnames_are_those_among_all(store: Store, sealer: Sealer, account: str) -> None:
+    first, second = (
+        tunnels.create_tunnel(
+            store, SYSTEM, sealer, account_id=account, name=name, secret=bytes(32), config_src="local"
+        ).id
+        for name in ("one", "two")
+    )
+    outer = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
+    inner = zones.create_zone(store, SYSTEM, account_id=account, name="sub.example.test")
+    for zone, name, tunnel in (
+        (outer, "a.example.test", first),
+        (outer, "*.example.test", first),
+        (outer, "both.sub.example.test", first),
+        (inner, "both.sub.example.test", second),
+        (inner, "sub.example.test", second),
+    ):
+        draft = RecordDraft(name=name, type="CNAME", content=f"{tunnel}.cfargotunnel.com", proxied=True)
+        records.create_record(store, SYSTEM, zone.id, draft, reach=EVERYTHING)
+    with store.reading() as session:
+        every = compile_routes(read_routes(session))
+        assert every == {
+            "a.example.test": first,
+            "*.example.test": first,
+            "both.sub.example.test": second,
+            "sub.example.test": second,
+        }
+        for names in ({"a.example.test"}, {"both.sub.example.test", "none.example.test"}, set(every), set[str]()):
+            found = compile_routes(read_routes(session, names))
+            assert found == {name: tunnel for name, tunnel in every.items() if name in names}
+        assert read_zone_hostnames(session, inner.id) == {"both.sub.example.test", "sub.example.test"}
 
 
 def test_a_hostname_below_the_zones_wildcard_needs_no_certificate_of_its_own() -> None:

@@ -1,0 +1,82 @@
+"""Pebble, Let's Encrypt's test CA: it issues for whom our records vouch."""
+
+import json
+import os
+import socket
+import ssl
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import pytest
+import trustme
+
+from tests.support.dns import Nameserver
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+PEBBLE = os.environ.get("QANAT_TEST_PEBBLE")
+needs_pebble = pytest.mark.skipif(not PEBBLE, reason="QANAT_TEST_PEBBLE does not name a pebble binary")
+
+
+class Pebble:
+    """A CA on loopback. `directory` is its URL, `ca_file` what its own HTTPS is signed by."""
+
+    def __init__(self, folder: Path, nameserver: Nameserver) -> None:
+        assert PEBBLE, "QANAT_TEST_PEBBLE names no pebble"
+        folder.mkdir(parents=True, exist_ok=True)
+        authority = trustme.CA()
+        leaf = authority.issue_cert("127.0.0.1")
+        self.ca_file = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.ca_file)
+        leaf.private_key_pem.write_to_path(folder / "key.pem")
+        for blob in leaf.cert_chain_pems:
+            blob.write_to_path(folder / "certificate.pem", append=True)
+        listen, management = (f"127.0.0.1:{_free_port()}" for _ in range(2))
+        (folder / "pebble.json").write_text(
+            json.dumps(
+                {
+                    "pebble": {
+                        "listenAddress": listen,
+                        "managementListenAddress": management,
+                        "certificate": str(folder / "certificate.pem"),
+                        "privateKey": str(folder / "key.pem"),
+                        "httpPort": 5002,
+                        "tlsPort": 5001,
+                        "ocspResponderURL": "",
+                        "externalAccountBindingRequired": False,
+                    }
+                }
+            )
+        )
+        self.directory = f"https://{listen}/dir"
+        self._tls = ssl.create_default_context(cafile=self.ca_file)
+        self.process = Process(
+            "pebble",
+            [PEBBLE, "-config", str(folder / "pebble.json"), "-dnsserver", nameserver.address],
+            {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"},
+        )
+        wait_until(self._ready, "pebble's directory")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.process.kill()
+
+    def _ready(self) -> bool:
+        assert self.process.running, self.process.log()
+        try:
+            return httpx.get(self.directory, verify=self._tls, trust_env=False, timeout=2.0).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

@@ -1,0 +1,357 @@
+"""Every route of the API: what it needs, and a request that its owner may make. The matrix of roles is generated from it.
+
+A new route has no row, and fails the build until somebody has written down here who may call it (security.md S34).
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from fastapi.routing import APIRoute
+
+from qanat.api.app import RESOURCES
+from tests.support.control import Control
+
+Params = dict[str, str]
+Body = Callable[["World", Params], Any]
+ALL_WRITE = {"id": "00ff3da8a00a7c0b5b4e2b2a2f5e8c11"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """`needs`: the permissions, None for a route that takes no credentials. `body`: of a good request. `status`: its answer's.
+    `audits`: whether it leaves an audit row; None: as a method that changes does."""
+
+    needs: str | None
+    body: Body | None = None
+    status: int = 200
+    audits: bool | None = None
+    query: dict[str, str] = field(default_factory=dict)
+    fresh_account: bool = False
+
+    @property
+    def permissions(self) -> frozenset[str] | None:
+        return None if self.needs is None else frozenset(self.needs.split())
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, ready to be sent."""
+
+    method: str
+    path: str
+    params: Params
+    row: Row
+
+    @property
+    def url(self) -> str:
+        return self.path.replace(":path}", "}").format(**self.params)
+
+    def at(self, **params: str) -> "Call":
+        """The same request for other objects."""
+        return Call(self.method, self.path, {**self.params, **params}, self.row)
+
+
+class World:
+    """A control plane whose account owns whatever a route asks for; a fresh one of each for each request."""
+
+    def __init__(self, control: Control) -> None:
+        self.control = control
+        self.http = httpx.Client(base_url=control.url, trust_env=False, verify=False, timeout=60)
+        self._numbers = count(1)
+
+    def ask(self, call: Call, headers: dict[str, str]) -> httpx.Response:
+        """Sends a request as whoever the headers say."""
+        body = call.row.body(self, call.params) if call.row.body is not None else None
+        if isinstance(body, str):
+            form = {"file": body.encode()}
+            return self.http.request(call.method, call.url, files=form, params=call.row.query, headers=headers)
+        return self.http.request(call.method, call.url, json=body, params=call.row.query, headers=headers)
+
+    def number(self) -> int:
+        return next(self._numbers)
+
+    def call(self, method: str, path: str) -> Call:
+        """The owner's request to a route."""
+        row = ROWS[method, path]
+        account = self.control.account
+        if row.fresh_account:
+            account = self.made("/accounts", {"name": f"a{self.number()}"})
+        return Call(method, path, self.objects(method, path, account), row)
+
+    def objects(self, method: str, path: str, account: str) -> Params:
+        """What the path's parameters name, made now, in their order."""
+        asked = Asked(self, method, path, account, {})
+        for name in names_of(path):
+            asked.params[name] = MAKERS[name](asked)
+        return asked.params
+
+    def made(self, path: str, body: object) -> str:
+        return str(self.control.call("POST", path, body)["id"])
+
+    def tunnel(self, account: str) -> str:
+        """With one version of a configuration."""
+        path = f"/accounts/{account}/cfd_tunnel"
+        tunnel_id = self.made(path, {"name": f"t{self.number()}", "config_src": "cloudflare"})
+        self.control.call("PUT", f"{path}/{tunnel_id}/configurations", CONFIGURATION)
+        return tunnel_id
+
+    def zone(self, account: str) -> str:
+        return self.made("/zones", {"name": f"z{self.number()}.test", "account": {"id": account}})
+
+    def network(self) -> str:
+        number = self.number()
+        return f"10.{number >> 8}.{number & 255}.0/24"
+
+    def route(self, account: str, network: str) -> str:
+        body = {"network": network, "tunnel_id": self.tunnel(account)}
+        return self.made(f"/accounts/{account}/teamnet/routes", body)
+
+    def token_policies(self, account: str) -> list[dict[str, Any]]:
+        resources = {f"com.cloudflare.api.account.{account}": "*"}
+        return [{"effect": "allow", "resources": resources, "permission_groups": [ALL_WRITE]}]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """For whom an object is made: the route, the account, and the objects before it in the path."""
+
+    world: World
+    method: str
+    path: str
+    account: str
+    params: Params
+
+    def below(self, name: str) -> str:
+        """The path above this parameter, filled in."""
+        return self.path.partition(f"/{{{name}}}")[0].format(**self.params)
+
+
+def names_of(path: str) -> list[str]:
+    """The path's parameters."""
+    return re.findall(r"{(\w+)(?::path)?}", path)
+
+
+def unknown(params: Params) -> Params:
+    """Ids of the same form that nothing has; what is no id stays."""
+    return {
+        name: {36: str(uuid4()), 32: uuid4().hex}.get(len(value), "0" * 16) if name.endswith("_id") else value
+        for name, value in params.items()
+    }
+
+
+def routes() -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """Method, path and endpoint of all that the API has."""
+    for resource in RESOURCES:
+        for route in resource.router.routes:
+            assert isinstance(route, APIRoute), route
+            for method in sorted(route.methods or ()):
+                yield method, route.path, route.endpoint
+
+
+def _token(asked: Asked) -> str:
+    body = {"name": "t", "policies": asked.world.token_policies(asked.account)}
+    return asked.world.made(asked.below("token_id"), body)
+
+
+def _record_id(asked: Asked) -> str:
+    return asked.world.made(f"/zones/{asked.params['zone_id']}/dns_records", _record(asked.world, {}))
+
+
+def _network(asked: Asked) -> str:
+    network = asked.world.network()
+    if asked.method != "POST":
+        asked.world.route(asked.account, network)
+    return network
+
+
+def _named_below(name: str) -> Callable[[Asked], str]:
+    return lambda asked: asked.world.made(asked.below(name), {"name": f"n{asked.world.number()}"})
+
+
+MAKERS: dict[str, Callable[[Asked], str]] = {
+    "account_id": lambda asked: asked.account,
+    "zone_id": lambda asked: asked.world.zone(asked.account),
+    "record_id": _record_id,
+    "tunnel_id": lambda asked: asked.world.tunnel(asked.account),
+    "connector_id": lambda _asked: str(uuid4()),
+    "connector_token_id": _named_below("connector_token_id"),
+    "token_id": _token,
+    "route_id": lambda asked: asked.world.route(asked.account, asked.world.network()),
+    "virtual_network_id": _named_below("virtual_network_id"),
+    "network": _network,
+    "ip": lambda _asked: "10.0.0.1",
+    "resource": lambda _asked: "logs",
+    "version": lambda _asked: "1",
+    "request_id": lambda _asked: "0123456789abcdef-lab01",
+}
+
+CONFIGURATION = {"config": {"ingress": [{"service": "http_status:404"}]}}
+
+
+def _fixed(value: object) -> Body:
+    return lambda _world, _params: value
+
+
+def _named(prefix: str, **more: object) -> Body:
+    return lambda world, _params: {"name": f"{prefix}{world.number()}", **more}
+
+
+def _record(world: World, _params: Params) -> dict[str, object]:
+    return {"type": "A", "name": f"r{world.number()}", "content": "192.0.2.1", "ttl": 60}
+
+
+def _token_body(world: World, _params: Params) -> dict[str, object]:
+    return {"name": "t", "policies": world.token_policies(world.control.account)}
+
+
+NOTHING = _fixed({})
+TUNNELS = "/accounts/{account_id}/cfd_tunnel"
+TUNNEL = TUNNELS + "/{tunnel_id}"
+OWN_TUNNEL = "/qanat/tunnels/{tunnel_id}"
+RECORDS = "/zones/{zone_id}/dns_records"
+ACCOUNT_TOKENS = "/accounts/{account_id}/tokens"
+
+OWN_ACCOUNT = "/qanat/accounts/{account_id}"
+DOCUMENT = {
+    "format": "qanat-account",
+    "version": 1,
+    "exported_at": "2026-01-02T03:04:05Z",
+    "account": {"id": "f" * 32, "name": "old", "settings": {}, "created_at": "2026-01-02T03:04:05Z"},
+}
+ROUTES = "/accounts/{account_id}/teamnet/routes"
+NETWORKS = "/accounts/{account_id}/teamnet/virtual_networks"
+CONNECTOR_TOKENS = OWN_TUNNEL + "/connector-tokens"
+
+
+def _route(world: World, _params: Params) -> dict[str, str]:
+    return {"network": world.network(), "tunnel_id": world.tunnel(world.control.account)}
+
+
+def _exported(world: World, _params: Params) -> Any:
+    return world.control.call("GET", f"/qanat/accounts/{world.control.account}/export")
+
+
+ROWS: dict[tuple[str, str], Row] = {
+    ("GET", "/user"): Row(""),
+    ("PATCH", "/user"): Row("user.edit", _fixed({"first_name": "Mir"})),
+    ("POST", "/qanat/user/key"): Row("edge.edit user.edit", NOTHING),
+    ("DELETE", "/qanat/user/key"): Row("edge.edit user.edit"),
+    # tokens
+    ("GET", "/user/tokens/verify"): Row(""),
+    ("GET", "/user/tokens/permission_groups"): Row("token.read"),
+    ("GET", "/user/tokens"): Row("token.read"),
+    ("POST", "/user/tokens"): Row("token.edit", _token_body),
+    ("GET", "/user/tokens/{token_id}"): Row("token.read"),
+    ("PUT", "/user/tokens/{token_id}"): Row("token.edit", _token_body),
+    ("DELETE", "/user/tokens/{token_id}"): Row("token.edit"),
+    ("PUT", "/user/tokens/{token_id}/value"): Row("token.edit", NOTHING),
+    ("GET", ACCOUNT_TOKENS + "/verify"): Row(""),
+    ("GET", ACCOUNT_TOKENS + "/permission_groups"): Row("token.read"),
+    ("GET", ACCOUNT_TOKENS): Row("token.read"),
+    ("POST", ACCOUNT_TOKENS): Row("token.edit", _token_body),
+    ("GET", ACCOUNT_TOKENS + "/{token_id}"): Row("token.read"),
+    ("PUT", ACCOUNT_TOKENS + "/{token_id}"): Row("token.edit", _token_body),
+    ("DELETE", ACCOUNT_TOKENS + "/{token_id}"): Row("token.edit"),
+    ("PUT", ACCOUNT_TOKENS + "/{token_id}/value"): Row("token.edit", NOTHING),
+    ("POST", "/qanat/zones/{zone_id}/origin-certificate"): Row("token.edit zone.read"),
+    # accounts
+    ("GET", "/accounts"): Row("account.read"),
+    ("POST", "/accounts"): Row("account.edit", _named("a")),
+    ("GET", "/accounts/{account_id}"): Row("account.read"),
+    ("PUT", "/accounts/{account_id}"): Row("account.edit", _named("a")),
+    ("DELETE", "/accounts/{account_id}"): Row("account.edit", fresh_account=True),
+    ("GET", "/memberships"): Row("account.read"),
+    # zones and records
+    ("GET", "/zones"): Row("zone.read"),
+    ("POST", "/zones"): Row(
+        "zone.edit", lambda world, _: {"name": f"z{world.number()}.test", "account": {"id": world.control.account}}
+    ),
+    ("GET", "/zones/{zone_id}"): Row("zone.read"),
+    ("PATCH", "/zones/{zone_id}"): Row("zone.edit", _fixed({"paused": True})),
+    ("DELETE", "/zones/{zone_id}"): Row("zone.edit"),
+    ("GET", "/zones/{zone_id}/pagerules"): Row("zone.read"),
+    ("GET", "/zones/{zone_id}/available_plans"): Row("zone.read"),
+    ("GET", "/zones/{zone_id}/addressing/regional_hostnames"): Row("zone.read"),
+    ("GET", RECORDS): Row("dns.read"),
+    ("POST", RECORDS): Row("dns.edit", _record),
+    ("POST", RECORDS + "/batch"): Row("dns.edit", lambda world, params: {"posts": [_record(world, params)]}),
+    ("GET", RECORDS + "/export"): Row("dns.read"),
+    ("POST", RECORDS + "/import"): Row("dns.edit", _fixed("imported 300 IN A 192.0.2.1\n")),
+    ("GET", RECORDS + "/{record_id}"): Row("dns.read"),
+    ("PUT", RECORDS + "/{record_id}"): Row("dns.edit", _record),
+    ("PATCH", RECORDS + "/{record_id}"): Row("dns.edit", _fixed({"ttl": 120})),
+    ("DELETE", RECORDS + "/{record_id}"): Row("dns.edit"),
+    # tunnels
+    ("POST", TUNNELS): Row("tunnel.edit", _named("t")),
+    ("GET", TUNNELS): Row("tunnel.read"),
+    ("GET", TUNNEL): Row("tunnel.read"),
+    ("PATCH", TUNNEL): Row("tunnel.edit", _named("t")),
+    ("DELETE", TUNNEL): Row("tunnel.edit"),
+    ("GET", TUNNEL + "/token"): Row("tunnel.edit"),
+    ("GET", TUNNEL + "/connections"): Row("tunnel.read"),
+    ("DELETE", TUNNEL + "/connections"): Row("tunnel.edit"),
+    ("GET", TUNNEL + "/connectors/{connector_id}"): Row("tunnel.read", status=404),
+    ("GET", "/accounts/{account_id}/tunnels"): Row("tunnel.read"),
+    ("GET", TUNNEL + "/configurations"): Row("tunnel.read"),
+    ("PUT", TUNNEL + "/configurations"): Row("tunnel.edit", _fixed(CONFIGURATION)),
+    ("GET", OWN_TUNNEL): Row("tunnel.read"),
+    ("GET", OWN_TUNNEL + "/events"): Row("tunnel.read"),
+    ("GET", OWN_TUNNEL + "/configurations/versions"): Row("tunnel.read"),
+    ("GET", OWN_TUNNEL + "/configurations/versions/{version}"): Row("tunnel.read"),
+    ("GET", OWN_TUNNEL + "/configurations/diff"): Row("tunnel.read", query={"from": "0", "to": "1"}),
+    ("POST", OWN_TUNNEL + "/configurations/rollback"): Row("tunnel.edit", _fixed({"version": 1})),
+    ("GET", OWN_TUNNEL + "/connectors"): Row("tunnel.read"),
+    ("GET", CONNECTOR_TOKENS): Row("tunnel.read"),
+    ("POST", CONNECTOR_TOKENS): Row("tunnel.edit", _named("host")),
+    ("GET", CONNECTOR_TOKENS + "/{connector_token_id}"): Row("tunnel.read"),
+    ("GET", CONNECTOR_TOKENS + "/{connector_token_id}/token"): Row("tunnel.edit"),
+    ("POST", CONNECTOR_TOKENS + "/{connector_token_id}/rotate"): Row("tunnel.edit"),
+    ("DELETE", CONNECTOR_TOKENS + "/{connector_token_id}"): Row("tunnel.edit"),
+    ("POST", TUNNEL + "/management"): Row("tunnel.edit", _fixed({"resources": ["logs"]})),
+    ("POST", TUNNEL + "/management/{resource}"): Row("tunnel.edit"),
+    ("POST", "/tunnel"): Row(None, status=404, audits=False),
+    # routes
+    ("PUT", "/zones/{zone_id}/tunnels/{tunnel_id}/routes"): Row(
+        "dns.edit tunnel.read", lambda world, _: {"type": "dns", "user_hostname": f"h{world.number()}"}
+    ),
+    ("GET", ROUTES): Row("tunnel.read"),
+    ("POST", ROUTES): Row("tunnel.edit", _route),
+    ("GET", ROUTES + "/ip/{ip}"): Row("tunnel.read"),
+    ("POST", ROUTES + "/network/{network:path}"): Row(
+        "tunnel.edit", lambda world, _: {"tunnel_id": world.tunnel(world.control.account)}
+    ),
+    ("PATCH", ROUTES + "/network/{network:path}"): Row("tunnel.edit", _fixed({"comment": "x"})),
+    ("DELETE", ROUTES + "/network/{network:path}"): Row("tunnel.edit"),
+    ("GET", ROUTES + "/{route_id}"): Row("tunnel.read"),
+    ("PATCH", ROUTES + "/{route_id}"): Row("tunnel.edit", _fixed({"comment": "x"})),
+    ("DELETE", ROUTES + "/{route_id}"): Row("tunnel.edit"),
+    ("GET", NETWORKS): Row("tunnel.read"),
+    ("POST", NETWORKS): Row("tunnel.edit", _named("n")),
+    ("GET", NETWORKS + "/{virtual_network_id}"): Row("tunnel.read"),
+    ("PATCH", NETWORKS + "/{virtual_network_id}"): Row("tunnel.edit", _fixed({"comment": "x"})),
+    ("DELETE", NETWORKS + "/{virtual_network_id}"): Row("tunnel.edit"),
+    ("GET", "/qanat/explain"): Row("dns.read tunnel.read", query={"url": "https://app.example.test/"}),
+    # the edge
+    ("GET", "/qanat/status"): Row("edge.read"),
+    ("GET", "/qanat/requests/{request_id}"): Row("tunnel.read", status=404),
+    ("GET", "/qanat/audit"): Row("audit.read"),
+    ("GET", "/qanat/audit/export"): Row("audit.read"),
+    ("GET", "/qanat/audit/verify"): Row("audit.read"),
+    ("GET", "/qanat/accounts/{account_id}/export"): Row(
+        "account.read dns.read token.read tunnel.read zone.read", audits=True
+    ),
+    ("POST", "/qanat/accounts/{account_id}/import"): Row(
+        "account.edit dns.edit token.edit tunnel.edit zone.edit", _exported, query={"dry_run": "false"}
+    ),
+    ("GET", "/qanat/backup"): Row("edge.edit", audits=True),
+    ("POST", "/qanat/keys/rotate"): Row("edge.edit"),
+    ("GET", OWN_ACCOUNT + "/export"): Row("account.read tunnel.read zone.read dns.read token.read", audits=True),
+    ("POST", OWN_ACCOUNT + "/import"): Row(
+        "account.edit tunnel.edit zone.edit dns.edit token.edit", _fixed(DOCUMENT), query={"dry_run": "false"}
+    ),
+}

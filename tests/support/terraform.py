@@ -1,0 +1,161 @@
+"""A folder with HCL and terraform in it, with a provider that is already on this machine.
+
+`QANAT_TEST_TERRAFORM` names a folder that holds `terraform` and one binary a provider version, named as its release
+names it: `terraform-provider-cloudflare_v5.22.0`. Versions that are not there are skipped.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import clean_environment
+
+FOLDER = os.environ.get("QANAT_TEST_TERRAFORM")
+needs_terraform = pytest.mark.skipif(
+    not FOLDER, reason="QANAT_TEST_TERRAFORM does not name a folder with terraform and providers"
+)
+RUN_S = 110.0
+
+
+def provider(release: str) -> tuple[str, Path] | None:
+    """The newest provider of a release such as "5.22": its version and its binary."""
+    found = []
+    for file in Path(FOLDER or "/nonexistent").glob("terraform-provider-cloudflare_v*"):
+        version = file.name.rpartition("_v")[2]
+        if f"{version}.".startswith(f"{release}."):
+            found.append((tuple(int(part) for part in version.split(".")), version, file))
+    if not found:
+        return None
+    _, version, file = max(found)
+    return version, file
+
+
+@dataclass
+class Outcome:
+    """How a run of terraform ended."""
+
+    code: int
+    text: str
+    seconds: float
+
+
+class Workspace:
+    """One configuration with its state."""
+
+    def __init__(self, folder: Path, release: str, env: dict[str, str], *, head: str = "") -> None:
+        assert FOLDER
+        found = provider(release)
+        if found is None:
+            pytest.skip(f"{FOLDER} has no terraform-provider-cloudflare_v{release}*")
+        version, binary = found
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        system = f"linux_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}[platform.machine()] }"
+        mirror = folder / "mirror/registry.terraform.io/cloudflare/cloudflare" / version / system
+        mirror.mkdir(parents=True)
+        (mirror / binary.name).symlink_to(binary.resolve())
+        (folder / "cli.tfrc").write_text(
+            f'disable_checkpoint = true\nprovider_installation {{ filesystem_mirror {{ path = "{folder / "mirror"}" }} }}\n'
+        )
+        self._env = {
+            **clean_environment(),
+            **env,
+            "TF_CLI_CONFIG_FILE": str(folder / "cli.tfrc"),
+            "TF_IN_AUTOMATION": "1",
+            "TF_INPUT": "0",
+        }
+        self._head = f"""
+terraform {{
+  required_providers {{
+    cloudflare = {{
+      source  = "cloudflare/cloudflare"
+      version = "{version}"
+    }}
+  }}
+}}
+provider "cloudflare" {{
+{head}
+}}
+"""
+        (folder / "main.tf").write_text(self._head)
+        self.succeeds("init", "-no-color")
+
+    def run(self, *arguments: str, **variables: str) -> Outcome:
+        begun = time.monotonic()
+        done = subprocess.run(
+            [f"{FOLDER}/terraform", *arguments],
+            cwd=self.folder,
+            env={**self._env, **{f"TF_VAR_{name}": text for name, text in variables.items()}},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=RUN_S,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, time.monotonic() - begun)
+
+    def succeeds(self, *arguments: str) -> str:
+        outcome = self.run(*arguments)
+        assert outcome.code == 0, outcome.text
+        return outcome.text
+
+    def write(self, hcl: str) -> None:
+        """What is wanted from now on."""
+        (self.folder / "main.tf").write_text(self._head + hcl)
+
+    def apply(self, hcl: str | None = None) -> str:
+        if hcl is not None:
+            self.write(hcl)
+        return self.succeeds("apply", "-auto-approve", "-no-color")
+
+    def assert_in_place(self) -> None:
+        """A plan finds nothing to do."""
+        outcome = self.run("plan", "-detailed-exitcode", "-no-color")
+        assert outcome.code == 0, outcome.text
+
+    def planned(self) -> dict[str, list[str]]:
+        """What a plan would do to each resource that it would do something to."""
+        outcome = self.run("plan", "-no-color", "-out", "planned")
+        assert outcome.code == 0, outcome.text
+        changes = json.loads(self.succeeds("show", "-json", "planned"))["resource_changes"]
+        return {
+            each["address"]: each["change"]["actions"]
+            for each in changes
+            if each["change"]["actions"] not in (["no-op"], ["read"])
+        }
+
+    def values(self, address: str) -> dict[str, Any]:
+        """A resource's attributes in the state."""
+        root = json.loads(self.succeeds("show", "-json"))["values"]["root_module"]
+        found: dict[str, Any] = next(each["values"] for each in root["resources"] if each["address"] == address)
+        return found
+
+    def outputs(self) -> dict[str, Any]:
+        return {name: each["value"] for name, each in json.loads(self.succeeds("output", "-json")).items()}
+
+    def forget(self) -> None:
+        """The state is lost; what it described is still there."""
+        for file in self.folder.glob("terraform.tfstate*"):
+            file.unlink()
+
+    def destroy(self) -> Outcome:
+        return self.run("destroy", "-auto-approve", "-no-color")
+
+
+@contextmanager
+def workspace(folder: Path, release: str, env: dict[str, str], *, head: str = "") -> Iterator[Workspace]:
+    """A workspace whose objects are gone afterwards."""
+    made = Workspace(folder, release, env, head=head)
+    yield made
+    ended = made.destroy()
+    assert ended.code == 0, ended.text

@@ -1,0 +1,52 @@
+"""TLS in front of a plain listener, for clients that speak nothing else: what an operator puts before the API."""
+
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import trustme
+
+
+@contextmanager
+def tls_front(folder: Path, target: str) -> Iterator[tuple[str, Path]]:
+    """An address of 127.0.0.1 that forwards to `target`, and the file with the authority its certificate is from."""
+    authority = trustme.CA()
+    ca_file = folder / "front-ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    host, _, port = target.rpartition(":")
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as client:
+                with socket.create_connection((host, int(port))) as server:
+                    back = threading.Thread(target=_copy, args=(server, client), daemon=True)
+                    back.start()
+                    _copy(client, server)
+                    back.join()
+
+    with _Server(("127.0.0.1", 0), Handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.server_address[1]}", ca_file
+        listener.shutdown()
+        thread.join(5.0)
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    # an end on one side is the end of both: HTTP clients here never half-close
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)

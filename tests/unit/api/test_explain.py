@@ -1,0 +1,151 @@
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from qanat.auth import issue
+from qanat.store import SYSTEM, connections
+from qanat.store.models import Account
+from tests.support.control import Control
+from tests.support.links import register
+
+RULES = [
+    {"hostname": "other.example.test", "service": "http://other:80"},
+    {"hostname": "*.example.test", "path": "^/api/", "service": "http://api:80"},
+    {"hostname": "app.example.test", "path": "\\.jpg$", "service": "http://images:80"},
+    {"hostname": "app.example.test", "service": "http://app:80"},
+    {"service": "http_status:404"},
+]
+
+
+class Desk:
+    """A zone, a tunnel with rules and a connector, and app.example.test on it."""
+
+    def __init__(self, control: Control) -> None:
+        self.control = control
+        self.zone = control.create_zone()
+        self.tunnel = control.create_tunnel("web")
+        self.one = f"{control.tunnels()}/{self.tunnel['id']}"
+        control.call("PUT", f"{self.one}/configurations", {"config": {"ingress": RULES}})
+        self.publish("app")
+        register(control.store, self.tunnel["id"], str(uuid4()))
+
+    def publish(self, name: str, **more: Any) -> Any:
+        content = f"{self.tunnel['id']}.cfargotunnel.com"
+        fields = {"type": "CNAME", "content": content, "proxied": True, "ttl": 1, **more}
+        return self.control.create_record(self.zone["id"], name=name, **fields)
+
+    def explain(self, url: str) -> Any:
+        return self.control.call("GET", "/qanat/explain", url=url)
+
+    def outcome(self, url: str = "https://app.example.test/") -> str:
+        return str(self.explain(url)["outcome"])
+
+
+@pytest.fixture
+def desk(control: Control) -> Desk:
+    return Desk(control)
+
+
+def test_the_whole_way(desk: Desk) -> None:
+    found = desk.explain("https://app.example.test/x?y=1")
+    assert (found["outcome"], found["hostname"], found["path"]) == ("served", "app.example.test", "/x")
+    assert found["zone"]["name"] == "example.test"
+    assert found["record"]["name"] == "app.example.test"
+    assert (found["tunnel"]["name"], found["tunnel"]["status"], found["tunnel"]["connectors"]) == ("web", "healthy", 1)
+    assert found["configuration"] == {"version": 1, "managed": "remotely"}
+    assert (found["rule"]["index"], found["rule"]["service"], found["rule"]["missed"]) == (3, "http://app:80", None)
+    assert found["service"] == "http://app:80"
+    assert [(each["index"], each["missed"]) for each in found["earlier"]] == [
+        (0, "hostname"),
+        (1, "path"),
+        (2, "path"),
+    ]
+    assert found["earlier"][0]["reason"] == "the host app.example.test isn't other.example.test"
+    assert found["earlier"][1]["reason"] == "the path /x doesn't match ^/api/"
+    assert "rule 3" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("url", "index"),
+    [
+        ("app.example.test", 3),
+        ("http://APP.example.test:8443/a.jpg", 2),
+        ("app.example.test/api/x", 1),
+        ("https://app.example.test/%61pi/x", 1),
+    ],
+)
+def test_matching_is_that_of_live_traffic(desk: Desk, url: str, index: int) -> None:
+    assert desk.explain(url)["rule"]["index"] == index
+
+
+def test_a_wildcard_record_and_the_catch_all(desk: Desk) -> None:
+    desk.publish("*")
+    found = desk.explain("https://deep.below.example.test/")
+    assert found["record"]["name"] == "*.example.test"
+    assert (found["rule"]["index"], found["service"]) == (4, "http_status:404")
+    assert desk.explain("https://app.example.test/")["record"]["name"] == "app.example.test"
+
+
+def test_where_the_way_ends(desk: Desk) -> None:
+    assert desk.outcome("https://nowhere.example.net/") == "unknown_hostname"
+    assert desk.outcome("https://missing.example.test/") == "unknown_hostname"
+    assert desk.outcome("https://192.0.2.1/") == "unknown_hostname"
+    desk.control.create_record(desk.zone["id"], name="plain", type="A", content="192.0.2.1")
+    assert desk.outcome("https://plain.example.test/") == "not_proxied"
+    desk.control.create_record(desk.zone["id"], name="shown", type="A", content="192.0.2.1", proxied=True)
+    assert desk.outcome("https://shown.example.test/") == "not_a_tunnel"
+    desk.control.call("DELETE", f"{desk.one}/connections")
+    found = desk.explain("https://app.example.test/")
+    assert found["outcome"] == "no_connectors"
+    assert found["tunnel"]["status"] == "down"
+    assert found["rule"]["index"] == 3
+    desk.control.call("PATCH", f"/zones/{desk.zone['id']}", {"paused": True})
+    assert desk.outcome() == "zone_paused"
+    desk.control.call("PATCH", f"/zones/{desk.zone['id']}", {"paused": False})
+    desk.control.call("DELETE", desk.one)
+    assert desk.outcome() == "tunnel_deleted"
+
+
+def test_no_rules(desk: Desk) -> None:
+    desk.control.call("PUT", f"{desk.one}/configurations", {"config": {}})
+    found = desk.explain("app.example.test")
+    assert (found["outcome"], found["rule"], found["earlier"]) == ("no_rules", None, [])
+
+
+def test_a_locally_managed_tunnel_by_what_its_connector_told(control: Control) -> None:
+    zone = control.create_zone()
+    tunnel = control.create_tunnel("local", config_src="local")
+    content = f"{tunnel['id']}.cfargotunnel.com"
+    control.create_record(zone["id"], name="app", type="CNAME", content=content, proxied=True)
+    register(control.store, tunnel["id"], str(uuid4()))
+    path = "/qanat/explain?url=app.example.test"
+    assert control.call("GET", path)["outcome"] == "configuration_unknown"
+    told = '{"__configuration_flags":{"url":"x"},"ingress":[{"service":"http://localhost:8080"}],"warp-routing":{}}'
+    for document, outcome in ((told, "served"), ("nonsense", "configuration_unknown")):
+        with control.store.recording() as write:
+            connections.local_configuration(write, tunnel_id=tunnel["id"], document=document, at=write.at)
+        assert control.call("GET", path)["outcome"] == outcome
+        if outcome == "served":
+            found = control.call("GET", path)
+            assert (found["configuration"]["managed"], found["service"]) == ("locally", "http://localhost:8080")
+
+
+@pytest.mark.parametrize("url", ["", "https:///x", "https://", "http://[::1", "https://a:b:c/", "/x"])
+def test_a_text_without_a_hostname(control: Control, url: str) -> None:
+    assert control.refused("GET", "/qanat/explain", url=url)[:2] == (400, 1001)
+
+
+def test_security_s34_another_accounts_hostname_is_as_unknown_as_any(desk: Desk) -> None:
+    with desk.control.store.writing(SYSTEM) as write:
+        write.session.add(Account(id="f" * 32, name="other", settings={}, created_at=write.at))
+        write.audit("account.create", "f" * 32)
+    text, _ = issue(desk.control.store, SYSTEM, name="other", account_id="f" * 32)
+    desk.control.http.headers["authorization"] = f"Bearer {text}"
+    seen = desk.explain("https://app.example.test/")
+    unknown = desk.explain("https://app.example.none/")
+    for each, host in ((seen, "app.example.test"), (unknown, "app.example.none")):
+        assert each.pop("url") == f"https://{host}/"
+        assert each.pop("hostname") == host
+        each["reason"] = each["reason"].replace(host, "")
+    assert seen == unknown

@@ -1,0 +1,433 @@
+import copy
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qanat.auth import issue
+from qanat.auth.policies import account_policy
+from qanat.store import SYSTEM, models
+from qanat.store.accounts import create_account
+from qanat.store.transfer import document as parts
+from tests.support.control import Control, running_control
+from tests.support.postgres import Postgres
+
+PASSPHRASE = "correct horse battery – ß"
+HEADERS = {b"qanat-passphrase": PASSPHRASE.encode()}
+
+
+@pytest.fixture
+def other(control: Control, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Control]:
+    """A second, empty control plane on the same kind of database."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    if control.store.file is not None:
+        with running_control(folder) as running:
+            yield running
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.database()
+    with running_control(folder, url) as running:
+        yield running
+    server.drop(url)
+
+
+@pytest.fixture
+def full(control: Control) -> Control:
+    """An account with one of everything."""
+    tunnel = control.create_tunnel("web")
+    local = control.create_tunnel("ssh", config_src="local")
+    for code in (404, 503):
+        control.call(
+            "PUT",
+            f"{control.tunnels()}/{tunnel['id']}/configurations",
+            {"config": {"ingress": [{"service": f"http_status:{code}"}], "é": [1.5, None, {"a": ""}]}},
+        )
+    gone = control.create_tunnel("gone")
+    zone = control.create_zone()
+    paused = control.create_zone("paused.test")
+    control.call("PATCH", f"/zones/{paused['id']}", {"paused": True})
+    for fields in (
+        {"type": "CNAME", "name": "app", "content": f"{tunnel['id']}.cfargotunnel.com", "proxied": True},
+        {"type": "CNAME", "name": "gone", "content": f"{gone['id']}.cfargotunnel.com", "proxied": True},
+        {"type": "A", "name": "@", "content": "192.0.2.1", "ttl": 300, "comment": "hier", "tags": ["a:b", "c"]},
+        {"type": "AAAA", "name": "@", "content": "2001:DB8::1"},
+        {"type": "MX", "name": "@", "content": "mail.example.test", "priority": 10},
+        {"type": "TXT", "name": "_t", "content": '"quoted" "text"'},
+        {
+            "type": "SRV",
+            "name": "_sip._tcp",
+            "data": {"priority": 1, "weight": 2, "port": 3, "target": "a.example.test"},
+        },
+        {"type": "CAA", "name": "@", "data": {"flags": 0, "tag": "issue", "value": "letsencrypt.org"}},
+        {"type": "CAA", "name": "sub", "content": '0 issue "ca.test"'},
+    ):
+        control.create_record(zone["id"], **fields)
+    control.call("DELETE", f"{control.tunnels()}/{gone['id']}")
+    policies = [account_policy(control.account)]
+    control.call("POST", f"/accounts/{control.account}/tokens", {"name": "of the account", "policies": policies})
+    at = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    with control.store.recording() as write:
+        network = models.VirtualNetwork(
+            id="0b1c7f5e-0f4b-4a63-9a2c-1f6a4d1d2f00",
+            account_id=control.account,
+            name="default",
+            comment="",
+            is_default=True,
+            created_at=at,
+            deleted_at=None,
+        )
+        write.session.add(network)
+        write.session.add(
+            models.ConnectorToken(
+                id="0b1c7f5e-0f4b-4a63-9a2c-1f6a4d1d2f01",
+                tunnel_id=local["id"],
+                name="host1",
+                sealed_secret=control.sealer.seal(b"s" * 32, "0b1c7f5e-0f4b-4a63-9a2c-1f6a4d1d2f01"),
+                created_at=at,
+                expires_at=None,
+                revoked_at=None,
+                last_used_at=at,
+                last_used_from="192.0.2.9",
+            )
+        )
+        write.session.flush()
+        write.session.add(
+            models.TeamnetRoute(
+                id="0b1c7f5e-0f4b-4a63-9a2c-1f6a4d1d2f02",
+                account_id=control.account,
+                network="10.0.0.0/8",
+                tunnel_id=tunnel["id"],
+                virtual_network_id=network.id,
+                comment="office",
+                created_at=at,
+                deleted_at=None,
+            )
+        )
+    return control
+
+
+def export(control: Control, *, sealed: bool = False, account: str | None = None) -> dict[str, Any]:
+    answer = control.http.get(
+        f"/qanat/accounts/{account or control.account}/export",
+        params={"secrets": "sealed"} if sealed else {},
+        headers=HEADERS if sealed else {},
+    )
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()["result"]
+    return result
+
+
+def post(
+    control: Control, document: dict[str, Any], *, dry_run: bool = False, account: str | None = None, **more: Any
+) -> httpx.Response:
+    return control.http.post(
+        f"/qanat/accounts/{account or document['account']['id']}/import",
+        params={"dry_run": str(dry_run).lower()},
+        headers=more.get("headers", HEADERS if "secrets" in document else {}),
+        json=document,
+        timeout=60,
+    )
+
+
+def imported(control: Control, document: dict[str, Any], *, dry_run: bool = False, account: str | None = None) -> Any:
+    answer = post(control, document, dry_run=dry_run, account=account)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["result"]
+
+
+def comparable(document: dict[str, Any], *, secrets: bool = False) -> dict[str, Any]:
+    """Without the time of the export and, since each seal has its own nonce, without what is sealed."""
+    copied = copy.deepcopy(document)
+    del copied["exported_at"]
+    copied.pop("secrets", None)
+    for tunnel in copied["tunnels"]:
+        for each in (tunnel, *tunnel.get("connector_tokens", ())):
+            sealed = each.pop("secret", None)
+            assert (sealed is not None) == secrets
+    return copied
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_an_account_survives_the_way_to_an_empty_server_and_back(full: Control, other: Control, sealed: bool) -> None:
+    document = export(full, sealed=sealed)
+    plan = imported(other, document, dry_run=True)
+    assert not plan["applied"]
+    assert set(plan["counts"]) == {"create", "change", "same", "conflict"}
+    assert plan["counts"]["conflict"] == plan["counts"]["same"] == plan["counts"]["change"] == 0
+    assert other.http.get(f"/accounts/{full.account}").status_code == 404, "a dry run leaves nothing behind"
+    done = imported(other, document)
+    assert done["applied"]
+    assert done["steps"] == plan["steps"]
+    assert comparable(export(other, sealed=sealed, account=full.account), secrets=sealed) == comparable(
+        document, secrets=sealed
+    )
+    assert done["new_values"] == ["of the account"]
+    if sealed:
+        assert done["new_secrets"] == []
+        for tunnel in document["tunnels"]:
+            path = f"{full.tunnels()}/{tunnel['id']}/token"
+            assert other.call("GET", path) == full.call("GET", path), "the connectors' tokens stay good"
+    else:
+        assert sorted(done["new_secrets"]) == ["ssh", "ssh: host1", "web"]
+
+
+def test_importing_twice_changes_nothing(full: Control, other: Control) -> None:
+    document = export(full, sealed=True)
+    first = imported(other, document)
+    with other.store.reading() as session:
+        before = snapshot(session)
+    again = imported(other, document)
+    assert again["counts"] == {**dict.fromkeys(first["counts"], 0), "same": len(again["steps"])}
+    assert again["new_secrets"] == again["new_values"] == []
+    with other.store.reading() as session:
+        assert snapshot(session) == before
+
+
+def test_an_import_at_home_changes_nothing_and_brings_back_what_was_lost(full: Control) -> None:
+    document = export(full, sealed=True)
+    assert imported(full, document)["counts"]["same"] == len(imported(full, document)["steps"])
+    web = next(tunnel for tunnel in document["tunnels"] if tunnel["name"] == "web")
+    token = full.call("GET", f"{full.tunnels()}/{web['id']}/token")
+    full.call("DELETE", f"{full.tunnels()}/{web['id']}?cascade=true")
+    zone = document["zones"][0]
+    full.call("DELETE", f"/zones/{zone['id']}")
+    done = imported(full, document)
+    assert done["counts"]["conflict"] == 0
+    assert full.call("GET", f"{full.tunnels()}/{web['id']}/token") == token
+    assert comparable(export(full, sealed=True), secrets=True)["zones"] == comparable(document, secrets=True)["zones"]
+    assert any(step["reason"] == "it was deleted, and comes back" for step in done["steps"])
+
+
+def test_a_revoked_connector_token_stays_revoked(full: Control) -> None:
+    document = export(full, sealed=True)
+    tunnel = next(tunnel for tunnel in document["tunnels"] if tunnel["name"] == "ssh")
+    (token,) = tunnel["connector_tokens"]
+    full.call("DELETE", f"/qanat/tunnels/{tunnel['id']}/connector-tokens/{token['id']}")
+    step = next(step for step in imported(full, document)["steps"] if step["kind"] == "connector token")
+    assert (step["action"], step["reason"]) == ("same", "it was revoked here, and stays so")
+    (now,) = full.call("GET", f"/qanat/tunnels/{tunnel['id']}/connector-tokens")
+    assert now["status"] == "revoked"
+
+
+def test_the_default_network_that_is_there_stands_for_the_files(full: Control, other: Control) -> None:
+    document = export(full)
+    (here,) = other.call("GET", f"/accounts/{other.account}/teamnet/virtual_networks")
+    done = imported(other, document, account=other.account)
+    assert done["counts"]["conflict"] == 0
+    (network,) = other.call("GET", f"/accounts/{other.account}/teamnet/virtual_networks")
+    assert network["id"] == here["id"]
+    (route,) = other.call("GET", f"/accounts/{other.account}/teamnet/routes")
+    assert route["virtual_network_id"] == here["id"]
+    assert imported(other, document, account=other.account)["counts"]["create"] == 0
+
+
+def test_an_older_configuration_comes_back_as_the_newest_version(full: Control) -> None:
+    document = export(full)
+    web = next(tunnel for tunnel in document["tunnels"] if tunnel["name"] == "web")
+    path = f"{full.tunnels()}/{web['id']}/configurations"
+    full.call("PUT", path, {"config": {"ingress": [{"service": "http_status:418"}]}})
+    imported(full, document)
+    now = full.call("GET", path)
+    assert now["version"] == 4
+    assert now["config"]["ingress"] == [{"service": "http_status:503"}]
+    assert imported(full, document)["counts"]["change"] == 0
+
+
+def test_into_another_account_policies_follow(full: Control, other: Control) -> None:
+    document = export(full)
+    done = imported(other, document, account=other.account)
+    assert done["counts"]["conflict"] == 0, done
+    back = export(other, account=other.account)
+    assert [tunnel["id"] for tunnel in back["tunnels"]] == [tunnel["id"] for tunnel in document["tunnels"]]
+    (token,) = back["tokens"]
+    assert list(token["policies"][0]["resources"]) == list(account_policy(other.account)["resources"])
+
+
+def test_a_conflict_refuses_the_whole(full: Control, other: Control) -> None:
+    document = export(full)
+    taken = other.create_tunnel("web")
+    plan = imported(other, document, dry_run=True, account=other.account)
+    conflict = next(step for step in plan["steps"] if step["action"] == "conflict")
+    assert (conflict["kind"], conflict["name"]) == ("tunnel", "web")
+    assert taken["id"] in conflict["reason"]
+    answer = post(other, document, account=other.account)
+    assert answer.status_code == 409
+    assert "tunnel web" in answer.json()["errors"][0]["message"]
+    assert [tunnel["name"] for tunnel in other.call("GET", other.tunnels())] == ["web"]
+    assert other.call("GET", "/zones") == []
+
+
+def test_another_accounts_ids_and_names_are_conflicts(full: Control) -> None:
+    document = export(full)
+    second = create_account(full.store, SYSTEM, name="second")
+    plan = imported(full, document, dry_run=True, account=second.id)
+    kinds = {step["kind"] for step in plan["steps"] if step["action"] == "conflict"}
+    assert {"tunnel", "zone", "virtual network", "private route", "token"} <= kinds
+    stolen = copy.deepcopy(document)
+    zone = stolen["zones"][0]
+    zone["id"] = "a" * 32
+    stolen.update(tunnels=[], zones=[zone], tokens=[], virtual_networks=[], routes=[])
+    plan = imported(full, stolen, dry_run=True, account=second.id)
+    assert "exist" in next(step["reason"] for step in plan["steps"] if step["kind"] == "zone")
+
+
+def test_a_record_to_another_accounts_tunnel_is_a_conflict(full: Control) -> None:
+    document = export(full)
+    second = create_account(full.store, SYSTEM, name="second")
+    zone = copy.deepcopy(document["zones"][0])
+    zone.update(id="b" * 32, name="second.test")
+    record = next(each for each in zone["records"] if each["name"] == "app.example.test")
+    zone["records"] = [{**record, "id": "c" * 32, "name": "app.second.test"}]
+    mine = {**document, "tunnels": [], "tokens": [], "virtual_networks": [], "routes": [], "zones": [zone]}
+    plan = imported(full, mine, dry_run=True, account=second.id)
+    assert [step["reason"] for step in plan["steps"] if step["action"] == "conflict"] == [
+        "it points to a tunnel that is not of this account"
+    ]
+
+
+def test_no_secret_is_in_an_export(full: Control) -> None:
+    token = full.call("GET", f"{full.tunnels()}/{full.call('GET', full.tunnels())[0]['id']}/token")
+    for sealed in (False, True):
+        text = json.dumps(export(full, sealed=sealed))
+        assert token not in text
+        assert PASSPHRASE not in text
+        assert "sha256" not in text
+    assert "secret" not in json.dumps(export(full)["tunnels"])
+
+
+def test_every_export_and_import_is_audited_without_secrets(full: Control) -> None:
+    imported(full, export(full, sealed=True))
+    rows = full.call("GET", "/qanat/audit", action="account")
+    assert {"account.export", "account.import"} <= {row["action"] for row in rows}
+    assert PASSPHRASE not in json.dumps(full.call("GET", "/qanat/audit", per_page="1000"))
+
+
+def test_passphrases(full: Control) -> None:
+    path = f"/qanat/accounts/{full.account}/export"
+    assert "passphrase" in full.refused("GET", path, secrets="sealed")[2]
+    short = full.http.get(path, params={"secrets": "sealed"}, headers={"qanat-passphrase": "short"})
+    assert short.json()["errors"][0]["qanat_code"] == "passphrase_weak"
+    document = export(full, sealed=True)
+    for headers, code in (({}, "passphrase_missing"), ({"qanat-passphrase": "not this one, no"}, "passphrase_wrong")):
+        answer = post(full, document, headers=headers)
+        assert (answer.status_code, answer.json()["errors"][0]["qanat_code"]) == (400, code)
+    swapped = copy.deepcopy(document)
+    one, two = swapped["tunnels"][:2]
+    one["secret"], two["secret"] = two["secret"], one["secret"]
+    plan = imported(full, swapped, dry_run=True)
+    assert sum("belongs to another object" in (step["reason"] or "") for step in plan["steps"]) == 2
+
+
+NO_DOCUMENTS: list[tuple[dict[str, Any], str]] = [
+    ({"version": 2}, "export_unknown_format"),
+    ({"format": None}, "export_unknown_format"),
+    ({"tunnels": 5}, "export_malformed"),
+    ({"tunnels": [{"id": "x"}]}, "export_malformed"),
+    ({"zones": [None]}, "export_malformed"),
+    ({"exported_at": "2026-01-02T03:04:05"}, "export_malformed"),
+    ({"exported_at": "yesterday"}, "export_malformed"),
+    (
+        {"secrets": {"kdf": "scrypt", "n": 2**30, "r": 8, "p": 1, "salt": "", "cipher": "x", "check": ""}},
+        "export_malformed",
+    ),
+]
+
+
+def test_documents_that_are_none(full: Control) -> None:
+    good = export(full)
+    for change, code in NO_DOCUMENTS:
+        answer = post(full, {**good, **change}, headers=HEADERS)
+        assert answer.status_code == 400, (change, answer.text)
+        assert answer.json()["errors"][0]["qanat_code"] == code, change
+
+
+SPOILT: list[tuple[str, Callable[[Any], None]]] = [
+    ("account", lambda d: d["account"].update(name="")),
+    ("account", lambda d: d["account"].update(settings={"delete_disconnects": "x"})),
+    ("account", lambda d: d["account"].update(settings={"unknown": 1})),
+    ("virtual network", lambda d: d["virtual_networks"][0].update(name="")),
+    ("virtual network", lambda d: d["virtual_networks"][0].update(comment="x" * 5000)),
+    ("private route", lambda d: d["routes"][0].update(comment="x" * 5000)),
+    ("tunnel", lambda d: d["tunnels"][0].update(id="x")),
+    ("tunnel", lambda d: d["tunnels"][0].update(name="")),
+    ("tunnel", lambda d: d["tunnels"].append(d["tunnels"][0])),
+    ("tunnel", lambda d: d["tunnels"][0].update(config_src="x")),
+    ("tunnel", lambda d: d["tunnels"][0]["configurations"][0].update(config={"ingress": [{"service": "nope"}]})),
+    ("tunnel", lambda d: d["tunnels"][0]["configurations"].reverse()),
+    ("zone", lambda d: d["zones"][0].update(id="zz")),
+    ("zone", lambda d: d["zones"].append(d["zones"][0])),
+    ("record", lambda d: d["zones"][0]["records"][0].update(type="NOPE")),
+    ("record", lambda d: d["zones"][0]["records"][0].update(name="elsewhere.org")),
+    ("record", lambda d: d["zones"][0]["records"].append({**d["zones"][0]["records"][0], "id": "d" * 32})),
+    ("token", lambda d: d["tokens"][0].update(policies=[{}])),
+    ("token", lambda d: d["tokens"][0].update(policies=[account_policy("*")])),
+    ("private route", lambda d: d["routes"][0].update(network="10.0.0.1/8")),
+]
+
+
+def test_objects_that_can_not_be_are_conflicts(full: Control, other: Control) -> None:
+    good = export(full)
+    for kind, spoil in SPOILT:
+        document = copy.deepcopy(good)
+        spoil(document)
+        plan = imported(other, document, dry_run=True)
+        assert kind in {step["kind"] for step in plan["steps"] if step["action"] == "conflict"}, plan["steps"]
+        assert post(other, document).status_code == 409
+    assert other.http.get(f"/accounts/{full.account}").status_code == 404, "nothing of it was written"
+
+
+def test_a_bounded_token_can_neither_take_nor_bring_more_than_it_holds(full: Control) -> None:
+    second = create_account(full.store, SYSTEM, name="second")
+    token, _ = issue(full.store, SYSTEM, name="theirs", account_id=second.id)
+    headers = {"authorization": f"Bearer {token}"}
+    assert full.http.get(f"/qanat/accounts/{full.account}/export", headers=headers).status_code == 404
+    document = export(full)
+    for account in (full.account, "e" * 32):
+        answer = full.http.post(f"/qanat/accounts/{account}/import", headers=headers, json=document)
+        assert answer.status_code == 404, "an account that isn't theirs, and one that isn't there, are the same"
+
+
+def test_a_large_account_passes_the_gate(control: Control) -> None:
+    zone = control.create_zone()
+    control.create_record(zone["id"], type="TXT", name="a", content="x" * 1000)
+    document = export(control)
+    record = document["zones"][0]["records"][0]
+    document["zones"][0]["records"] = [
+        {**record, "id": f"{number:032x}", "name": f"n{number}.example.test"} for number in range(2000)
+    ]
+    assert len(json.dumps(document)) > 2 * 1024 * 1024
+    assert imported(control, document)["counts"]["create"] == 2000
+
+
+def test_every_column_is_exported_or_left_out_with_a_reason() -> None:
+    for struct, model in (
+        (parts.AccountPart, models.Account),
+        (parts.TunnelPart, models.Tunnel),
+        (parts.ConfigurationPart, models.Configuration),
+        (parts.ConnectorTokenPart, models.ConnectorToken),
+        (parts.VirtualNetworkPart, models.VirtualNetwork),
+        (parts.RoutePart, models.TeamnetRoute),
+        (parts.ZonePart, models.Zone),
+        (parts.RecordPart, models.Record),
+        (parts.TokenPart, models.ApiToken),
+    ):
+        name = model.__tablename__
+        columns = {column.name for column in model.__table__.columns}
+        exported = columns & set(struct.__struct_fields__)
+        left_out = parts.LEFT_OUT[name]
+        assert exported | left_out.keys() == columns, name
+        assert not exported & left_out.keys(), name
+
+
+def snapshot(session: Any) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row but the audit log's and the tokens' last use."""
+    rows = {}
+    for table in models.Base.metadata.sorted_tables:
+        if table.name not in ("audit", "api_tokens"):
+            rows[table.name] = sorted((tuple(row) for row in session.execute(table.select())), key=repr)
+    return rows

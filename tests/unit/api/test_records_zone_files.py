@@ -1,0 +1,166 @@
+"""Export and import of a zone as BIND text."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from qanat.api.forms import parse_form
+from qanat.errors import QanatError
+from tests.unit.api.conftest import ZoneDesk
+from tests.unit.api.test_records_values import EVERY_TYPE
+
+FILE = """\
+$ORIGIN {zone}.
+$TTL 3600
+@\tIN SOA ns.example.org. host.example.org. ( 1 2 3 ; serial
+    4 5 )
+@ 86400 IN NS ada.ns.cloudflare.com.
+@ IN NS ns.example.org.
+www 1 IN A 192.0.2.1 ; the site cf_tags=cf-proxied:true,env:prod
+ 10 IN AAAA 2001:db8::1
+_x 604800 IN TXT ( "a"
+   "b" )
+mail MX 10 mx
+"""
+
+
+def result(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()["result"]
+
+
+def why(answer: httpx.Response) -> tuple[int, int, str]:
+    error = answer.json()["errors"][0]
+    return answer.status_code, error["code"], error["message"]
+
+
+def test_an_import(desk: ZoneDesk) -> None:
+    assert result(desk.upload(FILE.format(zone=desk.name))) == {"recs_added": 5, "total_records_parsed": 5}
+    rows = {row["type"]: row for row in desk.listed()}
+    assert rows["A"]["name"] == rows["AAAA"]["name"] == f"www.{desk.name}"
+    assert (rows["A"]["proxied"], rows["A"]["comment"], rows["A"]["tags"]) == (True, "the site", ["env:prod"])
+    assert (rows["AAAA"]["proxied"], rows["AAAA"]["ttl"], rows["TXT"]["ttl"]) == (False, 30, 86400)
+    assert (rows["MX"]["content"], rows["MX"]["priority"], rows["MX"]["ttl"]) == (f"mx.{desk.name}", 10, 3600)
+    assert rows["TXT"]["content"] == '"a" "b"'
+    assert rows["NS"]["content"] == "ns.example.org"
+    again = result(desk.upload(FILE.format(zone=desk.name).replace("\n", "\r\n"), proxied="true"))
+    assert again == {"recs_added": 0, "total_records_parsed": 5}
+
+
+def test_proxied_is_for_what_can_be(desk: ZoneDesk) -> None:
+    tunnel = desk.control.create_tunnel(f"of {desk.name}")
+    text = f"a A 192.0.2.1\nb CNAME x.org.\nt TXT x\nc CNAME {tunnel['id']}.cfargotunnel.com.\n"
+    assert result(desk.upload(text, proxied="true"))["recs_added"] == 4
+    assert {row["name"].split(".")[0]: row["proxied"] for row in desk.listed()} == {
+        "a": True,
+        "b": True,
+        "t": False,
+        "c": True,
+    }
+
+
+def test_a_tunnel_is_proxied_in_any_import(desk: ZoneDesk) -> None:
+    tunnel = desk.control.create_tunnel(f"of {desk.name}")
+    assert result(desk.upload(f"c CNAME {tunnel['id']}.cfargotunnel.com.\nd A 192.0.2.1\n"))["recs_added"] == 2
+    assert {row["type"]: row["proxied"] for row in desk.listed()} == {"CNAME": True, "A": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("a A 192.0.2.1\nb A 192.0.2\n", 2, ""),
+        ("a A 192.0.2.1\n\n; x\na CNAME x.org.\n", 4, "already exist"),
+        ("a A 192.0.2.1\nb HINFO x y\n", 2, "HINFO"),
+        ('a TXT "x\n', 1, "quote"),
+        ("a.other.org. A 192.0.2.1\n", 1, "not in"),
+        ("$GENERATE 1-65535 h$ A 192.0.2.1\n", 1, "GENERATE"),
+        ("\n$INCLUDE /etc/passwd\n", 2, "INCLUDE"),
+        ("a CH A 192.0.2.1\n", 1, "class"),
+        ("a A 192.0.2.1 ; " + "x" * 501, 1, "comment"),
+        ("a A 192.0.2.1 ; cf_tags=a b:c", 1, "tags"),
+        ("a CNAME c1744f8b-faa1-48a4-9e5c-02ac921467fa.cfargotunnel.com.\n", 1, "tunnel"),
+        ("((((", 1, "parenthes"),
+        ("<html>\n", 1, ""),
+        ("a..b A 192.0.2.1\n", 1, "empty"),
+    ],
+)
+def test_a_bad_file_names_the_line_and_leaves_nothing(desk: ZoneDesk, text: str, line: int, reason: str) -> None:
+    before = desk.control.audit_count()
+    status, code, message = why(desk.upload(text))
+    assert (status, code) == (400, 1004)
+    assert message.startswith(f"line {line}: ")
+    assert reason in message
+    assert desk.listed() == []
+    assert desk.control.audit_count() == before
+
+
+def test_bad_uploads(desk: ZoneDesk) -> None:
+    path = f"{desk.path}/import"
+    http = desk.control.http
+    assert why(desk.upload(b"\xff\xfe"))[:2] == (400, 1004)
+    assert why(desk.upload("a TXT \x00\n"))[:2] == (400, 1004)
+    assert why(http.post(path, json={"file": "x"}))[:2] == (400, 6007)
+    assert why(http.post(path))[:2] == (400, 6007)
+    assert why(http.post(path, files={"other": "x"}))[:2] == (400, 6007)
+    assert why(http.post(path, content=b"x", headers={"content-type": "multipart/form-data"}))[:2] == (400, 6007)
+    assert why(desk.upload("a TXT x\n" * 200_000))[:2] == (400, 10413)
+    assert result(desk.upload(""))["total_records_parsed"] == 0
+
+
+def test_the_field_may_come_without_a_file_name(desk: ZoneDesk) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\na A 192.0.2.1\r\nb A 192.0.2.2\r\n--b--\r\n'
+    answer = desk.control.http.post(
+        f"{desk.path}/import", content=body, headers={"content-type": 'Multipart/Form-Data; boundary="b"'}
+    )
+    assert result(answer)["recs_added"] == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--b",
+        b"--b\r\n" * 1000,
+        b"".join(
+            b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (depth, depth + 1)
+            for depth in range(3000)
+        ),
+    ],
+)
+def test_bodies_that_are_no_forms(body: bytes) -> None:
+    try:
+        assert "file" not in parse_form("multipart/form-data; boundary=b", body)
+    except QanatError as error:
+        assert error.code == "body_malformed"
+
+
+def test_export_and_import_round_trip(desk: ZoneDesk) -> None:
+    control = desk.control
+    tunnel = control.create_tunnel(f"of {desk.name}")
+    for kind, value in EVERY_TYPE.items():
+        desk.post(type=kind, name=f"_x.{kind.lower()}", ttl=300, comment=f"{kind} = cf_tags=x\\ \n", **value)
+    desk.post(type="CNAME", name="*", content=f"{tunnel['id']}.cfargotunnel.com", proxied=True, tags=["a:b,c", "d"])
+    desk.post(type="CNAME", name="@", content="flat.org", settings={"flatten_cname": True, "ipv6_only": True})
+    desk.post(type="A", name="a", content="192.0.2.1", comment=" ; x", settings={"ipv4_only": True}, proxied=True)
+    for number, content in enumerate(("bare", '"q"', "x" * 600, 'a "b" \\', '"\\000\\255;"', "ä; (")):
+        desk.post(type="TXT", name=f"t{number}", content=content)
+    desk.post(type="MX", name="null", content=".", priority=0)
+    desk.post(type="SRV", name="_s._tcp", content="5\t443\tx.org", priority=7)
+    text = desk.export()
+    assert f"*.{desk.name}.\t1\tIN\tCNAME\t{tunnel['id']}.cfargotunnel.com. ; cf_tags=cf-proxied:true" in text
+    before = desk.listed()
+    control.call("DELETE", f"/zones/{desk.id}")
+    again = ZoneDesk(control, control.create_zone(desk.name)["id"], desk.name)
+    done = result(again.upload(text))
+    assert done == {"recs_added": len(before), "total_records_parsed": len(before)}
+    assert meanings(again) == meanings(desk_rows=before)
+    assert result(again.upload(text))["recs_added"] == 0
+    assert again.export() == text
+    assert control.http.get(f"{again.path}/export").headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def meanings(desk: ZoneDesk | None = None, *, desk_rows: list[Any] | None = None) -> list[Any]:
+    rows = desk_rows if desk_rows is not None else (desk.listed() if desk else [])
+    kept = ("name", "type", "ttl", "proxied", "comment", "tags", "settings")
+    return sorted(repr([row[key] for key in kept]) for row in rows)
