@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 TICKS = os.sysconf("SC_CLK_TCK")
-FOREIGN = ("QANAT_", "TUNNEL_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+FOREIGN = ("QANAT_", "TUNNEL_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "PYTHONDONTWRITEBYTECODE")
 
 
 class BenchError(Exception):
