@@ -106,7 +106,8 @@ def covers(own: Reach, wanted: Reach, account_of: AccountOf) -> bool:
         account_id = account_of(zone_id)
         if account_id is not None and wanted.has_zone(zone_id, account_id):
             return False
-    return all(own.has_zone(zone_id, account_of(zone_id) or "") for zone_id in wanted.zones - wanted.denied_zones)
+    owners = {zone_id: account_of(zone_id) or "" for zone_id in wanted.zones}
+    return all(own.has_zone(*each) for each in owners.items() if wanted.has_zone(*each))
 
 
 def parse_networks(texts: Sequence[str], *, where: str) -> list[str]:

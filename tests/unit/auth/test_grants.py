@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from qanat.auth.grants import check_bounds, check_held, check_policies, parse_networks
+from qanat.auth.grants import check_bounds, check_held, check_policies, covers, parse_networks
 from qanat.auth.policies import EVERYTHING_POLICY, Resource, account_policy
 from qanat.errors import QanatError
 from qanat.store.models import ApiToken
+from qanat.store.reach import Reach
 from tests.unit.auth.test_policies import (
     ACCOUNT_A,
     ALL_ZONES,
@@ -149,3 +150,10 @@ def test_a_bad_network_is_named(bad: str) -> None:
     with pytest.raises(QanatError) as refused:
         parse_networks(["192.0.2.0/24", bad], where="condition.request_ip.in")
     assert (refused.value.code, refused.value.where) == ("token_bad_bounds", "condition.request_ip.in[1]")
+
+
+def test_a_zone_of_a_denied_account_is_not_wanted_at_all() -> None:
+    """The policy names a zone and denies its account: nothing of it is held, so that nothing of it is given."""
+    reach = Reach(zones=frozenset({"z"}), denied_accounts=frozenset({"a"}))
+    assert covers(reach, reach, {"z": "a"}.get)
+    assert not covers(reach, Reach(zones=frozenset({"z"})), {"z": "a"}.get)
