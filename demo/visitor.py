@@ -1,6 +1,6 @@
 """A visitor of the public hostname: HTTP/1.1, HTTP/2 and WebSocket, as a browser would, to the edge's loopback port."""
 
-import socket
+import asyncio
 import ssl
 import threading
 import time
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 
 class Visitor:
@@ -45,15 +45,21 @@ class Visitor:
 
     def echo(self, message: str) -> str:
         """One message over a WebSocket, and what came back."""
-        with connect(
+        # Not websockets' threaded client: it reads and writes one TLS socket in two threads, and now and then hangs.
+        return asyncio.run(self._echo(message))
+
+    async def _echo(self, message: str) -> str:
+        async with connect(
             f"wss://{self.hostname}:{self._port}/socket",
-            sock=socket.create_connection((self._address, self._port), timeout=10.0),
+            host=self._address,
+            port=self._port,
             ssl=self._tls(),
             server_hostname=self.hostname,
             proxy=None,
         ) as connection:
-            connection.send(message)
-            return str(connection.recv(timeout=10.0))
+            await connection.send(message)
+            async with asyncio.timeout(10.0):
+                return str(await connection.recv())
 
 
 @dataclass
