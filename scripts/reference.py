@@ -107,7 +107,7 @@ def settings() -> str:
     ]
     for setting in every_setting():
         default = setting.field.get_default(call_default_factory=False)
-        shown = "" if default is PydanticUndefined or default is None else f"`{default}`"
+        shown = "" if default is PydanticUndefined or default in (None, "", ()) else f"`{default}`"
         lines.append(f"| `{setting.key}` | `{setting.variable}` | {shown} | {_cell(setting.description)} |")
     return "\n".join(lines) + "\n"
 

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
-import structlog
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SECRET_KEYS = re.compile(
     r"(token|secret|password|passphrase|authorization|cookie|(api|auth)[_-]?key|credential|private)", re.IGNORECASE
@@ -23,6 +21,8 @@ def set_up_logging(
     *, level: str = "info", form: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
 ) -> None:
     """structlog for ours, and the standard library's loggers (uvicorn, alembic) through the same processors."""
+    import structlog  # the CLI takes `escape_text` from here, and not every start needs the rest
+
     out = stream or sys.stderr
     as_json = form == "json" or (form == "auto" and not out.isatty())
     shared: list[structlog.types.Processor] = [

@@ -72,6 +72,28 @@ def test_a_bad_environment_variable_is_refused_by_name(monkeypatch: pytest.Monke
     assert _refusal().where == "limits.connections"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://qanat:s3cret@db.test/qanat",
+        "postgresql://qanat:s3cret@[::1],[::2]:5433/qanat",
+        "postgresql://qanat:s3cret@one.test,[::1]:5433/qanat",
+        "postgresql://db.test/qanat?sslmode=require&password=s3cret",
+        "postgres:///qanat?password=s3cret",
+        "postgresql://qanat:s3cret?@db.test/qanat",
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_and_not_shown(url: str) -> None:
+    refusal = _refusal(flags={"store.url": url})
+    assert refusal.where == "store.url"
+    assert "s3cret" not in str(refusal)
+
+
+@pytest.mark.parametrize("url", ["postgresql://qanat@one.test:5432,[::1]:5433/qanat", "postgresql://[::1/qanat"])
+def test_a_database_url_without_a_password_is_taken_as_it_is(url: str) -> None:
+    assert load_edge_settings(flags={"store.url": url}).store.url == url
+
+
 def test_half_a_tunnel_certificate_is_refused() -> None:
     assert _refusal(flags={"tls.tunnel_chain": "/x.pem"}).where == "tls.tunnel_chain"
 

@@ -2,18 +2,16 @@
 
 import os
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
 from qanat.cli.output import Output
 from qanat.client import Client
+from qanat.client.http import is_loopback
 from qanat.client.profiles import Profiles, read_token
 from qanat.errors import QanatError
-from qanat.settings import ControlSettings, default_data_dir
 
 
 def _profile_names(incomplete: str) -> list[str]:
@@ -75,11 +73,13 @@ class Access:
         return client.account_id(self.account_name())
 
     def account_name(self) -> str | None:
-        """By flag, else by the environment, else by the profile; a profile that was named goes before the environment."""
+        """By flag, else by the environment, else by the profile whose address is asked; a profile that was named goes before
+        the environment."""
         if self.account:
             return self.account
-        name = profile_name(self)
-        of_profile = Profiles().get(name).account if name else None
+        profiles = Profiles()
+        _, name = _place(self, profiles)
+        of_profile = profiles.get(name).account if name is not None else None
         from_environment = os.environ.get("QANAT_ACCOUNT") or None
         return of_profile or from_environment if self.profile else from_environment or of_profile
 
@@ -95,24 +95,26 @@ class Target:
 
 def resolve(access: Access) -> Target:
     """Address and token by the order of `Access`."""
-    environment_api = os.environ.get("QANAT_API") or None
     profiles = Profiles()
+    api, name = _place(access, profiles)
+    insecure_http = name is not None and profiles.get(name).insecure_http
+    return Target(api, _token(access, name, api, profiles), insecure_http)
+
+
+def _place(access: Access, profiles: Profiles) -> tuple[str, str | None]:
+    """The address that is asked, and the profile that has it."""
     name = profile_name(access)
     profile = profiles.get(name) if name is not None else None
+    environment_api = os.environ.get("QANAT_API") or None
     if access.api is not None:
-        api, by_profile = access.api, None
-    elif access.profile is not None and profile is not None:
-        api, by_profile = profile.api, name
-    elif environment_api is not None:
-        api, by_profile = environment_api, None
+        api = access.api
+    elif environment_api is not None and access.profile is None:
+        api = environment_api
     elif profile is not None:
-        api, by_profile = profile.api, name
+        api = profile.api
     else:
-        api, by_profile = default_api(), None
-    if profile is not None and _same(api, profile.api):
-        by_profile = name
-    insecure = bool(profile and by_profile and profile.insecure_http)
-    return Target(api, _token(access, by_profile, api, profiles), insecure or _environment_says_insecure())
+        api = default_api()
+    return api, name if profile is not None and is_same(api, profile.api) else None
 
 
 def profile_name(access: Access) -> str | None:
@@ -122,6 +124,8 @@ def profile_name(access: Access) -> str | None:
 
 def default_api() -> str:
     """Of an edge on this machine that runs with default settings."""
+    from qanat.settings import ControlSettings  # the settings take long, and are not for every start
+
     address = ControlSettings.model_fields["address"].default
     return f"http://{address}/client/v4"
 
@@ -137,9 +141,12 @@ def _token(access: Access, profile: str | None, api: str, profiles: Profiles) ->
         return from_environment
     if profile is not None:
         return profiles.token(profile)
-    first = default_data_dir() / "first-token"
-    if is_loopback(api) and first.exists():
-        return read_token(first, own=True)
+    if is_loopback(api):
+        from qanat.settings import default_data_dir
+
+        first = default_data_dir() / "first-token"
+        if first.exists():
+            return read_token(first, own=True)
     raise QanatError(
         "api_token_missing",
         f"no API token was given for {api}",
@@ -150,7 +157,7 @@ def _token(access: Access, profile: str | None, api: str, profiles: Profiles) ->
 
 def check_encrypted(api: str, *, allowed: bool) -> None:
     """A token goes in clear text to this machine only. QanatError `api_not_encrypted`."""
-    if allowed or not api.lower().startswith("http://") or is_loopback(api):
+    if allowed or _environment_says_insecure() or not api.lower().startswith("http://") or is_loopback(api):
         return
     raise QanatError(
         "api_not_encrypted",
@@ -160,16 +167,8 @@ def check_encrypted(api: str, *, allowed: bool) -> None:
     )
 
 
-def is_loopback(api: str) -> bool:
-    """Whether an address names this machine."""
-    try:
-        host = urlsplit(api).hostname or ""
-        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _same(one: str, other: str) -> bool:
+def is_same(one: str, other: str) -> bool:
+    """Whether two addresses are one."""
     return one.rstrip("/") == other.rstrip("/")
 
 

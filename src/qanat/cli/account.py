@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ PassphraseFileOption = Annotated[
     ),
 ]
 LONG_S = 600.0
+UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # in a header, in which a passphrase goes
 
 
 @over_api(app, "list")
@@ -150,7 +152,7 @@ def print_report(report: ImportReport, *, every: bool) -> None:
 
 
 def read_passphrase(file: Path | None, *, twice: bool) -> str:
-    """From the file, the environment, or the terminal. QanatError `passphrase_missing`."""
+    """From the file, the environment, or the terminal. QanatError `passphrase_missing`, `usage`."""
     passphrase = (
         read_text(file, where="--passphrase-file").rstrip("\r\n")
         if file is not None
@@ -161,6 +163,10 @@ def read_passphrase(file: Path | None, *, twice: bool) -> str:
             passphrase = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
         except typer.Abort:
             passphrase = ""
+    if passphrase != passphrase.strip(" \t") or UNSENDABLE.search(passphrase):
+        raise QanatError(
+            "usage", "a passphrase has no space at its ends, and no control characters", where="passphrase"
+        )
     if not passphrase:
         raise QanatError(
             "passphrase_missing", "no passphrase was given", hint="give --passphrase-file, or set QANAT_PASSPHRASE"

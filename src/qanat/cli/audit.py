@@ -11,7 +11,7 @@ from qanat.cli.access import Access
 from qanat.cli.command import over_api
 from qanat.cli.files import stream_to
 from qanat.cli.output import print_json, print_rows, tell
-from qanat.client import AuditRow
+from qanat.client import AuditRow, Client
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: who wrote what, and whether it is whole.")
 
@@ -36,9 +36,7 @@ def list_(
 ) -> None:
     """List the newest writes."""
     with at.connect() as client:
-        name = at.account_name()
-        account = client.account_id(name) if name else None
-        rows = client.audit(_filters(action, actor, object_id, since, until, account), limit=limit)
+        rows = client.audit(_filters(at, client, action, actor, object_id, since, until), limit=limit)
     if at.as_json:
         print_json(rows)
         return
@@ -77,34 +75,37 @@ def export(
     until: UntilOption = None,
 ) -> None:
     """Write the log as JSON lines, oldest first."""
-    with at.connect(timeout_s=600.0) as client:
-        name = at.account_name()
-        account = client.account_id(name) if name else None
-        with client.export_audit(_filters(action, actor, object_id, since, until, account)) as pieces:
-            if file is None:
-                for piece in pieces:
-                    sys.stdout.buffer.write(piece)
-                sys.stdout.flush()
-                return
-            size = stream_to(file, pieces)
+    with (
+        at.connect(timeout_s=600.0) as client,
+        client.export_audit(_filters(at, client, action, actor, object_id, since, until)) as pieces,
+    ):
+        if file is None:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
+            return
+        size = stream_to(file, pieces)
     tell(at.output, {"file": str(file), "bytes": size}, f"wrote {file} ({size} bytes)")
 
 
 def _filters(
+    at: Access,
+    client: Client,
     action: str | None,
     actor: str | None,
     object_id: str | None,
     since: str | None,
     until: str | None,
-    account: str | None,
 ) -> dict[str, str]:
+    """Rows of every account, unless one is named."""
+    name = at.account_name()
     given = {
         "action": action,
         "actor": actor,
         "object_id": object_id,
         "since": since,
         "until": until,
-        "account": account,
+        "account": client.account_id(name) if name else None,
     }
     return {key: value for key, value in given.items() if value}
 

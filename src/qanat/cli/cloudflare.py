@@ -54,7 +54,7 @@ def cloudflare(
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Write; without it only shown.")] = False,
 ) -> None:
-    """Take over tunnels, their configurations, zones and records from a Cloudflare account. A dry run, unless --apply.
+    """Take over tunnels with all that is theirs, zones and records from a Cloudflare account. A dry run, unless --apply.
 
     A token that may read is enough. Tunnels' secrets are not read: each gets a new connector token.
     """
@@ -83,18 +83,18 @@ def cloudflare(
                     for step in report.steps
                 ],
                 "tunnels": [
-                    {"name": name, "id": tunnel_id, "command": _command(name, files)}
+                    {"name": name, "id": tunnel_id, "command": _command(name, files, at)}
                     for name, tunnel_id in report.tunnels.items()
                 ],
             }
         )
     else:
-        _print(report, files, has_zones=all_zones or bool(zone))
+        _print(at, report, files, has_zones=all_zones or bool(zone))
     if report.counts().get("refused"):
         raise typer.Exit(1)
 
 
-def _print(report: Report, files: dict[str, Path], *, has_zones: bool) -> None:
+def _print(at: Access, report: Report, files: dict[str, Path], *, has_zones: bool) -> None:
     print_rows(
         ("ACTION", "KIND", "NAME", "WHY"),
         ((step.action, step.kind, step.name, step.reason) for step in report.steps),
@@ -109,17 +109,19 @@ def _print(report: Report, files: dict[str, Path], *, has_zones: bool) -> None:
             "run each tunnel's connector on its host with its new token (EDGE: your edge's tunnel listener, host:port):"
         )
         for name in report.tunnels:
-            note(f"  {_command(name, files)}")
+            note(f"  {_command(name, files, at)}")
     if not report.applied:
         note("repeat with --apply to write")
 
 
-def _command(name: str, files: dict[str, Path]) -> str:
+def _command(name: str, files: dict[str, Path], at: Access) -> str:
     file = files.get(name)
     if file is not None:
         return f"cloudflared tunnel --edge EDGE run --token-file {_quoted(str(file))}"
     slug = f"{_slug(name)}.token"
-    make = f"(umask 077; qanat tunnel token {_quoted(name)} > {slug})"
+    where = (("--api", at.api), ("--profile", at.profile), ("--token-file", at.token_file), ("--account", at.account))
+    flags = "".join(f" {flag} {_quoted(str(value))}" for flag, value in where if value is not None)
+    make = f"(umask 077; qanat tunnel token {_quoted(name)}{flags} > {slug})"
     return f"{make}; cloudflared tunnel --edge EDGE run --token-file {slug}"
 
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import Annotated, Any, Concatenate, ParamSpec, get_args, get_type_hints
 
 import typer
 
@@ -28,12 +28,14 @@ TunnelArgument = Annotated[
 ZoneArgument = Annotated[
     str, typer.Argument(metavar="ZONE", help="Name or id of the zone.", autocompletion=complete.zones)
 ]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file; `-` for standard input.")]
 
 
 def over_api(
     app: typer.Typer, name: str, *, account: bool = False, hidden: bool = False
 ) -> Callable[[Callable[Concatenate[Access, P], None]], Callable[..., None]]:
-    """Makes a command of a function whose first parameter is its `Access`; `account`: it works in one account."""
+    """Makes a command of a function whose first parameter is its `Access`; `account`: it works in one account. Options that
+    several commands share are a TypedDict, taken as `**options: Unpack[…]`."""
 
     def decorate(function: Callable[Concatenate[Access, P], None]) -> Callable[..., None]:
         keys = [key for key in COMMON if account or key != "account"]
@@ -42,7 +44,7 @@ def over_api(
             common = {key: given.pop(key) for key in keys}
             function(Access(**common), **given)  # type: ignore[call-arg]
 
-        own = list(inspect.signature(function).parameters.values())[1:]
+        _, *own = (each for given in inspect.signature(function).parameters.values() for each in _unpacked(given))
         common = [
             inspect.Parameter(
                 key,
@@ -63,4 +65,12 @@ def over_api(
     return decorate
 
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file; `-` for standard input.")]
+def _unpacked(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The options of an `Unpack[…]`, none of which must be given; any other parameter is itself."""
+    if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+        return [parameter]
+    (options,) = get_args(parameter.annotation)
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in get_type_hints(options, include_extras=True).items()
+    ]

@@ -5,9 +5,13 @@ from typing import Annotated, Any
 import typer
 
 from qanat.cli.access import Access
+from qanat.cli.command import over_api
 from qanat.cli.output import print_fields, print_json
 
+app = typer.Typer()
 
+
+@over_api(app, "explain")
 def explain(
     at: Access,
     what: Annotated[str, typer.Argument(metavar="URL|REQUEST_ID", help="A URL, or the id that an error page shows.")],

@@ -12,10 +12,7 @@ from qanat.errors import QanatError
 
 def stream_to(file: Path, pieces: Iterator[bytes]) -> int:
     """Its bytes; 0600, and an existing file is kept. QanatError `file_exists`, `file_unwritable`."""
-    if file.exists():
-        raise QanatError(
-            "file_exists", f"{file} exists and is not overwritten", where="FILE", hint="move it away, or name another"
-        )
+    refuse_existing(file, where="FILE")
     beside = file.with_name(f".{file.name}.{os.getpid()}.new")
     size = 0
     try:
@@ -34,6 +31,18 @@ def stream_to(file: Path, pieces: Iterator[bytes]) -> int:
     except OSError as error:
         raise QanatError("file_unwritable", f"{file}: {error.strerror}", where="FILE") from error
     return size
+
+
+def refuse_existing(file: Path, *, where: str) -> None:
+    """Before work is done for nothing; the write itself looks again. QanatError `file_exists`, `file_unwritable`."""
+    try:
+        exists = file.exists()
+    except OSError as error:  # a name that is too long, a folder that one may not look into
+        raise QanatError("file_unwritable", f"{file}: {error.strerror}", where=where) from error
+    if exists:
+        raise QanatError(
+            "file_exists", f"{file} exists and is not overwritten", where=where, hint="move it away, or name another"
+        )
 
 
 def sha256_of(file: Path) -> str:

@@ -2,26 +2,11 @@
 
 import sys
 from collections.abc import Sequence
+from typing import ClassVar
 
 import typer
 
-from qanat.cli import (
-    account,
-    audit,
-    backup,
-    cloudflare,
-    edge,
-    profile,
-    record,
-    token,
-    tunnel,
-    zone,
-)
-from qanat.cli.access import Access
-from qanat.cli.command import over_api
-from qanat.cli.explain import explain
-from qanat.cli.output import print_json, say
-from qanat.client import ApiRefusedError
+from qanat.cli.lazy import LazyGroup
 from qanat.errors import QanatError, render
 
 FAILED = 1
@@ -37,47 +22,41 @@ EXIT_STATUSES = {
     UNREACHABLE: "the API doesn't answer, or not as a v4 API",
 }
 
+
+class Commands(LazyGroup):
+    """Every command, in the order of `qanat --help`."""
+
+    places: ClassVar = {
+        "login": "profile:login_app",
+        "explain": "explain:app",
+        "version": "version:app",
+        "status": "status:app",
+        "edge": "edge:app",
+        "tunnel": "tunnel:app",
+        "zone": "zone:app",
+        "record": "record:app",
+        "token": "token:app",
+        "account": "account:app",
+        "audit": "audit:app",
+        "backup": "backup:app",
+        "import": "cloudflare:app",
+        "profile": "profile:app",
+    }
+
+
 app = typer.Typer(
     name="qanat",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A self-hosted tunnel system: an edge you own, and connectors that dial out to it.",
     epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no such thing, 4 the API doesn't answer.",
 )
-app.add_typer(edge.app, name="edge")
-app.add_typer(tunnel.app, name="tunnel")
-app.add_typer(zone.app, name="zone")
-app.add_typer(record.app, name="record")
-app.add_typer(token.app, name="token")
-app.add_typer(account.app, name="account")
-app.add_typer(audit.app, name="audit")
-app.add_typer(backup.app, name="backup")
-app.add_typer(cloudflare.app, name="import")
-app.add_typer(profile.app, name="profile")
-app.command("login")(profile.login)
-over_api(app, "explain")(explain)
 
 
-@app.command("version")
-def version() -> None:
-    """Print the version."""
-    from qanat import __version__
-
-    say(f"qanat {__version__}")
-
-
-@over_api(app, "status")
-def status(at: Access) -> None:
-    """Show an edge's version, addresses and counters."""
-    with at.connect() as client:
-        answer = client.status()
-    if at.as_json:
-        print_json(answer)
-        return
-    say(f"qanat {answer.get('version')} at {answer.get('location')}")
-    for part in ("addresses", "counters", "unknown_endpoints"):
-        for key, value in sorted(answer.get(part, {}).items()):
-            say(f"  {key:<24} {value}")
+@app.callback()
+def _group() -> None:
+    """Typer wants something of its own in a group."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,9 +77,12 @@ def exit_status(error: QanatError) -> int:
         return USAGE
     if error.code == "api_unreachable":
         return UNREACHABLE
-    code = (error.qanat_code or "") if isinstance(error, ApiRefusedError) else error.code
+    code, is_missing = error.code, False
+    if code == "api_refused":
+        from qanat.client import ApiRefusedError  # the client is not for every start
+
+        if isinstance(error, ApiRefusedError):
+            code, is_missing = error.qanat_code or "", error.status == 404
     if code in ("endpoint_unknown", "credentials_unknown"):
         return FAILED
-    if code.endswith("_unknown") or (isinstance(error, ApiRefusedError) and error.status == 404):
-        return NOT_FOUND
-    return FAILED
+    return NOT_FOUND if is_missing or code.endswith("_unknown") else FAILED

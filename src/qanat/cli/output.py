@@ -9,9 +9,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from qanat.errors import QanatError
 from qanat.log import escape_text
@@ -23,6 +20,8 @@ class Output(StrEnum):
     TEXT = "text"
     JSON = "json"
 
+
+UNBROKEN = 10**6  # characters; no row is as long
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
 
@@ -54,6 +53,10 @@ def tell(output: Output, value: object, text: str) -> None:
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table; `empty` when there are no rows."""
+    from rich.console import Console  # not for every start
+    from rich.table import Table
+    from rich.text import Text
+
     listed = [[Text(escape_text("" if cell is None else str(cell))) for cell in row] for row in rows]
     if not listed:
         print(empty)
@@ -64,7 +67,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
     for row in listed:
         table.add_row(*row)
     # Piped output is for other programs: no line is broken at the width of a terminal that isn't there.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+    Console(width=None if sys.stdout.isatty() else UNBROKEN).print(table)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:

@@ -11,6 +11,7 @@ from qanat.cli.access import (
     TokenFileOption,
     check_encrypted,
     default_api,
+    is_same,
     profile_name,
 )
 from qanat.cli.output import Output, OutputOption, print_json, print_rows, tell
@@ -19,6 +20,7 @@ from qanat.client.profiles import Profiles, read_token
 from qanat.errors import QanatError
 
 app = typer.Typer(no_args_is_help=True, help="Profiles: several control planes by name, each with its token.")
+login_app = typer.Typer()
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the profile.")]
 DefaultAccountOption = Annotated[
@@ -79,6 +81,7 @@ def remove(name: NameArgument, output: OutputOption = Output.TEXT) -> None:
     tell(output, {"name": name}, f"removed profile {name}")
 
 
+@login_app.command("login")
 def login(
     api: ApiOption = None,
     token_file: TokenFileOption = None,
@@ -94,6 +97,8 @@ def login(
     chosen = name or profile_name(Access()) or "default"
     known = profiles.all().get(chosen)
     address = api or (known.api if known else default_api())
+    if known and not is_same(address, known.api):
+        known = None  # what was said of another address is not kept for this one
     insecure = insecure_http or bool(known and known.insecure_http)
     check_encrypted(address, allowed=insecure)
     token = read_token(token_file) if token_file is not None else _token_from_input()
@@ -103,7 +108,7 @@ def login(
             raise QanatError("api_refused", f"the token is {status.status}")
         if account is not None:
             account = client.account_id(account)
-    kept = account or (known.account if known and known.api == address else None)
+    kept = account or (known.account if known else None)
     profiles.add(chosen, api=address, token=token, account=kept, insecure_http=insecure, replace=True)
     profiles.use(chosen)
     tell(

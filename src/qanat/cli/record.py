@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 import typer
 
@@ -32,15 +32,22 @@ TunnelOption = Annotated[
 RecordArgument = Annotated[
     str, typer.Argument(metavar="RECORD", help="Id of the record, or its name when only one has it.")
 ]
-ContentOption = Annotated[str | None, typer.Option(help="The content, such as 192.0.2.1 or mail.example.com.")]
-DataOption = Annotated[
-    str | None, typer.Option(help='The structured form of types such as SRV and CAA, as JSON: {"flags":0,…}.')
-]
-ProxiedOption = Annotated[bool | None, typer.Option(help="Whether the edge answers for the hostname.")]
-TtlOption = Annotated[int | None, typer.Option(help="Seconds; 1 is automatic.")]
-PriorityOption = Annotated[int | None, typer.Option(help="Of MX and URI records.")]
-CommentOption = Annotated[str | None, typer.Option(help="A remark.")]
-TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A tag, name:value; may be repeated.")]
+TypeOption = Annotated[str | None, typer.Option("--type", help="Which one, when several have the name.")]
+
+
+class Options(TypedDict):
+    """What `create` and `change` take alike; None where it wasn't given."""
+
+    content: Annotated[str | None, typer.Option(help="The content, such as 192.0.2.1 or mail.example.com.")]
+    data: Annotated[
+        str | None, typer.Option(help='The structured form of types such as SRV and CAA, as JSON: {"flags":0,…}.')
+    ]
+    proxied: Annotated[bool | None, typer.Option(help="Whether the edge answers for the hostname.")]
+    ttl: Annotated[int | None, typer.Option(help="Seconds; 1 is automatic.")]
+    priority: Annotated[int | None, typer.Option(help="Of MX and URI records.")]
+    comment: Annotated[str | None, typer.Option(help="A remark.")]
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag, name:value; may be repeated.")]
+    zone: ZoneOption
 
 
 @over_api(app, "create", account=True)
@@ -49,21 +56,14 @@ def create(
     name: Annotated[str, typer.Argument(help="The hostname, such as app.example.com or *.example.com.")],
     tunnel: TunnelOption = None,
     type_: Annotated[str, typer.Option("--type", help="The type, when it isn't for a tunnel.")] = "CNAME",
-    content: ContentOption = None,
-    data: DataOption = None,
-    proxied: ProxiedOption = None,
-    ttl: TtlOption = None,
-    priority: PriorityOption = None,
-    comment: CommentOption = None,
-    tag: TagOption = None,
-    zone: ZoneOption = None,
+    **options: Unpack[Options],
 ) -> None:
     """Make a record."""
-    if sum(each is not None for each in (tunnel, content, data)) != 1:
+    if sum(each is not None for each in (tunnel, options["content"], options["data"])) != 1:
         raise QanatError("usage", "give one of --tunnel, --content and --data", where="--tunnel")
     with at.connect() as client:
-        found = client.find_zone(zone or name)
-        fields = _fields(content, data, proxied, ttl, priority, comment, tag)
+        found = client.find_zone(options["zone"] or name)
+        fields = _fields(options)
         fields |= {"name": name, "type": type_.upper()}
         if tunnel is not None:
             fields |= _to_tunnel(at, client, tunnel)
@@ -76,21 +76,14 @@ def change(
     at: Access,
     record: RecordArgument,
     tunnel: TunnelOption = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Which one, when several have the name.")] = None,
+    type_: TypeOption = None,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
-    content: ContentOption = None,
-    data: DataOption = None,
-    proxied: ProxiedOption = None,
-    ttl: TtlOption = None,
-    priority: PriorityOption = None,
-    comment: CommentOption = None,
-    tag: TagOption = None,
-    zone: ZoneOption = None,
+    **options: Unpack[Options],
 ) -> None:
     """Change a record; what isn't given stays."""
     with at.connect() as client:
-        found = client.find_zone(zone or record)
-        fields = _fields(content, data, proxied, ttl, priority, comment, tag)
+        found = client.find_zone(options["zone"] or record)
+        fields = _fields(options)
         if tunnel is not None:
             fields |= _to_tunnel(at, client, tunnel)
         if name is not None:
@@ -128,7 +121,7 @@ def list_(
 def delete(
     at: Access,
     record: RecordArgument,
-    type_: Annotated[str | None, typer.Option("--type", help="Which one, when several have the name.")] = None,
+    type_: TypeOption = None,
     zone: ZoneOption = None,
 ) -> None:
     """Delete a record."""
@@ -184,23 +177,15 @@ def batch(at: Access, zone: ZoneArgument, file: FileArgument) -> None:
             say(f"{key.removesuffix('s'):<6} {_line(record)}")
 
 
-def _fields(
-    content: str | None,
-    data: str | None,
-    proxied: bool | None,
-    ttl: int | None,
-    priority: int | None,
-    comment: str | None,
-    tags: list[str] | None,
-) -> dict[str, Any]:
+def _fields(options: Options) -> dict[str, Any]:
     given = {
-        "content": content,
-        "data": _parsed(data),
-        "proxied": proxied,
-        "ttl": ttl,
-        "priority": priority,
-        "comment": comment,
-        "tags": tags or None,
+        "content": options["content"],
+        "data": _parsed(options["data"]),
+        "proxied": options["proxied"],
+        "ttl": options["ttl"],
+        "priority": options["priority"],
+        "comment": options["comment"],
+        "tags": options["tag"] or None,
     }
     return {key: value for key, value in given.items() if value is not None}
 

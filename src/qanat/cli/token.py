@@ -72,7 +72,7 @@ def create(
         raise QanatError("usage", "--everything is not bound to a zone", where="--zone")
     with at.connect() as client:
         owner = _owner(at, client, owned)
-        body: dict[str, Any] = {"name": name, "policies": _policies(at, client, allow or [], zone or [])}
+        body: dict[str, Any] = {"name": name, "policies": _policies(at, client, owner, allow or [], zone or [])}
         if expires_on is not None:
             body["expires_on"] = expires_on
         if from_address:
@@ -137,9 +137,11 @@ def verify(at: Access) -> None:
     tell(at.output, found, f"token {found.id} is {found.status}{until}")
 
 
-def _policies(at: Access, client: Client, allow: Sequence[str], zones: Sequence[str]) -> list[dict[str, Any]]:
+def _policies(
+    at: Access, client: Client, owner: str | None, allow: Sequence[str], zones: Sequence[str]
+) -> list[dict[str, Any]]:
     """Permissions of zones on the zones that were named, all others on the account; without any permission, everything."""
-    groups = client.permission_groups()
+    groups = client.permission_groups(account_id=owner)
     if not allow:
         return [_policy({f"{ACCOUNT}.*": EVERY}, [group_of(groups, EVERY)])]
     wanted = [group_of(groups, permission) for permission in allow]

@@ -7,10 +7,10 @@ import typer
 
 from qanat.cli.access import Access
 from qanat.cli.command import ZoneArgument, over_api
+from qanat.cli.files import refuse_existing
 from qanat.cli.output import print_fields, print_json, print_rows, tell
 from qanat.client import Zone
 from qanat.client.profiles import write_secret
-from qanat.errors import QanatError
 
 app = typer.Typer(no_args_is_help=True, help="Zones: the domains whose hostnames are served.")
 
@@ -94,10 +94,7 @@ def certificate(
     ),
 ) -> None:
     """Make a cert.pem, with which a stock cloudflared manages tunnels and this zone's hostnames. It holds a secret."""
-    if file.exists():  # before a token is made that nobody would get; the write itself looks again
-        raise QanatError(
-            "file_exists", f"{file} exists and is not overwritten", where="--file", hint="move it away, or name another"
-        )
+    refuse_existing(file, where="--file")  # a token would be made that nobody gets
     with at.connect() as client:
         found = client.zone_itself(zone)
         write_secret(file, client.origin_certificate(found.id), replace=False)

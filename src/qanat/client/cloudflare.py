@@ -1,4 +1,4 @@
-"""An account of the hosted API, read by its v4 API and written here by ours: tunnels, configurations, zones, records.
+"""An account of the hosted API, read by its v4 API and written here by ours: tunnels with what belongs to them, and zones.
 
 Each object is looked up before it is made, so that a second run finds nothing to do. No secret is read: a tunnel gets a new one.
 """
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from qanat.client import sameness
 from qanat.client.api import Client
 from qanat.client.http import ApiRefusedError
-from qanat.client.shapes import Record, Tunnel, Zone
+from qanat.client.shapes import PrivateRoute, Record, Tunnel, VirtualNetwork, Zone
 from qanat.client.zones import TUNNEL_SUFFIX
 from qanat.errors import QanatError
 
@@ -24,7 +24,6 @@ TYPES = frozenset(
 
 # What else an account may have: where it is listed, what it is, the key of its name, and why it stays behind.
 ELSEWHERE: tuple[tuple[str, str, str, str], ...] = (
-    ("/accounts/{account}/teamnet/routes", "private route", "network", "private networks carry no traffic here yet"),
     ("/accounts/{account}/access/apps", "Access application", "name", "qanat has no Access: its hostnames are open"),
 )
 ELSEWHERE_IN_ZONE: tuple[tuple[str, str, str, str], ...] = (
@@ -97,6 +96,7 @@ class Takeover:
         here = {tunnel.name: tunnel for tunnel in self._target.tunnels(self._target_account)}
         for tunnel in tunnels:
             self._tunnel(tunnel, here.get(tunnel.name))
+        self._private_routes()
         zones_here = {zone.name: zone for zone in self._target.zones()}
         for zone in zones:
             self._zone(zone, zones_here.get(zone.name.lower()))
@@ -177,6 +177,95 @@ class Takeover:
                     f"{rule.get('hostname', 'a rule')} asks for Access, which qanat has not",
                 )
 
+    # ------------------------------------------------------------ private routes
+
+    def _private_routes(self) -> None:
+        """Those of the tunnels, in virtual networks of the same names; the default network stands for the default one."""
+        try:
+            routes = self._source.private_routes(self._source_account)
+            networks = self._source.virtual_networks(self._source_account) if routes else []
+        except ApiRefusedError as error:
+            if error.status in (401, 403):
+                self._step("private route", "all", "skip", "the token may not read them there")
+            return  # otherwise the API has none
+        if not routes:
+            return
+        here = self._target.virtual_networks(self._target_account)
+        present = self._target.private_routes(self._target_account)
+        by_network: dict[str, list[PrivateRoute]] = {network.id: [] for network in networks}
+        for route in routes:
+            if route.tunnel_id not in self._new_ids:
+                reason = f"its tunnel {route.tunnel_name or route.tunnel_id} is not taken over"
+                self._step("private route", route.network, "skip", reason)
+            elif route.virtual_network_id not in by_network:
+                self._step("private route", route.network, "skip", "its virtual network is not listed there")
+            else:
+                by_network[route.virtual_network_id].append(route)
+        for network in networks:
+            if by_network[network.id]:
+                self._network(network, by_network[network.id], here, present)
+
+    def _network(
+        self,
+        old: VirtualNetwork,
+        routes: Sequence[PrivateRoute],
+        here: Sequence[VirtualNetwork],
+        present: Sequence[PrivateRoute],
+    ) -> None:
+        """A virtual network and the routes in it."""
+        found = next((each for each in here if old.is_default_network and each.is_default_network), None)
+        found = found or next((each for each in here if each.name == old.name), None)
+        if found is not None:
+            self._step("virtual network", old.name, "same")
+        else:
+            if self._wanted.apply:
+                found = self._tried(
+                    "virtual network",
+                    old.name,
+                    lambda: self._target.create_virtual_network(
+                        self._target_account, old.name, comment=old.comment or ""
+                    ),
+                )
+                if found is None:
+                    return
+            self._step("virtual network", old.name, "create")
+        for route in routes:
+            same = (
+                each
+                for each in present
+                if found is not None and (each.virtual_network_id, each.network) == (found.id, route.network)
+            )
+            self._private_route(route, found, next(same, None))
+
+    def _private_route(self, old: PrivateRoute, network: VirtualNetwork | None, present: PrivateRoute | None) -> None:
+        tunnel_id, comment = self._new_ids[old.tunnel_id], old.comment or ""
+        if present is not None and (present.tunnel_id, present.comment or "") == (tunnel_id, comment):
+            self._step("private route", old.network, "same")
+            return
+        if present is not None and not self._wanted.overwrite:
+            self._step(
+                "private route", old.network, "differs", "its tunnel or comment is another here; --overwrite sets them"
+            )
+            return
+        if self._wanted.apply and network is not None and tunnel_id is not None:
+            account, network_id = self._target_account, network.id
+            done = self._tried(
+                "private route",
+                old.network,
+                lambda: (
+                    self._target.add_private_route(
+                        account, old.network, tunnel_id, comment=comment, virtual_network_id=network_id
+                    )
+                    if present is None
+                    else self._target.change_private_route(account, present.id, tunnel_id=tunnel_id, comment=comment)
+                ),
+            )
+            if done is None:
+                return
+        self._step(
+            "private route", old.network, "change" if present else "create", "stored; its traffic is not carried yet"
+        )
+
     # ------------------------------------------------------------ zones and records
 
     def _zone(self, old: Zone, here: Zone | None) -> None:
@@ -190,8 +279,9 @@ class Takeover:
                 here = self._tried("zone", old.name, lambda: self._target.create_zone(self._target_account, old.name))
                 if here is None:
                     return
+                zone_id = here.id
                 if old.paused:
-                    self._target.pause_zone(here.id, paused=True)
+                    self._tried("zone", old.name, lambda: self._target.pause_zone(zone_id, paused=True))
             self._step("zone", old.name, "create", "paused, as it is there" if old.paused else None)
         present = self._target.records(here.id) if here is not None else []
         for record in self._source.records(old.id):

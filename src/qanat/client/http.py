@@ -1,10 +1,14 @@
 """Calls of a v4 API over HTTP: envelope, pages, streams, and what is wrong when there is no answer."""
 
+import re
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -15,6 +19,7 @@ PER_PAGE = 100
 MAX_PAGES = 10_000  # a server that never ends its list is not followed for ever
 MAX_WAIT_S = 60.0
 BUSY = frozenset({429, 502, 503, 504})
+TOKEN = re.compile(r"[!-~]+")
 
 Shape = TypeVar("Shape")
 Query = Mapping[str, str | int]
@@ -32,15 +37,22 @@ class ApiRefusedError(QanatError):
 
 class Calls:
     """One control plane. `base_url` ends in `/client/v4`. `retries`: how often a read is repeated while the API says that
-    it is busy; a write never is."""
+    it is busy; a write never is. QanatError `api_token_unreadable` for what can be no token."""
 
     def __init__(self, base_url: str, token: str, *, timeout_s: float = 30.0, retries: int = 0) -> None:
         self.base_url = base_url.rstrip("/")
         self._retries = retries
+        if not TOKEN.fullmatch(token):
+            raise QanatError("api_token_unreadable", "the API token is empty, or has characters that no token has")
+        is_local = base_url.lower().startswith("http://") and is_loopback(base_url)
         self._http = httpx.Client(
             headers={"authorization": f"Bearer {token}", "accept": "application/json"},
             timeout=timeout_s,
             follow_redirects=False,
+            # What goes to this machine in clear text goes through no proxy of the environment: it would read the token.
+            trust_env=not is_local,
+            # There is no TLS then; to read the system's certificates takes longer than the call.
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_local else True,
         )
 
     def __enter__(self) -> Self:
@@ -70,17 +82,17 @@ class Calls:
         headers: Mapping[str, str | bytes] | None = None,
     ) -> Shape:
         answer = self._call(method, path, query=query, body=body, headers=headers)
-        return _converted(answer.get("result"), shape, path)
+        return converted(answer.get("result"), shape, path)
 
     def _pages(self, path: str, shape: type[Shape], query: Query | None = None) -> Iterator[Shape]:
         for page in range(1, MAX_PAGES + 1):
             answer = self._call("GET", path, query={**(query or {}), "page": page, "per_page": PER_PAGE})
-            rows = _converted(answer.get("result") or [], list[shape], path)  # type: ignore[valid-type]
+            rows = converted(answer.get("result") or [], list[shape], path)  # type: ignore[valid-type]
             yield from rows
             info = answer.get("result_info")
             info = info if isinstance(info, dict) else {}
             per_page, total = info.get("per_page") or PER_PAGE, info.get("total_count")
-            if not rows or (isinstance(total, int) and page * per_page >= total):
+            if not rows or (isinstance(total, int) and isinstance(per_page, int) and page * per_page >= total):
                 return
             if total is None and len(rows) < PER_PAGE:
                 return
@@ -131,13 +143,15 @@ class Calls:
     def _told(self) -> Iterator[None]:
         try:
             yield
+        except (httpx.LocalProtocolError, ValueError) as error:  # its text quotes the value, which may be a secret
+            raise QanatError("usage", "a value has characters, or a number, that JSON or HTTP don't have") from error
         except httpx.HTTPError as error:
             raise QanatError(
                 "api_unreachable",
                 f"the API at {self.base_url} doesn't answer: {error}",
                 hint="is `qanat edge` running? The address is set by --api, QANAT_API or a profile",
             ) from error
-        except (httpx.InvalidURL, UnicodeError) as error:
+        except httpx.InvalidURL as error:
             raise QanatError("api_unreachable", f"{self.base_url} is no address of an API: {error}") from error
 
     def _answer(self, response: httpx.Response) -> dict[str, Any]:
@@ -157,6 +171,15 @@ class Calls:
             f"{self.base_url} answered {response.status_code}, but not as a v4 API",
             hint="the address ends in /client/v4",
         )
+
+
+def is_loopback(base_url: str) -> bool:
+    """Whether an address names this machine."""
+    try:
+        host = urlsplit(base_url).hostname or ""
+        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _refusal(status: int, answer: Mapping[str, Any]) -> ApiRefusedError:
@@ -187,12 +210,13 @@ def _headers(headers: Mapping[str, str | bytes] | None) -> list[tuple[bytes, byt
 
 def _wait_s(response: httpx.Response) -> float:
     try:
-        return min(max(float(response.headers.get("retry-after", "1")), 0.0), MAX_WAIT_S)
+        return min(max(0.0, float(response.headers.get("retry-after", "1"))), MAX_WAIT_S)
     except ValueError:
         return 1.0
 
 
-def _converted(value: object, shape: type[Shape], path: str) -> Shape:
+def converted(value: object, shape: type[Shape], path: str) -> Shape:
+    """The value in this shape. QanatError `api_unreachable` when it isn't."""
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:

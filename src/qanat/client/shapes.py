@@ -160,9 +160,9 @@ class PrivateRoute(Struct, frozen=True):
     network: str
     tunnel_id: str
     virtual_network_id: str
-    tunnel_name: str = ""
-    virtual_network_name: str = ""
-    comment: str = ""
+    tunnel_name: str | None = None
+    virtual_network_name: str | None = None
+    comment: str | None = None
     created_at: str | None = None
 
 
@@ -172,7 +172,7 @@ class VirtualNetwork(Struct, frozen=True):
     id: str
     name: str
     is_default_network: bool = False
-    comment: str = ""
+    comment: str | None = None
 
 
 class AuditActor(Struct, frozen=True):

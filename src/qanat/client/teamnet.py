@@ -23,6 +23,11 @@ class TeamnetCalls(Calls):
         body = {"network": network, "tunnel_id": tunnel_id, "comment": comment, **where}
         return self._one("POST", f"/accounts/{account_id}/teamnet/routes", PrivateRoute, body=body)
 
+    def change_private_route(self, account_id: str, route_id: str, *, tunnel_id: str, comment: str) -> PrivateRoute:
+        """The route to this tunnel, with this comment."""
+        body = {"tunnel_id": tunnel_id, "comment": comment}
+        return self._one("PATCH", f"/accounts/{account_id}/teamnet/routes/{route_id}", PrivateRoute, body=body)
+
     def delete_private_route(self, account_id: str, route_id: str) -> PrivateRoute:
         """The route as it was."""
         return self._one("DELETE", f"/accounts/{account_id}/teamnet/routes/{route_id}", PrivateRoute)
@@ -31,6 +36,11 @@ class TeamnetCalls(Calls):
         """All of them."""
         path = f"/accounts/{account_id}/teamnet/virtual_networks"
         return self._one("GET", path, list[VirtualNetwork], query={"is_deleted": "false"})
+
+    def create_virtual_network(self, account_id: str, name: str, *, comment: str = "") -> VirtualNetwork:
+        """One that is not the default."""
+        body = {"name": name, "comment": comment, "is_default": False}
+        return self._one("POST", f"/accounts/{account_id}/teamnet/virtual_networks", VirtualNetwork, body=body)
 
     def find_virtual_network(self, account_id: str, name_or_id: str) -> VirtualNetwork:
         """QanatError `virtual_network_unknown`."""

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from qanat.client.http import ApiRefusedError, Calls
+from qanat.client.http import ApiRefusedError, Calls, converted
 from qanat.client.shapes import Configuration, Connector, ConnectorToken, Tunnel, TunnelDetail
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
@@ -138,7 +136,4 @@ class TunnelCalls(Calls):
 
 def _configuration(answer: Mapping[str, Any], path: str) -> Configuration:
     """A stock API answers `"config": null` for a tunnel that never had one."""
-    try:
-        return msgspec.convert({**answer, "config": answer.get("config") or {}}, Configuration)
-    except msgspec.ValidationError as error:
-        raise QanatError("api_unreachable", f"the API's answer to {path} is not what was expected: {error}") from error
+    return converted({**answer, "config": answer.get("config") or {}}, Configuration, path)

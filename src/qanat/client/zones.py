@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from qanat.client.http import Calls
+from qanat.client.http import Calls, converted
 from qanat.client.shapes import Imported, OriginCertificate, Record, Zone
 from qanat.errors import QanatError
+from qanat.ids import parse_hostname
 
 TUNNEL_SUFFIX = ".cfargotunnel.com"
 
@@ -119,15 +120,19 @@ class ZoneCalls(Calls):
 
     def import_records(self, zone_id: str, zone_file: str, *, proxied: bool = False) -> Imported:
         """Records from a BIND zone file. QanatError `api_unreachable` when the answer is none."""
+        path = f"/zones/{zone_id}/dns_records/import"
         answer = self._call(
             "POST",
-            f"/zones/{zone_id}/dns_records/import",
+            path,
             files={"file": ("zone.txt", zone_file.encode(), "text/plain")},
             form={"proxied": "true" if proxied else "false"},
         )
-        result = answer.get("result") or {}
-        return Imported(result.get("recs_added", 0), result.get("total_records_parsed", 0))
+        return converted(answer.get("result"), Imported, path)
 
 
 def _folded(name: str) -> str:
-    return name.lower().removesuffix(".")
+    """As the API writes names; an id, `@` and what is no name stay."""
+    try:
+        return parse_hostname(name)
+    except QanatError:
+        return name.lower().removesuffix(".")

@@ -79,6 +79,14 @@ def test_the_accounts_order(two: Profiles, monkeypatch: pytest.MonkeyPatch) -> N
     assert Access(account="from-flag").account_name() == "from-flag"
 
 
+def test_a_profiles_account_is_for_the_profiles_address_alone(two: Profiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Access(api=A).account_name() == "account-a"
+    assert Access(api=C).account_name() is None
+    monkeypatch.setenv("QANAT_API", C)
+    assert Access().account_name() is None
+    assert Access(profile="a").account_name() == "account-a"
+
+
 @pytest.mark.parametrize("api", ["http://edge.example.net/client/v4", "HTTP://192.0.2.1/", "http://127.0.0.1.nip.io/"])
 def test_a_token_never_goes_to_another_machine_in_clear_text(
     api: str, two: Profiles, monkeypatch: pytest.MonkeyPatch
@@ -89,6 +97,7 @@ def test_a_token_never_goes_to_another_machine_in_clear_text(
     assert refused.value.code == "api_not_encrypted"
     monkeypatch.setenv("QANAT_INSECURE_HTTP", "1")
     Access(api=api).connect().close()
+    check_encrypted(api, allowed=False)
 
 
 @pytest.mark.parametrize("api", [A, "http://127.0.0.1:1/", "http://[::1]:1/x", "http://localhost/"])
@@ -121,6 +130,29 @@ def test_login_takes_the_token_from_standard_input(control: Control, monkeypatch
     assert Profiles().current() == "default"
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert main(["login", "--api", control.url]) == 1
+
+
+@pytest.mark.parametrize("command", [["login"], ["profile", "add", "new"]])
+def test_a_profile_may_be_of_a_network_that_is_yours(
+    command: list[str], two: Profiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "given"
+    file.write_text("x")
+    flags = ["--api", "http://0.0.0.0:1/client/v4", "--token-file", str(file)]
+    reached = 4 if command == ["login"] else 0
+    assert main([*command, *flags]) == 1
+    monkeypatch.setenv("QANAT_INSECURE_HTTP", "1")
+    assert main([*command, *flags]) == reached
+    monkeypatch.delenv("QANAT_INSECURE_HTTP")
+    assert two.all()["a"].api == A, "a login that failed changes nothing"
+
+
+def test_leave_for_one_clear_address_is_none_for_another(two: Profiles, tmp_path: Path) -> None:
+    file = tmp_path / "given"
+    file.write_text("x")
+    two.add("a", api="http://192.0.2.1/client/v4", token="x", insecure_http=True, replace=True)
+    other = ["login", "--profile", "a", "--api", "http://0.0.0.0:1/client/v4", "--token-file", str(file)]
+    assert main(other) == 1
 
 
 @pytest.fixture

@@ -87,6 +87,14 @@ def test_tokens_that_an_account_owns(shell: Shell) -> None:
     shell("token", "delete", "robot", "--owned")
 
 
+def test_a_token_that_an_account_owns_makes_another(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow = ("--allow", "token.edit", "--allow", "account.read", "--allow", "dns.edit")
+    value = shell("token", "create", "robot", *allow, "--owned").strip()
+    monkeypatch.delenv("QANAT_API_TOKEN_FILE")
+    monkeypatch.setenv("QANAT_API_TOKEN", value)
+    assert shell("token", "create", "child", "--allow", "dns.edit", "--owned").startswith("qnt_")
+
+
 def test_wrong_permissions_are_told(shell: Shell) -> None:
     shell("token", "create", "x", "--allow", "dns.wirte", expect=3)
     assert "dns.edit" in shell.err
@@ -380,12 +388,36 @@ def test_a_stream_that_is_cut_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["backup", "create"], ["zone", "certificate", "example.test", "--file"]])
+def test_a_file_that_can_not_be_is_told(command: list[str], shell: Shell, tmp_path: Path) -> None:
+    shell("zone", "create", "example.test")
+    shell(*command, str(tmp_path / ("x" * 300)), expect=1)
+    assert "file_unwritable" in shell.err
+
+
 def test_the_key_is_rotated(shell: Shell, at_control: Control) -> None:
     shell("tunnel", "create", "web")
     token = shell("tunnel", "token", "web")
     done = shell.json("edge", "rotate-key")
     assert done["secrets"] >= 1
+    assert "secrets under the new key" in shell("edge", "rotate-key")
     assert shell("tunnel", "token", "web") == token
+
+
+@pytest.mark.parametrize("phrase", [" leads and ends in zebra", "two\nlines and a zebra", "a bell \x07 and a zebra"])
+def test_a_passphrase_that_can_not_be_sent_is_told_and_not_shown(shell: Shell, tmp_path: Path, phrase: str) -> None:
+    file = tmp_path / "phrase"
+    file.write_text(phrase)
+    shell("account", "export", str(tmp_path / "a.json"), "--secrets", "--passphrase-file", str(file), expect=2)
+    assert "passphrase" in shell.err
+    assert "zebra" not in shell.err
+
+
+def test_a_long_row_stays_one_line_where_nobody_looks(shell: Shell) -> None:
+    shell("zone", "create", "example.test")
+    long = "x" * 2000
+    shell("record", "create", "long.example.test", "--type", "TXT", "--content", long)
+    assert len(shell("record", "list", "example.test").splitlines()) == 2
 
 
 # ------------------------------------------------------------ all of it

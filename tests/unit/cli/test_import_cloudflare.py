@@ -85,7 +85,7 @@ def test_an_account_is_taken_over(there: Control, filled: dict[str, str], at_con
     assert not plan["applied"]
     assert at_control.call("GET", "/zones") == []
     assert at_control.call("GET", at_control.tunnels()) == []
-    done = run(there.url, "--zone", "example.test", "--apply")
+    done = run(there.url, "--zone", "example.test", "--account", "first", "--apply")
     assert done["steps"] == plan["steps"]
     assert steps(done, "create") >= {
         ("tunnel", "web"),
@@ -112,6 +112,7 @@ def test_an_account_is_taken_over(there: Control, filled: dict[str, str], at_con
     assert sorted(({key: record.get(key) for key in told} for record in after), key=repr) == sorted(expected, key=repr)
     commands = {tunnel["name"]: tunnel["command"] for tunnel in done["tunnels"]}
     assert "--token-file web.token" in commands["web"]
+    assert "qanat tunnel token web --account first > web.token" in commands["web"], "as the import was told"
 
 
 def test_a_second_run_has_nothing_to_do(there: Control, filled: dict[str, str], at_control: Control, run: Run) -> None:
@@ -164,6 +165,68 @@ def test_what_our_api_refuses_is_told_and_the_rest_goes_on(
     done = run(there.url, "--all-zones", "--account", "first", "--apply", expect=1)
     assert steps(done, "refused") == {("zone", "example.test")}
     assert ("configuration", "web") in steps(done, "create")
+
+
+def add_route(plane: Control, network: str, tunnel_id: str, **more: str) -> Any:
+    path = f"/accounts/{plane.account}/teamnet/routes"
+    return plane.call("POST", path, {"network": network, "tunnel_id": tunnel_id, **more})
+
+
+def routes_of(plane: Control) -> set[tuple[str, str, str, str]]:
+    path = f"/accounts/{plane.account}/teamnet/routes"
+    return {
+        (row["network"], row["tunnel_name"], row["virtual_network_name"], row["comment"])
+        for row in plane.call("GET", path, is_deleted="false")
+    }
+
+
+def test_private_routes_come_with_their_tunnels_and_virtual_networks(
+    there: Control, filled: dict[str, str], at_control: Control, run: Run
+) -> None:
+    networks = f"/accounts/{there.account}/teamnet/virtual_networks"
+    lab = there.call("POST", networks, {"name": "lab", "comment": "benches"})
+    there.call("POST", networks, {"name": "empty"})
+    add_route(there, "10.0.0.0/8", filled["web"], comment="office")
+    add_route(there, "10.0.0.0/8", filled["ssh"], virtual_network_id=lab["id"])
+    add_route(there, "fd00::/8", filled["ssh"])
+    plan = run(there.url)
+    assert routes_of(at_control) == set()
+    assert steps(plan, "create") >= {
+        ("virtual network", "lab"),
+        ("private route", "10.0.0.0/8"),
+        ("private route", "fd00::/8"),
+    }
+    done = run(there.url, "--apply")
+    assert done["steps"] == plan["steps"]
+    assert routes_of(at_control) == routes_of(there)
+    assert len(routes_of(at_control)) == 3
+    here = at_control.call("GET", f"/accounts/{at_control.account}/teamnet/virtual_networks")
+    assert {(each["name"], each["comment"]) for each in here} == {("default", ""), ("lab", "benches")}
+    seq = at_control.call("GET", "/qanat/audit")[0]["seq"]
+    assert set(run(there.url, "--apply")["counts"]) == {"same", "note"}
+    assert at_control.call("GET", "/qanat/audit")[0]["seq"] == seq, "nothing was written"
+
+
+def test_a_private_route_that_differs_here_stays_unless_it_is_to_be_overwritten(
+    there: Control, filled: dict[str, str], at_control: Control, run: Run
+) -> None:
+    add_route(there, "10.0.0.0/8", filled["web"], comment="office")
+    other = at_control.create_tunnel("other")
+    add_route(at_control, "10.0.0.0/8", other["id"], comment="mine")
+    assert steps(run(there.url, "--apply"), "differs") == {("private route", "10.0.0.0/8")}
+    assert routes_of(at_control) == {("10.0.0.0/8", "other", "default", "mine")}
+    assert steps(run(there.url, "--overwrite", "--apply"), "change") == {("private route", "10.0.0.0/8")}
+    assert routes_of(at_control) == {("10.0.0.0/8", "web", "default", "office")}
+
+
+def test_a_private_route_of_a_tunnel_that_stays_is_named(
+    there: Control, filled: dict[str, str], at_control: Control, run: Run
+) -> None:
+    add_route(there, "10.0.0.0/8", filled["web"])
+    done = run(there.url, "--tunnel", "ssh", "--apply")
+    (skipped,) = [step for step in done["steps"] if step["action"] == "skip"]
+    assert (skipped["name"], skipped["reason"]) == ("10.0.0.0/8", "its tunnel web is not taken over")
+    assert routes_of(at_control) == set()
 
 
 def test_new_tokens_are_written_for_their_owner_alone(
@@ -283,6 +346,14 @@ def test_a_tunnel_that_never_had_a_configuration(stub: Stub, at_control: Control
     assert tunnel["config_src"] == "cloudflare", "remote_config tells it where config_src is missing"
 
 
+def test_private_routes_that_the_token_may_not_read_are_told(stub: Stub, run: Run) -> None:
+    configurations(stub, None)
+    stub.says(f"/accounts/{ACCOUNT['id']}/teamnet/routes", failure(10000, "not permitted"), status=403)
+    done = run(stub.url)
+    assert steps(done, "skip") == {("private route", "all")}
+    assert "may not read" in next(step["reason"] for step in done["steps"] if step["action"] == "skip")
+
+
 def test_what_qanat_has_not_is_named_with_the_reason(stub: Stub, run: Run) -> None:
     access = {"required": True, "teamName": "t", "audTag": ["x"]}
     configurations(
@@ -295,7 +366,9 @@ def test_what_qanat_has_not_is_named_with_the_reason(stub: Stub, run: Run) -> No
         },
     )
     account = f"/accounts/{ACCOUNT['id']}"
-    stub.says(f"{account}/teamnet/routes", good([{"network": "10.0.0.0/8"}]))
+    route = {"id": TUNNEL, "network": "10.0.0.0/8", "tunnel_id": "w" * 36, "virtual_network_id": "v", "comment": None}
+    stub.says(f"{account}/teamnet/routes", good([route]))
+    stub.says(f"{account}/teamnet/virtual_networks", good([{"id": "v", "name": "default", "is_default_network": True}]))
     stub.says(f"{account}/access/apps", failure(10000, "not permitted"), status=403)
     zone = {"id": "b" * 32, "name": "a.test", "status": "active", "paused": True, "account": ACCOUNT}
     stub.says(
@@ -332,9 +405,12 @@ def test_an_answer_that_is_none(stub: Stub, at_control: Control, body: Any) -> N
     assert main(["import", "cloudflare", "--from-api", stub.url]) == 4
 
 
-def test_a_list_without_an_end(stub: Stub, at_control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("per_page", [1, "1"])
+def test_a_list_without_an_end(
+    stub: Stub, at_control: Control, monkeypatch: pytest.MonkeyPatch, per_page: object
+) -> None:
     monkeypatch.setattr("qanat.client.http.MAX_PAGES", 3)
-    stub.answers["/accounts"] = [(200, good([ACCOUNT], page=1, per_page=1, total_count=10**9), {})]
+    stub.answers["/accounts"] = [(200, good([ACCOUNT], page=1, per_page=per_page, total_count=10**9), {})]
     assert main(["import", "cloudflare", "--from-api", stub.url]) == 4
     assert len(stub.asked) == 3
 
@@ -346,11 +422,12 @@ def test_a_busy_api_is_asked_again_when_it_said(stub: Stub, run: Run, monkeypatc
         (429, failure(10429, "slow down"), {"retry-after": "7"}),
         (503, b"", {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}),
         (429, failure(10429, "slow down"), {"retry-after": "999999"}),
+        (429, failure(10429, "slow down"), {"retry-after": "nan"}),
         (200, good([ACCOUNT]), {}),
     ]
     configurations(stub, None)
     run(stub.url)
-    assert waited == [7.0, 1.0, 60.0]
+    assert waited == [7.0, 1.0, 60.0, 0.0]
 
 
 def test_a_refusal_is_told(stub: Stub, at_control: Control, capsys: pytest.CaptureFixture[str]) -> None:

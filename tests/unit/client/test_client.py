@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 
 from qanat.client import ApiRefusedError, Client
@@ -68,3 +70,52 @@ def test_an_api_that_does_not_answer(url: str) -> None:
 def test_something_else_that_answers(control: Control) -> None:
     with Client(control.url.removesuffix("/client/v4") + "/x", control.token) as client, pytest.raises(QanatError):
         client.verify()
+
+
+def test_a_token_for_this_machine_goes_through_no_proxy(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for variable in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(variable, raising=False)
+        with Client(control.url, control.token, timeout_s=5.0) as client:
+            assert client.verify().status == "active"
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words", "line\nline", "tökén", "nul\x00", "\udcff"])
+def test_what_can_be_no_token_is_refused_and_not_quoted(token: str) -> None:
+    with pytest.raises(QanatError) as refused:
+        Client("https://api.example.test/client/v4", token)
+    assert refused.value.code == "api_token_unreadable"
+    assert not token.strip() or token not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\x00b"])
+def test_a_header_that_can_not_be_sent_is_refused_and_not_quoted(control: Control, value: str) -> None:
+    with Client(control.url, control.token) as client, pytest.raises(QanatError) as refused:
+        client.export_account(control.account, passphrase=value)
+    assert refused.value.code == "usage"
+    assert value not in str(refused.value)
+    assert repr(value)[1:-1] not in str(refused.value)
+
+
+@pytest.mark.parametrize("document", [{"a": float("nan")}, {"a": float("inf")}, {"a": "\udcff"}])
+def test_a_document_that_is_no_json_is_refused(control: Control, document: dict[str, object]) -> None:
+    tunnel = control.create_tunnel("web")
+    with Client(control.url, control.token) as client, pytest.raises(QanatError) as refused:
+        client.put_configuration(control.account, tunnel["id"], document)
+    assert refused.value.code == "usage"
+
+
+def test_names_are_found_as_people_write_them(control: Control) -> None:
+    with Client(control.url, control.token) as client:
+        zone = client.create_zone(control.account, "bücher.test")
+        assert zone.name == "xn--bcher-kva.test"
+        record = client.put_record(zone.id, {"name": "größe", "type": "A", "content": "192.0.2.1"})
+        for name in ("bücher.test", "BÜCHER.test.", zone.name.upper(), zone.id):
+            assert client.zone_itself(name).id == zone.id
+        assert client.find_zone("größe.bücher.test").id == zone.id
+        assert client.find_record(zone, "Größe.bücher.test.").id == client.find_record(zone, record.id).id == record.id

@@ -1,0 +1,23 @@
+"""`qanat status`."""
+
+import typer
+
+from qanat.cli.access import Access
+from qanat.cli.command import over_api
+from qanat.cli.output import print_json, say
+
+app = typer.Typer()
+
+
+@over_api(app, "status")
+def status(at: Access) -> None:
+    """Show an edge's version, addresses and counters."""
+    with at.connect() as client:
+        answer = client.status()
+    if at.as_json:
+        print_json(answer)
+        return
+    say(f"qanat {answer.get('version')} at {answer.get('location')}")
+    for part in ("addresses", "counters", "unknown_endpoints"):
+        for key, value in sorted(answer.get(part, {}).items()):
+            say(f"  {key:<24} {value}")
