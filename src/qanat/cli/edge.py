@@ -1,18 +1,16 @@
-"""`qanat edge`, and `qanat edge …` for one that runs. Its flags are made from the settings' models, so that none can be
-forgotten."""
+"""`qanat edge`. Its flags are made from the settings' models, so that none can be forgotten."""
 
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from qanat.cli.access import Access
-from qanat.cli.command import over_api
-from qanat.cli.output import Output, OutputOption, tell
+from qanat.cli.lazy import LazyGroup
+from qanat.cli.output import Output, OutputOption
 from qanat.settings import Setting, default_data_dir, every_setting, load_edge_settings
 
 PANELS = {
@@ -136,36 +134,11 @@ def _parsed(item: object) -> object:
     return item
 
 
-app = typer.Typer(invoke_without_command=True)
+class Commands(LazyGroup):
+    """What needs a client or the database, and not to run an edge."""
+
+    places: ClassVar = {"restore": "edge_data:app", "new-token": "edge_data:app", "rotate-key": "edge_data:app"}
+
+
+app = typer.Typer(cls=Commands, invoke_without_command=True)
 app.callback()(command())
-
-
-@app.command("restore")
-def restore(
-    file: Annotated[Path, typer.Argument(help="A backup, as `qanat backup create` wrote it.")],
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", envvar="QANAT_DATA_DIR", help="Directory of the edge's database.")
-    ] = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
-    """Put a backup in place of the database, on the edge's host and while it is stopped.
-
-    The backup is checked before anything is changed, and the database before is kept beside it.
-    """
-    from qanat.edge.backup import restore_backup
-
-    done = restore_backup(file, data_dir if data_dir is not None else default_data_dir())
-    lines = [f"restored {done['tunnels']} tunnels, {done['zones']} zones and {done['records']} records from {file}"]
-    if done["kept"] is not None:
-        lines.append(f"the database before is kept as {done['kept']}")
-    if not done["has_key"]:
-        lines.append("secret.key is not here: put the one that belongs to this backup into the data directory")
-    tell(output, done, "\n".join(lines))
-
-
-@over_api(app, "rotate-key")
-def rotate_key(at: Access) -> None:
-    """Seal every secret of a running edge anew under a new key."""
-    with at.connect(timeout_s=600.0) as client:
-        done = client.rotate_key()
-    tell(at.output, done, "rotated the key: " + ", ".join(f"{key} {value}" for key, value in done.items()))

@@ -156,6 +156,23 @@ class DataDir:
                 lease.close()
             raise
 
+    def new_token(self, settings: StoreSettings, *, account: str) -> None:
+        """A token that may do everything, in `token_file`: for who has the host and no token that still may. No other
+        token changes. QanatErrors as `open`'s, and `store_missing` where no edge was started before."""
+        if not self._was_used():
+            raise QanatError(
+                "store_missing",
+                f"no edge was started on {self.path}",
+                where="data_dir",
+                hint="name the edge's directory by --data-dir; the first start makes a token by itself",
+            )
+        state = self.open(settings, account=account)
+        try:
+            if state.first_token is None:
+                self._make_token(state.store, "made on the edge's host")
+        finally:
+            state.close()
+
     def _has_database(self, settings: StoreSettings) -> bool:
         if settings.url is not None:
             return not is_empty(
@@ -189,14 +206,16 @@ class DataDir:
         return KeyRing(make_key(self.key), file=self.key)
 
     def _first_token(self, store: Store) -> str | None:
-        if count_tokens(store):
-            return None
+        return None if count_tokens(store) else self._make_token(store, "first token")
+
+    def _make_token(self, store: Store, name: str) -> str:
         # The file first: a crash between leaves a token that nobody accepts, never an accepted one that nobody knows.
         text = make_token()
         descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
-        issue(store, SYSTEM, name="first token", text=text)
+        issue(store, SYSTEM, name=name, text=text)
         return text

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from qanat.errors import QanatError
 from qanat.ids import TunnelId
 from qanat.store import connections
+from qanat.store.accounts import get_account
 from qanat.store.audit import Actor
 from qanat.store.database import Store, Write
 from qanat.store.models import TeamnetRoute, Tunnel
@@ -47,16 +48,37 @@ def add_tunnel(
     quick_address: str | None = None,
     quick_expires_at: datetime | None = None,
 ) -> Tunnel:
-    """A tunnel within a write; its parts were checked. QanatError `tunnel_name_taken`."""
+    """A tunnel within a write; its parts were checked. QanatError `tunnel_name_taken`; `account_unknown`: it is gone."""
+    get_account(write.session, account_id)
     _check_name_free(write.session, account_id, name)
     tunnel_id = str(uuid4())
-    tunnel = Tunnel(
-        id=tunnel_id,
+    tunnel = new_row(
+        tunnel_id,
         account_id=account_id,
         name=name,
         sealed_secret=sealer.seal(secret, tunnel_id),
         config_src=config_src,
         created_at=write.at,
+    )
+    tunnel.quick_address = quick_address
+    tunnel.quick_expires_at = quick_expires_at
+    write.session.add(tunnel)
+    write.audit("tunnel.create", tunnel_id, account_id=account_id, detail={"name": name, "config_src": config_src})
+    write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel_id, account_id=account_id))
+    return tunnel
+
+
+def new_row(
+    tunnel_id: str, *, account_id: str, name: str, sealed_secret: bytes, config_src: str, created_at: datetime
+) -> Tunnel:
+    """A tunnel that nobody connected to yet."""
+    return Tunnel(
+        id=tunnel_id,
+        account_id=account_id,
+        name=name,
+        sealed_secret=sealed_secret,
+        config_src=config_src,
+        created_at=created_at,
         deleted_at=None,
         conns_active_at=None,
         conns_inactive_at=None,
@@ -65,13 +87,9 @@ def add_tunnel(
         status_since=None,
         local_configuration=None,
         local_configuration_at=None,
-        quick_address=quick_address,
-        quick_expires_at=quick_expires_at,
+        quick_address=None,
+        quick_expires_at=None,
     )
-    write.session.add(tunnel)
-    write.audit("tunnel.create", tunnel_id, account_id=account_id, detail={"name": name, "config_src": config_src})
-    write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel_id, account_id=account_id))
-    return tunnel
 
 
 def change_tunnel(

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
+from qanat.store.accounts import get_account
 from qanat.store.audit import Actor
 from qanat.store.database import Store, Write
 from qanat.store.models import TeamnetRoute, VirtualNetwork
@@ -148,6 +149,7 @@ def _default_name(number: int) -> str:
 
 
 def _made(write: Write, account_id: str, name: str, comment: str, *, is_default: bool) -> VirtualNetwork:
+    get_account(write.session, account_id)  # it may have gone since it was looked at
     network = VirtualNetwork(
         id=str(uuid4()),
         account_id=account_id,

@@ -9,6 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
+from qanat.store.accounts import get_account
 from qanat.store.audit import Actor
 from qanat.store.database import Store
 from qanat.store.models import Account, Record, ReleasedName, Zone
@@ -33,12 +34,14 @@ def create_zone(store: Store, actor: Actor, *, account_id: str, name: str, pause
     """A zone of an account, which then owns every name below it (security.md S47).
 
     Raises:
-        QanatError: `zone_exists`, also when another account has a zone above or below; `zone_held`, when it had one lately.
+        QanatError: `zone_exists`, also when another account has a zone above or below; `zone_held`, when it had one lately;
+            `account_unknown`: it is gone.
     """
     hostname = parse_hostname(name, wildcard=False)
     if "." not in hostname:
         raise QanatError("bad_hostname", f"{hostname} is a single label; a zone has at least two", where="name")
     with store.writing(actor) as write:
+        get_account(write.session, account_id)
         check_free(write.session, hostname, account_id, write.at)
         zone = Zone(
             id=token_hex(16),

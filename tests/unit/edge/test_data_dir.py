@@ -1,7 +1,9 @@
+import json
 import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from qanat.auth import Verifier
 from qanat.edge.data_dir import DataDir, State
@@ -10,6 +12,7 @@ from qanat.settings import StoreSettings
 from qanat.store import SYSTEM, tunnels
 from qanat.store import keys as store_keys
 from qanat.store.accounts import ensure_first_account
+from qanat.store.models import Audit
 from tests.support.postgres import Postgres
 
 SQLITE = StoreSettings()
@@ -209,3 +212,32 @@ def test_a_data_directory_that_others_own_is_told(tmp_path: Path) -> None:
     with pytest.raises(QanatError) as refused:
         DataDir(tmp_path / "data").lock()
     assert refused.value.code == "data_dir_unusable"
+
+
+def test_who_has_the_host_gets_a_new_token(tmp_path: Path, settings: StoreSettings) -> None:
+    directory = DataDir(tmp_path / "data").lock()
+    with pytest.raises(QanatError) as refused:
+        directory.new_token(settings, account="mine")
+    assert (refused.value.code, directory.token_file.exists()) == ("store_missing", False)
+    first = _open(directory, settings)
+    before = first.first_token
+    first.close()
+    directory.token_file.chmod(0o644)
+    directory.new_token(settings, account="mine")
+    text = directory.token_file.read_text().strip()
+    assert directory.token_file.stat().st_mode & 0o777 == 0o600
+    second = _open(directory, settings)
+    assert second.first_token is None
+    assert before is not None and text != before
+    for token in (before, text):
+        Verifier(second.store).verify(token, address="127.0.0.1")
+    with second.store.reading() as session:
+        newest = session.scalars(select(Audit).where(Audit.action == "token.create").order_by(Audit.seq.desc())).first()
+    assert newest is not None
+    assert (newest.action, newest.actor_kind, json.loads(newest.detail)["name"]) == (
+        "token.create",
+        "system",
+        "made on the edge's host",
+    )
+    second.close()
+    directory.unlock()

@@ -1,10 +1,12 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Notice, NoticeKind, Store, configurations, tunnels
+from qanat.store import SYSTEM, Notice, NoticeKind, Store, accounts, configurations, tunnels, virtual_networks, zones
 from qanat.store.models import Tunnel
+from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
 
 
@@ -21,6 +23,24 @@ def test_a_name_is_free_again_after_deletion(store: Store, sealer: Sealer, accou
     assert refused.value.code == "tunnel_name_taken"
     tunnels.delete_tunnel(store, SYSTEM, account_id=account, tunnel_id=first.id, cascade=False)
     assert _create(store, sealer, account).id != first.id
+
+
+@pytest.mark.parametrize("what", ["tunnel", "zone", "virtual network", "default network"])
+def test_an_account_that_went_meanwhile_gets_nothing(store: Store, sealer: Sealer, account: str, what: str) -> None:
+    """`account` stays: the only one can't be deleted."""
+    gone = accounts.create_account(store, SYSTEM, name="gone").id
+    accounts.delete_account(store, SYSTEM, gone, reach=EVERYTHING)
+    make: dict[str, Callable[[], object]] = {
+        "tunnel": lambda: _create(store, sealer, gone),
+        "zone": lambda: zones.create_zone(store, SYSTEM, account_id=gone, name="gone.test"),
+        "virtual network": lambda: virtual_networks.create_network(
+            store, SYSTEM, account_id=gone, name="n", comment="", is_default=False
+        ),
+        "default network": lambda: virtual_networks.ensure_default(store, gone),
+    }
+    with pytest.raises(QanatError) as refused:
+        make[what]()
+    assert refused.value.code == "account_unknown"
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 256, "c1744f8b-faa1-48a4-9e5c-02ac921467fa"])

@@ -16,7 +16,7 @@ from qanat.store.notices import NoticeKind
 from qanat.store.record_rules import in_lots
 from qanat.store.transfer.document import ConfigurationPart, ConnectorTokenPart, TunnelPart
 from qanat.store.transfer.run import Run, put
-from qanat.store.tunnels import CONFIG_SOURCES, SECRET_BYTES, check_name, check_secret
+from qanat.store.tunnels import CONFIG_SOURCES, SECRET_BYTES, check_name, check_secret, new_row
 
 
 @dataclass(slots=True)
@@ -106,23 +106,13 @@ def _tunnel(run: Run, part: TunnelPart, row: Tunnel | None) -> None:
     if secret is not None:
         check_secret(secret)
     if row is None:
-        made = Tunnel(
-            id=part.id,
+        made = new_row(
+            part.id,
             account_id=run.account_id,
             name=part.name,
             sealed_secret=run.sealer.seal(secret or token_bytes(SECRET_BYTES), part.id),
             config_src=part.config_src,
             created_at=part.created_at,
-            deleted_at=None,
-            conns_active_at=None,
-            conns_inactive_at=None,
-            down_reason=None,
-            status="inactive",
-            status_since=None,
-            local_configuration=None,
-            local_configuration_at=None,
-            quick_address=None,
-            quick_expires_at=None,
         )
         run.write.session.add(made)
         if secret is None:
