@@ -32,6 +32,8 @@ WRITTEN_AT_ONCE = 64
 """Events of one transaction: a thousand connectors that come at once must not keep the API's writers waiting."""
 BETWEEN_WRITES_S = 0.002
 """The writers' lock is not fair: whoever waits for it gets it meanwhile."""
+AWAY = ("store_full", "store_unavailable", "store_damaged")
+"""What ends by itself or by somebody's hand, so that waiting helps; anything else is the event's own fault."""
 
 log = structlog.get_logger(__name__)
 
@@ -81,19 +83,29 @@ class EventPump:
                 self._request_failed(event)
             elif self._told(event):
                 kept.append(event)
+        at_once = WRITTEN_AT_ONCE
         while kept:
-            some, rest = kept[:WRITTEN_AT_ONCE], kept[WRITTEN_AT_ONCE:]
+            some = kept[:at_once]
             try:
-                with self._store.recording() as write:
-                    for event in some:
-                        self._record(write, event)
-                kept = rest
-                if kept:
-                    self._stopping.wait(BETWEEN_WRITES_S)
-            except QanatError as error:
-                log.error("connection events wait for the store", reason=error.message, waiting=len(kept))
-                if self._stopping.wait(RETRY_S):
-                    return
+                self._write(some)
+            except Exception as error:
+                if isinstance(error, QanatError) and error.code in AWAY:
+                    log.error("connection events wait for the store", reason=error.message, waiting=len(kept))
+                    if self._stopping.wait(RETRY_S):
+                        return
+                    continue
+                if len(some) > 1:  # one event must not take its neighbours along: from here on each by itself
+                    at_once = 1
+                    continue
+                log.exception("an event can't be written and is left out", kind=type(some[0]).__name__)
+            kept = kept[len(some) :]
+            if kept:
+                self._stopping.wait(BETWEEN_WRITES_S)
+
+    def _write(self, some: Sequence[EdgeEvent]) -> None:
+        with self._store.recording() as write:
+            for event in some:
+                self._record(write, event)
 
     def _request_failed(self, event: RequestFailed) -> None:
         self._failures.add(
@@ -196,9 +208,9 @@ class EventPump:
                     protocol=event.protocol,
                     origin_ip=event.origin_ip,
                     location=self._location,
-                    version=event.version,
-                    arch=event.arch,
-                    features=event.features,
+                    version=storable(event.version),
+                    arch=storable(event.arch),
+                    features=[storable(feature) for feature in event.features],
                     token_id=event.token_id,
                     at=at,
                 )
@@ -232,13 +244,13 @@ class EventPump:
                     connection_id=event.connection_id,
                     pushed=event.pushed_version,
                     applied=event.version,
-                    error=event.error,
+                    error=storable(event.error),
                 )
             case LocalConfiguration():
                 connections.local_configuration(
                     write,
                     tunnel_id=event.tunnel_id,
-                    document=event.configuration.decode("utf-8", "replace").replace("\x00", ""),
+                    document=storable(event.configuration.decode("utf-8", "replace")),
                     at=moment(event.at),
                 )
             case _:
@@ -264,6 +276,11 @@ class Repetitions:
         while len(self._last) > self._most:
             self._last.popitem(last=False)
         return last[1] if last is not None else 0
+
+
+def storable(text: str) -> str:
+    """What a connector said, without the one character that PostgreSQL takes in no text."""
+    return text.replace("\x00", "")
 
 
 def moment(seconds: float) -> datetime:

@@ -99,6 +99,46 @@ def test_a_connections_life(store: Store, tunnel: Tunnel, pump: EventPump, make:
     assert kinds == ["lost", "registered"]
 
 
+def test_what_a_connector_says_is_stored_on_every_database(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]
+) -> None:
+    ids: dict[str, Any] = {"connection_id": str(uuid4()), "tunnel_id": tunnel.id, "connector_id": str(uuid4())}
+    said = {"version": "1\x00", "arch": "a\x00", "features": ["f\x00"]}
+    pump.take(
+        [
+            make("ConnectionRegistered", **ids, **said, connection_index=0, protocol="quic", token_id=""),
+            make("ConfigurationApplied", **ids, pushed_version=2, version=1, error="no\x00t"),
+        ]
+    )
+    connector, (connection,) = _state(store, tunnel).connectors[0]
+    assert (connector.version, connector.arch, connector.features) == ("1", "a", ["f"])
+    assert (connector.config_error, connection.config_error) == ("not", "not")
+    assert not [entry for entry in log if entry["log_level"] == "error"]
+
+
+@pytest.mark.parametrize("unstorable", [{"lost_at": 1e300}, {"lost_at": "x"}])
+def test_an_event_that_cannot_be_written_takes_no_other_along(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any], unstorable: dict[str, Any]
+) -> None:
+    good = [
+        make(
+            "ConnectionRegistered",
+            connection_id=str(uuid4()),
+            tunnel_id=tunnel.id,
+            connector_id=str(uuid4()),
+            connection_index=0,
+            features=[],
+            protocol="quic",
+            token_id="",
+        )
+        for _ in range(3)
+    ]
+    pump.take([good[0], make("ConnectionLost", tunnel_id=tunnel.id, **unstorable), *good[1:]])
+    assert len(_state(store, tunnel).connectors) == 3
+    (told,) = [entry for entry in log if entry["log_level"] == "error"]
+    assert (told["event"], told["kind"]) == ("an event can't be written and is left out", "ConnectionLost")
+
+
 def test_a_refused_registration_is_told_with_the_reason_once_in_a_while(
     store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]
 ) -> None:

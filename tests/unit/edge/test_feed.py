@@ -94,6 +94,25 @@ def _tunnel(store: Store, sealer: Sealer, account: str) -> str:
     ).id
 
 
+def _register(store: Store, tunnel_id: str, connector_id: str, *, token_id: str = "") -> None:
+    with store.recording() as write:
+        connections.registered(
+            write,
+            connection_id=connector_id,
+            connector_id=connector_id,
+            tunnel_id=tunnel_id,
+            index=0,
+            protocol="quic",
+            origin_ip="192.0.2.1",
+            location="lab01",
+            version="",
+            arch="",
+            features=[],
+            token_id=token_id,
+            at=write.at,
+        )
+
+
 def test_a_write_is_in_effect_when_it_returns(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed
 ) -> None:
@@ -162,27 +181,9 @@ def test_connectors_with_an_old_secret_are_dropped_after_the_grace(
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel_id}
-
-    def register(connector_id: str) -> None:
-        with store.recording() as write:
-            connections.registered(
-                write,
-                connection_id=connector_id,
-                connector_id=connector_id,
-                tunnel_id=tunnel_id,
-                index=0,
-                protocol="quic",
-                origin_ip="192.0.2.1",
-                location="lab01",
-                version="",
-                arch="",
-                features=[],
-                at=write.at,
-            )
-
-    register("old")
+    _register(store, tunnel_id, "old")
     tunnels.change_tunnel(store, SYSTEM, sealer, **scope, secret=b"1" * 32)
-    register("new")
+    _register(store, tunnel_id, "new")
     engine.calls.clear()
     feed.catch_up()
     assert engine.calls == [f"disconnect {tunnel_id} old "]
@@ -207,23 +208,8 @@ def test_a_rotated_connector_token_leaves_the_others_alone(
     tunnel_id = _tunnel(store, sealer, account)
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel_id}
     token, _ = connector_tokens.create_token(store, SYSTEM, sealer, **scope, name="host", expires_at=None)
-    for name, token_id in (("own", ""), ("named", token.id)):
-        with store.recording() as write:
-            connections.registered(
-                write,
-                connection_id=name,
-                connector_id=name,
-                tunnel_id=tunnel_id,
-                index=0,
-                protocol="quic",
-                origin_ip="192.0.2.1",
-                location="lab01",
-                version="",
-                arch="",
-                features=[],
-                token_id=token_id,
-                at=write.at,
-            )
+    _register(store, tunnel_id, "own")
+    _register(store, tunnel_id, "named", token_id=token.id)
     before = dict(engine.tunnels[tunnel_id].secrets)
     connector_tokens.rotate_token(store, SYSTEM, sealer, **scope, token_id=token.id)
     after = dict(engine.tunnels[tunnel_id].secrets)

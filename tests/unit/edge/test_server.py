@@ -1,4 +1,5 @@
 import os
+import socket
 import threading
 
 import httpx
@@ -28,3 +29,29 @@ def test_the_apis_threads_come_after_the_engines_and_nobody_elses_do() -> None:
         server.stop()
     assert seen == [NICE]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+def _has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
+def test_it_serves_on_the_ipv6_loopback() -> None:
+    app = FastAPI()
+
+    @app.get("/client/v4/here")
+    def here() -> str:
+        return "here"
+
+    server = ApiServer(app, "[::1]:0")
+    server.start()
+    try:
+        assert server.url.startswith("http://[::1]:")
+        assert httpx.get(f"{server.url}/here", trust_env=False).json() == "here"
+    finally:
+        server.stop()
