@@ -125,6 +125,7 @@ _CODES: dict[str, str] = {
     "credentials_unknown": "the key and email are unknown, or such keys are not taken here",
     "credentials_unsupported": "this kind of credentials is not taken",
     "permission_missing": "the API token has not the permission that the request needs",
+    "record_permission_missing": "the API token may not read, or not edit, DNS records anywhere",
     "host_refused": "the Host header names no host that the control API answers for",
     "too_many_failures": "too many requests with bad credentials came from one address, or with one token's beginning",
     "token_refused": "the API token is unknown, wrong, expired, disabled, or used from an address outside its bounds",
@@ -245,7 +246,7 @@ _CODES: dict[str, str] = {
     "api_refused": "the API refused a request",
     "api_unreachable": "the API doesn't answer, or not as a v4 API",
     "api_token_missing": "no API token was given",
-    "api_token_unreadable": "the API token's file can't be read",
+    "api_token_unreadable": "the API token's file can't be read, or what was given is no token",
     # engine: refusals of `qanat._engine`, one `engine_<code>` each
     "engine_bind_failed": "an address can't be listened on: taken, not this machine's, or not permitted",
     "engine_bad_certificate": "a certificate chain and its key are not PEM or don't belong together",

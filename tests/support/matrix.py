@@ -13,8 +13,10 @@ from uuid import uuid4
 import httpx
 from fastapi.routing import APIRoute
 
+from qanat.api import FailedRequest
 from qanat.api.app import RESOURCES
 from tests.support.control import Control
+from tests.support.links import register
 
 Params = dict[str, str]
 Body = Callable[["World", Params], Any]
@@ -169,6 +171,32 @@ def _network(asked: Asked) -> str:
     return network
 
 
+def _connector(asked: Asked) -> str:
+    connector_id = str(uuid4())
+    register(asked.world.control.store, asked.params["tunnel_id"], connector_id)
+    return connector_id
+
+
+def _failed_request(asked: Asked) -> str:
+    request_id = f"{asked.world.number():016x}-lab01"
+    asked.world.control.edge.failed[request_id] = FailedRequest(
+        request_id=request_id,
+        hostname="app.example.test",
+        method="GET",
+        path="/",
+        tunnel_id=asked.world.tunnel(asked.account),
+        connection_id=None,
+        status=502,
+        cause="origin_refused",
+        fault="origin",
+        detail="",
+        started_at=1.0,
+        duration_s=0.1,
+        client_ip="192.0.2.1",
+    )
+    return request_id
+
+
 def _named_below(name: str) -> Callable[[Asked], str]:
     return lambda asked: asked.world.made(asked.below(name), {"name": f"n{asked.world.number()}"})
 
@@ -178,7 +206,7 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "zone_id": lambda asked: asked.world.zone(asked.account),
     "record_id": _record_id,
     "tunnel_id": lambda asked: asked.world.tunnel(asked.account),
-    "connector_id": lambda _asked: str(uuid4()),
+    "connector_id": _connector,
     "connector_token_id": _named_below("connector_token_id"),
     "token_id": _token,
     "route_id": lambda asked: asked.world.route(asked.account, asked.world.network()),
@@ -187,7 +215,7 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "ip": lambda _asked: "10.0.0.1",
     "resource": lambda _asked: "logs",
     "version": lambda _asked: "1",
-    "request_id": lambda _asked: "0123456789abcdef-lab01",
+    "request_id": _failed_request,
 }
 
 CONFIGURATION = {"config": {"ingress": [{"service": "http_status:404"}]}}
@@ -230,10 +258,6 @@ CONNECTOR_TOKENS = OWN_TUNNEL + "/connector-tokens"
 
 def _route(world: World, _params: Params) -> dict[str, str]:
     return {"network": world.network(), "tunnel_id": world.tunnel(world.control.account)}
-
-
-def _exported(world: World, _params: Params) -> Any:
-    return world.control.call("GET", f"/qanat/accounts/{world.control.account}/export")
 
 
 ROWS: dict[tuple[str, str], Row] = {
@@ -295,7 +319,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", TUNNEL + "/token"): Row("tunnel.edit"),
     ("GET", TUNNEL + "/connections"): Row("tunnel.read"),
     ("DELETE", TUNNEL + "/connections"): Row("tunnel.edit"),
-    ("GET", TUNNEL + "/connectors/{connector_id}"): Row("tunnel.read", status=404),
+    ("GET", TUNNEL + "/connectors/{connector_id}"): Row("tunnel.read"),
     ("GET", "/accounts/{account_id}/tunnels"): Row("tunnel.read"),
     ("GET", TUNNEL + "/configurations"): Row("tunnel.read"),
     ("PUT", TUNNEL + "/configurations"): Row("tunnel.edit", _fixed(CONFIGURATION)),
@@ -338,16 +362,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/qanat/explain"): Row("dns.read tunnel.read", query={"url": "https://app.example.test/"}),
     # the edge
     ("GET", "/qanat/status"): Row("edge.read"),
-    ("GET", "/qanat/requests/{request_id}"): Row("tunnel.read", status=404),
+    ("GET", "/qanat/requests/{request_id}"): Row("tunnel.read"),
     ("GET", "/qanat/audit"): Row("audit.read"),
     ("GET", "/qanat/audit/export"): Row("audit.read"),
     ("GET", "/qanat/audit/verify"): Row("audit.read"),
-    ("GET", "/qanat/accounts/{account_id}/export"): Row(
-        "account.read dns.read token.read tunnel.read zone.read", audits=True
-    ),
-    ("POST", "/qanat/accounts/{account_id}/import"): Row(
-        "account.edit dns.edit token.edit tunnel.edit zone.edit", _exported, query={"dry_run": "false"}
-    ),
     ("GET", "/qanat/backup"): Row("edge.edit", audits=True),
     ("POST", "/qanat/keys/rotate"): Row("edge.edit"),
     ("GET", OWN_ACCOUNT + "/export"): Row("account.read tunnel.read zone.read dns.read token.read", audits=True),

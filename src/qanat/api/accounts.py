@@ -85,7 +85,7 @@ def list_accounts(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Resp
         rows, total = accounts.list_accounts(
             session,
             reach=who.reach("account.read"),
-            name=query.get("name"),
+            name=query.get("name") or None,
             descending=query.get("direction") == "desc",
             offset=page.offset,
             limit=page.per_page,
@@ -158,7 +158,7 @@ def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> R
         rows, total = accounts.list_accounts(
             session,
             reach=who.reach("account.read"),
-            name=query.get("account.name") or query.get("name"),
+            name=query.get("account.name") or query.get("name") or None,
             descending=query.get("direction") == "desc",
             offset=page.offset,
             limit=page.per_page,

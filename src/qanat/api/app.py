@@ -35,6 +35,7 @@ from qanat.api import (
 from qanat.api.context import Context, checked
 from qanat.api.description import describe, operation_id
 from qanat.api.envelope import refuse
+from qanat.api.failures import FAILURES
 from qanat.api.gate import PREFIX, Gate
 from qanat.api.shapes import FAILS
 from qanat.errors import QanatError
@@ -107,10 +108,12 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
 
 async def _malformed(_request: Request, error: Exception) -> JSONResponse:
     first: dict[str, Any] = cast(RequestValidationError, error).errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if part != "body")
     if first["type"] == "json_invalid":
         return refuse(QanatError("body_malformed", f"the body is not JSON: {first['ctx']['error']}"))
-    return refuse(QanatError("body_malformed", first["msg"], where=".".join(place) or "body"))
+    # a code of ours is what one of our own validators said
+    code = first["type"] if first["type"] in FAILURES else "body_malformed"
+    return refuse(QanatError(code, first["msg"], where=place.removeprefix(".") or "body"))
 
 
 async def _http_failure(request: Request, error: Exception) -> JSONResponse:
@@ -122,5 +125,17 @@ async def _http_failure(request: Request, error: Exception) -> JSONResponse:
         return refuse(QanatError("endpoint_unknown", "qanat does not have this endpoint"))
     if failure.status_code == 405:
         context.miss(endpoint)
-        return refuse(QanatError("method_not_allowed", f"{request.method} is not a method of this endpoint"))
+        refused = refuse(QanatError("method_not_allowed", f"{request.method} is not a method of this endpoint"))
+        # of no resource is only the description, which is FastAPI's own
+        methods = _methods_at(request.scope["path"]) or {"GET", "HEAD"}
+        refused.headers["allow"] = ", ".join(sorted(methods))
+        return refused
     return refuse(QanatError("body_malformed", "the body can't be read as JSON"))
+
+
+def _methods_at(path: str) -> set[str]:
+    """All methods of a path; the framework names those of one of its routes. A word that a route has (`verify`) is no id."""
+    below = path.removeprefix(PREFIX)
+    routes = [each for resource in RESOURCES for each in resource.router.routes if isinstance(each, APIRoute)]
+    first = next((each.path for each in routes if each.path_regex.match(below)), None)
+    return {method for each in routes if each.path == first for method in each.methods or ()}

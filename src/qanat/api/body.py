@@ -11,6 +11,7 @@ from qanat.errors import QanatError
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 100
+MAX_VALUES = 4_000_000  # one takes two bytes of the body at least, but 60 of memory
 BODY_TIMEOUT_S = 30.0
 SLOWEST_BYTES_PER_S = 100_000
 SMALL_BYTES = 16 * 1024  # checked where it is; larger ones in a thread, so that nobody else waits
@@ -20,7 +21,7 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
     """The whole body of at most `most` bytes. One that says that it is larger isn't read at all.
 
     Raises:
-        QanatError: `body_too_large`, `body_too_slow`.
+        QanatError: `body_too_large`, `body_too_slow`; `body_malformed`: its end never came.
     """
     too_large = QanatError("body_too_large", f"the body is larger than {most} bytes, the most that is taken")
     length = headers.get("content-length", "")
@@ -33,7 +34,8 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
-                    break
+                    # What is there so far could pass for the whole: half a zone file has good lines too.
+                    raise QanatError("body_malformed", "the client left before the end of the body")
                 body += message.get("body", b"")
                 if len(body) > most:
                     raise too_large
@@ -46,7 +48,7 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
 
 def check_json(body: bytes) -> None:
     """Refuses what parsers take and others choke on later: NUL and half surrogate pairs in texts, numbers that are none,
-    lists in lists in lists; and any encoding but UTF-8.
+    lists in lists in lists, and more of them than memory is there for; and any encoding but UTF-8.
 
     Raises:
         QanatError: `body_malformed`. What isn't JSON at all is told by who parses it.
@@ -57,6 +59,8 @@ def check_json(body: bytes) -> None:
         raise QanatError("body_malformed", f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
     if "\x00" in text:
         raise QanatError("body_malformed", "the body has a NUL byte")
+    if sum(map(text.count, ",[{")) > MAX_VALUES:
+        raise QanatError("body_malformed", f"the body holds more than {MAX_VALUES} values")
     try:
         level: list[object] = [json.loads(text)]
     except RecursionError:

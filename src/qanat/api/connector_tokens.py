@@ -72,7 +72,7 @@ def create_token(tunnel_id: TunnelPath, body: TokenCreate, ctx: Ctx, who: Who) -
         account_id=tunnel.account_id,
         tunnel_id=tunnel.id,
         name=body.name,
-        expires_at=parse_time(body.expires_at, where="expires_at") if body.expires_at else None,
+        expires_at=parse_time(body.expires_at, where="expires_at") if body.expires_at is not None else None,
     )
     return ok({**_shown(ctx, made, 0), "token": _text(ctx, tunnel, made)})
 

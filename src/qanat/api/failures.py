@@ -25,6 +25,7 @@ FAILURES: dict[str, Failure] = {
     "credentials_unknown": Failure(403, 9103, names_place=False),
     "credentials_unsupported": Failure(403, 10000, names_place=False),
     "permission_missing": Failure(403, 10000, names_place=False),
+    "record_permission_missing": Failure(403, 1009, names_place=False),
     "host_refused": Failure(421, 10421, names_place=False),
     "too_many_failures": Failure(429, 10429, names_place=False),
     "token_refused": Failure(403, 9109, names_place=False),

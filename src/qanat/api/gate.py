@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qanat.api.body import MAX_BODY_BYTES, SMALL_BYTES, check_json, read_body
 from qanat.api.context import Context
 from qanat.api.envelope import fail, refuse
+from qanat.api.own_accounts import EDITS
 from qanat.auth import Principal
 from qanat.auth.verifier import check_key_form
 from qanat.errors import QanatError, RetryLaterError
@@ -85,6 +86,8 @@ class Gate:
                 if error.code == "token_refused" and path.endswith(VERIFY_PATHS):
                     raise QanatError("token_invalid_on_verify", "Invalid API Token") from None
                 raise
+            if ACCOUNT_IMPORT.fullmatch(path):
+                principal.asking(EDITS)  # who may not import must not make us hold so large a body
             scope.setdefault("state", {})["principal"] = principal
         body = await read_body(headers, receive, most=most_bytes(path))
         if body and scope["method"] in WITH_BODY and not path.endswith(FORMS):

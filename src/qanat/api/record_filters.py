@@ -11,7 +11,7 @@ from starlette.datastructures import QueryParams
 
 from qanat.errors import QanatError
 from qanat.store.models import Record, Zone
-from qanat.store.record_form import record_name, txt_value
+from qanat.store.record_form import in_zone, record_name, txt_value
 
 HOST_CONTENTS = ("CNAME", "MX", "NS", "PTR")
 FIELDS = ("name", "content", "comment")
@@ -98,7 +98,7 @@ def _name(text: str, zone: Zone) -> str:
         name = record_name(bare, zone.name)
     except QanatError:
         return bare
-    return name if bare == "@" or "." not in bare or bare.endswith(zone.name) or not bare.isascii() else bare
+    return name if bare == "@" or "." not in bare or in_zone(bare, zone.name) or not bare.isascii() else bare
 
 
 def _content(text: str) -> ColumnElement[bool]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from qanat.api.shapes import Shape
 from qanat.errors import QanatError
@@ -52,7 +53,7 @@ class RecordInput(BaseModel):
     @classmethod
     def _boolean(cls, value: object) -> object:
         if value is not None and not isinstance(value, bool):
-            raise QanatError("record_bad_proxied", "it is true or false", where="proxied")
+            raise PydanticCustomError("record_bad_proxied", "it is true or false")
         return value
 
     def draft(self) -> RecordDraft:

@@ -1,8 +1,8 @@
 """`/qanat/backup` and `/qanat/keys/rotate`: what keeps the store safe, for who may do everything."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC
+from pathlib import Path
 from secrets import token_hex
 
 from fastapi import APIRouter, Response
@@ -53,19 +53,14 @@ def get_backup(ctx: Ctx, who: Who) -> Response:
         )
     copy = file.with_name(f"backup-{token_hex(8)}.tmp")
     sqlite.copy(file, copy)
-    # Open and without a name, it goes away with the answer, however that ends.
-    descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
-    sqlite.remove(copy)
-    try:
-        size = os.fstat(descriptor).st_size
-        with ctx.store.writing(who.actor) as write:
-            write.audit("backup.take", file.name, detail={"bytes": size})
-            name = f"qanat-{write.at.astimezone(UTC):%Y%m%dT%H%M%SZ}.db"
-    except BaseException:
-        os.close(descriptor)
-        raise
+    size = copy.stat().st_size
+    content = _content(copy)
+    next(content)  # an answer whose client is gone is not even begun
+    with ctx.store.writing(who.actor) as write:
+        write.audit("backup.take", file.name, detail={"bytes": size})
+        name = f"qanat-{write.at.astimezone(UTC):%Y%m%dT%H%M%SZ}.db"
     return StreamingResponse(
-        _content(descriptor),
+        content,
         media_type=MEDIA_TYPE,
         headers={
             "content-length": str(size),
@@ -91,7 +86,13 @@ def rotate_key(ctx: Ctx, who: Who) -> Response:
     return ok({"key_id": rotation.key_id, "secrets": rotation.secrets, "next": told})
 
 
-def _content(descriptor: int) -> Iterator[bytes]:
-    with os.fdopen(descriptor, "rb") as opened:
+def _content(copy: Path) -> Iterator[bytes]:
+    """Nothing, then the copy: open and without a name from the first step on, it goes away however the answer ends."""
+    try:
+        opened = copy.open("rb")
+    finally:
+        sqlite.remove(copy)
+    with opened:
+        yield b""
         while chunk := opened.read(CHUNK):
             yield chunk

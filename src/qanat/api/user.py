@@ -88,6 +88,12 @@ def make_key(ctx: Ctx, who: Who) -> Response:
     refused from now on. For clients that can't send API tokens, where `control.legacy_keys` is on."""
     user_id = who.own("user.edit")
     who.everything_there_is()
+    if who.token.expires_on is not None or who.token.allowed_ips or who.token.denied_ips:
+        raise QanatError(
+            "token_escalates",
+            "the asking token has an expiry or bounds on addresses, and a legacy key has none",
+            hint="ask with a token without bounds",
+        )
     if not ctx.legacy_keys:
         raise QanatError("legacy_keys_off", "this edge takes no legacy keys", hint="set control.legacy_keys = true")
     key = token_hex(KEY_CHARACTERS)[:KEY_CHARACTERS]

@@ -218,7 +218,7 @@ def _account(ctx: Context, who: Principal, account_id: str | None) -> Account:
             session, reach=who.reach("zone.edit"), name=None, descending=False, offset=0, limit=1
         )
     if total != 1:
-        raise QanatError("body_malformed", "name the account: the token sees several", where="account.id")
+        raise QanatError("body_malformed", f"name the account: the token may edit zones of {total}", where="account.id")
     return rows[0]
 
 

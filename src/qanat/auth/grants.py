@@ -116,7 +116,10 @@ def parse_networks(texts: Sequence[str], *, where: str) -> list[str]:
         raise QanatError("token_bad_bounds", f"at most {MAX_BOUNDS} networks are taken", where=where)
     for number, text in enumerate(texts):
         try:
-            ip_network(text)
+            network = ip_network(text)
+            if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+                # Callers by IPv4 are known by that: it would hold for nobody.
+                raise ValueError("write an IPv4 network as one")
         except ValueError as error:
             raise QanatError(
                 "token_bad_bounds",

@@ -59,15 +59,17 @@ class ManagementKey:
         Raises:
             QanatError: `management_key_bad`: others can read it, or it holds no such key.
         """
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
+        if path.exists():
             return cls._load(path)
         made = cls.make()
-        with os.fdopen(descriptor, "wb") as file:
+        # Written beside and then named: a stop in between leaves no half key, which the next start would refuse.
+        beside = path.with_name(path.name + ".new")
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(made._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
             file.flush()
             os.fsync(file.fileno())
+        beside.replace(path)
         return made
 
     @classmethod

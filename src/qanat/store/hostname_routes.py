@@ -19,11 +19,14 @@ from qanat.store.record_edit import RecordChange
 from qanat.store.record_form import TUNNEL_SUFFIX, RecordDraft, record_name
 from qanat.store.records import Batch
 from qanat.store.tunnels import get_tunnel
+from qanat.store.versions import Expected, row_version
 from qanat.store.zones import get_zone
 
 ROUTED_TYPES = ("A", "AAAA", "CNAME")
 ATTEMPTS = 3
-RACES = frozenset({"record_unknown", "record_host_taken", "record_cname_taken", "record_identical", "record_exists"})
+RACES = frozenset(
+    {"record_unknown", "record_host_taken", "record_cname_taken", "record_identical", "record_exists", "version_stale"}
+)
 SHOWN_ZONES = 10
 
 Outcome = Literal["new", "updated", "unchanged"]
@@ -139,7 +142,9 @@ def _route(
         }
     )
     if len(beside) == 1:
-        changed = records.change_record(store, actor, zone.id, beside[0].id, change, reach=reach)
+        # what was judged here, and nothing that came in its place meanwhile
+        expected = Expected(frozenset({row_version(beside[0])}))
+        changed = records.change_record(store, actor, zone.id, beside[0].id, change, reach=reach, expected=expected)
     else:
         batch = Batch(deletes=[record.id for record in beside[1:]], patches=[(beside[0].id, change)])
         changed = records.apply_batch(store, actor, zone.id, batch, reach=reach)[1].patches[0]

@@ -1,6 +1,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def test_the_life_of_an_account(control: Control) -> None:
     assert changed["settings"] == {"enforce_twofactor": False, **settings}
     assert control.call("PUT", one, {"name": "again"})["settings"] == changed["settings"]
     assert [each["name"] for each in control.call("GET", "/accounts")] == ["first", "again"]
+    assert len(control.call("GET", "/accounts", name="")) == 2
+    assert [each["id"] for each in control.call("GET", "/accounts", name="again")] == [made["id"]]
     assert control.call("DELETE", one) == {"id": made["id"]}
     assert control.refused("GET", one)[:2] == (404, 7003)
 
@@ -75,8 +78,10 @@ def test_an_account_that_owns_things_stays(control: Control) -> None:
     assert "1 zones, 1 tunnels" in message
     control.call("DELETE", f"/zones/{zone['id']}")
     control.call("DELETE", f"{one}/cfd_tunnel/{tunnel['id']}")
-    certificates = control.refused("DELETE", one) if control.call("GET", f"{one}/tokens") else None
-    assert certificates is None
+    policy = account_policy(one.rpartition("/")[2])
+    token = control.call("POST", f"{one}/tokens", {"name": "t", "policies": [policy]})
+    assert "1 API tokens" in control.refused("DELETE", one)[2]
+    control.call("DELETE", f"{one}/tokens/{token['id']}")
     assert control.call("DELETE", one)
 
 
@@ -162,6 +167,20 @@ def test_a_key_is_made_only_where_keys_are_taken_and_for_who_holds_everything(co
     text, _ = issue(control.store, SYSTEM, name="one", policies=[account_policy(control.account)])
     with as_token(control, text) as client:
         assert code_of(client.post("/qanat/user/key"))[:2] == (403, 10000)
+
+
+def test_a_bounded_token_makes_no_key(legacy: Control) -> None:
+    """A key has no bounds: its maker would outlive its own."""
+    for bounds in (
+        {"expires_on": legacy.store.clock() + timedelta(hours=1)},
+        {"allowed_ips": ["127.0.0.0/8"]},
+        {"denied_ips": ["192.0.2.1"]},
+    ):
+        text, _ = issue(legacy.store, SYSTEM, name="bounded", **bounds)
+        with as_token(legacy, text) as client:
+            answer = client.post("/qanat/user/key")
+            assert code_of(answer)[:2] == (403, 10000)
+            assert answer.json()["errors"][0]["qanat_code"] == "token_escalates"
 
 
 def test_a_key_holder_is_named_in_the_audit(legacy: Control) -> None:

@@ -131,6 +131,7 @@ def test_an_expired_token_ends_by_itself(desk: Desk) -> None:
         {"name": "x" * 101},
         {"name": "a\nb"},
         {"name": 7},
+        {"name": "x", "expires_at": ""},
         {"name": "x", "expires_at": "tomorrow"},
         {"name": "x", "expires_at": "2020-01-01T00:00:00Z"},
         {"name": "x", "expires_at": 7},

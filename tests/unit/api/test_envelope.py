@@ -30,6 +30,8 @@ from tests.support.control import Control, check_failure
         ("POST", "/zones", b"[" * 100_000, (400, 6007)),
         ("POST", "/zones", b'{"name":' * 100_000, (400, 6007)),
         ("POST", "/zones", b"1" * 10_000, (400, 6007)),
+        ("POST", "/zones", b'{"name":"a.test","x":NaN}', (400, 6007)),
+        ("POST", "/zones", b'{"name":"a.test","x":1e999}', (400, 6007)),
         ("POST", "/zones", b" " * (1024 * 1024 + 1), (400, 10413)),
     ],
 )
@@ -39,6 +41,27 @@ def test_every_failure_is_an_envelope(
     answer = control.http.request(method, path, content=content)
     check_failure(answer)
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/zones", "GET, POST"),
+        ("/accounts/0/cfd_tunnel", "GET, POST"),
+        (f"/zones/{'0' * 32}/dns_records/{'0' * 32}", "DELETE, GET, PATCH, PUT"),
+        ("/user/tokens/verify", "GET"),
+        (f"/zones/{'0' * 32}/dns_records/batch", "POST"),
+        ("/qanat/status", "GET"),
+        ("/qanat/openapi.json", "GET, HEAD"),
+        ("/tunnel", "POST"),
+    ],
+)
+def test_a_method_that_is_not_there_names_those_that_are(control: Control, path: str, methods: str) -> None:
+    """RFC 9110, 15.5.6."""
+    answer = control.http.request("TRACE", path)
+    check_failure(answer)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == methods
 
 
 def test_a_body_of_unknown_length_is_bounded_too(control: Control) -> None:

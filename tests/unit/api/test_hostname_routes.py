@@ -4,7 +4,7 @@ import pytest
 
 from qanat.auth import issue
 from qanat.auth.policies import origin_certificate_policies
-from qanat.store import SYSTEM, NoticeKind
+from qanat.store import SYSTEM, NoticeKind, records
 from qanat.store.models import Audit
 from tests.support.control import Control
 
@@ -125,6 +125,24 @@ def test_trap_19_a_cname_of_a_deleted_tunnel_is_replaced_unasked(desk: Desk) -> 
     desk.control.call("DELETE", f"{desk.control.tunnels()}/{desk.t1['id']}")
     assert desk.route(desk.t2, "app")["cname"] == "updated"
     assert desk.record("app.a.example")["content"] == _target(desk.t2)
+
+
+def test_what_came_in_place_of_a_stale_record_meanwhile_is_not_replaced(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.route(desk.t1, "app")
+    third = desk.control.create_tunnel("t3")
+    desk.control.call("DELETE", f"{desk.control.tunnels()}/{desk.t1['id']}")
+    change_record = records.change_record
+
+    def late(*arguments: Any, **more: Any) -> Any:
+        monkeypatch.setattr(records, "change_record", change_record)
+        desk.route(third, "app")
+        return change_record(*arguments, **more)
+
+    monkeypatch.setattr(records, "change_record", late)
+    assert desk.refused(desk.t2, "app")[:2] == (400, 1003)
+    assert desk.record("app.a.example")["content"] == _target(third)
 
 
 def test_addresses_are_replaced_only_when_asked_and_all_of_them(desk: Desk) -> None:

@@ -138,7 +138,9 @@ def test_without_a_permission_what_needs_it_is_refused(world: World, lacking: Pe
             params = {name: uuid4().hex for name in names_of(path)}
             answer = world.ask(Call(method, path, params, row), headers)
             assert told(answer)[0] == 403, (method, path)
-            assert told(answer)[1][0][0] == 10000, (method, path)
+            # who lacks this one may lack others of the endpoint's too
+            codes = {1009 if each.startswith("dns.") else 10000 for each in row.permissions}
+            assert told(answer)[1][0][0] in codes, (method, path)
 
 
 def test_a_read_only_token_reads_all_and_writes_nothing(world: World) -> None:

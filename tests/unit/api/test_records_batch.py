@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from qanat.store import NoticeKind
 from qanat.store.records import MAX_BATCH
 from tests.unit.api.conftest import ZoneDesk
@@ -66,11 +68,15 @@ def test_any_error_undoes_all_and_tells_its_place(desk: ZoneDesk) -> None:
     assert desk.control.audit_count() == before
 
 
-def test_a_pointer_shows_the_place(desk: ZoneDesk) -> None:
-    answer = desk.control.http.post(
-        f"{desk.path}/batch", json={"posts": [txt("a"), {"type": "A", "name": "c", "content": "no"}]}
-    )
-    assert answer.json()["errors"][0]["source"]["pointer"] == "/posts/1/content"
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [({"content": "no"}, 9005, "content"), ({"proxied": "yes"}, 9003, "proxied"), ({"ttl": "60"}, 6007, "ttl")],
+)
+def test_a_pointer_shows_the_place(desk: ZoneDesk, change: dict[str, Any], code: int, field: str) -> None:
+    posts = [txt("a"), {"type": "A", "name": "c", "content": "192.0.2.1", **change}]
+    [error] = desk.control.http.post(f"{desk.path}/batch", json={"posts": posts}).json()["errors"]
+    assert (error["code"], error["source"]["pointer"]) == (code, f"/posts/1/{field}")
+    assert error["message"].startswith(f"posts[1].{field}: ")
 
 
 def test_swaps_within_a_batch(desk: ZoneDesk) -> None:

@@ -154,3 +154,9 @@ def test_certbot_pages_of_one(desk: ZoneDesk) -> None:
     query = {"content.exact": "v", "name.exact": f"_acme-challenge.{desk.name}", "type": "TXT", "per_page": "1"}
     assert len(desk.listed(**query)) == 1
     assert desk.listed(**query, page="2") == []
+
+
+def test_a_name_that_only_ends_as_the_zone_does_is_not_relative_to_it(desk: ZoneDesk) -> None:
+    desk.post(type="A", name=f"my{desk.name}", content="192.0.2.1")
+    assert found(desk, "name=myZONE.ZONE") == "A:my" + desk.name
+    assert found(desk, "name=myZONE") == ""

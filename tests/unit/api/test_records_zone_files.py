@@ -1,10 +1,12 @@
 """Export and import of a zone as BIND text."""
 
+import threading
 from typing import Any
 
 import httpx
 import pytest
 
+from qanat.api import forms
 from qanat.api.forms import parse_form
 from qanat.errors import QanatError
 from tests.unit.api.conftest import ZoneDesk
@@ -114,6 +116,18 @@ def test_the_field_may_come_without_a_file_name(desk: ZoneDesk) -> None:
         f"{desk.path}/import", content=body, headers={"content-type": 'Multipart/Form-Data; boundary="b"'}
     )
     assert result(answer)["recs_added"] == 2
+
+
+def test_a_form_is_taken_apart_where_no_other_request_waits(desk: ZoneDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def parse(kind: str, body: bytes) -> dict[str, bytes]:
+        threads.append(threading.current_thread().name)
+        return parse_form(kind, body)
+
+    monkeypatch.setattr(forms, "parse_form", parse)
+    assert result(desk.upload("a A 192.0.2.1\n"))["recs_added"] == 1
+    assert [name.startswith("AnyIO worker") for name in threads] == [True]
 
 
 @pytest.mark.parametrize(

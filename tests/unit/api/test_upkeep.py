@@ -2,11 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from qanat.api import upkeep
 from qanat.auth import issue
 from qanat.edge.backup import check_backup, restore_backup
 from qanat.errors import QanatError
@@ -61,6 +63,23 @@ def test_a_client_that_leaves_in_the_middle_leaves_no_file(on_sqlite: Control, t
     with on_sqlite.http.stream("GET", BACKUP) as answer:
         next(answer.iter_raw(100))
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_an_answer_that_is_never_begun_holds_no_file_open(on_sqlite: Control) -> None:
+    """Its client may be gone by then: the copy would take its place on the disk for as long as the edge runs."""
+    who = on_sqlite.context.verifier.verify(on_sqlite.token, address="127.0.0.1")
+    answer = upkeep.get_backup(on_sqlite.context, who)
+    assert _open_copies() == 1
+    del answer
+    assert _open_copies() == 0
+
+
+def _open_copies() -> int:
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.append(str(link.readlink()))
+    return sum("/backup-" in target for target in links)
 
 
 def test_no_key_and_no_open_secret_is_in_a_backup(on_sqlite: Control, tmp_path: Path) -> None:

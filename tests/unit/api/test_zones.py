@@ -72,6 +72,17 @@ def test_an_account_owns_every_name_of_its_zones(control: Control) -> None:
     assert mine["account"]["id"] == control.account
 
 
+def test_without_an_account_a_zone_goes_to_the_only_one_that_the_token_edits(control: Control) -> None:
+    assert control.create_zone("one.test")["account"]["id"] == control.account
+    accounts.create_account(control.store, SYSTEM, name="other")
+    assert control.refused("POST", "/zones", {"name": "two.test"}) == (
+        400,
+        6007,
+        "account.id: name the account: the token may edit zones of 2",
+    )
+    assert names(control) == ["one.test"]
+
+
 def test_a_deleted_zones_name_is_held_for_its_account(control: Control) -> None:
     other = accounts.create_account(control.store, SYSTEM, name="other").id
     now = [control.store.clock()]

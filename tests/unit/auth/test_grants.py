@@ -145,7 +145,9 @@ def test_a_bounded_token_gives_no_freer_ones(
     assert (refused.value.code, refused.value.where) == ("token_escalates", where)
 
 
-@pytest.mark.parametrize("bad", ["", "192.0.2.1/33", "example.test", "192.0.2.1/24", "999.0.2.1", "' OR 1=1"])
+@pytest.mark.parametrize(
+    "bad", ["", "192.0.2.1/33", "example.test", "192.0.2.1/24", "999.0.2.1", "::ffff:192.0.2.0/120", "' OR 1=1"]
+)
 def test_a_bad_network_is_named(bad: str) -> None:
     with pytest.raises(QanatError) as refused:
         parse_networks(["192.0.2.0/24", bad], where="condition.request_ip.in")

@@ -77,3 +77,15 @@ def test_the_key_file_is_private_and_kept(tmp_path: Path) -> None:
     path.write_text("nonsense")
     with pytest.raises(QanatError, match="holds no private key"):
         ManagementKey.open(path)
+
+
+def test_a_start_that_was_cut_leaves_no_half_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "management.key"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("qanat.auth.management.os.fdopen", crash)
+        ManagementKey.open(path)
+    ManagementKey.open(path).verify(_token(ManagementKey.open(path)), at=NOW)
+    assert [file.name for file in tmp_path.iterdir()] == ["management.key"]
