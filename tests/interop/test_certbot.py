@@ -116,6 +116,21 @@ def test_a_wrong_token_gives_the_hint(zone: Any, tmp_path: Path, key: Any) -> No
         certbot.perform([challenge(zone["name"], b"a", key)])
 
 
+def test_a_token_that_may_not_edit_records_gives_the_hint(
+    control: Control, zone: Any, tmp_path: Path, key: Any
+) -> None:
+    groups = {group["name"]: group["id"] for group in control.call("GET", "/user/tokens/permission_groups")}
+    policy = {
+        "effect": "allow",
+        "resources": {f"com.cloudflare.api.account.{control.account}": "*"},
+        "permission_groups": [{"id": groups["Zone Read"]}],
+    }
+    token = control.call("POST", "/user/tokens", {"name": "zones only", "policies": [policy]})["value"]
+    certbot = authenticator(tmp_path, f"dns_cloudflare_api_token = {token}")
+    with pytest.raises(errors.PluginError, match=r'"Zone:DNS:Edit" permissions\?'):
+        certbot.perform([challenge(zone["name"], b"a", key)])
+
+
 def test_a_name_of_no_zone_is_refused_with_the_names_tried(
     control: Control, zone: Any, tmp_path: Path, key: Any
 ) -> None:

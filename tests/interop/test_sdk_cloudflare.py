@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import cloudflare
 import pytest
 from cloudflare import Cloudflare
 
 from tests.support.control import Control
+from tests.support.links import register
 
 MANY = 2_345
 """Case 64: more than two pages of any size that a client asks for by itself."""
@@ -265,7 +267,18 @@ def test_configurations(sdk: Any, control: Control, tunnel: Any) -> None:
 def test_connections_and_management(sdk: Any, control: Control, tunnel: Any) -> None:
     tunnels = sdk.zero_trust.tunnels.cloudflared
     assert list(tunnels.connections.get(tunnel.id, account_id=control.account)) == []
+    connector = str(uuid4())
+    connections = [register(control.store, tunnel.id, connector, index) for index in range(2)]
+    [found] = tunnels.connections.get(tunnel.id, account_id=control.account)
+    assert (found.id, found.version, found.arch) == (connector, "2026.8.0", "linux_amd64")
+    assert [(each.id, each.colo_name, each.is_pending_reconnect) for each in found.conns] == [
+        (each, "lab01", False) for each in connections
+    ]
+    assert found.run_at == found.conns[0].opened_at
+    assert tunnels.connectors.get(connector, account_id=control.account, tunnel_id=tunnel.id) == found
+    assert len(tunnels.get(tunnel.id, account_id=control.account).connections) == 2
     tunnels.connections.delete(tunnel.id, account_id=control.account)
+    assert list(tunnels.connections.get(tunnel.id, account_id=control.account)) == []
     with pytest.raises(cloudflare.NotFoundError):
         tunnels.connectors.get("00000000-0000-4000-8000-000000000000", account_id=control.account, tunnel_id=tunnel.id)
     jwt = tunnels.management.create(tunnel.id, account_id=control.account, resources=["logs"])
@@ -323,6 +336,19 @@ def test_accounts_and_user(sdk: Any, control: Control) -> None:
     assert sdk.user.get().id
     with pytest.raises(cloudflare.NotFoundError):
         sdk.accounts.get(account_id="0" * 32)
+
+
+def test_case_64_accounts_over_more_than_two_pages(sdk: Any, control: Control) -> None:
+    made = {control.call("POST", "/accounts", {"name": f"paged {number}"})["id"] for number in range(12)}
+    try:
+        found = [account.id for account in sdk.accounts.list(per_page=5)]
+        assert len(found) == len(set(found))
+        assert found[0] == control.account
+        assert set(found) == {control.account, *made}
+        assert [account.id for account in sdk.accounts.list(per_page=5, direction="desc")] == found[::-1]
+    finally:
+        for each in made:
+            control.call("DELETE", f"/accounts/{each}")
 
 
 def test_tokens(sdk: Any, control: Control) -> None:

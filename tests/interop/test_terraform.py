@@ -333,6 +333,8 @@ def test_case_64_lists_are_complete(place: Workspace, control: Control, zone: An
     ]
     control.call("POST", f"/zones/{zone['id']}/dns_records/batch", {"posts": posts})
     tunnels = [control.create_tunnel(f"listed {number}") for number in range(250)]
+    # the provider asks for no size, so that a page has as many as we say
+    accounts = [control.call("POST", "/accounts", {"name": f"listed {number}"}) for number in range(250)]
     try:
         place.apply(f"""
 data "cloudflare_accounts" "all" {{}}
@@ -355,7 +357,8 @@ output "records"  {{ value = data.cloudflare_dns_records.all.result[*].id }}
 output "tunnels"  {{ value = data.cloudflare_zero_trust_tunnel_cloudflareds.all.result[*].id }}
 """)
         found = place.outputs()
-        assert control.account in found["accounts"]
+        assert len(found["accounts"]) == len(set(found["accounts"])) == len(accounts) + 1
+        assert {control.account, *(each["id"] for each in accounts)} == set(found["accounts"])
         assert {each["id"] for each in zones} <= set(found["zones"])
         assert (len(found["records"]), len(set(found["records"]))) == (2_345, 2_345)
         assert set(found["tunnels"]) == {each["id"] for each in tunnels}
@@ -364,6 +367,8 @@ output "tunnels"  {{ value = data.cloudflare_zero_trust_tunnel_cloudflareds.all.
             control.call("DELETE", f"{control.tunnels()}/{each['id']}")
         for each in zones:
             control.call("DELETE", f"/zones/{each['id']}")
+        for each in accounts:
+            control.call("DELETE", f"/accounts/{each['id']}")
 
 
 def test_private_networks_and_zone(place: Workspace, control: Control, zone: Any, release: str) -> None:

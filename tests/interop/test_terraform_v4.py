@@ -214,12 +214,8 @@ resource "cloudflare_record" "r" {{
 
 
 def test_case_64_lists_are_complete(place: Workspace, control: Control, zone: Any) -> None:
+    """More than two of its pages of zones; of accounts it asks for one page only, and it has no list of records."""
     zones = [control.create_zone(f"l{number}.{zone['name']}") for number in range(110)]
-    posts = [
-        {"type": "A", "name": f"n{number}", "content": f"10.0.{number // 250}.{number % 250}", "ttl": 300}
-        for number in range(2_345)
-    ]
-    control.call("POST", f"/zones/{zone['id']}/dns_records/batch", {"posts": posts})
     place.apply(f"""
 data "cloudflare_accounts" "all" {{}}
 data "cloudflare_zones" "all" {{

@@ -1,0 +1,71 @@
+"""The edge's listeners: both address families, and the TLS versions that security.md S1 names."""
+
+import socket
+import ssl
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tests.support.connector import Connector, Protocol
+from tests.support.connectors import host_and_port
+from tests.support.edge import Edge
+from tests.support.fixtures import quic_only
+from tests.support.sites import Site
+
+
+def _has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _tls(edge: Edge, hostname: str, newest: ssl.TLSVersion) -> tuple[str | None, bytes]:
+    """The version that a client which knows none above `newest` gets, and the first line of the answer."""
+    host, port = host_and_port(edge.https)
+    context = ssl.create_default_context(cafile=str(edge.ca_file))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of what the edge must refuse
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = newest
+    with (
+        socket.create_connection((host.strip("[]"), port), timeout=10.0) as plain,
+        context.wrap_socket(plain, server_hostname=hostname) as client,
+    ):
+        client.sendall(f"GET / HTTP/1.1\r\nHost: {hostname}\r\nConnection: close\r\n\r\n".encode())
+        with client.makefile("rb") as answer:
+            return client.version(), answer.readline()
+
+
+@quic_only
+def test_s1_a_tls_1_2_client_is_served_and_an_older_one_refused(site: Site) -> None:
+    assert _tls(site.edge, site.hostname, ssl.TLSVersion.TLSv1_2) == ("TLSv1.2", b"HTTP/1.1 200 OK\r\n")
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
+        _tls(site.edge, site.hostname, ssl.TLSVersion.TLSv1_1)
+
+
+@pytest.mark.skipif(not _has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
+@pytest.mark.parametrize("protocol", ["quic", "http2"])
+def test_everything_works_on_ipv6_alone(folder: Path, protocol: Protocol) -> None:
+    addresses = ("public_https", "public_http", "tunnel_address", "control_address")
+    edge = Edge(folder / "edge", **dict.fromkeys(addresses, "[::1]:0"))
+    try:
+        assert all(address.startswith("[::1]:") for address in (edge.https, edge.http, edge.tunnel))
+        assert edge.ready["api"].startswith("http://[::1]:")
+        tunnel = edge.api.create_tunnel("six")
+        edge.api.put_configuration(tunnel.id, [{"service": "http_status:204"}])
+        edge.api.publish(edge.api.create_zone("six.test"), "app.six.test", tunnel.id)
+        connector = Connector(folder / "connector", edge, tunnel.token, protocol=protocol)
+        try:
+            connector.wait_version(1)
+            (connection,) = edge.api.connections(tunnel.id)
+            assert connection["origin_ip"] == "::1"
+            assert _tls(edge, "app.six.test", ssl.TLSVersion.TLSv1_3) == ("TLSv1.3", b"HTTP/1.1 204 No Content\r\n")
+        finally:
+            connector.stop()
+    finally:
+        edge.stop()
