@@ -3,6 +3,7 @@
 import argparse
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from bench.__main__ import RESULTS, quiet
 from bench.api_report import plot, table, verdicts
 from bench.chain import QANAT, Rig, rig
+from bench.cores import apart
 from bench.load import SCRIPT, Target, paced, percentile, tool
 from bench.machine import CpuTime, facts
 from bench.measure import Row
@@ -175,13 +177,16 @@ class Session:
 
     def neighbours(self) -> None:
         """Latency of a published hostname while the API is idle, under full load, and while another process burns a core:
-        what the third has as well is the shared cores and not the API."""
+        what the third has as well is the shared cores and not the API. Then idle and loaded again with the edge's Python
+        on a core of its own: what is left is what the data path shares with it within the process."""
         tunnel = self.ready.tunnel("qanat", "quic")
         states: list[tuple[str, Callable[[], Any]]] = [
             ("idle", nothing),
             ("api load", self.api_load),
             ("other load", other_load),
         ]
+        if len(os.sched_getaffinity(0)) > 1:
+            states += [("idle, apart", self.apart_idle), ("api load, apart", self.apart_load)]
         try:
             for number in range(self.plan.rounds):
                 shift = number % len(states)
@@ -216,13 +221,23 @@ class Session:
         )
 
     @contextmanager
-    def api_load(self) -> Iterator[None]:
+    def apart_idle(self) -> Iterator[None]:
+        with apart(self.ready.edge.pid):
+            yield
+
+    @contextmanager
+    def apart_load(self) -> Iterator[None]:
+        with apart(self.ready.edge.pid) as second, self.api_load("taskset", "-c", str(second)):
+            yield
+
+    @contextmanager
+    def api_load(self, *prefix: str) -> Iterator[None]:
         """wrk on the API, in a process of its own: it takes far less of the cores than a client in Python."""
         script = self.ready.folder / "load.lua"
         text = LOAD.replace("TOKEN", self.token).replace("ZONE", self.ready.zone).replace("RUN", self.name())
         script.write_text(SCRIPT[SCRIPT.index("function done") :] + text.replace("ACCOUNT", self.ready.api.account))
         seconds = int(self.plan.rate_seconds) + 4
-        argv = [tool("wrk"), "-t1", "-c8", f"-d{seconds}s", "--timeout", "20s", "-s", str(script)]
+        argv = [*prefix, tool("wrk"), "-t1", "-c8", f"-d{seconds}s", "--timeout", "20s", "-s", str(script)]
         load = subprocess.Popen(
             [*argv, self.ready.ready["api"].removesuffix("/client/v4")], stdout=subprocess.PIPE, text=True
         )

@@ -17,6 +17,8 @@ BOUNDS: dict[str, tuple[str, float, bool]] = {
     "data_path_p50_ratio": ("data path p50, API loaded / idle", 1.0, False),
     "data_path_p99_ratio": ("data path p99, API loaded / idle", 1.0, False),
     "data_path_p99_ratio_to_other_load": ("data path p99, API loaded / other load", 1.0, False),
+    "data_path_p50_ratio_apart": ("data path p50, API loaded / idle, apart", 1.0, False),
+    "data_path_p99_ratio_apart": ("data path p99, API loaded / idle, apart", 1.0, False),
 }
 KEYS = {
     "start": ("start_s", "cpu_s", "rss_mb"),
@@ -41,6 +43,8 @@ def verdicts(rows: list[Row]) -> dict[str, Any]:
         "data_path_p50_ratio": paired_states(rows, "idle", "p50_ms"),
         "data_path_p99_ratio": paired_states(rows, "idle", "p99_ms"),
         "data_path_p99_ratio_to_other_load": paired_states(rows, "other load", "p99_ms"),
+        "data_path_p50_ratio_apart": paired_states(rows, "idle, apart", "p50_ms", loaded="api load, apart"),
+        "data_path_p99_ratio_apart": paired_states(rows, "idle, apart", "p99_ms", loaded="api load, apart"),
     }
     return {
         key: {"value": round(value, 3) if value is not None else None, "bound": bound, "more_is_better": more}
@@ -49,20 +53,20 @@ def verdicts(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def paired_states(rows: list[Row], other: str, key: str) -> float | None:
-    """The median of the ratios within a round, `api load` over `other`."""
+def paired_states(rows: list[Row], other: str, key: str, *, loaded: str = "api load") -> float | None:
+    """The median of the ratios within a round, `loaded` over `other`."""
     values = {(row["chain"], row["round"]): row[key] for row in rows if row["what"] == "data path"}
     shares = [
         value / values[other, number]
         for (chain, number), value in values.items()
-        if chain == "api load" and (other, number) in values
+        if chain == loaded and (other, number) in values
     ]
     return statistics.median(shares) if shares else None
 
 
 def table(rows: list[Row], told: dict[str, Any]) -> str:
     """For people."""
-    lines = [f"{'':22}{'chain':14}{'figure':14}{'median':>12}{'spread':>9}"]
+    lines = [f"{'':22}{'chain':18}{'figure':14}{'median':>12}{'spread':>9}"]
     for what, keys in KEYS.items():
         for chain in dict.fromkeys(row["chain"] for row in rows if row["what"] == what):
             for key in keys:
@@ -70,7 +74,7 @@ def table(rows: list[Row], told: dict[str, Any]) -> str:
                 if middle is not None:
                     apart = spread(rows, what, chain, key)
                     lines.append(
-                        f"{what:22}{chain:14}{key:14}{middle:>12.3f}{f'{apart:.0%}' if apart is not None else '':>9}"
+                        f"{what:22}{chain:18}{key:14}{middle:>12.3f}{f'{apart:.0%}' if apart is not None else '':>9}"
                     )
     lines.append("")
     for key, figure in told.items():
