@@ -226,6 +226,18 @@ def test_the_default_network_that_is_there_stands_for_the_files(full: Control, o
     assert imported(other, document, account=other.account)["counts"]["create"] == 0
 
 
+def test_an_account_gets_one_default_network_whatever_the_file_says(full: Control, other: Control) -> None:
+    document = export(full)
+    (network,) = document["virtual_networks"]
+    second = {**network, "id": "0b4e4d7f-6a1c-4d6e-9d8f-0d1b54a7c001", "name": "second"}
+    document["virtual_networks"].append(second)
+    assert network["is_default"]
+    done = imported(other, document)
+    assert done["counts"]["conflict"] == 0
+    found = other.call("GET", f"/accounts/{done['account_id']}/teamnet/virtual_networks")
+    assert {each["name"]: each["is_default_network"] for each in found} == {network["name"]: True, "second": False}
+
+
 def test_an_older_configuration_comes_back_as_the_newest_version(full: Control) -> None:
     document = export(full)
     web = next(tunnel for tunnel in document["tunnels"] if tunnel["name"] == "web")

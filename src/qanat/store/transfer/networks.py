@@ -29,6 +29,7 @@ def _networks(run: Run) -> dict[str, str]:
     here = list(session.scalars(live))
     names = {row.name: row.id for row in here}
     default = next((row for row in here if row.is_default), None)
+    default_id = default.id if default is not None else None
     rows = run.rows(VirtualNetwork, (part.id for part in run.document.virtual_networks))
     ids: dict[str, str] = {}
     for part in run.document.virtual_networks:
@@ -47,7 +48,9 @@ def _networks(run: Run) -> dict[str, str]:
         else:
             ids[part.id] = part.id
             names[part.name] = part.id
-            _network(run, part, row, is_default=part.is_default and (default is None or default.id == part.id))
+            is_default = part.is_default and default_id in (None, part.id)
+            default_id = part.id if is_default else default_id
+            _network(run, part, row, is_default=is_default)
     return ids
 
 
