@@ -1,11 +1,12 @@
 """Who may ask the running edge: its settings take effect, and what its log holds afterwards."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import httpx
 
-from tests.support.edge import Edge
+from tests.support.edge import QANAT, Edge
 
 
 def test_hosts_and_legacy_keys_are_settings_and_the_log_holds_no_credentials(folder: Path) -> None:
@@ -39,3 +40,38 @@ def test_hosts_and_legacy_keys_are_settings_and_the_log_holds_no_credentials(fol
         assert secret not in edge.process.log()
     assert edge.process.lines
     assert all(isinstance(json.loads(line), dict) for line in edge.process.lines)
+
+
+def test_who_has_the_host_comes_back_in_when_the_last_powerful_token_is_gone(folder: Path) -> None:
+    edge = Edge(folder / "edge")
+    api, file = edge.api, edge.data_dir / "first-token"
+    command = [*QANAT, "edge", "new-token", "--data-dir", str(edge.data_dir), "--output", "json"]
+    try:
+        groups = {group["name"]: group["id"] for group in api.call("GET", "/user/tokens/permission_groups")}
+        policy = {
+            "effect": "allow",
+            "resources": {f"com.cloudflare.api.account.{api.account}": "*"},
+            "permission_groups": [{"id": groups["Zone Read"]}],
+        }
+        api.call("POST", "/user/tokens", {"name": "weak", "policies": [policy]})
+        lost = file.read_text()
+        (first,) = (each["id"] for each in api.call("GET", "/user/tokens") if each["name"] != "weak")
+        api.call("DELETE", f"/user/tokens/{first}")
+        running = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert running.returncode == 1
+        assert "another edge runs" in running.stderr
+        assert file.read_text() == lost
+    finally:
+        edge.stop()
+    stopped = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert stopped.returncode == 0, stopped.stderr
+    token = file.read_text().strip()
+    assert token != lost.strip()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert token not in stopped.stdout + stopped.stderr
+    edge.restart()
+    try:
+        assert {each["name"] for each in edge.api.call("GET", "/user/tokens")} == {"weak", "made on the edge's host"}
+        assert token not in edge.process.log()
+    finally:
+        edge.stop()

@@ -86,8 +86,8 @@ def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Wh
 @needs("tunnel.read")
 def list_tunnels(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
     """The account's tunnels in order of age, deleted ones too unless `is_deleted=false`."""
-    visible_account(ctx, who, account_id, "tunnel.read")
     with ctx.store.reading() as session:
+        accounts.get_account(session, account_id, reach=who.reach("tunnel.read"))
         rows, total = tunnels.list_tunnels(
             session, account_id, filters=_filters(request.query_params), offset=page.offset, limit=page.per_page
         )

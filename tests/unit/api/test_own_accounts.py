@@ -10,7 +10,7 @@ import pytest
 
 from qanat.auth import issue
 from qanat.auth.policies import account_policy
-from qanat.store import SYSTEM, models
+from qanat.store import SYSTEM, NoticeKind, models
 from qanat.store.accounts import create_account
 from qanat.store.transfer import document as parts
 from tests.support.control import Control, running_control
@@ -236,6 +236,34 @@ def test_an_account_gets_one_default_network_whatever_the_file_says(full: Contro
     assert done["counts"]["conflict"] == 0
     found = other.call("GET", f"/accounts/{done['account_id']}/teamnet/virtual_networks")
     assert {each["name"]: each["is_default_network"] for each in found} == {network["name"]: True, "second": False}
+
+
+def test_the_default_network_stays_it_when_an_older_file_names_another(full: Control) -> None:
+    path = f"/accounts/{full.account}/teamnet/virtual_networks"
+    second = full.call("POST", path, {"name": "second"})
+    document = export(full)
+    full.call("PATCH", f"{path}/{second['id']}", {"is_default_network": True})
+    imported(full, document)
+    assert [each["name"] for each in full.call("GET", path) if each["is_default_network"]] == ["second"]
+
+
+def test_the_edge_reads_its_routes_once_however_many_zones_come(full: Control, other: Control) -> None:
+    document = export(full)
+    zone = next(zone for zone in document["zones"] if zone["records"])
+    ids = (f"{number:032x}" for number in range(1000))
+    for number in range(3):
+        records = [
+            {**each, "id": next(ids), "name": each["name"].replace(zone["name"], f"z{number}.test")}
+            for each in zone["records"]
+        ]
+        document["zones"].append({**zone, "id": next(ids), "name": f"z{number}.test", "records": records})
+    other.notices.clear()
+    imported(other, document)
+    heard = [notice for notice in other.notices if notice.kind in (NoticeKind.ROUTES, NoticeKind.ZONE)]
+    assert [(notice.kind, notice.zone_id, notice.hostnames) for notice in heard] == [(NoticeKind.ROUTES, None, None)]
+    other.notices.clear()
+    imported(other, document)
+    assert NoticeKind.ROUTES not in {notice.kind for notice in other.notices}
 
 
 def test_an_older_configuration_comes_back_as_the_newest_version(full: Control) -> None:

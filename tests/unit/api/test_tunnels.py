@@ -1,12 +1,14 @@
 import base64
 import json
+from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy.orm import Session
 
 from qanat.auth import issue
-from qanat.store import SYSTEM, NoticeKind, connections
+from qanat.store import SYSTEM, NoticeKind, accounts, connections, tunnels
 from qanat.store.models import Account
 from tests.support.control import Control
 from tests.support.links import lose, register
@@ -22,6 +24,28 @@ def _set_delete_disconnects(control: Control, wanted: bool) -> None:
     with control.store.writing(SYSTEM) as write:
         write.session.get_one(Account, control.account).settings = {"delete_disconnects": wanted}
         write.audit("account.change", control.account)
+
+
+def test_a_list_is_of_the_moment_at_which_its_account_was_seen(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an account that goes in between is an empty list, and no 404."""
+    sessions: list[Session] = []
+
+    def watch(module: ModuleType, name: str) -> None:
+        call = getattr(module, name)
+
+        def watched(session: Session, *given: Any, **more: Any) -> Any:
+            sessions.append(session)
+            return call(session, *given, **more)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(accounts, "get_account")
+    watch(tunnels, "list_tunnels")
+    control.call("GET", control.tunnels())
+    assert len(sessions) == 2
+    assert sessions[0] is sessions[1]
 
 
 def test_a_new_tunnel(control: Control) -> None:

@@ -48,7 +48,7 @@ def _networks(run: Run) -> dict[str, str]:
         else:
             ids[part.id] = part.id
             names[part.name] = part.id
-            is_default = part.is_default and default_id in (None, part.id)
+            is_default = part.id == default_id or (part.is_default and default_id is None)
             default_id = part.id if is_default else default_id
             _network(run, part, row, is_default=is_default)
     return ids

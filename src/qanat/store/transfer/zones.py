@@ -20,6 +20,7 @@ def write(run: Run) -> None:
     """All of them; the names are claimed by the same rules as for a new zone."""
     rows = run.rows(Zone, (part.id for part in run.document.zones))
     seen: set[str] = set()
+    changes = run.outcome.changes
     for part in run.document.zones:
         try:
             if part.id in seen or parse_zone_id(part.id) != part.id:
@@ -31,6 +32,8 @@ def write(run: Run) -> None:
             run.conflict("zone", part.id, part.name, str(error))
             continue
         _Records(run, zone).write(part.records)
+    if run.outcome.changes != changes:
+        run.notice(NoticeKind.ROUTES)  # one for all zones: for each, the edge would read every record again
 
 
 def _zone(run: Run, part: ZonePart, row: Zone | None) -> Zone:
@@ -44,10 +47,7 @@ def _zone(run: Run, part: ZonePart, row: Zone | None) -> Zone:
             raise QanatError("import_conflict", "the id is taken")
         if row.name != part.name:
             raise QanatError("import_conflict", f"here it is the id of {row.name}")
-        changed = put(row, values)
-        run.step("zone", row.id, row.name, "change" if changed else "same")
-        if changed:
-            run.notice(NoticeKind.ZONE, zone_id=row.id)
+        run.step("zone", row.id, row.name, "change" if put(row, values) else "same")
         return row
     if part.type != "full" or parse_hostname(part.name, wildcard=False) != part.name or "." not in part.name:
         raise QanatError("import_conflict", "its name or type is none that a zone here can have")
@@ -56,7 +56,6 @@ def _zone(run: Run, part: ZonePart, row: Zone | None) -> Zone:
     run.write.session.add(zone)
     run.write.session.execute(delete(ReleasedName).where(ReleasedName.name == part.name))
     run.step("zone", part.id, part.name, "create")
-    run.notice(NoticeKind.ZONE, zone_id=part.id)
     return zone
 
 
@@ -96,7 +95,6 @@ class _Records:
             self._put(part, form, row)
         if changed:
             self._run.notice(NoticeKind.RECORD, zone_id=self._zone.id)
-            self._run.notice(NoticeKind.ROUTES, zone_id=self._zone.id)
 
     def _put(self, part: RecordPart, form: RecordForm, row: Record | None) -> None:
         try:
