@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.tls import AnySocket, TlsSocket
+
 Fields = list[tuple[str, str]]
 MAX_HEAD = 1 << 20
 
@@ -76,7 +78,7 @@ def split_head(raw: bytes) -> tuple[str, Fields]:
 class Wire:
     """A connected socket with a read buffer; `seen` is every byte that was read."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: AnySocket) -> None:
         self.sock = sock
         self.buffer = b""
         self.seen = bytearray()
@@ -156,7 +158,7 @@ class Wire:
         close_quietly(self.sock)
 
 
-def close_quietly(sock: socket.socket) -> None:
+def close_quietly(sock: AnySocket) -> None:
     try:
         sock.close()
     except OSError:
@@ -183,20 +185,21 @@ class Http1Client:
     ) -> None:
         host, _, port = address.rpartition(":")
         self.hostname = hostname
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.settimeout(timeout_s)
+        plain = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        plain.settimeout(timeout_s)
         if receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock: AnySocket = plain
         try:
-            sock.connect((host, int(port)))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.connect((host, int(port)))
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if ca_file is not None:
                 context = ssl.create_default_context(cafile=str(ca_file))
                 if alpn:
                     context.set_alpn_protocols(list(alpn))
-                sock = context.wrap_socket(sock, server_hostname=hostname)
+                sock = TlsSocket(plain, context, hostname)
         except BaseException:
-            close_quietly(sock)
+            close_quietly(plain)
             raise
         self.sock = sock
         self.wire = Wire(sock)

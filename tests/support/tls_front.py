@@ -10,6 +10,8 @@ from pathlib import Path
 
 import trustme
 
+from tests.support.tls import AnySocket, TlsSocket
+
 
 @contextmanager
 def tls_front(folder: Path, target: str) -> Iterator[tuple[str, Path]]:
@@ -23,7 +25,8 @@ def tls_front(folder: Path, target: str) -> Iterator[tuple[str, Path]]:
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as client:
+            with suppress(OSError), self.request:
+                client = TlsSocket(self.request, context)
                 with socket.create_connection((host, int(port))) as server:
                     back = threading.Thread(target=_copy, args=(server, client), daemon=True)
                     back.start()
@@ -43,7 +46,7 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
 
 
-def _copy(source: socket.socket, sink: socket.socket) -> None:
+def _copy(source: AnySocket, sink: AnySocket) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
