@@ -11,16 +11,8 @@ from tests.support.connector import Connector, Protocol
 from tests.support.connectors import host_and_port
 from tests.support.edge import Edge
 from tests.support.fixtures import quic_only
+from tests.support.loopback import needs_ipv6
 from tests.support.sites import Site
-
-
-def _has_ipv6_loopback() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 def _tls(edge: Edge, hostname: str, newest: ssl.TLSVersion) -> tuple[str | None, bytes]:
@@ -48,7 +40,7 @@ def test_s1_a_tls_1_2_client_is_served_and_an_older_one_refused(site: Site) -> N
         _tls(site.edge, site.hostname, ssl.TLSVersion.TLSv1_1)
 
 
-@pytest.mark.skipif(not _has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
+@needs_ipv6
 @pytest.mark.parametrize("protocol", ["quic", "http2"])
 def test_everything_works_on_ipv6_alone(folder: Path, protocol: Protocol) -> None:
     addresses = ("public_https", "public_http", "tunnel_address", "control_address")

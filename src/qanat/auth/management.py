@@ -1,7 +1,6 @@
 """Management tokens: JWTs (ES256) that let a person read one tunnel's logs and diagnostics through the edge. Stock connectors
 don't verify them, so the edge must (security.md S55)."""
 
-import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from qanat.errors import QanatError
+from qanat.store import secret_file
 
 ALGORITHM = "ES256"
 ISSUER = "qanat"
@@ -62,14 +62,7 @@ class ManagementKey:
         if path.exists():
             return cls._load(path)
         made = cls.make()
-        # Written beside and then named: a stop in between leaves no half key, which the next start would refuse.
-        beside = path.with_name(path.name + ".new")
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(made._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        secret_file.replace(path, made._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return made
 
     @classmethod

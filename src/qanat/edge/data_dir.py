@@ -10,7 +10,7 @@ from qanat.auth import issue
 from qanat.auth.tokens import make_token
 from qanat.errors import QanatError
 from qanat.settings import StoreSettings
-from qanat.store import SYSTEM, Store, open_store, restore
+from qanat.store import SYSTEM, Store, open_store, restore, secret_file
 from qanat.store.accounts import ensure_first_account
 from qanat.store.keys import KeyRing, check_key, has_sealed
 from qanat.store.schema import is_empty
@@ -211,11 +211,14 @@ class DataDir:
     def _make_token(self, store: Store, name: str) -> str:
         # The file first: a crash between leaves a token that nobody accepts, never an accepted one that nobody knows.
         text = make_token()
-        descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            secret_file.replace(self.token_file, f"{text}\n".encode())
+        except OSError as error:
+            raise QanatError(
+                "data_dir_unusable",
+                f"{self.token_file} can't be written: {error.strerror}; it is as before",
+                where="data_dir",
+                hint="make room or make it writable, and repeat",
+            ) from error
         issue(store, SYSTEM, name=name, text=text)
         return text

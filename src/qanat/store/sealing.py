@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from qanat.errors import QanatError
+from qanat.store import secret_file
 
 FIRST_FORM = b"\x01"
 FORM = b"\x02"
@@ -92,9 +93,7 @@ def new_key() -> bytes:
 def make_key(path: Path) -> Sealer:
     """Writes a new key file (0600) and fails when there is one: a key is never overwritten."""
     key = new_key()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    _write(descriptor, [key])
-    _sync_folder(path)
+    secret_file.create(path, _content([key]))
     return Sealer(key)
 
 
@@ -104,12 +103,8 @@ def replace_keys(path: Path, keys: Sequence[bytes]) -> None:
     Raises:
         QanatError: `store_full`, `data_dir_unusable`: it has the old content.
     """
-    beside = path.with_name(path.name + ".new")
     try:
-        beside.unlink(missing_ok=True)
-        _write(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), keys)
-        beside.replace(path)
-        _sync_folder(path)
+        secret_file.replace(path, _content(keys))
     except OSError as error:
         code = "store_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "data_dir_unusable"
         raise QanatError(
@@ -170,16 +165,5 @@ def parse_keys(content: bytes, *, where: str) -> list[bytes]:
     return keys
 
 
-def _write(descriptor: int, keys: Sequence[bytes]) -> None:
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(b"".join(key.hex().encode() + b"\n" for key in keys))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _content(keys: Sequence[bytes]) -> bytes:
+    return b"".join(key.hex().encode() + b"\n" for key in keys)

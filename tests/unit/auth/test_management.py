@@ -85,7 +85,7 @@ def test_a_start_that_was_cut_leaves_no_half_key(tmp_path: Path, monkeypatch: py
 
     path = tmp_path / "management.key"
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("qanat.auth.management.os.fdopen", crash)
+        patched.setattr("qanat.store.secret_file.os.fdopen", crash)
         ManagementKey.open(path)
     ManagementKey.open(path).verify(_token(ManagementKey.open(path)), at=NOW)
     assert [file.name for file in tmp_path.iterdir()] == ["management.key"]

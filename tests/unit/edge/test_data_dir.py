@@ -241,3 +241,17 @@ def test_who_has_the_host_gets_a_new_token(tmp_path: Path, settings: StoreSettin
     )
     second.close()
     directory.unlock()
+
+
+def test_a_token_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    directory = DataDir(tmp_path / "data").lock()
+    _open(directory).close()
+    before = directory.token_file.read_text()
+    with monkeypatch.context() as patched, pytest.raises(QanatError, match="No space"):
+        patched.setattr("qanat.store.secret_file.os.fsync", full)
+        directory.new_token(SQLITE, account="mine")
+    assert directory.token_file.read_text() == before
+    directory.unlock()

@@ -11,11 +11,12 @@ from qanat.edge.authority import Authority
 from qanat.edge.certificates import Certificates
 from qanat.edge.feed import Feed
 from qanat.ids import Hostname, TunnelId
-from qanat.store import SYSTEM, Store, configurations, connections, connector_tokens, records, tunnels, zones
+from qanat.store import SYSTEM, Store, configurations, connector_tokens, records, tunnels, zones
 from qanat.store.reach import EVERYTHING
 from qanat.store.record_form import RecordDraft
 from qanat.store.sealing import Sealer
 from qanat.tables import compile_routes, read_routes
+from tests.support.links import register
 
 
 @dataclass
@@ -94,25 +95,6 @@ def _tunnel(store: Store, sealer: Sealer, account: str) -> str:
     ).id
 
 
-def _register(store: Store, tunnel_id: str, connector_id: str, *, token_id: str = "") -> None:
-    with store.recording() as write:
-        connections.registered(
-            write,
-            connection_id=connector_id,
-            connector_id=connector_id,
-            tunnel_id=tunnel_id,
-            index=0,
-            protocol="quic",
-            origin_ip="192.0.2.1",
-            location="lab01",
-            version="",
-            arch="",
-            features=[],
-            token_id=token_id,
-            at=write.at,
-        )
-
-
 def test_a_write_is_in_effect_when_it_returns(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed
 ) -> None:
@@ -181,9 +163,9 @@ def test_connectors_with_an_old_secret_are_dropped_after_the_grace(
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel_id}
-    _register(store, tunnel_id, "old")
+    register(store, tunnel_id, "old")
     tunnels.change_tunnel(store, SYSTEM, sealer, **scope, secret=b"1" * 32)
-    _register(store, tunnel_id, "new")
+    register(store, tunnel_id, "new")
     engine.calls.clear()
     feed.catch_up()
     assert engine.calls == [f"disconnect {tunnel_id} old "]
@@ -208,8 +190,8 @@ def test_a_rotated_connector_token_leaves_the_others_alone(
     tunnel_id = _tunnel(store, sealer, account)
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel_id}
     token, _ = connector_tokens.create_token(store, SYSTEM, sealer, **scope, name="host", expires_at=None)
-    _register(store, tunnel_id, "own")
-    _register(store, tunnel_id, "named", token_id=token.id)
+    register(store, tunnel_id, "own")
+    register(store, tunnel_id, "named", token_id=token.id)
     before = dict(engine.tunnels[tunnel_id].secrets)
     connector_tokens.rotate_token(store, SYSTEM, sealer, **scope, token_id=token.id)
     after = dict(engine.tunnels[tunnel_id].secrets)

@@ -1,5 +1,4 @@
 import os
-import socket
 import threading
 
 import httpx
@@ -7,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 
 from qanat.edge.server import NICE, ApiServer
+from tests.support.loopback import needs_ipv6
 
 
 def test_the_apis_threads_come_after_the_engines_and_nobody_elses_do() -> None:
@@ -31,16 +31,7 @@ def test_the_apis_threads_come_after_the_engines_and_nobody_elses_do() -> None:
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
-def _has_ipv6_loopback() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not _has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
+@needs_ipv6
 def test_it_serves_on_the_ipv6_loopback() -> None:
     app = FastAPI()
 
