@@ -16,3 +16,4 @@ from tests.support.fixtures import (  # noqa: F401
     tunnelled,
     version,
 )
+from tests.support.neighbours import api_victim, tenant, victim  # noqa: F401

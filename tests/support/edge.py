@@ -70,17 +70,34 @@ class Edge:
         self.api.close()
         self.process.stop(timeout_s=20.0)
 
-    def h1(self, hostname: str, *, timeout_s: float = 10.0, receive_buffer: int | None = None) -> Http1Client:
-        return Http1Client(self.https, hostname, self.ca_file, timeout_s=timeout_s, receive_buffer=receive_buffer)
+    def h1(
+        self,
+        hostname: str,
+        *,
+        timeout_s: float = 10.0,
+        receive_buffer: int | None = None,
+        source: str | None = None,
+    ) -> Http1Client:
+        return Http1Client(
+            self.https, hostname, self.ca_file, timeout_s=timeout_s, receive_buffer=receive_buffer, source=source
+        )
 
     def plain(self, hostname: str) -> Http1Client:
         """The plain HTTP listener."""
         return Http1Client(self.http, hostname, None)
 
     def h2(
-        self, hostname: str, *, strict: bool = True, timeout_s: float = 10.0, window: int | None = None
+        self,
+        hostname: str,
+        *,
+        strict: bool = True,
+        timeout_s: float = 10.0,
+        window: int | None = None,
+        source: str | None = None,
     ) -> Http2Client:
-        return Http2Client(self.https, hostname, self.ca_file, strict=strict, timeout_s=timeout_s, window=window)
+        return Http2Client(
+            self.https, hostname, self.ca_file, strict=strict, timeout_s=timeout_s, window=window, source=source
+        )
 
     def cause(self, request_id: str) -> str:
         """Why the edge answered or cut a request itself."""

@@ -171,7 +171,8 @@ def head_bytes(method: str, target: str, fields: Sequence[tuple[str, str]]) -> b
 
 
 class Http1Client:
-    """One connection to the edge, TLS (SNI `hostname`) or plain. Every wait is bounded by `timeout_s`."""
+    """One connection to the edge, TLS (SNI `hostname`) or plain. Every wait is bounded by `timeout_s`. `source`: the
+    loopback address that it comes from."""
 
     def __init__(
         self,
@@ -182,6 +183,7 @@ class Http1Client:
         alpn: Sequence[str] = ("http/1.1",),
         timeout_s: float = 10.0,
         receive_buffer: int | None = None,
+        source: str | None = None,
     ) -> None:
         host, _, port = address.rpartition(":")
         self.hostname = hostname
@@ -191,6 +193,8 @@ class Http1Client:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock: AnySocket = plain
         try:
+            if source is not None:
+                plain.bind((source, 0))
             plain.connect((host, int(port)))
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if ca_file is not None:

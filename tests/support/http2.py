@@ -57,7 +57,8 @@ class Stream:
 
 
 class Http2Client:
-    """One HTTP/2 connection to the edge. `strict` False sends header blocks that the library would refuse."""
+    """One HTTP/2 connection to the edge. `strict` False sends header blocks that the library would refuse;
+    `window` is each stream's; `source`: the loopback address that it comes from."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Http2Client:
         strict: bool = True,
         timeout_s: float = 10.0,
         window: int | None = None,
+        source: str | None = None,
     ) -> None:
         host, _, port = address.rpartition(":")
         self.hostname = hostname
@@ -79,7 +81,7 @@ class Http2Client:
         """Streams whose data is not acknowledged: their window runs out."""
         context = ssl.create_default_context(cafile=str(ca_file))
         context.set_alpn_protocols(["h2"])
-        sock = socket.create_connection((host, int(port)), timeout_s)
+        sock = socket.create_connection((host, int(port)), timeout_s, (source, 0) if source is not None else None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             tls = context.wrap_socket(sock, server_hostname=hostname)

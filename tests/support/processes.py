@@ -19,7 +19,9 @@ SHARED: list["Process"] = []
 class Process:
     """One child process. `lines` is its stderr, `out` its stdout, both line by line and complete."""
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None, *, pass_fds: Sequence[int] = ()
+    ) -> None:
         self.name = name
         self.argv = list(argv)
         self.started_at = time.monotonic()
@@ -33,6 +35,7 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
         )
         assert self._child.stdout is not None
         assert self._child.stderr is not None

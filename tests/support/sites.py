@@ -102,13 +102,22 @@ class Site:
         assert self._origin is not None, "this site has no origin"
         return self._origin
 
-    def h1(self, *, timeout_s: float = 10.0, receive_buffer: int | None = None) -> Http1Client:
-        client = self.edge.h1(self.hostname, timeout_s=timeout_s, receive_buffer=receive_buffer)
+    def h1(
+        self, *, timeout_s: float = 10.0, receive_buffer: int | None = None, source: str | None = None
+    ) -> Http1Client:
+        client = self.edge.h1(self.hostname, timeout_s=timeout_s, receive_buffer=receive_buffer, source=source)
         self._opened.append(client)
         return client
 
-    def h2(self, *, strict: bool = True, timeout_s: float = 10.0, window: int | None = None) -> Http2Client:
-        client = self.edge.h2(self.hostname, strict=strict, timeout_s=timeout_s, window=window)
+    def h2(
+        self,
+        *,
+        strict: bool = True,
+        timeout_s: float = 10.0,
+        window: int | None = None,
+        source: str | None = None,
+    ) -> Http2Client:
+        client = self.edge.h2(self.hostname, strict=strict, timeout_s=timeout_s, window=window, source=source)
         self._opened.append(client)
         return client
 
@@ -221,12 +230,15 @@ class Fakes:
 
 
 class Lab:
-    """One edge for the session, and a tunnel a link when it is first asked for."""
+    """One edge, and a tunnel a link when it is first asked for. `shared`: the whole session stands on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = True, connections: int = 2, **flags: str) -> None:
         self.folder = folder
-        self.edge = Edge(folder / "edge")
-        SHARED.append(self.edge.process)
+        self.shared = shared
+        self.connections = connections
+        self.edge = Edge(folder / "edge", **flags)
+        if shared:
+            SHARED.append(self.edge.process)
         self.zone = self.edge.api.create_zone("example.test")
         self.fresh = 0
         self._tunnels: dict[Link, Tunnelled] = {}
@@ -239,9 +251,15 @@ class Lab:
             self.edge.api.publish(self.zone, f"*.{domain}", tunnel.id)
             self.edge.api.put_configuration(tunnel.id, [{"service": "http_status:404"}])
             connector = Connector(
-                self.folder / name, self.edge, tunnel.token, kind=link.kind, protocol=link.protocol, connections=2
+                self.folder / name,
+                self.edge,
+                tunnel.token,
+                kind=link.kind,
+                protocol=link.protocol,
+                connections=self.connections,
             )
-            SHARED.append(connector.process)
+            if self.shared:
+                SHARED.append(connector.process)
             found = Tunnelled(link, self.edge, tunnel, connector, domain)
             self._tunnels[link] = found
             found.refill()
@@ -257,7 +275,8 @@ class Lab:
             return None
 
     def close(self) -> None:
-        SHARED.clear()
+        if self.shared:
+            SHARED.clear()
         for tunnelled in self._tunnels.values():
             tunnelled.close()
             tunnelled.connector.process.signal(signal.SIGTERM)
