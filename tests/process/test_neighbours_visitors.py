@@ -48,7 +48,7 @@ def test_slow_heads_and_handshakes(site: Site, victim: Victim) -> None:
                 silent = socket.create_connection((host, int(port)), 10.0, (ATTACKER, 0))
                 stack.callback(silent.close)
             for _ in range(20):
-                half = FrameClient(site.edge.https, site.hostname, site.edge.ca_file, start=False, source=ATTACKER)
+                half = FrameClient.dial(site.edge.https, site.hostname, site.edge.ca_file, start=False, source=ATTACKER)
                 stack.callback(half.close)
                 half.raw(b"PRI * HT")
             clients = []
@@ -103,7 +103,9 @@ class Flood:
 
     def step(self) -> None:
         if self.client is None:
-            self.client = FrameClient(self.site.edge.https, self.site.hostname, self.site.edge.ca_file, source=ATTACKER)
+            self.client = FrameClient.dial(
+                self.site.edge.https, self.site.hostname, self.site.edge.ca_file, source=ATTACKER
+            )
             self.next = 1
             self.opened += 1
         try:

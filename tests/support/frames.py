@@ -39,12 +39,43 @@ def headers(stream: int, data: bytes, *flags: str) -> HeadersFrame:
     return HeadersFrame(stream, data=data, flags=list(flags or ("END_HEADERS", "END_STREAM")))
 
 
+def raw_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """RFC 9113 4.1, unchecked."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
 class FrameClient:
-    """One HTTP/2 connection to the edge whose frames are all the caller's, the preface and SETTINGS apart. Frames that come
-    are kept in `came`; `ended` tells how the connection ended (None: it has not)."""
+    """The client's end of an HTTP/2 connection whose frames are all the caller's, but for the preface and SETTINGS (unless
+    `start` is False). Frames that come are kept in `came`; `ended` tells how the connection ended (None: it has not)."""
 
     def __init__(
         self,
+        sock: TlsSocket,
+        hostname: str,
+        *,
+        settings: dict[int, int] | None = None,
+        start: bool = True,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self.sock = sock
+        self.hostname = hostname
+        self.timeout_s = timeout_s
+        self.came: list[Frame] = []
+        self.heads: dict[int, list[list[Header]]] = {}
+        """Decoded header blocks of each stream, in order."""
+        self.ended: str | None = None
+        self.acknowledges = True
+        """Whether the peer's SETTINGS are acknowledged as they come."""
+        self._buffer = b""
+        self._block = b""
+        self._decoder = hpack.Decoder()
+        if start:
+            self.raw(PREFACE)
+            self.send(SettingsFrame(0, settings=settings or {}))
+
+    @classmethod
+    def dial(
+        cls,
         address: str,
         hostname: str,
         ca_file: Path,
@@ -53,27 +84,17 @@ class FrameClient:
         start: bool = True,
         timeout_s: float = 5.0,
         source: str | None = None,
-    ) -> None:
+    ) -> "FrameClient":
+        """To the edge, by TLS with ALPN h2. `source`: the loopback address that it comes from."""
         host, _, port = address.rpartition(":")
-        self.hostname = hostname
-        self.timeout_s = timeout_s
-        self.came: list[Frame] = []
-        self.heads: dict[int, list[list[Header]]] = {}
-        """Decoded header blocks of each stream, in order."""
-        self.ended: str | None = None
-        self._buffer = b""
-        self._block = b""
-        self._decoder = hpack.Decoder()
         context = ssl.create_default_context(cafile=str(ca_file))
         context.set_alpn_protocols(["h2"])
         plain = socket.create_connection((host, int(port)), timeout_s, (source, 0) if source is not None else None)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sock = TlsSocket(plain, context, hostname)
-            assert self.sock.selected_alpn_protocol() == "h2"
-            if start:
-                self.raw(PREFACE)
-                self.send(SettingsFrame(0, settings=settings or {}))
+            sock = TlsSocket(plain, context, hostname)
+            assert sock.selected_alpn_protocol() == "h2"
+            return cls(sock, hostname, settings=settings, start=start, timeout_s=timeout_s)
         except BaseException:
             plain.close()
             raise
@@ -94,10 +115,9 @@ class FrameClient:
     def send(self, *frames: Frame) -> None:
         self.raw(b"".join(frame.serialize() for frame in frames))
 
-    def frame(self, kind: int, flags: int, stream: int, payload: bytes, *, length: int | None = None) -> None:
-        """A frame of any type, flags and length."""
-        size = len(payload) if length is None else length
-        self.raw(size.to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload)
+    def frame(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
+        """A frame of any type, flags, stream and length."""
+        self.raw(raw_frame(kind, flags, stream, payload))
 
     def get(self, stream: int, target: str = "/", *more: Header) -> None:
         """A good GET."""
@@ -137,7 +157,7 @@ class FrameClient:
                 fields = self._decoder.decode(self._block)
                 self._block = b""
                 self.heads.setdefault(frame.stream_id, []).append([(str(name), str(text)) for name, text in fields])
-        elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
+        elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags and self.acknowledges:
             try:
                 self.send(SettingsFrame(0, flags=["ACK"]))
             except OSError:
