@@ -117,6 +117,12 @@ _CODES: dict[str, str] = {
     "ca_damaged": "the development CA's certificate and key can't be used",
     "certificate_missing": "a listener has no certificate",
     "certificate_unreadable": "a certificate or key file can't be read",
+    "certificate_unmade": "the development CA can't make a hostname's certificate; it is served over plain HTTP only",
+    "certificate_unkept": "a certificate can't be written to the data directory; a restart makes another one",
+    "certificate_too_many": "an account has as many certificates of the development CA as it may",
+    # rows that are left out; nobody else's is
+    "row_unreadable": "a row can't be read by this version: it is damaged, or a newer version wrote it",
+    "hostname_unroutable": "a proxied record's name, or its tunnel, is none that a request can reach",
     # control API: who asks
     "credentials_missing": "a request to the API has no credentials",
     "credentials_malformed": "the Authorization header is not `Bearer TOKEN`",

@@ -174,6 +174,14 @@ class LimitSettings(Part):
     pending_tunnel_handshakes: int = Field(default=1000, ge=1, description="Connectors shaking hands at once.")
 
 
+class AccountLimitSettings(Part):
+    """What one account may have, so that it leaves room for the others."""
+
+    certificates: int = Field(
+        default=2000, ge=1, description="Certificates of the development CA: one for each parent of a public hostname."
+    )
+
+
 class EngineSettings(Part):
     """The threads of the data path."""
 
@@ -249,6 +257,7 @@ class EdgeSettings(BaseSettings):
     control: ControlSettings = ControlSettings()
     tls: TlsSettings = TlsSettings()
     limits: LimitSettings = LimitSettings()
+    account_limits: AccountLimitSettings = AccountLimitSettings()
     engine: EngineSettings = EngineSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()

@@ -16,6 +16,7 @@ from qanat.ingress.rules import parse_configuration
 from qanat.log import escape, redact
 from qanat.store.record_form import RecordDraft, check_record, record_name, txt_value
 from qanat.tables import compile_leaves, compile_routes
+from qanat.tables.routes import Target
 
 labels = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 hostnames = st.builds(".".join, st.lists(labels, min_size=2, max_size=5)).map(Hostname)
@@ -29,7 +30,7 @@ json_values = st.recursive(
 
 @given(st.dictionaries(hostnames, tunnel_ids), st.randoms())
 def test_routes_do_not_depend_on_the_order_of_records(wanted: dict[Hostname, TunnelId], random: Random) -> None:
-    records = list(wanted.items())
+    records = [Target(hostname, tunnel) for hostname, tunnel in wanted.items()]
     random.shuffle(records)
     assert compile_routes(records) == wanted
 

@@ -362,6 +362,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/qanat/explain"): Row("dns.read tunnel.read", query={"url": "https://app.example.test/"}),
     # the edge
     ("GET", "/qanat/status"): Row("edge.read"),
+    ("GET", "/qanat/skipped"): Row("edge.read"),
     ("GET", "/qanat/requests/{request_id}"): Row("tunnel.read"),
     ("GET", "/qanat/audit"): Row("audit.read"),
     ("GET", "/qanat/audit/export"): Row("audit.read"),

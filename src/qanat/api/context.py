@@ -14,6 +14,7 @@ from qanat.store.keys import KeyRing
 from qanat.store.quick import QuickLimits
 from qanat.store.reach import Permission
 from qanat.store.sealing import Sealer
+from qanat.store.skipped import SkippedRows
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -68,6 +69,7 @@ class Context:
     quick: QuickLimits | None = None
     legacy_keys: bool = False
     misses: Counter[str] = field(default_factory=Counter)
+    skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)
     verifier: Verifier = field(init=False)
 

@@ -8,8 +8,9 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qanat.api.context import Ctx, Who, needs
+from qanat.api.context import Context, Ctx, Who, needs
 from qanat.api.envelope import ok, rfc3339
+from qanat.api.own import SkippedShape, shown_skipped
 from qanat.api.shapes import Shape, answers, queries
 from qanat.api.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL, TunnelStatus
 from qanat.auth import Principal
@@ -20,6 +21,7 @@ from qanat.ingress.verdicts import Asked, Verdict, parse_url, verdicts
 from qanat.store import configurations, connections
 from qanat.store.connections import State
 from qanat.store.models import Record, Tunnel, Zone
+from qanat.store.skipped import Kind
 
 router = APIRouter(prefix="/qanat", tags=["qanat"])
 
@@ -101,6 +103,9 @@ class ExplanationShape(Shape):
     rule: RulePart | None
     earlier: list[RulePart]
     service: str | None = Field(examples=["http://127.0.0.1:80"])
+    skipped: list[SkippedShape] = Field(
+        examples=[[]], description="what the edge leaves out of this: the hostname's route or certificate, its tunnel"
+    )
 
 
 @router.get(
@@ -128,6 +133,7 @@ def explain(request: Request, ctx: Ctx, who: Who) -> Response:
     }
     with ctx.store.reading() as session:
         outcome, reason = _explained(session, who, asked, told)
+    told["skipped"] = _skipped(ctx, told)
     return ok({**told, "outcome": outcome, "reason": reason})
 
 
@@ -164,6 +170,17 @@ def _explained(session: Session, who: Principal, asked: Asked, told: dict[str, A
     if told["rule"] is None:
         return "no_rules", "the configuration has no ingress rules: every request is answered 503"
     return "served", f"rule {told['rule']['index']} takes it to {told['service']}"
+
+
+def _skipped(ctx: Context, told: dict[str, Any]) -> list[dict[str, Any]]:
+    if told["zone"] is None:
+        return []
+    name = told["record"]["name"] if told["record"] is not None else told["hostname"]
+    wanted: list[tuple[Kind, str]] = [("hostname", name)]
+    wanted.extend(("certificate", parent) for parent in dict.fromkeys((name, name.partition(".")[2])))
+    if told["tunnel"] is not None:
+        wanted.extend([("tunnel", told["tunnel"]["id"]), ("configuration", told["tunnel"]["id"])])
+    return [shown_skipped(row) for row in ctx.skipped.find(wanted)]
 
 
 def _zone(session: Session, hostname: Hostname, who: Principal) -> Zone | None:

@@ -1,16 +1,22 @@
 """`/client/v4/qanat`: what the stock API has no place for."""
 
+from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from qanat.api.context import Ctx, Who, needs
-from qanat.api.envelope import ok, rfc3339
-from qanat.api.shapes import Shape, answers
+from qanat.api.context import Context, Ctx, Who, needs
+from qanat.api.envelope import ok, ok_page, rfc3339
+from qanat.api.pagination import AskedPage
+from qanat.api.shapes import Shape, answers, page_answers
+from qanat.api.tunnel_shapes import ACCOUNT, MOMENT
 from qanat.errors import QanatError
 from qanat.store.models import Tunnel
+from qanat.store.reach import Reach
+from qanat.store.skipped import Skipped
 
 router = APIRouter(prefix="/qanat", tags=["qanat"])
 
@@ -30,10 +36,29 @@ class StatusShape(Shape):
     location: str = Field(examples=["fra01"])
     addresses: AddressesShape
     counters: dict[str, int] = Field(examples=[{"requests": 1200, "request_errors": 3}], description="since its start")
+    skipped: dict[str, int] = Field(
+        examples=[{"certificate": 1}],
+        description="rows, by kind, that the edge leaves out; `/qanat/skipped` lists them. Of the accounts that are seen",
+    )
     unknown_endpoints: dict[str, int] = Field(
         examples=[{"GET /client/v4/accounts/{id}/workers/scripts": 2}],
         description="how often clients asked for what qanat doesn't have; empty for a token that doesn't see the whole server",
     )
+
+
+class SkippedShape(Shape):
+    """A row that the edge leaves out because something of it can't be used; it is tried again every minute."""
+
+    kind: str = Field(
+        examples=["certificate"],
+        description="tunnel, configuration, connector_token, token_expiry, record, hostname, certificate, given_certificate "
+        "or quick_tunnel",
+    )
+    name: str = Field(examples=["app.example.com"], description="a hostname, an id, or a file")
+    account_id: str | None = Field(examples=[ACCOUNT], description="null: of no account, or unknown")
+    code: str = Field(examples=["certificate_unkept"])
+    reason: str = Field(examples=["OSError: No space left on device (ENOSPC)"])
+    since: str = Field(examples=[MOMENT])
 
 
 class FailedRequestShape(Shape):
@@ -64,9 +89,33 @@ def get_status(ctx: Ctx, who: Who) -> Response:
             "location": ctx.location,
             "addresses": dict(ctx.live.addresses()),
             "counters": dict(ctx.live.counters()),
+            "skipped": dict(sorted(Counter(row.kind for row in _skipped(ctx, who.reach("edge.read"))).items())),
             "unknown_endpoints": dict(ctx.misses) if who.reach("edge.read").is_everything else {},
         }
     )
+
+
+@router.get("/skipped", responses=page_answers(SkippedShape))
+@needs("edge.read")
+def list_skipped(ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """The rows that the edge leaves out, of the accounts that the token sees: what of them can't be used, and since when.
+    Everything else goes on meanwhile."""
+    rows = _skipped(ctx, who.reach("edge.read"))
+    shown = [shown_skipped(row) for row in rows[page.offset : page.offset + page.per_page]]
+    return ok_page(shown, page, len(rows))
+
+
+def _skipped(ctx: Context, reach: Reach) -> list[Skipped]:
+    return [
+        row
+        for row in ctx.skipped.rows()
+        if reach.is_everything or (row.account_id is not None and reach.has_account(row.account_id))
+    ]
+
+
+def shown_skipped(row: Skipped) -> dict[str, Any]:
+    """For answers."""
+    return {**asdict(row), "since": rfc3339(row.since)}
 
 
 @router.get("/requests/{request_id}", responses=answers(FailedRequestShape))

@@ -19,6 +19,7 @@ PANELS = {
     "control": "Control API",
     "tls": "Certificates",
     "limits": "Limits",
+    "account_limits": "Limits of an account",
     "engine": "Engine",
     "store": "Store",
     "log": "Log",

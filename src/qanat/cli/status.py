@@ -11,13 +11,14 @@ app = typer.Typer()
 
 @over_api(app, "status")
 def status(at: Access) -> None:
-    """Show an edge's version, addresses and counters."""
+    """Show an edge's version, addresses and counters, and how many rows it leaves out because something of them can't be
+    used (`GET /qanat/skipped` names them)."""
     with at.connect() as client:
         answer = client.status()
     if at.as_json:
         print_json(answer)
         return
     say(f"qanat {answer.get('version')} at {answer.get('location')}")
-    for part in ("addresses", "counters", "unknown_endpoints"):
+    for part in ("addresses", "counters", "skipped", "unknown_endpoints"):
         for key, value in sorted(answer.get(part, {}).items()):
             say(f"  {key:<24} {value}")

@@ -1,14 +1,14 @@
 """The development CA: made at the first start, so that TLS works before anybody has a certificate."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -19,14 +19,17 @@ CA_LIFE = timedelta(days=3650)
 LEAF_LIFE = timedelta(days=397)
 RENEW_BEFORE = timedelta(days=60)
 BACKDATED = timedelta(hours=1)  # for clocks that are a little behind
+MAX_FILE_NAME = 120
+"""Longer names of leaves are kept under their hash: file systems take 255 bytes, some (eCryptfs) 143."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A chain and its key, PEM."""
+    """A chain and its key, PEM. `unkept`: why its file could not be written; it is good for this run all the same."""
 
     chain: bytes
     key: bytes
+    unkept: OSError | None = field(default=None, compare=False)
 
 
 class Authority:
@@ -58,32 +61,53 @@ class Authority:
 
     def leaf(self, keep_as: str, names: Sequence[str]) -> KeyPair:
         """A certificate for DNS `names`: the kept one while it is good, else a new one."""
-        file = self._directory / f"{keep_as}.pem"
+        file = self._directory / leaf_file(keep_as)
         kept = self._kept(file, names)
-        if kept is not None:
-            return kept
-        made = self._make(names)
-        _write(file, made.chain + made.key, 0o600)
-        return made
+        return kept if kept is not None else self.keep(keep_as, self._make(names))
+
+    def keep(self, keep_as: str, pair: KeyPair) -> KeyPair:
+        """Writes a leaf's file, or says in `unkept` why that can't be."""
+        try:
+            # not synced: one that a crash cut short is noticed, and made anew
+            _write(self._directory / leaf_file(keep_as), pair.chain + pair.key, 0o600, synced=False)
+        except OSError as error:
+            return KeyPair(pair.chain, pair.key, error)
+        return KeyPair(pair.chain, pair.key)
+
+    def sweep(self, keep: Iterable[str]) -> int:
+        """Removes the files of every other leaf; how many. What can't be removed stays."""
+        kept = {leaf_file(name) for name in keep}
+        removed = 0
+        for file in self._directory.iterdir():
+            if file.name not in kept and file.name.endswith((".pem", ".pem.new")):
+                try:
+                    file.unlink()
+                    removed += 1
+                except OSError:
+                    continue
+        return removed
 
     def renew_at(self, pair: KeyPair) -> datetime:
         """From when on `leaf` makes a new one in place of this."""
         return x509.load_pem_x509_certificate(pair.chain).not_valid_after_utc - RENEW_BEFORE
 
     def _kept(self, file: Path, names: Sequence[str]) -> KeyPair | None:
+        """None for what isn't there, isn't due to last, or is damaged in any way."""
         try:
             text = file.read_bytes()
             leaf = x509.load_pem_x509_certificates(text)[0]
             leaf.verify_directly_issued_by(self._certificate)
             named = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (OSError, ValueError, IndexError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+            cut = text.index(b"-----BEGIN PRIVATE KEY-----")
+            if serialization.load_pem_private_key(text[cut:], None).public_key() != leaf.public_key():
+                return None
+        except Exception:  # noqa: BLE001 - parsers of damaged bytes raise what they like
             return None
         if named.get_values_for_type(x509.DNSName) != list(names):
             return None
         if leaf.not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE:
             return None
-        cut = text.find(b"-----BEGIN PRIVATE KEY-----")
-        return KeyPair(text[:cut], text[cut:]) if cut > 0 else None
+        return KeyPair(text[:cut], text[cut:])
 
     def _make(self, names: Sequence[str]) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -149,15 +173,25 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(file: Path, content: bytes, mode: int) -> None:
+def leaf_file(name: str) -> str:
+    """The file's name for a leaf. No hostname has a `~`, so that none can take another's place."""
+    return f"{name}.pem" if len(name) <= MAX_FILE_NAME else f"~{sha256(name.encode()).hexdigest()}.pem"
+
+
+def _write(file: Path, content: bytes, mode: int, *, synced: bool = True) -> None:
     beside = file.with_name(file.name + ".new")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    beside.replace(file)
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(content)
+            if synced:
+                opened.flush()
+                os.fsync(opened.fileno())
+        beside.replace(file)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _ca_damaged(ca_file: Path, key_file: Path, reason: str) -> QanatError:

@@ -1,19 +1,29 @@
 """The edge's certificates: given ones first, the development CA's for every other name."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import structlog
 
 from qanat.edge.authority import Authority, KeyPair
 from qanat.edge.engine import Certificate, engine_errors, inspect_certificate
 from qanat.errors import QanatError
 from qanat.ids import Hostname
 from qanat.settings import TlsSettings
+from qanat.store.skipped import Failure, LeftOut, SkippedRows
 from qanat.tables import LeafNames, compile_leaves
 
 TUNNEL_NAMES = ("quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com")
 """What connectors ask for in TLS (protocol.md)."""
+TUNNEL_LEAF = "_tunnel"
+MOST_OF_ACCOUNT = 2000
+
+Owner = Callable[[str], str | None]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,41 +31,91 @@ class _Made:
     pair: KeyPair
     certificate: Certificate
     renew_at: datetime
+    account_id: str | None
 
 
 class Certificates:
-    """Makes engine certificates; keeps those it made, so that a change costs what is new in it."""
+    """Makes engine certificates; keeps those it made, so that a change costs what is new in it.
 
-    def __init__(self, given: Iterable[KeyPair], authority: Authority | None) -> None:
+    One that can't be made or kept is noted in `skipped`, and stands in nobody's way. `most_of_account`: how many the CA makes
+    for one account.
+    """
+
+    def __init__(
+        self,
+        given: Iterable[KeyPair],
+        authority: Authority | None,
+        *,
+        skipped: SkippedRows | None = None,
+        most_of_account: int = MOST_OF_ACCOUNT,
+    ) -> None:
+        self._given_pairs: list[KeyPair] = []
         self._given: list[Certificate] = []
         self._given_names: set[str] = set()
-        for pair in given:
-            self._given.append(Certificate(chain_pem=pair.chain, key_pem=pair.key))
-            self._given_names.update(inspect_certificate(pair.chain, pair.key))
+        self._to_give: list[KeyPair] | None = list(given)
+        self._take_given()
         self._authority = authority
+        self._skipped = skipped or SkippedRows()
+        self._most_of_account = most_of_account
         self._made: dict[LeafNames, _Made] = {}
+        self._of_account: Counter[str | None] = Counter()
         self._is_new = True
 
-    def set(self, zones: Iterable[str], hostnames: Iterable[Hostname]) -> None:
-        """What every zone and hostname needs, and nothing else."""
-        leaves = self._leaves(zones, hostnames)
-        made = {leaf: self._leaf(leaf) for leaf in leaves}
-        self._is_new |= made != self._made
-        self._made = made
+    def give(self, given: Iterable[KeyPair]) -> None:
+        """Other given certificates, from the next `set` on."""
+        self._to_give = list(given)
 
-    def add(self, zones: Iterable[str], hostnames: Iterable[Hostname]) -> None:
+    def set(self, zones: Iterable[str], hostnames: Iterable[Hostname], owner: Owner) -> None:
+        """What every zone and hostname needs, and nothing else. `owner`: the account that a name below a zone belongs to."""
+        self._take_given()
+        zones = set(zones)
+        before, self._made = self._made, {}
+        self._of_account.clear()
+        left_out = LeftOut()
+        leaves = self._leaves(zones, hostnames)
+        # those that are there stay so, whatever comes to them; then the zones' own
+        for leaf in sorted(leaves, key=lambda each: (each not in before, each.parent not in zones, each)):
+            self._make(leaf, owner(leaf.parent), before.get(leaf), left_out)
+        self._is_new |= self._made != before
+        self._skipped.settle(left_out, "certificate")
+
+    def add(self, zones: Iterable[str], hostnames: Iterable[Hostname], owner: Owner) -> None:
         """What these zones and hostnames need more. A hostname that is a zone's name needs that zone among `zones`."""
-        for leaf in self._leaves(zones, hostnames):
-            if leaf not in self._made:
-                self._made[leaf] = self._leaf(leaf)
-                self._is_new = True
+        missing = [leaf for leaf in self._leaves(zones, hostnames) if leaf not in self._made]
+        left_out = LeftOut()
+        for leaf in missing:
+            self._make(leaf, owner(leaf.parent), None, left_out)
+        self._is_new |= any(leaf in self._made for leaf in missing)
+        self._skipped.settle(left_out, "certificate", among=[leaf.parent for leaf in missing])
 
     def drop(self, zone: str) -> None:
         """What the names in a zone needed. What others in there still need is to be added again."""
         below = f".{zone}"
         for leaf in [leaf for leaf in self._made if leaf.parent == zone or leaf.parent.endswith(below)]:
-            del self._made[leaf]
+            self._of_account[self._made.pop(leaf).account_id] -= 1
             self._is_new = True
+        gone = [each for each in self._skipped.names("certificate") if each == zone or each.endswith(below)]
+        self._skipped.settle(LeftOut(), "certificate", among=gone)
+
+    def keep_again(self) -> None:
+        """Tries once more to write the files that could not be written."""
+        if self._authority is None:
+            return
+        left_out = LeftOut()
+        tried = []
+        for leaf, made in list(self._made.items()):
+            if made.pair.unkept is not None:
+                tried.append(leaf.parent)
+                pair = self._authority.keep(leaf.parent, made.pair)
+                self._made[leaf] = _Made(pair, made.certificate, made.renew_at, made.account_id)
+                self._note_unkept(leaf, pair, made.account_id, left_out)
+        self._skipped.settle(left_out, "certificate", among=tried)
+
+    def sweep(self) -> int:
+        """Removes the files of leaves that nobody needs; how many."""
+        if self._authority is None:
+            return 0
+        return self._authority.sweep([TUNNEL_LEAF, *(leaf.parent for leaf in self._made)])
 
     def changed(self) -> list[Certificate] | None:
         """All certificates that are needed now; None when they are those that were answered last."""
@@ -68,25 +128,72 @@ class Certificates:
         """The next `changed` answers in full."""
         self._is_new = True
 
+    def _take_given(self) -> None:
+        pairs, self._to_give = self._to_give, None
+        if pairs is None or pairs == self._given_pairs:
+            return
+        self._given_pairs = pairs
+        self._given = [Certificate(chain_pem=pair.chain, key_pem=pair.key) for pair in pairs]
+        self._given_names = {name for pair in pairs for name in inspect_certificate(pair.chain, pair.key)}
+        self._is_new = True
+
     def _leaves(self, zones: Iterable[str], hostnames: Iterable[Hostname]) -> list[LeafNames]:
         return compile_leaves(zones, hostnames, self._given_names) if self._authority is not None else []
 
-    def _leaf(self, leaf: LeafNames) -> _Made:
+    def _make(self, leaf: LeafNames, account_id: str | None, before: _Made | None, left_out: LeftOut) -> None:
         if self._authority is None:
-            raise AssertionError("no authority to make a leaf")
-        before = self._made.get(leaf)
-        if before is not None and datetime.now(UTC) < before.renew_at:
-            return before
-        pair = self._authority.leaf(leaf.parent, leaf.names)
-        return _Made(pair, Certificate(chain_pem=pair.chain, key_pem=pair.key), self._authority.renew_at(pair))
+            return
+        if self._of_account[account_id] >= self._most_of_account:
+            reason = (
+                f"the account has {self._most_of_account} certificates of the development CA, the most there may be: its "
+                "hostnames are only served over plain HTTP; use fewer different parent names, or raise "
+                "account_limits.certificates"
+            )
+            left_out.add(
+                "certificate", leaf.parent, Failure(code="certificate_too_many", reason=reason, account_id=account_id)
+            )
+            return
+        try:
+            if before is not None and datetime.now(UTC) < before.renew_at:
+                made = before
+            else:
+                pair = self._authority.leaf(leaf.parent, leaf.names)
+                certificate = Certificate(chain_pem=pair.chain, key_pem=pair.key)
+                made = _Made(pair, certificate, self._authority.renew_at(pair), account_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, of one name, not the others' business
+            left_out.add(
+                "certificate", leaf.parent, Failure.of(error, account_id=account_id, full="certificate_unmade")
+            )
+            if before is None:
+                return
+            made = before  # due to be renewed, and still good for a while
+        self._made[leaf] = made
+        self._of_account[account_id] += 1
+        self._note_unkept(leaf, made.pair, account_id, left_out)
+
+    def _note_unkept(self, leaf: LeafNames, pair: KeyPair, account_id: str | None, left_out: LeftOut) -> None:
+        if pair.unkept is not None:
+            failure = Failure.of(pair.unkept, account_id=account_id, full="certificate_unkept")
+            left_out.add("certificate", leaf.parent, failure)
 
 
-def load_given(settings: TlsSettings) -> list[KeyPair]:
-    """The given public certificates, each checked. QanatError `engine_bad_certificate`, `certificate_unreadable`."""
-    return [
-        _load(files.chain, files.key, where=f"tls.certificates[{index}]")
-        for index, files in enumerate(settings.certificates)
-    ]
+class GivenCertificates:
+    """The files of `tls.certificates`. One that can't be used is noted, and what was read of it before stays in force."""
+
+    def __init__(self, settings: TlsSettings, skipped: SkippedRows) -> None:
+        self._files = settings.certificates
+        self._skipped = skipped
+        self._good: dict[int, KeyPair] = {}
+
+    def load(self) -> list[KeyPair]:
+        """Those that can be used, as the files are now."""
+        for index, files in enumerate(self._files):
+            try:
+                self._good[index] = _load(files.chain, files.key, where=f"tls.certificates[{index}]")
+                self._skipped.clear("given_certificate", str(files.chain))
+            except QanatError as error:
+                self._skipped.note("given_certificate", str(files.chain), Failure.of(error))
+        return [self._good[index] for index in sorted(self._good)]
 
 
 def tunnel_certificate(settings: TlsSettings, authority: Authority | None, names: Iterable[str]) -> Certificate:
@@ -94,7 +201,9 @@ def tunnel_certificate(settings: TlsSettings, authority: Authority | None, names
     if settings.tunnel_chain is not None and settings.tunnel_key is not None:
         pair = _load(settings.tunnel_chain, settings.tunnel_key, where="tls.tunnel_chain")
     elif authority is not None:
-        pair = authority.leaf("_tunnel", list(dict.fromkeys((*TUNNEL_NAMES, *names))))
+        pair = authority.leaf(TUNNEL_LEAF, list(dict.fromkeys((*TUNNEL_NAMES, *names))))
+        if pair.unkept is not None:
+            log.error("the tunnel listener's certificate can't be kept", reason=str(pair.unkept))
     else:
         raise QanatError(
             "certificate_missing",

@@ -1,24 +1,34 @@
 """Notice → tables → engine. A notice is acted on in the writer's thread: an answered write is in effect already."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from threading import Event, Lock
+from typing import Final
 
 import structlog
+from sqlalchemy import select
 
 from qanat.edge.certificates import Certificates
-from qanat.edge.engine import Edge, Tunnel
+from qanat.edge.engine import Edge, EngineError, Tunnel
 from qanat.edge.routes import Routes
+from qanat.errors import QanatError
 from qanat.store import Notice, NoticeKind, Store
 from qanat.store.connections import connectors_before
+from qanat.store.models import ConnectorToken
 from qanat.store.sealing import Sealer
+from qanat.store.skipped import Failure, LeftOut, SkippedRows
 from qanat.tables import TunnelEntry, read_tunnel, read_tunnels
+
+RETRY = timedelta(minutes=1)
+RETRIED_AT_ONCE = 500
+TUNNEL_KINDS: Final = ("tunnel", "configuration", "connector_token")
 
 log = structlog.get_logger(__name__)
 
 
 class Feed:
-    """Keeps the engine's tables equal to the store's rows: tunnels here, hostnames in `Routes`."""
+    """Keeps the engine's tables equal to the store's rows: tunnels here, hostnames in `Routes`. A row that can't be used is
+    noted in `skipped`, holds up no other, and is tried again every minute."""
 
     def __init__(
         self,
@@ -28,14 +38,17 @@ class Feed:
         certificates: Certificates,
         *,
         rotation_grace_s: float,
+        skipped: SkippedRows | None = None,
     ) -> None:
+        self._skipped = skipped or SkippedRows()
+        self._retried_at = store.clock()
         self._store = store
         self._sealer = sealer
         self._engine = engine
         self._rotation_grace = timedelta(seconds=rotation_grace_s)
         self._rotated: list[tuple[datetime, str, str]] = []
         self._tunnels_lock = Lock()
-        self._routes = Routes(store, engine, certificates)
+        self._routes = Routes(store, engine, certificates, self._skipped)
         self._is_stale = Event()
 
     def start(self) -> Callable[[], None]:
@@ -46,11 +59,16 @@ class Feed:
 
     def load(self) -> None:
         """All tables anew."""
+        self._load_tunnels()
+        self._routes.load()
+
+    def _load_tunnels(self) -> None:
+        left_out = LeftOut()
         with self._tunnels_lock:
             with self._store.reading() as session:
-                entries = read_tunnels(session, self._sealer, self._store.clock())
-            self._engine.swap_tunnels([engine_tunnel(entry) for entry in entries])
-        self._routes.load()
+                entries = read_tunnels(session, self._sealer, self._store.clock(), left_out)
+            self._engine.swap_tunnels([row for entry in entries if (row := _row(entry, left_out)) is not None])
+            self._skipped.settle(left_out, *TUNNEL_KINDS)
 
     def hear(self, notice: Notice) -> None:
         """One change. What fails here is tried again as a whole by `catch_up`."""
@@ -72,22 +90,54 @@ class Feed:
         now = self._store.clock()
         due = [item for item in self._rotated if item[0] <= now]
         for item in due:
+            try:
+                self._drop_old(*item)
+            except QanatError:
+                raise  # the database is away: the next round
+            except Exception:  # of this one, and no reason to keep what another secret's thief holds connected
+                log.exception("connectors with an old secret could not be dropped", tunnel=item[1])
             self._rotated.remove(item)
-            at, tunnel_id, token_id = item
+        if now - self._retried_at >= RETRY:
+            self._retried_at = now
+            self.retry()
+
+    def retry(self) -> None:
+        """What was skipped, once more."""
+        tunnels: dict[str, list[str]] = {
+            tunnel_id: []
+            for kind in ("tunnel", "configuration")
+            for tunnel_id in self._skipped.names(kind, most=RETRIED_AT_ONCE)
+        }
+        tokens = self._skipped.names("connector_token", most=RETRIED_AT_ONCE)
+        if tokens:
             with self._store.reading() as session:
-                old = connectors_before(session, tunnel_id, at - self._rotation_grace, token_id=token_id)
-            for connector_id in old:
-                log.info(
-                    "dropping a connector with the old secret",
-                    tunnel=tunnel_id,
-                    connector=connector_id,
-                    token_id=token_id,
-                )
-                self._engine.disconnect(tunnel_id=tunnel_id, connector_id=connector_id, token_id=token_id)
+                query = select(ConnectorToken.id, ConnectorToken.tunnel_id).where(ConnectorToken.id.in_(tokens))
+                of_tunnel = {row.id: row.tunnel_id for row in session.execute(query)}
+            self._skipped.settle(LeftOut(), "connector_token", among=set(tokens) - of_tunnel.keys())
+            for token_id, tunnel_id in of_tunnel.items():
+                tunnels.setdefault(tunnel_id, []).append(token_id)
+        for tunnel_id, token_ids in tunnels.items():
+            self._put_tunnel(tunnel_id, token_ids)
+        self._routes.retry()
 
     def refresh_routes(self) -> None:
-        """Routes and certificates from all records."""
+        """Routes and certificates from all records; files of certificates that nobody needs any more go."""
         self._routes.refresh()
+        removed = self._routes.sweep()
+        if removed:
+            log.info("certificates that nobody needs were removed", files=removed)
+
+    def _drop_old(self, at: datetime, tunnel_id: str, token_id: str) -> None:
+        with self._store.reading() as session:
+            old = connectors_before(session, tunnel_id, at - self._rotation_grace, token_id=token_id)
+        for connector_id in old:
+            log.info(
+                "dropping a connector with the old secret",
+                tunnel=tunnel_id,
+                connector=connector_id,
+                token_id=token_id,
+            )
+            self._engine.disconnect(tunnel_id=tunnel_id, connector_id=connector_id, token_id=token_id)
 
     def _act(self, notice: Notice) -> None:
         match notice:
@@ -111,12 +161,25 @@ class Feed:
             case _:
                 pass
 
-    def _put_tunnel(self, tunnel_id: str) -> None:
+    def _put_tunnel(self, tunnel_id: str, token_ids: Sequence[str] = ()) -> None:
+        """`token_ids`: of its connector tokens, those that may have been skipped."""
         with self._tunnels_lock:
+            left_out = LeftOut()
             with self._store.reading() as session:
-                entry = read_tunnel(session, self._sealer, tunnel_id, self._store.clock())
-            if entry is not None:
-                self._engine.put_tunnel(engine_tunnel(entry))
+                entry = read_tunnel(session, self._sealer, tunnel_id, self._store.clock(), left_out)
+            row = _row(entry, left_out) if entry is not None else None
+            if row is not None:
+                self._engine.put_tunnel(row)
+            self._skipped.settle(left_out, "tunnel", "configuration", among=[tunnel_id])
+            self._skipped.settle(left_out, "connector_token", among=token_ids)
+
+
+def _row(entry: TunnelEntry, left_out: LeftOut) -> Tunnel | None:
+    try:
+        return engine_tunnel(entry)
+    except (EngineError, TypeError, ValueError, OverflowError) as error:
+        left_out.add("tunnel", entry.tunnel_id, Failure.of(error, account_id=entry.account_id))
+        return None
 
 
 def engine_tunnel(entry: TunnelEntry) -> Tunnel:

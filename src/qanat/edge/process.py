@@ -18,7 +18,7 @@ from qanat.api import Context, FailedRequest, create_app
 from qanat.auth.management import ManagementKey
 from qanat.edge import engine
 from qanat.edge.authority import Authority
-from qanat.edge.certificates import Certificates, load_given, tunnel_certificate
+from qanat.edge.certificates import Certificates, GivenCertificates, tunnel_certificate
 from qanat.edge.chores import Chores
 from qanat.edge.data_dir import DataDir, State
 from qanat.edge.events import EventPump
@@ -30,6 +30,7 @@ from qanat.store import SYSTEM
 from qanat.store.connections import clear_live, trim
 from qanat.store.connector_tokens import expire_tokens
 from qanat.store.quick import QuickLimits, expire_quick
+from qanat.store.skipped import SkippedRows
 
 Output = Literal["text", "json"]
 
@@ -82,7 +83,11 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         authority = None
         if settings.tls.development_ca:
             authority = Authority.open(ca_file=data_dir.ca, directory=data_dir.certificates)
-        certificates = Certificates(load_given(settings.tls), authority)
+        skipped = SkippedRows()
+        given = GivenCertificates(settings.tls, skipped)
+        certificates = Certificates(
+            given.load(), authority, skipped=skipped, most_of_account=settings.account_limits.certificates
+        )
         with engine.engine_errors():
             running = engine.Edge(
                 engine_settings(settings, tunnel_certificate(settings.tls, authority, settings.tunnel.names))
@@ -91,7 +96,14 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         pump = EventPump(running, state.store, failures, location=settings.location)
         stack.callback(pump.stop, timeout_s=EVENTS_LEFT_S)
         stack.callback(running.close, grace_s=0.0)
-        feed = Feed(state.store, state.sealer, running, certificates, rotation_grace_s=settings.tunnel.rotation_grace_s)
+        feed = Feed(
+            state.store,
+            state.sealer,
+            running,
+            certificates,
+            rotation_grace_s=settings.tunnel.rotation_grace_s,
+            skipped=skipped,
+        )
         with engine.engine_errors():
             stack.callback(feed.start())
         pump.start()
@@ -101,12 +113,13 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             [
                 *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
                 ("catch up", CATCH_UP_S, feed.catch_up),
-                ("end connector tokens", CATCH_UP_S, lambda: expire_tokens(state.store)),
+                ("end connector tokens", CATCH_UP_S, lambda: expire_tokens(state.store, skipped)),
                 (
                     "end quick tunnels",
                     min(QUICK_S, quick_expiry.total_seconds()),
-                    lambda: expire_quick(state.store, expiry=quick_expiry),
+                    lambda: expire_quick(state.store, skipped, expiry=quick_expiry),
                 ),
+                ("read given certificates", HOUR_S, lambda: certificates.give(given.load())),
                 ("renew certificates", HOUR_S, feed.refresh_routes),
                 ("trim", HOUR_S, lambda: trim(state.store)),
             ]
@@ -123,6 +136,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             legacy_keys=settings.control.legacy_keys,
             management=ManagementKey.open(data_dir.management_key),
             quick=quick,
+            skipped=skipped,
         )
         api = ApiServer(create_app(context), settings.control.address)
         stack.callback(api.stop)

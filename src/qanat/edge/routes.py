@@ -1,20 +1,26 @@
 """Hostname routes and their certificates in the engine, kept equal to the store's rows at the cost of what has changed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
 
+import structlog
 from sqlalchemy import select
 
 from qanat.edge.certificates import Certificates
-from qanat.edge.engine import Edge, Route
+from qanat.edge.engine import Edge, EngineError, Route
 from qanat.ids import Hostname, TunnelId
 from qanat.store import Store
 from qanat.store.models import Zone
+from qanat.store.skipped import Failure, LeftOut, SkippedRows
 from qanat.tables import compile_routes, read_routes, read_zone_hostnames
 
 Name = TypeVar("Name", bound=str)
+
+RETRIED_AT_ONCE = 500
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -32,21 +38,27 @@ class _Asked:
 
 
 class Routes:
-    """Callers that wait together are served by one pass; each returns when what it asked for is in force."""
+    """Callers that wait together are served by one pass; each returns when what it asked for is in force.
 
-    def __init__(self, store: Store, engine: Edge, certificates: Certificates) -> None:
+    A record that can't be a route, and a hostname that gets no certificate, are noted in `skipped` and hold up nothing else.
+    """
+
+    def __init__(self, store: Store, engine: Edge, certificates: Certificates, skipped: SkippedRows) -> None:
         self._store = store
         self._engine = engine
         self._certificates = certificates
+        self._skipped = skipped
         self._asking = Lock()
         self._asked = _Asked()
         self._count = 0
         self._applying = Lock()
         self._done = 0
         self._is_loaded = False
+        self._is_uncertain = False  # whether certificates are to be looked at as a whole
         # what the engine has
         self._zones: dict[str, str] = {}
-        self._zone_names: set[str] = set()
+        self._owners: dict[str, str] = {}
+        """Account by zone's name."""
         self._routes: dict[Hostname, TunnelId] = {}
 
     def load(self) -> None:
@@ -65,6 +77,24 @@ class Routes:
     def change_zone(self, zone_id: str) -> None:
         """A zone that is new, gone, paused or not any more."""
         self._ask(_Asked(zones={zone_id}))
+
+    def retry(self) -> None:
+        """What was skipped, once more."""
+        hostnames = self._skipped.names("hostname", most=RETRIED_AT_ONCE)
+        certificates = self._skipped.names("certificate", most=RETRIED_AT_ONCE)
+        if self._is_uncertain or self._skipped.names("record", most=1):
+            self.refresh()
+        elif hostnames:
+            self.change(hostnames)
+        if certificates:
+            with self._applying:
+                self._guarded(self._certificates.keep_again)
+                self._certify_names(certificates)
+
+    def sweep(self) -> int:
+        """Removes the files of certificates that nobody needs; how many."""
+        with self._applying:
+            return self._certificates.sweep() if self._is_loaded else 0
 
     def _ask(self, asked: _Asked) -> None:
         with self._asking:
@@ -93,46 +123,58 @@ class Routes:
             self._apply_change(asked)
 
     def _apply_all(self) -> None:
+        left_out = LeftOut()
         with self._store.reading() as session:
-            zones = {row.id: row.name for row in session.execute(select(Zone.id, Zone.name))}
-            routes = compile_routes(read_routes(session))
-        self._certificates.set(zones.values(), routes)
-        self._swap_certificates()
+            found = session.execute(select(Zone.id, Zone.name, Zone.account_id)).all()
+            routes = compile_routes(read_routes(session, None, left_out), left_out)
+        zones, owners = {row.id: row.name for row in found}, {row.name: row.account_id for row in found}
+        rows = _engine_routes(routes, left_out, owners)
+        self._is_uncertain = False
+        self._guarded(lambda: self._certificates.set(owners, routes, lambda name: _owner(owners, name)))
         self._is_loaded = False
-        self._engine.swap_routes([Route(hostname=name, tunnel_id=tunnel) for name, tunnel in routes.items()])
-        self._zones, self._zone_names, self._routes = zones, set(zones.values()), routes
+        self._engine.swap_routes(rows)
+        self._zones, self._owners, self._routes = zones, owners, routes
         self._is_loaded = True
+        self._skipped.settle(left_out, "hostname", "record")
 
     def _apply_change(self, asked: _Asked) -> None:
         hostnames = set(asked.hostnames)
+        left_out = LeftOut()
         with self._store.reading() as session:
             zones: dict[str, str] = {}
+            owners: dict[str, str] = {}
             for zone_id in asked.zones:
-                zone = session.get(Zone, zone_id)
+                zone = session.execute(select(Zone.name, Zone.account_id).where(Zone.id == zone_id)).one_or_none()
                 if zone is not None:
                     zones[zone_id] = zone.name
+                    owners[zone.name] = zone.account_id
                     hostnames |= read_zone_hostnames(session, zone_id)
             gone = {zone_id: self._zones[zone_id] for zone_id in asked.zones - zones.keys() if zone_id in self._zones}
             for name in {*zones.values(), *gone.values()}:
                 hostnames.update(_in_zone(self._routes, name))
-            now = compile_routes(read_routes(session, hostnames))
+            now = compile_routes(read_routes(session, hostnames, left_out), left_out)
         put = {hostname: tunnel for hostname, tunnel in now.items() if self._routes.get(hostname) != tunnel}
-        remove = [hostname for hostname in map(Hostname, hostnames) if hostname in self._routes and hostname not in now]
+        same = now.keys() - put.keys()
+        changed = _engine_routes(put, left_out, {**self._owners, **owners})
+        there = same | put.keys()
+        remove = [
+            hostname for hostname in map(Hostname, hostnames) if hostname in self._routes and hostname not in there
+        ]
 
         self._is_loaded = False  # what fails half-way is done again as a whole
         self._zones.update(zones)
-        self._zone_names.update(zones.values())
+        self._owners.update(owners)
         for zone_id, name in gone.items():
             del self._zones[zone_id]
-            self._zone_names.discard(name)
+            self._owners.pop(name, None)
         self._routes.update(put)
         for hostname in remove:
             del self._routes[hostname]
-        self._change_certificates(put, zones.values(), gone.values())
-        if put or remove:
-            changed = [Route(hostname=hostname, tunnel_id=tunnel) for hostname, tunnel in put.items()]
+        self._guarded(lambda: self._change_certificates(put, zones.values(), gone.values()))
+        if changed or remove:
             self._engine.change_routes(put=changed, remove=remove)
         self._is_loaded = True
+        self._skipped.settle(left_out, "hostname", among=hostnames)
 
     def _change_certificates(self, put: Iterable[Hostname], new: Iterable[str], gone: Iterable[str]) -> None:
         wanted_zones = set(new)
@@ -140,15 +182,54 @@ class Routes:
         for name in gone:
             self._certificates.drop(name)
             wanted.update(_in_zone(self._routes, name))
-            wanted_zones.update(_in_zone(self._zone_names, name))
-        wanted_zones.update(hostname for hostname in wanted if hostname in self._zone_names)
-        self._certificates.add(wanted_zones, wanted)
-        self._swap_certificates()
+            wanted_zones.update(_in_zone(self._owners, name))
+        wanted_zones.update(hostname for hostname in wanted if hostname in self._owners)
+        self._certificates.add(wanted_zones, wanted, lambda name: _owner(self._owners, name))
 
-    def _swap_certificates(self) -> None:
-        certificates = self._certificates.changed()
-        if certificates is not None:
-            self._engine.swap_certificates(certificates)
+    def _certify_names(self, parents: Iterable[str]) -> None:
+        """Once more for hostnames below these, as far as they are still there."""
+        wanted = {parent for parent in parents if parent in self._owners}
+        below = set(parents)
+        hostnames = [name for name in self._routes if name.split(".", 1)[-1] in below]
+        wanted.update(name for name in hostnames if name in self._owners)
+        self._guarded(lambda: self._certificates.add(wanted, hostnames, lambda name: _owner(self._owners, name)))
+
+    def _guarded(self, change: Callable[[], None]) -> None:
+        """A change of certificates; what goes wrong with it is no reason to keep routes away."""
+        try:
+            change()
+            certificates = self._certificates.changed()
+            if certificates is not None:
+                self._engine.swap_certificates(certificates)
+        except Exception:
+            self._certificates.forget()
+            self._is_uncertain = True
+            log.exception("certificates could not be brought up to date")
+
+
+def _engine_routes(routes: dict[Hostname, TunnelId], left_out: LeftOut, owners: Mapping[str, str]) -> list[Route]:
+    """As the engine takes them; what it doesn't take leaves `routes`."""
+    try:
+        return [Route(hostname=name, tunnel_id=tunnel) for name, tunnel in routes.items()]
+    except (EngineError, TypeError, ValueError):
+        rows = []
+        for name, tunnel in list(routes.items()):
+            try:
+                rows.append(Route(hostname=name, tunnel_id=tunnel))
+            except (EngineError, TypeError, ValueError) as error:
+                failure = Failure.of(error, account_id=_owner(owners, name), full="hostname_unroutable")
+                left_out.add("hostname", name, failure)
+                del routes[name]
+        return rows
+
+
+def _owner(owners: Mapping[str, str], name: str) -> str | None:
+    """The account of the innermost zone that a name lies in."""
+    while name:
+        if name in owners:
+            return owners[name]
+        name = name.partition(".")[2]
+    return None
 
 
 def _in_zone(names: Iterable[Name], zone: str) -> list[Name]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal
 
+import structlog
 from sqlalchemy import CursorResult, and_, delete, event, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -23,6 +24,8 @@ CONNECTORS_KEPT = timedelta(days=1)
 EVENTS_KEPT = 10_000
 _UNSETTLED = "unsettled tunnels"
 IDS_A_QUERY = 500
+
+log = structlog.get_logger(__name__)
 
 Status = Literal["inactive", "healthy", "degraded", "down"]
 
@@ -197,9 +200,21 @@ def clear_live(store: Store, actor: Actor) -> int:
         tunnel_ids = list(
             write.session.scalars(select(Connection.tunnel_id).where(Connection.lost_at.is_(None)).distinct())
         )
-        cleared = sum(drop_live(write, tunnel_id, reason="edge_restarted") for tunnel_id in tunnel_ids)
+        cleared = sum(_clear(write, tunnel_id) for tunnel_id in tunnel_ids)
         write.audit("edge.start", "", detail={"connections_cleared": cleared})
     return cleared
+
+
+def _clear(write: Write, tunnel_id: str) -> int:
+    """One tunnel's. A tunnel that can't be read gets no status, and stops neither the others nor the start."""
+    try:
+        with write.session.begin_nested():
+            return drop_live(write, tunnel_id, reason="edge_restarted")
+    except (LookupError, TypeError, ValueError) as error:
+        log.error("a tunnel's status could not be settled", code="row_unreadable", tunnel=tunnel_id, reason=str(error))
+    query = update(Connection).where(Connection.tunnel_id == tunnel_id, Connection.lost_at.is_(None))
+    result = write.session.execute(query.values(lost_at=write.at, lost_reason="edge_restarted"))
+    return result.rowcount if isinstance(result, CursorResult) else 0
 
 
 def drop_live(

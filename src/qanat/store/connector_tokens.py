@@ -17,6 +17,7 @@ from qanat.store.database import Store, Write
 from qanat.store.models import Connection, ConnectorToken, Tunnel
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.sealing import Sealer
+from qanat.store.skipped import SkippedRows, each_alone
 from qanat.store.tunnels import SECRET_BYTES, get_tunnel
 
 MAX_NAME = 100
@@ -110,17 +111,22 @@ def revoke_token(store: Store, actor: Actor, *, account_id: str, tunnel_id: str,
     return token
 
 
-def expire_tokens(store: Store) -> int:
-    """Ends those whose time is over, as if revoked then; how many. A write only where there is one."""
+def expire_tokens(store: Store, skipped: SkippedRows | None = None) -> int:
+    """Ends those whose time is over, as if revoked then; how many. Each in a write of its own: one that can't be ended is
+    noted, and keeps no other alive."""
     with store.reading() as session:
-        due = session.scalar(select(ConnectorToken.id).where(_is_due(store.clock())).limit(1))
-    if due is None:
-        return 0
+        due = list(session.scalars(select(ConnectorToken.id).where(_is_due(store.clock()))))
+    return each_alone("token_expiry", due, lambda token_id: _expire(store, token_id), skipped)
+
+
+def _expire(store: Store, token_id: str) -> bool:
+    """Whether it was still to be ended."""
     with store.recording() as write:  # by the system itself; each has its audit row, and there may be none any more
-        tokens = list(write.session.scalars(select(ConnectorToken).where(_is_due(write.at))))
-        for token in tokens:
-            _end(write, write.session.get_one(Tunnel, token.tunnel_id), token, "connector_token.expire")
-    return len(tokens)
+        token = write.session.scalar(select(ConnectorToken).where(ConnectorToken.id == token_id, _is_due(write.at)))
+        if token is None:
+            return False
+        _end(write, write.session.get_one(Tunnel, token.tunnel_id), token, "connector_token.expire")
+    return True
 
 
 def get_token(session: Session, tunnel_id: str, token_id: str) -> ConnectorToken:

@@ -15,6 +15,8 @@ COLLIDED = ("40001", "40P01", "55P03")
 DAMAGED = ("XX001", "XX002")
 # Classes: connection lost, resources, shutting down, no such login, transaction of the wrong kind (a standby is read-only).
 AWAY = ("08", "53", "57", "28", "25", "3D", "58")
+AWAY_CODES = ("store_full", "store_unavailable", "store_damaged")
+"""Of our errors those that end by themselves or by somebody's hand, so that waiting helps."""
 NO_SPACE = "no space left"
 
 

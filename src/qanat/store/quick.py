@@ -25,6 +25,7 @@ from qanat.store.models import (
 from qanat.store.reach import EVERYTHING
 from qanat.store.record_form import TUNNEL_SUFFIX, RecordDraft
 from qanat.store.sealing import Sealer
+from qanat.store.skipped import SkippedRows, each_alone
 from qanat.store.tunnels import SECRET_BYTES, add_tunnel, remove_tunnel
 from qanat.store.words import WORDS
 
@@ -105,8 +106,9 @@ def create_quick(store: Store, sealer: Sealer, limits: QuickLimits, *, address: 
     raise AssertionError("the last attempt returns or raises")
 
 
-def expire_quick(store: Store, *, expiry: timedelta) -> int:
-    """Deletes those without a connection for `expiry`, and what is left of those that are deleted; how many were deleted."""
+def expire_quick(store: Store, skipped: SkippedRows | None = None, *, expiry: timedelta) -> int:
+    """Deletes those without a connection for `expiry`, and what is left of those that are deleted; how many were deleted. One
+    that can't be deleted is noted, and stays alone."""
     now = store.clock()
     idle = (
         Tunnel.quick_address.is_not(None),
@@ -119,16 +121,20 @@ def expire_quick(store: Store, *, expiry: timedelta) -> int:
         due = list(session.scalars(select(Tunnel.id).where(*idle)))
         deleted = Tunnel.quick_address.is_not(None) & Tunnel.deleted_at.is_not(None)
         old = list(session.scalars(select(Tunnel.id).where(deleted, Tunnel.deleted_at < now - KEPT_AFTERWARDS)))
-    removed = sum(_remove(store, tunnel_id) for tunnel_id in due)
+    removed = each_alone("quick_tunnel", due, lambda tunnel_id: _remove(store, tunnel_id), skipped)
     with store.reading() as session:
         rows = session.execute(
             select(Record.zone_id, Record.id).join(Tunnel, Tunnel.id == Record.tunnel_id).where(deleted)
         ).all()
-    for zone_id, record_id in rows:
-        records.delete_record(store, SYSTEM, zone_id, record_id, reach=EVERYTHING)
-    for tunnel_id in old:
-        _forget(store, tunnel_id)
+    zones = {record_id: zone_id for zone_id, record_id in rows}
+    each_alone("quick_tunnel", zones, lambda record_id: _drop_record(store, zones[record_id], record_id), skipped)
+    each_alone("quick_tunnel", old, lambda tunnel_id: _forget(store, tunnel_id), skipped)
     return removed
+
+
+def _drop_record(store: Store, zone_id: str, record_id: str) -> bool:
+    records.delete_record(store, SYSTEM, zone_id, record_id, reach=EVERYTHING)
+    return True
 
 
 def _remove(store: Store, tunnel_id: str) -> bool:
@@ -141,13 +147,14 @@ def _remove(store: Store, tunnel_id: str) -> bool:
     return True
 
 
-def _forget(store: Store, tunnel_id: str) -> None:
+def _forget(store: Store, tunnel_id: str) -> bool:
     with store.writing(SYSTEM) as write:
         tunnel = write.session.get_one(Tunnel, tunnel_id)
         for table in (Connection, Connector, Configuration, ConnectorToken, TeamnetRoute):
             write.session.execute(delete(table).where(table.tunnel_id == tunnel_id))
         write.session.delete(tunnel)
         write.audit("tunnel.forget", tunnel_id, account_id=tunnel.account_id, detail={"quick": True})
+    return True
 
 
 def _count(session: Session, *filters: ColumnElement[bool]) -> int:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from qanat.ids import Hostname
 
+LONGEST_NAME = 253
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class LeafNames:
@@ -27,7 +29,7 @@ def compile_leaves(zones: Iterable[str], hostnames: Iterable[Hostname], given: I
             parents.add(hostname.split(".", 1)[-1])
     leaves = []
     for parent in sorted(parents):
-        names = tuple(name for name in (parent, f"*.{parent}") if name not in taken)
+        names = tuple(name for name in (parent, f"*.{parent}") if name not in taken and len(name) <= LONGEST_NAME)
         if names:
             leaves.append(LeafNames(parent, names))
     return leaves

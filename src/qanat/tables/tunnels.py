@@ -4,14 +4,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from qanat.errors import QanatError
 from qanat.ids import AccountId, TunnelId
-from qanat.store.configurations import newest_configuration, newest_configurations
 from qanat.store.models import Configuration, ConnectorToken, Tunnel
 from qanat.store.sealing import Sealer
+from qanat.store.skipped import Failure, Kind, LeftOut
+from qanat.tables.rows import read_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,48 +33,93 @@ class TunnelEntry:
 
 
 def compile_tunnel(
-    tunnel: Tunnel, configuration: Configuration | None, secrets: Iterable[tuple[str, bytes]]
+    tunnel: Any, configuration: tuple[int, str] | None, secrets: Iterable[tuple[str, bytes]]
 ) -> TunnelEntry:
-    """A tunnel is managed remotely when it was created so, or since a configuration was put (api.md 2.5). `secrets`: raw
-    ones by token id."""
+    """A tunnel is managed remotely when it was created so, or since a configuration was put (api.md 2.5). `tunnel`: its
+    columns; `configuration`: version and document; `secrets`: raw ones by token id."""
+    version, document = configuration or (0, None)
     return TunnelEntry(
         tunnel_id=TunnelId(tunnel.id),
         account_id=AccountId(tunnel.account_id),
         name=tunnel.name,
         secrets=tuple((token_id, sha256(secret).digest()) for token_id, secret in secrets),
-        deleted=tunnel.deleted_at is not None,
+        deleted=bool(tunnel.deleted),
         remotely_managed=tunnel.config_src == "cloudflare" or configuration is not None,
-        configuration_version=configuration.version if configuration is not None else 0,
-        configuration=configuration.document.encode() if configuration is not None else None,
+        configuration_version=version,
+        configuration=document.encode() if document is not None else None,
     )
 
 
-def read_tunnels(session: Session, sealer: Sealer, at: datetime) -> list[TunnelEntry]:
-    """All tunnels, deleted ones too, with the tokens that are good at `at`."""
-    configurations = newest_configurations(session)
-    tokens: dict[str, list[ConnectorToken]] = {}
-    for token in session.scalars(_good_tokens(at)):
-        tokens.setdefault(token.tunnel_id, []).append(token)
-    return [
-        compile_tunnel(tunnel, configurations.get(tunnel.id), _secrets(sealer, tunnel, tokens.get(tunnel.id, ())))
-        for tunnel in session.scalars(select(Tunnel).order_by(Tunnel.id))
-    ]
+def read_tunnels(session: Session, sealer: Sealer, at: datetime, left_out: LeftOut | None = None) -> list[TunnelEntry]:
+    """All tunnels, deleted ones too, with the tokens that are good at `at`. What can't be read, and secrets that don't
+    open, go to `left_out`: a tunnel goes on with the secrets that do."""
+    return _read(session, sealer, at, None, left_out if left_out is not None else LeftOut())
 
 
-def read_tunnel(session: Session, sealer: Sealer, tunnel_id: str, at: datetime) -> TunnelEntry | None:
-    """One tunnel as it is now; None when there is none."""
-    tunnel = session.get(Tunnel, tunnel_id)
-    if tunnel is None:
-        return None
-    tokens = session.scalars(_good_tokens(at).where(ConnectorToken.tunnel_id == tunnel_id)).all()
-    return compile_tunnel(tunnel, newest_configuration(session, tunnel_id), _secrets(sealer, tunnel, tokens))
+def read_tunnel(
+    session: Session, sealer: Sealer, tunnel_id: str, at: datetime, left_out: LeftOut | None = None
+) -> TunnelEntry | None:
+    """One tunnel as it is now; None when there is none, or it can't be read."""
+    found = _read(session, sealer, at, tunnel_id, left_out if left_out is not None else LeftOut())
+    return found[0] if found else None
 
 
-def _good_tokens(at: datetime) -> Select[ConnectorToken]:
-    unexpired = or_(ConnectorToken.expires_at.is_(None), ConnectorToken.expires_at > at)
-    return select(ConnectorToken).where(ConnectorToken.revoked_at.is_(None), unexpired).order_by(ConnectorToken.id)
+def _read(
+    session: Session, sealer: Sealer, at: datetime, tunnel_id: str | None, left_out: LeftOut
+) -> list[TunnelEntry]:
+    # columns, not rows of the models: what the edge doesn't need can't fail here
+    tunnels = select(
+        Tunnel.id,
+        Tunnel.account_id,
+        Tunnel.name,
+        Tunnel.sealed_secret,
+        Tunnel.config_src,
+        Tunnel.deleted_at.is_not(None).label("deleted"),
+    ).order_by(Tunnel.id)
+    newest = (
+        select(Configuration.tunnel_id, func.max(Configuration.version).label("version"))
+        .group_by(Configuration.tunnel_id)
+        .subquery()
+    )
+    configurations = select(Configuration.tunnel_id, Configuration.version, Configuration.document).join(
+        newest, and_(Configuration.tunnel_id == newest.c.tunnel_id, Configuration.version == newest.c.version)
+    )
+    tokens = (
+        select(ConnectorToken.id, ConnectorToken.tunnel_id, ConnectorToken.sealed_secret)
+        .where(
+            ConnectorToken.revoked_at.is_(None),
+            or_(ConnectorToken.expires_at.is_(None), ConnectorToken.expires_at > at),
+        )
+        .order_by(ConnectorToken.id)
+    )
+    if tunnel_id is not None:
+        tunnels = tunnels.where(Tunnel.id == tunnel_id)
+        configurations = configurations.where(Configuration.tunnel_id == tunnel_id)
+        tokens = tokens.where(ConnectorToken.tunnel_id == tunnel_id)
+    documents = {
+        row.tunnel_id: (row.version, row.document)
+        for row in read_rows(session, configurations, Configuration.tunnel_id, "configuration", left_out)
+    }
+    good: dict[str, list[Any]] = {}
+    for token in read_rows(session, tokens, ConnectorToken.id, "connector_token", left_out):
+        good.setdefault(token.tunnel_id, []).append(token)
+    entries = []
+    for tunnel in read_rows(session, tunnels, Tunnel.id, "tunnel", left_out):
+        try:
+            secrets = _secrets(sealer, tunnel, good.get(tunnel.id, ()), left_out)
+            entries.append(compile_tunnel(tunnel, documents.get(tunnel.id), secrets))
+        except (AttributeError, TypeError, ValueError) as error:
+            left_out.add("tunnel", tunnel.id, Failure.of(error, account_id=tunnel.account_id))
+    return entries
 
 
-def _secrets(sealer: Sealer, tunnel: Tunnel, tokens: Sequence[ConnectorToken]) -> list[tuple[str, bytes]]:
-    own = ("", sealer.open(tunnel.sealed_secret, tunnel.id))
-    return [own, *((token.id, sealer.open(token.sealed_secret, token.id)) for token in tokens)]
+def _secrets(sealer: Sealer, tunnel: Any, tokens: Sequence[Any], left_out: LeftOut) -> list[tuple[str, bytes]]:
+    """Those that open."""
+    found: list[tuple[str, bytes]] = []
+    named: list[tuple[Kind, str, Any]] = [("connector_token", token.id, token) for token in tokens]
+    for kind, token_id, row in [("tunnel", "", tunnel), *named]:
+        try:
+            found.append((token_id, sealer.open(row.sealed_secret, row.id)))
+        except (QanatError, TypeError, ValueError) as error:
+            left_out.add(kind, row.id, Failure.of(error, account_id=tunnel.account_id))
+    return found

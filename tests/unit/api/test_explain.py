@@ -6,6 +6,7 @@ import pytest
 from qanat.auth import issue
 from qanat.store import SYSTEM, connections
 from qanat.store.models import Account
+from qanat.store.skipped import Failure
 from tests.support.control import Control
 from tests.support.links import register
 
@@ -149,3 +150,17 @@ def test_security_s34_another_accounts_hostname_is_as_unknown_as_any(desk: Desk)
         assert each.pop("hostname") == host
         each["reason"] = each["reason"].replace(host, "")
     assert seen == unknown
+
+
+def test_what_the_edge_leaves_out_of_it_is_told(desk: Desk) -> None:
+    assert desk.explain("https://app.example.test/")["skipped"] == []
+    skipped = desk.control.context.skipped
+    failure = Failure(code="certificate_unkept", reason="no space", account_id=desk.control.account)
+    skipped.note("certificate", "example.test", failure)
+    skipped.note("certificate", "elsewhere.test", failure)
+    skipped.note("tunnel", desk.tunnel["id"], Failure(code="secret_key_wrong", reason="x"))
+    told = desk.explain("https://app.example.test/")["skipped"]
+    assert [(row["kind"], row["code"]) for row in told] == [
+        ("certificate", "certificate_unkept"),
+        ("tunnel", "secret_key_wrong"),
+    ]

@@ -3,6 +3,7 @@ from dataclasses import replace
 from qanat.api import FailedRequest
 from qanat.auth import issue
 from qanat.store import SYSTEM
+from qanat.store.skipped import Failure
 from tests.support.control import Control
 
 FAILED = FailedRequest(
@@ -50,3 +51,27 @@ def test_status(control: Control) -> None:
     assert status["location"] == "lab01"
     assert status["counters"] == {"requests": 7}
     assert status["addresses"]["tunnel"] == "127.0.0.1:7844"
+    assert status["skipped"] == {}
+
+
+def test_skipped_rows_are_listed_for_who_sees_their_account(control: Control) -> None:
+    skipped, other = control.context.skipped, control.call("POST", "/accounts", {"name": "other"})["id"]
+    for name, account in (("own.test", control.account), ("other.test", other), ("nobodys.test", None)):
+        skipped.note("hostname", name, Failure(code="route_conflict", reason="it points to two", account_id=account))
+    assert control.call("GET", "/qanat/status")["skipped"] == {"hostname": 3}
+    listed = control.call("GET", "/qanat/skipped")
+    assert [row["name"] for row in listed] == ["nobodys.test", "other.test", "own.test"]
+    assert listed[2] == {
+        "kind": "hostname",
+        "name": "own.test",
+        "account_id": control.account,
+        "code": "route_conflict",
+        "reason": "it points to two",
+        "since": listed[2]["since"],
+    }
+    text, _ = issue(control.store, SYSTEM, name="bound", account_id=control.account)
+    control.http.headers["authorization"] = f"Bearer {text}"
+    assert [row["name"] for row in control.call("GET", "/qanat/skipped")] == ["own.test"]
+    assert control.call("GET", "/qanat/status")["skipped"] == {"hostname": 1}
+    skipped.clear("hostname", "own.test")
+    assert control.call("GET", "/qanat/skipped") == []

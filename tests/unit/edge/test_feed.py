@@ -1,21 +1,30 @@
-from collections.abc import Collection
+import errno
+import os
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
+import structlog.testing
+from cryptography import x509
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from qanat.edge.authority import Authority
 from qanat.edge.certificates import Certificates
 from qanat.edge.feed import Feed
-from qanat.ids import Hostname, TunnelId
-from qanat.store import SYSTEM, Store, configurations, connector_tokens, records, tunnels, zones
+from qanat.store import SYSTEM, Store, accounts, configurations, connector_tokens, records, tunnels, zones
+from qanat.store.connections import clear_live, count_live
+from qanat.store.models import ConnectorToken, Record, Tunnel
 from qanat.store.reach import EVERYTHING
 from qanat.store.record_form import RecordDraft
 from qanat.store.sealing import Sealer
+from qanat.store.skipped import Failure, LeftOut, SkippedRows
 from qanat.tables import compile_routes, read_routes
+from qanat.tables.routes import Target
 from tests.support.links import register
 
 
@@ -80,10 +89,16 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> RememberingEngine:
 
 
 @pytest.fixture
-def feed(store: Store, sealer: Sealer, engine: RememberingEngine, tmp_path: Path) -> Feed:
+def skipped() -> SkippedRows:
+    return SkippedRows()
+
+
+@pytest.fixture
+def feed(store: Store, sealer: Sealer, engine: RememberingEngine, skipped: SkippedRows, tmp_path: Path) -> Feed:
     authority = Authority.open(ca_file=tmp_path / "ca.pem", directory=tmp_path / "certificates")
     made: Any = engine
-    feed = Feed(store, sealer, made, Certificates([], authority), rotation_grace_s=0.0)
+    certificates = Certificates([], authority, skipped=skipped, most_of_account=5)
+    feed = Feed(store, sealer, made, certificates, rotation_grace_s=0.0, skipped=skipped)
     feed.start()
     engine.calls.clear()
     return feed
@@ -295,12 +310,313 @@ def test_a_record_write_reads_that_name_alone(
     zone = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
     asked: list[object] = []
 
-    def remembering(session: Session, hostnames: Collection[str] | None = None) -> list[tuple[Hostname, TunnelId]]:
+    def remembering(session: Session, hostnames: Collection[str] | None, left_out: LeftOut) -> list[Target]:
         asked.append(hostnames)
-        return read_routes(session, hostnames)
+        return read_routes(session, hostnames, left_out)
 
     monkeypatch.setattr("qanat.edge.routes.read_routes", remembering)
     record = records.create_record(store, SYSTEM, zone.id, _routed(tunnel_id, "a"), reach=EVERYTHING)
     records.replace_record(store, SYSTEM, zone.id, record.id, _routed(tunnel_id, "b"), reach=EVERYTHING)
     assert asked == [{"a.example.test"}, {"a.example.test", "b.example.test"}]
     assert set(engine.routes) == {"b.example.test"}
+
+
+# ------------------------------------------------------------------------------------------------ rows that fail
+@dataclass
+class Party:
+    """An account with a tunnel and a zone."""
+
+    store: Store
+    account: str
+    tunnel: str
+    zone: str
+    domain: str
+
+    def publish(self, name: str) -> str:
+        return records.create_record(self.store, SYSTEM, self.zone, _routed(self.tunnel, name), reach=EVERYTHING).id
+
+
+def _party(store: Store, sealer: Sealer, name: str) -> Party:
+    account = accounts.create_account(store, SYSTEM, name=name).id
+    zone = zones.create_zone(store, SYSTEM, account_id=account, name=f"{name}.test")
+    return Party(store, account, _tunnel(store, sealer, account), zone.id, zone.name)
+
+
+def _codes(skipped: SkippedRows) -> dict[tuple[str, str], str]:
+    return {(row.kind, row.name): row.code for row in skipped.rows()}
+
+
+@pytest.fixture
+def attacker(store: Store, sealer: Sealer, feed: Feed) -> Party:
+    return _party(store, sealer, "attacker")
+
+
+@pytest.fixture
+def victim(store: Store, sealer: Sealer, feed: Feed) -> Party:
+    return _party(store, sealer, "victim")
+
+
+def _serves(victim: Party, engine: RememberingEngine, name: str) -> None:
+    """The victim's new hostname is there with its certificate, and gone when it deletes it."""
+    record = victim.publish(name)
+    hostname = f"{name}.{victim.domain}"
+    assert engine.routes[hostname] == victim.tunnel
+    assert [f"{victim.domain}", f"*.{victim.domain}"] in _covered(engine)
+    records.delete_record(victim.store, SYSTEM, victim.zone, record, reach=EVERYTHING)
+    assert hostname not in engine.routes
+
+
+def _covered(engine: RememberingEngine) -> list[list[str]]:
+    return [
+        x509.load_pem_x509_certificate(chain)
+        .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        .value.get_values_for_type(x509.DNSName)
+        for chain in cast("list[bytes]", engine.certificates)
+    ]
+
+
+def test_the_longest_name_that_there_may_be_is_kept_under_a_short_one(
+    engine: RememberingEngine, feed: Feed, attacker: Party, victim: Party, skipped: SkippedRows, tmp_path: Path
+) -> None:
+    name = ".".join(["a", "b" * 60, "c" * 60, "d" * 60])
+    name += "." + "e" * (252 - len(name) - len(attacker.domain) - 2)
+    attacker.publish(name)
+    hostname = f"{name}.{attacker.domain}"
+    assert len(hostname) == 252
+    assert engine.routes[hostname] == attacker.tunnel
+    assert [hostname[2:], f"*.{hostname[2:]}"] in _covered(engine)
+    _serves(victim, engine, "new")
+    assert not skipped.rows()
+    assert all(len(file.name) < 143 for file in (tmp_path / "certificates").iterdir())
+    again = Authority.open(ca_file=tmp_path / "ca.pem", directory=tmp_path / "certificates")
+    before = sorted((tmp_path / "certificates").iterdir())
+    again.leaf(hostname[2:], (hostname[2:], f"*.{hostname[2:]}"))
+    assert sorted((tmp_path / "certificates").iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENAMETOOLONG, errno.EROFS])
+def test_a_certificate_that_can_not_be_written_is_served_all_the_same_and_written_later(
+    engine: RememberingEngine,
+    feed: Feed,
+    attacker: Party,
+    victim: Party,
+    skipped: SkippedRows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    file = tmp_path / "certificates" / "b.attacker.test.pem"
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("qanat.edge.authority._write", fails)
+        attacker.publish("a.b")
+        assert engine.routes["a.b.attacker.test"] == attacker.tunnel
+        assert ["b.attacker.test", "*.b.attacker.test"] in _covered(engine)
+        _serves(victim, engine, "new")
+        (row,) = skipped.rows()
+        assert (row.kind, row.name, row.code) == ("certificate", "b.attacker.test", "certificate_unkept")
+        assert row.account_id == attacker.account
+        assert errno.errorcode[number] in row.reason
+        feed.retry()
+        assert len(skipped.rows()) == 1
+    assert not file.exists()
+    feed.retry()
+    assert not skipped.rows()
+    assert file.read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+
+
+def test_a_certificate_that_can_not_be_made_leaves_its_route_and_the_others_alone(
+    engine: RememberingEngine,
+    feed: Feed,
+    attacker: Party,
+    victim: Party,
+    skipped: SkippedRows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = Authority._make
+
+    def fails(self: Authority, names: Sequence[str]) -> Any:
+        if names[0] == "b.attacker.test":
+            raise ValueError("no such name")
+        return make(self, names)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Authority, "_make", fails)
+        attacker.publish("a.b")
+        assert engine.routes["a.b.attacker.test"] == attacker.tunnel
+        _serves(victim, engine, "new")
+        feed.load()
+        feed.refresh_routes()
+        assert engine.routes["a.b.attacker.test"] == attacker.tunnel
+        assert _codes(skipped) == {("certificate", "b.attacker.test"): "certificate_unmade"}
+    feed.retry()
+    assert not skipped.rows()
+    assert ["b.attacker.test", "*.b.attacker.test"] in _covered(engine)
+
+
+def test_an_account_gets_so_many_certificates_and_leaves_the_others_theirs(
+    engine: RememberingEngine, feed: Feed, attacker: Party, victim: Party, skipped: SkippedRows, store: Store
+) -> None:
+    made = [attacker.publish(f"a.b{n}") for n in range(7)]
+    assert len([name for name in engine.routes if name.endswith(attacker.domain)]) == 7
+    assert len([names for names in _covered(engine) if names[0].endswith(attacker.domain)]) == 5
+    assert set(_codes(skipped).values()) == {"certificate_too_many"}
+    assert len(skipped.rows()) == 3
+    assert {row.account_id for row in skipped.rows()} == {attacker.account}
+    victim.publish("a.deep")
+    assert ["deep.victim.test", "*.deep.victim.test"] in _covered(engine)
+    feed.load()
+    assert len(_covered(engine)) == 7
+    for record in made[:5]:
+        records.delete_record(store, SYSTEM, attacker.zone, record, reach=EVERYTHING)
+    feed.refresh_routes()
+    assert not skipped.rows()
+    assert ["b6.attacker.test", "*.b6.attacker.test"] in _covered(engine)
+
+
+def test_files_of_certificates_that_nobody_needs_go(
+    feed: Feed, attacker: Party, victim: Party, store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "certificates"
+    (folder / "half.test.pem.new").write_bytes(b"cut")
+    record = attacker.publish("a.b")
+    victim.publish("a.b")
+    feed.refresh_routes()
+    files = {"ca.key", "attacker.test.pem", "b.attacker.test.pem", "victim.test.pem", "b.victim.test.pem"}
+    assert {file.name for file in folder.iterdir()} == files
+    records.delete_record(store, SYSTEM, attacker.zone, record, reach=EVERYTHING)
+    feed.refresh_routes()
+    assert {file.name for file in folder.iterdir()} == files - {"b.attacker.test.pem"}
+
+
+def _spoil(store: Store, model: Any, row_id: str, **values: object) -> None:
+    with store.recording() as write:
+        write.session.execute(update(model).where(model.id == row_id).values(**values))
+
+
+def test_a_secret_that_does_not_open_keeps_nobody_else_out(
+    store: Store,
+    sealer: Sealer,
+    engine: RememberingEngine,
+    feed: Feed,
+    attacker: Party,
+    victim: Party,
+    skipped: SkippedRows,
+) -> None:
+    scope: dict[str, Any] = {"account_id": attacker.account, "tunnel_id": attacker.tunnel}
+    good, _ = connector_tokens.create_token(store, SYSTEM, sealer, **scope, name="good", expires_at=None)
+    bad, _ = connector_tokens.create_token(store, SYSTEM, sealer, **scope, name="bad", expires_at=None)
+    for seal in (b"\x09 of a newer version", b""):
+        _spoil(store, Tunnel, attacker.tunnel, sealed_secret=seal)
+        _spoil(store, ConnectorToken, bad.id, sealed_secret=seal)
+        feed.load()
+        assert [token_id for token_id, _ in engine.tunnels[attacker.tunnel].secrets] == [good.id]
+        assert [token_id for token_id, _ in engine.tunnels[victim.tunnel].secrets] == [""]
+        assert _codes(skipped) == {
+            ("connector_token", bad.id): "secret_key_wrong",
+            ("tunnel", attacker.tunnel): "secret_key_wrong",
+        }
+        assert {row.account_id for row in skipped.rows()} == {attacker.account}
+    _serves(victim, engine, "new")
+    _spoil(store, Tunnel, attacker.tunnel, sealed_secret=sealer.seal(bytes(32), attacker.tunnel))
+    _spoil(store, ConnectorToken, bad.id, sealed_secret=sealer.seal(bytes(32), bad.id))
+    feed.retry()
+    assert not skipped.rows()
+    assert {token_id for token_id, _ in engine.tunnels[attacker.tunnel].secrets} == {"", good.id, bad.id}
+
+
+def test_a_row_that_sqlite_holds_and_nobody_reads_is_left_out_alone(
+    store: Store, engine: RememberingEngine, feed: Feed, attacker: Party, victim: Party, skipped: SkippedRows
+) -> None:
+    if store.file is None:
+        pytest.skip("PostgreSQL keeps its columns' types")
+    record = attacker.publish("odd")
+    other = attacker.publish("even")
+    configurations.put_configuration(
+        store, SYSTEM, account_id=attacker.account, tunnel_id=attacker.tunnel, document={}, source="cloudflare"
+    )
+    with store.recording() as write:
+        execute = write.session.connection().exec_driver_sql
+        execute("UPDATE records SET name = CAST(x'ff2e' AS TEXT) WHERE id = ?", (record,))
+        execute("UPDATE tunnels SET name = CAST(x'ff' AS TEXT), created_at = 'soon' WHERE id = ?", (attacker.tunnel,))
+        execute("UPDATE configurations SET document = CAST(x'ff' AS TEXT)")
+    victim.publish("there")
+    feed.load()
+    assert set(engine.routes) == {"even.attacker.test", "there.victim.test"}
+    assert attacker.tunnel not in engine.tunnels
+    assert victim.tunnel in engine.tunnels
+    assert _codes(skipped) == {
+        ("configuration", attacker.tunnel): "row_unreadable",
+        ("record", record): "row_unreadable",
+        ("tunnel", attacker.tunnel): "row_unreadable",
+    }
+    assert clear_live(store, SYSTEM) == 0
+    with store.recording() as write:
+        execute = write.session.connection().exec_driver_sql
+        execute("UPDATE records SET name = 'odd.attacker.test' WHERE id = ?", (record,))
+        execute("UPDATE tunnels SET name = 't' WHERE id = ?", (attacker.tunnel,))
+        execute("UPDATE configurations SET document = '{'")
+    feed.retry()
+    assert not skipped.rows()
+    assert attacker.tunnel in engine.tunnels
+    assert {"odd.attacker.test", "even.attacker.test"} < set(engine.routes)
+    records.delete_record(store, SYSTEM, attacker.zone, other, reach=EVERYTHING)
+
+
+def test_a_route_that_the_engine_does_not_take_is_left_out_alone(
+    store: Store,
+    engine: RememberingEngine,
+    feed: Feed,
+    attacker: Party,
+    victim: Party,
+    skipped: SkippedRows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def takes(**given: Any) -> Row:
+        if given["hostname"] == "bad.attacker.test":
+            raise ValueError("not this one")
+        return Row(given)
+
+    monkeypatch.setattr("qanat.edge.routes.Route", takes)
+    attacker.publish("bad")
+    attacker.publish("good")
+    assert set(engine.routes) == {"good.attacker.test"}
+    assert _codes(skipped) == {("hostname", "bad.attacker.test"): "hostname_unroutable"}
+    record = attacker.publish("unroutable")
+    _spoil(store, Record, record, name="un routable!.attacker.test")
+    feed.load()
+    _serves(victim, engine, "new")
+    assert set(engine.routes) == {"good.attacker.test"}
+    assert set(_codes(skipped)) == {("hostname", "bad.attacker.test"), ("hostname", "un routable!.attacker.test")}
+
+
+def test_a_start_clears_every_tunnel_though_one_can_not_be_read(store: Store, attacker: Party, victim: Party) -> None:
+    if store.file is None:
+        pytest.skip("PostgreSQL keeps its columns' types")
+    for party in (attacker, victim):
+        register(store, party.tunnel, str(uuid4()))
+    with store.recording() as write:
+        write.session.connection().exec_driver_sql(
+            "UPDATE tunnels SET created_at = 'soon' WHERE id = ?", (attacker.tunnel,)
+        )
+    assert clear_live(store, SYSTEM) == 2
+    with store.reading() as session:
+        assert not count_live(session, attacker.tunnel)
+        assert session.get_one(Tunnel, victim.tunnel).status == "down"
+
+
+def test_every_skipped_row_is_logged_once_and_again_when_its_reason_changes() -> None:
+    rows = SkippedRows()
+    with structlog.testing.capture_logs() as lines:
+        for n in range(1000):
+            rows.note("hostname", f"h{n}.test", Failure(code="a", reason="x", account_id="attacker"))
+        for _ in range(3):
+            rows.note("hostname", "v.test", Failure(code="a", reason="x", account_id="victim"))
+        rows.note("hostname", "v.test", Failure(code="b", reason="x", account_id="victim"))
+    of_victim = [(line["event"], line["code"], line["name"]) for line in lines if line["account"] == "victim"]
+    assert of_victim == [("a row is skipped", "a", "v.test"), ("a row is skipped", "b", "v.test")]
+    assert len(lines) < 40, "and a flood of them doesn't fill the log"
+    assert rows.counts() == {"hostname": 1001}

@@ -2,15 +2,13 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
-import pytest
-
-from qanat.errors import QanatError
 from qanat.ids import Hostname, TunnelId
 from qanat.store import SYSTEM, Store, configurations, connector_tokens, records, tunnels, zones
 from qanat.store.models import ConnectorToken
 from qanat.store.reach import EVERYTHING
 from qanat.store.record_form import RecordDraft
 from qanat.store.sealing import Sealer
+from qanat.store.skipped import LeftOut
 from qanat.tables import (
     LeafNames,
     compile_leaves,
@@ -20,13 +18,21 @@ from qanat.tables import (
     read_tunnels,
     read_zone_hostnames,
 )
+from qanat.tables.routes import Target
 
 
-def test_one_hostname_to_two_tunnels_is_a_conflict() -> None:
-    targets = [(Hostname("a.test"), TunnelId("1")), (Hostname("a.test"), TunnelId("2"))]
-    with pytest.raises(QanatError) as refused:
-        compile_routes(targets)
-    assert (refused.value.code, refused.value.where) == ("route_conflict", "a.test")
+def test_of_a_hostname_with_two_tunnels_one_counts_whatever_the_order_and_the_others_are_not_touched() -> None:
+    targets = [
+        Target(Hostname("a.test"), TunnelId("1"), "account"),
+        Target(Hostname("b.test"), TunnelId("3")),
+        Target(Hostname("a.test"), TunnelId("2"), "account"),
+    ]
+    for given in (targets, targets[::-1]):
+        left_out = LeftOut()
+        assert compile_routes(given, left_out) == {"a.test": "1", "b.test": "3"}
+        failure = left_out.found.pop(("hostname", "a.test"))
+        assert (failure.code, failure.account_id) == ("route_conflict", "account")
+        assert not left_out.found
 
 
 def test_only_proxied_names_of_tunnels_are_routes(store: Store, sealer: Sealer, account: str) -> None:
