@@ -36,6 +36,10 @@ FLOOR_S = 0.025
 connector, origin and back); on two cores that others use as well, each of them may wait for a time slice or two of 3 ms
 before it runs at all. That is the scheduler's and comes and goes with whatever else the machine does, so a p99 of 3 ms may
 be 15 ms in the next window without any attack. What this suite is about takes seconds, or never ends."""
+API_FLOOR_S = 0.1
+"""The same for the control API. Its threads share one interpreter, which changes hands every 5 ms, and give way to the
+engine's (they are nicer) and so to everything else that runs: some of them in a row, each behind a write that is being
+committed to disk, is no harm yet. That was measured in seconds, up to 37."""
 ROUNDS = 3
 """The best of so many is judged, as something else may take the machine for a moment. A failed request fails the test in
 whichever round."""
@@ -94,6 +98,7 @@ class Round:
     name: str
     quiet: Window
     attacked: Window
+    floor_s: float = FLOOR_S
 
     @property
     def ratio(self) -> float:
@@ -102,7 +107,7 @@ class Round:
 
     @property
     def good(self) -> bool:
-        return not self.attacked.wrong and self.attacked.p99_s <= max(RATIO * self.quiet.p99_s, FLOOR_S)
+        return not self.attacked.wrong and self.attacked.p99_s <= max(RATIO * self.quiet.p99_s, self.floor_s)
 
     def __str__(self) -> str:
         return f"{self.name}: quiet {self.quiet}; attacked {self.attacked}; ratio {self.ratio:.2f}"
@@ -111,8 +116,17 @@ class Round:
 class Victim:
     """A running victim. `listener`: its origin's bound socket."""
 
-    def __init__(self, name: str, folder: Path, orders: Orders, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        orders: Orders,
+        listener: socket.socket | None = None,
+        *,
+        floor_s: float = FLOOR_S,
+    ) -> None:
         self.name = name
+        self.floor_s = floor_s
         self.rate = orders.rate
         file = folder / f"{name.replace(' ', '-')}.json"
         file.touch(0o600)
@@ -175,7 +189,9 @@ def measured(victims: Sequence[Victim], attack: Attack, *, seconds: float) -> li
         time.sleep(seconds)
     time.sleep(AFTER_S)
     end = time.monotonic()
-    return [Round(victim.name, victim.window(begin, quiet), victim.window(quiet, end)) for victim in victims]
+    return [
+        Round(victim.name, victim.window(begin, quiet), victim.window(quiet, end), victim.floor_s) for victim in victims
+    ]
 
 
 def unharmed(*victims: Victim, attack: Attack, seconds: float = 2.2) -> list[Round]:
@@ -190,7 +206,7 @@ def unharmed(*victims: Victim, attack: Attack, seconds: float = 2.2) -> list[Rou
         if all(each.good for each in rounds):
             print(told)
             return rounds
-    raise AssertionError(f"others were slowed down by more than {RATIO} times and {FLOOR_S * 1000:.0f} ms:\n{told}")
+    raise AssertionError(f"others were slowed down by more than {RATIO} times:\n{told}")
 
 
 # ------------------------------------------------------------------------------------------------ attackers
@@ -277,8 +293,8 @@ def api_client(edge: Edge, tenant: "Tenant", folder: Path, name: str = "API clie
     write = Ask("PUT", f"{base}/zones/{tenant.zone}/dns_records/{made}", body=json.dumps(record))
     fields = {"Authorization": f"Bearer {tenant.token}", "Content-Type": "application/json"}
     fresh = Ask("GET", f"{base}/zones/{tenant.zone}", fresh=True)
-    orders = Orders(address=address, host=address, rate=50.0, connections=4, fields=fields, asks=[*reads, write, fresh])
-    return Victim(name, folder, orders)
+    orders = Orders(address=address, host=address, rate=60.0, connections=4, fields=fields, asks=[*reads, write, fresh])
+    return Victim(name, folder, orders, floor_s=API_FLOOR_S)
 
 
 class Tenant:
