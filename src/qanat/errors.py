@@ -1,7 +1,12 @@
 """Every error a person can meet: a stable code, what was given, where, and what to do about it."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
+
+# C0, DEL, C1 (which terminals take for escapes too), line and paragraph separators, what turns the writing direction, halves of
+# surrogate pairs.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class QanatError(Exception):
@@ -50,10 +55,23 @@ class RetryLaterError(QanatError):
 def render(error: QanatError) -> str:
     """The error for a terminal: one line, and one more for the fix."""
     place = f"{error.where}: " if error.where else ""
-    lines = [f"error[{error.code}]: {place}{error.message}"]
+    lines = [escape_text(f"error[{error.code}]: {place}{error.message}")]
     if error.hint:
-        lines.append(f"  fix: {error.hint}")
+        lines.append(escape_text(f"  fix: {error.hint}"))
     return "\n".join(lines)
+
+
+def escape_text(text: str) -> str:
+    """`text` as one line that can't steer a terminal (security.md S39): control characters and direction overrides as `\\x9b`
+    or `\\u202e`."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+
+
+def escape_json(text: str) -> str:
+    """JSON text that can't steer a terminal and means the same: the same characters as `\\u009b`. Its own line ends stay."""
+    return _CONTROL.sub(
+        lambda found: f"\\u{ord(found.group()):04x}" if found.group() >= "\x7f" else found.group(), text
+    )
 
 
 # One line a code, by the room that raises it; docs/reference/errors is made from this table. Add yours to its room.

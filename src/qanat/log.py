@@ -6,13 +6,16 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from qanat.errors import escape_text
+
 _SECRET_KEYS = re.compile(
     r"(token|secret|password|passphrase|authorization|cookie|(api|auth)[_-]?key|credential|private)", re.IGNORECASE
 )
 _NOT_SECRET = frozenset({"token_id", "token_file"})
 _SECRET_VALUES = re.compile(r"qnt_[0-9A-Za-z]{36}|eyJ[0-9A-Za-z+/=_-]{40,}")
 REDACTED = "[redacted]"
+
+__all__ = ["escape_text", "set_up_logging"]
 
 Event = MutableMapping[str, Any]
 
@@ -101,8 +104,3 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_escaped(each) for each in value]
     return value
-
-
-def escape_text(text: str) -> str:
-    """`text` without control characters, line and paragraph separators, and direction overrides."""
-    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)

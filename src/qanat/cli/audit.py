@@ -1,7 +1,6 @@
 """`qanat audit …`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from qanat.cli.access import Access
 from qanat.cli.command import over_api
 from qanat.cli.files import stream_to
-from qanat.cli.output import print_json, print_rows, tell
+from qanat.cli.output import print_json, print_json_lines, print_rows, tell
 from qanat.client import AuditRow, Client
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: who wrote what, and whether it is whole.")
@@ -80,9 +79,7 @@ def export(
         client.export_audit(_filters(at, client, action, actor, object_id, since, until)) as pieces,
     ):
         if file is None:
-            for piece in pieces:
-                sys.stdout.buffer.write(piece)
-            sys.stdout.flush()
+            print_json_lines(pieces)
             return
         size = stream_to(file, pieces)
     tell(at.output, {"file": str(file), "bytes": size}, f"wrote {file} ({size} bytes)")

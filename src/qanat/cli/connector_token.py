@@ -6,7 +6,7 @@ import typer
 
 from qanat.cli.access import Access
 from qanat.cli.command import TunnelArgument, over_api
-from qanat.cli.output import note, print_json, print_rows, tell
+from qanat.cli.output import note, print_json, print_rows, say, tell
 from qanat.client import Client, ConnectorToken
 
 app = typer.Typer(no_args_is_help=True, help="Named connector tokens of a tunnel, one a host.")
@@ -87,7 +87,7 @@ def _print_token(at: Access, token: ConnectorToken, what: str) -> None:
         print_json(token)
         return
     note(what)
-    print(token.token)
+    say(token.token or "")
 
 
 def _tunnel_id(at: Access, client: Client, tunnel: str) -> str:

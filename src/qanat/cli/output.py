@@ -1,5 +1,6 @@
 """Results for people (tables) or scripts (`--output json`), errors on standard error, and files that are read and written."""
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,8 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from qanat.errors import QanatError
-from qanat.log import escape_text
+from qanat.errors import QanatError, escape_json, escape_text
 
 
 class Output(StrEnum):
@@ -37,9 +37,23 @@ def note(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """msgspec structs and plain values."""
-    print(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
+    """msgspec structs and plain values; what could steer a terminal is escaped as JSON has it."""
+    print(escape_json(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)))
     sys.stdout.flush()
+
+
+def print_json_lines(pieces: Iterable[bytes]) -> None:
+    """A stream of JSON lines in UTF-8, escaped as by `print_json`."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    for piece in pieces:
+        sys.stdout.write(escape_json(decode(piece)))
+    sys.stdout.flush()
+
+
+def print_file(text: str) -> None:
+    """What another program shall read, as it is; on a terminal escaped, line by line."""
+    shown = "\n".join(escape_text(line) for line in text.split("\n")) if sys.stdout.isatty() else text
+    print(shown, end="")
 
 
 def tell(output: Output, value: object, text: str) -> None:

@@ -9,7 +9,7 @@ import typer
 from qanat.cli import complete
 from qanat.cli.access import Access
 from qanat.cli.command import FileArgument, ZoneArgument, over_api
-from qanat.cli.output import print_json, print_rows, read_object, read_text, say, tell
+from qanat.cli.output import print_file, print_json, print_rows, read_object, read_text, say, tell
 from qanat.client import Client, Record
 from qanat.client.profiles import write_secret
 from qanat.client.zones import TUNNEL_SUFFIX
@@ -143,7 +143,7 @@ def export(
         found = client.zone_itself(zone)
         text = client.export_records(found.id)
     if file is None:
-        print(text, end="")
+        print_file(text)
         return
     write_secret(file, text, replace=False)
     tell(at.output, {"file": str(file), "zone_id": found.id}, f"wrote {file}")

@@ -8,7 +8,7 @@ import typer
 from qanat.cli import complete
 from qanat.cli.access import Access
 from qanat.cli.command import over_api
-from qanat.cli.output import note, print_json, print_rows, tell
+from qanat.cli.output import note, print_json, print_rows, say, tell
 from qanat.client import Client, Token
 from qanat.client.accounts import group_of, permission_of
 from qanat.client.shapes import PermissionGroup
@@ -186,7 +186,7 @@ def _print_value(at: Access, value: dict[str, Any], what: str) -> None:
         print_json(value)
         return
     note(what)
-    print(value["value"])
+    say(value["value"])
 
 
 def _may(token: Token) -> str:

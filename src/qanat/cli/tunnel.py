@@ -126,7 +126,7 @@ def token(at: Access, tunnel: TunnelArgument) -> None:
     if at.as_json:
         print_json({"token": text})
     else:
-        print(text)
+        say(text)
 
 
 @over_api(app, "cleanup", account=True)

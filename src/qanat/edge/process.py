@@ -240,7 +240,9 @@ def _say_ready(
         print(json.dumps(facts), flush=True)
         return
     if state.first_token is not None:
-        print(f"API token (shown this once; also in {data_dir.token_file}): {state.first_token}")
+        # only to a person: what a service prints is kept by journald, for whoever may read logs
+        shown = f"{state.first_token} (shown this once)" if sys.stdout.isatty() else "not shown here"
+        print(f"API token: {shown}; it is in {data_dir.token_file}")
     print("qanat edge is ready")
     for label, value in (
         ("https", addresses.https and f"https://{addresses.https}"),

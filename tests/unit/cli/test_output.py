@@ -1,0 +1,88 @@
+"""What a tenant writes into names, comments and errors reaches other people's terminals (security.md S39)."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qanat.cli.output import Output, print_fields, print_file, print_json, print_json_lines, print_rows, say, tell
+from qanat.edge import process
+from qanat.edge.data_dir import DataDir
+from qanat.edge.engine import EdgeAddresses
+from qanat.errors import QanatError, escape_json, render
+
+CSI = "\x9b"
+HOSTILE = f"a\x1b[2J b{CSI}2J c\x85d \x90q\x9c e\u202ef\u2066g\u2028h\u200fi\x7fj"
+STEERING = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))]
+
+
+def _steers(text: str) -> list[str]:
+    return [char for char in STEERING if char in text.replace("\n", "")]
+
+
+def test_json_means_the_same_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {HOSTILE: [HOSTILE, "Grüße, 世界 😀"]}
+    print_json(value)
+    printed = capsys.readouterr().out
+    assert not _steers(printed)
+    assert json.loads(printed) == value
+    assert "Grüße, 世界 😀" in printed
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))
+def test_escaped_json_reads_as_the_same_value(value: object) -> None:
+    text = escape_json(json.dumps(value, ensure_ascii=False))
+    assert json.loads(text) == value
+    assert not _steers(text)
+    text.encode()
+
+
+def test_an_exported_line_is_escaped_wherever_its_bytes_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (json.dumps({"name": HOSTILE}, ensure_ascii=False) + "\n").encode()
+    print_json_lines(lines[at : at + 1] for at in range(len(lines)))
+    printed = capsys.readouterr().out
+    assert not _steers(printed)
+    assert json.loads(printed) == {"name": HOSTILE}
+
+
+def test_lines_tables_and_errors_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say(HOSTILE)
+    tell(Output.TEXT, None, HOSTILE)
+    print_fields([("name", HOSTILE)])
+    print_rows(("NAME",), [(HOSTILE,)], empty="")
+    print(render(QanatError("usage", HOSTILE, where=HOSTILE, hint=HOSTILE)))
+    printed = capsys.readouterr().out
+    assert not _steers(printed)
+    assert "\\x9b2J" in printed
+
+
+def test_a_file_for_programs_is_escaped_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print_file(f"{CSI}2J\nx\n")
+    assert capsys.readouterr().out == f"{CSI}2J\nx\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_file(f"{CSI}2J\nx\n")
+    assert capsys.readouterr().out == "\\x9b2J\nx\n"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_first_token_is_shown_to_a_person_and_never_to_a_service(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    class State:
+        first_token = "qnt_secret"
+
+    class Addresses:
+        https = http = tunnel = "127.0.0.1:1"
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    directory, state, addresses = DataDir(tmp_path), cast("Any", State()), cast("EdgeAddresses", Addresses())
+    for output in ("text", "json"):
+        process._say_ready(directory, state, addresses, "http://127.0.0.1:2", has_ca=True, output=cast("Any", output))
+        printed = capsys.readouterr().out
+        assert ("qnt_secret" in printed) == (is_terminal and output == "text")
+        assert str(directory.token_file) in printed or output == "json"
