@@ -247,6 +247,8 @@ def rig(folder: Path, stock_binary: str | None, protocol: str) -> Iterator[Rig]:
             "tunnel-address": "127.0.0.1:0",
             "control-address": "127.0.0.1:0",
             "log-level": "warning",
+            "account-limits-tunnels": "1000000",
+            "account-limits-records": "10000000",
         }
         argv = [
             *QANAT,

@@ -177,8 +177,26 @@ class LimitSettings(Part):
 class AccountLimitSettings(Part):
     """What one account may have, so that it leaves room for the others."""
 
+    zones: int = Field(default=1000, ge=1, description="Zones of an account.")
+    records: int = Field(default=20000, ge=1, description="Records of a zone.")
+    tunnels: int = Field(default=1000, ge=1, description="Tunnels of an account; deleted and quick ones don't count.")
+    api_tokens: int = Field(default=500, ge=1, description="API tokens of an account, and of the user.")
+    connector_tokens: int = Field(default=100, ge=1, description="Named connector tokens of a tunnel.")
+    private_routes: int = Field(default=1000, ge=1, description="Private network routes of an account.")
+    virtual_networks: int = Field(default=1000, ge=1, description="Virtual networks of an account.")
     certificates: int = Field(
         default=2000, ge=1, description="Certificates of the development CA: one for each parent of a public hostname."
+    )
+    configurations: int = Field(
+        default=100,
+        ge=1,
+        description="Versions of a tunnel's configuration that are kept, and those that connectors run.",
+    )
+    deleted: int = Field(
+        default=1000,
+        ge=1,
+        description="Deleted tunnels, private routes, virtual networks and names of an account, and revoked connector tokens "
+        "of a tunnel, that are remembered.",
     )
 
 

@@ -360,6 +360,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PATCH", NETWORKS + "/{virtual_network_id}"): Row("tunnel.edit", _fixed({"comment": "x"})),
     ("DELETE", NETWORKS + "/{virtual_network_id}"): Row("tunnel.edit"),
     ("GET", "/qanat/explain"): Row("dns.read tunnel.read", query={"url": "https://app.example.test/"}),
+    ("GET", OWN_ACCOUNT + "/limits"): Row("account.read"),
     # the edge
     ("GET", "/qanat/status"): Row("edge.read"),
     ("GET", "/qanat/skipped"): Row("edge.read"),

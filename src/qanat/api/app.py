@@ -22,6 +22,7 @@ from qanat.api import (
     own,
     own_accounts,
     own_audit,
+    own_limits,
     own_tunnels,
     quick,
     routes,
@@ -62,6 +63,7 @@ RESOURCES = (
     explain,
     own_audit,
     own_accounts,
+    own_limits,
     upkeep,
 )
 

@@ -69,6 +69,7 @@ class Context:
     quick: QuickLimits | None = None
     legacy_keys: bool = False
     misses: Counter[str] = field(default_factory=Counter)
+    most_certificates: int = 2000
     skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)
     verifier: Verifier = field(init=False)

@@ -45,6 +45,21 @@ def list_(at: Access) -> None:
     )
 
 
+@over_api(app, "limits")
+def limits(at: Access, account: AccountArgument) -> None:
+    """Show what an account may have, and how much of it it has."""
+    with at.connect() as client:
+        rows = client.limits(client.account_id(account))
+    if at.as_json:
+        print_json(rows)
+        return
+    print_rows(
+        ("NAME", "OF", "LIMIT", "USED"),
+        ((row["name"], row["of"], row["limit"], row["used"]) for row in rows),
+        empty="there are no limits",
+    )
+
+
 @over_api(app, "create")
 def create(at: Access, name: Annotated[str, typer.Argument(help="A name.")]) -> None:
     """Make an account."""

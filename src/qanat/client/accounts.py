@@ -69,6 +69,10 @@ class AccountCalls(Calls):
         """The account; refused while it has tunnels or zones."""
         self._call("DELETE", f"/accounts/{account_id}")
 
+    def limits(self, account_id: str) -> list[dict[str, Any]]:
+        """What the account may have, and has."""
+        return self._one("GET", f"/qanat/accounts/{account_id}/limits", list[dict[str, Any]])
+
     def export_account(self, account_id: str, *, passphrase: str | None = None) -> dict[str, Any]:
         """The account as one document; with a passphrase also its tunnels' secrets, sealed under it."""
         return self._one(

@@ -25,10 +25,12 @@ from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.edge.feed import Feed
 from qanat.edge.server import ApiServer
-from qanat.settings import EdgeSettings, QuickTunnelSettings
+from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
 from qanat.store.connections import clear_live, trim
 from qanat.store.connector_tokens import expire_tokens
+from qanat.store.forgetting import forget_deleted
+from qanat.store.limits import AccountLimits
 from qanat.store.quick import QuickLimits, expire_quick
 from qanat.store.skipped import SkippedRows
 
@@ -76,6 +78,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         stack.callback(data_dir.unlock)
         state = data_dir.open(settings.store, account=settings.control.account)
         stack.callback(state.close)
+        state.store.limits = account_limits(settings.account_limits)
         cleared = clear_live(state.store, SYSTEM)
         if cleared:
             log.info("connections of an earlier run were cleared", connections=cleared)
@@ -122,6 +125,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
                 ("read given certificates", HOUR_S, lambda: certificates.give(given.load())),
                 ("renew certificates", HOUR_S, feed.refresh_routes),
                 ("trim", HOUR_S, lambda: trim(state.store)),
+                ("forget", HOUR_S, lambda: forget_deleted(state.store)),
             ]
         )
         chores.start()
@@ -137,6 +141,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             management=ManagementKey.open(data_dir.management_key),
             quick=quick,
             skipped=skipped,
+            most_certificates=settings.account_limits.certificates,
         )
         api = ApiServer(create_app(context), settings.control.address)
         stack.callback(api.stop)
@@ -152,6 +157,11 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         pump.stop(timeout_s=EVENTS_LEFT_S)
         log.info("stopped")
     return 0
+
+
+def account_limits(settings: AccountLimitSettings) -> AccountLimits:
+    """As the store takes them."""
+    return AccountLimits(**settings.model_dump(exclude={"certificates"}))
 
 
 def quick_limits(settings: QuickTunnelSettings) -> QuickLimits | None:

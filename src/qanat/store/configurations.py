@@ -1,16 +1,15 @@
 """A tunnel's remote configuration, version by version. The document is kept as it was sent."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
 from qanat.store.audit import Actor
 from qanat.store.database import Store
-from qanat.store.models import Configuration
+from qanat.store.models import Configuration, Connection, Connector
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.tunnels import get_tunnel
 from qanat.store.versions import Expected
@@ -62,9 +61,30 @@ def put_configuration(
             created_at=write.at,
         )
         write.session.add(configuration)
+        write.session.flush()
+        forget_versions(write.session, tunnel.id, keep=store.limits.configurations)
         write.audit(action, tunnel.id, account_id=account_id, detail={"version": configuration.version, **detail})
         write.notice(Notice(NoticeKind.CONFIGURATION, tunnel_id=tunnel.id, account_id=account_id))
     return configuration
+
+
+def forget_versions(session: Session, tunnel_id: str, *, keep: int) -> None:
+    """Deletes all but the newest `keep` versions, and those that a connector runs."""
+    newest = session.scalar(select(func.max(Configuration.version)).where(Configuration.tunnel_id == tunnel_id)) or 0
+    if newest <= keep:
+        return
+    applied = select(Connector.config_version).where(Connector.tunnel_id == tunnel_id)
+    live = select(Connection.applied_version).where(
+        Connection.tunnel_id == tunnel_id, Connection.lost_at.is_(None), Connection.applied_version.is_not(None)
+    )
+    session.execute(
+        delete(Configuration).where(
+            Configuration.tunnel_id == tunnel_id,
+            Configuration.version <= newest - keep,
+            Configuration.version.not_in(applied),
+            Configuration.version.not_in(live),
+        )
+    )
 
 
 def newest_configuration(session: Session, tunnel_id: str) -> Configuration | None:
@@ -83,22 +103,6 @@ def get_version(session: Session, tunnel_id: str, version: int) -> Configuration
     if found is None:
         raise QanatError("version_unknown", f"the tunnel has no configuration version {version}", where="version")
     return found
-
-
-def newest_configurations(session: Session) -> dict[str, Configuration]:
-    """Of every tunnel, the version in force."""
-    newest = (
-        select(Configuration.tunnel_id, func.max(Configuration.version).label("version"))
-        .group_by(Configuration.tunnel_id)
-        .subquery()
-    )
-    rows: Iterable[Configuration] = session.scalars(
-        select(Configuration).join(
-            newest,
-            (Configuration.tunnel_id == newest.c.tunnel_id) & (Configuration.version == newest.c.version),
-        )
-    )
-    return {row.tunnel_id: row for row in rows}
 
 
 def list_versions(session: Session, tunnel_id: str, *, offset: int, limit: int) -> tuple[list[Configuration], int]:

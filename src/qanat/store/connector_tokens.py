@@ -21,8 +21,6 @@ from qanat.store.skipped import SkippedRows, each_alone
 from qanat.store.tunnels import SECRET_BYTES, get_tunnel
 
 MAX_NAME = 100
-MAX_TOKENS = 100
-"""Good tokens of one tunnel: the edge compares a registration with each."""
 
 Status = Literal["active", "expired", "revoked"]
 
@@ -57,10 +55,6 @@ def create_token(
                 where="name",
                 hint="rotate or revoke that one, or choose another name",
             )
-        if len(good) >= MAX_TOKENS:
-            raise QanatError(
-                "connector_token_too_many", f"a tunnel has at most {MAX_TOKENS} connector tokens", hint="revoke some"
-            )
         token_id = str(uuid4())
         token = ConnectorToken(
             id=token_id,
@@ -74,6 +68,7 @@ def create_token(
             last_used_from=None,
         )
         write.session.add(token)
+        write.grow("connector_tokens", tunnel.id)  # the edge compares a registration with each
         _told(write, tunnel, token, "connector_token.create", expires_at=expires_at)
         write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel.id, account_id=account_id))
     return token, tunnel

@@ -1,5 +1,6 @@
 """The two ways into the database, SQLite or PostgreSQL: `reading` a snapshot and `writing` one audited transaction."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 from qanat.store import audit
 from qanat.store.audit import Actor
 from qanat.store.failures import Phase, told
+from qanat.store.limits import AccountLimits, Kind, Room
 from qanat.store.notices import Notice, NoticeBus
 
 Clock = Callable[[], datetime]
@@ -32,6 +34,8 @@ class Write:
     actor: Actor
     notices: list[Notice] = field(default_factory=list)
     audited: int = 0
+    room: Room = field(default_factory=lambda: Room(AccountLimits()))
+    grown: Counter[tuple[Kind, str]] = field(default_factory=Counter)
 
     def audit(
         self, action: str, object_id: str, *, account_id: str | None = None, detail: Mapping[str, object] | None = None
@@ -48,6 +52,17 @@ class Write:
         )
         self.audited += 1
 
+    def grow(self, kind: Kind, owner: str, number: int = 1) -> None:
+        """The owner has so many rows more (or less) of a kind that is limited. Refused, when it is too many, with the commit."""
+        self.grown[kind, owner] += number
+
+    def check_growth(self) -> None:
+        """QanatError `…_too_many`: what this write adds is more than there may be."""
+        if self.grown:
+            self.session.flush()
+            self.room.take(self.session, self.grown)
+            self.grown.clear()
+
     def notice(self, notice: Notice) -> None:
         """Told to the subscribers after the commit."""
         self.notices.append(notice)
@@ -58,7 +73,13 @@ class Store:
     processes). `file`: SQLite's; None on PostgreSQL."""
 
     def __init__(
-        self, engine: Engine, *, file: Path | None = None, notices: NoticeBus | None = None, clock: Clock = utc_now
+        self,
+        engine: Engine,
+        *,
+        file: Path | None = None,
+        notices: NoticeBus | None = None,
+        clock: Clock = utc_now,
+        limits: AccountLimits | None = None,
     ) -> None:
         self.file = file
         self.notices = notices or NoticeBus()
@@ -66,6 +87,16 @@ class Store:
         self._engine = engine
         self._writing_engine = engine.execution_options(qanat_writes=True)
         self._writer = Lock()
+        self._room = Room(limits or AccountLimits())
+
+    @property
+    def limits(self) -> AccountLimits:
+        """What one account may have."""
+        return self._room.limits
+
+    @limits.setter
+    def limits(self, limits: AccountLimits) -> None:
+        self._room = Room(limits)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -97,8 +128,10 @@ class Store:
         session = Session(self._writing_engine, expire_on_commit=False)
         with self._writer, told(phase), session, session.begin():
             session.connection()  # begins, and waits here for the writer before
-            yield Write(session=session, at=self.clock(), actor=actor)
+            write = Write(session=session, at=self.clock(), actor=actor, room=self._room)
+            yield write
             session.flush()
+            write.check_growth()
             phase.committing = True
 
     def close(self) -> None:

@@ -5,28 +5,19 @@ from datetime import timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
 from secrets import choice, token_bytes, token_hex
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError, RetryLaterError
 from qanat.store import records
 from qanat.store.audit import SYSTEM, Actor
 from qanat.store.database import Store
-from qanat.store.models import (
-    Configuration,
-    Connection,
-    Connector,
-    ConnectorToken,
-    Record,
-    TeamnetRoute,
-    Tunnel,
-    Zone,
-)
+from qanat.store.models import Record, Tunnel, Zone
 from qanat.store.reach import EVERYTHING
 from qanat.store.record_form import TUNNEL_SUFFIX, RecordDraft
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import SkippedRows, each_alone
-from qanat.store.tunnels import SECRET_BYTES, add_tunnel, remove_tunnel
+from qanat.store.tunnels import SECRET_BYTES, add_tunnel, forget_tunnels, remove_tunnel
 from qanat.store.words import WORDS
 
 ACTOR_KIND = "quick"
@@ -149,11 +140,9 @@ def _remove(store: Store, tunnel_id: str) -> bool:
 
 def _forget(store: Store, tunnel_id: str) -> bool:
     with store.writing(SYSTEM) as write:
-        tunnel = write.session.get_one(Tunnel, tunnel_id)
-        for table in (Connection, Connector, Configuration, ConnectorToken, TeamnetRoute):
-            write.session.execute(delete(table).where(table.tunnel_id == tunnel_id))
-        write.session.delete(tunnel)
-        write.audit("tunnel.forget", tunnel_id, account_id=tunnel.account_id, detail={"quick": True})
+        account_id = write.session.scalar(select(Tunnel.account_id).where(Tunnel.id == tunnel_id))
+        forget_tunnels(write.session, [tunnel_id])
+        write.audit("tunnel.forget", tunnel_id, account_id=account_id, detail={"quick": True})
     return True
 
 

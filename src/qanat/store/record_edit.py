@@ -83,6 +83,7 @@ class RecordEdit:
         record = Record(id=token_hex(16), zone_id=self.zone.id, created_at=at, modified_at=at)
         _fill(record, form, at, is_new=True)
         self._write.session.add(record)
+        self._write.grow("records", self.zone.id)
         self.names.enter(record)
         self._changed("create", record)
         return record
@@ -105,6 +106,7 @@ class RecordEdit:
         self.names.leave(record)
         self._loaded.pop(record.id, None)
         self._write.session.delete(record)
+        self._write.grow("records", self.zone.id, -1)
         self._changed("delete", record)
         return record
 

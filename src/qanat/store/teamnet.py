@@ -61,7 +61,7 @@ def create_route(
 
     Raises:
         QanatError: `teamnet_bad_network`, `teamnet_bad_comment`, `tunnel_unknown`, `virtual_network_unknown`,
-            `teamnet_route_taken`.
+            `teamnet_route_taken`, `teamnet_route_too_many`.
     """
     canonical = str(parse_network(network))
     _check_comment(comment)
@@ -82,6 +82,7 @@ def create_route(
             deleted_at=None,
         )
         write.session.add(route)
+        write.grow("private_routes", account_id)
         _told(write, route, "teamnet_route.create")
     return FullRoute(route, tunnel, virtual)
 

@@ -13,6 +13,7 @@ from qanat.errors import QanatError
 from qanat.store import accounts
 from qanat.store.audit import Actor
 from qanat.store.database import Store, Write
+from qanat.store.limits import USER
 from qanat.store.models import ApiToken
 from qanat.store.notices import Notice, NoticeKind
 
@@ -66,6 +67,7 @@ def create_token(
             **_columns(content),
         )
         write.session.add(token)
+        write.grow("api_tokens", owner.account_id or f"{USER}{owner.user_id}")
         _written(write, "token.create", token, {**_told(content), "kind": kind})
     return token
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
@@ -13,7 +13,15 @@ from qanat.store import connections
 from qanat.store.accounts import get_account
 from qanat.store.audit import Actor
 from qanat.store.database import Store, Write
-from qanat.store.models import TeamnetRoute, Tunnel
+from qanat.store.models import (
+    Configuration,
+    Connection,
+    Connector,
+    ConnectorToken,
+    Event,
+    TeamnetRoute,
+    Tunnel,
+)
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.sealing import Sealer
 from qanat.store.versions import Expected, check_row, row_version
@@ -63,6 +71,8 @@ def add_tunnel(
     tunnel.quick_address = quick_address
     tunnel.quick_expires_at = quick_expires_at
     write.session.add(tunnel)
+    if quick_address is None:
+        write.grow("tunnels", account_id)
     write.audit("tunnel.create", tunnel_id, account_id=account_id, detail={"name": name, "config_src": config_src})
     write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel_id, account_id=account_id))
     return tunnel
@@ -178,6 +188,13 @@ def remove_tunnel(write: Write, tunnel: Tunnel, *, detail: Mapping[str, object])
         detail={"name": tunnel.name, "connections": dropped, "routes": routes, **detail},
     )
     write.notice(Notice(NoticeKind.TUNNEL_DELETED, tunnel_id=tunnel.id, account_id=tunnel.account_id))
+
+
+def forget_tunnels(session: Session, tunnel_ids: Sequence[str]) -> None:
+    """Deletes their rows, with all that hangs on them. For tunnels that are deleted softly already."""
+    for table in (Connection, Connector, Configuration, ConnectorToken, TeamnetRoute, Event):
+        session.execute(delete(table).where(table.tunnel_id.in_(tunnel_ids)))
+    session.execute(delete(Tunnel).where(Tunnel.id.in_(tunnel_ids)))
 
 
 def disconnect_tunnel(

@@ -45,6 +45,7 @@ def create_network(
         if is_default:
             _take_default(write, account_id)
         network = _made(write, account_id, name, comment, is_default=is_default)
+        write.grow("virtual_networks", account_id)
         _told(write, network, "virtual_network.create")
     return network
 

@@ -53,6 +53,7 @@ def create_zone(store: Store, actor: Actor, *, account_id: str, name: str, pause
             modified_at=write.at,
         )
         write.session.add(zone)
+        write.grow("zones", account_id)
         write.session.execute(delete(ReleasedName).where(ReleasedName.name == hostname))
         write.audit("zone.create", zone.id, account_id=account_id, detail={"name": hostname})
         write.notice(Notice(NoticeKind.ZONE, zone_id=zone.id, account_id=account_id))

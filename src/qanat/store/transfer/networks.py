@@ -65,6 +65,7 @@ def _network(run: Run, part: VirtualNetworkPart, row: VirtualNetwork | None, *, 
     }
     if row is None:
         run.write.session.add(VirtualNetwork(id=part.id, account_id=run.account_id, **values))
+        run.write.grow("virtual_networks", run.account_id)
         run.step("virtual network", part.id, part.name, "create")
     else:
         run.step("virtual network", part.id, part.name, "change" if put(row, values) else "same")
@@ -108,6 +109,7 @@ def _route(run: Run, part: RoutePart, row: TeamnetRoute | None, network_id: str)
     }
     if row is None:
         run.write.session.add(TeamnetRoute(id=part.id, account_id=run.account_id, **values))
+        run.write.grow("private_routes", run.account_id)
         run.step("private route", part.id, part.network, "create")
     else:
         run.step("private route", part.id, part.network, "change" if put(row, values) else "same")

@@ -56,6 +56,7 @@ def _token(run: Run, part: TokenPart, row: ApiToken | None) -> None:
                 **values,
             )
         )
+        run.write.grow("api_tokens", run.account_id)
         run.outcome.new_values.append(part.name)
         run.step("token", part.id, part.name, "create")
     elif put(row, values):

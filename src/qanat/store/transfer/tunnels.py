@@ -10,6 +10,7 @@ from sqlalchemy import select
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
 from qanat.ingress.rules import parse_configuration
+from qanat.store.configurations import forget_versions
 from qanat.store.connector_tokens import MAX_NAME as MAX_TOKEN_NAME
 from qanat.store.models import Configuration, ConnectorToken, Tunnel
 from qanat.store.notices import NoticeKind
@@ -115,12 +116,15 @@ def _tunnel(run: Run, part: TunnelPart, row: Tunnel | None) -> None:
             created_at=part.created_at,
         )
         run.write.session.add(made)
+        run.write.grow("tunnels", run.account_id)
         if secret is None:
             run.outcome.new_secrets.append(part.name)
         run.step("tunnel", part.id, part.name, "create")
     else:
         reasons = ["it was deleted, and comes back"] if row.deleted_at is not None else []
         values = {"name": part.name, "config_src": part.config_src, "created_at": part.created_at, "deleted_at": None}
+        if row.deleted_at is not None:
+            run.write.grow("tunnels", run.account_id)
         changed = put(row, values)
         if secret is not None and secret != run.sealer.open(row.sealed_secret, row.id):
             row.sealed_secret = run.sealer.seal(secret, row.id)
@@ -142,6 +146,8 @@ def _configurations(run: Run, part: TunnelPart, here: list[tuple[int, str, str]]
     else:
         newest = part.configurations[-1]
         _add(run, part.id, here[-1][0] + 1, there[-1][1], newest)
+    run.write.session.flush()
+    forget_versions(run.write.session, part.id, keep=run.write.room.limits.configurations)
     name = f"{part.name} version {part.configurations[-1].version}"
     run.step("configuration", part.id, name, "change" if here else "create")
     return True
@@ -205,6 +211,7 @@ def _connector_token(run: Run, tunnel: TunnelPart, part: ConnectorTokenPart, pre
                 **values,
             )
         )
+        run.write.grow("connector_tokens", tunnel.id)
         if secret is None:
             run.outcome.new_secrets.append(name)
         run.step("connector token", part.id, name, "create")

@@ -58,6 +58,7 @@ def import_account(
                 outcome=outcome,
             )
             _write_all(run)
+            write.check_growth()
             if dry_run or outcome.counts()["conflict"]:
                 raise _UndoneError
             _audit(run)

@@ -54,6 +54,7 @@ def _zone(run: Run, part: ZonePart, row: Zone | None) -> Zone:
     check_free(run.write.session, part.name, run.account_id, run.write.at)
     zone = Zone(id=part.id, account_id=run.account_id, name=part.name, type=part.type, **values)
     run.write.session.add(zone)
+    run.write.grow("zones", run.account_id)
     run.write.session.execute(delete(ReleasedName).where(ReleasedName.name == part.name))
     run.step("zone", part.id, part.name, "create")
     return zone
@@ -107,6 +108,7 @@ class _Records:
         if row is None:
             row = Record(id=part.id, zone_id=self._zone.id)
             self._run.write.session.add(row)
+            self._run.write.grow("records", self._zone.id)
         put_all(row, _values(part, form))
         self._names.enter(row)
         self._run.step("record", part.id, f"{part.type} {part.name}", "create" if action == "create" else "change")
