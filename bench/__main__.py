@@ -17,7 +17,7 @@ from bench.measure import Contest, Plan
 from bench.processes import BenchError
 
 RESULTS = Path(__file__).parent / "results"
-STEPS = ("at_rest", "registrations", "configuration_changes", "bursts", "latencies", "transfers")
+STEPS = ("at_rest", "registrations", "configuration_changes", "bursts", "latencies", "transfers", "neighbours")
 
 
 def main() -> int:
@@ -39,7 +39,15 @@ def main() -> int:
         plan = Plan(rounds=chosen.rounds, seconds=chosen.seconds)
         if chosen.smoke:
             plan = Plan(
-                rounds=1, seconds=1, warm_up_s=1, rate_seconds=2, transfers=1, changes=2, registrations=1, rate=100
+                rounds=1,
+                seconds=1,
+                warm_up_s=1,
+                rate_seconds=2,
+                transfers=1,
+                changes=2,
+                registrations=1,
+                rate=100,
+                neighbour_seconds=3,
             )
         run(
             plan,

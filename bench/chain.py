@@ -119,6 +119,7 @@ class Rig:
     zone: str
     origin: str
     sink: str
+    unread: str
     nginx: Target
     direct: Target
     upload: Path
@@ -126,7 +127,11 @@ class Rig:
     protocol: str
 
     def rules(self) -> list[dict[str, Any]]:
-        return [{"path": "^/upload", "service": self.sink}, {"service": self.origin}]
+        return [
+            {"path": "^/upload", "service": self.sink},
+            {"path": "^/unread", "service": self.unread},
+            {"service": self.origin},
+        ]
 
     def connector_argv(self, kind: str, token_file: Path, protocol: str) -> list[str]:
         general = ["--cacert", self.ready["ca"], "--protocol", protocol, "--metrics", "127.0.0.1:0"]
@@ -196,8 +201,8 @@ class Rig:
             extensions={"sni_hostname": target.hostname},
         ).status_code
 
-    def wait_answer(self, target: Target, status: int) -> None:
-        end = time.monotonic() + 15
+    def wait_answer(self, target: Target, status: int, *, within_s: float = 15) -> None:
+        end = time.monotonic() + within_s
         seen: object = None
         while time.monotonic() < end:
             try:
@@ -233,6 +238,8 @@ def rig(folder: Path, stock_binary: str | None, protocol: str) -> Iterator[Rig]:
 
         sink = started(Child("sink", [sys.executable, "-m", "bench.sink"]))
         sink_port = int(sink.wait_for(r"port (\d+)")[1].group(1))
+        unread = started(Child("unread", [sys.executable, "-m", "bench.neighbours"]))
+        unread_port = int(unread.wait_for(r"port (\d+)")[1].group(1))
         ports = {"port": free_port(), "chain": free_port(), "direct": free_port(), "sink": sink_port}
         for name, text in (("origin", ORIGIN), ("front", FRONT)):
             (folder / f"{name}.conf").write_text(text.format(folder=folder, **ports))
@@ -270,6 +277,7 @@ def rig(folder: Path, stock_binary: str | None, protocol: str) -> Iterator[Rig]:
             zone,
             f"http://127.0.0.1:{ports['port']}",
             f"http://127.0.0.1:{sink_port}",
+            f"http://127.0.0.1:{unread_port}",
             Target("nginx chain", "nginx.bench.test", ports["chain"]),
             Target("nginx direct", "direct.bench.test", ports["direct"]),
             folder / "upload",

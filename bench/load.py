@@ -76,9 +76,13 @@ def burst(target: Target, path: str, *, connections: int, seconds: float, folder
     )
 
 
+def h2load_argv(target: Target, path: str, *arguments: str) -> list[str]:
+    return [tool("h2load"), "--h1", f"--connect-to=127.0.0.1:{target.port}", *arguments, target.url(path)]
+
+
 def h2load(target: Target, path: str, *arguments: str, timeout_s: float) -> str:
     """h2load over HTTP/1.1; every request must succeed."""
-    argv = [tool("h2load"), "--h1", f"--connect-to=127.0.0.1:{target.port}", *arguments, target.url(path)]
+    argv = h2load_argv(target, path, *arguments)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s)
     found = re.search(
         r"requests: (\d+) total, .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", done.stdout
@@ -123,6 +127,34 @@ def paced(target: Target, path: str, *, connections: int, rate: float, seconds: 
     first = min(int(row[0]) for row in rows)
     times = sorted(int(row[2]) / 1000 for row in rows if int(row[0]) - first > 1_000_000)
     return Latency(len(times), percentile(times, 0.50), percentile(times, 0.99))
+
+
+@dataclass(frozen=True)
+class Suffered:
+    """At a fixed rate, while somebody may be in the way. A request that failed took as long as the whole run."""
+
+    p99_ms: float
+    failed: int
+
+
+def suffered(target: Target, path: str, *, connections: int, rate: float, seconds: float, folder: Path) -> Suffered:
+    """As `paced`, but a failed request is a result. What is not answered 5 s after the end has failed."""
+    log = folder / "h2load.log"
+    log.write_text("")
+    count = int(rate * seconds)
+    flags = (f"-c{connections}", f"-n{count}", f"--rps={rate / connections}", f"--log-file={log}")
+    argv = h2load_argv(target, path, *flags)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 5)
+        if done.returncode != 0:
+            raise BenchError(f"h2load on {target.name} failed ({done.returncode}):\n{done.stdout}{done.stderr}")
+    except subprocess.TimeoutExpired:
+        pass  # h2load itself waits for ever; its log has a line for each request that is over
+    rows = [line.split("\t") for line in log.read_text().splitlines()]
+    good = [int(row[2]) / 1000 for row in rows if row[1].startswith("2")]
+    failed = count - len(good)
+    times = sorted([*good, *([seconds * 1000] * failed)])
+    return Suffered(percentile(times, 0.99), failed)
 
 
 def transfer(target: Target, path: str, *, size: int, upload: Path | None = None) -> float:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.chain import LARGE, Rig, Tunnel
-from bench.load import Target, burst, paced, transfer
+from bench.load import Target, burst, paced, suffered, transfer
+from bench.neighbours import ATTACKS
 from bench.processes import BenchError, Child, PeakRss
 
 Row = dict[str, Any]
@@ -26,6 +27,7 @@ class Plan:
     transfers: int = 5
     changes: int = 20
     registrations: int = 5
+    neighbour_seconds: float = 5.0
 
 
 @dataclass
@@ -86,6 +88,29 @@ class Contest:
                 self.add(
                     "paced", target.name, number, p50_ms=got.p50_ms, p99_ms=got.p99_ms, requests=float(got.requests)
                 )
+
+    def neighbours(self) -> None:
+        """A visitor's p99 without and with an attacker on the same tunnel, whose downloads or uploads stay unread."""
+        arguments = {
+            "connections": self.plan.rate_connections,
+            "rate": self.plan.rate,
+            "seconds": self.plan.neighbour_seconds,
+            "folder": self.rig.folder,
+        }
+        for number in range(self.plan.rounds):
+            for tunnel in filter(None, (self.ours, self.stock)):
+                name = tunnel.target.name
+                self.rig.wait_answer(tunnel.target, 200, within_s=120)  # the attack before may still be felt
+                quiet = paced(tunnel.target, "/small", **arguments)  # type: ignore[arg-type]
+                self.add("neighbour quiet", name, number, p99_ms=quiet.p99_ms)
+                ratios = []
+                for kind, attack in ATTACKS.items():
+                    with attack(tunnel.target, self.rig.context()):
+                        got = suffered(tunnel.target, "/small", **arguments)  # type: ignore[arg-type]
+                    ratios.append(got.p99_ms / quiet.p99_ms)
+                    self.add(f"neighbour {kind}", name, number, p99_ms=got.p99_ms, failed=float(got.failed))
+                    self.rig.wait_answer(tunnel.target, 200, within_s=120)
+                self.add("neighbour", name, number, p99_ratio=max(ratios))
 
     def transfers(self) -> None:
         """One large body on one connection, each way."""

@@ -1,12 +1,17 @@
 """The figures that later work is judged by: none missing, none invented."""
 
 import json
+import re
 from pathlib import Path
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
 from bench.load import percentile
 from bench.measure import Row, median, paired, spread
+from bench.neighbours import frame, head
 from bench.report import KEYS, plot, ratios, summary, table
 
 OF_THE_ISSUE = {
@@ -24,6 +29,7 @@ OF_THE_ISSUE = {
     "rss_edge_mb",
     "config_to_effect_ms",
     "register_s",
+    "neighbour_p99_ratio",
 }
 
 
@@ -71,3 +77,33 @@ def test_report_and_plot_stand_alone(tmp_path: Path) -> None:
     drawn = (tmp_path / "plot.svg").read_text()
     assert "<script" not in drawn
     assert "0.50" in drawn
+
+
+def test_neighbours_ratio_is_the_median_of_its_rounds_and_its_bar_stays_on_the_page(tmp_path: Path) -> None:
+    measured = rows("ours", "neighbour", "p99_ratio", 1.2, 1.5, 90) + rows("stock", "neighbour", "p99_ratio", 400)
+    told = ratios(measured, ours="ours", stock="stock")
+    assert told["neighbour_p99_ratio"] == 1.5
+    assert told["neighbour_p99_ratio_stock"] == 400
+    plot(measured, tmp_path / "plot.svg", ours="ours", stock="stock")
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert "400.00" in drawn
+    heights = [float(text) for text in re.findall(r'<rect x="[^"]*" y="[^"]*" width="48" height="([^"]*)"', drawn)]
+    assert len(heights) == 2
+    assert max(heights) <= 400
+
+
+def test_an_attackers_frames_are_what_they_say() -> None:
+    """By a library that shares no code with the bench."""
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+    connection.initiate_connection()
+    asked = frame(1, 5, 1, head("app.bench.test", "/large"))
+    events = connection.receive_data(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"\0\x04\0\0\0\0") + asked)
+    (request,) = [event for event in events if isinstance(event, h2.events.RequestReceived)]
+    fields = {str(name): str(text) for name, text in request.headers or []}
+    assert fields == {
+        ":method": "GET",
+        ":scheme": "https",
+        ":path": "/large",
+        ":authority": "app.bench.test",
+    }
+    assert connection.remote_settings.initial_window_size == 0
