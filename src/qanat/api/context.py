@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 from fastapi import Depends, Request
 
 from qanat.auth import Guesses, Principal, Verifier
+from qanat.auth.failed_logins import FailedLogins
 from qanat.auth.management import ManagementKey
 from qanat.store import Store
 from qanat.store.keys import KeyRing
@@ -73,6 +74,7 @@ class Context:
     skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)
     verifier: Verifier = field(init=False)
+    failed_logins: FailedLogins = field(init=False)
 
     @property
     def sealer(self) -> Sealer:
@@ -81,6 +83,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.verifier = Verifier(self.store)
+        self.failed_logins = FailedLogins(self.store)
 
     def miss(self, endpoint: str) -> None:
         """Counts; a flood of different paths falls together under `…`."""

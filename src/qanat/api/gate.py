@@ -16,6 +16,7 @@ from qanat.api.context import Context
 from qanat.api.envelope import fail, refuse
 from qanat.api.own_accounts import EDITS
 from qanat.auth import Principal
+from qanat.auth.failed_logins import Way
 from qanat.auth.verifier import check_key_form
 from qanat.errors import QanatError, RetryLaterError
 
@@ -152,25 +153,27 @@ def authenticate(context: Context, headers: Headers, address: str) -> Principal:
             raise QanatError(
                 "credentials_malformed", "Invalid request headers", hint="Invalid format for Authorization header"
             )
-        return _tried(context, address, text, lambda: context.verifier.verify(text, address=address))
+        return _tried(context, address, text, "token", lambda: context.verifier.verify(text, address=address))
     if "x-auth-key" in headers or "x-auth-email" in headers:
         email, key = headers.get("x-auth-email", ""), headers.get("x-auth-key", "")
         check_key_form(email, key)
         if not context.legacy_keys:
+            context.failed_logins.note(address=address, way="key")
             raise QanatError("credentials_unknown", "Unknown X-Auth-Key or X-Auth-Email")
-        return _tried(context, address, email, lambda: context.verifier.verify_key(email, key, address=address))
+        return _tried(context, address, email, "key", lambda: context.verifier.verify_key(email, key, address=address))
     if "x-auth-user-service-key" in headers:
         raise QanatError("credentials_unsupported", "Authentication error")
     raise QanatError("credentials_missing", "Invalid request headers", hint="Missing Authorization header")
 
 
-def _tried(context: Context, address: str, credentials: str, verify: Callable[[], Principal]) -> Principal:
+def _tried(context: Context, address: str, credentials: str, way: Way, verify: Callable[[], Principal]) -> Principal:
     """Good credentials always pass; of bad ones, too many are told to wait (security.md S33)."""
     try:
         return verify()
     except QanatError as error:
         if error.code not in ("token_refused", "credentials_unknown"):
             raise
+        context.failed_logins.note(address=address, way=way)
         wait = context.guesses.failed(address=address, credentials=credentials)
         if wait is None:
             raise

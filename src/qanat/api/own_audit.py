@@ -37,7 +37,10 @@ LINE_EXAMPLE = '{"seq":1,"at":"2026-01-02T03:04:05.678901Z","action":"account.cr
 class AuditActorShape(Shape):
     """Who wrote."""
 
-    kind: str = Field(examples=["token"], description="`token`, `user`, or `system`")
+    kind: str = Field(
+        examples=["token"],
+        description="`token`, `user`, `quick`, `system`, or `address`, whose log-ins failed",
+    )
     id: str = Field(examples=["ed17574386854bf78a67040be0a770b0"])
     address: str = Field(examples=["203.0.113.7"], description="where from; empty for the edge itself")
 

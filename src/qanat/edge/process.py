@@ -25,6 +25,7 @@ from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.edge.feed import Feed
 from qanat.edge.server import ApiServer
+from qanat.errors import QanatError
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
 from qanat.store.connections import clear_live, trim
@@ -40,6 +41,7 @@ CATCH_UP_S = 1.0
 QUICK_S = 10.0
 HOUR_S = 3600.0
 EVENTS_LEFT_S = 5.0
+FAILED_LOGINS_S = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -112,24 +114,6 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         pump.start()
         quick = quick_limits(settings.control.quick_tunnels)
         quick_expiry = timedelta(seconds=settings.control.quick_tunnels.expiry_s)
-        chores = Chores(
-            [
-                *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
-                ("catch up", CATCH_UP_S, feed.catch_up),
-                ("end connector tokens", CATCH_UP_S, lambda: expire_tokens(state.store, skipped)),
-                (
-                    "end quick tunnels",
-                    min(QUICK_S, quick_expiry.total_seconds()),
-                    lambda: expire_quick(state.store, skipped, expiry=quick_expiry),
-                ),
-                ("read given certificates", HOUR_S, lambda: certificates.give(given.load())),
-                ("renew certificates", HOUR_S, feed.refresh_routes),
-                ("trim", HOUR_S, lambda: trim(state.store)),
-                ("forget", HOUR_S, lambda: forget_deleted(state.store)),
-            ]
-        )
-        chores.start()
-        stack.callback(chores.stop)
         context = Context(
             store=state.store,
             keys=state.keys,
@@ -143,6 +127,26 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             skipped=skipped,
             most_certificates=settings.account_limits.certificates,
         )
+        stack.callback(_last_failed_logins, context)
+        chores = Chores(
+            [
+                *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
+                ("catch up", CATCH_UP_S, feed.catch_up),
+                ("end connector tokens", CATCH_UP_S, lambda: expire_tokens(state.store, skipped)),
+                (
+                    "end quick tunnels",
+                    min(QUICK_S, quick_expiry.total_seconds()),
+                    lambda: expire_quick(state.store, skipped, expiry=quick_expiry),
+                ),
+                ("read given certificates", HOUR_S, lambda: certificates.give(given.load())),
+                ("renew certificates", HOUR_S, feed.refresh_routes),
+                ("note failed log-ins", FAILED_LOGINS_S, context.failed_logins.flush),
+                ("trim", HOUR_S, lambda: trim(state.store)),
+                ("forget", HOUR_S, lambda: forget_deleted(state.store)),
+            ]
+        )
+        chores.start()
+        stack.callback(chores.stop)
         api = ApiServer(create_app(context), settings.control.address)
         stack.callback(api.stop)
         api.start()
@@ -157,6 +161,14 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         pump.stop(timeout_s=EVENTS_LEFT_S)
         log.info("stopped")
     return 0
+
+
+def _last_failed_logins(context: Context) -> None:
+    """At the end, when the API answers no more."""
+    try:
+        context.failed_logins.flush(all_now=True)
+    except QanatError as error:
+        log.error("failed log-ins could not be noted", reason=error.message)
 
 
 def account_limits(settings: AccountLimitSettings) -> AccountLimits:

@@ -10,6 +10,7 @@ import pytest
 
 from qanat.auth import issue
 from qanat.auth.policies import account_policy
+from qanat.auth.tokens import make_token
 from qanat.store import SYSTEM
 from qanat.store.accounts import deletes_disconnect, ensure_first_account
 from qanat.store.models import Account, User
@@ -297,3 +298,24 @@ def test_guessing_is_slowed_down_and_a_good_token_always_passes(control: Control
         assert code_of(answer)[:2] == (429, 10429)
         assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert control.http.get("/zones").status_code == 200
+
+
+def test_a_guesser_keeps_nobody_else_waiting(control: Control) -> None:
+    """security.md S33: another address may err, and good credentials pass, also behind the guesser's own address."""
+
+    def at(address: str, token: str) -> httpx.Response:
+        transport = httpx.HTTPTransport(local_address=address)
+        with httpx.Client(base_url=control.url, transport=transport, trust_env=False) as client:
+            return client.get("/zones", headers={"authorization": f"Bearer {token}"})
+
+    attacker, victim = "127.0.0.1", "127.0.0.2"
+    for number in range(40):
+        answer = at(attacker, make_token())
+        assert answer.status_code == (403 if number < 5 else 429)
+        if number % 4 == 0:
+            assert at(victim, control.token).status_code == 200
+            assert at(attacker, control.token).status_code == 200, "who shares the address"
+    unknown, wrong = make_token(), f"{make_token()[:-6]}000000"
+    told = [code_of(at(victim, text)) for text in (unknown, wrong, "x", control.token[:-1])]
+    assert len(set(told)) == 1
+    assert told[0][:2] == (403, 9109)
