@@ -21,8 +21,22 @@ class EngineError(Exception):
     @property
     def message(self) -> str: ...
 
-def check_pattern(pattern: str) -> str | None:
-    """None when `pattern` compiles as an ingress path (Go RE2 syntax, linear time), else why it does not."""
+def check_patterns(patterns: Sequence[str]) -> tuple[int, str, str] | None:
+    """None when all `patterns` of one configuration compile as ingress paths (Go RE2 syntax, linear time; "" is every
+    path), else the first that does not: its index, `bad_pattern` or `patterns_too_large` (32 MiB of programs together,
+    4 MiB one, and 2 000 000 steps to compile them), and the reason. Equal ones count once. Releases the GIL."""
+
+def explain(*, rules: Sequence[tuple[str, str]], hostname: str, path: str, limit_s: float) -> list[bool]:
+    """Which of `rules` (hostname, path) serves a request, as `IngressTable.match` finds it, without a table: the answer
+    has one entry for each rule before that one, whether its hostname matches (and its path does not). Empty without
+    rules. Only patterns whose rule's hostname matches are compiled, one after the other. Releases the GIL.
+
+    EngineError: as `IngressTable`, or `time_over` after `limit_s` seconds."""
+
+def check_json(document: bytes, *, most_deep: int, most_values: int) -> str | None:
+    """What is wrong with a JSON document, before anything is built of it; None: it is UTF-8 and well formed, lists and
+    objects nest at most `most_deep`, it holds at most `most_values` values and keys, no text has a NUL or half a
+    surrogate pair, and no number is NaN, infinite or too large for a float. Releases the GIL."""
 
 def inspect_certificate(chain_pem: bytes, key_pem: bytes) -> list[str]:
     """The DNS names of the leaf, lower case. EngineError `bad_certificate`: not PEM, no key, or key and leaf do not
@@ -302,11 +316,21 @@ class Rule:
     ) -> Rule: ...
 
 @final
-class IngressTable:
-    """Rules compiled for matching. EngineError (message: `ingress[N].path …`) `bad_pattern`, `bad_target`, `bad_hostname` or
-    `bad_origin_setting`."""
+class OriginBounds:
+    """What a pushed configuration's origins may not be: link-local and cloud metadata addresses, and `own` (`ip:port`), the
+    connector's listeners; asked of every address that is dialled, after its name was resolved. `allowed`: addresses,
+    networks and names, each with or without a port, that are reached all the same. EngineError `bad_setting`."""
 
-    def __new__(cls, *, rules: Sequence[Rule]) -> IngressTable: ...
+    def __new__(cls, *, allowed: Sequence[str], own: Sequence[str]) -> OriginBounds: ...
+    def refusal(self, *, target: str) -> str | None:
+        """What is at a target `http://host:port` that is written as an address and denied; None for all others."""
+
+@final
+class IngressTable:
+    """Rules compiled for matching; `bounds`: what their origins may not be. EngineError (message: `ingress[N].path …`)
+    `bad_pattern`, `patterns_too_large`, `bad_target`, `bad_hostname` or `bad_origin_setting`."""
+
+    def __new__(cls, *, rules: Sequence[Rule], bounds: OriginBounds | None = None) -> IngressTable: ...
     def match(self, *, hostname: str, path: str) -> int:
         """Index of the first rule for a Host (port ignored) and a path as sent (matched percent-decoded, query
         excluded); -1

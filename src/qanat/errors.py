@@ -96,6 +96,7 @@ _CODES: dict[str, str] = {
     "ingress_service_has_path": "a rule's service has a path, a query or a fragment",
     "ingress_bad_status": "`http_status:` is not followed by a code from 100 to 999",
     "ingress_bad_path": "a rule's path is not a regular expression in Go (RE2) syntax",
+    "ingress_patterns_too_large": "all path patterns of a configuration together are too large or take too long to compile",
     "ingress_bad_duration": "a duration is not whole seconds (JSON), or not a text such as `30s` (YAML)",
     "ingress_bad_origin_request": "an `originRequest` key has a value that it can't have",
     # connector: flags and files
@@ -199,7 +200,9 @@ _CODES: dict[str, str] = {
     "management_bad_resource": "a management token is asked for a resource that there isn't",
     "management_token_bad": "a management token is forged, over, or not one",
     "management_key_bad": "the key that management tokens are signed with is damaged, or can be read by others",
-    "explain_bad_url": "the URL to explain has no hostname",
+    "explain_bad_url": "the URL to explain has no hostname, or its path is too long",
+    "explain_too_long": "matching the URL takes too long, as a rule's path pattern is made for it",
+    "busy": "too much of this is being done already, for the caller's account or for all: ask again in a moment",
     "quick_off": "quick tunnels are not switched on",
     "quick_refused": "a web page asked for a quick tunnel",
     "quick_zone_missing": "the zone of the quick tunnels is not on this server",

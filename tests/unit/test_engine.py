@@ -19,7 +19,7 @@ from qanat.edge.engine import (
     inspect_certificate,
 )
 from qanat.errors import CODES, QanatError
-from qanat.ingress.engine import IngressTable, OriginSettings, Rule, check_pattern
+from qanat.ingress.engine import IngressTable, OriginBounds, OriginSettings, Rule, check_json, check_patterns, explain
 
 TUNNEL = "0c9e8b5a-7d3f-4f6e-9b1a-2f4d6c8e0a13"
 
@@ -214,12 +214,33 @@ def test_an_answer_that_nobody_waits_for_is_refused() -> None:
 
 
 def test_patterns_are_go_ones_and_bad_rules_are_named() -> None:
-    assert check_pattern("^/a+") is None
-    assert check_pattern("(?<!x)y") is not None
+    assert check_patterns(["^/a+", ""]) is None
+    found = check_patterns(["^/a+", "(?<!x)y"])
+    assert found is not None
+    assert found[:2] == (1, "bad_pattern")
+    assert explain(rules=[("a.test", ""), ("b.test", "^/x"), ("", "")], hostname="b.test", path="/", limit_s=9.0) == [
+        False,
+        True,
+    ]
     rule = Rule(hostname="", path="(", kind="status", target="404", service="http_status:404", origin=OriginSettings())
     error = refusal(lambda: IngressTable(rules=[rule]))
     assert error.code == "bad_pattern"
     assert re.match(r"ingress\[0\]\.path", error.message)
+
+
+def test_a_json_text_is_looked_at_before_it_is_built() -> None:
+    assert check_json(b'{"a": [1, "x"]}', most_deep=2, most_values=5) is None
+    assert "more than 1 deep" in (check_json(b'{"a": []}', most_deep=1, most_values=9) or "")
+    assert "more than 2 values" in (check_json(b'{"a": []}', most_deep=9, most_values=2) or "")
+
+
+def test_origin_bounds_name_a_bad_entry() -> None:
+    assert refusal(lambda: OriginBounds(allowed=["10.0.0.0/64"], own=[])).code == "bad_setting"
+    assert refusal(lambda: OriginBounds(allowed=[], own=["localhost:1"])).code == "bad_setting"
+    bounds = OriginBounds(allowed=["169.254.1.0/24"], own=["127.0.0.1:20241"])
+    assert bounds.refusal(target="http://169.254.1.5:80") is None
+    assert bounds.refusal(target="http://169.254.2.5:80") is not None
+    assert bounds.refusal(target="https://127.0.0.1:20241") is not None
 
 
 def test_a_catastrophic_pattern_costs_nothing() -> None:

@@ -26,7 +26,7 @@ impl SettingError {
 }
 
 /// Why a list of rules doesn't compile.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// The path of a rule is no Go (RE2) regular expression.
     #[error("ingress[{rule}].path: {reason}")]
@@ -35,6 +35,22 @@ pub enum TableError {
         rule: usize,
         /// What is wrong.
         reason: String,
+    },
+    /// With the path of a rule the configuration is more than may be compiled.
+    #[error("ingress[{rule}].path: {reason}")]
+    TooMuch {
+        /// Index of the rule.
+        rule: usize,
+        /// What is too large, and what to do.
+        reason: String,
+    },
+    /// An explanation took too long.
+    #[error("ingress[{rule}].path: matching takes longer than {limit:?}")]
+    TimeOver {
+        /// Index of the rule.
+        rule: usize,
+        /// The limit that passed.
+        limit: Duration,
     },
     /// The service of a rule.
     #[error("ingress[{rule}].service: {reason}")]
@@ -65,10 +81,24 @@ pub enum TableError {
 }
 
 impl TableError {
+    /// Index of the rule that it is about.
+    pub fn rule(&self) -> usize {
+        match self {
+            TableError::Pattern { rule, .. }
+            | TableError::TooMuch { rule, .. }
+            | TableError::TimeOver { rule, .. }
+            | TableError::Target { rule, .. }
+            | TableError::Hostname { rule, .. }
+            | TableError::Origin { rule, .. } => *rule,
+        }
+    }
+
     /// Stable code.
     pub fn code(&self) -> &'static str {
         match self {
             TableError::Pattern { .. } => "bad_pattern",
+            TableError::TooMuch { .. } => "patterns_too_large",
+            TableError::TimeOver { .. } => "time_over",
             TableError::Target { .. } => "bad_target",
             TableError::Hostname { .. } => "bad_hostname",
             TableError::Origin { .. } => "bad_origin_setting",
@@ -96,6 +126,16 @@ pub enum OriginError {
         /// Where to.
         address: String,
         /// The system's reason.
+        reason: String,
+    },
+    /// What the configuration may not reach, as it came from elsewhere (security.md, S40).
+    #[error(
+        "dial {address}: the connector denies this address to a pushed configuration ({reason}): list it in --allow-origins"
+    )]
+    Denied {
+        /// Where to.
+        address: String,
+        /// What is there.
         reason: String,
     },
     /// Connecting or the TLS handshake took too long.
@@ -169,6 +209,7 @@ impl OriginError {
     pub fn code(&self) -> &'static str {
         match self {
             OriginError::Refused { .. } => "origin_refused",
+            OriginError::Denied { .. } => "origin_denied",
             OriginError::TimedOut { .. } => "origin_timeout",
             OriginError::Tls { .. } => "origin_tls",
             OriginError::ReusedClosed { .. } => "reused_connection_closed",

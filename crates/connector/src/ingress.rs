@@ -1,11 +1,15 @@
 //! Which rule serves a request: rules compiled once, matched in order (protocol.md, *Configuration*).
 
 use crate::TableError;
-use crate::pattern;
+use crate::origin::OriginBounds;
+use crate::pattern::{self, Budget, Pattern, PatternError};
 use crate::service::Service;
 use crate::settings::OriginSettings;
-use regex::bytes::Regex;
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What kind of service a rule names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +60,65 @@ pub struct Rule {
     pub origin: OriginSettings,
 }
 
-/// None when `pattern` compiles as an ingress path, else why it does not.
-pub fn check_pattern(pattern: &str) -> Option<String> {
-    pattern::compile(pattern).err()
+/// Checks that the paths of one configuration compile, and all of them within what a configuration may take; each is dropped
+/// before the next. The error's rule is the index in `paths`; "" is every path.
+pub fn check_patterns(paths: &[String]) -> Result<(), TableError> {
+    let mut budget = Budget::new();
+    let mut seen = std::collections::HashSet::new();
+    for (index, path) in paths.iter().enumerate() {
+        if !path.is_empty() && seen.insert(path) {
+            pattern::compile(path, &mut budget, usize::MAX).map_err(|error| told(index, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn told(rule: usize, error: PatternError) -> TableError {
+    match error {
+        PatternError::Bad(reason) => TableError::Pattern { rule, reason },
+        PatternError::TooMuch(reason) => TableError::TooMuch { rule, reason },
+    }
+}
+
+/// Which rule serves a request, without a table: only the patterns that are asked are compiled, one after the other. Of each rule
+/// before that one: whether its hostname matches (then its path doesn't). The same matching as `IngressTable::find`.
+pub fn explain(
+    rules: &[(String, String)],
+    host: &[u8],
+    target: &[u8],
+    limit: Duration,
+) -> Result<Vec<bool>, TableError> {
+    let deadline = Instant::now() + limit;
+    let mut budget = Budget::new();
+    let mut known: HashMap<&str, bool> = HashMap::new();
+    let mut missed = Vec::with_capacity(rules.len());
+    let host = bare_host(host);
+    let path = decode_path(path_of(target));
+    for (index, (hostname, pattern)) in rules.iter().enumerate() {
+        let over = || TableError::TimeOver { rule: index, limit };
+        let names = HostPattern::new(hostname).map_err(|reason| TableError::Hostname { rule: index, reason })?;
+        let is_named = names.matches(host);
+        if is_named {
+            let is_taken = pattern.is_empty()
+                || match known.entry(pattern) {
+                    Entry::Occupied(entry) => *entry.get(),
+                    Entry::Vacant(entry) => {
+                        let compiled =
+                            pattern::compile(pattern, &mut budget, usize::MAX).map_err(|e| told(index, e))?;
+                        *entry.insert(compiled.is_match_until(&path, deadline).ok_or_else(over)?)
+                    }
+                };
+            if is_taken {
+                return Ok(missed);
+            }
+            if Instant::now() > deadline {
+                return Err(over());
+            }
+        }
+        missed.push(is_named);
+    }
+    missed.pop(); // where none matches the last one serves
+    Ok(missed)
 }
 
 /// Rules compiled for matching and serving. Immutable.
@@ -68,7 +128,7 @@ pub struct IngressTable {
 
 pub(crate) struct CompiledRule {
     host: HostPattern,
-    path: Option<Regex>,
+    path: Option<Arc<Pattern>>,
     pub(crate) text: String,
     pub(crate) service: Service,
 }
@@ -76,23 +136,44 @@ pub(crate) struct CompiledRule {
 impl IngressTable {
     /// Compiles rules; the error names the first bad one and its field.
     pub fn compile(rules: Vec<Rule>) -> Result<Self, TableError> {
-        let compile = |(index, rule): (usize, Rule)| {
-            let path = match rule.path.as_str() {
-                "" => None,
-                text => Some(pattern::compile(text).map_err(|reason| TableError::Pattern { rule: index, reason })?),
+        Self::compile_within(rules, None)
+    }
+
+    /// The same for rules whose origins are bounded.
+    pub fn compile_within(rules: Vec<Rule>, bounds: Option<&Arc<OriginBounds>>) -> Result<Self, TableError> {
+        let mut budget = Budget::new();
+        let distinct = rules.iter().map(|rule| rule.path.as_str()).collect::<std::collections::HashSet<_>>().len();
+        let mut patterns: HashMap<String, Arc<Pattern>> = HashMap::new();
+        let mut compiled = Vec::with_capacity(rules.len());
+        for (index, rule) in rules.into_iter().enumerate() {
+            let path = match patterns.get(&rule.path) {
+                _ if rule.path.is_empty() => None,
+                Some(known) => Some(known.clone()),
+                None => {
+                    let new =
+                        pattern::compile(&rule.path, &mut budget, distinct).map_err(|error| told(index, error))?;
+                    let new = Arc::new(new);
+                    patterns.insert(rule.path.clone(), new.clone());
+                    Some(new)
+                }
             };
             let host =
                 HostPattern::new(&rule.hostname).map_err(|reason| TableError::Hostname { rule: index, reason })?;
-            Ok(CompiledRule { host, path, service: Service::compile(index, &rule)?, text: rule.service })
-        };
-        Ok(Self { rules: rules.into_iter().enumerate().map(compile).collect::<Result<_, _>>()? })
+            compiled.push(CompiledRule {
+                host,
+                path,
+                service: Service::compile(index, &rule, bounds)?,
+                text: rule.service,
+            });
+        }
+        Ok(Self { rules: compiled })
     }
 
     /// Index of the first rule for a Host field (port, case and trailing dot ignored) and a request target (query ignored,
     /// matched percent-decoded). Where none matches the last one serves, as the stock connector does; `None` without rules.
     pub fn find(&self, host: &[u8], target: &[u8]) -> Option<usize> {
         let host = bare_host(host);
-        let path = &target[..target.iter().position(|b| *b == b'?').unwrap_or(target.len())];
+        let path = path_of(target);
         let mut decoded: Option<Cow<'_, [u8]>> = None;
         let matches = |rule: &CompiledRule| {
             rule.host.matches(host)
@@ -170,6 +251,11 @@ pub(crate) fn bare_host(host: &[u8]) -> &[u8] {
         _ => host,
     };
     name.strip_suffix(b".").unwrap_or(name)
+}
+
+/// A target without its query.
+fn path_of(target: &[u8]) -> &[u8] {
+    &target[..target.iter().position(|b| *b == b'?').unwrap_or(target.len())]
 }
 
 /// Percent-decoded; bytes that are no UTF-8 become U+FFFD one by one, as Go reads them.
@@ -299,7 +385,46 @@ mod tests {
         assert_eq!(error(vec![rule("a.*.test", "")]).code(), "bad_hostname");
     }
 
+    #[test]
+    fn patterns_that_are_the_same_are_compiled_once() {
+        let big = r"(?:\pL{40}|\pN{40})";
+        let names: Vec<String> = (0..400).map(|n| format!("h{n}.test")).collect();
+        let many = table(&names.iter().map(|name| (name.as_str(), big)).collect::<Vec<_>>());
+        let first = many.rules[0].path.as_ref().unwrap();
+        assert!(many.rules.iter().all(|rule| Arc::ptr_eq(first, rule.path.as_ref().unwrap())));
+        check_patterns(&vec![big.to_owned(); 400]).unwrap();
+    }
+
+    #[test]
+    fn a_configuration_too_large_to_compile_is_refused_wherever_it_comes_in() {
+        let paths: Vec<String> = (0..400).map(|n| format!(r"(?:\pL{{40}}|\pN{{40}}){n}")).collect();
+        let rules: Vec<Rule> = paths.iter().map(|path| rule("a.test", path)).collect();
+        let pairs: Vec<(String, String)> = paths.iter().map(|path| ("a.test".to_owned(), path.clone())).collect();
+        let errors = [
+            check_patterns(&paths).unwrap_err(),
+            IngressTable::compile(rules).map(|_| ()).unwrap_err(),
+            explain(&pairs, b"a.test", b"/", Duration::from_secs(600)).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.code(), "patterns_too_large");
+            assert!(error.to_string().contains("].path: `(?:"), "{error}");
+        }
+        assert_eq!(explain(&pairs, b"b.test", b"/", Duration::from_secs(600)), Ok(vec![false; 399]), "none is asked");
+        let over = explain(&pairs, b"a.test", b"/", Duration::ZERO).unwrap_err();
+        assert_eq!(over.code(), "time_over");
+    }
+
     proptest! {
+        #[test]
+        fn an_explanation_names_the_rule_that_serves(
+            rules in prop::collection::vec(("(\\*\\.)?[ab]{1,2}(\\.[ab])?|", prop::sample::select(vec!["", "/", "^/x", "[ab]+$", "/a"]).prop_map(str::to_owned)), 1..6),
+            host in "[ab]{1,2}(\\.[ab]){0,2}(:80)?", path in "/[abx%6]{0,6}(\\?a)?",
+        ) {
+            let texts: Vec<(&str, &str)> = rules.iter().map(|(h, p)| (h.as_str(), p.as_str())).collect();
+            let missed = explain(&rules, host.as_bytes(), path.as_bytes(), Duration::from_secs(600)).unwrap();
+            prop_assert_eq!(table(&texts).find(host.as_bytes(), path.as_bytes()), Some(missed.len()));
+        }
+
         /// A model in plain words: lower-case both, cut the port and the dot, compare.
         #[test]
         fn hosts_match_as_the_model_says(

@@ -20,6 +20,8 @@ mod tests;
 
 pub use errors::{OriginError, Sent, SettingError, TableError, UNREACHABLE, is_idempotent, may_repeat};
 pub use events::Event;
-pub use ingress::{IngressTable, Rule, ServiceKind, check_pattern};
+pub use ingress::{IngressTable, Rule, ServiceKind, check_patterns, explain};
+pub use origin::OriginBounds;
 pub use server::Connector;
+pub use service::refusal_of_target;
 pub use settings::{ConnectorSettings, OriginSettings, ProtocolChoice};

@@ -105,6 +105,8 @@ causes! {
         "Run the connector with --protocol http2, or use a qanat connector.";
     OriginRefused "origin_refused" Origin 502 true
         "The origin refused the connection" "Start the service that the ingress rule names, or correct the rule.";
+    OriginDenied "origin_denied" Origin 502 false
+        "The connector does not reach for this origin" "It denies link-local and metadata addresses to pushed rules: correct the ingress rule, or list the address in the connector's --allow-origins.";
     OriginTimeout "origin_timeout" Origin 504 true
         "The origin could not be reached in time" "See whether the connector's host can reach the service that the ingress rule names.";
     ResponseTimeout "response_timeout" Origin 504 true
@@ -129,7 +131,9 @@ const UNREACHABLE: &str = "traffic from cloudflared: ";
 pub(crate) fn origin_cause(text: &str) -> Cause {
     let reason = text.split_once(UNREACHABLE).map_or(text, |(_, reason)| reason);
     let has = |word: &str| reason.contains(word);
-    if has("malformed HTTP")
+    if has("the connector denies this address") {
+        Cause::OriginDenied
+    } else if has("malformed HTTP")
         || has("first record does not look like a TLS handshake")
         || has("server gave HTTP response")
     {

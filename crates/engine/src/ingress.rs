@@ -1,4 +1,4 @@
-//! `OriginSettings`, `Rule`, `IngressTable` and `check_pattern`.
+//! `OriginSettings`, `Rule`, `OriginBounds`, `IngressTable`, `check_patterns` and `explain`.
 
 use crate::convert::seconds;
 use crate::error::{bad_setting, refused};
@@ -6,10 +6,26 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use std::sync::Arc;
 
-/// None when `pattern` compiles as an ingress path, else why it does not.
+/// The first of the paths that does not compile, alone or together with those before it: its index, code and reason.
 #[pyfunction]
-pub(crate) fn check_pattern(py: Python<'_>, pattern: &str) -> Option<String> {
-    py.detach(|| qanat_connector::check_pattern(pattern))
+pub(crate) fn check_patterns(py: Python<'_>, patterns: Vec<String>) -> Option<(usize, &'static str, String)> {
+    let error = py.detach(|| qanat_connector::check_patterns(&patterns)).err()?;
+    Some((error.rule(), error.code(), error.to_string()))
+}
+
+/// For each rule (hostname, path) before the one that serves: whether its hostname matches.
+#[pyfunction]
+#[pyo3(signature = (*, rules, hostname, path, limit_s))]
+pub(crate) fn explain(
+    py: Python<'_>,
+    rules: Vec<(String, String)>,
+    hostname: &str,
+    path: &str,
+    limit_s: f64,
+) -> PyResult<Vec<bool>> {
+    let limit = seconds("limit_s", limit_s)?;
+    py.detach(|| qanat_connector::explain(&rules, hostname.as_bytes(), path.as_bytes(), limit))
+        .map_err(|error| refused(error.code(), error.to_string()))
 }
 
 /// originRequest of one rule with defaults filled in.
@@ -91,6 +107,28 @@ impl Rule {
     }
 }
 
+/// What pushed rules may reach.
+#[pyclass(frozen, module = "qanat._engine")]
+pub(crate) struct OriginBounds(Arc<qanat_connector::OriginBounds>);
+
+#[pymethods]
+impl OriginBounds {
+    #[new]
+    #[pyo3(signature = (*, allowed, own))]
+    fn new(allowed: Vec<String>, own: Vec<String>) -> PyResult<Self> {
+        let listener = |text: &String| text.parse().map_err(|_| bad_setting("own", format!("{text:?} is not ip:port")));
+        let own = own.iter().map(listener).collect::<PyResult<Vec<_>>>()?;
+        let bounds =
+            qanat_connector::OriginBounds::new(&allowed, &own).map_err(|reason| bad_setting("allowed", reason))?;
+        Ok(Self(Arc::new(bounds)))
+    }
+
+    #[pyo3(signature = (*, target))]
+    fn refusal(&self, target: &str) -> Option<&'static str> {
+        qanat_connector::refusal_of_target(&self.0, target)
+    }
+}
+
 /// Rules compiled for matching.
 #[pyclass(frozen, module = "qanat._engine")]
 pub(crate) struct IngressTable(pub(crate) Arc<qanat_connector::IngressTable>);
@@ -98,11 +136,12 @@ pub(crate) struct IngressTable(pub(crate) Arc<qanat_connector::IngressTable>);
 #[pymethods]
 impl IngressTable {
     #[new]
-    #[pyo3(signature = (*, rules))]
-    fn new(py: Python<'_>, rules: Vec<PyRef<'_, Rule>>) -> PyResult<Self> {
+    #[pyo3(signature = (*, rules, bounds=None))]
+    fn new(py: Python<'_>, rules: Vec<PyRef<'_, Rule>>, bounds: Option<PyRef<'_, OriginBounds>>) -> PyResult<Self> {
+        let bounds = bounds.map(|bounds| bounds.0.clone());
         let rules = rules.iter().map(|rule| rule.0.clone()).collect();
         let table = py
-            .detach(|| qanat_connector::IngressTable::compile(rules))
+            .detach(|| qanat_connector::IngressTable::compile_within(rules, bounds.as_ref()))
             .map_err(|error| refused(error.code(), error.to_string()))?;
         Ok(Self(Arc::new(table)))
     }

@@ -12,13 +12,16 @@ mod edge_events;
 mod edge_tables;
 mod error;
 mod ingress;
+mod json;
 
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("EngineError", error::class(py)?)?;
-    module.add_function(wrap_pyfunction!(ingress::check_pattern, module)?)?;
+    module.add_function(wrap_pyfunction!(ingress::check_patterns, module)?)?;
+    module.add_function(wrap_pyfunction!(ingress::explain, module)?)?;
+    module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
     module.add_function(wrap_pyfunction!(edge_tables::inspect_certificate, module)?)?;
     module.add_class::<edge_tables::Route>()?;
     module.add_class::<edge_tables::Tunnel>()?;
@@ -28,6 +31,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<edge::Edge>()?;
     module.add_class::<ingress::OriginSettings>()?;
     module.add_class::<ingress::Rule>()?;
+    module.add_class::<ingress::OriginBounds>()?;
     module.add_class::<ingress::IngressTable>()?;
     module.add_class::<connector::ConnectorSettings>()?;
     module.add_class::<connector::Connector>()?;

@@ -1,6 +1,6 @@
 """`/qanat/explain`: where a URL goes, step by step, and where its way ends. Nothing is sent."""
 
-import json
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -16,7 +16,7 @@ from qanat.api.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL, TunnelStatus
 from qanat.auth import Principal
 from qanat.errors import QanatError
 from qanat.ids import Hostname, parse_hostname
-from qanat.ingress.rules import parse_configuration
+from qanat.ingress.rules import UNLISTED, parse_configuration
 from qanat.ingress.verdicts import Asked, Verdict, parse_url, verdicts
 from qanat.store import configurations, connections
 from qanat.store.connections import State
@@ -36,6 +36,7 @@ Outcome = Literal[
     "tunnel_deleted",
     "no_connectors",
     "configuration_unknown",
+    "configuration_unreadable",
     "no_rules",
 ]
 
@@ -132,44 +133,82 @@ def explain(request: Request, ctx: Ctx, who: Who) -> Response:
         "service": None,
     }
     with ctx.store.reading() as session:
-        outcome, reason = _explained(session, who, asked, told)
+        met = _met(session, who, asked, told)
     told["skipped"] = _skipped(ctx, told)
+    if isinstance(met, Ending):
+        return ok({**told, "outcome": met.outcome, "reason": met.reason})
+    with ctx.explaining.turn(met.id):  # no session meanwhile: patterns may take a second
+        unreadable = _rules(met.document, asked, told) if met.document is not None else None
+    outcome, reason = _outcome(met, unreadable, told)
     return ok({**told, "outcome": outcome, "reason": reason})
 
 
-def _explained(session: Session, who: Principal, asked: Asked, told: dict[str, Any]) -> tuple[Outcome, str]:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Where the way ends before any rule."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The tunnel that the way leads to; `document`: its rules, None when they are not known."""
+
+    id: str
+    name: str
+    is_deleted: bool
+    has_connectors: bool
+    document: str | None
+
+
+def _outcome(tunnel: Met, unreadable: str | None, told: dict[str, Any]) -> tuple[Outcome, str]:
+    if tunnel.is_deleted:
+        return "tunnel_deleted", f"the tunnel {tunnel.name} is deleted: point the record to another one"
+    if not tunnel.has_connectors:
+        return "no_connectors", f"the tunnel {tunnel.name} has no connected connector"
+    if tunnel.document is None:
+        return "configuration_unknown", "the connector is managed locally and did not tell its rules"
+    if unreadable is not None:
+        return "configuration_unreadable", unreadable
+    if told["rule"] is None:
+        return "no_rules", "the configuration has no ingress rules: every request is answered 503"
+    reason = f"rule {told['rule']['index']} takes it to {told['service']}"
+    return "served", f"{reason}, {told['rule']['reason']}" if "denies" in told["rule"]["reason"] else reason
+
+
+def _met(session: Session, who: Principal, asked: Asked, told: dict[str, Any]) -> Ending | Met:
     try:
         hostname = parse_hostname(_without_port(asked.authority), wildcard=False)
     except QanatError as error:
-        return "unknown_hostname", error.message
+        return Ending("unknown_hostname", error.message)
     told["hostname"] = hostname
     zone = _zone(session, hostname, who)
     if zone is None:
-        return "unknown_hostname", f"{hostname} is in no zone here"
+        return Ending("unknown_hostname", f"{hostname} is in no zone here")
     told["zone"] = {"id": zone.id, "name": zone.name, "paused": zone.paused}
     record = _record(session, zone, hostname)
     if record is None:
-        return "unknown_hostname", f"the zone {zone.name} has no address or CNAME record that {hostname} matches"
+        return Ending(
+            "unknown_hostname", f"the zone {zone.name} has no address or CNAME record that {hostname} matches"
+        )
     told["record"] = {key: getattr(record, key) for key in ("id", "name", "type", "content", "proxied")}
     if not record.proxied:
-        return "not_proxied", f"the record of {record.name} is not proxied: it is only answered by DNS"
+        return Ending("not_proxied", f"the record of {record.name} is not proxied: it is only answered by DNS")
     tunnel = session.get(Tunnel, record.tunnel_id) if record.tunnel_id is not None else None
     if tunnel is None or record.type != "CNAME" or tunnel.account_id != zone.account_id:
-        return "not_a_tunnel", f"the record of {record.name} points to no tunnel of its account"
+        return Ending("not_a_tunnel", f"the record of {record.name} points to no tunnel of its account")
     state = connections.state(session, tunnel)
     told["tunnel"] = _shown_tunnel(tunnel, state)
     if zone.paused:
-        return "zone_paused", f"the zone {zone.name} is paused"
-    _rules(session, tunnel, asked, told)
-    if tunnel.deleted_at is not None:
-        return "tunnel_deleted", f"the tunnel {tunnel.name} is deleted: point the record to another one"
-    if not state.connectors:
-        return "no_connectors", f"the tunnel {tunnel.name} has no connected connector"
-    if told["configuration"] is None:
-        return "configuration_unknown", "the connector is managed locally and did not tell its rules"
-    if told["rule"] is None:
-        return "no_rules", "the configuration has no ingress rules: every request is answered 503"
-    return "served", f"rule {told['rule']['index']} takes it to {told['service']}"
+        return Ending("zone_paused", f"the zone {zone.name} is paused")
+    return Met(
+        id=tunnel.id,
+        name=tunnel.name,
+        is_deleted=tunnel.deleted_at is not None,
+        has_connectors=bool(state.connectors),
+        document=_document(session, tunnel, told),
+    )
 
 
 def _skipped(ctx: Context, told: dict[str, Any]) -> list[dict[str, Any]]:
@@ -210,39 +249,51 @@ def _record(session: Session, zone: Zone, hostname: Hostname) -> Record | None:
     return min(session.scalars(query), key=order, default=None)
 
 
-def _rules(session: Session, tunnel: Tunnel, asked: Asked, told: dict[str, Any]) -> None:
+def _document(session: Session, tunnel: Tunnel, told: dict[str, Any]) -> str | None:
     newest = configurations.newest_configuration(session, tunnel.id)
     if newest is not None:
-        document = newest.document
         told["configuration"] = {"version": newest.version, "managed": "remotely"}
-    elif tunnel.config_src == "local" and tunnel.local_configuration is not None:
-        document = tunnel.local_configuration
-        told["configuration"] = {"version": 0, "managed": "locally"}
-    elif tunnel.config_src == "local":
-        return
-    else:
-        document = "{}"
-        told["configuration"] = {"version": 0, "managed": "remotely"}
+        return newest.document
+    if tunnel.config_src == "local":
+        if tunnel.local_configuration is not None:
+            told["configuration"] = {"version": 0, "managed": "locally"}
+        return tunnel.local_configuration
+    told["configuration"] = {"version": 0, "managed": "remotely"}
+    return "{}"
+
+
+def _rules(document: str, asked: Asked, told: dict[str, Any]) -> str | None:
+    """Why they can't be read, if they can't: a foreign connector tells what it likes, and what was stored by an older version
+    may be above today's bounds."""
+    is_remote = told["configuration"]["managed"] == "remotely"
     try:
-        found = verdicts(parse_configuration(json.loads(document), also_known=FLAGS), asked)
-    except (QanatError, ValueError):
-        told["configuration"] = None  # what a foreign connector told, and we can't read
-        return
+        # whether all of its patterns compile was asked when it was put
+        found = verdicts(parse_configuration(document, also_known=FLAGS, patterns=False), asked)
+    except QanatError as error:
+        if error.code == "explain_bad_url":
+            raise
+        told["configuration"] = None
+        return f"the rules can't be read: {error}"
     for verdict in found:
-        part = _shown_rule(verdict, asked)
+        part = _shown_rule(verdict, asked, is_remote=is_remote)
         if verdict.missed is None:
             told["rule"], told["service"] = part, part["service"]
         else:
             told["earlier"].append(part)
+    return None
 
 
-def _shown_rule(verdict: Verdict, asked: Asked) -> dict[str, Any]:
+def _shown_rule(verdict: Verdict, asked: Asked, *, is_remote: bool) -> dict[str, Any]:
     rule = verdict.rule
     match verdict.missed:
         case "hostname":
             reason = f"the host {asked.authority} isn't {rule.hostname}"
         case "path":
             reason = f"the path {asked.path} doesn't match {rule.path}"
+        case _ if (
+            is_remote and rule.service.kind == "http" and (denied := UNLISTED.refusal(target=rule.service.target))
+        ):
+            reason = f"which is {denied}: a qanat connector denies it unless its --allow-origins lists it"
         case _:
             reason = "it is the first rule that matches"
     return {

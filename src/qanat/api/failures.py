@@ -28,6 +28,7 @@ FAILURES: dict[str, Failure] = {
     "record_permission_missing": Failure(403, 1009, names_place=False),
     "host_refused": Failure(421, 10421, names_place=False),
     "too_many_failures": Failure(429, 10429, names_place=False),
+    "busy": Failure(429, 10429, names_place=False),
     "token_refused": Failure(403, 9109, names_place=False),
     "token_invalid_on_verify": Failure(401, 1000, names_place=False),
     # tokens, users, accounts
@@ -76,6 +77,7 @@ FAILURES: dict[str, Failure] = {
     "management_bad_resource": Failure(400, 1001, points=True),
     "management_token_bad": Failure(403, 10000, names_place=False),
     "explain_bad_url": Failure(400, 1001),
+    "explain_too_long": Failure(400, 1001),
     # routes and networks
     "route_taken": Failure(400, 1003, points=True, names_place=False),
     "route_zone_forbidden": Failure(403, 10000, points=True, names_place=False),

@@ -1,13 +1,15 @@
 """The configuration in force: a pushed one → rules → table → swap → the answer. A bad one leaves the old in force."""
 
+import errno
+import os
+import stat
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from qanat.connector.engine import ConfigurationPushed, Connector, EngineError
+from qanat.connector.engine import ConfigurationPushed, Connector, EngineError, OriginBounds
 from qanat.connector.log import Log
 from qanat.errors import QanatError
 from qanat.ingress.origin import DEFAULTS, OriginRequest, merge
@@ -15,6 +17,7 @@ from qanat.ingress.rules import Configuration, parse_configuration
 from qanat.ingress.table import compile_table
 
 LARGEST_CA_POOL = 4 << 20
+"""Bytes of a file that `caPool` names."""
 
 EMPTY = Configuration((), OriginRequest(), (), {})
 
@@ -22,9 +25,17 @@ EMPTY = Configuration((), OriginRequest(), (), {})
 class CurrentConfiguration:
     """Owns version and rules. `apply` runs on the event thread, `as_json` on the endpoints' threads."""
 
-    def __init__(self, connector: Connector, log: Log, *, read_file: Callable[[str], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        log: Log,
+        *,
+        read_file: Callable[[str], bytes] | None = None,
+        bounds: OriginBounds | None = None,
+    ) -> None:
         self._connector = connector
         self._log = log
+        self._bounds = bounds or OriginBounds(allowed=(), own=())
         self._read_file = read_file or read_ca_pool
         self._lock = threading.Lock()
         self._version = -1
@@ -40,7 +51,8 @@ class CurrentConfiguration:
         return len(self._current.rules)
 
     def start(self, local: Configuration | None) -> None:
-        """Puts the local rules in force, or none: then every request is answered 503.
+        """Puts the local rules in force, or none: then every request is answered 503. Who writes this host's files may reach
+        what a pushed configuration may not (security.md S40).
 
         Raises:
             QanatError: what only the engine or the disk refuses.
@@ -79,18 +91,32 @@ class CurrentConfiguration:
 
     def _take(self, version: int, document: bytes) -> None:
         configuration = parse_configuration(document)
-        table = compile_table(configuration, read_file=self._read_file)
+        table = compile_table(configuration, read_file=self._read_file, bounds=self._bounds)
         self._connector.swap_ingress(table)
         with self._lock:
             self._version = version
             self._current = configuration
         for warning in configuration.warnings:
-            self._log.warn(str(warning), version=version, code=warning.code)
+            if warning.code != "origin_denied":
+                self._log.warn(str(warning), version=version, code=warning.code)
+        self._warn_of_denied(configuration, version)
         self._log.info("Updated to new configuration", config=_shown(document), version=version)
         if not configuration.rules:
             self._log.warn(
                 "The pushed configuration has no ingress rules: every request is answered 503", version=version
             )
+
+    def _warn_of_denied(self, configuration: Configuration, version: int) -> None:
+        """The other rules serve: a configuration that was refused whole would hold back every later change as well."""
+        for index, rule in enumerate(configuration.rules):
+            denied = self._bounds.refusal(target=rule.service.target) if rule.service.kind == "http" else None
+            if denied:
+                self._log.warn(
+                    f"ingress[{index}].service: {rule.service.text} is {denied}, which this connector denies to a pushed "
+                    "configuration: its requests are answered 502 (list it in --allow-origins if it is meant)",
+                    version=version,
+                    code="origin_denied",
+                )
 
     def service_of(self, rule: int) -> str:
         """The service of a rule, for log lines; "" when there is no such rule any more."""
@@ -137,9 +163,25 @@ def local_document(local: Configuration, flags: dict[str, str]) -> bytes:
 
 
 def read_ca_pool(path: str) -> bytes:
-    """The file that a rule's `caPool` names, at most 4 MiB."""
-    with Path(path).open("rb") as file:
-        return file.read(LARGEST_CA_POOL)
+    """The file that a rule's `caPool` names, of at most 4 MiB: a regular one, as another kind could block or have no end, and
+    who names it may be far away.
+
+    Raises:
+        OSError: it can't be read, or is not such a file.
+    """
+    # a FIFO would be waited for, a terminal could become ours
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        content = b""
+        while len(content) <= LARGEST_CA_POOL and (part := os.read(file, LARGEST_CA_POOL + 1 - len(content))):
+            content += part
+    finally:
+        os.close(file)
+    if len(content) > LARGEST_CA_POOL:
+        raise OSError(errno.EFBIG, f"larger than {LARGEST_CA_POOL} bytes", path)
+    return content
 
 
 def _shown(document: bytes) -> str:

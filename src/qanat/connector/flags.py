@@ -75,6 +75,13 @@ FLAGS: tuple[Flag, ...] = (
         "TUNNEL_LOG_OUTPUT TUNNEL_MANAGEMENT_OUTPUT",
         command_line_only=True,
     ),
+    # origins
+    _flag(
+        "allow-origins",
+        "texts",
+        "link-local and metadata addresses, networks or names (host, host:port or network) that pushed rules may reach",
+        "TUNNEL_ALLOW_ORIGINS",
+    ),
     # origin, single rule
     _flag("url", "text", "the origin, when no ingress rules are set", "TUNNEL_URL"),
     _flag("unix-socket", "text", "the origin's socket, in place of --url", "TUNNEL_UNIX_SOCKET"),

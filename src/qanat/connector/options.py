@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-import msgspec
 from msgspec import Struct
 
 from qanat.connector import flags
+from qanat.connector.engine import EngineError, OriginBounds
 from qanat.connector.flags import CommandLine, Value
 from qanat.connector.log import LEVELS, Level
 from qanat.connector.token import (
@@ -21,6 +21,7 @@ from qanat.connector.token import (
 )
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
+from qanat.ingress.documents import read_yaml
 from qanat.ingress.durations import show_duration
 from qanat.ingress.rules import Configuration, parse_configuration
 
@@ -55,6 +56,7 @@ class Options(Struct, frozen=True):
     grace_period_s: float
     metrics: str | None
     pidfile: str | None
+    allow_origins: tuple[str, ...]
     local: Configuration | None
     local_source: str
     settings: dict[str, str]
@@ -143,6 +145,7 @@ def read_options(sources: Sources) -> Options:
         grace_period_s=sources.get("grace-period", 30.0),
         metrics=sources.get("metrics", "") or None,
         pidfile=sources.get("pidfile", "") or None,
+        allow_origins=_allow_origins(sources),
         local=local,
         local_source=local_source,
         settings=shown_settings(sources),
@@ -189,11 +192,9 @@ def _read_file(path: str | None, environment: Mapping[str, str]) -> tuple[str | 
     if len(content) > LARGEST_FILE:
         raise _bad_file(path, "the file is larger than 1 MiB")
     try:
-        document = msgspec.yaml.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad_file(path, f"this is no YAML: {error}") from None
-    if document is None:
-        return path, {}
+        document = read_yaml(content)
+    except QanatError as error:
+        raise _bad_file(path, error.message.replace("the document is no YAML", "this is no YAML")) from None
     if not isinstance(document, dict):
         raise _bad_file(path, "the file holds no keys")
     return path, {str(key): value for key, value in document.items()}
@@ -299,6 +300,17 @@ def _edge_ca(path: str) -> bytes | None:
     if b"-----BEGIN CERTIFICATE-----" not in content:
         raise QanatError("ca_file_invalid", "the file holds no PEM certificate", where=f"--cacert {path}")
     return content
+
+
+def _allow_origins(sources: Sources) -> tuple[str, ...]:
+    listed = sources.get("allow-origins", ())
+    try:
+        OriginBounds(allowed=listed, own=())
+    except EngineError as error:
+        message = error.message.removeprefix("allowed: ")
+        hint = "write 169.254.169.254, 169.254.0.0/16, metadata.example.com or host:port"
+        raise QanatError("usage", message, where="--allow-origins", hint=hint) from error
+    return listed
 
 
 def _positive(sources: Sources, name: str, default: float) -> float:

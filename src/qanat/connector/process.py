@@ -26,6 +26,7 @@ from qanat.connector.engine import (
     ConnectorSettings,
     Disconnected,
     EngineError,
+    OriginBounds,
     OriginFailed,
     ProtocolFallback,
     Refused,
@@ -92,9 +93,10 @@ class Process:
         self._log_start()
         try:
             self._connector = self._make_connector()
-            self._configuration = CurrentConfiguration(self._connector, self._log)
-            self._configuration.start(self._options.local)
             server = endpoints.listen(self._options.metrics, self._endpoints())
+            bounds = OriginBounds(allowed=self._options.allow_origins, own=(server.address,))
+            self._configuration = CurrentConfiguration(self._connector, self._log, bounds=bounds)
+            self._configuration.start(self._options.local)
             self._catch_signals()
             self._start_connector()
         except QanatError as error:

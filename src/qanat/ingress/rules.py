@@ -11,18 +11,19 @@ from msgspec import Struct, field
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
 from qanat.ingress import origin
+from qanat.ingress.documents import check_size, read_json, read_yaml
 from qanat.ingress.durations import LONGEST_S, parse_duration
+from qanat.ingress.engine import OriginBounds
 from qanat.ingress.keys import unknown_keys, without_nulls
 from qanat.ingress.origin import OriginRequest
-from qanat.ingress.patterns import is_unanchored, parse_pattern
+from qanat.ingress.patterns import check_paths, is_unanchored
 from qanat.ingress.services import Service, parse_service
 from qanat.ingress.warnings import ConfigurationWarning
 
-LARGEST = 1 << 20
-"""Bytes of a document (security.md S30)."""
-
 Form = Literal["json", "yaml"]
-Text = bytes | bytearray | memoryview | str
+
+UNLISTED = OriginBounds(allowed=(), own=())
+"""What a connector without --allow-origins doesn't reach for a pushed rule (security.md S40)."""
 
 
 class IngressRule(Struct, frozen=True):
@@ -64,7 +65,11 @@ class _Document(Struct, frozen=True):
 
 
 def parse_configuration(
-    document: bytes | str | Mapping[str, Any], *, form: Form = "json", also_known: frozenset[str] = frozenset()
+    document: bytes | str | Mapping[str, Any],
+    *,
+    form: Form = "json",
+    also_known: frozenset[str] = frozenset(),
+    patterns: bool = True,
 ) -> Configuration:
     """Reads and checks a whole document; nothing sound is changed but for nulls, which are absent keys.
 
@@ -72,6 +77,7 @@ def parse_configuration(
         document: its bytes, or the object that they decode to.
         form: `json` has durations as whole seconds, `yaml` as texts (`30s`).
         also_known: further keys of the top level that are somebody else's (the flags of a `config.yml`).
+        patterns: compile the paths to see that they can be; False for who only asks about some of them.
 
     Raises:
         QanatError: the first thing wrong, `where` it stands (`ingress[2].service`) and the fix.
@@ -86,33 +92,23 @@ def parse_configuration(
     last = len(typed.ingress) - 1
     for index, rule in enumerate(typed.ingress):
         rules.append(_check_rule(rule, f"ingress[{index}]", index == last, typed.origin_request, warnings))
+    if patterns:
+        check_paths([rule.path for rule in rules])
     _warn_of_unreachable(rules, warnings)
     return Configuration(tuple(rules), typed.origin_request, tuple(warnings), raw)
 
 
 def _decode(document: object, form: Form) -> object:
     if isinstance(document, (bytes, bytearray, memoryview, str)):
-        size = len(document)
-    else:
-        try:
-            size = len(msgspec.json.encode(document))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise QanatError("configuration_malformed", f"the document is no JSON: {error}") from None
-    if size > LARGEST:
-        raise QanatError(
-            "configuration_too_large", f"the document has {size} bytes, more than {LARGEST}", hint="use fewer rules"
-        )
-    if not isinstance(document, (bytes, bytearray, memoryview, str)):
-        return document
+        text = document.encode("utf-8", "surrogatepass") if isinstance(document, str) else bytes(document)
+        return read_json(text) if form == "json" else read_yaml(text)
     try:
-        return msgspec.json.decode(document) if form == "json" else _decode_yaml(document)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise QanatError("configuration_malformed", f"the document is no {form.upper()}: {error}") from None
-
-
-def _decode_yaml(document: Text) -> object:
-    value = msgspec.yaml.decode(document)
-    return {} if value is None else value
+        text = msgspec.json.encode(document)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise QanatError("configuration_malformed", f"the document is no JSON: {error}") from None
+    check_size(len(text))
+    read_json(text)  # for its bounds
+    return document
 
 
 def _with_seconds(value: object, where: str, form: Form) -> object:
@@ -176,17 +172,15 @@ def _check_rule(
             where=where,
             hint="move it to the end, or give it a hostname",
         )
-    if rule.path:
-        parse_pattern(rule.path, where=f"{where}.path")
-        if is_unanchored(rule.path):
-            warnings.append(
-                ConfigurationWarning(
-                    "path_unanchored",
-                    f"{where}.path",
-                    f"'{rule.path[:80]}' matches anywhere in the path",
-                    f"write ^{rule.path[:80]} to match at its start only",
-                )
+    if rule.path and is_unanchored(rule.path):
+        warnings.append(
+            ConfigurationWarning(
+                "path_unanchored",
+                f"{where}.path",
+                f"'{rule.path[:80]}' matches anywhere in the path",
+                f"write ^{rule.path[:80]} to match at its start only",
             )
+        )
     origin.check(rule.origin_request, where=f"{where}.originRequest")
     merged = origin.merge(rule.origin_request, top)
     service = _warn_of_service(service, merged, where, warnings)
@@ -246,6 +240,14 @@ def _warn_of_service(
         warn("access_fails_closed", "originRequest.access", "a qanat connector can't verify this yet: it answers 403")
     if merged.bastion_mode and service.kind != "unsupported":
         service = Service("unsupported", "bastion", service.text)
+    denied = UNLISTED.refusal(target=service.target) if service.kind == "http" else None
+    if denied:
+        warn(
+            "origin_denied",
+            "service",
+            f"'{service.text[:80]}' is {denied}: a qanat connector answers 502 where this was pushed to it",
+            "list it in the connector's --allow-origins if it is meant",
+        )
     if service.kind == "unsupported":
         warn(
             "service_unsupported",

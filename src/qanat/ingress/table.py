@@ -7,24 +7,32 @@ from msgspec import Struct
 
 from qanat.errors import QanatError
 from qanat.ingress import origin
-from qanat.ingress.engine import EngineError, IngressTable, Rule
+from qanat.ingress.engine import EngineError, IngressTable, OriginBounds, Rule
 from qanat.ingress.rules import Configuration, IngressRule
 
 ReadFile = Callable[[str], bytes]
 
 
-def compile_table(configuration: Configuration, *, read_file: ReadFile | None = None) -> IngressTable:
+LARGEST_CA_POOLS = 64 << 20
+"""Bytes of the files that the rules of one configuration name by `caPool`, each counted for every rule that names it."""
+
+
+def compile_table(
+    configuration: Configuration, *, read_file: ReadFile | None = None, bounds: OriginBounds | None = None
+) -> IngressTable:
     """The table for the engine.
 
     Args:
         read_file: reads what `caPool` names, on the connector's host; None where no request will be sent by this table.
+        bounds: what the origins may not be, for a configuration that came from elsewhere.
 
     Raises:
         QanatError: `ca_file_invalid` (where: the rule's key), or `engine_<code>` for what only the engine refuses.
     """
-    rules = [_rule(rule, index, read_file) for index, rule in enumerate(configuration.rules)]
+    pools = _CaPools(read_file) if read_file is not None else None
+    rules = [_rule(rule, index, pools) for index, rule in enumerate(configuration.rules)]
     try:
-        return IngressTable(rules=rules)
+        return IngressTable(rules=rules, bounds=bounds)
     except EngineError as error:
         raise QanatError(f"engine_{error.code}", error.message) from error
 
@@ -49,13 +57,13 @@ def explain(configuration: Configuration, url: str) -> Match:
     return Match(index, configuration.rules[index] if index >= 0 else None)
 
 
-def _rule(rule: IngressRule, index: int, read_file: ReadFile | None) -> Rule:
+def _rule(rule: IngressRule, index: int, pools: "_CaPools | None") -> Rule:
     kind, target = rule.service.kind, rule.service.target
     if rule.origin.access and rule.origin.access.required:
         kind, target = "status", "403"  # fails closed: see the warning `access_fails_closed`
     ca_pool = None
-    if rule.origin.ca_pool and read_file is not None:
-        ca_pool = _read_ca_pool(rule.origin.ca_pool, index, read_file)
+    if rule.origin.ca_pool and pools is not None:
+        ca_pool = pools.read(rule.origin.ca_pool, f"ingress[{index}].originRequest.caPool")
     return Rule(
         hostname=rule.hostname,
         path=rule.path,
@@ -66,12 +74,28 @@ def _rule(rule: IngressRule, index: int, read_file: ReadFile | None) -> Rule:
     )
 
 
-def _read_ca_pool(path: str, index: int, read_file: ReadFile) -> bytes:
-    where = f"ingress[{index}].originRequest.caPool"
-    try:
-        content = read_file(path)
-    except OSError as error:
-        raise QanatError("ca_file_invalid", f"'{path}': {error.strerror}", where=where) from None
-    if b"-----BEGIN CERTIFICATE-----" not in content:
-        raise QanatError("ca_file_invalid", f"'{path}' holds no PEM certificate", where=where)
-    return content
+class _CaPools:
+    """The files of one configuration, each read once."""
+
+    def __init__(self, read_file: ReadFile) -> None:
+        self._read_file = read_file
+        self._known: dict[str, bytes] = {}
+        self._total = 0
+
+    def read(self, path: str, where: str) -> bytes:
+        content = self._known.get(path)
+        if content is None:
+            try:
+                content = self._read_file(path)
+            except OSError as error:
+                raise QanatError("ca_file_invalid", f"'{path}': {error.strerror}", where=where) from None
+            if b"-----BEGIN CERTIFICATE-----" not in content:
+                raise QanatError("ca_file_invalid", f"'{path}' holds no PEM certificate", where=where)
+            self._known[path] = content
+        self._total += len(content)
+        if self._total > LARGEST_CA_POOLS:
+            message = f"the files of all rules together have more than {LARGEST_CA_POOLS} bytes"
+            raise QanatError(
+                "ca_file_invalid", message, where=where, hint="name smaller files, or name them at the top"
+            )
+        return content

@@ -5,12 +5,14 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from qanat.errors import QanatError
-from qanat.ingress.origin import OriginRequest
+from qanat.ingress.engine import EngineError, explain
+from qanat.ingress.patterns import refused_path
 from qanat.ingress.rules import Configuration, IngressRule
-from qanat.ingress.services import Service
-from qanat.ingress.table import compile_table
 
-OTHERWISE = IngressRule("", "", Service("status", "404", "http_status:404"), OriginRequest())
+LONGEST_PATH = 16 * 1024
+"""Of a path, as of a request's (security.md S16)."""
+LONGEST_S = 2.0
+"""For matching: only a pattern made for it takes more than some milliseconds."""
 
 
 class Verdict(Struct, frozen=True):
@@ -48,15 +50,28 @@ def parse_url(text: str) -> Asked:
 
 
 def verdicts(configuration: Configuration, asked: Asked) -> list[Verdict]:
-    """A verdict on each rule up to the first that matches; empty where there are no rules, which is answered 503."""
-    taken = compile_table(configuration).match(hostname=asked.authority, path=asked.path)
+    """A verdict on each rule up to the first that matches; empty where there are no rules, which is answered 503. Patterns are
+    compiled only where the hostname matches, one after the other, so that it takes no memory for long.
+
+    Raises:
+        QanatError: `ingress_bad_path`, `ingress_patterns_too_large`: the configuration was never checked (a foreign
+            connector's own); `explain_too_long`.
+    """
+    rules = configuration.rules
+    if not rules:
+        return []
+    if len(asked.path) > LONGEST_PATH:
+        raise QanatError("explain_bad_url", f"the path is longer than {LONGEST_PATH} characters", where="url")
+    pairs = [(rule.hostname, rule.path) for rule in rules]
+    try:
+        before = explain(rules=pairs, hostname=asked.authority, path=asked.path, limit_s=LONGEST_S)
+    except EngineError as error:
+        if error.code == "time_over":
+            raise QanatError("explain_too_long", error.message, hint="use simpler path patterns") from error
+        index = next((at for at in range(len(rules)) if error.message.startswith(f"ingress[{at}].")), 0)
+        raise refused_path(index, error.code, error.message, rules[index].path) from error
+    taken = len(before)
     return [
-        Verdict(index, rule, None if index == taken else _missed(rule, asked))
-        for index, rule in enumerate(configuration.rules[: taken + 1])
+        Verdict(index, rule, None if index == taken else "path" if before[index] else "hostname")
+        for index, rule in enumerate(rules[: taken + 1])
     ]
-
-
-def _missed(rule: IngressRule, asked: Asked) -> str:
-    alone = IngressRule(rule.hostname, "", rule.service, rule.origin)
-    table = compile_table(Configuration((alone, OTHERWISE), OriginRequest(), (), {}))
-    return "path" if table.match(hostname=asked.authority, path=asked.path) == 0 else "hostname"

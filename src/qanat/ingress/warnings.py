@@ -24,6 +24,7 @@ WARNINGS: dict[str, str] = {
     "service_userinfo_ignored": "a user name in a service, which is never sent",
     "service_unsupported": "a service that stock connectors serve and this version answers with 502",
     "access_fails_closed": "`access.required`, which this version can't verify: it answers 403",
+    "origin_denied": "a link-local or metadata address, which a connector denies to pushed rules unless it is in --allow-origins",
     "unix_path_relative": "a socket path that depends on the connector's working directory",
 }
 """Every code and its meaning."""

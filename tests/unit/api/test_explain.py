@@ -1,11 +1,14 @@
+import json
+import resource
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from qanat.api.turns import Turns
 from qanat.auth import issue
 from qanat.store import SYSTEM, connections
-from qanat.store.models import Account
+from qanat.store.models import Account, Tunnel
 from qanat.store.skipped import Failure
 from tests.support.control import Control
 from tests.support.links import register
@@ -22,12 +25,13 @@ RULES = [
 class Desk:
     """A zone, a tunnel with rules and a connector, and app.example.test on it."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, *, rules: bool = True) -> None:
         self.control = control
         self.zone = control.create_zone()
         self.tunnel = control.create_tunnel("web")
         self.one = f"{control.tunnels()}/{self.tunnel['id']}"
-        control.call("PUT", f"{self.one}/configurations", {"config": {"ingress": RULES}})
+        if rules:
+            control.call("PUT", f"{self.one}/configurations", {"config": {"ingress": RULES}})
         self.publish("app")
         register(control.store, self.tunnel["id"], str(uuid4()))
 
@@ -123,7 +127,7 @@ def test_a_locally_managed_tunnel_by_what_its_connector_told(control: Control) -
     path = "/qanat/explain?url=app.example.test"
     assert control.call("GET", path)["outcome"] == "configuration_unknown"
     told = '{"__configuration_flags":{"url":"x"},"ingress":[{"service":"http://localhost:8080"}],"warp-routing":{}}'
-    for document, outcome in ((told, "served"), ("nonsense", "configuration_unknown")):
+    for document, outcome in ((told, "served"), ("nonsense", "configuration_unreadable")):
         with control.store.recording() as write:
             connections.local_configuration(write, tunnel_id=tunnel["id"], document=document, at=write.at)
         assert control.call("GET", path)["outcome"] == outcome
@@ -164,3 +168,75 @@ def test_what_the_edge_leaves_out_of_it_is_told(desk: Desk) -> None:
         ("certificate", "certificate_unkept"),
         ("tunnel", "secret_key_wrong"),
     ]
+
+
+def tell(desk: Desk, document: str) -> None:
+    with desk.control.store.recording() as write:
+        connections.local_configuration(write, tunnel_id=desk.tunnel["id"], document=document, at=write.at)
+
+
+@pytest.fixture
+def local(control: Control) -> Desk:
+    """A desk whose tunnel's rules are what its connector told."""
+    found = Desk(control, rules=False)
+    with control.store.recording() as write:
+        tunnel = write.session.get(Tunnel, found.tunnel["id"])
+        assert tunnel is not None
+        tunnel.config_src = "local"
+    return found
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"ingress":' * 5000,
+        '{"ingress":' + "[" * 5000 + "]" * 5000 + "}",
+        '{"x":' * 70 + "1" + "}" * 70,
+        '{"ingress":[{"path":"(","service":"http://o"},{"service":"http_status:404"}]}',
+        '{"ingress":[' + "[]," * 300_000 + "1]}",
+        "[]",
+        '"\\ud800"',
+        "",
+    ],
+)
+def test_a_configuration_of_a_connector_that_no_one_can_read_is_no_fault_of_the_api(local: Desk, document: str) -> None:
+    tell(local, document)
+    found = local.explain("https://app.example.test/")
+    assert (found["outcome"], found["configuration"], found["rule"]) == ("configuration_unreadable", None, None)
+    assert found["reason"].startswith("the rules can't be read: ")
+    one = f"/qanat/tunnels/{local.tunnel['id']}"
+    for path in (one, local.one, f"{local.one}/configurations", f"/qanat/accounts/{local.control.account}/export"):
+        assert local.control.http.get(path).status_code == 200, path
+
+
+def test_explaining_a_configuration_made_to_take_memory_takes_none(local: Desk) -> None:
+    """Who has a tunnel's secret can tell such a configuration: 37 KB that took 840 MiB and 20 s a call."""
+    rules = [{"path": f"(?:\\pL{{40}}|\\pN{{40}}){n}", "service": "http://o"} for n in range(400)]
+    tell(local, json.dumps({"ingress": [*rules, {"service": "http_status:404"}]}))
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    found = local.explain("https://app.example.test/x")
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert found["outcome"] == "configuration_unreadable"
+    assert "with the patterns before it, it compiles to more than" in found["reason"]
+    assert after.ru_maxrss - before.ru_maxrss < 64 << 10, "KiB"
+    assert after.ru_utime - before.ru_utime < 5.0
+
+
+def test_one_tunnel_is_explained_to_one_at_a_time_and_another_ones_owner_does_not_wait(desk: Desk) -> None:
+    other = desk.control.create_tunnel("other")
+    content = f"{other['id']}.cfargotunnel.com"
+    desk.control.create_record(desk.zone["id"], name="other", type="CNAME", content=content, proxied=True)
+    desk.control.context.explaining = Turns(most=2, wait_s=0.05)
+    with desk.control.context.explaining.turn(desk.tunnel["id"]):
+        status, code, _ = desk.control.refused("GET", "/qanat/explain", url="app.example.test")
+        assert (status, code) == (429, 10429)
+        assert desk.control.call("GET", "/qanat/explain", url="other.example.test")["outcome"] == "no_connectors"
+    assert desk.outcome() == "served"
+
+
+def test_a_denied_origin_is_said(desk: Desk) -> None:
+    rules = [{"service": "http://169.254.169.254"}]
+    desk.control.call("PUT", f"{desk.one}/configurations", {"config": {"ingress": rules}})
+    found = desk.explain("https://app.example.test/")
+    assert found["outcome"] == "served"
+    assert "a qanat connector denies it unless its --allow-origins lists it" in found["reason"]

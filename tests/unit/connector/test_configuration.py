@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -122,3 +124,53 @@ def test_local_rules_are_told_with_durations_as_whole_seconds() -> None:
         ],
         "warp-routing": {},
     }
+
+
+def pushed_with_ca_pool(path: Path) -> bytes:
+    rule = {"service": "https://127.0.0.1:1", "originRequest": {"caPool": str(path)}}
+    return json.dumps({"ingress": [rule]}).encode()
+
+
+def test_a_ca_pool_that_is_no_regular_file_is_refused_and_not_waited_for(
+    current: CurrentConfiguration, recorder: Recorder, tmp_path: Path
+) -> None:
+    fifo, large = tmp_path / "fifo", tmp_path / "large"
+    os.mkfifo(fifo)
+    with large.open("wb") as file:
+        file.truncate(100 << 30)
+    for version, path in enumerate([fifo, Path("/dev/zero"), Path("/dev/tty"), tmp_path, large, Path("/proc/kmsg")]):
+        current.apply(push(version, pushed_with_ca_pool(path)))
+        assert "ingress[0].originRequest.caPool" in recorder.answers[-1][2], path
+    assert current.version == -1
+
+
+def test_a_ca_pool_that_many_rules_name_is_read_once_and_bounded_in_all(
+    recorder: Recorder, stream: io.StringIO
+) -> None:
+    read: list[str] = []
+
+    def read_file(path: str) -> bytes:
+        read.append(path)
+        return b"-----BEGIN CERTIFICATE-----" + b"\n" * (1 << 20)
+
+    rules = [
+        {"service": "https://h:1", "originRequest": {"caPool": "/ca.pem"}, "hostname": f"h{n}.test"} for n in range(70)
+    ]
+    current = CurrentConfiguration(cast(Connector, recorder), Log(level="debug", stream=stream), read_file=read_file)
+    current.apply(push(1, json.dumps({"ingress": [*rules, {"service": "http_status:404"}]}).encode()))
+    assert "ingress[63].originRequest.caPool: the files of all rules together" in recorder.answers[-1][2]
+    assert read == ["/ca.pem"]
+
+
+def test_a_pushed_rule_to_metadata_is_named_and_the_others_serve(
+    current: CurrentConfiguration, recorder: Recorder, stream: io.StringIO
+) -> None:
+    rules = [
+        {"hostname": "a.test", "service": "http://169.254.169.254"},
+        {"hostname": "b.test", "service": "http://127.0.0.1:1"},
+        {"service": "http_status:404"},
+    ]
+    current.apply(push(1, json.dumps({"ingress": rules}).encode()))
+    assert recorder.answers[-1][1:] == (1, "")
+    assert stream.getvalue().count("ingress[0].service") == 1
+    assert "list it in --allow-origins" in stream.getvalue()

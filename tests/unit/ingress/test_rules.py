@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from qanat.errors import QanatError
-from qanat.ingress.rules import LARGEST, Configuration, parse_configuration
+from qanat.ingress.documents import LARGEST
+from qanat.ingress.rules import Configuration, parse_configuration
 from qanat.ingress.table import compile_table, explain
 from qanat.ingress.warnings import WARNINGS
 

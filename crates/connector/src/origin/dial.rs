@@ -24,14 +24,21 @@ pub(super) async fn dial(key: &OriginKey, tls: Option<&Arc<ClientConfig>>) -> Re
     let address = &key.address;
     let connecting = async {
         match address {
-            Address::Tcp(host, port) => connect_tcp(host, *port, key.happy_eyeballs).await.map(Io::Tcp),
-            Address::Unix(path) => UnixStream::connect(path).await.map(Io::Unix),
+            Address::Tcp(host, port) => connect_tcp(host, *port, key).await.map(Io::Tcp),
+            Address::Unix(path) => UnixStream::connect(path).await.map(Io::Unix).map_err(Failure::System),
         }
     };
     let io = match limited(key.connect_timeout, connecting).await {
         Some(Ok(io)) => io,
-        Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Err(timed_out(key, "connect")),
-        Some(Err(error)) => return Err(OriginError::Refused { address: address.to_string(), reason: refusal(&error) }),
+        Some(Err(Failure::Denied(reason))) => {
+            return Err(OriginError::Denied { address: address.to_string(), reason });
+        }
+        Some(Err(Failure::System(error))) if error.kind() == io::ErrorKind::TimedOut => {
+            return Err(timed_out(key, "connect"));
+        }
+        Some(Err(Failure::System(error))) => {
+            return Err(OriginError::Refused { address: address.to_string(), reason: refusal(&error) });
+        }
         None => return Err(timed_out(key, "connect")),
     };
     if let Io::Tcp(stream) = &io {
@@ -97,15 +104,48 @@ fn tune(stream: &TcpStream, keep_alive: Duration) {
     }
 }
 
-async fn connect_tcp(host: &str, port: u16, happy_eyeballs: bool) -> io::Result<TcpStream> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return TcpStream::connect((ip, port)).await;
+enum Failure {
+    System(io::Error),
+    /// What is at the address.
+    Denied(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
     }
-    let resolved: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|e| io::Error::new(e.kind(), format!("lookup {host}: no such host ({e})")))?
-        .collect();
-    race(interleave(resolved), happy_eyeballs, TcpStream::connect).await
+}
+
+async fn connect_tcp(host: &str, port: u16, key: &OriginKey) -> Result<TcpStream, Failure> {
+    let bounds = key.bounds.as_deref().filter(|bounds| !bounds.allows_name(host, port));
+    let resolved: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::new(ip, port)],
+        Err(_) => tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|e| io::Error::new(e.kind(), format!("lookup {host}: no such host ({e})")))?
+            .collect(),
+    };
+    let Some(bounds) = bounds else {
+        return Ok(race(interleave(resolved), key.happy_eyeballs, TcpStream::connect).await?);
+    };
+    // These very addresses are dialled: a name that means something else a moment later changes nothing.
+    let mut denied = None;
+    let reachable = resolved.into_iter().filter(|address| match bounds.denies(address.ip(), address.port()) {
+        Some(what) => {
+            denied = Some(format!("{}: {what}", address.ip()));
+            false
+        }
+        None => true,
+    });
+    let reachable: Vec<SocketAddr> = reachable.collect();
+    if let (true, Some(reason)) = (reachable.is_empty(), denied) {
+        return Err(Failure::Denied(reason));
+    }
+    let stream = race(interleave(reachable), key.happy_eyeballs, TcpStream::connect).await?;
+    match bounds.denies_connected(stream.local_addr()?, stream.peer_addr()?) {
+        Some(what) => Err(Failure::Denied(what.to_owned())),
+        None => Ok(stream),
+    }
 }
 
 /// Families in turn, the first one's first.
@@ -171,6 +211,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::origin::OriginBounds;
     use std::sync::Mutex;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -217,5 +258,46 @@ mod tests {
     fn reasons_read_like_the_stock_connectors() {
         let refused = io::Error::from_raw_os_error(111);
         assert!(refusal(&refused).starts_with("connect: connection refused"), "{}", refusal(&refused));
+    }
+
+    async fn dialled(host: &str, port: u16, bounds: Option<OriginBounds>) -> Result<(), OriginError> {
+        let key = OriginKey {
+            address: Address::Tcp(host.into(), port),
+            tls: None,
+            connect_timeout: Duration::from_secs(10),
+            tls_timeout: Duration::ZERO,
+            tcp_keep_alive: Duration::ZERO,
+            happy_eyeballs: true,
+            keep_alive_connections: 1,
+            keep_alive_timeout: Duration::ZERO,
+            bounds: bounds.map(Arc::new),
+        };
+        dial(&key, None).await.map(|_| ())
+    }
+
+    /// S40: the resolver reads more spellings of an address than anybody would list, so that what it answers is asked.
+    #[tokio::test]
+    async fn what_is_denied_is_denied_in_every_spelling_that_the_resolver_takes_and_never_dialled() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let here = listener.local_addr().unwrap();
+        let bounds = OriginBounds::new(&[], &[here]).unwrap();
+        for host in
+            ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "::ffff:127.0.0.1"]
+        {
+            let error = dialled(host, here.port(), Some(bounds.clone())).await.unwrap_err();
+            assert_eq!(error.code(), "origin_denied", "{host}: {error}");
+            assert!(error.text().contains("the connector denies this address"), "{error}");
+        }
+        for host in
+            ["169.254.169.254", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "fd00:ec2::254"]
+        {
+            let error = dialled(host, 80, Some(OriginBounds::default())).await.unwrap_err();
+            assert_eq!(error.code(), "origin_denied", "{host}: {error}");
+        }
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "nothing was dialled");
+        let listed = OriginBounds::new(&["localhost".into()], &[here]).unwrap();
+        dialled("localhost", here.port(), Some(listed)).await.unwrap();
+        dialled("127.0.0.1", here.port(), None).await.unwrap();
     }
 }

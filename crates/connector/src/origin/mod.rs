@@ -1,17 +1,20 @@
 //! Origins: where they are, how they are dialled, and the connections kept to them. One pool per address and TLS identity.
 
+mod bounds;
 mod dial;
 mod idle;
 mod io;
 mod pool;
 pub(crate) mod tls;
 
+pub use bounds::OriginBounds;
 pub(crate) use io::{Half, Io};
 pub(crate) use pool::{Checkout, H1Connection, H2Connection, Origin, OriginPools};
 
 use bytes::Bytes;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where an origin listens.
@@ -57,4 +60,6 @@ pub(crate) struct OriginKey {
     pub(crate) happy_eyeballs: bool,
     pub(crate) keep_alive_connections: usize,
     pub(crate) keep_alive_timeout: Duration,
+    /// Asked of every address before it is dialled.
+    pub(crate) bounds: Option<Arc<OriginBounds>>,
 }

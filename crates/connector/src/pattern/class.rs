@@ -1,11 +1,11 @@
 //! Characters and classes of Go's syntax: `\p{…}`, escapes, `[…]`.
 
-use super::{PatternError, Translator, perl_class};
+use super::{CLASS_WORK, CODE_POINTS_FOLDED, FOLDED_CLASS_WORK, Reason, Translator, perl_class};
 use std::fmt::Write;
 
 impl Translator<'_> {
     /// After `\p` or `\P`.
-    pub(super) fn unicode_class(&mut self, negated: bool) -> Result<(), PatternError> {
+    pub(super) fn unicode_class(&mut self, negated: bool) -> Result<(), Reason> {
         let mut name = String::new();
         match self.rest.next() {
             Some('{') => loop {
@@ -22,12 +22,13 @@ impl Translator<'_> {
             Some(name) => (name, !negated),
             None => (name.as_str(), negated),
         };
+        self.work += if self.folds { FOLDED_CLASS_WORK } else { CLASS_WORK };
         let _ = write!(self.out, "\\{}{{{name}}}", if negated { 'P' } else { 'p' });
         Ok(())
     }
 
     /// After `\`, a single character in or outside a class.
-    pub(super) fn escaped_char(&mut self) -> Result<char, PatternError> {
+    pub(super) fn escaped_char(&mut self) -> Result<char, Reason> {
         let invalid = |c: char| format!("invalid escape sequence `\\{c}`");
         let c = self.rest.next().ok_or("trailing backslash at end of expression")?;
         let octal = |c: &char| ('0'..='7').contains(c);
@@ -56,7 +57,7 @@ impl Translator<'_> {
     }
 
     /// After `\x`.
-    fn hex(&mut self) -> Result<char, PatternError> {
+    fn hex(&mut self) -> Result<char, Reason> {
         let invalid = || "invalid escape sequence `\\x`".to_owned();
         let mut digits = String::new();
         if self.rest.next_if_eq(&'{').is_some() {
@@ -76,7 +77,7 @@ impl Translator<'_> {
     }
 
     /// After `[`.
-    pub(super) fn class(&mut self) -> Result<(), PatternError> {
+    pub(super) fn class(&mut self) -> Result<(), Reason> {
         const OPEN: &str = "missing closing ]";
         self.out.push('[');
         if self.rest.next_if_eq(&'^').is_some() {
@@ -101,11 +102,13 @@ impl Translator<'_> {
                     Some(c @ ('d' | 'D' | 's' | 'S' | 'w' | 'W')) => {
                         self.rest = ahead;
                         let negation = if c.is_ascii_uppercase() { "^" } else { "" };
+                        self.work_of_range(c.is_ascii_uppercase(), 0);
                         let _ = write!(self.out, "[{negation}{}]", perl_class(c));
                         continue;
                     }
                     Some(c @ ('p' | 'P')) => {
                         self.rest = ahead;
+                        self.work_of_range(true, 0);
                         self.unicode_class(c == 'P')?;
                         continue;
                     }
@@ -124,6 +127,7 @@ impl Translator<'_> {
             if high < low {
                 return Err(format!("invalid character class range `{low}-{high}`"));
             }
+            self.work_of_range(false, high as usize - low as usize);
             let _ = write!(self.out, "\\x{{{:X}}}", low as u32);
             if high != low {
                 let _ = write!(self.out, "-\\x{{{:X}}}", high as u32);
@@ -131,7 +135,14 @@ impl Translator<'_> {
         }
     }
 
-    fn class_char(&mut self) -> Result<char, PatternError> {
+    /// What stands in brackets is folded code point by code point; the complement of something has nearly all of them.
+    fn work_of_range(&mut self, complement: bool, code_points: usize) {
+        if self.folds {
+            self.work += if complement { char::MAX as usize } else { code_points } / CODE_POINTS_FOLDED;
+        }
+    }
+
+    fn class_char(&mut self) -> Result<char, Reason> {
         match self.rest.next().ok_or("missing closing ]")? {
             '\\' => self.escaped_char(),
             c => Ok(c),
@@ -139,7 +150,7 @@ impl Translator<'_> {
     }
 
     /// At `[` in a class: `[:name:]` or `[:^name:]`, or false when it is a literal bracket.
-    fn posix_class(&mut self) -> Result<bool, PatternError> {
+    fn posix_class(&mut self) -> Result<bool, Reason> {
         let mut ahead = self.rest.clone();
         ahead.next();
         if ahead.next() != Some(':') {
@@ -162,6 +173,7 @@ impl Translator<'_> {
             return Err(format!("invalid character class range `[:{name}:]`"));
         }
         self.rest = ahead;
+        self.work_of_range(name.starts_with('^'), 0);
         let _ = write!(self.out, "[:{name}:]");
         Ok(true)
     }

@@ -4,27 +4,144 @@
 
 mod class;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::hybrid::dfa::{Cache, Config, DFA};
+use regex_automata::nfa::thompson;
+use regex_automata::util::pool::Pool;
+use regex_automata::util::{start, syntax};
+use regex_automata::{Anchored, Input};
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
+use std::time::Instant;
 
-/// Bounds the compiled program: a pattern above it is refused.
+/// Bounds one compiled program: `\pL{200}` is refused, `\pL{100}` (1.5 MiB) is not.
 const SIZE_LIMIT: usize = 4 << 20;
+/// Bounds all patterns of a configuration together: 5 000 usual ones (1 to 2 KB each), 1 600 with a Unicode class (16 KB), 50 like
+/// `\pL{1,40}` (620 KB).
+const TOTAL_SIZE: usize = 32 << 20;
+/// What a pattern takes beside its program.
+const EACH: usize = 4 << 10;
+/// Bounds the time that compiling a whole configuration takes where its size says nothing (`(?i)[^a]{0}`): characters read, a
+/// Unicode class or a case-folded range counting for as many as take the same time (about 1 µs each, unoptimised).
+const TOTAL_WORK: usize = 2_000_000;
+const CLASS_WORK: usize = 20;
+const FOLDED_CLASS_WORK: usize = 400;
+const CODE_POINTS_FOLDED: usize = 128;
+/// Memory for the states that the patterns of a table find while they match, for each thread that matches.
+const CACHES: usize = 8 << 20;
 /// Go's largest repeat count.
 const REPEAT_LIMIT: u32 = 1000;
+/// How many bytes are matched between two looks at the clock.
+const STRIDE: usize = 32;
+
+/// What is wrong with a pattern, in words.
+type Reason = String;
 
 /// Why a pattern is no path.
-pub(crate) type PatternError = String;
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PatternError {
+    /// It is no Go pattern, or too large by itself.
+    Bad(String),
+    /// What the whole configuration compiles to is too large with it.
+    TooMuch(String),
+}
 
-/// Compiles a Go pattern for matching, unanchored.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, PatternError> {
-    let translated = Translator::new(pattern).run().map_err(|reason| format!("`{pattern}`: {reason}"))?;
-    RegexBuilder::new(&translated).size_limit(SIZE_LIMIT).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(limit) => format!("`{pattern}`: compiles to more than {limit} bytes"),
-        other => format!("`{pattern}`: {}", last_line(&other.to_string())),
-    })
+/// What the patterns of one configuration may take together.
+pub(crate) struct Budget {
+    size: usize,
+    work: usize,
+}
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self { size: TOTAL_SIZE, work: TOTAL_WORK }
+    }
+}
+
+/// A compiled pattern. Only whether it matches is ever asked, so that one direction of a lazy DFA is all there is.
+pub(crate) struct Pattern {
+    dfa: DFA,
+    caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>>,
+}
+
+impl Pattern {
+    fn new(dfa: DFA) -> Self {
+        let source = dfa.clone();
+        Self { dfa, caches: Pool::new(Box::new(move || source.create_cache())) }
+    }
+
+    /// In time linear in the text, as the cache is emptied when it is full and nothing is ever given up.
+    pub(crate) fn is_match(&self, text: &[u8]) -> bool {
+        let mut cache = self.caches.get();
+        let input = Input::new(text).anchored(Anchored::No).earliest(true);
+        self.dfa.try_search_fwd(&mut cache, &input).is_ok_and(|end| end.is_some())
+    }
+
+    /// The same, byte by byte and with a look at the clock; `None`: the time is over.
+    pub(crate) fn is_match_until(&self, text: &[u8], deadline: Instant) -> Option<bool> {
+        let mut cache = self.caches.get();
+        let anchored = start::Config::new().anchored(Anchored::No);
+        let Ok(mut state) = self.dfa.start_state(&mut cache, &anchored) else { return Some(false) };
+        for some in text.chunks(STRIDE) {
+            for byte in some {
+                let Ok(next) = self.dfa.next_state(&mut cache, state, *byte) else { return Some(false) };
+                if next.is_match() {
+                    return Some(true);
+                }
+                if next.is_dead() || next.is_quit() {
+                    return Some(false);
+                }
+                state = next;
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+        }
+        Some(self.dfa.next_eoi_state(&mut cache, state).is_ok_and(|last| last.is_match()))
+    }
+}
+
+/// Compiles a Go pattern for matching, unanchored, at the cost of `budget`; `shared_by` patterns share the memory for matching.
+pub(crate) fn compile(pattern: &str, budget: &mut Budget, shared_by: usize) -> Result<Pattern, PatternError> {
+    let shown: String = pattern.chars().take(80).collect();
+    let bad = |reason: &str| PatternError::Bad(format!("`{shown}`: {reason}"));
+    let too_much = |reason: String| PatternError::TooMuch(format!("`{shown}`: with the patterns before it, {reason}"));
+    let (translated, work) = Translator::new(pattern).run().map_err(|reason| bad(&reason))?;
+    budget.work = budget.work.checked_sub(work).ok_or_else(|| {
+        too_much(format!("it takes more than {TOTAL_WORK} steps to compile: use fewer Unicode or case-folded classes"))
+    })?;
+    let program = thompson::Config::new()
+        .utf8(false)
+        .which_captures(thompson::WhichCaptures::None)
+        .nfa_size_limit(Some(SIZE_LIMIT));
+    let capacity = (CACHES / shared_by.max(1)).clamp(16 << 10, 1 << 20);
+    let dfa = DFA::builder()
+        .syntax(syntax::Config::new().utf8(false))
+        .thompson(program)
+        .configure(Config::new().cache_capacity(capacity).skip_cache_capacity_check(true))
+        .build(&translated)
+        .map_err(|error| bad(&reason_of(&error)))?;
+    let size = dfa.get_nfa().memory_usage() + EACH;
+    budget.size = budget.size.checked_sub(size).ok_or_else(|| {
+        too_much(format!(
+            "it compiles to more than {TOTAL_SIZE} bytes: use fewer or shorter counts and Unicode classes"
+        ))
+    })?;
+    Ok(Pattern::new(dfa))
+}
+
+fn reason_of(error: &regex_automata::hybrid::BuildError) -> String {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    let mut text = String::new();
+    while let Some(cause) = source {
+        if let Some(limit) = cause.downcast_ref::<thompson::BuildError>().and_then(thompson::BuildError::size_limit) {
+            return format!("compiles to more than {limit} bytes");
+        }
+        text = cause.to_string();
+        source = cause.source();
+    }
+    last_line(&text)
 }
 
 fn last_line(text: &str) -> String {
@@ -48,15 +165,26 @@ struct Translator<'a> {
     out: String,
     depth: usize,
     names: HashSet<String>,
+    work: usize,
+    /// `(?i)` stands somewhere before.
+    folds: bool,
 }
 
 impl<'a> Translator<'a> {
     fn new(pattern: &'a str) -> Self {
         let out = String::with_capacity(pattern.len() + 16);
-        Self { rest: pattern.chars().peekable(), out, depth: 0, names: HashSet::new() }
+        Self {
+            rest: pattern.chars().peekable(),
+            out,
+            depth: 0,
+            names: HashSet::new(),
+            work: pattern.len(),
+            folds: false,
+        }
     }
 
-    fn run(mut self) -> Result<String, PatternError> {
+    /// The pattern for the library, and the steps that compiling it takes.
+    fn run(mut self) -> Result<(String, usize), Reason> {
         let mut before = Before::Nothing;
         while let Some(c) = self.rest.next() {
             before = match c {
@@ -96,10 +224,10 @@ impl<'a> Translator<'a> {
         if self.depth > 0 {
             return Err("missing closing )".into());
         }
-        Ok(self.out)
+        Ok((self.out, self.work))
     }
 
-    fn repeat(&mut self, before: Before, operator: &str) -> Result<Before, PatternError> {
+    fn repeat(&mut self, before: Before, operator: &str) -> Result<Before, Reason> {
         match before {
             Before::Nothing => return Err(format!("missing argument to repetition operator `{operator}`")),
             Before::Repeat => return Err(format!("invalid nested repetition operator `{operator}`")),
@@ -113,7 +241,7 @@ impl<'a> Translator<'a> {
     }
 
     /// After `{`: `n}`, `n,}` or `n,m}`; anything else leaves the brace a literal.
-    fn counts(&mut self) -> Result<Option<String>, PatternError> {
+    fn counts(&mut self) -> Result<Option<String>, Reason> {
         let mut ahead = self.rest.clone();
         let number = |ahead: &mut Peekable<Chars<'a>>| -> Option<String> {
             let mut digits = String::new();
@@ -150,7 +278,7 @@ impl<'a> Translator<'a> {
     }
 
     /// After `(`.
-    fn group(&mut self) -> Result<Before, PatternError> {
+    fn group(&mut self) -> Result<Before, Reason> {
         if self.rest.next_if_eq(&'?').is_none() {
             self.depth += 1;
             self.out.push_str("(?:");
@@ -191,6 +319,7 @@ impl<'a> Translator<'a> {
                 Some('-') if !flags.contains('-') => flags.push('-'),
                 Some(c @ (':' | ')')) if !flags.ends_with('-') => {
                     let flags = without_repeats(&flags)?;
+                    self.folds |= flags.contains('i');
                     if c == ':' {
                         self.depth += 1;
                         let _ = write!(self.out, "(?{flags}:");
@@ -205,7 +334,7 @@ impl<'a> Translator<'a> {
     }
 
     /// After `\`, outside a class.
-    fn escape(&mut self, before: Before) -> Result<Before, PatternError> {
+    fn escape(&mut self, before: Before) -> Result<Before, Reason> {
         match self.rest.peek().copied() {
             Some('A') => self.out.push_str("\\A"),
             Some('z') => self.out.push_str("\\z"),
@@ -256,7 +385,7 @@ fn perl_class(letter: char) -> &'static str {
     }
 }
 
-fn without_repeats(flags: &str) -> Result<String, PatternError> {
+fn without_repeats(flags: &str) -> Result<String, Reason> {
     let (on, off) = flags.split_once('-').unwrap_or((flags, ""));
     let mut seen = String::new();
     for flag in off.chars() {

@@ -4,7 +4,7 @@ use super::{Call, End, Extras, Responder, http1, http2, status};
 use crate::errors::{OriginError, Sent, TableError, may_repeat};
 use crate::ingress::bare_host;
 use crate::origin::tls::ca_pool;
-use crate::origin::{Address, Checkout, Origin, OriginKey, OriginPools, TlsIdentity};
+use crate::origin::{Address, Checkout, Origin, OriginBounds, OriginKey, OriginPools, TlsIdentity};
 use crate::settings::OriginSettings;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
@@ -59,6 +59,14 @@ pub(super) fn parse_target(target: &str) -> Result<(Address, bool), String> {
     Ok((Address::Tcp(host, port), tls))
 }
 
+/// Why an `http` target that is written as an address would never be dialled within `bounds`.
+pub fn refusal_of_target(bounds: &OriginBounds, target: &str) -> Option<&'static str> {
+    match parse_target(target) {
+        Ok((Address::Tcp(host, port), _)) => bounds.refusal(&host, port),
+        _ => None,
+    }
+}
+
 /// An origin as a rule describes it.
 pub(crate) struct OriginService {
     key: OriginKey,
@@ -74,6 +82,7 @@ impl OriginService {
         address: Address,
         tls: bool,
         settings: &OriginSettings,
+        bounds: Option<&Arc<OriginBounds>>,
     ) -> Result<Self, TableError> {
         let bad = |key: &'static str, reason: String| TableError::Origin { rule: index, key, reason };
         if let Some(pem) = &settings.ca_pool_pem {
@@ -111,6 +120,7 @@ impl OriginService {
             happy_eyeballs: !settings.no_happy_eyeballs,
             keep_alive_connections: settings.keep_alive_connections,
             keep_alive_timeout: settings.keep_alive_timeout,
+            bounds: bounds.cloned(),
         };
         Ok(Self { key, name_from_host, host_header, chunked: !settings.disable_chunked_encoding })
     }
@@ -323,7 +333,7 @@ mod tests {
     }
 
     fn service(settings: &OriginSettings, tls: bool) -> OriginService {
-        OriginService::new(0, Address::Tcp("backend".into(), 1), tls, settings).unwrap()
+        OriginService::new(0, Address::Tcp("backend".into(), 1), tls, settings, None).unwrap()
     }
 
     fn head(host: &'static str) -> RequestHead {

@@ -8,7 +8,9 @@ mod http2;
 mod status;
 mod unix;
 
-use crate::origin::{Origin, OriginPools};
+pub use http::refusal_of_target;
+
+use crate::origin::{Origin, OriginBounds, OriginPools};
 use crate::{OriginError, Rule, ServiceKind, TableError};
 use bytes::Bytes;
 use qanat_http::{BodyLength, Headers, RequestHead, ResponseHead, Sink, Source, StreamError};
@@ -133,17 +135,17 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    pub(crate) fn compile(index: usize, rule: &Rule) -> Result<Self, TableError> {
+    pub(crate) fn compile(index: usize, rule: &Rule, bounds: Option<&Arc<OriginBounds>>) -> Result<Self, TableError> {
         let target = |reason: String| TableError::Target { rule: index, reason };
         Ok(match rule.kind {
             ServiceKind::Http => {
                 let (address, tls) = http::parse_target(&rule.target).map_err(target)?;
-                Self::Origin(Box::new(http::OriginService::new(index, address, tls, &rule.origin)?))
+                Self::Origin(Box::new(http::OriginService::new(index, address, tls, &rule.origin, bounds)?))
             }
             ServiceKind::Unix | ServiceKind::UnixTls => {
                 let address = unix::parse_target(&rule.target).map_err(target)?;
                 let tls = rule.kind == ServiceKind::UnixTls;
-                Self::Origin(Box::new(http::OriginService::new(index, address, tls, &rule.origin)?))
+                Self::Origin(Box::new(http::OriginService::new(index, address, tls, &rule.origin, bounds)?))
             }
             ServiceKind::Status => Self::Status(status::parse_target(&rule.target).map_err(target)?),
             ServiceKind::HelloWorld => Self::HelloWorld,
