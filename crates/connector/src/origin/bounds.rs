@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(bounds.denies_connected("10.0.0.6:9".parse().unwrap(), peer), None);
         }
         assert_eq!(bounds(&[], &["10.0.0.5:20241"]).refusal("10.0.0.5", 20241), Some(OWN));
-        assert_eq!(bounds(&["localhost:20241"], &["127.0.0.1:20241"]).allows_name("LOCALHOST.", 20241), true);
+        assert!(bounds(&["localhost:20241"], &["127.0.0.1:20241"]).allows_name("LOCALHOST.", 20241));
         assert_eq!(bounds(&["127.0.0.1:20241"], &["127.0.0.1:20241"]).refusal("127.0.0.1", 20241), None);
     }
 
