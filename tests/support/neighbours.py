@@ -156,7 +156,7 @@ class Victim:
             last = [self.samples[number] for number in sorted(self.samples)[-requests:]]
             return len(last) == requests and not any(sample.wrong for sample in last)
 
-        wait_until(is_served, f"{self.name} to be served", timeout_s=15.0)
+        wait_until(is_served, f"{self.name} to be served", timeout_s=30.0)
 
     def window(self, since: float, until: float) -> Window:
         """The requests that were due in this time, when all of them are over."""
@@ -167,7 +167,7 @@ class Victim:
             self._take()
             return [number for number in wanted if number not in self.samples]
 
-        wait_until(lambda: not missing(), f"the last requests of {self.name}", timeout_s=15.0)
+        wait_until(lambda: not missing(), f"the last requests of {self.name}", timeout_s=30.0)
         return Window.of([self.samples[number] for number in wanted])
 
     def close(self) -> None:
@@ -293,7 +293,15 @@ def api_client(edge: Edge, tenant: "Tenant", folder: Path, name: str = "API clie
     write = Ask("PUT", f"{base}/zones/{tenant.zone}/dns_records/{made}", body=json.dumps(record))
     fields = {"Authorization": f"Bearer {tenant.token}", "Content-Type": "application/json"}
     fresh = Ask("GET", f"{base}/zones/{tenant.zone}", fresh=True)
-    orders = Orders(address=address, host=address, rate=60.0, connections=4, fields=fields, asks=[*reads, write, fresh])
+    orders = Orders(
+        address=address,
+        host=address,
+        rate=60.0,
+        connections=4,
+        fields=fields,
+        asks=[*reads, write, fresh],
+        timeout_s=15.0,  # what its clients wait at least
+    )
     return Victim(name, folder, orders, floor_s=API_FLOOR_S)
 
 
