@@ -5,8 +5,10 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.connectors import QuicConnector
@@ -141,3 +143,33 @@ def test_a_tenants_damaged_rows_and_files_stop_neither_the_others_nor_the_start(
     assert not any(victim.domain in row["name"] or row["account_id"] == victim.account for row in skipped)
     log = edge.process.log()
     assert all(code in log for _, code in told)
+
+
+def test_large_imports_fail_nobody_elses_writes(own_edge: Edge) -> None:
+    """The store has one writer: who imports much, in several calls at once, gets it by turns with the others."""
+    edge = own_edge
+    attacker, victim = Tenant.make(edge, "attacker"), Tenant.make(edge, "victim")
+    answers: list[int] = []
+
+    def attack(number: int) -> None:
+        lines = "\n".join(f"r{number}-{line} 300 IN A 192.0.2.1" for line in range(2000))
+        answer = httpx.post(
+            f"{edge.ready['api']}/zones/{attacker.zone}/dns_records/import",
+            files={"file": ("zone.txt", lines)},
+            headers={"authorization": f"Bearer {(edge.data_dir / 'first-token').read_text().strip()}"},
+            trust_env=False,
+            timeout=60,
+        )
+        answers.append(answer.status_code)
+
+    attackers = [Thread(target=attack, args=(number,)) for number in range(4)]
+    for thread in attackers:
+        thread.start()
+    rounds = 0
+    while any(thread.is_alive() for thread in attackers) or not rounds:
+        victim.comes_and_goes(f"app{rounds}")
+        rounds += 1
+    for thread in attackers:
+        thread.join()
+    assert answers == [200] * 4
+    assert edge.api.call("GET", f"/qanat/accounts/{attacker.account}/limits")[1]["used"] == 8000

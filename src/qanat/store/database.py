@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -16,6 +15,7 @@ from qanat.store.audit import Actor
 from qanat.store.failures import Phase, told
 from qanat.store.limits import AccountLimits, Kind, Room
 from qanat.store.notices import Notice, NoticeBus
+from qanat.store.turns import Turns
 
 Clock = Callable[[], datetime]
 
@@ -86,7 +86,7 @@ class Store:
         self.clock = clock
         self._engine = engine
         self._writing_engine = engine.execution_options(qanat_writes=True)
-        self._writer = Lock()
+        self._writer = Turns()
         self._room = Room(limits or AccountLimits())
 
     @property
@@ -126,7 +126,7 @@ class Store:
     def _writing(self, actor: Actor) -> Iterator[Write]:
         phase = Phase()
         session = Session(self._writing_engine, expire_on_commit=False)
-        with self._writer, told(phase), session, session.begin():
+        with self._writer.turn(f"{actor.kind} {actor.name}"), told(phase), session, session.begin():
             session.connection()  # begins, and waits here for the writer before
             write = Write(session=session, at=self.clock(), actor=actor, room=self._room)
             yield write

@@ -45,6 +45,10 @@ class NamesInUse:
             for record in self._session.scalars(query):
                 self._enter(record)
 
+    def _need(self, name: str) -> None:
+        if name not in self._records:
+            self.load([name])
+
     def load_tunnels(self, tunnel_ids: Iterable[str]) -> None:
         """The tunnels together."""
         missing = sorted({each for each in tunnel_ids if each not in self._tunnels})
@@ -55,12 +59,12 @@ class NamesInUse:
 
     def enter(self, record: Record) -> None:
         """A record that the write has made, or given its new values."""
-        self.load([record.name])
+        self._need(record.name)
         self._enter(record)
 
     def leave(self, record: Record) -> None:
         """A record that the write deletes, or is about to change."""
-        self.load([record.name])
+        self._need(record.name)
         key = (record.type, record.content_key)
         if self._records[record.name].get(key) is record:
             del self._records[record.name][key]
@@ -68,17 +72,19 @@ class NamesInUse:
 
     def same(self, form: RecordForm) -> Record | None:
         """The record with this name, type and value."""
-        self.load([form.name])
+        self._need(form.name)
         return self._records[form.name].get((form.type, form.content_key))
 
-    def check(self, form: RecordForm, *, before: Record | None = None) -> None:
-        """Whether the record may be there. `before`: the one that becomes it, which has left.
+    def check(self, form: RecordForm, *, before: Record | None = None, any_tunnel: bool = False) -> None:
+        """Whether the record may be there. `before`: the one that becomes it, which has left; `any_tunnel`: its tunnel needn't
+        be there any more.
 
         Raises:
             QanatError: `record_identical`, `record_exists`, `record_host_taken`, `record_cname_taken`,
                 `record_ns_taken`, `record_bad_content` (an unknown tunnel).
         """
-        self._check_tunnel(form, before)
+        if not any_tunnel:
+            self._check_tunnel(form, before)
         other = self.same(form)
         if other is not None:
             if has_settings(other, form):

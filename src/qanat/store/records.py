@@ -171,7 +171,7 @@ def import_records(
         edit.names.load(form.name for _, form in forms)
         for number, form in forms:
             if edit.names.same(form) is None:
-                _at_line(number, partial(edit.create, form))
+                _at_line(number, partial(edit.add, form))
                 added += 1
         edit.finish("record.import")
     return Imported(added=added, parsed=len(forms))

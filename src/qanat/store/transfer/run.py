@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from qanat.errors import QanatError
 from qanat.store.database import Write
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.record_rules import in_lots
@@ -16,6 +17,18 @@ from qanat.store.transfer.sealed import PassphraseSealer
 
 Action = Literal["create", "change", "same", "conflict"]
 CheckToken = Callable[[Session, TokenPart, list[dict[str, Any]]], list[dict[str, Any]]]
+
+
+Checked = dict[int, object]
+"""What became of a document's parts before the write began, by the parts' `id()`: a value, or the QanatError."""
+
+
+def first_error(make: Callable[[], object]) -> object:
+    """What it makes, or the QanatError that it raises."""
+    try:
+        return make()
+    except QanatError as error:
+        return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,7 @@ class Run:
     user_id: str
     check_token: CheckToken
     outcome: Outcome
+    checked: Checked
 
     def step(self, kind: str, object_id: str, name: str, action: Action, reason: str | None = None) -> None:
         """Notes it."""

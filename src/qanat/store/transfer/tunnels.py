@@ -3,7 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_bytes
+from typing import cast
 
 from sqlalchemy import select
 
@@ -15,8 +17,8 @@ from qanat.store.connector_tokens import MAX_NAME as MAX_TOKEN_NAME
 from qanat.store.models import Configuration, ConnectorToken, Tunnel
 from qanat.store.notices import NoticeKind
 from qanat.store.record_rules import in_lots
-from qanat.store.transfer.document import ConfigurationPart, ConnectorTokenPart, TunnelPart
-from qanat.store.transfer.run import Run, put
+from qanat.store.transfer.document import ConfigurationPart, ConnectorTokenPart, Document, TunnelPart
+from qanat.store.transfer.run import Checked, Run, first_error, put
 from qanat.store.tunnels import CONFIG_SOURCES, SECRET_BYTES, check_name, check_secret, new_row
 
 
@@ -136,7 +138,7 @@ def _tunnel(run: Run, part: TunnelPart, row: Tunnel | None) -> None:
 
 def _configurations(run: Run, part: TunnelPart, here: list[tuple[int, str, str]]) -> bool:
     """History that goes on from what is here keeps its numbers; else the document's newest is one more version."""
-    there = [(each.version, _text(each), each.source) for each in part.configurations]
+    there = [(each.version, _checked(run, each), each.source) for each in part.configurations]
     if not there or (here and here[-1][1:] == there[-1][1:]):
         return False
     if here == there[: len(here)]:
@@ -164,6 +166,18 @@ def _add(run: Run, tunnel_id: str, version: int, text: str, part: ConfigurationP
             created_at=part.created_at,
         )
     )
+
+
+def check(document: Document) -> Checked:
+    """The configurations' texts, or what is wrong with them. Before the one writer's turn."""
+    return {id(each): first_error(partial(_text, each)) for part in document.tunnels for each in part.configurations}
+
+
+def _checked(run: Run, part: ConfigurationPart) -> str:
+    text = run.checked[id(part)]
+    if isinstance(text, QanatError):
+        raise text
+    return cast("str", text)
 
 
 def _text(part: ConfigurationPart) -> str:

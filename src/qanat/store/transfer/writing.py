@@ -45,6 +45,7 @@ def import_account(
     policies as they are stored; raises for what the caller may not give.
     """
     outcome = Outcome(account_id)
+    checked = {**tunnels.check(document), **zones.check(document)}
     try:
         with store.writing(actor) as write:
             run = Run(
@@ -56,6 +57,7 @@ def import_account(
                 user_id=user_id,
                 check_token=check_token,
                 outcome=outcome,
+                checked=checked,
             )
             _write_all(run)
             write.check_growth()

@@ -1,9 +1,10 @@
 """Zones and records of a document."""
 
-from dataclasses import replace
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
-from sqlalchemy import delete
+from sqlalchemy import Table, delete, insert
 
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname, parse_record_id, parse_zone_id
@@ -11,9 +12,34 @@ from qanat.store.models import Record, ReleasedName, Tunnel, Zone
 from qanat.store.notices import NoticeKind
 from qanat.store.record_form import RecordDraft, RecordForm, check_record
 from qanat.store.record_rules import NamesInUse
-from qanat.store.transfer.document import RecordPart, ZonePart
-from qanat.store.transfer.run import Run, put
+from qanat.store.transfer.document import Document, RecordPart, ZonePart
+from qanat.store.transfer.run import Checked, Run, first_error, put
 from qanat.store.zones import check_free
+
+
+def check(document: Document) -> Checked:
+    """The records' forms, or what is wrong with them. Before the one writer's turn: it takes longer than writing them."""
+    return {id(part): first_error(partial(_form, part, zone.name)) for zone in document.zones for part in zone.records}
+
+
+def _form(part: RecordPart, zone_name: str) -> RecordForm:
+    by_data = part.written_as == "data"
+    if parse_record_id(part.id) != part.id:
+        raise QanatError("bad_id", "the id is not in lower case")
+    draft = RecordDraft(
+        name=part.name + ".",
+        type=part.type,
+        content=None if by_data else part.content,
+        data=part.data if by_data else None,
+        priority=part.priority,
+        ttl=part.ttl,
+        proxied=part.proxied,
+        comment=part.comment,
+        tags=tuple(part.tags),
+        settings=part.settings,
+        private_routing=part.private_routing,
+    )
+    return check_record(draft, zone_name)
 
 
 def write(run: Run) -> None:
@@ -67,6 +93,7 @@ class _Records:
         self._run = run
         self._zone = zone
         self._names = NamesInUse(run.write.session, zone)
+        self._made: list[dict[str, Any]] = []
 
     def write(self, parts: list[RecordPart]) -> None:
         """Those that change leave their old names first, so that the order in the document doesn't matter."""
@@ -94,47 +121,38 @@ class _Records:
                 changed.append((part, form, row))
         for part, form, row in changed:
             self._put(part, form, row)
+        if self._made:
+            # as rows, for objects of each would hold up everybody's writes several times as long
+            self._run.write.session.flush()
+            self._run.write.session.execute(insert(Table("records", Record.metadata)), self._made)
         if changed:
             self._run.notice(NoticeKind.RECORD, zone_id=self._zone.id)
 
     def _put(self, part: RecordPart, form: RecordForm, row: Record | None) -> None:
         try:
             # A record may point to a tunnel that is gone, as it may after the tunnel's deletion.
-            self._names.check(replace(form, tunnel_id=None))
+            self._names.check(form, any_tunnel=True)
         except QanatError as error:
             self._conflict(part, str(error))
             return
-        action = "create" if row is None else "change"
+        values = _values(part, form)
         if row is None:
-            row = Record(id=part.id, zone_id=self._zone.id)
-            self._run.write.session.add(row)
+            made = {"id": part.id, "zone_id": self._zone.id, **values}
+            new: Any = SimpleNamespace(**made)
+            self._made.append(made)
             self._run.write.grow("records", self._zone.id)
-        put_all(row, _values(part, form))
-        self._names.enter(row)
-        self._run.step("record", part.id, f"{part.type} {part.name}", "create" if action == "create" else "change")
+            self._names.enter(new)
+        else:
+            put_all(row, values)
+            self._names.enter(row)
+        self._run.step("record", part.id, f"{part.type} {part.name}", "create" if row is None else "change")
 
     def _form(self, part: RecordPart) -> RecordForm | None:
-        by_data = part.written_as == "data"
-        draft = RecordDraft(
-            name=part.name + ".",
-            type=part.type,
-            content=None if by_data else part.content,
-            data=part.data if by_data else None,
-            priority=part.priority,
-            ttl=part.ttl,
-            proxied=part.proxied,
-            comment=part.comment,
-            tags=tuple(part.tags),
-            settings=part.settings,
-            private_routing=part.private_routing,
-        )
-        try:
-            if parse_record_id(part.id) != part.id:
-                raise QanatError("bad_id", "the id is not in lower case")
-            return check_record(draft, self._zone.name)
-        except QanatError as error:
-            self._conflict(part, str(error))
+        form = self._run.checked[id(part)]
+        if isinstance(form, QanatError):
+            self._conflict(part, str(form))
             return None
+        return cast("RecordForm", form)
 
     def _foreign_tunnels(self, forms: dict[str, RecordForm]) -> set[str]:
         named = self._run.rows(Tunnel, (form.tunnel_id for form in forms.values() if form.tunnel_id is not None))
