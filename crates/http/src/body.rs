@@ -27,6 +27,13 @@ pub trait Source: Send {
     fn is_end(&self) -> bool {
         false
     }
+
+    /// How many bytes may lie received and untaken, as an upper bound; 0 where there are none or where they are the peer's own
+    /// affair. Asked while the sink takes nothing, so that an error (a reset, say) is noticed though nobody reads; the next
+    /// frame tells it again.
+    fn behind(&mut self, _: &mut Context<'_>) -> Result<usize, StreamError> {
+        Ok(0)
+    }
 }
 
 /// The writing end of a body. Holds at most one buffer (64 KiB) beyond the transport's own window.
@@ -82,6 +89,9 @@ macro_rules! forward {
             }
             fn is_end(&self) -> bool {
                 (**self).is_end()
+            }
+            fn behind(&mut self, cx: &mut Context<'_>) -> Result<usize, StreamError> {
+                (**self).behind(cx)
             }
         }
 

@@ -1,6 +1,8 @@
 //! HTTP for both ends of a tunnel: strict head gate, header hygiene, bodies and their relay. Knows no tunnel.
 
+mod backlog;
 mod body;
+mod choke;
 mod error;
 mod head;
 mod headers;
@@ -12,7 +14,9 @@ mod websocket;
 pub mod h1;
 pub mod h2;
 
+pub use backlog::{Backlog, Owner, Stalled, Standing, Watch};
 pub use body::{Empty, Frame, Sink, Source, Whole};
+pub use choke::Choke;
 pub use error::StreamError;
 pub use h1::{Framing, HeadError, Limits};
 pub use head::{BodyLength, RequestHead, ResponseHead, Version};

@@ -39,6 +39,11 @@ impl<R, C: BorrowMut<Reader<R>>> Body<R, C> {
         self.reader
     }
 
+    /// The connection, to look at.
+    pub fn reader(&self) -> &Reader<R> {
+        self.reader.borrow()
+    }
+
     /// The connection, to watch for its end.
     pub fn reader_mut(&mut self) -> &mut Reader<R> {
         self.reader.borrow_mut()

@@ -4,7 +4,11 @@ use super::{headers_from_h2, headers_to_h2};
 use crate::{BodyLength, Frame, Headers, Sink, Source, StreamError, retain_safe_trailers};
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
+use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
+
+/// With this much at hand a whole window may lie behind it.
+const LOOK_AHEAD: usize = 64 * 1024;
 
 /// What an error of the `h2` crate means for one stream.
 pub fn stream_error(error: &h2::Error) -> StreamError {
@@ -22,6 +26,10 @@ pub fn stream_error(error: &h2::Error) -> StreamError {
 #[derive(Debug)]
 pub struct H2Source {
     stream: Option<RecvStream>,
+    /// Looked at, not taken.
+    ahead: VecDeque<Bytes>,
+    /// Of the stream: what may lie untaken.
+    window: usize,
     /// What content-length announced and has not come.
     left: Option<u64>,
     /// Data is over, trailers may follow.
@@ -33,7 +41,21 @@ impl H2Source {
     /// A body of that length; of `Exact` it is checked that neither more nor less comes.
     pub fn new(stream: RecvStream, length: BodyLength) -> Self {
         let left = if let BodyLength::Exact(n) = length { Some(n) } else { None };
-        Self { stream: Some(stream), left, data_over: false, failed: None }
+        Self { stream: Some(stream), ahead: VecDeque::new(), window: 0, left, data_over: false, failed: None }
+    }
+
+    /// The stream's window, for `behind`.
+    pub fn with_window(mut self, window: usize) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// What was looked at, else what comes.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        if let Some(data) = self.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(data)));
+        }
+        self.stream.as_mut().map_or(Poll::Ready(None), |stream| stream.poll_data(cx))
     }
 
     fn fail(&mut self, error: StreamError) -> Poll<Option<Result<Frame, StreamError>>> {
@@ -48,13 +70,16 @@ impl Source for H2Source {
         if let Some(error) = &self.failed {
             return Poll::Ready(Some(Err(error.clone())));
         }
-        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        if self.stream.is_none() {
+            return Poll::Ready(None);
+        }
         while !self.data_over {
-            match ready!(stream.poll_data(cx)) {
+            match ready!(self.poll_data(cx)) {
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
                     let length = data.len();
-                    if stream.flow_control().release_capacity(length).is_err() {
+                    let released = self.stream.as_mut().map(|stream| stream.flow_control().release_capacity(length));
+                    if !matches!(released, Some(Ok(()))) {
                         return self.fail(StreamError::Malformed("HTTP/2 flow control"));
                     }
                     if let Some(left) = &mut self.left {
@@ -73,6 +98,7 @@ impl Source for H2Source {
                 None => self.data_over = true,
             }
         }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         match ready!(stream.poll_trailers(cx)) {
             Ok(trailers) => {
                 self.stream = None;
@@ -94,10 +120,37 @@ impl Source for H2Source {
             self.failed = Some(StreamError::Reset);
         }
         self.stream = None;
+        self.ahead.clear();
     }
 
     fn is_end(&self) -> bool {
-        self.failed.is_none() && self.stream.as_ref().is_none_or(|s| s.is_end_stream() && self.left.unwrap_or(0) == 0)
+        self.failed.is_none()
+            && self.ahead.is_empty()
+            && self.stream.as_ref().is_none_or(|s| s.is_end_stream() && self.left.unwrap_or(0) == 0)
+    }
+
+    fn behind(&mut self, cx: &mut Context<'_>) -> Result<usize, StreamError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let mut bytes: usize = self.ahead.iter().map(Bytes::len).sum();
+        while let Some(stream) = self.stream.as_mut().filter(|_| bytes < LOOK_AHEAD && !self.data_over) {
+            match stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    bytes += data.len();
+                    self.ahead.push_back(data);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    let error = stream_error(&error);
+                    self.stream = None;
+                    self.ahead.clear();
+                    self.failed = Some(error.clone());
+                    return Err(error);
+                }
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        Ok(if bytes < LOOK_AHEAD { bytes } else { self.window.max(bytes) })
     }
 }
 
