@@ -121,6 +121,7 @@ class EdgeSettings:
         max_streams_per_tunnel: int = 10000,
         max_connections: int = 16384,
         max_connections_per_address: int = 4096,
+        max_unread_bytes: int = 0,
         max_pending_tunnel_handshakes: int = 1000,
         event_queue: int = 65536,
     ) -> EdgeSettings: ...

@@ -171,6 +171,12 @@ class LimitSettings(Part):
     connections_per_address: int = Field(
         default=4096, ge=1, description="Public connections open at once from one address."
     )
+    unread_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Bytes of answers in memory that visitors don't take (0: an eighth of the memory); one visitor may "
+        "hold a quarter. Above it the answers that stand longest are cut.",
+    )
     pending_tunnel_handshakes: int = Field(default=1000, ge=1, description="Connectors shaking hands at once.")
 
 

@@ -199,6 +199,12 @@ pub enum OriginError {
     /// The edge sent what can't be sent on (security.md, S12).
     #[error("the edge's request is malformed: {0}")]
     BadRequest(&'static str),
+    /// The origin takes the request's body too slowly, and others need the room.
+    #[error("origin {address} left the request's body unread")]
+    UploadStalled {
+        /// Where to.
+        address: String,
+    },
     /// The client went away or its body ended badly.
     #[error("the request ended early: {0}")]
     Client(StreamError),
@@ -219,6 +225,7 @@ impl OriginError {
             OriginError::LengthRequired(_) => "length_required",
             OriginError::Unsupported(_) => "unsupported_service",
             OriginError::BadRequest(_) => "bad_request",
+            OriginError::UploadStalled { .. } => "upload_stalled",
             OriginError::Client(_) => "client_closed",
         }
     }

@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) ingress: ArcSwapOption<Ingress>,
     pub(crate) extras: Extras,
     pub(crate) origins: OriginPools,
+    pub(crate) backlog: Arc<qanat_http::Backlog>,
     pub(crate) events: EventQueue,
     pub(crate) counters: Counters,
     pub(crate) pushes: Pushes,
@@ -64,6 +65,7 @@ impl Connector {
                 ingress: ArcSwapOption::empty(),
                 extras: Extras::new(settings.connector_id),
                 origins: OriginPools::new(),
+                backlog: qanat_http::Backlog::new(settings.max_unread_bytes),
                 events: EventQueue::new(settings.event_queue),
                 counters: Counters::new(),
                 pushes: Pushes::new(),
@@ -129,6 +131,7 @@ impl Connector {
     /// Totals since start, by name.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         let mut all = self.shared.counters.snapshot();
+        all.insert("unread_bytes".into(), self.shared.backlog.bytes() as u64);
         all.insert("events_dropped".into(), self.shared.events.dropped());
         self.shared.origins.count(&mut all);
         all

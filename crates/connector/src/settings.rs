@@ -60,6 +60,9 @@ pub struct ConnectorSettings {
     pub retries: u32,
     /// 0: half of the cores, since the connector runs beside the application; at least one.
     pub worker_threads: usize,
+    /// Bytes that may lie in memory for origins and edges that don't take them (`qanat_http::Backlog`); 0: an eighth of the
+    /// memory.
+    pub max_unread_bytes: usize,
     /// Events kept for `next_events`; above it the ones about single requests are dropped and counted.
     pub event_queue: usize,
 }
@@ -88,6 +91,7 @@ impl ConnectorSettings {
             dial_timeout: Duration::from_secs(15),
             retries: 5,
             worker_threads: 0,
+            max_unread_bytes: 0,
             event_queue: 8192,
         }
     }

@@ -5,8 +5,9 @@ use crate::server::Shared;
 use crate::service::{Call, End, Responder, serve_nothing};
 use crate::{Event, OriginError};
 use bytes::Bytes;
-use qanat_http::{BodyLength, Source, check_request, strip_hop_by_hop};
+use qanat_http::{BodyLength, Headers, Owner, Source, Watch, check_request, strip_hop_by_hop};
 use qanat_transport::{RequestKind, TunnelRequest};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Serves one request to its end. The task that runs this is the only one the request has.
@@ -43,7 +44,9 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     let length = if head.websocket { BodyLength::Opaque } else { length };
     let method = head.method.clone();
     let (authority, target) = (head.authority.clone(), head.target.clone());
-    let mut call = Call { head, length, body, responder: Some(responder), trailers_dropped: false };
+    let owner = Owner { tunnel: 0, visitor: visitor(&head.headers) };
+    let (upload, download) = (Watch::new(&shared.backlog, owner), Watch::new(&shared.backlog, owner));
+    let mut call = Call { head, length, body, responder: Some(responder), trailers_dropped: false, upload, download };
 
     let ingress = shared.ingress.load_full();
     let matched = ingress.as_ref().and_then(|i| Some((i, i.table.find(&authority, &target)?)));
@@ -98,6 +101,13 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
             failed("origin_reset_mid_body", format!("the origin broke off its answer: {reason}"));
         }
     }
+}
+
+/// A number for who asks, as the edge says.
+fn visitor(headers: &Headers) -> u128 {
+    let mut hasher = DefaultHasher::new();
+    headers.get("cf-connecting-ip").hash(&mut hasher);
+    hasher.finish().into()
 }
 
 fn printable(bytes: &Bytes) -> String {

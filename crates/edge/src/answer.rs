@@ -120,6 +120,10 @@ impl<S: Source> Source for AnswerBody<S> {
         self.inner.stop();
     }
 
+    fn behind(&mut self, cx: &mut Context<'_>) -> Result<usize, StreamError> {
+        if self.over { Ok(0) } else { self.inner.behind(cx) }
+    }
+
     fn is_end(&self) -> bool {
         matches!(self.expected, Expected::None | Expected::Exact(0)) || self.inner.is_end()
     }

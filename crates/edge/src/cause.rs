@@ -115,6 +115,8 @@ causes! {
         "The origin's answer is malformed" "The origin breaks HTTP's rules: see whether the ingress rule names the right scheme and port.";
     OriginResetMidBody "origin_reset_mid_body" Origin 502 true
         "The origin broke off its answer" "Look at the origin's log.";
+    UploadStalled "upload_stalled" Origin 504 true
+        "The origin did not take the request's body" "See what the origin is doing: it has left the body of the request unread.";
     OriginError "origin_error" Origin 502 true
         "The origin could not be reached" "Look at the connector's log: it names the reason.";
     Overloaded "overloaded" Edge 503 true
@@ -133,6 +135,8 @@ pub(crate) fn origin_cause(text: &str) -> Cause {
     let has = |word: &str| reason.contains(word);
     if has("the connector denies this address") {
         Cause::OriginDenied
+    } else if has("left the request's body unread") {
+        Cause::UploadStalled
     } else if has("malformed HTTP")
         || has("first record does not look like a TLS handshake")
         || has("server gave HTTP response")

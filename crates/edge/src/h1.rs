@@ -10,11 +10,12 @@ use bytes::Bytes;
 use qanat_http::h1::{Body, BorrowedBody, ParsedRequest, ReadError, Reader, Writer};
 use qanat_http::{BodyLength, Frame, Framing, HeadError, ResponseHead, Sink, Source, StreamError, Version};
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
@@ -27,17 +28,69 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     /// Makes the close to come a TCP reset.
     fn reset_on_close(&self);
+    /// Whether the client is known to be gone, also when what it has sent lies unread before its end.
+    fn has_left(&self) -> bool;
+}
+
+/// What the reactor has heard of the socket.
+fn ready(socket: &TcpStream) -> Option<Ready> {
+    let heard = pin!(socket.ready(Interest::READABLE)).poll(&mut Context::from_waker(Waker::noop()));
+    if let Poll::Ready(Ok(ready)) = heard { Some(ready) } else { None }
 }
 
 impl Socket for TcpStream {
     fn reset_on_close(&self) {
         let _ = self.set_zero_linger();
     }
+    /// Its end alone is a half-close.
+    fn has_left(&self) -> bool {
+        ready(self).is_some_and(|ready| ready.is_write_closed())
+    }
 }
 
 impl Socket for TlsStream<TcpStream> {
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();
+    }
+    fn has_left(&self) -> bool {
+        ready(self.get_ref().0).is_some_and(|ready| ready.is_read_closed() || ready.is_write_closed())
+    }
+}
+
+/// One socket as its reading and its writing half (two clones). Never locked across an await: both belong to one task.
+struct Half<S>(Arc<Mutex<S>>);
+
+impl<S> Half<S> {
+    fn socket(&self) -> MutexGuard<'_, S> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Socket> AsyncRead for Half<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket()).poll_read(cx, buf)
+    }
+}
+
+impl<S: Socket> AsyncWrite for Half<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.socket()).poll_write(cx, buf)
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.socket()).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.socket().is_write_vectored()
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket()).poll_flush(cx)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket()).poll_shutdown(cx)
     }
 }
 
@@ -53,9 +106,9 @@ enum End {
 
 /// Serves the connection to its end.
 pub(crate) async fn serve<S: Socket>(shared: &Arc<Shared>, client: &Client, socket: S) {
-    let (read, write) = tokio::io::split(socket);
-    let mut reader = Reader::new(read);
-    let mut writer = Writer::new(write);
+    let socket = Arc::new(Mutex::new(socket));
+    let mut reader = Reader::new(Half(socket.clone()));
+    let mut writer = Writer::new(Half(socket));
     let end = requests(shared, client, &mut reader, &mut writer).await;
     match end {
         End::Clean => {
@@ -66,13 +119,13 @@ pub(crate) async fn serve<S: Socket>(shared: &Arc<Shared>, client: &Client, sock
         }
         // Where only the connection's end ends the body, a normal close would look like a whole one.
         End::Cut if writer.framing() == Framing::UntilClose => {
-            reader.into_parts().0.unsplit(writer.into_inner()).reset_on_close();
+            reader.get_ref().socket().reset_on_close();
         }
         End::Cut => {}
     }
 }
 
-async fn linger<S: Socket>(reader: &mut Reader<ReadHalf<S>>, writer: &mut Writer<WriteHalf<S>>) {
+async fn linger<S: Socket>(reader: &mut Reader<Half<S>>, writer: &mut Writer<Half<S>>) {
     if writer.shutdown().await.is_err() {
         return;
     }
@@ -89,8 +142,8 @@ async fn linger<S: Socket>(reader: &mut Reader<ReadHalf<S>>, writer: &mut Writer
 async fn requests<S: Socket>(
     shared: &Arc<Shared>,
     client: &Client,
-    reader: &mut Reader<ReadHalf<S>>,
-    writer: &mut Writer<WriteHalf<S>>,
+    reader: &mut Reader<Half<S>>,
+    writer: &mut Writer<Half<S>>,
 ) -> End {
     let ear = shared.drain.listen();
     let mut idle = pin!(sleep(shared.settings.header_timeout));
@@ -193,12 +246,12 @@ pub(crate) fn cause_of(error: &HeadError) -> Cause {
 }
 
 /// The request body, and who watches for the client's departure once it is over.
-struct H1Upload<'a, R> {
-    body: BorrowedBody<'a, R>,
+struct H1Upload<'a, S> {
+    body: BorrowedBody<'a, Half<S>>,
     is_tls: bool,
 }
 
-impl<R: AsyncRead + Unpin + Send> Source for H1Upload<'_, R> {
+impl<S: Socket> Source for H1Upload<'_, S> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         self.body.poll_frame(cx)
     }
@@ -210,7 +263,7 @@ impl<R: AsyncRead + Unpin + Send> Source for H1Upload<'_, R> {
     }
 }
 
-impl<R: AsyncRead + Unpin + Send> Upload for H1Upload<'_, R> {
+impl<S: Socket> Upload for H1Upload<'_, S> {
     /// The end of a TLS connection is the client's departure; on a plain one it is a half-close, the answer is still wanted.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.body.reader_mut().poll_closed(cx) {
@@ -218,6 +271,9 @@ impl<R: AsyncRead + Unpin + Send> Upload for H1Upload<'_, R> {
             Poll::Ready(_) => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
         }
+    }
+    fn has_left(&self) -> bool {
+        self.body.reader().get_ref().socket().has_left()
     }
 }
 
@@ -249,6 +305,7 @@ impl<'a, W> H1Download<'a, W> {
 
 impl<W: AsyncWrite + Unpin + Send> Download for H1Download<'_, W> {
     type Sink = Writer<W>;
+    const MOST_STALLED: Duration = crate::pace::MOST_STALLED;
 
     fn informational(&mut self, head: &ResponseHead) {
         if head.status == 100 {

@@ -176,6 +176,9 @@ impl Upload for H2Upload {
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
+    fn has_left(&self) -> bool {
+        false
+    }
 }
 
 struct H2Download {
@@ -185,6 +188,7 @@ struct H2Download {
 
 impl Download for H2Download {
     type Sink = H2Sink;
+    const MOST_STALLED: Duration = crate::pace::MOST_STALLED_STREAM;
 
     fn informational(&mut self, head: &ResponseHead) {
         if let Ok(response) = response_to_h2(head, BodyLength::Absent) {

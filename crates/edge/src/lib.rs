@@ -23,6 +23,7 @@ mod settings;
 mod shards;
 mod stream;
 mod tables;
+mod upload;
 
 pub use cause::{Cause, Fault};
 pub use certificate::Certificate;

@@ -59,6 +59,14 @@ impl Drop for Permit {
     }
 }
 
+/// The same number for every address of one host.
+pub(crate) fn number(peer: IpAddr) -> u128 {
+    match bucket(peer) {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
 /// An IPv6 host owns its /64.
 fn bucket(peer: IpAddr) -> IpAddr {
     match peer {

@@ -1,6 +1,6 @@
 //! Time limits of one request, on one timer that is moved forward and rarely fires.
 
-use qanat_http::Relay;
+use qanat_http::{Relay, Source, Stalled, Standing};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,13 +9,17 @@ use tokio::time::{Instant, Sleep};
 use crate::Cause;
 
 /// How often progress is looked at.
-const TICK: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_secs(1);
+/// Over how long the speed of a request body is measured.
+const MEASURED: Duration = Duration::from_secs(10);
 /// A request body may be slow for so long (S28).
 const BODY_GRACE: Duration = Duration::from_secs(30);
 /// Slowest request body after that, bytes a second.
 const SLOWEST_BODY: u64 = 500;
-/// A client may take none of its answer for so long.
+/// A client may take none of its answer for so long: bytes of a connection (S28), or of a stream whose window it keeps shut
+/// (S23).
 pub(crate) const MOST_STALLED: Duration = Duration::from_secs(60);
+pub(crate) const MOST_STALLED_STREAM: Duration = Duration::from_secs(30);
 /// After the whole answer, the rest of the request body may pause for so long …
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 /// … and last so long in all.
@@ -31,13 +35,23 @@ pub(crate) struct Pace<'a> {
     /// When something last moved, and how many bytes had then.
     moved: Instant,
     bytes: u64,
+    /// When the measuring of the request body's speed began, and how many bytes it had then.
+    measured: (Instant, u64),
     linger_pause: Duration,
     linger_end: Option<Instant>,
+    /// The answer's body.
+    standing: Standing,
+    most_stalled: Duration,
 }
 
 impl<'a> Pace<'a> {
-    /// Begins now. `sleep` may be any timer; it is reset.
-    pub(crate) fn new(mut sleep: Pin<&'a mut Sleep>, response_timeout: Duration) -> Self {
+    /// Begins now. `sleep` may be any timer; it is reset. `most_stalled`: how long the client may take nothing.
+    pub(crate) fn new(
+        mut sleep: Pin<&'a mut Sleep>,
+        response_timeout: Duration,
+        standing: Standing,
+        most_stalled: Duration,
+    ) -> Self {
         let now = Instant::now();
         sleep.as_mut().reset(now + TICK.min(response_timeout));
         Self {
@@ -46,8 +60,11 @@ impl<'a> Pace<'a> {
             started: now,
             moved: now,
             bytes: 0,
+            measured: (now, 0),
             linger_pause: LINGER_PAUSE,
             linger_end: None,
+            standing,
+            most_stalled,
         }
     }
 
@@ -61,14 +78,19 @@ impl<'a> Pace<'a> {
     pub(crate) fn poll_waiting(&mut self, cx: &mut Context<'_>, upload: Option<&Relay>) -> Poll<Cause> {
         while self.sleep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let since = now.duration_since(self.moved);
             if let Some(upload) = upload {
-                let bytes = upload.bytes() - self.bytes;
-                let is_slow = !upload.is_blocked() && bytes < SLOWEST_BODY * since.as_secs().max(1);
-                if is_slow && now.duration_since(self.started) >= BODY_GRACE && since >= TICK {
-                    return Poll::Ready(Cause::BodyTooSlow);
+                let (begun, before) = self.measured;
+                let since = now.duration_since(begun);
+                if upload.is_blocked() {
+                    self.measured = (now, upload.bytes());
+                } else if since >= MEASURED {
+                    let is_slow = upload.bytes() - before < SLOWEST_BODY * since.as_secs();
+                    if is_slow && now.duration_since(self.started) >= BODY_GRACE {
+                        return Poll::Ready(Cause::BodyTooSlow);
+                    }
+                    self.measured = (now, upload.bytes());
                 }
-                if bytes > 0 {
+                if upload.bytes() > self.bytes {
                     self.bytes = upload.bytes();
                     self.moved = now;
                 }
@@ -84,23 +106,25 @@ impl<'a> Pace<'a> {
 
     /// The answer's head is there.
     pub(crate) fn start_answer(&mut self) {
-        self.moved = Instant::now();
-        self.bytes = 0;
+        self.standing.restart();
     }
 
-    /// While the answer's body moves.
-    pub(crate) fn poll_answering(&mut self, cx: &mut Context<'_>, download: &Relay) -> Poll<Cause> {
+    /// While the answer's body moves. `Sink`: the client takes it too slowly, or others need the room (S23).
+    pub(crate) fn poll_answering<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        download: &Relay,
+        body: &mut S,
+    ) -> Poll<Stalled> {
         while self.sleep.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            if !download.is_blocked() || download.bytes() != self.bytes {
-                self.moved = now;
-                self.bytes = download.bytes();
-            } else if now.duration_since(self.moved) >= MOST_STALLED {
-                return Poll::Ready(Cause::ClientTooSlow);
+            match self.standing.look(cx, download, body) {
+                Ok(stood) if stood >= self.most_stalled => return Poll::Ready(Stalled::Sink),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Stalled::Source(error)),
             }
-            self.sleep.as_mut().reset(now + TICK);
+            self.sleep.as_mut().reset(Instant::now() + TICK);
         }
-        Poll::Pending
+        self.standing.poll_evicted(cx).map(|()| Stalled::Sink)
     }
 
     /// The answer is over, the request body isn't.
@@ -131,16 +155,16 @@ impl<'a> Pace<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use qanat_http::{Frame, Sink, Source, StreamError};
     use std::future::poll_fn;
     use std::pin::pin;
 
     /// Gives one byte each time it is asked to, takes nothing when it is full.
-    struct End {
-        give: bool,
-        full: bool,
+    pub(crate) struct End {
+        pub(crate) give: bool,
+        pub(crate) full: bool,
     }
 
     impl Source for End {
@@ -171,18 +195,27 @@ mod tests {
         }
     }
 
-    fn step(relay: &mut Relay, give: bool, full: bool) {
+    pub(crate) fn step(relay: &mut Relay, End { give, full }: End) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let _ = relay.poll(&mut cx, &mut End { give, full: false }, &mut End { give: false, full });
     }
 
     const LIMIT: Duration = Duration::from_secs(100);
 
+    fn pace_of(sleep: Pin<&mut Sleep>, response_timeout: Duration) -> Pace<'_> {
+        let owner = qanat_http::Owner { tunnel: 1, visitor: 1 };
+        Pace::new(sleep, response_timeout, Standing::new(&qanat_http::Backlog::new(1 << 20), owner), MOST_STALLED)
+    }
+
+    fn idle() -> End {
+        End { give: false, full: false }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_never_comes_times_out_exactly() {
         let start = Instant::now();
         let sleep = pin!(tokio::time::sleep(LIMIT));
-        let mut pace = Pace::new(sleep, Duration::from_secs(25));
+        let mut pace = pace_of(sleep, Duration::from_secs(25));
         assert_eq!(poll_fn(|cx| pace.poll_waiting(cx, None)).await, Cause::ResponseTimeout);
         assert_eq!(start.elapsed().as_secs(), 25);
     }
@@ -191,10 +224,10 @@ mod tests {
     async fn a_trickling_body_ends_after_its_grace() {
         let start = Instant::now();
         let sleep = pin!(tokio::time::sleep(LIMIT));
-        let mut pace = Pace::new(sleep, LIMIT);
+        let mut pace = pace_of(sleep, LIMIT);
         let mut relay = Relay::new();
         let cause = poll_fn(|cx| {
-            step(&mut relay, true, false);
+            step(&mut relay, End { give: true, full: false });
             pace.poll_waiting(cx, Some(&relay))
         })
         .await;
@@ -206,23 +239,24 @@ mod tests {
     async fn a_client_that_takes_nothing_is_cut() {
         let start = Instant::now();
         let sleep = pin!(tokio::time::sleep(LIMIT));
-        let mut pace = Pace::new(sleep, LIMIT);
+        let mut pace = pace_of(sleep, LIMIT);
         let mut relay = Relay::new();
         pace.start_answer();
-        step(&mut relay, true, true);
-        assert_eq!(poll_fn(|cx| pace.poll_answering(cx, &relay)).await, Cause::ClientTooSlow);
+        step(&mut relay, End { give: true, full: true });
+        assert_eq!(poll_fn(|cx| pace.poll_answering(cx, &relay, &mut idle())).await, Stalled::Sink);
         assert!((60..=71).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_answer_is_not_cut() {
         let sleep = pin!(tokio::time::sleep(LIMIT));
-        let mut pace = Pace::new(sleep, LIMIT);
+        let mut pace = pace_of(sleep, LIMIT);
         let mut relay = Relay::new();
         pace.start_answer();
-        step(&mut relay, false, false);
+        step(&mut relay, End { give: false, full: false });
         let waited =
-            tokio::time::timeout(Duration::from_secs(3600), poll_fn(|cx| pace.poll_answering(cx, &relay))).await;
+            tokio::time::timeout(Duration::from_secs(3600), poll_fn(|cx| pace.poll_answering(cx, &relay, &mut idle())))
+                .await;
         assert!(waited.is_err());
     }
 
@@ -230,7 +264,7 @@ mod tests {
     async fn the_rest_of_a_request_body_may_not_pause() {
         let start = Instant::now();
         let sleep = pin!(tokio::time::sleep(LIMIT));
-        let mut pace = Pace::new(sleep, LIMIT);
+        let mut pace = pace_of(sleep, LIMIT);
         let relay = Relay::new();
         pace.start_linger(false);
         poll_fn(|cx| pace.poll_linger(cx, &relay)).await;

@@ -11,6 +11,7 @@ use crate::shards::Shards;
 use crate::tables::{Tables, TunnelEntry};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use qanat_http::Choke;
 use qanat_transport::{Link, Protocol, Registration};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
@@ -22,6 +23,8 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+/// More than a connection can have open: a choked one is taken when there is no other.
+const MAX_OPEN: usize = usize::MAX / 2;
 /// Most connections of one tunnel (a stock connector keeps four).
 const MOST_CONNECTIONS: usize = 10_000;
 /// How long a refused connector is told to wait.
@@ -76,6 +79,8 @@ pub(crate) struct Connection<P = Link> {
     /// Trailers reach the other side.
     pub(crate) carries_trailers: bool,
     pub(crate) pushes: Pushes,
+    /// Whether its windows are full of what nobody reads.
+    pub(crate) choke: Choke,
     open: AtomicUsize,
     draining: AtomicBool,
 }
@@ -111,7 +116,7 @@ impl<P: Peer> Tunnel<P> {
         let chosen = balancer::pick(
             &ready,
             |c| !c.link.is_closed() && usable(c),
-            |c| c.open.load(Ordering::Relaxed),
+            |c| c.open.load(Ordering::Relaxed).saturating_add(if c.choke.is_on() { MAX_OPEN } else { 0 }),
             |n| rand::random_range(0..n),
         )?;
         let connection = ready[chosen].clone();
@@ -350,6 +355,7 @@ impl<P: Peer> Registry<P> {
             carries_trailers: link.protocol() == Protocol::Http2
                 || registration.features.iter().any(|f| f == "qanat_trailers"),
             pushes: Pushes::default(),
+            choke: Choke::default(),
             open: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         });

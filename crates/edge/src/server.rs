@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) backlog: Arc<qanat_http::Backlog>,
     pub(crate) head_limits: qanat_http::Limits,
     pub(crate) drain: Drain,
     pub(crate) management_hostname: Bytes,
@@ -57,6 +58,7 @@ impl Shared {
             tables: Arc::new(Tables::new()),
             registry: Arc::new(Registry::new(events.clone(), counters.clone())),
             limits: Limits::new(settings.max_connections, settings.max_connections_per_address),
+            backlog: qanat_http::Backlog::new(settings.max_unread_bytes),
             head_limits: qanat_http::Limits {
                 line: settings.max_request_line_bytes,
                 head: settings.max_header_bytes,
@@ -239,6 +241,7 @@ impl Edge {
                 *value = self.shared.registry.protocol_errors();
             }
         }
+        counters.push(("unread_bytes", self.shared.backlog.bytes() as u64));
         counters.push(("events_dropped", self.shared.events.dropped()));
         counters
     }

@@ -59,6 +59,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Open public connections of one address (IPv6: of one /64).
     pub max_connections_per_address: usize,
+    /// Bytes that may lie in memory for visitors who don't take them (`qanat_http::Backlog`); 0: an eighth of the memory.
+    pub max_unread_bytes: usize,
     /// Handshakes under way on the tunnel listener.
     pub max_pending_tunnel_handshakes: usize,
     /// Events that may wait; above it RequestFailed is dropped and counted.
@@ -90,6 +92,7 @@ impl Settings {
             max_streams_per_tunnel: 10_000,
             max_connections: 16_384,
             max_connections_per_address: 4096,
+            max_unread_bytes: 0,
             max_pending_tunnel_handshakes: 1000,
             event_queue: 65_536,
         }

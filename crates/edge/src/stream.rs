@@ -10,9 +10,13 @@ use crate::pace::Pace;
 use crate::page;
 use crate::registry::{Connection, Entered, Picked};
 use crate::server::Shared;
+use crate::upload::UploadWatch;
 use bytes::Bytes;
 use qanat_http::h1::ParsedRequest;
-use qanat_http::{BodyLength, Headers, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, StreamError};
+use qanat_http::{
+    BodyLength, Headers, Owner, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, Stalled, Standing,
+    StreamError,
+};
 use qanat_transport::{
     OpenError, OpenStream, RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse,
 };
@@ -37,12 +41,16 @@ const MOST_INFORMATIONAL: u32 = 8;
 pub(crate) trait Upload: Source {
     /// Ready once the client is known to be gone. Polled when nobody reads the body.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Whether the client is known to be gone though its bytes lie unread. Asked now and then while they can't be taken.
+    fn has_left(&self) -> bool;
 }
 
 /// The client's receiving side.
 pub(crate) trait Download: Send {
     /// Where the answer's body goes.
     type Sink: Sink;
+    /// How long the client may take nothing.
+    const MOST_STALLED: Duration;
     /// Sends a 1xx, where the client's version has it.
     fn informational(&mut self, head: &ResponseHead);
     /// Sends on what `informational` left in a buffer.
@@ -146,15 +154,22 @@ impl<'a> Request<'a> {
         head::prepare(self.shared, self.client, &mut head, &self.ray);
         let kind = if head.websocket { RequestKind::WebSocket } else { RequestKind::Http };
         let is_grpc = page::is_grpc(&head.headers);
+        let visitor = crate::limits::number(self.client.address);
         let mut exchange = Exchange {
             shared: self.shared,
             request: TunnelRequest { kind, head, length },
             upload,
             download,
-            pace: Pace::new(sleep, self.shared.settings.response_timeout),
+            pace: Pace::new(
+                sleep,
+                self.shared.settings.response_timeout,
+                Standing::new(&self.shared.backlog, Owner { tunnel: admitted.tunnel_id.as_u128(), visitor }),
+                D::MOST_STALLED,
+            ),
             is_grpc,
             expects: expect_continue,
             up: Relay::new(),
+            watch: UploadWatch::new(self.shared.settings.response_timeout),
         };
         match exchange.run(&admitted).await {
             Ok(outcome) => outcome,
@@ -270,7 +285,7 @@ pub(crate) async fn send_whole<D: Download>(
     }
     let mut body = qanat_http::Whole::new(body);
     let sent = qanat_http::relay(&mut body, download.sink());
-    match tokio::time::timeout(crate::pace::MOST_STALLED, sent).await {
+    match tokio::time::timeout(D::MOST_STALLED, sent).await {
         Ok(Ok(_)) => Outcome::Answered,
         _ => {
             download.sink().reset();
@@ -291,6 +306,7 @@ struct Exchange<'a, U, D> {
     expects: bool,
     /// The request body's way.
     up: Relay,
+    watch: UploadWatch,
 }
 
 /// The connections that have failed this request.
@@ -321,7 +337,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                 Err(none) => return Err(last.unwrap_or(none)),
             };
             let (sent, mut failed) = match self.open(&connection).await {
-                Ok(mut open) => match self.answer(&mut open).await {
+                Ok(mut open) => match self.answer(&connection, &mut open).await {
                     Ok(response) => {
                         let finished = self.finish(&connection, open, response).await;
                         return finished.map_err(|failed| Failed { connection: Some(connection.id), ..failed });
@@ -382,11 +398,14 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         let opened = {
             let mut opening = pin!(connection.link.open(&self.request));
             let (upload, download, pace) = (&mut *self.upload, &mut *self.download, &mut self.pace);
+            let watch = &mut self.watch;
             poll_fn(|cx| match opening.as_mut().poll(cx) {
                 Poll::Ready(opened) => Poll::Ready(Ok(opened)),
                 Poll::Pending if is_gone(upload, download, cx) => Poll::Ready(Err(gone())),
                 Poll::Pending => {
-                    pace.poll_waiting(cx, None).map(|cause| Err(Failed::new(cause, "while opening a stream")))
+                    let stalled = watch.poll(cx, None, &connection.choke, || upload.has_left());
+                    let waited = if stalled.is_ready() { stalled } else { pace.poll_waiting(cx, None) };
+                    waited.map(|cause| Err(Failed::new(cause, "while opening a stream")))
                 }
             })
             .await
@@ -403,7 +422,11 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
     }
 
     /// Waits for the answer's head; meanwhile the request body moves.
-    async fn answer(&mut self, open: &mut OpenStream) -> Result<TunnelResponse, (Sent, Failed)> {
+    async fn answer(
+        &mut self,
+        connection: &Connection,
+        open: &mut OpenStream,
+    ) -> Result<TunnelResponse, (Sent, Failed)> {
         // A WebSocket's bytes count only after 101 (S11).
         let is_websocket = self.request.head.websocket;
         let mut uploading = !is_websocket && self.has_body();
@@ -413,7 +436,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         loop {
             let OpenStream { sink, response } = &mut *open;
             let (upload, download, pace, up) = (&mut *self.upload, &mut *self.download, &mut self.pace, &mut self.up);
-            let (expects, is_grpc) = (&mut self.expects, self.is_grpc);
+            let (expects, is_grpc, watch) = (&mut self.expects, self.is_grpc, &mut self.watch);
             let event = {
                 let mut next = pin!(response.next());
                 let mut unflushed = informational > 0;
@@ -436,7 +459,12 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                     }
                     if uploading && hold.is_none() {
                         match up.poll(cx, upload, sink) {
-                            Poll::Pending => {}
+                            Poll::Pending => {
+                                let left = watch.poll(cx, Some(up), &connection.choke, || upload.has_left());
+                                if let Poll::Ready(cause) = left {
+                                    return Poll::Ready(Err(Failed::new(cause, "")));
+                                }
+                            }
                             Poll::Ready(Ok(_)) => {
                                 uploading = false;
                                 pace.touch();
@@ -544,6 +572,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         let mut down = Relay::new();
         let mut lingering = false;
         let (upload, download, pace, up) = (&mut *self.upload, &mut *self.download, &mut self.pace, &mut self.up);
+        let watch = &mut self.watch;
         pace.start_answer();
         let mut bodiless = length == BodyLength::Absent;
         if bodiless {
@@ -564,7 +593,14 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             }
             if uploading {
                 match up.poll(cx, upload, &mut sink) {
-                    Poll::Pending => {}
+                    Poll::Pending => match watch.poll(cx, Some(up), &connection.choke, || upload.has_left()) {
+                        Poll::Pending => {}
+                        // The answer is whole already; nobody waits for the rest of the body.
+                        Poll::Ready(_) if lingering => return Poll::Ready(Ok(())),
+                        Poll::Ready(cause) => {
+                            return Poll::Ready(Err(Failed { answering: true, ..Failed::new(cause, "") }));
+                        }
+                    },
                     Poll::Ready(Ok(_) | Err(RelayError::Sink(_))) => {
                         uploading = false;
                         if lingering {
@@ -594,7 +630,10 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             if bodiless {
                 return Poll::Pending;
             }
-            pace.poll_answering(cx, &down).map(|cause| Err(Failed { answering: true, ..Failed::new(cause, "") }))
+            pace.poll_answering(cx, &down, &mut body).map(|stalled| match stalled {
+                Stalled::Sink => Err(Failed { answering: true, ..Failed::new(Cause::ClientTooSlow, "") }),
+                Stalled::Source(error) => Err(download_failed(error)),
+            })
         })
         .await;
         let counters = &self.shared.counters;

@@ -62,6 +62,7 @@ impl ConnectorSettings {
             dial_timeout: seconds("dial_timeout_s", dial_timeout_s)?,
             retries,
             worker_threads,
+            max_unread_bytes: 0,
             event_queue,
         }))
     }

@@ -32,6 +32,7 @@ impl EdgeSettings {
         max_streams_per_tunnel=10000,
         max_connections=16384,
         max_connections_per_address=4096,
+        max_unread_bytes=0,
         max_pending_tunnel_handshakes=1000,
         event_queue=65536
     ))]
@@ -58,6 +59,7 @@ impl EdgeSettings {
         max_streams_per_tunnel: usize,
         max_connections: usize,
         max_connections_per_address: usize,
+        max_unread_bytes: usize,
         max_pending_tunnel_handshakes: usize,
         event_queue: usize,
     ) -> PyResult<Self> {
@@ -88,6 +90,7 @@ impl EdgeSettings {
             max_streams_per_tunnel,
             max_connections,
             max_connections_per_address,
+            max_unread_bytes,
             max_pending_tunnel_handshakes,
             event_queue,
         }))

@@ -1,8 +1,10 @@
 //! Settings and the heartbeat of the HTTP/2 transport, for both ends.
 
-use crate::quic::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW};
+use crate::quic::{MAX_STREAMS, STREAM_WINDOW};
 use std::time::Duration;
 
+/// No bound of its own, as over QUIC: the largest window there is (RFC 9113 6.9.1).
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Data of one stream that waits for the socket.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that were reset and may still receive frames.

@@ -3,6 +3,7 @@
 use crate::connector::{Context, IncomingRequest};
 use crate::features::Features;
 use crate::http2_head::{self, Asked};
+use crate::quic::STREAM_WINDOW;
 use crate::stream::{SinkKind, SourceKind};
 use crate::{TunnelResponder, TunnelSink, TunnelSource, http2, rpc_connector};
 use bytes::{Bytes, BytesMut};
@@ -71,7 +72,7 @@ fn take(
             let length = request.length;
             let source = match body.is_end_stream() && !matches!(length, BodyLength::Exact(1..)) {
                 true => SourceKind::Empty,
-                false => SourceKind::Http2(H2Source::new(body, length)),
+                false => SourceKind::Http2(H2Source::new(body, length).with_window(STREAM_WINDOW as usize)),
             };
             let responder = TunnelResponder::http2(respond, accept, request.head.method == "HEAD");
             let incoming = IncomingRequest { request, body: TunnelSource(source), responder };

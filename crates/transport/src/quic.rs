@@ -11,8 +11,12 @@ use std::time::Duration;
 
 /// Bytes of one stream that may lie unread.
 pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
-/// Bytes of all streams of a connection that may lie unread.
-pub(crate) const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Bytes of all streams of a connection that may lie unread: no bound of its own. Visitors share a connection, and with one
+/// those who don't read would stop those who do. What lies in memory is bounded by each stream's window and, over all of
+/// them, by a `Backlog`.
+const CONNECTION_WINDOW: VarInt = VarInt::MAX;
+/// Bytes of all streams of a connection that were sent and not acknowledged. Acknowledgements come whether or not anybody reads.
+const SEND_WINDOW: u64 = 16 * 1024 * 1024;
 /// Requests at once on one connection.
 pub(crate) const MAX_STREAMS: u32 = 4096;
 
@@ -39,8 +43,8 @@ fn transport(idle_ms: u32, keep_alive: Duration, streams: u32) -> Arc<TransportC
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
-        .send_window(u64::from(CONNECTION_WINDOW))
+        .receive_window(CONNECTION_WINDOW)
+        .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER));
     Arc::new(config)
 }

@@ -1,5 +1,6 @@
 //! The two directions of a data stream over QUIC.
 
+use crate::quic::STREAM_WINDOW;
 use bytes::{Bytes, BytesMut};
 use qanat_http::{Frame, Headers, StreamError};
 use qanat_wire::framed::{self, Decoder, FramedError, Piece};
@@ -14,6 +15,8 @@ const CODE: VarInt = VarInt::from_u32(0);
 const BUFFER: usize = 64 * 1024;
 /// Trailers of a framed body (S16).
 const MAX_TRAILERS: usize = 16 * 1024;
+/// With this much at hand a whole window may lie behind it.
+const LOOK_AHEAD: usize = 64 * 1024;
 /// Chunks (one per packet) taken with one lock of the connection.
 const CHUNKS: usize = 24;
 
@@ -155,6 +158,28 @@ impl QuicSource {
                     Err(_) => return self.fail(StreamError::Malformed("a framed body")),
                 },
             }
+        }
+    }
+
+    pub(crate) fn behind(&mut self, cx: &mut Context<'_>) -> Result<usize, StreamError> {
+        while self.rest.len() < LOOK_AHEAD && self.done.is_none() {
+            match poll_read(&mut self.recv, cx) {
+                Poll::Ready(Ok(Some(bytes))) if self.rest.is_empty() => self.rest = bytes,
+                Poll::Ready(Ok(Some(bytes))) => self.rest = [&self.rest[..], &bytes[..]].concat().into(),
+                // Whether the bytes that came are the whole is known when they are taken.
+                Poll::Ready(Ok(None)) => break,
+                Poll::Ready(Err(error)) => {
+                    self.rest = Bytes::new();
+                    self.done = Some(Err(error.clone()));
+                    return Err(error);
+                }
+                Poll::Pending => break,
+            }
+        }
+        match &self.done {
+            Some(Err(error)) => Err(error.clone()),
+            _ if self.rest.len() < LOOK_AHEAD => Ok(self.rest.len()),
+            _ => Ok(self.rest.len().max(STREAM_WINDOW as usize)),
         }
     }
 

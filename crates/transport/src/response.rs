@@ -2,6 +2,7 @@
 
 use crate::edge::{Link, StreamGuard, response_error};
 use crate::http2_head::{self, Answered};
+use crate::quic::STREAM_WINDOW;
 use crate::quic_head::{self, GatherError, Gathered, HeadReader};
 use crate::quic_stream::QuicSource;
 use crate::stream::SourceKind;
@@ -200,7 +201,10 @@ impl ResponseStream {
         };
         let body = match end_stream && !matches!(length, BodyLength::Exact(1..)) {
             true => SourceKind::Empty,
-            false => SourceKind::Counted { source: H2Source::new(body, length), _guard: response.guard },
+            false => SourceKind::Counted {
+                source: H2Source::new(body, length).with_window(STREAM_WINDOW as usize),
+                _guard: response.guard,
+            },
         };
         Poll::Ready(Ok(ResponseEvent::Final(TunnelResponse { head, length, from, body: TunnelSource(body) })))
     }

@@ -46,6 +46,14 @@ impl Source for TunnelSource {
             SourceKind::Empty => true,
         }
     }
+
+    fn behind(&mut self, cx: &mut Context<'_>) -> Result<usize, StreamError> {
+        match &mut self.0 {
+            SourceKind::Quic(source) => source.behind(cx),
+            SourceKind::Http2(source) | SourceKind::Counted { source, .. } => source.behind(cx),
+            SourceKind::Empty => Ok(0),
+        }
+    }
 }
 
 /// The writing end of a tunnel stream, whichever transport. Dropped before it is finished, it is reset. On HTTP/2 a reset ends

@@ -212,6 +212,7 @@ def engine_settings(settings: EdgeSettings, certificate: engine.Certificate) -> 
         max_streams_per_tunnel=limits.streams_per_tunnel,
         max_connections=limits.connections,
         max_connections_per_address=limits.connections_per_address,
+        max_unread_bytes=limits.unread_bytes,
         max_pending_tunnel_handshakes=limits.pending_tunnel_handshakes,
         event_queue=settings.engine.event_queue,
     )

@@ -9,7 +9,7 @@ pub(crate) mod tls;
 
 pub use bounds::OriginBounds;
 pub(crate) use io::{Half, Io};
-pub(crate) use pool::{Checkout, H1Connection, H2Connection, Origin, OriginPools};
+pub(crate) use pool::{Checkout, H1Connection, H2_STREAM_WINDOW, H2Connection, Origin, OriginPools};
 
 use bytes::Bytes;
 use std::fmt;

@@ -5,6 +5,7 @@ use super::{Half, OriginKey, dial, tls};
 use crate::OriginError;
 use bytes::Bytes;
 use h2::client::SendRequest;
+use qanat_http::Choke;
 use qanat_http::h1::{Reader, Writer};
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, HashMap};
@@ -17,8 +18,9 @@ const MAX_ORIGINS: usize = 1024;
 /// Most h2 connections to one origin.
 const MAX_H2: usize = 16;
 /// Windows of an h2 connection to an origin.
-const H2_STREAM_WINDOW: u32 = 1 << 20;
-const H2_CONNECTION_WINDOW: u32 = 16 << 20;
+pub(crate) const H2_STREAM_WINDOW: u32 = 1 << 20;
+/// No bound of its own: visitors share the connection, and who doesn't read must not stop who does (`Backlog` bounds all).
+const H2_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const H2_MAX_HEADER_LIST: u32 = 128 * 1024;
 
 /// Totals over all origins.
@@ -118,6 +120,7 @@ pub(crate) struct H1Connection {
 pub(crate) struct H2Connection {
     pub(crate) send: SendRequest<Bytes>,
     pub(crate) reused: bool,
+    pub(crate) choke: Arc<Choke>,
     load: Arc<AtomicUsize>,
 }
 
@@ -136,6 +139,7 @@ pub(crate) enum Checkout {
 /// An h2 connection that streams share.
 struct Multiplexed {
     send: SendRequest<Bytes>,
+    choke: Arc<Choke>,
     load: Arc<AtomicUsize>,
     gone: Arc<AtomicBool>,
     /// When a sweep first saw it without a stream.
@@ -236,6 +240,7 @@ impl Origin {
         })?;
         let gone = Arc::new(AtomicBool::new(false));
         let load = Arc::new(AtomicUsize::new(1));
+        let choke = Arc::<Choke>::default();
         tokio::spawn({
             let gone = gone.clone();
             async move {
@@ -245,22 +250,28 @@ impl Origin {
                 drop(open);
             }
         });
-        lock(&self.h2).push(Multiplexed { send: send.clone(), load: load.clone(), gone, idle_since: None });
-        Ok(Checkout::H2(H2Connection { send, reused: false, load }))
+        let made = Multiplexed { send: send.clone(), choke: choke.clone(), load: load.clone(), gone, idle_since: None };
+        lock(&self.h2).push(made);
+        Ok(Checkout::H2(H2Connection { send, reused: false, choke, load }))
     }
 
-    /// A place on an h2 connection that has one, or on the least used one when no more may be opened.
+    /// A place on an h2 connection that has one and isn't choked, or on the least used one when no more may be opened.
     fn h2_stream(&self) -> Option<H2Connection> {
         let mut connections = lock(&self.h2);
         connections.retain(|c| !c.gone.load(Relaxed));
         let full = connections.len() >= MAX_H2;
-        let least = connections.iter().min_by_key(|c| c.load.load(Relaxed))?;
-        if !full && least.load.load(Relaxed) >= least.send.current_max_send_streams() {
+        let least = connections.iter().min_by_key(|c| (c.choke.is_on(), c.load.load(Relaxed)))?;
+        if !full && (least.choke.is_on() || least.load.load(Relaxed) >= least.send.current_max_send_streams()) {
             return None;
         }
         least.load.fetch_add(1, Relaxed);
         self.stats.reused.fetch_add(1, Relaxed);
-        Some(H2Connection { send: least.send.clone(), reused: true, load: least.load.clone() })
+        Some(H2Connection {
+            send: least.send.clone(),
+            reused: true,
+            choke: least.choke.clone(),
+            load: least.load.clone(),
+        })
     }
 
     /// Takes back a connection that stands before the next message. `origin_limit`: its `Keep-Alive: timeout`.

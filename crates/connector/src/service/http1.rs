@@ -1,13 +1,13 @@
 //! One request on one HTTP/1.1 connection to an origin, both directions in the caller's task.
 
 use super::http::{ANSWER_LIMITS, Attempt, clean_answer};
-use super::{Asked, Call, End, Responder};
+use super::{Asked, Call, End, LINGER, MOST_STALLED, Responder};
 use crate::OriginError;
 use crate::errors::Sent;
 use crate::origin::{H1Connection, Half, Origin};
 use bytes::Bytes;
 use qanat_http::h1::{Body, HeadError, ParsedResponse, Writer, parse_response};
-use qanat_http::{BodyLength, Headers, Relay, RelayError, Sink, Source, StreamError, Whole};
+use qanat_http::{BodyLength, Headers, Relay, RelayError, Sink, Source, Stalled, StreamError, Watch, Whole};
 use qanat_transport::AnsweredBy;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,8 +17,6 @@ use tokio::time::{Sleep, sleep};
 
 /// How long a body is held back for the origin's 100 (as the stock connector does).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long an upload may stand still once the answer is complete, before it is given up.
-const LINGER: Duration = Duration::from_secs(5);
 /// Most 1xx heads before an answer; the edge takes no more either.
 const MAX_INFORMATIONAL: usize = 8;
 
@@ -55,6 +53,10 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
                 return (Attempt::End(End::Canceled), None);
             }
             Step::BadHead(error) => return (Attempt::End(End::Failed(bad_head(origin, error))), None),
+            Step::Stalled => {
+                let address = origin.address();
+                return (Attempt::End(End::Failed(OriginError::UploadStalled { address })), None);
+            }
             Step::BadBody(error) => return (Attempt::End(End::Failed(OriginError::Client(error))), None),
             Step::Lost { reason, partial } => {
                 let address = origin.address();
@@ -107,6 +109,8 @@ enum Step {
     BadHead(HeadError),
     /// The client's body broke.
     BadBody(StreamError),
+    /// The origin takes none of it.
+    Stalled,
     /// The origin closed; after some bytes of a head or before the first.
     Lost {
         reason: String,
@@ -125,8 +129,11 @@ fn poll_head<S: Source + ?Sized, R: Responder>(
     if call.poll_canceled(cx).is_ready() {
         return Poll::Ready(Step::Canceled);
     }
-    if let Poll::Ready(Err(error)) = upload.poll(cx, body, &mut connection.writer) {
+    if let Poll::Ready(Err(error)) = upload.poll(cx, body, &mut connection.writer, call.upload) {
         return Poll::Ready(Step::BadBody(error));
+    }
+    if upload.state == State::Stalled {
+        return Poll::Ready(Step::Stalled);
     }
     loop {
         if !connection.reader.buffer().is_empty() {
@@ -175,7 +182,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
     let mut download = Relay::new();
     let outcome = poll_fn(|cx| {
         if !upload.is_over()
-            && let Poll::Ready(Err(_)) = upload.poll(cx, body, writer)
+            && let Poll::Ready(Err(_)) = upload.poll(cx, body, writer, call.upload)
         {
             // The client's body broke: nobody is left to read the answer.
             sink.reset();
@@ -200,7 +207,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
         return (Attempt::End(end), None);
     }
     if !upload.is_over() {
-        linger(&mut upload, body, writer, status == 101).await;
+        linger(&mut upload, body, writer, call.upload, status == 101).await;
     }
     let keep = reusable && whole && !early && upload.is_complete(writer);
     (Attempt::End(end), keep.then_some(keep_alive_timeout))
@@ -208,11 +215,17 @@ async fn answer<S: Source + ?Sized, R: Responder>(
 
 /// The answer is complete, the upload is not: it goes on as long as the origin takes it. A WebSocket's other direction has no
 /// time limit: its end is its own.
-async fn linger<S: Source + ?Sized>(upload: &mut Upload, body: &mut S, writer: &mut Writer<Half>, unlimited: bool) {
+async fn linger<S: Source + ?Sized>(
+    upload: &mut Upload,
+    body: &mut S,
+    writer: &mut Writer<Half>,
+    watch: &mut Watch,
+    unlimited: bool,
+) {
     let mut stalled = Box::pin(sleep(LINGER));
     let mut seen = upload.bytes();
     poll_fn(|cx| {
-        if upload.poll(cx, body, writer).is_ready() {
+        if upload.poll(cx, body, writer, watch).is_ready() {
             return Poll::Ready(());
         }
         if upload.bytes() > seen {
@@ -253,6 +266,8 @@ enum State {
     Complete,
     /// The origin takes no more.
     Cut,
+    /// It took none for too long.
+    Stalled,
 }
 
 impl Upload {
@@ -278,7 +293,7 @@ impl Upload {
     }
 
     fn is_over(&self) -> bool {
-        matches!(self.state, State::Complete | State::Cut)
+        matches!(self.state, State::Complete | State::Cut | State::Stalled)
     }
 
     /// True when the whole request was written and its connection stands before the next one.
@@ -308,10 +323,11 @@ impl Upload {
         cx: &mut Context<'_>,
         body: &mut S,
         writer: &mut Writer<Half>,
+        watch: &mut Watch,
     ) -> Poll<Result<(), StreamError>> {
         loop {
             let written = match self.state {
-                State::Complete | State::Cut => return Poll::Ready(Ok(())),
+                State::Complete | State::Cut | State::Stalled => return Poll::Ready(Ok(())),
                 State::Head => ready!(writer.poll_finish(cx, &mut None)),
                 State::Handshake => {
                     // An upgrade has no body: what the client sends before the answer waits.
@@ -344,7 +360,16 @@ impl Upload {
                     Poll::Pending if self.exact == Some(self.relay.bytes()) => {
                         ready!(writer.poll_finish(cx, &mut None))
                     }
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        return match ready!(watch.poll(cx, &self.relay, body, MOST_STALLED)) {
+                            Stalled::Source(error) => Poll::Ready(Err(error)),
+                            Stalled::Sink => {
+                                self.state = State::Stalled;
+                                body.stop();
+                                Poll::Ready(Ok(()))
+                            }
+                        };
+                    }
                 },
             };
             return match written {

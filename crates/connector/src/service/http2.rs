@@ -1,14 +1,16 @@
 //! One request on one stream of an HTTP/2 connection to an origin (`http2Origin`), trailers included.
 
 use super::http::{ANSWER_LIMITS, Attempt, clean_answer};
-use super::{Asked, Call, End, Responder};
+use super::{Asked, Call, End, LINGER, MOST_STALLED, Responder};
 use crate::OriginError;
 use crate::errors::Sent;
-use crate::origin::{H2Connection, Origin};
+use crate::origin::{H2_STREAM_WINDOW, H2Connection, Origin};
 use bytes::Bytes;
 use h2::Reason;
 use qanat_http::h2::{H2Sink, H2Source, request_to_h2, response_from_h2};
-use qanat_http::{BodyLength, HeadError, Headers, Relay, RelayError, ResponseHead, Sink, Source, StreamError, Whole};
+use qanat_http::{
+    BodyLength, Choke, HeadError, Headers, Relay, RelayError, ResponseHead, Sink, Source, Stalled, StreamError, Whole,
+};
 use qanat_transport::AnsweredBy;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -33,6 +35,8 @@ enum Step {
     Informational(http::Response<()>),
     Canceled,
     BadBody(StreamError),
+    /// The origin takes none of the request's body.
+    Stalled,
     Failed(h2::Error),
 }
 
@@ -66,7 +70,15 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
     let mut sink = if bodiless { H2Sink::ended(stream) } else { H2Sink::new(stream, Reason::CANCEL) };
     let mut upload = Relay::new();
     let head = loop {
-        let step = poll_fn(|cx| poll_head(cx, &mut response, body, &mut sink, &mut upload, bodiless, call)).await;
+        let step = poll_fn(|cx| {
+            let step = poll_head(cx, &mut response, body, &mut sink, &mut upload, bodiless, call);
+            if step.is_pending() && chokes(&connection.choke, &upload, call) {
+                Poll::Ready(Step::Stalled)
+            } else {
+                step
+            }
+        })
+        .await;
         match step {
             Step::Head(head) => break head,
             Step::Informational(head) => {
@@ -87,6 +99,10 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
                 return Attempt::End(End::Canceled);
             }
             Step::BadBody(error) => return Attempt::End(End::Failed(OriginError::Client(error))),
+            Step::Stalled => {
+                sink.reset_with(Reason::CANCEL);
+                return Attempt::End(End::Failed(OriginError::UploadStalled { address: origin.address() }));
+            }
             Step::Failed(error) => {
                 // REFUSED_STREAM and a GOAWAY below this stream say that nothing was done (RFC 9113 8.7).
                 let unseen = error.reason() == Some(Reason::REFUSED_STREAM)
@@ -100,7 +116,12 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
             }
         }
     };
-    answer(origin, head, body, sink, upload, bodiless, call).await
+    answer(origin, &connection.choke, head, body, sink, upload, bodiless, call).await
+}
+
+/// Whether this request's body stands and keeps other visitors' from the origin.
+fn chokes<R>(choke: &Choke, upload: &Relay, call: &Asked<'_, R>) -> bool {
+    upload.is_blocked() && choke.stands(upload.bytes(), call.upload.stood())
 }
 
 fn poll_head<S: Source + ?Sized, R: Responder>(
@@ -115,11 +136,16 @@ fn poll_head<S: Source + ?Sized, R: Responder>(
     if call.poll_canceled(cx).is_ready() {
         return Poll::Ready(Step::Canceled);
     }
-    if !bodiless
-        && !upload.is_done()
-        && let Poll::Ready(Err(RelayError::Source(error))) = upload.poll(cx, body, sink)
-    {
-        return Poll::Ready(Step::BadBody(error));
+    if !bodiless && !upload.is_done() {
+        match upload.poll(cx, body, sink) {
+            Poll::Ready(Err(RelayError::Source(error))) => return Poll::Ready(Step::BadBody(error)),
+            Poll::Ready(_) => {}
+            Poll::Pending => match call.upload.poll(cx, upload, body, MOST_STALLED) {
+                Poll::Ready(Stalled::Source(error)) => return Poll::Ready(Step::BadBody(error)),
+                Poll::Ready(Stalled::Sink) => return Poll::Ready(Step::Stalled),
+                Poll::Pending => {}
+            },
+        }
     }
     if let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
         return Poll::Ready(Step::Informational(head));
@@ -130,8 +156,10 @@ fn poll_head<S: Source + ?Sized, R: Responder>(
     })
 }
 
+#[allow(clippy::too_many_arguments)] // the state of one exchange
 async fn answer<S: Source + ?Sized, R: Responder>(
     origin: &Origin,
+    choke: &Choke,
     response: http::Response<h2::RecvStream>,
     body: &mut S,
     mut sink: H2Sink,
@@ -153,7 +181,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
     };
     let status = head.status;
     clean_answer(&mut head);
-    let mut from_origin = H2Source::new(response.into_body(), length);
+    let mut from_origin = H2Source::new(response.into_body(), length).with_window(H2_STREAM_WINDOW as usize);
     let Ok(mut to_client) = call.respond(head, length, AnsweredBy::Origin) else {
         body.stop();
         from_origin.stop();
@@ -163,17 +191,33 @@ async fn answer<S: Source + ?Sized, R: Responder>(
     let mut download = Relay::new();
     let mut none: Option<Headers> = None;
     let outcome = poll_fn(|cx| {
-        if !bodiless
-            && !upload.is_done()
-            && let Poll::Ready(Err(RelayError::Source(_))) = upload.poll(cx, body, &mut sink)
-        {
-            to_client.reset();
-            return Poll::Ready(Err(RelayError::Sink(StreamError::Reset)));
+        if !bodiless && !upload.is_done() {
+            let stands = match upload.poll(cx, body, &mut sink) {
+                Poll::Ready(Err(RelayError::Source(_))) => true,
+                Poll::Ready(_) => false,
+                Poll::Pending => {
+                    call.upload.poll(cx, &upload, body, MOST_STALLED).is_ready() || chokes(choke, &upload, call)
+                }
+            };
+            if stands {
+                to_client.reset();
+                return Poll::Ready(Err(RelayError::Sink(StreamError::Reset)));
+            }
         }
         if length == BodyLength::Absent {
             return to_client.poll_finish(cx, &mut none).map_ok(|()| 0).map_err(RelayError::Sink);
         }
-        download.poll(cx, &mut from_origin, &mut to_client)
+        if let Poll::Ready(ended) = download.poll(cx, &mut from_origin, &mut to_client) {
+            return Poll::Ready(ended);
+        }
+        // Its edge takes none of it.
+        call.download.poll(cx, &download, &mut from_origin, MOST_STALLED).map(|stalled| {
+            to_client.reset();
+            Err(match stalled {
+                Stalled::Sink => RelayError::Sink(StreamError::Reset),
+                Stalled::Source(error) => RelayError::Source(error),
+            })
+        })
     })
     .await;
     *call.trailers_dropped |= to_client.has_dropped_trailers();
@@ -181,7 +225,14 @@ async fn answer<S: Source + ?Sized, R: Responder>(
         Ok(_) => {
             if !bodiless && !upload.is_done() {
                 // An h2 origin that has answered whole and wants the rest no more says RST_STREAM; until then it goes on.
-                let _ = poll_fn(|cx| upload.poll(cx, body, &mut sink)).await;
+                let rest = poll_fn(|cx| match upload.poll(cx, body, &mut sink) {
+                    Poll::Ready(_) => Poll::Ready(true),
+                    Poll::Pending => call.upload.poll(cx, &upload, body, LINGER).map(|_| false),
+                });
+                if !rest.await {
+                    body.stop();
+                    sink.reset_with(Reason::CANCEL);
+                }
             }
             Attempt::End(End::Answered(status))
         }

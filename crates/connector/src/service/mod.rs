@@ -13,10 +13,17 @@ pub use http::refusal_of_target;
 use crate::origin::{Origin, OriginBounds, OriginPools};
 use crate::{OriginError, Rule, ServiceKind, TableError};
 use bytes::Bytes;
-use qanat_http::{BodyLength, Headers, RequestHead, ResponseHead, Sink, Source, StreamError};
+use qanat_http::{BodyLength, Headers, RequestHead, ResponseHead, Sink, Source, StreamError, Watch};
 use qanat_transport::{AnsweredBy, TunnelResponder, TunnelSink};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How long an origin or an edge may take nothing of a body: longer than an edge of ours waits for either.
+const MOST_STALLED: Duration = Duration::from_secs(120);
+
+/// How long an upload may stand still once the answer is complete, before it is given up.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Where an answer goes; `TunnelResponder`, or something in memory for tests.
 pub(crate) trait Responder: Send + Unpin {
@@ -60,13 +67,17 @@ pub(crate) struct Call<B, R> {
     pub(crate) responder: Option<R>,
     /// The answer's trailers could not be carried to the edge.
     pub(crate) trailers_dropped: bool,
+    /// The body, when its origin doesn't take it.
+    pub(crate) upload: Watch,
+    /// The answer's body, when its edge doesn't take it.
+    pub(crate) download: Watch,
 }
 
 impl<B, R> Call<B, R> {
     /// The body beside the rest, so that both can be polled in one task.
     pub(crate) fn split(&mut self) -> (&mut B, Asked<'_, R>) {
-        let Self { head, length, body, responder, trailers_dropped } = self;
-        (body, Asked { head, length: *length, responder, trailers_dropped })
+        let Self { head, length, body, responder, trailers_dropped, upload, download } = self;
+        (body, Asked { head, length: *length, responder, trailers_dropped, upload, download })
     }
 }
 
@@ -76,6 +87,8 @@ pub(crate) struct Asked<'a, R> {
     pub(crate) length: BodyLength,
     pub(crate) responder: &'a mut Option<R>,
     pub(crate) trailers_dropped: &'a mut bool,
+    pub(crate) upload: &'a mut Watch,
+    pub(crate) download: &'a mut Watch,
 }
 
 impl<R: Responder> Asked<'_, R> {
