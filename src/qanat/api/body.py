@@ -1,17 +1,17 @@
 """The body of a request: bounded in size, depth and time, and JSON that every database and encoder can hold."""
 
 import asyncio
-import json
-from math import isinf
 
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
+from qanat.api import engine
 from qanat.errors import QanatError
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 100
-MAX_VALUES = 4_000_000  # one takes two bytes of the body at least, but 60 of memory
+MAX_VALUES = 200_000  # and keys; one takes two bytes of the body at least, but 60 of memory and much of the time
+MAX_ACCOUNT_VALUES = 4_000_000
 BODY_TIMEOUT_S = 30.0
 SLOWEST_BYTES_PER_S = 100_000
 SMALL_BYTES = 16 * 1024  # checked where it is; larger ones in a thread, so that nobody else waits
@@ -46,49 +46,14 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
     return bytes(body)
 
 
-def check_json(body: bytes) -> None:
-    """Refuses what parsers take and others choke on later: NUL and half surrogate pairs in texts, numbers that are none,
-    lists in lists in lists, and more of them than memory is there for; and any encoding but UTF-8.
+def check_json(body: bytes, *, most_values: int = MAX_VALUES) -> None:
+    """Refuses what isn't JSON and what parsers take and others choke on later: NUL and half surrogate pairs in texts, numbers
+    that are none, lists in lists in lists, and more of them than there should be; and any encoding but UTF-8. Nothing is built
+    of it, and the interpreter isn't held.
 
     Raises:
-        QanatError: `body_malformed`. What isn't JSON at all is told by who parses it.
+        QanatError: `body_malformed`.
     """
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise QanatError("body_malformed", f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
-    if "\x00" in text:
-        raise QanatError("body_malformed", "the body has a NUL byte")
-    if sum(map(text.count, ",[{")) > MAX_VALUES:
-        raise QanatError("body_malformed", f"the body holds more than {MAX_VALUES} values")
-    try:
-        level: list[object] = [json.loads(text)]
-    except RecursionError:
-        raise _too_deep() from None
-    except ValueError:
-        return
-    depth = 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise _too_deep()
-        level = [inner for value in level for inner in _checked(value)]
-
-
-def _checked(value: object) -> list[object]:
-    """What stands in it."""
-    if isinstance(value, str):
-        if "\x00" in value or (not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value)):
-            raise QanatError("body_malformed", "a text has a NUL, or half a surrogate pair, which is no character")
-    elif isinstance(value, float):
-        if isinf(value) or value != value:
-            raise QanatError("body_malformed", "a number is NaN or infinite, which JSON does not have")
-    elif isinstance(value, dict):
-        return [*value, *value.values()]
-    elif isinstance(value, list):
-        return value
-    return []
-
-
-def _too_deep() -> QanatError:
-    return QanatError("body_malformed", f"the body nests lists and objects more than {MAX_DEPTH} deep")
+    reason = engine.check_json(body, most_deep=MAX_DEPTH, most_values=most_values)
+    if reason is not None:
+        raise QanatError("body_malformed", f"the body can't be read as JSON: {reason}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Request
 
+from qanat.api.shares import Shares
 from qanat.api.turns import Turns
 from qanat.auth import Guesses, Principal, Verifier
 from qanat.auth.failed_logins import FailedLogins
@@ -74,6 +75,7 @@ class Context:
     most_certificates: int = 2000
     skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)
+    shares: Shares = field(default_factory=Shares)
     explaining: Turns = field(default_factory=lambda: Turns(most=2))
     verifier: Verifier = field(init=False)
     failed_logins: FailedLogins = field(init=False)

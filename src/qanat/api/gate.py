@@ -1,7 +1,10 @@
 """In front of every endpoint: request id, Host, credentials, a bounded body. No valid token, no further (S34)."""
 
+import asyncio
 import re
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
 from ipaddress import ip_address
 from secrets import token_hex
 
@@ -11,10 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qanat.api.body import MAX_BODY_BYTES, SMALL_BYTES, check_json, read_body
+from qanat.api.body import MAX_ACCOUNT_VALUES, MAX_BODY_BYTES, MAX_VALUES, SMALL_BYTES, check_json, read_body
 from qanat.api.context import Context
 from qanat.api.envelope import fail, refuse
 from qanat.api.own_accounts import EDITS
+from qanat.api.shares import place_of
 from qanat.auth import Principal
 from qanat.auth.failed_logins import Way
 from qanat.auth.verifier import check_key_form
@@ -29,6 +33,10 @@ VERIFY_PATHS = ("/user/tokens/verify", "/tokens/verify")
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")
 MAX_ACCOUNT_BYTES = 64 * 1024 * 1024
 ACCOUNT_IMPORT = re.compile(rf"{PREFIX}/qanat/accounts/[0-9a-f]{{32}}/import")
+HEAVY = re.compile(r"/(?:explain|diff|versions|rollback|batch|export|import|verify)$")
+_LONG_PAGE = re.compile(rb"(?:^|&)per_page=[0-9]{4,}")
+# Answers without an end in sight, for those who may do everything.
+STREAMED = re.compile(r"/qanat/(?:audit/export|backup)$")
 
 log = structlog.get_logger(__name__)
 
@@ -76,43 +84,90 @@ class Gate:
             return refuse(QanatError("endpoint_unknown", f"the API is under {PREFIX}"))
         headers = Headers(scope=scope)
         check_host(headers.get("host", ""), self._context.hosts, reached=scope.get("server"))
+        shares = self._context.shares
         client = scope.get("client")
         address = client[0] if client else ""
         if (scope["method"], path) not in OPEN:
             try:
                 principal = recall(self._context, headers, address)
                 if principal is None:
-                    principal = await run_in_threadpool(authenticate, self._context, headers, address)
+                    async with shares.strangers.turn(place_of(address)):
+                        principal = await run_in_threadpool(authenticate, self._context, headers, address)
             except QanatError as error:
                 if error.code == "token_refused" and path.endswith(VERIFY_PATHS):
                     raise QanatError("token_invalid_on_verify", "Invalid API Token") from None
                 raise
+            scope.setdefault("state", {})["principal"] = principal
             if ACCOUNT_IMPORT.fullmatch(path):
                 principal.asking(EDITS)  # who may not import must not make us hold so large a body
-            scope.setdefault("state", {})["principal"] = principal
-        body = await read_body(headers, receive, most=most_bytes(path))
-        if body and scope["method"] in WITH_BODY and not path.endswith(FORMS):
-            if len(body) <= SMALL_BYTES:
-                check_json(body)
-            else:
-                await run_in_threadpool(check_json, body)
-        sent = False
-
-        async def receive_again() -> Message:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        # Clients label JSON bodies as they like, and some label empty ones; what we take is always JSON, but for one form.
-        relabelled = scope["headers"]
-        if not path.endswith(FORMS):
-            relabelled = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
-            if body:
-                relabelled.append((b"content-type", b"application/json"))
-        await self._app({**scope, "headers": relabelled}, receive_again, send)
+            key = principal.token.account_id or principal.token.user_id
+        else:
+            key = place_of(address)
+        answer: list[Message] = []
+        async with AsyncExitStack() as held:
+            if ACCOUNT_IMPORT.fullmatch(path):
+                await held.enter_async_context(shares.imports.turn(key))
+            body = await read_body(headers, receive, most=most_bytes(path))
+            is_large = len(body) > SMALL_BYTES
+            is_streamed = STREAMED.search(path) is not None
+            async with (shares.heavy if (is_large or is_heavy(scope)) and not is_streamed else shares.light).turn(key):
+                if body and scope["method"] in WITH_BODY and not path.endswith(FORMS):
+                    most = MAX_ACCOUNT_VALUES if ACCOUNT_IMPORT.fullmatch(path) else MAX_VALUES
+                    check = partial(check_json, body, most_values=most)
+                    await run_in_threadpool(check) if is_large else check()
+                inner = {**scope, "headers": _relabelled(scope, body)}
+                if is_streamed:
+                    await self._app(inner, _receiver(body), send)
+                elif is_large:
+                    answer = await run_in_threadpool(_apart, self._app, inner, body)
+                else:
+                    answer = await _answer(self._app, inner, body)
+        # a client that doesn't take its answer holds nobody's turn
+        for message in answer:
+            await send(message)
         return None
+
+
+def is_heavy(scope: Scope) -> bool:
+    """Whether a call may take long whatever its body is: whole configurations and zones, comparisons, explanations."""
+    return HEAVY.search(scope["path"]) is not None or _LONG_PAGE.search(scope.get("query_string", b"")) is not None
+
+
+def _relabelled(scope: Scope, body: bytes) -> list[tuple[bytes, bytes]]:
+    """Clients label JSON bodies as they like, and some label empty ones; what we take is always JSON, but for one form."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    if scope["path"].endswith(FORMS):
+        return headers
+    kept = [(name, value) for name, value in headers if name != b"content-type"]
+    return [*kept, (b"content-type", b"application/json")] if body else kept
+
+
+def _receiver(body: bytes) -> Receive:
+    sent = False
+
+    async def receive() -> Message:
+        nonlocal sent
+        if sent:
+            await asyncio.Event().wait()  # nothing follows, and whether the client left is asked by nobody
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def _answer(app: ASGIApp, scope: Scope, body: bytes) -> list[Message]:
+    messages: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        messages.append(message)
+
+    await app(scope, _receiver(body), keep)
+    return messages
+
+
+def _apart(app: ASGIApp, scope: Scope, body: bytes) -> list[Message]:
+    """On a loop of its own, in this thread: what is built of a large body is built where no other call waits."""
+    return asyncio.run(_answer(app, scope, body))
 
 
 def check_host(host: str, names: frozenset[str], *, reached: tuple[str, int | None] | None) -> None:

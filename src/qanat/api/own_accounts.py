@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,7 @@ from qanat.errors import QanatError
 from qanat.store import accounts
 from qanat.store.models import Account, Zone
 from qanat.store.reach import Permission
-from qanat.store.transfer.document import Document, TokenPart, parse_document, plain
+from qanat.store.transfer.document import Document, TokenPart, plain, read_document
 from qanat.store.transfer.reading import read_account
 from qanat.store.transfer.run import Outcome
 from qanat.store.transfer.sealed import PassphraseSealer, new_sealer, open_sealer
@@ -81,6 +81,21 @@ EXPORT_QUERY = queries({"secrets": ("`sealed`: with secrets, sealed under the pa
 IMPORT_QUERY = queries({"dry_run": ("`false` writes; else it is only told what would be done", {"type": "boolean"})})
 EXPORT_QUERY["parameters"].append(PASSPHRASE)
 IMPORT_QUERY["parameters"].append(PASSPHRASE)
+IMPORT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "additionalProperties": True},
+                "example": {"format": "qanat-account", "version": 1},
+            }
+        },
+    }
+}
+
+
+async def _text(request: Request) -> bytes:
+    return await request.body()
 
 
 @router.get("/export", responses=answers(AccountDocumentShape), openapi_extra=EXPORT_QUERY)
@@ -101,18 +116,18 @@ def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Res
     return ok(plain(document))
 
 
-@router.post("/import", responses=answers(ImportShape), openapi_extra=IMPORT_QUERY)
+@router.post("/import", responses=answers(ImportShape), openapi_extra={**IMPORT_QUERY, **IMPORT_BODY})
 @needs(*EDITS)
 def import_into_account(
     account_id: str,
     request: Request,
     ctx: Ctx,
     who: Who,
-    body: Annotated[dict[str, Any], Body(examples=[{"format": "qanat-account", "version": 1}])],
+    text: Annotated[bytes, Depends(_text)],
 ) -> Response:
     """Writes an exported account here, whole or not at all; without `dry_run=false` it only says what it would do. An
     account that doesn't exist is made when its id is the document's own. What isn't in the document stays as it is."""
-    document = parse_document(body)
+    document = read_document(text)
     writes = request.query_params.get("dry_run", "true").lower() in ("false", "0")
     _check_reach(ctx, who, account_id, document)
     outcome = import_account(

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from contextlib import suppress
 from threading import Event, Thread, get_native_id
 
@@ -13,6 +14,7 @@ from qanat.errors import QanatError
 
 POLL_S = 0.005
 NICE = 5
+SWITCH_S = 0.0005
 
 
 class ApiServer:
@@ -51,6 +53,8 @@ class ApiServer:
 
     def start(self) -> None:
         """Returns when requests are answered."""
+        # Where one call computes, others get the interpreter after this time and not after five milliseconds a turn.
+        sys.setswitchinterval(SWITCH_S)
         self._thread.start()
         pause = Event()
         while not self._server.started:

@@ -1,12 +1,14 @@
 import asyncio
 import socket
+import threading
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from starlette.datastructures import Headers
 
-from qanat.api import body
+from qanat.api import dns_records
 from qanat.api.body import check_json, read_body
 from qanat.api.gate import MAX_ACCOUNT_BYTES
 from qanat.auth import issue
@@ -38,12 +40,48 @@ def test_half_a_body_is_none() -> None:
     assert refused.value.code == "body_malformed"
 
 
-def test_a_body_of_more_values_than_memory_is_there_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "MAX_VALUES", 10)
-    check_json(b"[[],[],[],[],[]]")
-    for large in (b"[[],[],[],[],[],[]]", b'[{},{},{},{},{},{"a":1}]', b"[1,2,3,4,5,6,7,8,9,10,11]"):
+def test_a_body_of_more_values_than_there_should_be_is_refused_before_anything_is_built() -> None:
+    check_json(b"[[],[],[],[],[]]", most_values=10)
+    for large in (b"[[],[],[],[],[],[],[],[],[],[]]", b'{"a":1,"b":2,"c":3,"d":4,"e":5}', b"[1,2,3,4,5,6,7,8,9,10]"):
         with pytest.raises(QanatError, match="more than 10 values"):
-            check_json(large)
+            check_json(large, most_values=10)
+    started = time.thread_time()
+    for bomb in (b"[" + b"[]," * 1_900_000 + b"[]]", b"[" * 1_000_000, b'{"a":' * 1_000_000):
+        with pytest.raises(QanatError):
+            check_json(bomb)
+    assert time.thread_time() - started < 1.0
+
+
+def test_every_json_body_is_bounded_alike(control: Control) -> None:
+    tunnel = control.create_tunnel()
+    zone = control.create_zone()
+    many = b'{"config":[' + b"[]," * 300_000 + b"[]]}"
+    deep = b'{"config":' + b"[" * 200 + b"]" * 200 + b"}"
+    for method, path in (
+        ("PUT", f"{control.tunnels()}/{tunnel['id']}/configurations"),
+        ("POST", f"/zones/{zone['id']}/dns_records/batch"),
+        ("POST", f"/qanat/accounts/{control.account}/import"),
+        ("PATCH", f"{control.tunnels()}/{tunnel['id']}"),
+    ):
+        for body in (many, deep):
+            answer = control.http.request(method, path, content=body)
+            assert answer.status_code == 400, (path, answer.text)
+
+
+def test_a_large_body_is_worked_on_where_no_other_call_waits(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    real = dns_records.records.apply_batch
+
+    def apply(*arguments: Any, **more: Any) -> Any:
+        threads.append(len([each for each in threading.enumerate() if each.name.startswith("AnyIO worker")]))
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(dns_records.records, "apply_batch", apply)
+    zone = control.create_zone()
+    posts = [{"type": "TXT", "name": f"t{n}", "content": '"' + "x" * 200 + '"', "ttl": 300} for n in range(100)]
+    done = control.call("POST", f"/zones/{zone['id']}/dns_records/batch", {"posts": posts})
+    assert len(done["posts"]) == 100
+    assert threads[0] >= 2, "the loop apart is in one thread, the endpoint in another"
 
 
 def test_a_large_body_is_not_waited_for_from_who_may_not_import(control: Control) -> None:

@@ -1,6 +1,8 @@
 """Export and import of a zone as BIND text."""
 
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 from qanat.api import forms
 from qanat.api.forms import parse_form
 from qanat.errors import QanatError
+from qanat.store import zone_file
 from tests.unit.api.conftest import ZoneDesk
 from tests.unit.api.test_records_values import EVERY_TYPE
 
@@ -178,3 +181,74 @@ def meanings(desk: ZoneDesk | None = None, *, desk_rows: list[Any] | None = None
     rows = desk_rows if desk_rows is not None else (desk.listed() if desk else [])
     kept = ("name", "type", "ttl", "proxied", "comment", "tags", "settings")
     return sorted(repr([row[key] for key in kept]) for row in rows)
+
+
+def nested(depth: int, size: int) -> bytes:
+    head = b"".join(b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (n, n + 1) for n in range(depth))
+    return head + b"x\r\n" * ((size - len(head)) // 3) + b"--b0--\r\n"
+
+
+def test_a_form_takes_time_linear_in_its_size_whatever_is_in_it() -> None:
+    """A form of forms: 1 MB took 21 s."""
+    bodies = [
+        nested(17_000, 1_000_000),
+        b"--b0\r\n" * 120_000,
+        b"--b0\r\n" + b"a: b\r\n" * 160_000,
+        b"--b0\r\n\r\n" + b"\r\n--b" * 160_000,
+        b'--b0\r\ncontent-disposition: form-data; name="' + b'"; name="' * 110_000,
+        b"--b0\r\ncontent-disposition: " + b"form-data; " * 350 + b"\r\n\r\nx\r\n--b0--",
+    ]
+    started = time.thread_time()
+    for body in bodies:
+        with suppress(QanatError):
+            assert "file" not in parse_form("multipart/form-data; boundary=b0", body)
+    for kind in ("multipart/form-data; boundary=" + "b" * 10_000, "multipart/form-data;" + "boundary*0=b;" * 5_000):
+        with suppress(QanatError):
+            parse_form(kind, b"--b\r\n\r\n--b--")
+    assert time.thread_time() - started < 2.0
+
+
+def test_a_form_in_a_form_is_bytes() -> None:
+    inner = b"--i\r\n\r\nx\r\n--i--"
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: multipart/mixed; boundary=i\r\n\r\n'
+        + inner
+        + b"\r\n--b--\r\n"
+    )
+    assert parse_form("multipart/form-data; boundary=b", body) == {"file": inner}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a A 192.0.2.1\n" * 20_001, "more than 20000 records"),
+        ("\n" * 200_001, "more than 200000 lines"),
+        ('a TXT "' + "x" * 100_000 + '"\n', "longer than 70000 characters"),
+        ("$GENERATE 1-100000 a$ A 192.0.2.1\n", "line 1"),
+        ("$INCLUDE /etc/passwd\n", "line 1"),
+    ],
+)
+def test_a_zone_file_is_bounded(text: str, reason: str) -> None:
+    with pytest.raises(QanatError, match=reason) as refused:
+        zone_file.parsed(text, "example.test", proxied=False)
+    assert refused.value.code == "zone_file_malformed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(\n" * 190_000,
+        "a TXT (" + "x\n" * 190_000 + ")\n",
+        "a TXT (" + '"x" ; c\n' * 120_000 + ")\n",
+        "\\" * 65_000 + "\n",
+        ("a" + ".a" * 30_000 + " A 192.0.2.1\n") * 10,
+        "$ORIGIN a\n" * 100_000,
+        "; " + "c" * 60_000 + "\n",
+        ("a TXT x ; " + "cf_tags=a," * 6_000 + "\n") * 16,
+    ],
+)
+def test_a_zone_file_made_to_take_long_does_not(text: str) -> None:
+    started = time.thread_time()
+    with suppress(QanatError):
+        zone_file.parsed(text, "example.test", proxied=False)
+    assert time.thread_time() - started < 5.0

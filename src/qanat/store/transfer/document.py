@@ -191,15 +191,54 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     secrets: SecretsPart | None = None
 
 
+class _Outline(msgspec.Struct, kw_only=True):
+    """A document whose large lists are still text."""
+
+    format: Any = None
+    version: Any = None
+    exported_at: msgspec.Raw = msgspec.Raw()
+    account: msgspec.Raw = msgspec.Raw()
+    tunnels: list[msgspec.Raw] = []
+    virtual_networks: msgspec.Raw = msgspec.Raw(b"[]")
+    routes: msgspec.Raw = msgspec.Raw(b"[]")
+    zones: list[msgspec.Raw] = []
+    tokens: msgspec.Raw = msgspec.Raw(b"[]")
+    secrets: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def read_document(text: bytes) -> Document:
+    """A document from its text, whose types are known before anything is built of it. Tunnel by tunnel and zone by zone, as the
+    interpreter is held as long as one call decodes. QanatError as `parse_document`."""
+    outline = _decoded(text.removeprefix(b"\xef\xbb\xbf"), _Outline, "")
+    _check_format(outline.format, outline.version)
+    given = {name: getattr(outline, name) for name in _Outline.__struct_fields__}
+    for name in ("exported_at", "account"):
+        if not bytes(given[name]):
+            raise QanatError("export_malformed", f"Object missing required field `{name}`", where="document")
+    parts: dict[str, Any] = {
+        "tunnels": [_decoded(raw, TunnelPart, f"tunnels[{at}]") for at, raw in enumerate(outline.tunnels)],
+        "zones": [_decoded(raw, ZonePart, f"zones[{at}]") for at, raw in enumerate(outline.zones)],
+    }
+    kinds = {field.name: field.type for field in msgspec.structs.fields(Document)}
+    for name in ("exported_at", "account", "virtual_networks", "routes", "tokens", "secrets"):
+        parts[name] = _decoded(given[name], kinds[name], name)
+    document = Document(format=FORMAT, version=VERSION, **parts)
+    _check_times(document)
+    return document
+
+
+def _decoded(text: Any, kind: Any, place: str) -> Any:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
+        message, _, where = str(error).partition(" - at `$")
+        where = f"{place}{where.rstrip('`')}".removeprefix(".")
+        raise QanatError("export_malformed", message, where=where or "document") from error
+
+
 def parse_document(raw: dict[str, Any]) -> Document:
     """QanatError `export_unknown_format` (another format, or a newer version), `export_malformed` (with the place)."""
-    if raw.get("format") != FORMAT or raw.get("version") != VERSION:
-        raise QanatError(
-            "export_unknown_format",
-            f"the file is {str(raw.get('format'))[:40]!r} version {str(raw.get('version'))[:10]}; "
-            f"this qanat reads {FORMAT!r} version {VERSION}",
-            where="format",
-        )
+    _check_format(raw.get("format"), raw.get("version"))
     try:
         document = msgspec.convert(raw, Document)
     except (msgspec.ValidationError, OverflowError) as error:
@@ -207,6 +246,15 @@ def parse_document(raw: dict[str, Any]) -> Document:
         raise QanatError("export_malformed", message, where=place.rstrip("`") or "document") from error
     _check_times(document)
     return document
+
+
+def _check_format(name: object, version: object) -> None:
+    if name != FORMAT or version != VERSION:
+        raise QanatError(
+            "export_unknown_format",
+            f"the file is {str(name)[:40]!r} version {str(version)[:10]}; this qanat reads {FORMAT!r} version {VERSION}",
+            where="format",
+        )
 
 
 def plain(document: Document) -> dict[str, Any]:
