@@ -202,6 +202,7 @@ _CODES: dict[str, str] = {
     "management_key_bad": "the key that management tokens are signed with is damaged, or can be read by others",
     "explain_bad_url": "the URL to explain has no hostname, or its path is too long",
     "explain_too_long": "matching the URL takes too long, as a rule's path pattern is made for it",
+    "too_often": "something was done more often than is taken within a time: the message says what",
     "busy": "too much of this is being done already, for the caller's account or for all: ask again in a moment",
     "quick_off": "quick tunnels are not switched on",
     "quick_refused": "a web page asked for a quick tunnel",

@@ -123,6 +123,7 @@ def put_configuration(
         tunnel = visible_tunnel(session, who, account_id, tunnel_id, "tunnel.edit")
     if body.source is not None and body.source not in SOURCES:
         raise QanatError("source_unknown", "source is `cloudflare` or `local`", where="source")
+    ctx.configuring.count(tunnel.id, "configurations of one tunnel")
     document = parse_configuration(body.config or {}).document
     configuration = configurations.put_configuration(
         ctx.store,
@@ -189,6 +190,7 @@ def roll_back(tunnel_id: TunnelPath, body: RollBack, ctx: Ctx, who: Who) -> Resp
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id, "tunnel.edit", deleted=False)
         earlier = configurations.get_version(session, tunnel.id, body.version)
+    ctx.configuring.count(tunnel.id, "configurations of one tunnel")
     configuration = configurations.put_configuration(
         ctx.store,
         who.actor,

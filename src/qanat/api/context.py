@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Request
 
+from qanat.api.pace import Pace
 from qanat.api.shares import Shares
 from qanat.api.turns import Turns
 from qanat.auth import Guesses, Principal, Verifier
@@ -55,6 +56,8 @@ class Live(Protocol):
 
 
 MAX_MISSES = 1000
+MOST_CONFIGURATIONS = 100
+"""Of one tunnel within a minute (security.md S30): its connectors take no more."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +78,7 @@ class Context:
     most_certificates: int = 2000
     skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)
+    configuring: Pace = field(default_factory=lambda: Pace(most=MOST_CONFIGURATIONS, within_s=60.0))
     shares: Shares = field(default_factory=Shares)
     explaining: Turns = field(default_factory=lambda: Turns(most=2))
     verifier: Verifier = field(init=False)

@@ -28,6 +28,7 @@ FAILURES: dict[str, Failure] = {
     "record_permission_missing": Failure(403, 1009, names_place=False),
     "host_refused": Failure(421, 10421, names_place=False),
     "too_many_failures": Failure(429, 10429, names_place=False),
+    "too_often": Failure(429, 10429, names_place=False),
     "busy": Failure(429, 10429, names_place=False),
     "token_refused": Failure(403, 9109, names_place=False),
     "token_invalid_on_verify": Failure(401, 1000, names_place=False),

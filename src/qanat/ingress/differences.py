@@ -1,18 +1,15 @@
 """What changed from one configuration document to another: pure, by key and rule, not by line."""
 
 import json
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from difflib import SequenceMatcher
 from typing import Any
 
 from msgspec import Struct
 
 ABSENT = None
 """Documents hold no nulls, so null says that there is nothing."""
-
-
-MOST_COMPARED = 4_000_000
-"""Pairs of list items; longer lists are compared item by item, as aligning them could take minutes."""
 
 
 class Difference(Struct, frozen=True):
@@ -68,9 +65,47 @@ def _lists(path: str, before: Sequence[Any], after: Sequence[Any], found: list[D
 
 
 def _blocks(before: list[str], after: list[str]) -> list[tuple[str, int, int, int, int]]:
-    if len(before) * len(after) > MOST_COMPARED:
-        return [("replace", 0, len(before), 0, len(after))]
-    return list(SequenceMatcher(None, before, after, autojunk=False).get_opcodes())
+    """What is equal and what is not, as (`equal` or `replace`, start and end before, start and end after). Items that stand once
+    in both lists hold them together, as many as are in one order (patience diff): in n log n, whatever the lists are."""
+    blocks: list[tuple[str, int, int, int, int]] = []
+    old = new = 0
+    for old_anchor, new_anchor in [*_anchors(before, after), (len(before), len(after))]:
+        start_old, start_new = old, new
+        while old < old_anchor and new < new_anchor and before[old] == after[new]:
+            old, new = old + 1, new + 1
+        end_old, end_new = old_anchor, new_anchor
+        while end_old > old and end_new > new and before[end_old - 1] == after[end_new - 1]:
+            end_old, end_new = end_old - 1, end_new - 1
+        blocks.append(("equal", start_old, old, start_new, new))
+        blocks.append(("replace", old, end_old, new, end_new))
+        blocks.append(("equal", end_old, old_anchor, end_new, new_anchor))
+        old, new = old_anchor, new_anchor
+    return blocks
+
+
+def _anchors(before: list[str], after: list[str]) -> list[tuple[int, int]]:
+    """Places of items that stand once in each list, the most of them that are in the same order in both."""
+    once_before, once_after = Counter(before), Counter(after)
+    places = {text: place for place, text in enumerate(after) if once_after[text] == 1}
+    pairs = [(place, places[text]) for place, text in enumerate(before) if once_before[text] == 1 and text in places]
+    # the longest rising run of places: `ends` has the least end of a run of each length
+    ends: list[int] = []
+    at: list[int] = []
+    earlier: list[int] = []
+    for number, (_, place) in enumerate(pairs):
+        length = bisect_left(ends, place)
+        earlier.append(at[length - 1] if length else -1)
+        if length == len(ends):
+            ends.append(place)
+            at.append(number)
+        else:
+            ends[length], at[length] = place, number
+    found: list[tuple[int, int]] = []
+    number = at[-1] if at else -1
+    while number >= 0:
+        found.append(pairs[number])
+        number = earlier[number]
+    return found[::-1]
 
 
 def _text(value: Any) -> str:

@@ -8,13 +8,12 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.datastructures import Headers
 
-from qanat.api import dns_records
 from qanat.api.body import check_json, read_body
 from qanat.api.gate import MAX_ACCOUNT_BYTES
 from qanat.auth import issue
 from qanat.auth.policies import Policy
 from qanat.errors import QanatError
-from qanat.store import SYSTEM
+from qanat.store import SYSTEM, records
 from tests.support.control import Control
 from tests.unit.auth.test_policies import EVERYTHING, policy
 
@@ -70,13 +69,13 @@ def test_every_json_body_is_bounded_alike(control: Control) -> None:
 
 def test_a_large_body_is_worked_on_where_no_other_call_waits(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
-    real = dns_records.records.apply_batch
+    real = records.apply_batch
 
     def apply(*arguments: Any, **more: Any) -> Any:
         threads.append(len([each for each in threading.enumerate() if each.name.startswith("AnyIO worker")]))
         return real(*arguments, **more)
 
-    monkeypatch.setattr(dns_records.records, "apply_batch", apply)
+    monkeypatch.setattr(records, "apply_batch", apply)
     zone = control.create_zone()
     posts = [{"type": "TXT", "name": f"t{n}", "content": '"' + "x" * 200 + '"', "ttl": 300} for n in range(100)]
     done = control.call("POST", f"/zones/{zone['id']}/dns_records/batch", {"posts": posts})

@@ -1,8 +1,10 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 
+from qanat.api.pace import Pace
 from qanat.store import NoticeKind
 from tests.support.control import Control
 
@@ -113,3 +115,35 @@ def test_versions_with_their_authors(control: Control, path: str) -> None:
     assert [version["version"] for version in versions] == [2, 1]
     assert versions[1]["config"]["ingress"] == GOOD["ingress"]
     assert {version["author"] for version in versions} == {control.call("GET", "/user/tokens/verify")["id"]}
+
+
+def test_a_tunnel_that_is_configured_too_often_waits_and_another_does_not(control: Control) -> None:
+    """S30: its connectors take a hundred pushes a minute."""
+    assert control.context.configuring._most == 100
+    clock = StepClock()
+    control.context.configuring = Pace(most=3, within_s=60.0, clock=clock)
+    attacker, victim = control.create_tunnel("attacker"), control.create_tunnel("victim")
+    path = f"{control.tunnels()}/{attacker['id']}/configurations"
+
+    def put(path: str, port: int) -> httpx.Response:
+        body = {"config": {"ingress": [{"service": f"http://127.0.0.1:{port}"}]}}
+        return control.http.put(path, json=body)
+
+    assert [put(path, port).status_code for port in (1, 2, 3, 4)] == [200, 200, 200, 429]
+    assert int(put(path, 5).headers["retry-after"]) <= 60
+    assert control.call("GET", path)["version"] == 3
+    rolled_back = control.http.post(f"/qanat/tunnels/{attacker['id']}/configurations/rollback", json={"version": 1})
+    assert rolled_back.status_code == 429
+    assert put(f"{control.tunnels()}/{victim['id']}/configurations", 1).status_code == 200
+    clock.now += 60.0
+    assert put(path, 6).status_code == 200
+
+
+class StepClock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now

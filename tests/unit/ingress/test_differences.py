@@ -1,10 +1,11 @@
 import copy
+import time
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanat.ingress.differences import Difference, differences
+from qanat.ingress.differences import Difference, _blocks, differences
 
 json_values = st.recursive(
     st.booleans() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=3),
@@ -62,3 +63,23 @@ def test_long_lists_and_deep_documents_end() -> None:
     for _ in range(480):
         deep, other = {"a": deep}, {"a": other}
     assert len(differences(deep, other)) == 1
+
+
+def test_lists_made_to_take_long_are_compared_at_once() -> None:
+    """Two 1 MiB configurations in which hardly an item stands once."""
+    before: list[Any] = [{"x": number % 7} for number in range(40_000)]
+    after: list[Any] = [{"x": number % 5} for number in range(40_000)]
+    turned = [{"x": number} for number in range(20_000)]
+    started = time.thread_time()
+    assert differences({"a": before}, {"a": after})
+    assert differences({"a": turned}, {"a": turned[::-1]})
+    assert time.thread_time() - started < 8.0
+
+
+@given(st.lists(st.integers(0, 6), max_size=12), st.lists(st.integers(0, 6), max_size=12))
+def test_the_blocks_of_two_lists_are_the_lists(before: list[int], after: list[int]) -> None:
+    blocks = _blocks([str(each) for each in before], [str(each) for each in after])
+    assert [each for _, old, old_end, _, _ in blocks for each in before[old:old_end]] == before
+    assert [each for *_, new, new_end in blocks for each in after[new:new_end]] == after
+    for what, old, old_end, new, new_end in blocks:
+        assert what != "equal" or before[old:old_end] == after[new:new_end]
