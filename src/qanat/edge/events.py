@@ -9,6 +9,7 @@ from time import monotonic
 import structlog
 
 from qanat.api import FailedRequest
+from qanat.edge.by_tunnel import ByTunnel
 from qanat.edge.engine import (
     ConfigurationApplied,
     ConnectionDraining,
@@ -31,7 +32,8 @@ PAUSE_S = 0.01
 WRITTEN_AT_ONCE = 64
 """Events of one transaction: a thousand connectors that come at once must not keep the API's writers waiting."""
 BETWEEN_WRITES_S = 0.002
-"""The writers' lock is not fair: whoever waits for it gets it meanwhile."""
+MOST_WAITING = 65_536
+"""Events that are taken from the engine ahead of their turn."""
 AWAY = ("store_full", "store_unavailable", "store_damaged")
 """What ends by itself or by somebody's hand, so that waiting helps; anything else is the event's own fault."""
 
@@ -48,6 +50,7 @@ class EventPump:
         self._location = location
         self._stopping = Event()
         self._refusals = Repetitions(every_s=10.0)
+        self._waiting = ByTunnel()
         self._thread = Thread(target=self._run, name="qanat-events", daemon=True)
 
     def start(self) -> None:
@@ -76,31 +79,47 @@ class EventPump:
                     return
 
     def take(self, events: Sequence[EdgeEvent]) -> None:
-        """Logs and stores one batch; waits while the store is away, and the engine's queue holds the rest."""
-        kept: list[EdgeEvent] = []
+        """Logs and stores what came, and what comes meanwhile, by turns of the tunnels; waits while the store is away, and the
+        engine's queue holds the rest."""
+        self._sort(events)
+        while self._waiting:
+            if not self._store_lot(self._waiting.lot(WRITTEN_AT_ONCE)):
+                return
+            if self._waiting:
+                self._stopping.wait(BETWEEN_WRITES_S)
+                self._sort_more()
+
+    def _sort(self, events: Sequence[EdgeEvent]) -> None:
         for event in events:
             if isinstance(event, RequestFailed):
                 self._request_failed(event)
             elif self._told(event):
-                kept.append(event)
-        at_once = WRITTEN_AT_ONCE
-        while kept:
-            some = kept[:at_once]
+                self._waiting.add(event)
+
+    def _sort_more(self) -> None:
+        """What is behind a flood in the engine's queue is for its own tunnel's turn."""
+        while len(self._waiting) < MOST_WAITING:
+            events = self._engine.next_events(limit=BATCH, timeout_s=0.0)
+            if not events:
+                return
+            self._sort(events)
+
+    def _store_lot(self, lot: Sequence[EdgeEvent]) -> bool:
+        """False: the edge stops, and the store is still away."""
+        while True:
             try:
-                self._write(some)
+                self._write(lot)
             except Exception as error:
                 if isinstance(error, QanatError) and error.code in AWAY:
-                    log.error("connection events wait for the store", reason=error.message, waiting=len(kept))
+                    waiting = len(lot) + len(self._waiting)
+                    log.error("connection events wait for the store", reason=error.message, waiting=waiting)
                     if self._stopping.wait(RETRY_S):
-                        return
+                        return False
                     continue
-                if len(some) > 1:  # one event must not take its neighbours along: from here on each by itself
-                    at_once = 1
-                    continue
-                log.exception("an event can't be written and is left out", kind=type(some[0]).__name__)
-            kept = kept[len(some) :]
-            if kept:
-                self._stopping.wait(BETWEEN_WRITES_S)
+                if len(lot) > 1:  # one event must not take its neighbours along
+                    return all(self._store_lot([event]) for event in lot)
+                log.exception("an event can't be written and is left out", kind=type(lot[0]).__name__)
+            return True
 
     def _write(self, some: Sequence[EdgeEvent]) -> None:
         with self._store.recording() as write:

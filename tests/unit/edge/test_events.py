@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
-from qanat.edge import events
+from qanat.edge import by_tunnel, events
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.errors import QanatError
@@ -34,6 +34,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Any:
     kinds = {name: make_dataclass(name, fields.split(), kw_only=True) for name, fields in KINDS.items()}
     for name, kind in kinds.items():
         monkeypatch.setattr(events, name, kind)
+    monkeypatch.setattr(by_tunnel, "LocalConfiguration", kinds["LocalConfiguration"])
 
     def make(name: str, **given: object) -> Any:
         values: dict[str, object] = dict.fromkeys(KINDS[name].split(), "x")
@@ -55,10 +56,26 @@ def failures() -> Failures:
     return Failures()
 
 
+class Engine:
+    """Has what is put into its queue."""
+
+    def __init__(self) -> None:
+        self.queue: list[Any] = []
+
+    def next_events(self, *, limit: int, timeout_s: float) -> list[Any]:
+        taken, self.queue = self.queue[:limit], self.queue[limit:]
+        return taken
+
+
 @pytest.fixture
-def pump(store: Store, failures: Failures) -> EventPump:
-    engine: Any = None
-    return EventPump(engine, store, failures, location="lab01")
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def pump(store: Store, failures: Failures, engine: Engine) -> EventPump:
+    made: Any = engine
+    return EventPump(made, store, failures, location="lab01")
 
 
 @pytest.fixture
@@ -201,3 +218,49 @@ def test_events_wait_while_the_store_is_away(
     pump.take([make("ConnectionRegistered", **ids, connection_index=0, features=[])])
     assert _state(store, tunnel).status == "healthy"
     assert "connection events wait for the store" in [entry["event"] for entry in log]
+
+
+def test_one_tunnels_flood_does_not_stand_before_anothers_event(
+    store: Store,
+    sealer: Sealer,
+    account: str,
+    tunnel: Tunnel,
+    pump: EventPump,
+    engine: Engine,
+    make: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    victim = tunnels.create_tunnel(
+        store, SYSTEM, sealer, account_id=account, name="v", secret=bytes(32), config_src="cloudflare"
+    )
+    order: list[str] = []
+    monkeypatch.setattr(pump, "_told", lambda event: True)
+
+    def write(lot: Any) -> None:
+        order.extend(event.tunnel_id for event in lot)
+
+    monkeypatch.setattr(pump, "_write", write)
+
+    def registered(tunnel_id: str) -> Any:
+        return make("ConnectionRegistered", connection_id=str(uuid4()), tunnel_id=tunnel_id)
+
+    engine.queue = [*(registered(tunnel.id) for _ in range(5000)), registered(victim.id), registered(victim.id)]
+    pump.take([registered(tunnel.id) for _ in range(512)])
+    assert len(order) == 5514
+    assert order.index(victim.id) <= events.WRITTEN_AT_ONCE + 1
+    assert [at for at, each in enumerate(order) if each == victim.id][1] <= events.WRITTEN_AT_ONCE + 3
+
+
+def test_of_a_tunnels_local_configurations_the_newest_waits_and_the_rest_keeps_its_order(make: Any) -> None:
+    waiting = by_tunnel.ByTunnel()
+    for number in range(1000):
+        waiting.add(make("LocalConfiguration", tunnel_id="a", configuration=b"%d" % number))
+    waiting.add(make("ConnectionLost", tunnel_id="a", connection_id="1"))
+    waiting.add(make("LocalConfiguration", tunnel_id="b", configuration=b"b"))
+    waiting.add(make("ConnectionLost", tunnel_id="a", connection_id="2"))
+    assert len(waiting) == 4
+    lot = waiting.lot(3) + waiting.lot(3)
+    assert [each.configuration for each in lot if hasattr(each, "configuration")] == [b"999", b"b"]
+    assert [each.connection_id for each in lot if hasattr(each, "reason")] == ["1", "2"]
+    assert len(waiting) == 0
+    assert not waiting.lot(1)
