@@ -65,6 +65,7 @@ def serve(folder: Path, url: str) -> None:
     from qanat.edge.server import ApiServer
     from qanat.errors import QanatError
     from qanat.settings import StoreSettings
+    from qanat.store.limits import AccountLimits
     from tests.support.control import StillEdge
 
     data_dir = DataDir(folder).lock()
@@ -73,6 +74,7 @@ def serve(folder: Path, url: str) -> None:
     except QanatError as error:
         print(json.dumps({"pid": os.getpid(), "refused": str(error)}), flush=True)
         return
+    state.store.limits = AccountLimits(tunnels=1_000_000, records=1_000_000)
     context = Context(store=state.store, keys=state.keys, live=StillEdge(), location="lab01", version="0.0.1")
     server = ApiServer(create_app(context), "127.0.0.1:0")
     server.start()
