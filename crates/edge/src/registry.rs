@@ -14,6 +14,7 @@ use bytes::Bytes;
 use qanat_http::Choke;
 use qanat_transport::{Link, Protocol, Registration};
 use sha2::{Digest, Sha256};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,6 +24,10 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+/// One visitor's part of a tunnel's open requests: a quarter.
+const VISITORS: usize = 4;
+/// … and at least so many.
+const LEAST_PART: usize = 16;
 /// More than a connection can have open: a choked one is taken when there is no other.
 const MAX_OPEN: usize = usize::MAX / 2;
 /// Most connections of one tunnel (a stock connector keeps four).
@@ -98,6 +103,8 @@ pub(crate) struct Tunnel<P = Link> {
     pending: AtomicUsize,
     changed: Notify,
     open: AtomicUsize,
+    /// Open requests of each visitor, of those that came when there were many.
+    visitors: Mutex<HashMap<u128, usize>>,
 }
 
 impl<P: Peer> Tunnel<P> {
@@ -107,6 +114,7 @@ impl<P: Peer> Tunnel<P> {
             pending: AtomicUsize::new(0),
             changed: Notify::new(),
             open: AtomicUsize::new(0),
+            visitors: Mutex::default(),
         }
     }
 
@@ -137,13 +145,26 @@ impl<P: Peer> Tunnel<P> {
         true
     }
 
-    /// Counts an open request; `None` above `most`.
-    pub(crate) fn enter(self: &Arc<Self>, most: usize) -> Option<Entered<P>> {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= most {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+    /// Counts an open request; `None` above `most`, or above this visitor's part. The first quarter is anybody's and costs no
+    /// lock; of the rest one visitor may have a quarter, so that nobody holds more than half.
+    pub(crate) fn enter(self: &Arc<Self>, most: usize, visitor: u128) -> Option<Entered<P>> {
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        let mut entered = Entered { tunnel: self.clone(), visitor: None };
+        if open >= most {
             return None;
         }
-        Some(Entered(self.clone()))
+        let part = (most / VISITORS).max(LEAST_PART);
+        if open >= part {
+            let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = visitors.entry(visitor).or_default();
+            if *own >= part {
+                return None;
+            }
+            *own += 1;
+            drop(visitors);
+            entered.visitor = Some(visitor);
+        }
+        Some(entered)
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Connection<P>>>)) {
@@ -171,18 +192,30 @@ impl<P: Peer> Drop for Picked<P> {
 }
 
 /// A request's place in its tunnel.
-pub(crate) struct Entered<P: Peer = Link>(Arc<Tunnel<P>>);
+pub(crate) struct Entered<P: Peer = Link> {
+    tunnel: Arc<Tunnel<P>>,
+    /// Whose part it is of.
+    visitor: Option<u128>,
+}
 
 impl<P: Peer> std::ops::Deref for Entered<P> {
     type Target = Arc<Tunnel<P>>;
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.tunnel
     }
 }
 
 impl<P: Peer> Drop for Entered<P> {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.tunnel.open.fetch_sub(1, Ordering::Relaxed);
+        let Some(visitor) = self.visitor else { return };
+        let mut visitors = self.tunnel.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut own) = visitors.entry(visitor) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
     }
 }
 
@@ -778,14 +811,33 @@ mod tests {
         let bench = Bench::new();
         let (_, connection) = bench.join(1, 0);
         let tunnel = bench.registry.tunnel(&Uuid::from_u128(1)).unwrap();
-        let first = tunnel.enter(1);
-        assert!(first.is_some() && tunnel.enter(1).is_none());
+        let first = tunnel.enter(1, 1);
+        assert!(first.is_some() && tunnel.enter(1, 1).is_none());
         drop(first);
-        assert!(tunnel.enter(1).is_some());
+        assert!(tunnel.enter(1, 1).is_some());
         let picked = tunnel.pick(|_| true);
         assert_eq!(connection.open.load(Ordering::Relaxed), 1);
         drop(picked);
         assert_eq!(connection.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn one_visitor_gets_half_of_a_tunnels_requests_at_most_and_gives_its_part_back() {
+        let bench = Bench::new();
+        let _joined = bench.join(1, 0);
+        let tunnel = bench.registry.tunnel(&Uuid::from_u128(1)).unwrap();
+        let mut greedy = Vec::new();
+        while let Some(entered) = tunnel.enter(1000, 7) {
+            greedy.push(entered);
+        }
+        assert_eq!(greedy.len(), 500);
+        let others: Vec<_> = (8..12).flat_map(|visitor| (0..100).map(move |_| visitor)).collect();
+        let others: Vec<_> = others.into_iter().filter_map(|visitor| tunnel.enter(1000, visitor)).collect();
+        assert_eq!(others.len(), 400, "the others' part is untouched");
+        drop(greedy);
+        assert!(tunnel.enter(1000, 7).is_some());
+        drop(others);
+        assert!(tunnel.visitors.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl<'a> Request<'a> {
         head::prepare(self.shared, self.client, &mut head, &self.ray);
         let kind = if head.websocket { RequestKind::WebSocket } else { RequestKind::Http };
         let is_grpc = page::is_grpc(&head.headers);
-        let visitor = crate::limits::number(self.client.address);
+        let visitor = self.visitor(&head);
         let mut exchange = Exchange {
             shared: self.shared,
             request: TunnelRequest { kind, head, length },
@@ -170,6 +170,7 @@ impl<'a> Request<'a> {
             expects: expect_continue,
             up: Relay::new(),
             watch: UploadWatch::new(self.shared.settings.response_timeout),
+            visitor,
         };
         match exchange.run(&admitted).await {
             Ok(outcome) => outcome,
@@ -178,6 +179,13 @@ impl<'a> Request<'a> {
                 self.fail(failed, &request.head, Some(&admitted), download).await
             }
         }
+    }
+
+    /// A number for who asks: behind a listed proxy not the proxy's.
+    fn visitor(&self, prepared: &RequestHead) -> u128 {
+        let told = || std::str::from_utf8(prepared.headers.get("cf-connecting-ip")?).ok()?.parse().ok();
+        let address = if self.client.trusted { told() } else { None };
+        crate::limits::number(address.unwrap_or(self.client.address))
     }
 
     /// Tells of the failure, and answers with its page while that can still be done.
@@ -307,6 +315,8 @@ struct Exchange<'a, U, D> {
     /// The request body's way.
     up: Relay,
     watch: UploadWatch,
+    /// Who asks, for what is shared out.
+    visitor: u128,
 }
 
 /// The connections that have failed this request.
@@ -326,7 +336,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         let Some(tunnel) = self.shared.registry.tunnel(&admitted.tunnel_id) else {
             return Err(Failed::new(Cause::NoConnection, "the tunnel never had a connection"));
         };
-        let Some(entered) = tunnel.enter(self.shared.settings.max_streams_per_tunnel) else {
+        let Some(entered) = tunnel.enter(self.shared.settings.max_streams_per_tunnel, self.visitor) else {
             return Err(Failed::new(Cause::Overloaded, "the tunnel has too many open requests"));
         };
         let mut tried = Tried::default();

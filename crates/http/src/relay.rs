@@ -4,8 +4,9 @@ use crate::{Frame, Headers, Sink, Source, StreamError};
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-/// After so many bytes in one poll the others get their turn.
-const TURN: u64 = 1024 * 1024;
+/// After so many bytes in one poll the others get their turn: a fraction of a millisecond. A hundred large bodies that come at
+/// once must not be felt by who wants a small one.
+const TURN: u64 = 128 * 1024;
 /// The same in frames, for tiny ones.
 const TURN_FRAMES: u32 = 256;
 
