@@ -37,6 +37,7 @@ from tests.support.neighbours import (  # noqa: F401
 from tests.support.sites import Site
 
 
+@quic_only  # it ends at the edge, so the transport behind it doesn't matter
 def test_slow_heads_and_handshakes(site: Site, victim: Victim) -> None:
     """100 heads that come byte by byte, 50 connections whose handshake never begins, 20 that stop in an HTTP/2 preface."""
 
@@ -68,6 +69,7 @@ def test_slow_heads_and_handshakes(site: Site, victim: Victim) -> None:
     unharmed(victim, attack=attack)
 
 
+@quic_only  # it ends at the edge, so the transport behind it doesn't matter
 def test_many_idle_connections(site: Site, victim: Victim) -> None:
     """As many from one address as it may have and more: the victim still gets new ones from its own."""
 
@@ -196,6 +198,7 @@ def test_floods_of_control_frames(site: Site, victim: Victim) -> None:
     unharmed(victim, attack=attack)
 
 
+@quic_only  # it ends at the edge, so the transport behind it doesn't matter
 def test_connections_that_come_and_go(site: Site, victim: Victim) -> None:
     """30 handshakes a second, each reset as soon as its request is sent."""
 

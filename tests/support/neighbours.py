@@ -24,6 +24,7 @@ import pytest
 from tests.support import victim as person
 from tests.support.api import Api, Json
 from tests.support.edge import Edge
+from tests.support.http1 import Cut
 from tests.support.processes import Process
 from tests.support.sites import Lab, Tunnelled
 from tests.support.victim import Ask, Orders
@@ -204,7 +205,7 @@ def unharmed(*victims: Victim, attack: Attack, seconds: float = 2.2) -> list[Rou
         failed = [wrong for each in rounds for wrong in each.quiet.wrong + each.attacked.wrong]
         assert not failed, f"requests of others failed: {sorted(set(failed))[:5]}\n{told}"
         if all(each.good for each in rounds):
-            print(told)
+            print(told)  # shown by `pytest -s` and when something else fails
             return rounds
     raise AssertionError(f"others were slowed down by more than {RATIO} times:\n{told}")
 
@@ -212,7 +213,7 @@ def unharmed(*victims: Victim, attack: Attack, seconds: float = 2.2) -> list[Rou
 # ------------------------------------------------------------------------------------------------ attackers
 class Attacker:
     """Threads that come after everybody else where cores are short: it is the product that is measured, not the cores that
-    an attacker's own code needs. What goes wrong for an attacker is its own affair, as the edge may well throw it out."""
+    an attacker's own code needs. The edge may well throw an attacker out; a wrong answer to it fails the test."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -220,6 +221,7 @@ class Attacker:
         self.steps = 0
         """How much was tried: an attack that did nothing shows nothing."""
         self.thrown_out = 0
+        self.wrong: list[str] = []
 
     def __enter__(self) -> "Attacker":
         return self
@@ -229,6 +231,7 @@ class Attacker:
         for thread in self._threads:
             thread.join(20.0)
             assert not thread.is_alive(), "an attacker did not end"
+        assert not self.wrong, f"the attacker was answered wrong: {self.wrong[:3]}"
 
     def repeat(self, step: Callable[[], object], *, per_second: float, threads: int = 1) -> "Attacker":
         """Does `step` at most so often a second in all, in so many threads."""
@@ -239,8 +242,10 @@ class Attacker:
                 begin = time.monotonic()
                 try:
                     step()
-                except (OSError, AssertionError, EOFError):
+                except (OSError, Cut):
                     self.thrown_out += 1
+                except AssertionError as error:
+                    self.wrong.append(str(error))
                 self.steps += 1
                 self.over.wait(max(0.0, threads / per_second - (time.monotonic() - begin)))
 
