@@ -1,7 +1,9 @@
 """An attacker and a victim: is anybody else hurt?
 
 The victim is a process of its own (victim.py) and sends requests at a steady rate, through a quiet window and through the
-attack's. `unharmed` judges: none of its requests failed, and the 99th percentile of its latency stayed within twice its own.
+attack's. `unharmed` judges: none of its requests failed, from the attacker's first step to a while after its last, and the 99th
+percentile of its latency stayed within twice its own once the attack stood. (While it is built up it is load as anybody's: a
+hundred downloads that begin are a hundred downloads.)
 """
 
 import json
@@ -32,11 +34,11 @@ from tests.support.waiting import wait_until
 
 RATIO = 2.0
 """The victim's p99 under attack over its own."""
-FLOOR_S = 0.025
+FLOOR_S = 0.036
 """A p99 up to this is nobody's harm. A request takes some ms and is handed on by six threads of four processes (client, edge,
-connector, origin and back); on two cores that others use as well, each of them may wait for a time slice or two of 3 ms
-before it runs at all. That is the scheduler's and comes and goes with whatever else the machine does, so a p99 of 3 ms may
-be 15 ms in the next window without any attack. What this suite is about takes seconds, or never ends."""
+connector, origin and back); on two cores that others use as well, each of them may wait for two time slices of 3 ms before it
+runs at all. That is the scheduler's and comes and goes with whatever else the machine does: a p99 of 3 ms is 20 ms in the next
+window without any attack. What this suite is about takes seconds, or never ends."""
 API_FLOOR_S = 0.1
 """The same for the control API. Its threads share one interpreter, which changes hands every 5 ms, and give way to the
 engine's (they are nicer) and so to everything else that runs: some of them in a row, each behind a write that is being
@@ -100,6 +102,8 @@ class Round:
     quiet: Window
     attacked: Window
     floor_s: float = FLOOR_S
+    failed: Sequence[str] = ()
+    """What was wrong in the whole of the round."""
 
     @property
     def ratio(self) -> float:
@@ -108,7 +112,11 @@ class Round:
 
     @property
     def good(self) -> bool:
-        return not self.attacked.wrong and self.attacked.p99_s <= max(RATIO * self.quiet.p99_s, self.floor_s)
+        return (
+            not self.failed
+            and not self.attacked.wrong
+            and self.attacked.p99_s <= max(RATIO * self.quiet.p99_s, self.floor_s)
+        )
 
     def __str__(self) -> str:
         return f"{self.name}: quiet {self.quiet}; attacked {self.attacked}; ratio {self.ratio:.2f}"
@@ -159,7 +167,7 @@ class Victim:
 
         wait_until(is_served, f"{self.name} to be served", timeout_s=30.0)
 
-    def window(self, since: float, until: float) -> Window:
+    def between(self, since: float, until: float) -> list[Sample]:
         """The requests that were due in this time, when all of them are over."""
         start = self.samples[min(self.samples)].due - min(self.samples) / self.rate
         wanted = range(math.ceil((since - start) * self.rate), int((until - start) * self.rate) + 1)
@@ -169,7 +177,7 @@ class Victim:
             return [number for number in wanted if number not in self.samples]
 
         wait_until(lambda: not missing(), f"the last requests of {self.name}", timeout_s=30.0)
-        return Window.of([self.samples[number] for number in wanted])
+        return [self.samples[number] for number in wanted]
 
     def close(self) -> None:
         self.process.kill()
@@ -180,18 +188,26 @@ Attack = Callable[[], AbstractContextManager[object]]
 
 
 def measured(victims: Sequence[Victim], attack: Attack, *, seconds: float) -> list[Round]:
-    """One round: a quiet window, then the attack's, from its first step to a while after its end."""
+    """One round: a quiet window, then the attack's, until a while after its end."""
     for victim in victims:
         victim.wait_served()
     begin = time.monotonic()
     time.sleep(seconds)
     quiet = time.monotonic()
     with attack():
+        stands = time.monotonic()
         time.sleep(seconds)
     time.sleep(AFTER_S)
     end = time.monotonic()
     return [
-        Round(victim.name, victim.window(begin, quiet), victim.window(quiet, end), victim.floor_s) for victim in victims
+        Round(
+            victim.name,
+            Window.of(victim.between(begin, quiet)),
+            Window.of(victim.between(stands, end)),
+            victim.floor_s,
+            [sample.wrong for sample in victim.between(begin, end) if sample.wrong],
+        )
+        for victim in victims
     ]
 
 
@@ -202,7 +218,7 @@ def unharmed(*victims: Victim, attack: Attack, seconds: float = 2.2) -> list[Rou
         rounds = measured(victims, attack, seconds=seconds)
         tried += rounds
         told = "\n".join(str(each) for each in tried)
-        failed = [wrong for each in rounds for wrong in each.quiet.wrong + each.attacked.wrong]
+        failed = [wrong for each in rounds for wrong in each.failed]
         assert not failed, f"requests of others failed: {sorted(set(failed))[:5]}\n{told}"
         if all(each.good for each in rounds):
             print(told)  # shown by `pytest -s` and when something else fails
