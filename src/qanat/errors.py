@@ -259,6 +259,7 @@ _CODES: dict[str, str] = {
     "passphrase_missing": "sealed secrets need a passphrase, and none was given",
     "passphrase_weak": "a passphrase is too short or too long",
     "passphrase_wrong": "the passphrase is not the one that the secrets were sealed with",
+    "import_too_long": "checking the document to import takes more computing than one import may",
     "import_conflict": "an import would collide with what is there; nothing was written",
     # CLI and client
     "api_not_encrypted": "a token would go to another machine in clear text",

@@ -140,6 +140,7 @@ FAILURES: dict[str, Failure] = {
     "passphrase_weak": Failure(400, 10011, names_place=False),
     "passphrase_wrong": Failure(400, 10011, names_place=False),
     "import_conflict": Failure(409, 10409),
+    "import_too_long": Failure(400, 6007),
     # ourselves
     "store_full": Failure(507, 10507, names_place=False),
     "backup_elsewhere": Failure(409, 10409),

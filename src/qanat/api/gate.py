@@ -33,6 +33,7 @@ VERIFY_PATHS = ("/user/tokens/verify", "/tokens/verify")
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")
 MAX_ACCOUNT_BYTES = 64 * 1024 * 1024
 ACCOUNT_IMPORT = re.compile(rf"{PREFIX}/qanat/accounts/[0-9a-f]{{32}}/import")
+_ACCOUNT = re.compile(r"com\.cloudflare\.api\.account\.([0-9a-f]{32})")
 HEAVY = re.compile(r"/(?:explain|diff|versions|rollback|batch|export|import|verify)$")
 _LONG_PAGE = re.compile(rb"(?:^|&)per_page=[0-9]{4,}")
 # Answers without an end in sight, for those who may do everything.
@@ -100,19 +101,22 @@ class Gate:
             scope.setdefault("state", {})["principal"] = principal
             if ACCOUNT_IMPORT.fullmatch(path):
                 principal.asking(EDITS)  # who may not import must not make us hold so large a body
-            key = principal.token.account_id or principal.token.user_id
+            key = account_of(principal)
         else:
             key = place_of(address)
+        is_import = ACCOUNT_IMPORT.fullmatch(path) is not None
+        is_streamed = STREAMED.search(path) is not None
         answer: list[Message] = []
         async with AsyncExitStack() as held:
-            if ACCOUNT_IMPORT.fullmatch(path):
-                await held.enter_async_context(shares.imports.turn(key))
+            if is_import:
+                await held.enter_async_context(shares.uploads.turn(key))
             body = await read_body(headers, receive, most=most_bytes(path))
             is_large = len(body) > SMALL_BYTES
-            is_streamed = STREAMED.search(path) is not None
-            async with (shares.heavy if (is_large or is_heavy(scope)) and not is_streamed else shares.light).turn(key):
+            takes_long = (is_large or is_heavy(scope)) and not is_streamed
+            share = shares.imports if is_import else shares.heavy if takes_long else shares.light
+            async with share.turn(key):
                 if body and scope["method"] in WITH_BODY and not path.endswith(FORMS):
-                    most = MAX_ACCOUNT_VALUES if ACCOUNT_IMPORT.fullmatch(path) else MAX_VALUES
+                    most = MAX_ACCOUNT_VALUES if is_import else MAX_VALUES
                     check = partial(check_json, body, most_values=most)
                     await run_in_threadpool(check) if is_large else check()
                 inner = {**scope, "headers": _relabelled(scope, body)}
@@ -126,6 +130,16 @@ class Gate:
         for message in answer:
             await send(message)
         return None
+
+
+def account_of(principal: Principal) -> str:
+    """Whose share a call takes: the account that owns the token, or the only one that it reaches; else the token's own."""
+    token = principal.token
+    if token.account_id is not None:
+        return token.account_id
+    resources = {resource for policy in token.policies for resource in policy.get("resources", ())}
+    only = _ACCOUNT.fullmatch(resources.pop()) if len(resources) == 1 else None
+    return only[1] if only else token.id
 
 
 def is_heavy(scope: Scope) -> bool:

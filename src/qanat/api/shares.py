@@ -30,6 +30,11 @@ class Share:
         self._in_all = 0
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(len(queue) for queue in self._waiting.values())
+
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
         """RetryLaterError `busy`: too many of the key wait already, or its turn doesn't come."""
@@ -98,13 +103,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """`light`: all calls but those of `heavy`, which take a second of the interpreter or can be made to. `imports`: whole
-    accounts, from their first byte on, as each may take 64 MiB. `strangers`: by address, whose credentials are looked up.
-    Together fewer than the 40 threads that there are."""
+    """`light`: all calls but those of `heavy`, which take a second of the interpreter or can be made to. `uploads`: whole
+    accounts from their first byte on, as each may take 64 MiB; `imports`: what is done with them, up to some minutes.
+    `strangers`: by address, whose credentials are looked up. Together fewer than the 40 threads that there are."""
 
     light: Share = field(default_factory=lambda: Share(most=20, each=6))
     heavy: Share = field(default_factory=lambda: Share(most=2, each=1))
-    imports: Share = field(default_factory=lambda: Share(most=2, each=1, waiting=4))
+    uploads: Share = field(default_factory=lambda: Share(most=4, each=1, waiting=4))
+    imports: Share = field(default_factory=lambda: Share(most=2, each=1))
     strangers: Share = field(default_factory=lambda: Share(most=12, each=8))
 
 

@@ -1,9 +1,12 @@
 import copy
 import json
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -13,8 +16,10 @@ from qanat.auth.policies import account_policy
 from qanat.store import SYSTEM, NoticeKind, models
 from qanat.store.accounts import create_account
 from qanat.store.transfer import document as parts
+from qanat.store.transfer import run
 from tests.support.control import Control, running_control
 from tests.support.postgres import Postgres
+from tests.support.waiting import wait_until
 
 PASSPHRASE = "correct horse battery – ß"
 HEADERS = {b"qanat-passphrase": PASSPHRASE.encode()}
@@ -471,3 +476,50 @@ def snapshot(session: Any) -> dict[str, list[tuple[Any, ...]]]:
         if table.name not in ("audit", "api_tokens"):
             rows[table.name] = sorted((tuple(row) for row in session.execute(table.select())), key=repr)
     return rows
+
+
+def test_an_import_takes_so_much_computing_and_no_more(full: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = f"/qanat/accounts/{full.account}"
+    document = full.call("GET", f"{one}/export")
+    monkeypatch.setattr(run, "MOST_CHECKING_S", -1.0)
+    before = full.audit_count()
+    status, code, message = full.refused("POST", f"{one}/import", document)
+    assert (status, code) == (400, 6007)
+    assert "more than" in message
+    assert full.audit_count() == before
+
+
+def test_the_patterns_of_the_newest_configuration_are_checked(full: Control) -> None:
+    one = f"/qanat/accounts/{full.account}"
+    document = full.call("GET", f"{one}/export")
+    tunnel = next(each for each in document["tunnels"] if each["name"] == "web")
+    rules = [{"path": f"(?:\\pL{{40}}|\\pN{{40}}){n}", "service": "http_status:200"} for n in range(100)]
+    newest = {**tunnel["configurations"][-1], "version": 3}
+    newest["config"] = {"ingress": [*rules, {"service": "http_status:404"}]}
+    tunnel["configurations"].append(newest)
+    steps = full.call("POST", f"{one}/import", document)["steps"]
+    (conflict,) = [step for step in steps if step["action"] == "conflict"]
+    assert "with the patterns before it, it compiles to more than" in conflict["reason"]
+
+
+def test_one_accounts_imports_keep_no_other_account_waiting(control: Control) -> None:
+    """Who sends its 64 MiB slowly, or computes for a minute, has its own turn."""
+    other = create_account(control.store, SYSTEM, name="victim")
+    text, _ = issue(
+        control.store, SYSTEM, name="victim", account_id=other.id, policies=[dict(account_policy(other.id))]
+    )
+    where = urlsplit(control.url)
+    head = (
+        f"POST {where.path}/qanat/accounts/{control.account}/import HTTP/1.1\r\nhost: localhost\r\n"
+        f"authorization: Bearer {control.token}\r\ncontent-length: 1000000\r\n\r\n{{"
+    )
+    with ExitStack() as stack:
+        for _ in range(3):
+            sock = stack.enter_context(socket.create_connection((str(where.hostname), where.port or 0), timeout=10))
+            sock.sendall(head.encode())
+        wait_until(lambda: control.context.shares.uploads.waiting == 2, "the others to wait", timeout_s=10.0)
+        headers = {"authorization": f"Bearer {text}"}
+        path = f"/qanat/accounts/{other.id}"
+        document = control.http.get(f"{path}/export", headers=headers).json()["result"]
+        answer = control.http.post(f"{path}/import", json=document, headers=headers)
+        assert answer.status_code == 200, answer.text

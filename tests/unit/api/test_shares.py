@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qanat.api.gate import account_of
 from qanat.api.shares import Share, place_of
+from qanat.auth import Principal
 from qanat.errors import RetryLaterError
+from qanat.store.models import ApiToken
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -112,3 +115,22 @@ def test_an_ipv6_host_is_its_network() -> None:
     assert place_of("2001:db8:1:2:3::4") == place_of("2001:db8:1:2::") != place_of("2001:db8:1:3::")
     assert place_of("192.0.2.1") != place_of("192.0.2.2")
     assert place_of("nowhere") == "nowhere"
+
+
+HEX = "023e105f4ecef8ad9ca31a8372d0c353"
+
+
+@pytest.mark.parametrize(
+    ("account_id", "resources", "key"),
+    [
+        (HEX, [], HEX),
+        (None, [f"com.cloudflare.api.account.{HEX}"], HEX),
+        (None, [f"com.cloudflare.api.account.{HEX}", f"com.cloudflare.api.account.{HEX[::-1]}"], "token"),
+        (None, ["com.cloudflare.api.account.*"], "token"),
+        (None, [], "token"),
+    ],
+)
+def test_a_call_takes_the_share_of_its_tokens_account(account_id: str | None, resources: list[str], key: str) -> None:
+    policies = [{"resources": {resource: "*"}} for resource in resources]
+    token = ApiToken(id="token", account_id=account_id, user_id="everybody's", policies=policies)
+    assert account_of(Principal(token, "127.0.0.1")) == key

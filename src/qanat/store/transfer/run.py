@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from time import thread_time
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -21,6 +22,22 @@ CheckToken = Callable[[Session, TokenPart, list[dict[str, Any]]], list[dict[str,
 
 Checked = dict[int, object]
 """What became of a document's parts before the write began, by the parts' `id()`: a value, or the QanatError."""
+
+
+MOST_CHECKING_S = 120.0
+
+
+class Effort:
+    """The computing that checking a document may take: what is exported takes some seconds, what is made for it has no end."""
+
+    def __init__(self) -> None:
+        self._until = thread_time() + MOST_CHECKING_S
+
+    def check(self) -> None:
+        """QanatError `import_too_long`."""
+        if thread_time() > self._until:
+            message = f"checking the document takes more than {MOST_CHECKING_S:.0f} s of computing"
+            raise QanatError("import_too_long", message, where="document", hint="import it in parts")
 
 
 def first_error(make: Callable[[], object]) -> object:

@@ -18,7 +18,7 @@ from qanat.store.models import Configuration, ConnectorToken, Tunnel
 from qanat.store.notices import NoticeKind
 from qanat.store.record_rules import in_lots
 from qanat.store.transfer.document import ConfigurationPart, ConnectorTokenPart, Document, TunnelPart
-from qanat.store.transfer.run import Checked, Run, first_error, put
+from qanat.store.transfer.run import Checked, Effort, Run, first_error, put
 from qanat.store.tunnels import CONFIG_SOURCES, SECRET_BYTES, check_name, check_secret, new_row
 
 
@@ -168,9 +168,15 @@ def _add(run: Run, tunnel_id: str, version: int, text: str, part: ConfigurationP
     )
 
 
-def check(document: Document) -> Checked:
-    """The configurations' texts, or what is wrong with them. Before the one writer's turn."""
-    return {id(each): first_error(partial(_text, each)) for part in document.tunnels for each in part.configurations}
+def check(document: Document, effort: Effort) -> Checked:
+    """The configurations' texts, or what is wrong with them. Before the one writer's turn. The patterns of a tunnel's earlier
+    versions are compiled when they are put in force again. QanatError `import_too_long`."""
+    checked: Checked = {}
+    for part in document.tunnels:
+        for each in part.configurations:
+            effort.check()
+            checked[id(each)] = first_error(partial(_text, each, is_newest=each is part.configurations[-1]))
+    return checked
 
 
 def _checked(run: Run, part: ConfigurationPart) -> str:
@@ -180,11 +186,11 @@ def _checked(run: Run, part: ConfigurationPart) -> str:
     return cast("str", text)
 
 
-def _text(part: ConfigurationPart) -> str:
+def _text(part: ConfigurationPart, *, is_newest: bool) -> str:
     """As `store.configurations` keeps it."""
     if part.source not in CONFIG_SOURCES:
         raise QanatError("configuration_bad_type", "source is `cloudflare` or `local`", where=f"version {part.version}")
-    document = parse_configuration(part.config).document
+    document = parse_configuration(part.config, patterns=is_newest).document
     try:
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         text.encode()

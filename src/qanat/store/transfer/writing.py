@@ -16,7 +16,7 @@ from qanat.store.record_rules import in_lots
 from qanat.store.sealing import Sealer
 from qanat.store.transfer import networks, tokens, tunnels, zones
 from qanat.store.transfer.document import AccountPart, Document
-from qanat.store.transfer.run import CheckToken, Outcome, Run, put
+from qanat.store.transfer.run import CheckToken, Effort, Outcome, Run, put
 from qanat.store.transfer.sealed import PassphraseSealer
 
 AUDITED_AT_ONCE = 200
@@ -45,7 +45,8 @@ def import_account(
     policies as they are stored; raises for what the caller may not give.
     """
     outcome = Outcome(account_id)
-    checked = {**tunnels.check(document), **zones.check(document)}
+    effort = Effort()
+    checked = {**tunnels.check(document, effort), **zones.check(document, effort)}
     try:
         with store.writing(actor) as write:
             run = Run(

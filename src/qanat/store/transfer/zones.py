@@ -13,13 +13,19 @@ from qanat.store.notices import NoticeKind
 from qanat.store.record_form import RecordDraft, RecordForm, check_record
 from qanat.store.record_rules import NamesInUse
 from qanat.store.transfer.document import Document, RecordPart, ZonePart
-from qanat.store.transfer.run import Checked, Run, first_error, put
+from qanat.store.transfer.run import Checked, Effort, Run, first_error, put
 from qanat.store.zones import check_free
 
 
-def check(document: Document) -> Checked:
-    """The records' forms, or what is wrong with them. Before the one writer's turn: it takes longer than writing them."""
-    return {id(part): first_error(partial(_form, part, zone.name)) for zone in document.zones for part in zone.records}
+def check(document: Document, effort: Effort) -> Checked:
+    """The records' forms, or what is wrong with them. Before the one writer's turn: it takes longer than writing them.
+    QanatError `import_too_long`."""
+    checked: Checked = {}
+    for zone in document.zones:
+        for part in zone.records:
+            effort.check()
+            checked[id(part)] = first_error(partial(_form, part, zone.name))
+    return checked
 
 
 def _form(part: RecordPart, zone_name: str) -> RecordForm:
