@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 
 from qanat.store import NoticeKind, connector_tokens
-from qanat.store.models import Audit
+from qanat.store.models import Audit, ConnectorToken
+from qanat.store.skipped import SkippedRows
 from tests.support.control import Control
 from tests.support.links import register
 
@@ -154,3 +155,27 @@ def test_of_another_or_a_deleted_tunnel(desk: Desk) -> None:
     for method, path in (("POST", desk.path), ("POST", f"{desk.path}/{made['id']}/rotate")):
         assert desk.control.refused(method, path, {"name": "y"})[0] == 404
     assert desk.control.refused("GET", f"{desk.path}/{made['id']}/token")[0] == 404
+
+
+def test_a_token_that_can_not_be_ended_keeps_no_other_alive(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, skipped = desk.control.store, SkippedRows()
+    soon = store.clock() + timedelta(seconds=90)
+    bad, good = (desk.make(name=name, expires_at=soon.isoformat())["id"] for name in ("bad", "good"))
+    later = soon + timedelta(seconds=1)
+    store.clock = lambda: later
+    end = connector_tokens._end
+
+    def fails(write: Any, tunnel: Any, token: Any, action: str) -> None:
+        if token.id == bad:
+            raise ValueError("what it holds is from a newer version")
+        end(write, tunnel, token, action)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(connector_tokens, "_end", fails)
+        assert connector_tokens.expire_tokens(store, skipped) == 1
+    with store.reading() as session:
+        assert session.get_one(ConnectorToken, good).revoked_at is not None
+        assert session.get_one(ConnectorToken, bad).revoked_at is None
+    assert [(row.kind, row.name) for row in skipped.rows()] == [("token_expiry", bad)]
+    assert connector_tokens.expire_tokens(store, skipped) == 1
+    assert not skipped.rows()

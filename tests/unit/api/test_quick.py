@@ -7,9 +7,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from qanat.store import SYSTEM
+from qanat.store import SYSTEM, Write
+from qanat.store import quick as store_quick
 from qanat.store.models import Record, Tunnel
 from qanat.store.quick import KEPT_AFTERWARDS, QuickLimits, expire_quick
+from qanat.store.skipped import SkippedRows
 from tests.support.control import Control, check_failure
 from tests.support.links import lose, register
 
@@ -168,3 +170,27 @@ def test_ipv6_addresses_count_by_their_network(quick: Control) -> None:
     with pytest.raises(Exception, match="2001:db8::/64 has 2 quick tunnels"):
         create_quick(quick.store, quick.sealer, limits, address="2001:db8::3")
     create_quick(quick.store, quick.sealer, limits, address="2001:db8:1::3")
+
+
+def test_one_that_can_not_be_deleted_keeps_no_other(
+    quick: Control, anybody: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = (anybody.post("/tunnel").json()["result"]["id"] for _ in range(2))
+    remove = store_quick.remove_tunnel
+
+    def fails(write: Write, tunnel: Tunnel, **more: Any) -> None:
+        if tunnel.id == bad:
+            raise ValueError("what it holds is from a newer version")
+        remove(write, tunnel, **more)
+
+    skipped = SkippedRows()
+    _later(quick, EXPIRY * 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(store_quick, "remove_tunnel", fails)
+        assert expire_quick(quick.store, skipped, expiry=EXPIRY) == 1
+    with quick.store.reading() as session:
+        assert session.get_one(Tunnel, bad).deleted_at is None
+        assert session.get_one(Tunnel, good).deleted_at is not None
+    assert [(row.kind, row.name, row.code) for row in skipped.rows()] == [("quick_tunnel", bad, "row_unreadable")]
+    assert expire_quick(quick.store, skipped, expiry=EXPIRY) == 1
+    assert not skipped.rows()

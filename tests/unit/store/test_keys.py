@@ -148,3 +148,21 @@ def test_a_key_file_that_can_not_be_written_is_told_and_stays(store: Store, ring
     assert (tmp_path / "secret.key").read_bytes() == before
     (tmp_path / "secret.key.new").rmdir()
     ring.rotate(store, SYSTEM)
+
+
+def test_one_damaged_secret_is_no_wrong_key(store: Store, account: str, ring: KeyRing) -> None:
+    """A database of before the key check: the key is judged by some secrets, not by the first."""
+    for number in range(3):
+        _create(store, ring.sealer, account, f"t{number}")
+    with store.recording() as write:
+        check = write.session.get_one(KeyCheck, "newest")
+        write.session.delete(check)
+        first = write.session.scalars(select(Tunnel).order_by(Tunnel.id)).first()
+        assert first is not None
+        first.sealed_secret = b"damaged"
+    check_key(store, ring.sealer)
+    with store.recording() as write:
+        write.session.delete(write.session.get_one(KeyCheck, "newest"))
+    with pytest.raises(QanatError) as refused:
+        check_key(store, Sealer(bytes(32)))
+    assert refused.value.code == "secret_key_wrong"

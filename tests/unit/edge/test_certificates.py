@@ -1,0 +1,76 @@
+"""Given certificates: one that can't be used is told, and the others are served."""
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from qanat.edge.certificates import Certificates, GivenCertificates
+from qanat.settings import CertificateFiles, TlsSettings
+from qanat.store.skipped import SkippedRows
+
+
+def _write(folder: Path, name: str) -> CertificateFiles:
+    issued = trustme.CA().issue_cert(f"{name}.test")
+    files = CertificateFiles(chain=folder / f"{name}.pem", key=folder / f"{name}.key")
+    files.chain.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
+    files.key.write_bytes(issued.private_key_pem.bytes())
+    return files
+
+
+def _served(certificates: Certificates) -> list[list[str]]:
+    certificates.set([], [], lambda _: None)
+    certificates.forget()
+    return [each.hostnames for each in certificates.changed() or []]
+
+
+@pytest.mark.parametrize("damage", ["gone", "a directory", "no PEM", "another key"])
+def test_a_damaged_file_leaves_the_others_in_force_and_comes_back(tmp_path: Path, damage: str) -> None:
+    bad, good = _write(tmp_path, "bad"), _write(tmp_path, "good")
+    kept, skipped = bad.chain.read_bytes(), SkippedRows()
+    settings = TlsSettings(certificates=(bad, good))
+
+    def spoil() -> None:
+        bad.chain.unlink()
+        match damage:
+            case "a directory":
+                bad.chain.mkdir()
+            case "no PEM":
+                bad.chain.write_bytes(b"-----BEGIN CERT")
+            case "another key":
+                bad.chain.write_bytes(good.chain.read_bytes())
+            case _:
+                pass
+
+    spoil()
+    given = GivenCertificates(settings, skipped)
+    certificates = Certificates(given.load(), None, skipped=skipped)
+    assert _served(certificates) == [["good.test"]]
+    (row,) = skipped.rows()
+    assert (row.kind, row.name) == ("given_certificate", str(bad.chain))
+    assert row.code in ("certificate_unreadable", "engine_bad_certificate")
+    if bad.chain.is_dir():
+        bad.chain.rmdir()
+    bad.chain.write_bytes(kept)
+    certificates.give(given.load())
+    assert _served(certificates) == [["bad.test"], ["good.test"]]
+    assert not skipped.rows()
+    spoil()
+    certificates.give(given.load())
+    assert _served(certificates) == [["bad.test"], ["good.test"]], "what was read before stays in force"
+    assert len(skipped.rows()) == 1
+
+
+def test_renewed_files_are_taken(tmp_path: Path) -> None:
+    files = _write(tmp_path, "a")
+    given = GivenCertificates(TlsSettings(certificates=(files,)), SkippedRows())
+    certificates = Certificates(given.load(), None)
+    assert certificates.changed() is not None
+    assert certificates.changed() is None
+    certificates.give(given.load())
+    certificates.set([], [], lambda _: None)
+    assert certificates.changed() is None, "the same files"
+    _write(tmp_path, "a")
+    certificates.give(given.load())
+    certificates.set([], [], lambda _: None)
+    assert certificates.changed() is not None
