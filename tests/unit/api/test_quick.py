@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from qanat.store import SYSTEM, Write
-from qanat.store import quick as store_quick
 from qanat.store.models import Record, Tunnel
 from qanat.store.quick import KEPT_AFTERWARDS, QuickLimits, expire_quick
 from qanat.store.skipped import SkippedRows
+from qanat.store.tunnels import remove_tunnel
 from tests.support.control import Control, check_failure
 from tests.support.links import lose, register
 
@@ -176,7 +176,7 @@ def test_one_that_can_not_be_deleted_keeps_no_other(
     quick: Control, anybody: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = (anybody.post("/tunnel").json()["result"]["id"] for _ in range(2))
-    remove = store_quick.remove_tunnel
+    remove = remove_tunnel
 
     def fails(write: Write, tunnel: Tunnel, **more: Any) -> None:
         if tunnel.id == bad:
@@ -186,7 +186,7 @@ def test_one_that_can_not_be_deleted_keeps_no_other(
     skipped = SkippedRows()
     _later(quick, EXPIRY * 2)
     with monkeypatch.context() as broken:
-        broken.setattr(store_quick, "remove_tunnel", fails)
+        broken.setattr("qanat.store.quick.remove_tunnel", fails)
         assert expire_quick(quick.store, skipped, expiry=EXPIRY) == 1
     with quick.store.reading() as session:
         assert session.get_one(Tunnel, bad).deleted_at is None

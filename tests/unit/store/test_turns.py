@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event, Thread
 
 import pytest
@@ -13,6 +14,10 @@ from tests.support.waiting import wait_until
 
 def _waiting(turns: Turns) -> int:
     return sum(len(each) for each in turns._waiting.values())
+
+
+def _waits(turns: Turns, number: int) -> bool:
+    return _waiting(turns) == number
 
 
 def test_each_owner_has_its_turn_after_one_of_the_others() -> None:
@@ -29,7 +34,7 @@ def test_each_owner_has_its_turn_after_one_of_the_others() -> None:
         threads.append(Thread(target=take, args=each))
         threads[-1].start()
         if at:
-            wait_until(lambda at=at: _waiting(turns) == at, "the thread waits")
+            wait_until(partial(_waits, turns, at), "the thread waits")
         else:
             wait_until(lambda: order, "the first has it")
     let_go.set()
