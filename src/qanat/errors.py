@@ -94,6 +94,7 @@ _CODES: dict[str, str] = {
     "ingress_no_service": "a rule has no service",
     "ingress_bad_service": "a rule's service is in no form that a connector knows",
     "ingress_service_has_path": "a rule's service has a path, a query or a fragment",
+    "ingress_service_is_edge": "a service names the edge itself: each request would come back to it (security.md S20)",
     "ingress_bad_status": "`http_status:` is not followed by a code from 100 to 999",
     "ingress_bad_path": "a rule's path is not a regular expression in Go (RE2) syntax",
     "ingress_patterns_too_large": "all path patterns of a configuration together are too large or take too long to compile",

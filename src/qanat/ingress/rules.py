@@ -184,7 +184,21 @@ def _check_rule(
     origin.check(rule.origin_request, where=f"{where}.originRequest")
     merged = origin.merge(rule.origin_request, top)
     service = _warn_of_service(service, merged, where, warnings)
+    if service.kind == "http" and hostname and _host_of(service.target) == hostname:
+        warnings.append(
+            ConfigurationWarning(
+                "service_is_own_hostname",
+                f"{where}.service",
+                f"'{service.text[:80]}' is the rule's own public hostname: where it leads to the edge, requests go in a "
+                "circle and end with 508",
+                "name the service by its address, and set httpHostHeader where it needs the name",
+            )
+        )
     return IngressRule(hostname, rule.path, service, merged)
+
+
+def _host_of(target: str) -> str:
+    return target.partition("://")[2].rpartition(":")[0]
 
 
 def _hostname(text: str, where: str, warnings: list[ConfigurationWarning]) -> str:

@@ -18,6 +18,10 @@ _ADDRESS_CHARACTERS = re.compile(r"[0-9a-fA-F:.]+(%[0-9A-Za-z._~-]+)?", re.ASCII
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/.*)?", re.ASCII)
 
 
+_EDGE_DOMAINS = (".cfargotunnel.com", ".cftunnel.com", ".argotunnel.com")
+"""Names at which only an edge answers: what public records point to, and what connectors dial."""
+
+
 class Service(Struct, frozen=True):
     """A parsed service. `text` is what the user wrote, without secrets, for logs; `kind` and `target` are the engine's.
 
@@ -35,7 +39,8 @@ def parse_service(text: str, *, where: str = "service") -> Service:
     """One service, by stock cloudflared's forms (protocol.md, *Configuration*).
 
     Raises:
-        QanatError: `ingress_no_service`, `ingress_bad_service`, `ingress_service_has_path`, `ingress_bad_status`.
+        QanatError: `ingress_no_service`, `ingress_bad_service`, `ingress_service_has_path`, `ingress_bad_status`,
+            `ingress_service_is_edge`.
     """
     if not text:
         raise QanatError(
@@ -95,6 +100,13 @@ def _url(text: str, where: str) -> Service:
     if "@" not in url.netloc and url.netloc.endswith(":"):
         raise _bad(f"'{shown[:80]}' has a colon and no port", where, "write the port")
     address = _address(host, url.netloc, shown, where)
+    if address.endswith(_EDGE_DOMAINS):
+        raise QanatError(
+            "ingress_service_is_edge",
+            f"'{shown[:80]}' is the edge itself: each request would come back to it",
+            where=where,
+            hint="name the service behind the connector, e.g. http://127.0.0.1:80",
+        )
     scheme = _WEB_SCHEMES.get(url.scheme)
     if scheme is None:
         return Service("unsupported", shown, shown, userinfo)

@@ -25,6 +25,7 @@ WARNINGS: dict[str, str] = {
     "service_unsupported": "a service that stock connectors serve and this version answers with 502",
     "access_fails_closed": "`access.required`, which this version can't verify: it answers 403",
     "origin_denied": "a link-local or metadata address, which a connector denies to pushed rules unless it is in --allow-origins",
+    "service_is_own_hostname": "a service with the rule's own public hostname, which may lead back to the edge",
     "unix_path_relative": "a socket path that depends on the connector's working directory",
 }
 """Every code and its meaning."""

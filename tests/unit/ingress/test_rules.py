@@ -268,3 +268,18 @@ def test_bastion_mode_makes_the_service_one_that_is_told_to_be_unsupported() -> 
     )
     assert configuration.rules[0].service.kind == "unsupported"
     assert warnings_of(configuration) == [("service_unsupported", "ingress[0].service")]
+
+
+@pytest.mark.parametrize(
+    ("service", "told"),
+    [
+        ("https://app.example.com", True),
+        ("http://App.Example.com:8080", True),
+        ("http://origin.example.com", False),
+        ("http_status:200", False),
+    ],
+)
+def test_a_service_with_the_rules_own_hostname_is_told(service: str, told: bool) -> None:
+    """security.md S20: it may be another host inside, so it isn't refused."""
+    configuration = parse({"hostname": "app.example.com", "service": service}, CATCH_ALL)
+    assert (("service_is_own_hostname", "ingress[0].service") in warnings_of(configuration)) is told
