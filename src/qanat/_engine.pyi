@@ -118,6 +118,7 @@ class EdgeSettings:
         tls_handshake_timeout_s: float = 10.0,
         keep_alive_timeout_s: float = 75.0,
         response_timeout_s: float = 100.0,
+        grpc_idle_timeout_s: float = 3600.0,
         max_streams_per_tunnel: int = 10000,
         max_connections: int = 16384,
         max_connections_per_address: int = 4096,
@@ -230,6 +231,17 @@ class RequestFailed:
     duration_s: float
     client_ip: str
 
+@final
+class EngineWarning:
+    """A line for the log, of an edge or a connector. Texts are as they came: escape them. At most five of one place in
+    the code come in ten seconds; `held_back`: how many more there were before this one."""
+
+    level: Literal["warning", "error"]
+    target: str
+    message: str
+    fields: list[tuple[str, str]]
+    held_back: int
+
 EdgeEvent = (
     ConnectionRegistered
     | ConnectionDraining
@@ -238,6 +250,7 @@ EdgeEvent = (
     | ConfigurationApplied
     | LocalConfiguration
     | RequestFailed
+    | EngineWarning
 )
 
 @final
@@ -441,6 +454,7 @@ ConnectorEvent = (
     | ConfigurationPushed
     | OriginFailed
     | RequestCanceled
+    | EngineWarning
     | Stopped
 )
 

@@ -166,6 +166,11 @@ class LimitSettings(Part):
         default=75.0, gt=0, description="Seconds that an idle client connection is kept."
     )
     response_timeout_s: float = Field(default=100.0, gt=0, description="Seconds for an answer's head to arrive.")
+    grpc_idle_timeout_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Seconds of silence between two messages of a gRPC request that has no answer yet.",
+    )
     streams_per_tunnel: int = Field(default=10000, ge=1, description="Requests open at once through one tunnel.")
     connections: int = Field(default=16384, ge=1, description="Public connections open at once.")
     connections_per_address: int = Field(

@@ -97,6 +97,8 @@ class _RegistrationServer(rpc.control.RegistrationServer.Server):  # type: ignor
 
     async def updateLocalConfiguration(self, config: bytes, _context: Any, **_: Any) -> None:  # noqa: N802
         self.session.local_configurations.append(bytes(config))
+        if self.edge.refuses_local_configuration:
+            raise ValueError("no such configuration here")
 
 
 class QuicEdge:
@@ -105,6 +107,7 @@ class QuicEdge:
     def __init__(self, folder: Path, *, remotely_managed: bool = True) -> None:
         self.remotely_managed = remotely_managed
         self.refusal: rpc.Refused | None = None
+        self.refuses_local_configuration = False
         self.sessions: list[Session] = []
         authority = trustme.CA()
         self.ca_file = folder / "lab-edge-ca.pem"

@@ -1,7 +1,7 @@
 //! Events for Python: a bounded queue that a thread outside the runtime waits on.
 
 use bytes::Bytes;
-use qanat_transport::Protocol;
+use qanat_transport::{Protocol, Warning};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -91,14 +91,16 @@ pub enum Event {
         /// `host/path` of the request.
         destination: String,
     },
+    /// A line for the log.
+    Warning(Warning),
     /// All connections have ended after `stop`.
     Stopped,
 }
 
 impl Event {
-    /// True for what may be dropped when nobody takes events: single requests.
+    /// True for what may be dropped when nobody takes events: single requests, and lines for the log.
     fn is_expendable(&self) -> bool {
-        matches!(self, Event::OriginFailed { .. } | Event::RequestCanceled { .. })
+        matches!(self, Event::OriginFailed { .. } | Event::RequestCanceled { .. } | Event::Warning(_))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::supervisor::{self, Life};
 use crate::{ConnectorSettings, Event, IngressTable, SettingError};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use qanat_transport::Warning;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -126,6 +127,12 @@ impl Connector {
     /// Waits up to `timeout` for the first event, then takes what is there, at most `limit`.
     pub fn next_events(&self, limit: usize, timeout: Duration) -> Vec<Event> {
         self.shared.events.next(limit, timeout)
+    }
+
+    /// Takes lines for the log, which come out of `next_events` among the others.
+    pub fn warnings(&self) -> impl Fn(Warning) + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move |warning| shared.events.push(Event::Warning(warning))
     }
 
     /// Totals since start, by name.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use qanat_http::h1::response_has_no_body;
 use qanat_http::{
-    BodyLength, Frame, Headers, ResponseHead, Source, StreamError, retain_safe_trailers, strip_hop_by_hop,
+    BodyLength, Frame, Headers, Limits, ResponseHead, Source, StreamError, retain_safe_trailers, strip_hop_by_hop,
     strip_origin_control,
 };
 use qanat_transport::TunnelSource;
@@ -85,14 +85,18 @@ impl<S: Source> AnswerBody<S> {
         }
     }
 
-    fn trailers(&mut self, mut trailers: Headers) -> Option<Frame> {
+    fn trailers(&mut self, mut trailers: Headers) -> Option<Result<Frame, StreamError>> {
+        if let Err(error) = Limits::ANSWERS.check_trailers(&trailers) {
+            self.inner.stop();
+            return Some(Err(error));
+        }
         retain_safe_trailers(&mut trailers);
         strip_origin_control(&mut trailers);
         if trailers.is_empty() {
             return None;
         }
         self.trailers_dropped |= !self.keeps_trailers;
-        self.keeps_trailers.then_some(Frame::Trailers(trailers))
+        self.keeps_trailers.then_some(Ok(Frame::Trailers(trailers)))
     }
 }
 
@@ -105,7 +109,7 @@ impl<S: Source> Source for AnswerBody<S> {
             return Poll::Ready(match std::task::ready!(self.inner.poll_frame(cx)) {
                 Some(Ok(Frame::Data(data))) => self.data(data),
                 Some(Ok(Frame::Trailers(trailers))) => match self.trailers(trailers) {
-                    Some(frame) => Some(Ok(frame)),
+                    Some(frame) => Some(frame),
                     None => continue,
                 },
                 Some(Err(_)) if matches!(self.expected, Expected::None) => None,

@@ -1,6 +1,6 @@
-//! What the edge tells Python: control events are never dropped, RequestFailed is when nobody takes it.
+//! What the edge tells Python: control events are never dropped, RequestFailed and warnings are when nobody takes them.
 
-use qanat_transport::Protocol;
+use qanat_transport::{Protocol, Warning};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,15 @@ pub enum Event {
     LocalConfiguration(LocalConfiguration),
     /// A request that the edge answered itself or cut.
     RequestFailed(RequestFailed),
+    /// A line for the log.
+    Warning(Warning),
+}
+
+impl Event {
+    /// True for what may be dropped when nobody takes events.
+    fn is_expendable(&self) -> bool {
+        matches!(self, Event::RequestFailed(_) | Event::Warning(_))
+    }
 }
 
 /// See `_engine.pyi`.
@@ -144,10 +153,10 @@ impl Events {
         Self { queue: Mutex::default(), arrived: Condvar::new(), limit, dropped: AtomicU64::new(0) }
     }
 
-    /// Adds one. RequestFailed is dropped and counted when the queue is full.
+    /// Adds one. RequestFailed and warnings are dropped and counted when the queue is full.
     pub(crate) fn push(&self, event: Event) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(event, Event::RequestFailed(_)) && queue.events.len() >= self.limit {
+        if event.is_expendable() && queue.events.len() >= self.limit {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }

@@ -142,7 +142,8 @@ async fn stream(
                 && head.headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
             let parsed =
                 ParsedRequest { head, length, keep_alive: true, expect_continue, upgrade: None, host_differs: false };
-            let mut upload = H2Upload(H2Source::new(request.into_body(), length));
+            let mut upload =
+                H2Upload { source: H2Source::new(request.into_body(), length), limits: shared.head_limits };
             let pace = pin!(sleep(shared.settings.keep_alive_timeout));
             Request::new(&shared, &client).serve(parsed, &mut upload, &mut download, pace).await
         }
@@ -157,17 +158,28 @@ async fn stream(
     }
 }
 
-struct H2Upload(H2Source);
+/// A request's body; its trailers cost no more than those of HTTP/1.1 (S16).
+struct H2Upload {
+    source: H2Source,
+    limits: qanat_http::Limits,
+}
 
 impl Source for H2Upload {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        self.0.poll_frame(cx)
+        let frame = std::task::ready!(self.source.poll_frame(cx));
+        if let Some(Ok(Frame::Trailers(trailers))) = &frame
+            && let Err(error) = self.limits.check_trailers(trailers)
+        {
+            self.source.stop();
+            return Poll::Ready(Some(Err(error)));
+        }
+        Poll::Ready(frame)
     }
     fn stop(&mut self) {
-        self.0.stop();
+        self.source.stop();
     }
     fn is_end(&self) -> bool {
-        self.0.is_end()
+        self.source.is_end()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::server::Shared;
 use crate::{Cause, Certificate};
 use bytes::Bytes;
 use qanat_http::{Headers, RequestHead, Version, strip_client_claims, strip_hop_by_hop, tokens, websocket_key};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -53,7 +54,7 @@ pub(crate) fn admit(
         return Err(Cause::BadRequest);
     }
     let hostname = hostname_of(&head.authority).ok_or(Cause::UnknownHostname)?;
-    if hostname == shared.management_hostname {
+    if hostname == shared.management_hostname || is_management(&hostname) {
         return Err(Cause::ManagementHost);
     }
     if let Some(certificate) = &client.certificate {
@@ -63,10 +64,16 @@ pub(crate) fn admit(
         }
     }
     let tunnel_id = shared.tables.routes.load().find(&hostname).ok_or(Cause::UnknownHostname)?;
-    if loops(&head.headers) > MOST_LOOPS {
+    if loops(&head.headers) > MOST_LOOPS || most_vias(&head.headers) > MOST_LOOPS {
         return Err(Cause::LoopDetected);
     }
     Ok(Admitted { hostname, tunnel_id })
+}
+
+/// The names at which stock connectors serve their management, whatever this edge's own setting says: the usual one, that of
+/// Cloudflare's FedRAMP side (`management.fed.argotunnel.com`), and any other between those two labels (S55).
+fn is_management(hostname: &[u8]) -> bool {
+    hostname.starts_with(b"management.") && hostname.ends_with(b".argotunnel.com")
 }
 
 /// Turns the client's head into the one that the tunnel gets: hop-by-hop fields and what only an edge may say are removed
@@ -112,6 +119,20 @@ fn is_own(member: &[u8]) -> bool {
 /// How often we stand in Cdn-Loop.
 fn loops(headers: &Headers) -> usize {
     headers.get_all("cdn-loop").flat_map(|v| tokens(v)).filter(|m| is_own(m)).count()
+}
+
+/// How often the proxy that stands most often in Via stands there (RFC 9110 7.6.3): a loop whose other half drops Cdn-Loop
+/// shows in the Via of that half. Several proxies in a row are no loop.
+fn most_vias(headers: &Headers) -> usize {
+    let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut most = 0;
+    for member in headers.get_all("via").flat_map(|v| tokens(v)) {
+        let received_by = member.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty()).nth(1);
+        let times = seen.entry(received_by.unwrap_or_default().to_ascii_lowercase()).or_default();
+        *times += 1;
+        most = most.max(*times);
+    }
+    most
 }
 
 /// The Cdn-Loop to send: what came, and us once more.
@@ -201,7 +222,14 @@ mod tests {
         assert_eq!(verdict(&plain, "example.test"), Err(Cause::UnknownHostname));
         assert_eq!(verdict(&plain, "127.0.0.1"), Err(Cause::UnknownHostname));
         assert_eq!(verdict(&plain, ""), Err(Cause::BadRequest));
-        for management in ["management.argotunnel.com", "Management.ArgoTunnel.com.", "management.argotunnel.com:443"] {
+        for management in [
+            "management.argotunnel.com",
+            "Management.ArgoTunnel.com.",
+            "management.argotunnel.com:443",
+            "management.fed.argotunnel.com",
+            "MANAGEMENT.FED.argotunnel.com.:8443",
+            "management.staging.argotunnel.com",
+        ] {
             assert_eq!(verdict(&plain, management), Err(Cause::ManagementHost), "{management}");
             assert_eq!(verdict(&tls, management), Err(Cause::ManagementHost), "{management}");
         }
@@ -270,6 +298,20 @@ mod tests {
         }
         assert_eq!(admit(&shared, &plain, &request, false).unwrap_err(), Cause::LoopDetected);
         assert_eq!(all(&request, "cdn-loop"), ["other, qanat, qanat, qanat, qanat"]);
+    }
+
+    /// S20, where the other half of the loop keeps Via and drops Cdn-Loop.
+    #[test]
+    fn a_loop_shows_in_via_and_a_chain_is_none() {
+        let shared = shared();
+        let plain = client(&shared, "192.0.2.1", None);
+        let via = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("Via", *line)).collect();
+            admit(&shared, &plain, &head("app.example.test", &lines), false).err()
+        };
+        assert_eq!(via(&["1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e, 1.1 f"]), None);
+        assert_eq!(via(&["1.1 varnish (v4), 1.1 varnish (v4), 1.1 varnish (v4)"]), None);
+        assert_eq!(via(&["1.1 a, 1.1 proxy", "1.1 Proxy, 2 proxy", "HTTP/1.1 proxy (x)"]), Some(Cause::LoopDetected));
     }
 
     proptest! {

@@ -8,6 +8,7 @@ mod certificate;
 mod counters;
 mod drain;
 mod events;
+mod grpc;
 mod h1;
 mod h2;
 mod head;

@@ -104,6 +104,17 @@ impl<'a> Pace<'a> {
         Poll::Pending
     }
 
+    /// Ready now and then, for limits that are kept elsewhere.
+    pub(crate) fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.sleep.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.sleep.as_mut().reset(Instant::now() + TICK);
+        // Registers for the next one.
+        let _ = self.sleep.as_mut().poll(cx);
+        Poll::Ready(())
+    }
+
     /// The answer's head is there.
     pub(crate) fn start_answer(&mut self) {
         self.standing.restart();

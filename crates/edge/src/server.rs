@@ -11,7 +11,7 @@ use crate::tables::Tables;
 use crate::{Addresses, Certificate, EdgeError, Event, Route, Settings, TunnelEntry, listener};
 use bytes::Bytes;
 use qanat_http::{Headers, ResponseHead};
-use qanat_transport::{ListenerSettings, TunnelListener};
+use qanat_transport::{ListenerSettings, TunnelListener, Warning};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -155,7 +155,7 @@ impl Edge {
             handshake_timeout: settings.tls_handshake_timeout,
             registration_timeout: REGISTRATION_TIMEOUT,
             // The tunnel's forms are longer: base64 of fields, framing of messages.
-            max_head: settings.max_header_bytes.saturating_mul(2),
+            max_head: 2 * qanat_http::Limits::ANSWERS.head,
         })
         .map_err(|e| failed(&settings.tunnel_address, &e))?;
         let addresses = Addresses {
@@ -231,6 +231,12 @@ impl Edge {
     /// `close`.
     pub fn next_events(&self, limit: usize, timeout: Duration) -> Vec<Event> {
         self.shared.events.take(limit, timeout)
+    }
+
+    /// Takes lines for the log, which come out of `next_events` among the others.
+    pub fn warnings(&self) -> impl Fn(Warning) + Send + Sync + use<> {
+        let events = self.shared.events.clone();
+        move |warning| events.push(Event::Warning(warning))
     }
 
     /// Totals since start, by name.

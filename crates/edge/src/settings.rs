@@ -37,7 +37,7 @@ pub struct Settings {
     pub management_hostname: String,
     /// Addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is continued.
     pub trusted_proxies: Vec<String>,
-    /// Largest request head (request line and fields) and largest response head from a connector.
+    /// Largest request head (request line and fields).
     pub max_header_bytes: usize,
     /// Most field lines of a request.
     pub max_header_fields: usize,
@@ -53,6 +53,8 @@ pub struct Settings {
     pub keep_alive_timeout: Duration,
     /// From the last sign of the request to the answer's head.
     pub response_timeout: Duration,
+    /// Longest silence between two messages of a gRPC request that has no answer yet.
+    pub grpc_idle_timeout: Duration,
     /// Open requests of one tunnel.
     pub max_streams_per_tunnel: usize,
     /// Open public connections.
@@ -89,6 +91,7 @@ impl Settings {
             tls_handshake_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
             response_timeout: Duration::from_secs(100),
+            grpc_idle_timeout: Duration::from_secs(3600),
             max_streams_per_tunnel: 10_000,
             max_connections: 16_384,
             max_connections_per_address: 4096,

@@ -5,6 +5,7 @@ use crate::HttpMode;
 use crate::answer::{AnswerBody, clean, length_for_client};
 use crate::cause::{Cause, origin_cause};
 use crate::events::{Event, RequestFailed, now};
+use crate::grpc::{Messages, Watched};
 use crate::head::{self, Admitted, Client};
 use crate::pace::Pace;
 use crate::page;
@@ -166,7 +167,7 @@ impl<'a> Request<'a> {
                 Standing::new(&self.shared.backlog, Owner { tunnel: admitted.tunnel_id.as_u128(), visitor }),
                 D::MOST_STALLED,
             ),
-            is_grpc,
+            grpc: is_grpc.then(|| Messages::new(self.shared.settings.grpc_idle_timeout)),
             expects: expect_continue,
             up: Relay::new(),
             watch: UploadWatch::new(self.shared.settings.response_timeout),
@@ -309,7 +310,8 @@ struct Exchange<'a, U, D> {
     upload: &'a mut U,
     download: &'a mut D,
     pace: Pace<'a>,
-    is_grpc: bool,
+    /// Of a gRPC request: where its body stands.
+    grpc: Option<Messages>,
     /// 100 Continue is owed before the body is read.
     expects: bool,
     /// The request body's way.
@@ -380,7 +382,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
 
     /// A connection that wasn't tried yet.
     async fn connection(&mut self, tunnel: &Entered, tried: &Tried) -> Result<Picked, Failed> {
-        let is_grpc = self.is_grpc;
+        let is_grpc = self.grpc.is_some();
         let untried =
             |c: &Connection| !tried.links.contains(&c.link.serial()) && !tried.connectors.contains(&c.connector_id);
         let find = |tunnel: &Entered| tunnel.pick(|c| untried(c) && (!is_grpc || c.carries_trailers));
@@ -446,7 +448,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         loop {
             let OpenStream { sink, response } = &mut *open;
             let (upload, download, pace, up) = (&mut *self.upload, &mut *self.download, &mut self.pace, &mut self.up);
-            let (expects, is_grpc, watch) = (&mut self.expects, self.is_grpc, &mut self.watch);
+            let (expects, grpc, watch) = (&mut self.expects, &mut self.grpc, &mut self.watch);
             let event = {
                 let mut next = pin!(response.next());
                 let mut unflushed = informational > 0;
@@ -468,7 +470,8 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                         }
                     }
                     if uploading && hold.is_none() {
-                        match up.poll(cx, upload, sink) {
+                        let mut watched = Watched { inner: &mut *upload, messages: grpc.as_mut() };
+                        match up.poll(cx, &mut watched, sink) {
                             Poll::Pending => {
                                 let left = watch.poll(cx, Some(up), &connection.choke, || upload.has_left());
                                 if let Poll::Ready(cause) = left {
@@ -492,9 +495,14 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                     if !uploading && upload.poll_gone(cx).is_ready() || download.poll_gone(cx).is_ready() {
                         return Poll::Ready(Err(gone()));
                     }
-                    // A gRPC client may keep its side open for as long as it likes.
-                    if uploading && is_grpc {
-                        return Poll::Pending;
+                    if uploading && let Some(messages) = grpc {
+                        return match pace.poll_tick(cx) {
+                            Poll::Ready(()) => match messages.check(tokio::time::Instant::now(), up.is_blocked()) {
+                                Some(cause) => Poll::Ready(Err(Failed::new(cause, "a gRPC message came too slowly"))),
+                                None => Poll::Pending,
+                            },
+                            Poll::Pending => Poll::Pending,
+                        };
                     }
                     pace.poll_waiting(cx, (uploading && hold.is_none()).then_some(&*up))
                         .map(|cause| Err(Failed::new(cause, "")))
@@ -503,8 +511,8 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             };
             match event {
                 Ok(Ok(ResponseEvent::Final(response))) => return Ok(response),
-                // Whoever holds the body back answers 100: that is us.
-                Ok(Ok(ResponseEvent::Informational(head))) if head.status == 100 => {}
+                // Whoever holds the body back answers 100: that is us. A 101 is no interim head (RFC 9110 15.2.2).
+                Ok(Ok(ResponseEvent::Informational(head))) if matches!(head.status, 100 | 101) => {}
                 Ok(Ok(ResponseEvent::Informational(mut head))) => {
                     informational += 1;
                     if informational <= MOST_INFORMATIONAL && !is_websocket {
@@ -726,7 +734,8 @@ fn response_failed(error: ResponseError) -> Failed {
         ResponseError::Reset => Cause::OriginError,
         ResponseError::ConnectionLost(_) => Cause::ConnectionLost,
         ResponseError::Malformed(_) => Cause::TunnelProtocolError,
-        ResponseError::TooLarge(_) => Cause::ResponseHeadTooLarge,
+        ResponseError::BadAnswer(_) => Cause::OriginBadResponse,
+        ResponseError::TooLarge(_) | ResponseError::TooManyFields(_) => Cause::ResponseHeadTooLarge,
     };
     Failed::new(cause, error.to_string())
 }

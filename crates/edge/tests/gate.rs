@@ -230,6 +230,8 @@ fn the_management_hostname_is_refused_however_it_is_spelled() {
             "Management.ARGOTUNNEL.com",
             "management.argotunnel.com:443",
             "management.argotunnel.com.",
+            "management.fed.argotunnel.com",
+            "Management.Fed.ArgoTunnel.com.:443",
         ] {
             let mut client = client::plain(lab).await;
             client.send(format!("GET /ping HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;

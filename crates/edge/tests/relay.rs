@@ -3,6 +3,7 @@
 
 mod support;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use qanat_http::BodyLength;
 use qanat_transport::{Protocol, RequestKind};
@@ -592,12 +593,93 @@ fn one_slow_reader_does_not_stall_the_others() {
     });
 }
 
+/// Case 70: 502 with a reason to whoever asked, the call ended behind it, and nothing of the opaque bytes in the answers of this
+/// client or of another one on the same connection to the connector.
 #[test]
 fn a_switch_that_nobody_asked_for_is_a_bad_answer() {
     on_both(async |lab| {
-        let _connector = lab.connector().await;
+        let connector = lab.connector().await;
+        let mut victim = h1(lab).await;
         let mut client = h1(lab).await;
-        assert_eq!(client.get("/switch-unasked").await.status, 502);
+        let h2_client = h2(lab).await;
+        ask(&h2_client, request("GET", "/").body(()).unwrap()).await.unwrap();
+        let mut ended = 0;
+        let answer = client.get("/switch/unasked").await;
+        assert_eq!((answer.status, answer.value("x-qanat-error").as_deref()), (502, Some("origin_bad_response")));
+        assert_eq!(client.get("/next").await.text(), "hello /next");
+        assert_eq!(ask(&h2_client, request("GET", "/switch/unasked").body(()).unwrap()).await.unwrap().status(), 502);
+        for path in ["/switch/other", "/switch/no-accept", "/switch/wrong-accept"] {
+            client
+                .send(format!(
+                    "GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{UPGRADE}\r\nGET /next HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
+                ))
+                .await;
+            let answer = client.answer().await;
+            assert_eq!((answer.status, answer.value("x-qanat-error").as_deref()), (502, Some("origin_bad_response")));
+            assert_eq!(client.answer().await.text(), "hello /next", "{path}");
+            let mut connect = request("CONNECT", path).body(()).unwrap();
+            connect.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+            let (response, _stream) = h2_client.clone().ready().await.unwrap().send_request(connect, false).unwrap();
+            let answer = client::read(response).await.unwrap();
+            assert_eq!(
+                (answer.status(), answer.head.headers()["x-qanat-error"].to_str().unwrap()),
+                (502, "origin_bad_response"),
+                "{path}"
+            );
+            ended += 2;
+            assert_eq!(victim.get("/mine").await.text(), "hello /mine");
+        }
+        lab.until(|| connector.canceled() == ended + 2).await;
+    });
+}
+
+/// An old connector's or a stock one's 200 over HTTP/2 is a 101 only when its fields prove it.
+#[test]
+fn an_upgrade_refused_with_200_is_no_websocket() {
+    for features in [&["qanat_trailers", "qanat_status"][..], &["qanat_trailers"], &[]] {
+        on_both(async |lab| {
+            let _connector = lab.connector_with(features, 1).await;
+            let mut client = h1(lab).await;
+            for path in ["/refused-with/h2c", "/refused-with/accept"] {
+                client
+                    .send(format!(
+                        "GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{UPGRADE}\r\nGET /next HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
+                    ))
+                    .await;
+                let answer = client.answer().await;
+                assert_eq!((answer.status, answer.text()), (200, "no sockets".to_owned()), "{path} {features:?}");
+                assert_eq!(client.answer().await.text(), "hello /next", "{path} {features:?}");
+            }
+        });
+    }
+}
+
+/// A connector's answer has limits as a request has, in fields and trailers; its link and everybody else's requests live on.
+#[test]
+fn answers_have_limits() {
+    on_both(async |lab| {
+        let _connector = lab.connector().await;
+        let mut victim = h1(lab).await;
+        let (mut old, modern) = (h1(lab).await, h2(lab).await);
+        for (fields, expected) in [(511, 200), (512, 200), (513, 502)] {
+            let target = format!("/many-fields?n={fields}");
+            let answer = old.get(&target).await;
+            assert_eq!(answer.status, expected, "{fields}");
+            if expected == 502 {
+                assert_eq!(answer.value("x-qanat-error").as_deref(), Some("response_head_too_large"));
+            }
+            assert_eq!(ask(&modern, request("GET", &target).body(()).unwrap()).await.unwrap().status(), expected);
+            assert_eq!(victim.get("/mine").await.text(), "hello /mine");
+        }
+        let answer = old.get("/nominations").await;
+        assert_eq!((answer.status, answer.text()), (200, "ok".to_owned()));
+        assert!(answer.value("y-99").is_some() && answer.value("x-99-7").is_none());
+        for (size, whole) in [(8 * 1024, true), (17 * 1024, false)] {
+            let answer = ask(&modern, request("GET", &format!("/large-trailers?n={size}")).body(()).unwrap()).await;
+            assert_eq!(answer.is_ok_and(|a| a.error.is_none() && a.trailers.is_some()), whole, "{size}");
+        }
+        assert_eq!(victim.get("/mine").await.text(), "hello /mine");
+        assert_eq!(lab.count("tunnel_connections_open"), 1);
     });
 }
 
@@ -627,4 +709,36 @@ fn pipelined_requests_are_answered_in_order() {
             assert_eq!(client.answer().await.text(), format!("hello /{n}"));
         }
     });
+}
+
+/// S28: before an answer, silence between gRPC messages has its limit; a long-lived call that was answered has none.
+#[test]
+fn a_silent_grpc_upload_has_an_end_and_an_answered_one_none() {
+    on_both_with(
+        |s| (s.response_timeout, s.grpc_idle_timeout) = (Duration::from_millis(300), Duration::from_millis(200)),
+        async |lab| {
+            let connector = lab.connector().await;
+            let client = h2(lab).await;
+            let call = async |path: &str| {
+                let head = request("POST", path).header("content-type", "application/grpc").header("te", "trailers");
+                let mut sender = client.clone().ready().await.unwrap();
+                let (response, mut stream) = sender.send_request(head.body(()).unwrap(), false).unwrap();
+                stream.send_data(Bytes::from_static(b"\0\0\0\0\x02hi"), false).unwrap();
+                (response, stream)
+            };
+            let (response, mut stream) = call("/stream-echo").await;
+            let mut body = response.await.unwrap().into_body();
+            let (silent, _open) = call("/hang").await;
+            assert!(client::read(silent).await.unwrap().head.headers().contains_key("grpc-status"));
+            assert_eq!(lab.why().await, ("body_too_slow", 408));
+            lab.until(|| connector.canceled() == 1).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            stream.send_data(Bytes::from_static(b"\0\0\0\0\x01!"), true).unwrap();
+            let mut got = Vec::new();
+            while let Some(data) = body.data().await {
+                got.extend_from_slice(&data.unwrap());
+            }
+            assert_eq!(got, b"\0\0\0\0\x02hi\0\0\0\0\x01!");
+        },
+    );
 }

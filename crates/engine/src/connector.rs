@@ -4,6 +4,7 @@ use crate::connector_events;
 use crate::convert::{seconds, uuid, wait_seconds};
 use crate::error::{bad_setting, refused};
 use crate::ingress::IngressTable;
+use crate::log::{Sink, hear};
 use bytes::Bytes;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
@@ -70,16 +71,20 @@ impl ConnectorSettings {
 
 /// The connector's data path; it owns its threads.
 #[pyclass(frozen, module = "qanat._engine")]
-pub(crate) struct Connector(qanat_connector::Connector);
+pub(crate) struct Connector(
+    qanat_connector::Connector,
+    #[allow(dead_code, reason = "it is heard while it is kept")] Sink,
+);
 
 #[pymethods]
 impl Connector {
     #[new]
     fn new(py: Python<'_>, settings: &ConnectorSettings) -> PyResult<Self> {
         let settings = settings.0.clone();
-        py.detach(|| qanat_connector::Connector::new(settings))
-            .map(Self)
-            .map_err(|error| refused(error.code(), error.to_string()))
+        let connector = py.detach(|| qanat_connector::Connector::new(settings));
+        let connector = connector.map_err(|error| refused(error.code(), error.to_string()))?;
+        let sink = hear(connector.warnings());
+        Ok(Self(connector, sink))
     }
 
     fn start(&self, py: Python<'_>) -> PyResult<()> {

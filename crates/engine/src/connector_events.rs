@@ -1,6 +1,7 @@
 //! The connector's events as frozen Python values.
 
 use crate::edge_events::event;
+use crate::log::EngineWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 use qanat_connector::Event;
@@ -76,6 +77,7 @@ pub(crate) fn classes(py: Python<'_>) -> Vec<Bound<'_, PyType>> {
         py.get_type::<ConfigurationPushed>(),
         py.get_type::<OriginFailed>(),
         py.get_type::<RequestCanceled>(),
+        py.get_type::<EngineWarning>(),
         py.get_type::<Stopped>(),
     ]
 }
@@ -133,6 +135,7 @@ pub(crate) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
         Event::RequestCanceled { connection_index, destination } => {
             Py::new(py, RequestCanceled { connection_index, destination })?.into_any()
         }
+        Event::Warning(warning) => Py::new(py, EngineWarning::from(warning))?.into_any(),
         Event::Stopped => Py::new(py, Stopped {})?.into_any(),
     })
 }

@@ -4,6 +4,7 @@ use crate::convert::{seconds, uuid, wait_seconds};
 use crate::edge_events;
 use crate::edge_tables::{Certificate, Route, Tunnel, edge_error};
 use crate::error::bad_setting;
+use crate::log::{Sink, hear};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 
@@ -29,6 +30,7 @@ impl EdgeSettings {
         tls_handshake_timeout_s=10.0,
         keep_alive_timeout_s=75.0,
         response_timeout_s=100.0,
+        grpc_idle_timeout_s=3600.0,
         max_streams_per_tunnel=10000,
         max_connections=16384,
         max_connections_per_address=4096,
@@ -56,6 +58,7 @@ impl EdgeSettings {
         tls_handshake_timeout_s: f64,
         keep_alive_timeout_s: f64,
         response_timeout_s: f64,
+        grpc_idle_timeout_s: f64,
         max_streams_per_tunnel: usize,
         max_connections: usize,
         max_connections_per_address: usize,
@@ -87,6 +90,7 @@ impl EdgeSettings {
             tls_handshake_timeout: seconds("tls_handshake_timeout_s", tls_handshake_timeout_s)?,
             keep_alive_timeout: seconds("keep_alive_timeout_s", keep_alive_timeout_s)?,
             response_timeout: seconds("response_timeout_s", response_timeout_s)?,
+            grpc_idle_timeout: seconds("grpc_idle_timeout_s", grpc_idle_timeout_s)?,
             max_streams_per_tunnel,
             max_connections,
             max_connections_per_address,
@@ -121,14 +125,16 @@ impl EdgeAddresses {
 
 /// The edge's data path; it owns its threads.
 #[pyclass(frozen, module = "qanat._engine")]
-pub(crate) struct Edge(qanat_edge::Edge);
+pub(crate) struct Edge(qanat_edge::Edge, #[allow(dead_code, reason = "it is heard while it is kept")] Sink);
 
 #[pymethods]
 impl Edge {
     #[new]
     fn new(py: Python<'_>, settings: &EdgeSettings) -> PyResult<Self> {
         let settings = settings.0.clone();
-        py.detach(|| qanat_edge::Edge::start(settings)).map(Self).map_err(edge_error)
+        let edge = py.detach(|| qanat_edge::Edge::start(settings)).map_err(edge_error)?;
+        let sink = hear(edge.warnings());
+        Ok(Self(edge, sink))
     }
 
     fn addresses(&self) -> EdgeAddresses {

@@ -1,5 +1,6 @@
 //! The edge's events as frozen Python values.
 
+use crate::log::EngineWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 use qanat_edge::Event;
@@ -117,6 +118,7 @@ pub(crate) fn classes(py: Python<'_>) -> Vec<Bound<'_, PyType>> {
         py.get_type::<ConfigurationApplied>(),
         py.get_type::<LocalConfiguration>(),
         py.get_type::<RequestFailed>(),
+        py.get_type::<EngineWarning>(),
     ]
 }
 
@@ -197,6 +199,7 @@ pub(crate) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             },
         )?
         .into_any(),
+        Event::Warning(warning) => Py::new(py, EngineWarning::from(warning))?.into_any(),
         Event::RequestFailed(e) => Py::new(
             py,
             RequestFailed {

@@ -13,6 +13,7 @@ mod edge_tables;
 mod error;
 mod ingress;
 mod json;
+mod log;
 
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {

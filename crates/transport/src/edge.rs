@@ -127,7 +127,7 @@ impl Link {
         self.0.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn features(&self) -> Features {
+    pub(crate) fn features(&self) -> Features {
         Features::from_bits(self.0.features.load(Ordering::Relaxed))
     }
 

@@ -15,6 +15,8 @@ impl Features {
     pub(crate) const INFORMATIONAL: Features = Features(4);
     /// Reasons over HTTP/2.
     pub(crate) const REASON: Features = Features(8);
+    /// The true status of a 101 over HTTP/2.
+    pub(crate) const STATUS: Features = Features(16);
 
     pub(crate) fn from_bits(bits: u8) -> Self {
         Self(bits)
@@ -41,6 +43,7 @@ impl Features {
                 names::FEATURE_TRAILERS => set.add(Self::TRAILERS),
                 names::FEATURE_INFORMATIONAL => set.add(Self::INFORMATIONAL),
                 names::FEATURE_REASON => set.add(Self::REASON),
+                names::FEATURE_STATUS => set.add(Self::STATUS),
                 _ => {}
             }
         }
@@ -53,10 +56,10 @@ impl Features {
             return None;
         }
         Some(match (self.has(Self::TRAILERS), self.has(Self::INFORMATIONAL)) {
-            (true, true) => "trailers,informational,reason",
-            (true, false) => "trailers,reason",
-            (false, true) => "informational,reason",
-            (false, false) => "reason",
+            (true, true) => "trailers,informational,reason,status",
+            (true, false) => "trailers,reason,status",
+            (false, true) => "informational,reason,status",
+            (false, false) => "reason,status",
         })
     }
 
@@ -68,6 +71,7 @@ impl Features {
                 word if word == names::ACCEPT_TRAILERS.as_bytes() => set.add(Self::TRAILERS),
                 word if word == names::ACCEPT_INFORMATIONAL.as_bytes() => set.add(Self::INFORMATIONAL),
                 word if word == names::ACCEPT_REASON.as_bytes() => set.add(Self::REASON),
+                word if word == names::ACCEPT_STATUS.as_bytes() => set.add(Self::STATUS),
                 _ => {}
             }
         }
@@ -83,7 +87,12 @@ mod tests {
     fn what_is_written_is_read() {
         for trailers in ["qanat_trailers", "x"] {
             for informational in ["qanat_informational", "y"] {
-                let set = Features::announced(&["qanat_reason".into(), trailers.into(), informational.into()]);
+                let set = Features::announced(&[
+                    "qanat_reason".into(),
+                    "qanat_status".into(),
+                    trailers.into(),
+                    informational.into(),
+                ]);
                 assert_eq!(Features::accepted(set.accept().unwrap().as_bytes()), set);
             }
         }

@@ -1,18 +1,22 @@
 //! Heads on the HTTP/2 transport: ordinary request headers, serialised response headers.
 
 use crate::features::Features;
-use crate::quic_head::{authority_for, check_request, is_length, is_transfer_encoding, parse_length};
-use crate::{AnsweredBy, OpenError, RequestKind, TunnelRequest};
+use crate::quic_head::{authority_for, check_fields, check_request, is_length, is_transfer_encoding, parse_length};
+use crate::{AnsweredBy, OpenError, RequestKind, ResponseError, TunnelRequest};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
-use qanat_http::{BodyLength, Headers, RequestHead, ResponseHead, StreamError, Version};
+use qanat_http::{
+    BodyLength, Headers, Limits, RequestHead, ResponseHead, StreamError, Version, check_websocket_answer,
+};
 use qanat_wire::names;
-use qanat_wire::response_headers::{self, Meta};
+use qanat_wire::response_headers::{self, Meta, ResponseHeadersError};
 
 /// Between ours: why the origin could not be reached, base64 as in the serialised headers.
 const QANAT_ERROR: &str = "cf-cloudflared-qanat-error";
+/// The true status, in [`names::QANAT_STATUS_HEADER`].
+const SWITCHING: HeaderValue = HeaderValue::from_static("101");
 /// What a TCP stream's marker says; any text does.
 const TCP_SOURCE: HeaderValue = HeaderValue::from_static("qanat");
 
@@ -140,10 +144,12 @@ pub(crate) fn encode_response(
     mut head: ResponseHead,
     length: BodyLength,
     from: AnsweredBy,
+    accept: Features,
 ) -> Result<Response<()>, StreamError> {
     let mut out = Response::new(());
     *out.version_mut() = http::Version::HTTP_2;
-    *out.status_mut() = status(if head.status == 101 { 200 } else { head.status })?;
+    let switching = head.status == 101;
+    *out.status_mut() = status(if switching { 200 } else { head.status })?;
     let mut told = None;
     match length {
         BodyLength::Exact(length) => {
@@ -167,6 +173,9 @@ pub(crate) fn encode_response(
     headers.insert(names::RESPONSE_META, HeaderValue::from_static(meta));
     if let Some(told) = told {
         headers.insert(CONTENT_LENGTH, told);
+    }
+    if switching && accept.has(Features::STATUS) {
+        headers.insert(names::QANAT_STATUS_HEADER, SWITCHING);
     }
     Ok(out)
 }
@@ -208,27 +217,32 @@ pub(crate) enum Answered {
     Failed(String),
 }
 
-/// Reads an answer's head; the text says what is wrong with it.
+/// Reads an answer's head. `key`: that of the WebSocket that was asked for, if one was; `peer`: what the connector can tell.
 pub(crate) fn decode_response(
     parts: &http::response::Parts,
-    websocket: bool,
+    key: Option<&[u8]>,
+    peer: Features,
     end_stream: bool,
-) -> Result<Answered, String> {
+) -> Result<Answered, ResponseError> {
+    let malformed = |what: &str| ResponseError::Malformed(what.to_owned());
+    if parts.status.is_informational() {
+        return Err(ResponseError::Malformed(format!("status {} as an answer", parts.status.as_u16())));
+    }
     let meta = match parts.headers.get(names::RESPONSE_META) {
-        Some(meta) => Some(Meta::decode(meta.as_bytes()).map_err(|error| error.to_string())?),
+        Some(meta) => Some(Meta::decode(meta.as_bytes()).map_err(|error| malformed(&error.to_string()))?),
         None => None,
     };
     let mut length = None;
     for value in parts.headers.get_all(CONTENT_LENGTH) {
-        let told = parse_length(value.as_bytes()).ok_or("content-length is not a number")?;
+        let told = parse_length(value.as_bytes()).ok_or_else(|| malformed("content-length is not a length"))?;
         if length.replace(told).is_some_and(|before| before != told) {
-            return Err("two different content-length".into());
+            return Err(malformed("two different content-length"));
         }
     }
     let own = meta.as_ref().is_some_and(Meta::is_connector);
     if own && parts.status == StatusCode::BAD_GATEWAY && (end_stream || length == Some(0)) {
         let limited = meta.is_some_and(|meta| meta.flow_rate_limited);
-        let told = parts.headers.get(QANAT_ERROR).and_then(|v| response_headers::decode(v.as_bytes()).ok());
+        let told = parts.headers.get(QANAT_ERROR).and_then(|v| response_headers::decode(v.as_bytes(), 1).ok());
         let told = told.and_then(|lines| lines.into_iter().next());
         return Ok(Answered::Failed(match told {
             Some((_, reason)) => String::from_utf8_lossy(&reason).into_owned(),
@@ -237,19 +251,47 @@ pub(crate) fn decode_response(
         }));
     }
     let headers = decode_headers(parts.headers.get(names::RESPONSE_HEADERS), &mut length)?;
-    // 101 travels as 200; what an upgraded origin sent shows which it was.
-    let upgraded = websocket
-        && parts.status == StatusCode::OK
-        && (headers.contains("sec-websocket-accept") || headers.contains("upgrade"));
-    let status = if upgraded { 101 } else { parts.status.as_u16() };
+    let switched = match key {
+        _ if parts.status != StatusCode::OK => false,
+        // Ours says it.
+        _ if peer.has(Features::STATUS) => parts.headers.get(names::QANAT_STATUS_HEADER) == Some(&SWITCHING),
+        Some(key) => looks_switched(&headers, key, length.is_some())?,
+        None => false,
+    };
+    let status = if switched { 101 } else { parts.status.as_u16() };
     let from = if own { AnsweredBy::Connector } else { AnsweredBy::Origin };
     Ok(Answered::Head { head: ResponseHead { status, headers }, length, from })
 }
 
+/// Whether a stock connector's 200 to a WebSocket was an origin's 101. Its fields alone can show it: an origin that refuses
+/// may name protocols in Upgrade (RFC 9110 7.8), but can't have the accept of the key by chance, and a 101 has no
+/// Content-Length.
+fn looks_switched(headers: &Headers, key: &[u8], has_length: bool) -> Result<bool, ResponseError> {
+    if has_length {
+        return Ok(false);
+    }
+    let mut upgrades = headers.get_all("upgrade").flat_map(|value| qanat_http::tokens(value));
+    let claims = headers.contains("sec-websocket-accept")
+        && upgrades.next().is_some_and(|token| token.eq_ignore_ascii_case(b"websocket"))
+        && upgrades.next().is_none();
+    if claims {
+        check_websocket_answer(headers, key).map_err(ResponseError::BadAnswer)?;
+    }
+    Ok(claims)
+}
+
 /// The fields of a 1xx or final head.
-pub(crate) fn decode_headers(serialised: Option<&HeaderValue>, length: &mut Option<u64>) -> Result<Headers, String> {
+pub(crate) fn decode_headers(
+    serialised: Option<&HeaderValue>,
+    length: &mut Option<u64>,
+) -> Result<Headers, ResponseError> {
+    let malformed = |what: &str| ResponseError::Malformed(what.to_owned());
     let Some(serialised) = serialised else { return Ok(Headers::new()) };
-    let lines = response_headers::decode(serialised.as_bytes()).map_err(|error| error.to_string())?;
+    let lines =
+        response_headers::decode(serialised.as_bytes(), Limits::ANSWERS.fields).map_err(|error| match error {
+            ResponseHeadersError::TooMany(limit) => ResponseError::TooManyFields(limit),
+            error => malformed(&error.to_string()),
+        })?;
     let mut headers = Headers::with_capacity(lines.len() + 2);
     let mut lengths = 0;
     for (name, value) in lines {
@@ -257,9 +299,9 @@ pub(crate) fn decode_headers(serialised: Option<&HeaderValue>, length: &mut Opti
             continue;
         }
         if is_length(&name) {
-            let told = parse_length(&value).ok_or("Content-Length is not a number")?;
+            let told = parse_length(&value).ok_or_else(|| malformed("Content-Length is not a length"))?;
             if length.replace(told).is_some_and(|before| before != told) {
-                return Err("two different Content-Length".into());
+                return Err(malformed("two different Content-Length"));
             }
             lengths += 1;
             if lengths > 1 {
@@ -267,9 +309,10 @@ pub(crate) fn decode_headers(serialised: Option<&HeaderValue>, length: &mut Opti
             }
         }
         if !qanat_http::is_field_value(&value) {
-            return Err("a control byte in a response header".into());
+            return Err(malformed("a control byte in a response header"));
         }
         headers.push(name, value);
     }
+    check_fields(&headers)?;
     Ok(headers)
 }

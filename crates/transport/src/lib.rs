@@ -20,6 +20,7 @@ mod rpc_connector;
 mod rpc_edge;
 mod stream;
 mod tls;
+mod warning;
 
 pub use connector::{ConfigurationPush, DialError, DialSettings, EdgeLink, Incoming, IncomingRequest, RegisterError};
 pub use edge::{Link, OpenStream, Registrar};
@@ -32,3 +33,4 @@ pub use responder::TunnelResponder;
 pub use response::ResponseStream;
 pub use stream::{TunnelSink, TunnelSource};
 pub use tls::{TlsError, connector_tls, edge_tls};
+pub use warning::Warning;

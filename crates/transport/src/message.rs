@@ -92,9 +92,15 @@ pub enum ResponseError {
     /// The answer broke the protocol (bad signature, capnp, status, field).
     #[error("the connector's answer is malformed: {0}")]
     Malformed(String),
+    /// The origin's answer, handed on as it came, is none that the request allows: it switches to what was not asked for.
+    #[error("the origin's answer is malformed: {0}")]
+    BadAnswer(&'static str),
     /// The head is above the limit.
     #[error("the response head is larger than {0} bytes")]
     TooLarge(usize),
+    /// The head has more field lines than the limit.
+    #[error("the response head has more than {0} field lines")]
+    TooManyFields(usize),
 }
 
 /// Why a stream could not be opened: nothing of the request reached the connector.

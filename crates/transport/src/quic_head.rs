@@ -2,9 +2,9 @@
 
 use crate::features::Features;
 use crate::quic_stream::poll_read;
-use crate::{OpenError, RequestKind, TunnelRequest};
+use crate::{OpenError, RequestKind, ResponseError, TunnelRequest};
 use bytes::{Buf, Bytes, BytesMut};
-use qanat_http::{BodyLength, Headers, RequestHead, ResponseHead, StreamError, Version};
+use qanat_http::{BodyLength, HeadError, Headers, Limits, RequestHead, ResponseHead, StreamError, Version};
 use qanat_wire::connect::{self, ConnectRequest, ConnectResponse, ConnectionType, Pair};
 use qanat_wire::names::{self, HTTP_HEADER};
 use qanat_wire::preamble::{self, StreamKind};
@@ -45,12 +45,20 @@ pub(crate) fn is_transfer_encoding(name: &[u8]) -> bool {
     name.len() == 17 && name.eq_ignore_ascii_case(b"transfer-encoding")
 }
 
-/// One decimal number, no sign, no list.
+/// One decimal number, no sign, no list, not above what a body may have.
 pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    std::str::from_utf8(value).ok()?.parse().ok().filter(|length| *length <= qanat_http::MAX_BODY)
+}
+
+/// An answer's fields within the limits of answers.
+pub(crate) fn check_fields(headers: &Headers) -> Result<(), ResponseError> {
+    Limits::ANSWERS.check(headers).map_err(|error| match error {
+        HeadError::TooManyFields(limit) => ResponseError::TooManyFields(limit),
+        _ => ResponseError::TooLarge(Limits::ANSWERS.head),
+    })
 }
 
 fn header<'a>(name: &'a [u8], value: &'a [u8]) -> Pair<'a> {
@@ -294,8 +302,13 @@ pub(crate) struct DecodedResponse {
     pub(crate) error: Option<String>,
 }
 
-/// From a `ConnectResponse`; the text says what is wrong with it.
-pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedResponse, &'static str> {
+/// From a `ConnectResponse`.
+pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedResponse, ResponseError> {
+    let malformed = |what: &str| ResponseError::Malformed(what.to_owned());
+    // Besides header lines there are three pairs at most.
+    if response.metadata.len() > Limits::ANSWERS.fields + 3 {
+        return Err(ResponseError::TooManyFields(Limits::ANSWERS.fields));
+    }
     let mut decoded = DecodedResponse {
         status: None,
         headers: Headers::with_capacity(response.metadata.len() + 2),
@@ -310,26 +323,27 @@ pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedRespon
                 continue;
             }
             if is_length(&key) {
-                let length = parse_length(&value).ok_or("Content-Length is not a number")?;
+                let length = parse_length(&value).ok_or_else(|| malformed("Content-Length is not a length"))?;
                 match decoded.length {
-                    Some(before) if before != length => return Err("two different Content-Length"),
+                    Some(before) if before != length => return Err(malformed("two different Content-Length")),
                     Some(_) => continue,
                     None => decoded.length = Some(length),
                 }
             }
             if !qanat_http::is_field_value(&value) {
-                return Err("a control byte in a response header");
+                return Err(malformed("a control byte in a response header"));
             }
             decoded.headers.push(key, value);
         } else if key == names::HTTP_STATUS {
             let status = parse_length(&value).filter(|status| (100..=999).contains(status));
-            decoded.status = Some(status.ok_or("HttpStatus is not a status")? as u16);
+            decoded.status = Some(status.ok_or_else(|| malformed("HttpStatus is not a status"))? as u16);
         } else if key == names::FLOW_RATE_LIMITED && value == "true" {
             decoded.error.get_or_insert_with(|| "too many flows".into());
         } else if key == names::QANAT_BODY {
             decoded.framed = value == names::BODY_FRAMED;
         }
     }
+    check_fields(&decoded.headers)?;
     Ok(decoded)
 }
 

@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 const CODE: VarInt = VarInt::from_u32(0);
 /// A sink is ready below this.
 const BUFFER: usize = 64 * 1024;
-/// Trailers of a framed body (S16).
-const MAX_TRAILERS: usize = 16 * 1024;
+/// Trailers of a framed body (S16), with what their form adds: both ends check the fields themselves.
+const MAX_TRAILERS: usize = 32 * 1024;
 /// With this much at hand a whole window may lie behind it.
 const LOOK_AHEAD: usize = 64 * 1024;
 /// Chunks (one per packet) taken with one lock of the connection.

@@ -82,7 +82,7 @@ impl TunnelResponder {
                 Ok(TunnelSink(SinkKind::Quic(sink)))
             }
             Way::Http2(mut respond) => {
-                let encoded = http2_head::encode_response(head, length, from).inspect_err(|_| {
+                let encoded = http2_head::encode_response(head, length, from, self.accept).inspect_err(|_| {
                     respond.send_reset(Reason::INTERNAL_ERROR);
                 })?;
                 let stream = respond.send_response(encoded, bodiless).map_err(|error| stream_error(&error))?;

@@ -8,8 +8,9 @@ use crate::quic_stream::QuicSource;
 use crate::stream::SourceKind;
 use crate::{AnsweredBy, RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse, TunnelSource};
 use bytes::Bytes;
+use http::StatusCode;
 use qanat_http::h2::{H2Source, stream_error};
-use qanat_http::{BodyLength, ResponseHead};
+use qanat_http::{BodyLength, ResponseHead, check_websocket_answer};
 use qanat_wire::connect::ConnectResponse;
 use qanat_wire::names;
 use quinn::RecvStream;
@@ -45,12 +46,18 @@ pub struct ResponseStream {
     state: ResponseState,
     kind: RequestKind,
     head_request: bool,
+    /// Of the WebSocket that was asked for.
+    key: Option<Bytes>,
     informational: u32,
 }
 
 impl ResponseStream {
     pub(crate) fn new(state: ResponseState, request: &TunnelRequest) -> Self {
-        Self { state, kind: request.kind, head_request: request.head.method == "HEAD", informational: 0 }
+        let key = match request.kind {
+            RequestKind::WebSocket => request.head.headers.get("sec-websocket-key").cloned().or(Some(Bytes::new())),
+            RequestKind::Http | RequestKind::Tcp => None,
+        };
+        Self { state, kind: request.kind, head_request: request.head.method == "HEAD", key, informational: 0 }
     }
 
     /// The next head. Call until `Final` or an error. Cancel-safe.
@@ -71,7 +78,11 @@ impl ResponseStream {
             ResponseState::Http2(_) => ready!(self.poll_http2(cx)),
             ResponseState::Over => Err(ResponseError::Reset),
         };
-        if let Err(ResponseError::Malformed(_) | ResponseError::TooLarge(_)) = event {
+        let broken = matches!(
+            event,
+            Err(ResponseError::Malformed(_) | ResponseError::TooLarge(_) | ResponseError::TooManyFields(_))
+        );
+        if broken {
             match &self.state {
                 ResponseState::Quic(QuicResponse { link, .. }) | ResponseState::Http2(Http2Response { link, .. }) => {
                     link.count_protocol_error();
@@ -93,6 +104,15 @@ impl ResponseStream {
         Ok(())
     }
 
+    /// Case 70: 101 only to who asked, for what was asked, by an origin that knew the key.
+    fn check_switch(&self, head: &ResponseHead) -> Result<(), ResponseError> {
+        match &self.key {
+            _ if head.status != 101 => Ok(()),
+            Some(key) => check_websocket_answer(&head.headers, key).map_err(ResponseError::BadAnswer),
+            None => Err(ResponseError::BadAnswer("101 to a request that asked for no upgrade")),
+        }
+    }
+
     fn is_bodiless(&self, status: u16) -> bool {
         self.head_request || matches!(status, 204 | 304)
     }
@@ -108,7 +128,7 @@ impl ResponseStream {
         let Gathered::Head(head, rest) = gathered else {
             return Poll::Ready(Err(ResponseError::Malformed("an RPC signature on a data stream".into())));
         };
-        let head = quic_head::decode_response(head).map_err(|what| ResponseError::Malformed(what.into()))?;
+        let head = quic_head::decode_response(head)?;
         if let Some(error) = head.error {
             return Poll::Ready(Err(ResponseError::Origin(error)));
         }
@@ -138,9 +158,7 @@ impl ResponseStream {
         cx: &mut Context<'_>,
     ) -> Result<ResponseEvent, ResponseError> {
         let status = head.status;
-        if status == 101 && self.kind != RequestKind::WebSocket {
-            return Err(ResponseError::Malformed("101 to a request that is no WebSocket".into()));
-        }
+        self.check_switch(&head)?;
         let ResponseState::Quic(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {
             return Err(ResponseError::Reset);
         };
@@ -174,21 +192,24 @@ impl ResponseStream {
         let ResponseState::Http2(response) = &mut self.state else { return Poll::Pending };
         if let Poll::Ready(Some(early)) = response.future.poll_informational(cx) {
             let early = early.map_err(|error| response_error(stream_error(&error)))?;
-            let headers = http2_head::decode_headers(early.headers().get(names::RESPONSE_HEADERS), &mut None)
-                .map_err(ResponseError::Malformed)?;
+            if early.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // RFC 9113 8.6: HTTP/2 has no 101.
+                return Poll::Ready(Err(ResponseError::Malformed("status 101 over HTTP/2".into())));
+            }
+            let headers = http2_head::decode_headers(early.headers().get(names::RESPONSE_HEADERS), &mut None)?;
             let head = ResponseHead { status: early.status().as_u16(), headers };
             self.count_informational()?;
             return Poll::Ready(Ok(ResponseEvent::Informational(head)));
         }
         let answer = ready!(Pin::new(&mut response.future).poll(cx));
         let (parts, body) = answer.map_err(|error| response_error(stream_error(&error)))?.into_parts();
-        let websocket = self.kind == RequestKind::WebSocket;
         let end_stream = body.is_end_stream();
-        let decoded = http2_head::decode_response(&parts, websocket, end_stream).map_err(ResponseError::Malformed)?;
+        let decoded = http2_head::decode_response(&parts, self.key.as_deref(), response.link.features(), end_stream)?;
         let Answered::Head { head, length, from } = decoded else {
             let Answered::Failed(reason) = decoded else { return Poll::Ready(Err(ResponseError::Reset)) };
             return Poll::Ready(Err(ResponseError::Origin(reason)));
         };
+        self.check_switch(&head)?;
         let ResponseState::Http2(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {
             return Poll::Ready(Err(ResponseError::Reset));
         };

@@ -209,15 +209,15 @@ async fn large_bodies_pass_both_ways_and_a_slow_reader_stops_the_writer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_carries_bytes_both_ways_and_half_closes() {
-    for protocol in BOTH {
+    for (protocol, qanat) in [(BOTH[0], false), (BOTH[0], true), (BOTH[1], false), (BOTH[1], true)] {
         let edge = Edge::start();
-        let (link, connector) = edge.connect(protocol, false).await;
-        let asked = request(RequestKind::WebSocket, "GET", "/ws", BodyLength::Opaque);
+        let (link, connector) = edge.connect(protocol, qanat).await;
+        let asked = websocket();
         let mut open = link.open(&asked).await.unwrap();
         let mut incoming = accept(&connector).await;
         assert_eq!((incoming.request.kind, incoming.request.head.websocket), (RequestKind::WebSocket, true));
         assert_eq!((incoming.request.length, incoming.body.is_end()), (BodyLength::Opaque, false));
-        assert!(incoming.request.head.headers.is_empty(), "no marker of the protocol shows");
+        assert_eq!(incoming.request.head.headers.len(), 1, "no marker of the protocol shows");
         let lines: [(&str, &[u8]); 3] = [
             ("Upgrade", b"websocket"),
             ("Connection", b"Upgrade"),
@@ -245,6 +245,95 @@ async fn a_websocket_carries_bytes_both_ways_and_half_closes() {
         let mut got = answer(&mut open).await;
         assert_eq!((got.head.status, got.length), (200, BodyLength::Exact(2)), "an upgrade refused with 200");
         assert_eq!(read(&mut got.body).await.unwrap().0, "no");
+    }
+}
+
+fn websocket() -> TunnelRequest {
+    let mut asked = request(RequestKind::WebSocket, "GET", "/ws", BodyLength::Opaque);
+    asked.head.headers = headers(&[("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")]);
+    asked
+}
+
+/// Case 70: opaque only behind a 101 to the WebSocket that was asked for. What a stock connector's 200 over HTTP/2 was can only be
+/// told by its fields; ours says it.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_switch_that_was_asked_for_is_one() {
+    const ACCEPT: (&str, &[u8]) = ("Sec-WebSocket-Accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    const WRONG: (&str, &[u8]) = ("Sec-WebSocket-Accept", b"AAAALMBiTxaQ9kYGzzhZRbK+xOo=");
+    const UPGRADE: (&str, &[u8]) = ("Upgrade", b"websocket");
+    const OTHER: (&str, &[u8]) = ("Upgrade", b"h2,h2c");
+    for (protocol, qanat) in [(BOTH[0], false), (BOTH[0], true), (BOTH[1], false), (BOTH[1], true)] {
+        let edge = Edge::start();
+        let (link, connector) = edge.connect(protocol, qanat).await;
+        let tells = protocol == Protocol::Quic || qanat;
+        for (asked, status, lines) in [
+            (get("/"), 101, &[UPGRADE, ACCEPT][..]),
+            (websocket(), 101, &[OTHER, ACCEPT]),
+            (websocket(), 101, &[UPGRADE]),
+            (websocket(), 101, &[UPGRADE, WRONG]),
+            (websocket(), 101, &[ACCEPT]),
+            (websocket(), 101, &[]),
+            (websocket(), 200, &[OTHER]),
+            (websocket(), 200, &[OTHER, ACCEPT]),
+            (websocket(), 200, &[ACCEPT]),
+            (websocket(), 200, &[UPGRADE]),
+            (websocket(), 200, &[UPGRADE, ACCEPT, ("Content-Length", b"2")]),
+        ] {
+            let mut open = link.open(&asked).await.unwrap();
+            let length = if status == 101 { BodyLength::Opaque } else { BodyLength::Exact(2) };
+            let responder = accept(&connector).await.responder;
+            let mut sink = responder.respond(response(status, lines), length, AnsweredBy::Origin).unwrap();
+            let _ = send(&mut sink, "no").await;
+            let _ = finish(&mut sink, None).await;
+            let what = format!("{protocol:?} qanat {qanat}: {status} {lines:?}");
+            match within(open.response.next()).await {
+                Err(ResponseError::BadAnswer(why)) => assert!(status == 101 && !why.is_empty(), "{what}: {why}"),
+                Ok(ResponseEvent::Final(mut got)) => {
+                    assert!(status == 200 || !tells, "{what}");
+                    assert_eq!((got.head.status, got.length == BodyLength::Opaque), (200, false), "{what}");
+                    assert_eq!(read(&mut got.body).await.unwrap().0, "no", "{what}");
+                }
+                other => panic!("{what}: {:?}", other.map(|_| "a 1xx")),
+            }
+        }
+    }
+}
+
+/// An answer's head has limits as a request's has, and passing them costs the link nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_have_limits() {
+    for protocol in BOTH {
+        let edge = Edge::with(|_| None, |settings| settings.max_head = 256 * 1024);
+        let (link, connector) = edge.connect(protocol, true).await;
+        let answered = async |fields: usize, value: usize, status: u16| {
+            let mut open = link.open(&get("/")).await.unwrap();
+            let mut responder = accept(&connector).await.responder;
+            let mut head = response(status, &[]);
+            (0..fields).for_each(|n| head.headers.push(format!("x-{n:03}"), vec![b'v'; value]));
+            if status == 103 {
+                responder.informational(head);
+                head = response(200, &[]);
+            }
+            let mut sink = responder.respond(head, BodyLength::Absent, AnsweredBy::Origin).unwrap();
+            let _ = finish(&mut sink, None).await;
+            let first = within(open.response.next()).await;
+            first.map(|event| matches!(event, ResponseEvent::Final(_)) == (status != 103))
+        };
+        let limits = qanat_http::Limits::ANSWERS;
+        // A line costs its name of 5, its value and 4.
+        for status in [200, 103] {
+            for fields in [limits.fields - 1, limits.fields] {
+                assert!(answered(fields, 1, status).await.unwrap(), "{fields}");
+            }
+            let many = answered(limits.fields + 1, 1, status).await;
+            assert!(matches!(many, Err(ResponseError::TooManyFields(512))), "{protocol:?} {status} {many:?}");
+            for extra in [0, 1] {
+                assert!(answered(1, limits.head - 10 + extra, status).await.unwrap(), "{extra}");
+            }
+            let large = answered(1, limits.head - 8, status).await;
+            assert!(matches!(large, Err(ResponseError::TooLarge(131_072))), "{protocol:?} {status} {large:?}");
+        }
+        assert!(answered(1, 1, 200).await.unwrap() && !link.is_closed());
     }
 }
 

@@ -32,6 +32,8 @@ pub const ACCEPT_TRAILERS: &str = "trailers";
 pub const ACCEPT_INFORMATIONAL: &str = "informational";
 /// In [`QANAT_ACCEPT_HEADER`] of a configuration update: `err` may be a text.
 pub const ACCEPT_REASON: &str = "reason";
+/// In [`QANAT_ACCEPT_HEADER`]: a 101 may be told in [`QANAT_STATUS_HEADER`].
+pub const ACCEPT_STATUS: &str = "status";
 
 /// HTTP/2 header that says what a request is.
 pub const UPGRADE_HEADER: &str = "cf-cloudflared-proxy-connection-upgrade";
@@ -49,6 +51,8 @@ pub const RESPONSE_HEADERS: &str = "cf-cloudflared-response-headers";
 pub const RESPONSE_META: &str = "cf-cloudflared-response-meta";
 /// HTTP/2 form of [`QANAT_ACCEPT`].
 pub const QANAT_ACCEPT_HEADER: &str = "cf-cloudflared-qanat-accept";
+/// Our own: the status that an answer over HTTP/2 truly has, where `:status` can't say it (101; RFC 9113 8.6).
+pub const QANAT_STATUS_HEADER: &str = "cf-cloudflared-qanat-status";
 
 /// Feature: trailers over QUIC (see [`crate::framed`]).
 pub const FEATURE_TRAILERS: &str = "qanat_trailers";
@@ -56,8 +60,10 @@ pub const FEATURE_TRAILERS: &str = "qanat_trailers";
 pub const FEATURE_INFORMATIONAL: &str = "qanat_informational";
 /// Feature: the reason of a failed configuration update over HTTP/2.
 pub const FEATURE_REASON: &str = "qanat_reason";
+/// Feature: a 101 over HTTP/2 is told as one.
+pub const FEATURE_STATUS: &str = "qanat_status";
 /// Every feature of ours that this version of the connector has.
-pub const QANAT_FEATURES: [&str; 3] = [FEATURE_TRAILERS, FEATURE_INFORMATIONAL, FEATURE_REASON];
+pub const QANAT_FEATURES: [&str; 4] = [FEATURE_TRAILERS, FEATURE_INFORMATIONAL, FEATURE_REASON, FEATURE_STATUS];
 /// Prefix of our own features: its presence tells a qanat connector from a stock one.
 pub const FEATURE_PREFIX: &str = "qanat_";
 

@@ -20,6 +20,9 @@ pub const META_CONNECTOR: &str = r#"{"src":"cloudflared"}"#;
 /// Why the serialised fields are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseHeadersError {
+    /// More lines than an answer may have.
+    #[error("more than {0} response headers")]
+    TooMany(usize),
     /// Not `base64:base64` joined by `;`.
     #[error("the serialised response headers are malformed")]
     Form,
@@ -45,11 +48,14 @@ pub fn encode<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> String {
     out
 }
 
-/// Reads lines in order. What comes out is never larger than what went in.
-pub fn decode(serialised: &[u8]) -> Result<Vec<(Bytes, Bytes)>, ResponseHeadersError> {
+/// Reads lines in order, at most `most`. What comes out is never larger than what went in.
+pub fn decode(serialised: &[u8], most: usize) -> Result<Vec<(Bytes, Bytes)>, ResponseHeadersError> {
     let mut room = BytesMut::zeroed(serialised.len());
     let mut lines = Vec::with_capacity(16);
     for pair in serialised.split(|b| *b == b';').filter(|pair| !pair.is_empty()) {
+        if lines.len() == most {
+            return Err(ResponseHeadersError::TooMany(most));
+        }
         let colon = pair.iter().position(|b| *b == b':').ok_or(ResponseHeadersError::Form)?;
         let name = decode_one(&pair[..colon], &mut room)?;
         let value = decode_one(&pair[colon + 1..], &mut room)?;
@@ -98,13 +104,15 @@ mod tests {
 
     #[test]
     fn lines_that_must_not_pass_are_refused() {
-        let bad = |name: &[u8], value: &[u8]| decode(encode([(name, value)].into_iter()).as_bytes());
+        let bad = |name: &[u8], value: &[u8]| decode(encode([(name, value)].into_iter()).as_bytes(), 9);
         assert_eq!(bad(b"X A", b"1"), Err(MetadataError::HeaderName.into()));
         assert_eq!(bad(b"", b"1"), Err(MetadataError::HeaderName.into()));
         assert_eq!(bad(b"X", b"1\r\nY: 2"), Err(MetadataError::Value.into()));
-        assert_eq!(decode(b"WA"), Err(ResponseHeadersError::Form));
-        assert_eq!(decode(b"W!:WA"), Err(ResponseHeadersError::Form));
-        assert_eq!(decode(b"").unwrap(), vec![]);
+        assert_eq!(decode(b"WA", 9), Err(ResponseHeadersError::Form));
+        assert_eq!(decode(b"W!:WA", 9), Err(ResponseHeadersError::Form));
+        assert_eq!(decode(b"", 9).unwrap(), vec![]);
+        assert_eq!(decode(b"WA:WA;WA:WA;WA:WA", 3).unwrap().len(), 3);
+        assert_eq!(decode(b"WA:WA;WA:WA;WA:WA", 2), Err(ResponseHeadersError::TooMany(2)));
     }
 
     #[test]
@@ -120,17 +128,17 @@ mod tests {
         fn what_was_written_is_read(lines in proptest::collection::vec(("[!-9;-~&&[a-zA-Z0-9-]]{1,12}", proptest::collection::vec(0x20_u8.., 0..20)), 0..8)) {
             let lines: Vec<(Bytes, Bytes)> = lines.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
             let text = encode(lines.iter().map(|(n, v)| (&n[..], &v[..])));
-            prop_assert_eq!(decode(text.as_bytes()).unwrap(), lines);
+            prop_assert_eq!(decode(text.as_bytes(), 8).unwrap(), lines);
         }
 
         #[test]
         fn any_bytes_are_safe(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = (decode(&bytes), Meta::decode(&bytes));
+            let _ = (decode(&bytes, 9), Meta::decode(&bytes));
         }
 
         #[test]
         fn any_text_of_the_alphabet_is_safe(text in "[A-Za-z0-9+/=:;]{0,80}") {
-            let _ = decode(text.as_bytes());
+            let _ = decode(text.as_bytes(), 9);
         }
     }
 }

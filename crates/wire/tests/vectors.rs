@@ -103,7 +103,7 @@ fn http2_answers_decode() {
             assert_eq!(meta.is_connector(), exchange["status"] == 502);
         }
         if let Some(serialised) = header("cf-cloudflared-response-headers") {
-            let lines = response_headers::decode(serialised.as_bytes()).unwrap();
+            let lines = response_headers::decode(serialised.as_bytes(), 64).unwrap();
             assert_eq!(response_headers::encode(lines.iter().map(|(n, v)| (&n[..], &v[..]))), serialised);
             if exchange["request"] == "http://app.example.com/hello?x=1" {
                 let cookies: Vec<_> = lines.iter().filter(|(n, _)| n == "Set-Cookie").map(|(_, v)| v.clone()).collect();

@@ -26,6 +26,7 @@ from qanat.connector.engine import (
     ConnectorSettings,
     Disconnected,
     EngineError,
+    EngineWarning,
     OriginBounds,
     OriginFailed,
     ProtocolFallback,
@@ -272,6 +273,12 @@ class Process:
                     connIndex=event.connection_index,
                     event=CONTROL,
                 )
+            case EngineWarning():
+                line = self._log.error if event.level == "error" else self._log.warn
+                told: dict[str, str | int] = {
+                    name: text for name, text in event.fields if name not in ("level", "time", "message")
+                }
+                line(event.message, **{**told, "event": CONTROL, "moreLikeIt": event.held_back})
             case _:
                 pass
 

@@ -17,6 +17,7 @@ from qanat.edge.engine import (
     ConnectionRegistered,
     Edge,
     EdgeEvent,
+    EngineWarning,
     LocalConfiguration,
     RegistrationRefused,
     RequestFailed,
@@ -194,6 +195,11 @@ class EventPump:
                     retry_after_s=event.retry_after_s,
                     more_like_it=before,
                 )
+            case EngineWarning():
+                line = log.error if event.level == "error" else log.warning
+                told = {name: text for name, text in event.fields if name not in ("event", "level", "timestamp")}
+                line(event.message, **{**told, "engine": event.target, "more_like_it": event.held_back})
+                return False
             case ConfigurationApplied() if event.error or event.version < event.pushed_version:
                 log.warning(
                     "configuration refused by the connector",

@@ -209,6 +209,7 @@ def engine_settings(settings: EdgeSettings, certificate: engine.Certificate) -> 
         tls_handshake_timeout_s=limits.tls_handshake_timeout_s,
         keep_alive_timeout_s=limits.keep_alive_timeout_s,
         response_timeout_s=limits.response_timeout_s,
+        grpc_idle_timeout_s=limits.grpc_idle_timeout_s,
         max_streams_per_tunnel=limits.streams_per_tunnel,
         max_connections=limits.connections,
         max_connections_per_address=limits.connections_per_address,

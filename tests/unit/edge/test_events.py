@@ -23,6 +23,7 @@ KINDS = {
     "RegistrationRefused": "code message tunnel_id origin_ip protocol retry_after_s at",
     "ConfigurationApplied": "connection_id tunnel_id connector_id pushed_version version error at",
     "LocalConfiguration": "connection_id tunnel_id configuration at",
+    "EngineWarning": "level target message fields held_back",
     "RequestFailed": "request_id hostname method path tunnel_id connection_id status cause fault detail started_at "
     "duration_s client_ip",
 }
@@ -264,3 +265,9 @@ def test_of_a_tunnels_local_configurations_the_newest_waits_and_the_rest_keeps_i
     assert [getattr(each, "connection_id", "") for each in lot if hasattr(each, "reason")] == ["1", "2"]
     assert len(waiting) == 0
     assert not waiting.lot(1)
+def test_the_engines_warnings_are_lines_of_the_log(pump: EventPump, log: list[Any], make: Any) -> None:
+    fields = [("peer", "192.0.2.1"), ("event", "forged"), ("level", "forged")]
+    warning = make("EngineWarning", level="warning", target="qanat_edge::h2", message="too many resets", fields=fields)
+    pump.take([warning, make("EngineWarning", level="error", message="worse", fields=[], held_back=7)])
+    assert [(line["event"], line["log_level"]) for line in log] == [("too many resets", "warning"), ("worse", "error")]
+    assert (log[0]["peer"], log[0]["engine"], log[1]["more_like_it"]) == ("192.0.2.1", "qanat_edge::h2", 7)

@@ -20,8 +20,8 @@ use std::time::Instant;
 
 /// Without chunked encoding, a body of unknown length is read whole up to here to learn its length.
 const MAX_BUFFERED: usize = 1 << 20;
-/// What an origin's answer may cost: more field lines than a client's request.
-pub(super) const ANSWER_LIMITS: Limits = Limits { line: 16 * 1024, head: 128 * 1024, fields: 512, trailers: 16 * 1024 };
+/// What an origin's answer may cost.
+pub(super) const ANSWER_LIMITS: Limits = Limits::ANSWERS;
 
 /// Reads `http://host:port`, `https://…`, `ws://…` or `wss://…`: where to, and whether by TLS.
 pub(super) fn parse_target(target: &str) -> Result<(Address, bool), String> {

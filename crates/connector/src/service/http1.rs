@@ -7,7 +7,10 @@ use crate::errors::Sent;
 use crate::origin::{H1Connection, Half, Origin};
 use bytes::Bytes;
 use qanat_http::h1::{Body, HeadError, ParsedResponse, Writer, parse_response};
-use qanat_http::{BodyLength, Headers, Relay, RelayError, Sink, Source, Stalled, StreamError, Watch, Whole};
+use qanat_http::{
+    BodyLength, Headers, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, Stalled, StreamError, Watch,
+    Whole, check_websocket_answer,
+};
 use qanat_transport::AnsweredBy;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -18,7 +21,7 @@ use tokio::time::{Sleep, sleep};
 /// How long a body is held back for the origin's 100 (as the stock connector does).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 /// Most 1xx heads before an answer; the edge takes no more either.
-const MAX_INFORMATIONAL: usize = 8;
+pub(super) const MAX_INFORMATIONAL: usize = 8;
 
 /// Serves one call. Also says whether the connection may be kept, and the origin's `Keep-Alive: timeout` then.
 pub(super) async fn exchange<B: Source + Unpin, R: Responder>(
@@ -152,6 +155,15 @@ fn poll_head<S: Source + ?Sized, R: Responder>(
     }
 }
 
+/// Case 70: a 101 only to who asked, for what was asked, with the accept of the key that was sent.
+fn check_switch(asked: &RequestHead, answer: &ResponseHead) -> Result<(), &'static str> {
+    if !asked.websocket {
+        return Err("101 without an upgrade being asked for");
+    }
+    let key = asked.headers.get("sec-websocket-key").map(|key| &key[..]).unwrap_or_default();
+    check_websocket_answer(&answer.headers, key)
+}
+
 /// Relays the answer whose head has come.
 async fn answer<S: Source + ?Sized, R: Responder>(
     origin: &Origin,
@@ -164,9 +176,11 @@ async fn answer<S: Source + ?Sized, R: Responder>(
 ) -> (Attempt, Option<Option<Duration>>) {
     let ParsedResponse { mut head, length, framing, reusable, keep_alive_timeout, .. } = parsed;
     let status = head.status;
-    if status == 101 && !call.head.websocket {
-        let reason = "101 without an upgrade being asked for".to_owned();
-        return (Attempt::End(End::Failed(OriginError::BadResponse { address: origin.address(), reason })), None);
+    if status == 101
+        && let Err(reason) = check_switch(call.head, &head)
+    {
+        let (address, reason) = (origin.address(), reason.to_owned());
+        return (Attempt::End(End::Failed(OriginError::BadResponse { address, reason })), None);
     }
     clean_answer(&mut head);
     let Ok(mut sink) = call.respond(head, length, AnsweredBy::Origin) else {

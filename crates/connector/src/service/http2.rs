@@ -1,6 +1,7 @@
 //! One request on one stream of an HTTP/2 connection to an origin (`http2Origin`), trailers included.
 
 use super::http::{ANSWER_LIMITS, Attempt, clean_answer};
+use super::http1::MAX_INFORMATIONAL;
 use super::{Asked, Call, End, LINGER, MOST_STALLED, Responder};
 use crate::OriginError;
 use crate::errors::Sent;
@@ -69,6 +70,7 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
     };
     let mut sink = if bodiless { H2Sink::ended(stream) } else { H2Sink::new(stream, Reason::CANCEL) };
     let mut upload = Relay::new();
+    let mut informational = 0;
     let head = loop {
         let step = poll_fn(|cx| {
             let step = poll_head(cx, &mut response, body, &mut sink, &mut upload, bodiless, call);
@@ -82,10 +84,15 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
         match step {
             Step::Head(head) => break head,
             Step::Informational(head) => {
+                informational += 1;
                 let mut head = ResponseHead {
                     status: head.status().as_u16(),
                     headers: qanat_http::h2::headers_from_h2(head.headers()),
                 };
+                if let Some(error) = refused_informational(origin, &head, informational) {
+                    sink.reset_with(Reason::PROTOCOL_ERROR);
+                    return Attempt::End(End::Failed(error));
+                }
                 if head.status != 100
                     && let Some(responder) = &mut call.responder
                 {
@@ -154,6 +161,20 @@ fn poll_head<S: Source + ?Sized, R: Responder>(
         Ok(head) => Step::Head(head),
         Err(error) => Step::Failed(error),
     })
+}
+
+/// What is wrong with an interim head: its size, their number, or that it is a 101, which HTTP/2 has not (RFC 9113 8.6).
+fn refused_informational(origin: &Origin, head: &ResponseHead, number: usize) -> Option<OriginError> {
+    let address = || origin.address();
+    if head.status == 101 {
+        return Some(OriginError::BadResponse { address: address(), reason: "101 over HTTP/2".to_owned() });
+    }
+    if number > MAX_INFORMATIONAL {
+        let reason = format!("more than {MAX_INFORMATIONAL} informational heads");
+        return Some(OriginError::BadResponse { address: address(), reason });
+    }
+    let reason = ANSWER_LIMITS.check(&head.headers).err()?.to_string();
+    Some(OriginError::HeadTooLarge { address: address(), reason })
 }
 
 #[allow(clippy::too_many_arguments)] // the state of one exchange

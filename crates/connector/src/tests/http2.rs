@@ -229,3 +229,26 @@ async fn an_origin_without_h2_is_spoken_to_in_http_1() {
         assert_eq!(world.get("/").await.text(), "h1");
     }
 }
+
+/// Case 70 and S19: HTTP/2 has no 101, and at most eight interim heads come before an answer.
+#[tokio::test]
+async fn a_101_or_too_many_interim_heads_over_http2_are_a_bad_response() {
+    for (status, number, expected) in [(101, 1, None), (103, 9, None), (103, 8, Some(200))] {
+        let origin = H2Origin::start(move |_, mut respond| async move {
+            for _ in 0..number {
+                let _ = respond.send_informational(Response::builder().status(status).body(()).unwrap());
+            }
+            let _ = respond.send_response(Response::new(()), true);
+            poll_fn(|cx| respond.poll_reset(cx)).await.ok();
+        })
+        .await;
+        let world = origin.world();
+        let answer = world.get("/").await;
+        match expected {
+            Some(status) => assert_eq!((answer.status, answer.informational.len()), (status, number)),
+            None => assert_eq!(world.failure().0, "origin_bad_response", "{status}"),
+        }
+        // The connection serves others.
+        assert_eq!(origin.connections.load(SeqCst), 1);
+    }
+}

@@ -84,6 +84,42 @@ async fn a_refused_upgrade_passes_as_plain_http() {
     }
 }
 
+/// Case 70: 502 with a reason, and the origin's connection closed.
+#[tokio::test]
+async fn a_101_that_is_not_what_was_asked_for_is_a_bad_response() {
+    const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    const WRONG: &str = "Sec-WebSocket-Accept: AAAALMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    for (asked, fields, reason) in [
+        (upgrade("/"), format!("Upgrade: other\r\n{ACCEPT}"), "101 without `Upgrade: websocket`"),
+        (upgrade("/"), ACCEPT.to_owned(), "101 without `Upgrade: websocket`"),
+        (upgrade("/"), "Upgrade: websocket\r\n".to_owned(), "without Sec-WebSocket-Accept"),
+        (upgrade("/"), format!("Upgrade: websocket\r\n{WRONG}"), "wrong Sec-WebSocket-Accept"),
+        (
+            request("GET", "/", BodyLength::Absent),
+            format!("Upgrade: websocket\r\n{ACCEPT}"),
+            "101 without an upgrade being asked for",
+        ),
+    ] {
+        let (seen, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let head = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n{fields}\r\n");
+        let origin = Origin::start(move |_, mut peer| {
+            let (seen, head) = (seen.clone(), head.clone());
+            async move {
+                peer.head().await;
+                peer.write(head).await;
+                peer.closed().await;
+                seen.send(()).unwrap();
+            }
+        })
+        .await;
+        let world = world(&origin, "http");
+        let answer = world.send(asked).over().await;
+        assert!(answer.failed.is_some_and(|text| text.contains(reason)), "{fields}");
+        told.recv().await.unwrap();
+        assert_eq!(world.failure().0, "origin_bad_response");
+    }
+}
+
 #[tokio::test]
 async fn an_origin_that_dies_resets_the_websocket() {
     let origin = Origin::start(|_, mut peer| async move {

@@ -251,13 +251,11 @@ async fn answer(incoming: IncomingRequest, seen: Arc<Seen>) {
             seen.canceled.fetch_add(1, Ordering::SeqCst);
         }
         "/ws" => {
-            let lines = [
-                ("Upgrade", "websocket"),
-                ("Connection", "Upgrade"),
-                ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-                ("Sec-WebSocket-Protocol", "chat"),
-            ];
-            let mut sink = responder.respond(head(101, &lines), BodyLength::Opaque, from).unwrap();
+            let lines = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Protocol", "chat")];
+            let mut switched = head(101, &lines);
+            let key = request.head.headers.get("sec-websocket-key").unwrap();
+            switched.headers.push("Sec-WebSocket-Accept", qanat_http::websocket_accept(key));
+            let mut sink = responder.respond(switched, BodyLength::Opaque, from).unwrap();
             let echoed = relay(&mut body, &mut sink).await;
             seen.bodies.lock().unwrap().push((vec![], None, echoed.map(|_| ()).map_err(|_| StreamError::Reset)));
         }
@@ -309,9 +307,62 @@ async fn answer(incoming: IncomingRequest, seen: Arc<Seen>) {
             }
             finish(&mut sink, None).await;
         }
-        "/switch-unasked" => {
-            let _ = responder.respond(head(101, &[("Upgrade", "x")]), BodyLength::Opaque, from);
-            std::future::pending::<()>().await;
+        // 101 as an origin must not send it; the raw bytes behind it must never be taken for HTTP, nor the client's.
+        "/switch/unasked" | "/switch/other" | "/switch/no-accept" | "/switch/wrong-accept" => {
+            let upgrade = if path.ends_with("other") { "other" } else { "websocket" };
+            let mut switched = head(101, &[("Upgrade", upgrade), ("Connection", "Upgrade")]);
+            match path.as_str() {
+                "/switch/no-accept" => {}
+                "/switch/wrong-accept" => {
+                    switched.headers.push("Sec-WebSocket-Accept", "AAAALMBiTxaQ9kYGzzhZRbK+xOo=");
+                }
+                _ => {
+                    let key = request.head.headers.get("sec-websocket-key").cloned().unwrap_or_default();
+                    switched.headers.push("Sec-WebSocket-Accept", qanat_http::websocket_accept(&key));
+                }
+            }
+            let mut sink = responder.respond(switched, BodyLength::Opaque, from).unwrap();
+            let _ = send(&mut sink, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged").await;
+            poll_fn(|cx| sink.poll_stopped(cx)).await;
+            seen.canceled.fetch_add(1, Ordering::SeqCst);
+        }
+        // A WebSocket refused with fields that look like one.
+        "/refused-with/h2c" | "/refused-with/accept" => {
+            let line = if path.ends_with("h2c") {
+                ("Upgrade", "h2,h2c")
+            } else {
+                ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+            };
+            whole(responder, with_length(head(200, &[line]), 10), "no sockets".into()).await;
+        }
+        "/many-fields" => {
+            let mut answer = head(200, &[]);
+            let fields: usize = target.rsplit('=').next().unwrap().parse().unwrap();
+            for n in 0..fields - 1 {
+                answer.headers.push(format!("x-{n}"), "1");
+            }
+            whole(responder, with_length(answer, 2), "ok".into()).await;
+        }
+        // A field for each of many nominations, as a connector of somebody else's might send them.
+        "/nominations" => {
+            let mut answer = head(200, &[]);
+            for n in 0..100 {
+                let names: Vec<String> = (0..20).map(|m| format!("x-{n}-{m}")).collect();
+                answer.headers.push("Connection", names.join(","));
+            }
+            for n in 0..100 {
+                answer.headers.push(format!("x-{n}-7"), "hop");
+                answer.headers.push(format!("y-{n}"), "end");
+            }
+            whole(responder, with_length(answer, 2), "ok".into()).await;
+        }
+        "/large-trailers" => {
+            let size: usize = target.rsplit('=').next().unwrap().parse().unwrap();
+            let mut sink = responder.respond(head(200, &plain), BodyLength::Unknown, from).unwrap();
+            let _ = send(&mut sink, "ok").await;
+            let mut trailers = Headers::new();
+            trailers.push("x-t", vec![b'v'; size]);
+            finish(&mut sink, Some(trailers)).await;
         }
         _ => {
             let text = Bytes::from(format!("hello {target}"));

@@ -88,7 +88,7 @@ impl Lab {
 
     /// A connector of ours with one registered connection.
     pub async fn connector(&self) -> Arc<FakeConnector> {
-        self.connector_with(&["qanat_trailers", "qanat_informational"], 1).await
+        self.connector_with(&["qanat_trailers", "qanat_informational", "qanat_status"], 1).await
     }
 
     pub async fn connector_with(&self, features: &[&str], id: u128) -> Arc<FakeConnector> {

@@ -125,14 +125,20 @@ pub(super) fn trailer_error(error: HeadError) -> StreamError {
     }
 }
 
-/// A Content-Length value: one decimal number, without sign, list or leading zero (some read those as octal), or nothing.
+/// Longest body there may be, 1 EiB. Every counter on the way holds it, with room for heads and framing: QUIC's offsets end
+/// at 2^62 - 1 (RFC 9000 4.5), the lengths of a stock connector at 2^63 - 1.
+pub const MAX_BODY: u64 = 1 << 60;
+
+/// A Content-Length value: one decimal number up to [`MAX_BODY`], without sign, list or leading zero (some read those as
+/// octal), or nothing.
 pub(crate) fn content_length(value: &[u8]) -> Result<u64, HeadError> {
     let bad = HeadError::Malformed("Content-Length is not one decimal number");
     if value.is_empty() || (value[0] == b'0' && value.len() > 1) {
         return Err(bad);
     }
-    value.iter().try_fold(0u64, |n, b| match b {
+    let length = value.iter().try_fold(0u64, |n, b| match b {
         b'0'..=b'9' => n.checked_mul(10).and_then(|n| n.checked_add(u64::from(b - b'0'))).ok_or(bad),
         _ => Err(bad),
-    })
+    })?;
+    if length > MAX_BODY { Err(HeadError::Malformed("Content-Length is above 2^60")) } else { Ok(length) }
 }

@@ -16,6 +16,7 @@ mod writer;
 pub use body::{Body, BorrowedBody};
 pub use decoder::{Decoded, Decoder};
 pub use encode::{encode_request_head, encode_response_head};
+pub use fields::MAX_BODY;
 pub(crate) use fields::content_length;
 pub use framing::{Framing, response_has_no_body};
 pub use limits::{HeadError, Limits};

@@ -111,7 +111,8 @@ impl<W> Writer<W> {
 
     /// Puts a 1xx head (not 101) into the buffer; a client of HTTP/1.0 is never sent one.
     pub fn informational(&mut self, head: &ResponseHead, version: Version) {
-        if version != Version::Http10 {
+        debug_assert_ne!(head.status, 101, "a 101 ends the exchange of heads");
+        if version != Version::Http10 && head.status != 101 {
             self.put(|out| encode_response_head(out, head, Framing::None, version, true));
         }
     }

@@ -303,11 +303,15 @@ mod tests {
         let uri = "https://h/";
         assert_eq!(converted(uri, &[("content-length", "0")], true).unwrap().1, BodyLength::Exact(0));
         assert_eq!(converted(uri, &[("content-length", "7")], false).unwrap().1, BodyLength::Exact(7));
+        let longest = converted(uri, &[("content-length", "1152921504606846976")], false).unwrap().1;
+        assert_eq!(longest, BodyLength::Exact(crate::MAX_BODY));
         assert_eq!(converted(uri, &[], false).unwrap().1, BodyLength::Unknown);
         for bad in [
             vec![("content-length", "7"), ("content-length", "7")],
             vec![("content-length", "+7")],
             vec![("content-length", "")],
+            vec![("content-length", "1152921504606846977")],
+            vec![("content-length", "18446744073709551615")],
         ] {
             assert!(converted(uri, &bad, false).is_err());
         }
