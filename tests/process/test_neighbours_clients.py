@@ -9,12 +9,10 @@ import httpx
 
 from tests.support.edge import Edge
 from tests.support.fixtures import quic_only
-from tests.support.neighbours import ATTACKER, Tenant, Victim, lab, repeated, unharmed  # noqa: F401
+from tests.support.neighbours import API_S, ATTACKER, Tenant, Victim, lab, repeated, unharmed  # noqa: F401
 from tests.support.sites import Lab
 
 pytestmark = quic_only  # how the tunnel is carried doesn't matter to the API
-API_S = 3.6
-"""An API client asks 60 times a second; a window needs 200 of them."""
 
 
 def dialled(edge: Edge) -> socket.socket:

@@ -14,7 +14,7 @@ from tests.support.connector import Protocol
 from tests.support.connectors import Http2Connector, Http2Stream, QuicConnector, QuicStream, serialised
 from tests.support.fixtures import quic_only
 from tests.support.http1 import Fields
-from tests.support.neighbours import ATTACKER, Victim, lab, repeated, unharmed  # noqa: F401
+from tests.support.neighbours import API_S, ATTACKER, Victim, lab, repeated, unharmed  # noqa: F401
 from tests.support.sites import Fakes, Lab, Link
 from tests.support.waiting import wait_until
 
@@ -105,7 +105,7 @@ def test_events_of_one_connector(lab: Lab, link: Link, fakes: Fakes, victim: Vic
         victim,
         api_victim,
         attack=lambda: repeated(lambda: dial(lab, link.protocol, tunnel.token), per_second=DIALS, threads=2),
-        seconds=3.6,
+        seconds=API_S,
     )
     events_of(lab, tunnel)
 
@@ -137,4 +137,4 @@ def test_local_configurations_of_one_connector(
         except Exception as error:
             raise OSError(str(error)) from error
 
-    unharmed(victim, api_victim, attack=lambda: repeated(step, per_second=30), seconds=3.6)
+    unharmed(victim, api_victim, attack=lambda: repeated(step, per_second=30), seconds=API_S)
