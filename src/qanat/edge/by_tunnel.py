@@ -19,7 +19,7 @@ class ByTunnel:
 
     def add(self, event: EdgeEvent) -> None:
         """Behind the others of its tunnel."""
-        tunnel_id = str(event.tunnel_id or "")
+        tunnel_id = str(getattr(event, "tunnel_id", None) or "")  # a line for the log has none
         if isinstance(event, LocalConfiguration):
             is_waiting = tunnel_id in self._documents
             self._documents[tunnel_id] = event
