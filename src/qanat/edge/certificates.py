@@ -20,6 +20,8 @@ TUNNEL_NAMES = ("quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com")
 """What connectors ask for in TLS (protocol.md)."""
 TUNNEL_LEAF = "_tunnel"
 MOST_OF_ACCOUNT = 2000
+AT_ONCE = 100
+"""Certificates that are made for an account in one go, a tenth of a second; more wait, so that other accounts come between."""
 
 Owner = Callable[[str], str | None]
 
@@ -59,6 +61,7 @@ class Certificates:
         self._most_of_account = most_of_account
         self._made: dict[LeafNames, _Made] = {}
         self._of_account: Counter[str | None] = Counter()
+        self._deferred: list[str] = []
         self._is_new = True
 
     def give(self, given: Iterable[KeyPair]) -> None:
@@ -73,9 +76,13 @@ class Certificates:
         self._of_account.clear()
         left_out = LeftOut()
         leaves = self._leaves(zones, hostnames)
+        made_now = Counter[str | None]()
         # those that are there stay so, whatever comes to them; then the zones' own
         for leaf in sorted(leaves, key=lambda each: (each not in before, each.parent not in zones, each)):
-            self._make(leaf, owner(leaf.parent), before.get(leaf), left_out)
+            account_id = owner(leaf.parent)
+            # at the start nobody waits, and every one is new here
+            if leaf in before or not before or self._has_turn(leaf, account_id, made_now):
+                self._make(leaf, account_id, before.get(leaf), left_out)
         self._is_new |= self._made != before
         self._skipped.settle(left_out, "certificate")
 
@@ -83,10 +90,25 @@ class Certificates:
         """What these zones and hostnames need more. A hostname that is a zone's name needs that zone among `zones`."""
         missing = [leaf for leaf in self._leaves(zones, hostnames) if leaf not in self._made]
         left_out = LeftOut()
+        made_now = Counter[str | None]()
         for leaf in missing:
-            self._make(leaf, owner(leaf.parent), None, left_out)
+            account_id = owner(leaf.parent)
+            if self._has_turn(leaf, account_id, made_now):
+                self._make(leaf, account_id, None, left_out)
         self._is_new |= any(leaf in self._made for leaf in missing)
         self._skipped.settle(left_out, "certificate", among=[leaf.parent for leaf in missing])
+
+    def take_deferred(self) -> list[str]:
+        """The names whose certificates are still to be made, by further calls of `add`."""
+        deferred, self._deferred = self._deferred, []
+        return deferred
+
+    def _has_turn(self, leaf: LeafNames, account_id: str | None, made_now: Counter[str | None]) -> bool:
+        made_now[account_id] += 1
+        if made_now[account_id] <= AT_ONCE:
+            return True
+        self._deferred.append(leaf.parent)
+        return False
 
     def drop(self, zone: str) -> None:
         """What the names in a zone needed. What others in there still need is to be added again."""

@@ -19,6 +19,7 @@ from qanat.tables import compile_routes, read_routes, read_zone_hostnames
 Name = TypeVar("Name", bound=str)
 
 RETRIED_AT_ONCE = 500
+CERTIFIED_AT_ONCE = 50
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +115,12 @@ class Routes:
                     self._asked.add(taken)
                 raise
             self._done = covers
+            deferred = self._certificates.take_deferred()
+        while deferred:
+            lot, deferred = deferred[:CERTIFIED_AT_ONCE], deferred[CERTIFIED_AT_ONCE:]
+            with self._applying:  # anew for each lot: others' changes come between
+                self._certify_names(lot)
+                deferred += self._certificates.take_deferred()
 
     def _apply(self, asked: _Asked) -> None:
         # The store is read under the lock: an older answer can never be applied after a newer one.

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from qanat.store.skipped import Failure, LeftOut, SkippedRows
 from qanat.tables import compile_routes, read_routes
 from qanat.tables.routes import Target
 from tests.support.links import register
+from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -475,6 +477,47 @@ def test_an_account_gets_so_many_certificates_and_leaves_the_others_theirs(
     feed.refresh_routes()
     assert not skipped.rows()
     assert ["b6.attacker.test", "*.b6.attacker.test"] in _covered(engine)
+
+
+def test_many_certificates_are_made_by_turns_with_other_accounts(
+    engine: RememberingEngine,
+    feed: Feed,
+    attacker: Party,
+    victim: Party,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What one import needs is in force when it returns, and what another account publishes meanwhile doesn't wait for it."""
+    monkeypatch.setattr("qanat.edge.certificates.AT_ONCE", 2)
+    monkeypatch.setattr("qanat.edge.routes.CERTIFIED_AT_ONCE", 1)
+    monkeypatch.setattr(feed._routes._certificates, "_most_of_account", 50)
+    leaf = Authority.leaf
+    made: list[str] = []
+
+    def slowly(self: Authority, keep_as: str, names: Sequence[str]) -> Any:
+        made.append(keep_as)
+        if len(made) == 3:  # in the midst of the attacker's
+            publishing.start()
+            wait_until(lambda: publishing.is_alive() or published, "the victim began")
+        return leaf(self, keep_as, names)
+
+    published: list[int] = []
+
+    def publish() -> None:
+        victim.publish("a.deep")
+        published.append(len(made))
+
+    publishing = Thread(target=publish)
+    monkeypatch.setattr(Authority, "leaf", slowly)
+    lines = [(n, _routed(attacker.tunnel, f"a.b{n}")) for n in range(30)]
+    records.import_records(store, SYSTEM, attacker.zone, lines, reach=EVERYTHING)
+    publishing.join(10)
+    covered = [names[0] for names in _covered(engine)]
+    assert {f"b{n}.attacker.test" for n in range(30)} <= set(covered)
+    assert "deep.victim.test" in covered
+    assert published
+    assert engine.routes["a.deep.victim.test"] == victim.tunnel
+    assert not feed._routes._certificates.take_deferred()
 
 
 def test_files_of_certificates_that_nobody_needs_go(
