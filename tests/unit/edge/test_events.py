@@ -265,6 +265,8 @@ def test_of_a_tunnels_local_configurations_the_newest_waits_and_the_rest_keeps_i
     assert [getattr(each, "connection_id", "") for each in lot if hasattr(each, "reason")] == ["1", "2"]
     assert len(waiting) == 0
     assert not waiting.lot(1)
+
+
 def test_the_engines_warnings_are_lines_of_the_log(pump: EventPump, log: list[Any], make: Any) -> None:
     fields = [("peer", "192.0.2.1"), ("event", "forged"), ("level", "forged")]
     warning = make("EngineWarning", level="warning", target="qanat_edge::h2", message="too many resets", fields=fields)
