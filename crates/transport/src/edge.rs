@@ -1,5 +1,6 @@
 //! The edge's side: a connection of a connector, and the streams the edge opens on it.
 
+use crate::allowance::Allowance;
 use crate::connector::close_quic;
 use crate::features::Features;
 use crate::quic_head::{HeadReader, encode_request};
@@ -16,7 +17,7 @@ use qanat_http::h2::{H2Sink, stream_error};
 use qanat_http::{BodyLength, Frame, Sink, Source, StreamError};
 use qanat_wire::{connect, names, preamble};
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +25,29 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// What to do with a dial, before anything is spent on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Take it.
+    Admit,
+    /// Take it once the address is proved (QUIC Retry).
+    Prove,
+    /// Too many of late: QUIC leaves it without an answer (a refusal would be redialled at once), TCP closes.
+    Refuse,
+}
+
 /// Decides about registrations and hears of connections. Called on the RPC thread (`lost` on any): must not block.
 pub trait Registrar: Send + Sync + 'static {
+    /// Somebody dials. `proved`: the address is no forgery, so that what is counted against it was its own doing.
+    fn admit(&self, address: IpAddr, proved: bool) -> Admission {
+        let _ = (address, proved);
+        Admission::Admit
+    }
+    /// Many hosts are behind this address.
+    fn is_shared(&self, address: IpAddr) -> bool {
+        let _ = address;
+        false
+    }
     /// A connector asks to register this link.
     fn register(&self, link: &Link, registration: Registration) -> Result<RegistrationDetails, RegistrationRefusal>;
     /// unregisterConnection: no new streams from now on.
@@ -59,6 +81,8 @@ struct Inner {
     draining: AtomicBool,
     rejected: AtomicU64,
     phase: Mutex<Phase>,
+    registered: CancellationToken,
+    allowance: Arc<Allowance>,
     ended: CancellationToken,
     peer: Peer,
 }
@@ -77,7 +101,7 @@ impl Drop for StreamGuard {
 }
 
 impl Link {
-    pub(crate) fn new(peer: Peer, remote: SocketAddr, max_head: usize) -> Self {
+    pub(crate) fn new(peer: Peer, remote: SocketAddr, max_head: usize, allowance: Arc<Allowance>) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         Self(Arc::new(Inner {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -87,6 +111,8 @@ impl Link {
             draining: AtomicBool::new(false),
             rejected: AtomicU64::new(0),
             phase: Mutex::new(Phase::Fresh),
+            registered: CancellationToken::new(),
+            allowance,
             ended: CancellationToken::new(),
             peer,
         }))
@@ -225,6 +251,16 @@ impl Link {
         }
     }
 
+    /// Ready once it has registered.
+    pub(crate) async fn registered(&self) {
+        self.0.registered.cancelled().await;
+    }
+
+    /// What it may send before that.
+    pub(crate) fn allowance(&self) -> &Arc<Allowance> {
+        &self.0.allowance
+    }
+
     /// Ready once it has ended.
     pub(crate) async fn ended(&self) {
         self.0.ended.cancelled().await;
@@ -249,6 +285,10 @@ impl Link {
         }
         let answer = decide(self);
         *phase = if answer.is_ok() { Phase::Registered } else { Phase::Refused };
+        if answer.is_ok() {
+            self.0.allowance.lift();
+            self.0.registered.cancel();
+        }
         Ok(answer)
     }
 

@@ -1,7 +1,9 @@
 //! Settings and the heartbeat of the HTTP/2 transport, for both ends.
 
 use crate::quic::{MAX_STREAMS, STREAM_WINDOW};
+use bytes::Bytes;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// No bound of its own, as over QUIC: the largest window there is (RFC 9113 6.9.1).
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
@@ -12,17 +14,28 @@ const REMEMBERED_RESETS: usize = 1024;
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_WAIT: Duration = Duration::from_secs(5);
 
-/// The edge is the client.
+/// What a connection may leave unread before it has registered.
+const UNREGISTERED_WINDOW: u32 = 64 * 1024;
+
+/// The edge is the client. Its connector has not registered yet.
 pub(crate) fn client(max_head: usize) -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(UNREGISTERED_WINDOW)
+        .initial_connection_window_size(UNREGISTERED_WINDOW)
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .max_send_buffer_size(SEND_BUFFER)
         .enable_push(false);
     builder
+}
+
+/// What a connection gets when it has registered.
+pub(crate) fn widen<T: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut h2::client::Connection<T, Bytes>,
+) -> Result<(), h2::Error> {
+    connection.set_target_window_size(CONNECTION_WINDOW);
+    connection.set_initial_window_size(STREAM_WINDOW)
 }
 
 /// The connector is the server. Its edge may cancel as often as clients do.

@@ -1,5 +1,6 @@
 //! Tunnel connections over QUIC and HTTP/2: streams, registration and configuration RPC, for both ends.
 
+mod allowance;
 mod connector;
 mod edge;
 mod features;
@@ -8,6 +9,7 @@ mod http2_accept;
 mod http2_head;
 mod listener;
 mod message;
+mod network;
 mod pending;
 mod quic;
 mod quic_accept;
@@ -20,15 +22,17 @@ mod rpc_connector;
 mod rpc_edge;
 mod stream;
 mod tls;
+mod udp;
 mod warning;
 
 pub use connector::{ConfigurationPush, DialError, DialSettings, EdgeLink, Incoming, IncomingRequest, RegisterError};
-pub use edge::{Link, OpenStream, Registrar};
+pub use edge::{Admission, Link, OpenStream, Registrar};
 pub use listener::{ListenerSettings, TunnelListener};
 pub use message::{
     AnsweredBy, Applied, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal, RequestKind,
     ResponseError, ResponseEvent, Trailers, TunnelRequest, TunnelResponse,
 };
+pub use network::{Network, owner};
 pub use responder::TunnelResponder;
 pub use response::ResponseStream;
 pub use stream::{TunnelSink, TunnelSource};

@@ -1,10 +1,11 @@
 //! The tunnel listener: one port number, UDP for QUIC and TCP for HTTP/2.
 
-use crate::edge::{Link, Peer, Registrar};
+use crate::allowance::{Allowance, Budget, Metered};
+use crate::edge::{Admission, Link, Peer, Registrar};
 use crate::pending::{Pending, Place, Verdict};
 use crate::quic_stream::{QuicSink, QuicSource};
 use crate::stream::{SinkKind, SourceKind};
-use crate::{TunnelSink, TunnelSource, http2, http2_head, quic, rpc_edge};
+use crate::{TunnelSink, TunnelSource, http2, http2_head, quic, rpc_edge, udp};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use qanat_http::BodyLength;
@@ -18,6 +19,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,8 +28,6 @@ use tokio_util::task::TaskTracker;
 const BIND_TRIES: usize = 64;
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 const BACKLOG: i32 = 1024;
-/// Source ports of services that answer anything: never a connector (S26).
-const REFLECTORS: [u16; 9] = [0, 19, 53, 123, 161, 389, 1900, 5353, 11211];
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How the tunnel listener behaves.
@@ -37,8 +37,11 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// Server configuration with the tunnel certificate, made by `edge_tls`; ALPN is set per transport by the listener.
     pub tls: Arc<rustls::ServerConfig>,
-    /// Handshakes under way at once, per transport; above half of it QUIC answers Retry, above it dials are ignored; TCP closes.
+    /// Connections that have not registered yet, per transport; above half of it QUIC answers Retry, above it dials are ignored;
+    /// TCP closes.
     pub max_pending_handshakes: usize,
+    /// TCP connections in all, registered ones as well.
+    pub max_tcp_connections: usize,
     /// TLS or QUIC handshake limit.
     pub handshake_timeout: Duration,
     /// A connection that has not registered by then is closed.
@@ -63,6 +66,7 @@ struct Inner {
 struct Shared {
     settings: ListenerSettings,
     registrar: Arc<dyn Registrar>,
+    budget: Arc<Budget>,
     stop: CancellationToken,
 }
 
@@ -99,9 +103,12 @@ impl TunnelListener {
         let sockets = self.0.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((udp, tcp)) = sockets else { return };
         let settings = self.0.settings.clone();
-        let shared = Arc::new(Shared { settings, registrar, stop: self.0.stop.clone() });
+        let shared = Arc::new(Shared { settings, registrar, budget: Budget::new(), stop: self.0.stop.clone() });
         let tasks = TaskTracker::new();
-        let endpoint = Endpoint::new(quic::endpoint(), Some(self.0.quic.clone()), udp, Arc::new(TokioRuntime));
+        let endpoint = udp::guarded(udp).and_then(|socket| {
+            let (config, runtime) = (quic::endpoint(), Arc::new(TokioRuntime));
+            Endpoint::new_with_abstract_socket(config, Some(self.0.quic.clone()), socket, runtime)
+        });
         let tcp = tokio::net::TcpListener::from_std(tcp);
         match (&endpoint, tcp) {
             (Ok(endpoint), Ok(tcp)) => {
@@ -146,14 +153,20 @@ async fn accept_quic(endpoint: &Endpoint, shared: &Arc<Shared>, tasks: &TaskTrac
             () = shared.stop.cancelled() => return,
         };
         let Some(incoming) = incoming else { return };
-        let remote = incoming.remote_address();
-        if REFLECTORS.contains(&remote.port()) {
-            incoming.ignore();
-            continue;
-        }
-        match pending.arrive(remote.ip()) {
+        let address = incoming.remote_address().ip();
+        let proved = incoming.remote_address_validated();
+        // Without an answer, never refused: a stock connector dials a refused handshake again at once, and for ever.
+        let verdict = match shared.registrar.admit(address, proved) {
+            Admission::Refuse => Verdict::Refuse,
+            Admission::Prove if !proved && incoming.may_retry() => {
+                let _ = incoming.retry();
+                continue;
+            }
+            Admission::Admit | Admission::Prove => pending.arrive(address, shared.registrar.is_shared(address)),
+        };
+        match verdict {
             Verdict::Refuse => incoming.ignore(),
-            Verdict::Prove(_) if !incoming.remote_address_validated() && incoming.may_retry() => {
+            Verdict::Prove(_) if !proved && incoming.may_retry() => {
                 let _ = incoming.retry();
             }
             Verdict::Accept(place) | Verdict::Prove(place) => {
@@ -175,8 +188,8 @@ async fn serve_quic(incoming: Incoming, place: Place, shared: &Shared) {
         }
         Err(_) => return,
     };
-    drop(place);
-    let link = Link::new(Peer::Quic(connection.clone()), remote, shared.settings.max_head);
+    let allowance = Allowance::new(&shared.budget);
+    let link = Link::new(Peer::Quic(connection.clone()), remote, shared.settings.max_head, allowance);
     let control = async {
         if let Ok((send, recv)) = connection.accept_bi().await {
             let source = TunnelSource(SourceKind::Quic(QuicSource::new(recv, Bytes::new())));
@@ -198,16 +211,28 @@ async fn serve_quic(incoming: Incoming, place: Place, shared: &Shared) {
             _ => "disconnected",
         }
     };
-    supervise(&link, shared, ended, control).await;
+    let widened = async {
+        link.registered().await;
+        quic::widen(&connection);
+    };
+    supervise(&link, shared, place, widened, ended, control).await;
 }
 
-/// Lives as long as the connection: registration in time, closing on shutdown, and the last event.
+/// Lives as long as the connection: registration in time, closing on shutdown, and the last event. `place` is kept and `widened`
+/// waited for until it has registered.
 async fn supervise(
     link: &Link,
     shared: &Shared,
+    place: Place,
+    widened: impl Future<Output = ()>,
     ended: impl Future<Output = &'static str>,
     control: impl Future<Output = std::convert::Infallible>,
 ) {
+    let widened = async {
+        widened.await;
+        drop(place);
+        std::future::pending::<std::convert::Infallible>().await
+    };
     let overdue = async {
         tokio::time::sleep(shared.settings.registration_timeout).await;
         link.registration_overdue();
@@ -221,6 +246,7 @@ async fn supervise(
     let reason = tokio::select! {
         reason = ended => reason,
         never = control => match never {},
+        never = widened => match never {},
         never = overdue => match never {},
         never = stopped => match never {},
     };
@@ -231,6 +257,7 @@ async fn supervise(
 
 async fn accept_tcp(listener: &tokio::net::TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker) {
     let pending = Pending::new(shared.settings.max_pending_handshakes);
+    let open = Arc::new(Semaphore::new(shared.settings.max_tcp_connections.min(Semaphore::MAX_PERMITS)));
     let mut tls = (*shared.settings.tls).clone();
     tls.alpn_protocols.clear();
     let acceptor = TlsAcceptor::from(Arc::new(tls));
@@ -248,17 +275,30 @@ async fn accept_tcp(listener: &tokio::net::TcpListener, shared: &Arc<Shared>, ta
                 continue;
             }
         };
-        if let Verdict::Accept(place) | Verdict::Prove(place) = pending.arrive(remote.ip()) {
+        let address = remote.ip();
+        if shared.registrar.admit(address, true) == Admission::Refuse {
+            continue;
+        }
+        let Ok(permit) = open.clone().try_acquire_owned() else { continue };
+        if let Verdict::Accept(place) | Verdict::Prove(place) =
+            pending.arrive(address, shared.registrar.is_shared(address))
+        {
             let (shared, acceptor) = (shared.clone(), acceptor.clone());
-            tasks.spawn(async move { serve_tcp(stream, remote, place, acceptor, &shared).await });
+            tasks.spawn(async move {
+                serve_tcp(stream, remote, place, acceptor, &shared).await;
+                drop(permit);
+            });
         }
     }
 }
 
 async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor: TlsAcceptor, shared: &Shared) {
     let _ = stream.set_nodelay(true);
+    let allowance = Allowance::new(&shared.budget);
+    let metered = allowance.clone();
     let handshake = async {
         let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
+        let stream = Metered::new(stream, metered);
         http2::client(shared.settings.max_head).handshake::<_, Bytes>(stream).await.map_err(|error| error.to_string())
     };
     let (requests, mut connection) = match tokio::time::timeout(shared.settings.handshake_timeout, handshake).await {
@@ -269,10 +309,9 @@ async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor
         }
         Err(_) => return,
     };
-    drop(place);
     let close = CancellationToken::new();
     let peer = Peer::Http2 { requests: requests.clone(), close: close.clone(), active: Arc::new(AtomicUsize::new(0)) };
-    let link = Link::new(peer, remote, shared.settings.max_head);
+    let link = Link::new(peer, remote, shared.settings.max_head, allowance);
     let control = async {
         if let Err(error) = open_control(requests, &link, shared).await {
             tracing::debug!(%remote, %error, "no control stream");
@@ -282,16 +321,27 @@ async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor
     };
     let heartbeat = http2::heartbeat(connection.ping_pong());
     let ended = async {
-        tokio::select! {
-            result = &mut connection => match result {
-                Err(error) if error.is_io() => "reset",
-                _ => "disconnected",
-            },
-            () = close.cancelled() => "closed",
-            () = heartbeat => "timed_out",
+        tokio::pin!(heartbeat);
+        let mut is_wide = false;
+        loop {
+            tokio::select! {
+                result = &mut connection => break match result {
+                    Err(error) if error.is_io() => "reset",
+                    _ => "disconnected",
+                },
+                () = close.cancelled() => break "closed",
+                () = &mut heartbeat => break "timed_out",
+                () = link.registered(), if !is_wide => {
+                    is_wide = true;
+                    if http2::widen(&mut connection).is_err() {
+                        // It has not even acknowledged our first SETTINGS.
+                        break "disconnected";
+                    }
+                }
+            }
         }
     };
-    supervise(&link, shared, ended, control).await;
+    supervise(&link, shared, place, link.registered(), ended, control).await;
 }
 
 /// The edge asks for the control stream, the connector then calls on it.

@@ -29,10 +29,14 @@ const STREAMS_OF_CONNECTOR: u32 = 4;
 /// Packets that a peer which knows the extension (ours) may leave unacknowledged for a moment. One acknowledgement for every
 /// other packet, the default, costs an eighth of the CPU of small requests.
 const UNACKNOWLEDGED: u32 = 8;
-const DATAGRAM_BUFFER: usize = 64 * 1024;
+/// Nobody reads datagrams yet, so that they stay until newer ones push them out.
+const DATAGRAM_BUFFER: usize = 8 * 1024;
+/// What a connection may leave unread, and the streams it may open, before it has registered.
+const UNREGISTERED_WINDOW: u32 = 16 * 1024;
+const UNREGISTERED_STREAMS: u32 = 2;
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 
-fn transport(idle_ms: u32, keep_alive: Duration, streams: u32) -> Arc<TransportConfig> {
+fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt) -> Arc<TransportConfig> {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED));
     let mut config = TransportConfig::default();
@@ -43,7 +47,7 @@ fn transport(idle_ms: u32, keep_alive: Duration, streams: u32) -> Arc<TransportC
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(CONNECTION_WINDOW)
+        .receive_window(window)
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER));
     Arc::new(config)
@@ -66,11 +70,22 @@ pub(crate) fn server(tls: &rustls::ServerConfig, max_pending: usize) -> Result<S
     let mut tokens = ValidationTokenConfig::default();
     tokens.sent(0);
     config
-        .transport_config(transport(EDGE_IDLE, EDGE_KEEP_ALIVE, STREAMS_OF_CONNECTOR))
+        .transport_config(transport(
+            EDGE_IDLE,
+            EDGE_KEEP_ALIVE,
+            UNREGISTERED_STREAMS,
+            VarInt::from_u32(UNREGISTERED_WINDOW),
+        ))
         .validation_token_config(tokens)
         .retry_token_lifetime(RETRY_TOKEN_LIFETIME)
         .max_incoming(max_pending);
     Ok(config)
+}
+
+/// What a connection gets when it has registered.
+pub(crate) fn widen(connection: &quinn::Connection) {
+    connection.set_receive_window(CONNECTION_WINDOW);
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_OF_CONNECTOR));
 }
 
 /// The connector's side.
@@ -80,6 +95,6 @@ pub(crate) fn client(tls: &rustls::ClientConfig) -> Result<ClientConfig, String>
     tls.enable_early_data = false;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| error.to_string())?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport(CONNECTOR_IDLE, CONNECTOR_KEEP_ALIVE, MAX_STREAMS));
+    config.transport_config(transport(CONNECTOR_IDLE, CONNECTOR_KEEP_ALIVE, MAX_STREAMS, CONNECTION_WINDOW));
     Ok(config)
 }

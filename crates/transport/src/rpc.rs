@@ -1,5 +1,6 @@
 //! The control RPC's thread and its streams. Cap'n Proto's RPC objects can't change threads, so all of them live on one.
 
+use crate::allowance::{Allowance, Framing};
 use crate::{TunnelSink, TunnelSource};
 use bytes::Bytes;
 use capnp::message::ReaderOptions;
@@ -9,7 +10,7 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 use qanat_http::{Frame, Sink, Source, StreamError};
 use std::io;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -55,9 +56,25 @@ fn start_thread() -> mpsc::UnboundedSender<Job> {
 
 /// Two-party RPC over the two directions of a stream. `budget`: bytes the peer may send over the stream's life.
 pub(crate) fn network(source: TunnelSource, sink: TunnelSink, side: Side, budget: usize) -> VatNetwork<RpcReader> {
+    start(RpcReader { source, rest: Bytes::new(), budget, guard: None }, sink, side)
+}
+
+/// The same for a control stream, which is bounded more narrowly until its connection has registered. `is_counted`: the stream's
+/// own bytes are counted here, not those of the connection elsewhere.
+pub(crate) fn control_network(
+    source: TunnelSource,
+    sink: TunnelSink,
+    budget: usize,
+    allowance: Arc<Allowance>,
+    is_counted: bool,
+) -> VatNetwork<RpcReader> {
+    let guard = Some(Guard { allowance, framing: Framing::default(), is_counted });
+    start(RpcReader { source, rest: Bytes::new(), budget, guard }, sink, Side::Server)
+}
+
+fn start(reader: RpcReader, sink: TunnelSink, side: Side) -> VatNetwork<RpcReader> {
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(TRAVERSAL)).nesting_limit(64);
-    let reader = RpcReader { source, rest: Bytes::new(), budget };
     VatNetwork::new(reader, RpcWriter { sink }, side, options)
 }
 
@@ -73,6 +90,26 @@ pub(crate) struct RpcReader {
     source: TunnelSource,
     rest: Bytes,
     budget: usize,
+    guard: Option<Guard>,
+}
+
+/// The bounds of a stream whose peer has shown no valid secret yet.
+struct Guard {
+    allowance: Arc<Allowance>,
+    framing: Framing,
+    is_counted: bool,
+}
+
+impl Guard {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.allowance.is_lifted() {
+            return Ok(());
+        }
+        if self.is_counted {
+            self.allowance.take(bytes.len())?;
+        }
+        self.framing.feed(bytes)
+    }
 }
 
 impl AsyncRead for RpcReader {
@@ -87,6 +124,10 @@ impl AsyncRead for RpcReader {
             match self.budget.checked_sub(self.rest.len()) {
                 Some(left) => self.budget = left,
                 None => return Poll::Ready(Err(io::Error::other("too many bytes on a control stream"))),
+            }
+            let this = &mut *self;
+            if let Some(guard) = &mut this.guard {
+                guard.take(&this.rest)?;
             }
         }
         let count = buf.len().min(self.rest.len());

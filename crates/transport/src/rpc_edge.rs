@@ -2,7 +2,7 @@
 
 use crate::edge::Link;
 use crate::rpc;
-use crate::{Applied, Registrar, Registration, RegistrationRefusal, TunnelSink, TunnelSource};
+use crate::{Applied, Protocol, Registrar, Registration, RegistrationRefusal, TunnelSink, TunnelSource};
 use bytes::Bytes;
 use capnp::Error;
 use capnp_rpc::RpcSystem;
@@ -25,7 +25,9 @@ const MAX_TEXT: usize = 1024;
 /// Serves the registration RPC on a control stream until it ends.
 pub(crate) fn serve(link: Link, source: TunnelSource, sink: TunnelSink, registrar: Arc<dyn Registrar>) {
     rpc::spawn(move || async move {
-        let network = rpc::network(source, sink, Side::Server, BUDGET);
+        // Over HTTP/2 the connection's bytes are counted, below the frames.
+        let is_counted = link.protocol() == Protocol::Quic;
+        let network = rpc::control_network(source, sink, BUDGET, link.allowance().clone(), is_counted);
         let service = Service { link: link.clone(), registrar };
         let bootstrap: registration_server::Client = capnp_rpc::new_client(service);
         let system = RpcSystem::new(Box::new(network), Some(bootstrap.client));

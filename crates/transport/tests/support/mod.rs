@@ -86,6 +86,7 @@ impl Edge {
             address: "127.0.0.1:0".parse().unwrap(),
             tls: edge_tls(certificate.chain.as_bytes(), certificate.key.as_bytes()).unwrap(),
             max_pending_handshakes: 64,
+            max_tcp_connections: 1000,
             handshake_timeout: Duration::from_secs(10),
             registration_timeout: Duration::from_secs(20),
             max_head: MAX_HEAD,

@@ -1,0 +1,91 @@
+//! The tunnel listener's UDP socket. What comes from where an honest peer never sends from gets no answer of any kind: no Retry, no
+//! Version Negotiation, no stateless reset (S26). `quinn` answers some of it before anybody is asked.
+
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// Source ports of services that answer anything: never a connector.
+const REFLECTORS: [u16; 9] = [0, 19, 53, 123, 161, 389, 1900, 5353, 11211];
+
+/// Whether datagrams from here, or to there, are not even looked at.
+fn is_suspect(from: SocketAddr, to: Option<IpAddr>) -> bool {
+    let is_one_host = |address: IpAddr| match address.to_canonical() {
+        IpAddr::V4(v4) => !v4.is_multicast() && v4 != Ipv4Addr::BROADCAST && !v4.is_unspecified(),
+        IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
+    };
+    REFLECTORS.contains(&from.port()) || !is_one_host(from.ip()) || to.is_some_and(|to| !is_one_host(to))
+}
+
+/// A socket that hides suspect datagrams from `quinn`.
+#[derive(Debug)]
+struct Guarded(Arc<dyn AsyncUdpSocket>);
+
+/// Wraps a bound socket. Must be called inside the tokio runtime.
+pub(crate) fn guarded(socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    Ok(Arc::new(Guarded(TokioRuntime.wrap_udp_socket(socket)?)))
+}
+
+impl AsyncUdpSocket for Guarded {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.0.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit) -> io::Result<()> {
+        self.0.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(self.0.poll_recv(cx, bufs, meta))?;
+        for received in meta.iter_mut().take(count) {
+            if is_suspect(received.addr, received.dst_ip) {
+                // An empty buffer holds no datagram.
+                received.len = 0;
+            }
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.0.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.0.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.0.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_one_host_sends_to_one_host_from_an_ordinary_port_is_looked_at() {
+        let suspect = |from: &str, to: &str| is_suspect(from.parse().unwrap(), Some(to.parse().unwrap()));
+        assert!(!suspect("192.0.2.1:40000", "192.0.2.9") && !suspect("[2001:db8::1]:443", "2001:db8::9"));
+        for port in REFLECTORS {
+            assert!(suspect(&format!("192.0.2.1:{port}"), "192.0.2.9"));
+        }
+        assert!(suspect("192.0.2.1:40000", "255.255.255.255") && suspect("192.0.2.1:40000", "224.0.0.1"));
+        assert!(suspect("[2001:db8::1]:40000", "ff02::1") && suspect("255.255.255.255:40000", "192.0.2.9"));
+        assert!(suspect("0.0.0.0:40000", "192.0.2.9") && suspect("[::ffff:224.0.0.1]:40000", "::1"));
+        assert!(!is_suspect("192.0.2.1:40000".parse().unwrap(), None));
+    }
+}

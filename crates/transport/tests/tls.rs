@@ -1,0 +1,106 @@
+//! What QUIC's handshake comes to: security.md S1, S2, S6.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::{ActiveKeyExchange, SupportedKxGroup};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CipherSuite, ClientConfig, NamedGroup, RootCertStore, SupportedCipherSuite};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::*;
+
+/// P-256 that counts how often it was used.
+#[derive(Debug)]
+struct Counted(&'static AtomicUsize);
+
+impl SupportedKxGroup for Counted {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, rustls::Error> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        kx_group::SECP256R1.start()
+    }
+    fn name(&self) -> NamedGroup {
+        NamedGroup::secp256r1
+    }
+}
+
+async fn dial(
+    edge: &Edge,
+    suites: Vec<SupportedCipherSuite>,
+    groups: Vec<&'static dyn SupportedKxGroup>,
+) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(edge.ca.as_bytes()).unwrap()).unwrap();
+    let provider = rustls::crypto::CryptoProvider { cipher_suites: suites, kx_groups: groups, ..default_provider() };
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"argotunnel".to_vec()];
+    tls.enable_early_data = true;
+    let initial = TLS13_AES_128_GCM_SHA256.tls13().unwrap().quic_suite().unwrap();
+    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::with_initial(Arc::new(tls), initial).unwrap()));
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    within(endpoint.connect_with(config, edge.address, "quic.cftunnel.com").unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_quic_chooses_the_post_quantum_group_and_takes_p256_where_there_is_no_other() {
+    static P256: AtomicUsize = AtomicUsize::new(0);
+    static COUNTED: Counted = Counted(&P256);
+    let edge = Edge::start();
+    let suites = default_provider().cipher_suites;
+    let connection = dial(&edge, suites.clone(), vec![kx_group::X25519MLKEM768, &COUNTED]).await.unwrap();
+    let data = connection.handshake_data().unwrap().downcast::<HandshakeData>().unwrap();
+    assert_eq!(data.protocol.as_deref(), Some(&b"argotunnel"[..]));
+    assert_eq!(P256.load(Ordering::Relaxed), 0, "the edge asked for another group");
+    // P-256's share is the first that it sends: the edge asks for the better one all the same, or takes it.
+    dial(&edge, suites, vec![&COUNTED]).await.unwrap();
+    assert_eq!(P256.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s1_quic_takes_the_ciphers_of_tls_13_alone() {
+    let edge = Edge::start();
+    let mut taken = Vec::new();
+    for suite in default_provider().cipher_suites.into_iter().filter(|suite| suite.tls13().is_some()) {
+        if dial(&edge, vec![suite], vec![kx_group::X25519MLKEM768]).await.is_ok() {
+            taken.push(suite.suite());
+        }
+    }
+    taken.sort_by_key(|suite| u16::from(*suite));
+    let expected = [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    assert_eq!(taken, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s6_quic_offers_no_early_data() {
+    let edge = Edge::start();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(edge.ca.as_bytes()).unwrap()).unwrap();
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"argotunnel".to_vec()];
+    tls.enable_early_data = true;
+    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connect = || endpoint.connect_with(config.clone(), edge.address, "quic.cftunnel.com").unwrap();
+    let first = within(connect()).await.unwrap();
+    // Its session ticket comes after the handshake; a stream that was answered comes later still.
+    let (mut send, mut recv) = first.open_bi().await.unwrap();
+    send.write_all(&[0xff; 8]).await.unwrap();
+    let _ = within(recv.read_to_end(10)).await;
+    assert!(connect().into_0rtt().is_err(), "a resumed session may send early data");
+}
