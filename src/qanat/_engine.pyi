@@ -94,6 +94,9 @@ class EdgeSettings:
     `http_mode`: what the plain listener does with a request for a known hostname: `redirect` (308 to https) or `serve`.
     `public_https_port`: the port that redirects name when the public one differs from the listener's (0: the
     listener's).
+    `max_new_connections_per_address` and `max_failed_handshakes_per_address` are of one second; the bounds by address
+    (IPv6: by /64) are not for the addresses of `shared_networks` and `trusted_proxies`, behind each of which are many
+    hosts. `max_pending_tunnel_handshakes`: connections of either transport that have not registered yet.
     Durations in seconds, sizes in bytes.
     """
 
@@ -121,9 +124,13 @@ class EdgeSettings:
         grpc_idle_timeout_s: float = 3600.0,
         max_streams_per_tunnel: int = 10000,
         max_connections: int = 16384,
-        max_connections_per_address: int = 4096,
+        max_connections_per_address: int = 256,
+        max_new_connections_per_address: int = 50,
+        max_failed_handshakes_per_address: int = 10,
+        shared_networks: Sequence[str] = ...,  # loopback
         max_unread_bytes: int = 0,
         max_pending_tunnel_handshakes: int = 1000,
+        max_tunnel_tcp_connections: int = 65536,
         event_queue: int = 65536,
     ) -> EdgeSettings: ...
 
@@ -179,7 +186,7 @@ class ConnectionLost:
 @final
 class RegistrationRefused:
     """`code`: `unknown_tunnel`, `deleted_tunnel`, `wrong_secret`, `wrong_account`, `malformed`,
-    `too_many_connections`."""
+    `too_many_connections`. `count`: the refusals of this address that it stands for: not each one is told."""
 
     code: str
     message: str
@@ -187,6 +194,7 @@ class RegistrationRefused:
     origin_ip: str
     protocol: Literal["quic", "http2"]
     retry_after_s: float
+    count: int
     at: float
 
 @final
@@ -286,6 +294,9 @@ class Edge:
     def counters(self) -> dict[str, int]:
         """Totals since start: `requests`, `requests_failed`, `requests_open`, `retries`, `bytes_in`, `bytes_out`,
         `connections_open`, `tunnel_connections_open`, `events_dropped`, `trailers_dropped`, `unknown_streams`, …"""
+    def set_pressure(self, *, level: Literal["none", "shed", "refuse"]) -> None:
+        """How short of memory the edge is: `shed` answers public requests 503 with Retry-After, `refuse` closes new public
+        connections as well. Connections of connectors and requests under way go on. EngineError `bad_setting`."""
     def drain(self) -> None:
         """No new public connections; open HTTP/1.1 connections get `Connection: close`, HTTP/2 GOAWAY."""
     def close(self, *, grace_s: float) -> None:

@@ -4,6 +4,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
@@ -53,7 +54,16 @@ def check_name(name: str) -> str:
     return bare
 
 
+def check_network(network: str) -> str:
+    """An address or a network, `10.0.0.0/8`. ValueError says what is wrong."""
+    try:
+        return str(ip_network(network.strip(), strict=False))
+    except ValueError as error:
+        raise ValueError(f"{network!r} is no address or network, such as 192.0.2.0/24: {error}") from None
+
+
 Address = Annotated[str, AfterValidator(check_address)]
+Network = Annotated[str, AfterValidator(check_network)]
 Name = Annotated[str, AfterValidator(check_name)]
 OptionalAddress = Annotated[str | None, AfterValidator(_optional_address)]
 
@@ -120,6 +130,12 @@ class ControlSettings(Part):
     account: str = Field(
         default="default", min_length=1, max_length=100, description="Name of the account that the first start makes."
     )
+    connections: int = Field(
+        default=512,
+        ge=8,
+        description="Connections to the control API open at once, three quarters of them for one address. Beyond it the one that "
+        "has waited longest for a request is closed.",
+    )
     hosts: tuple[Name, ...] = Field(
         default=(),
         description="Names that the control API answers for (Host header), beside loopback and the address that was dialled.",
@@ -172,9 +188,38 @@ class LimitSettings(Part):
         description="Seconds of silence between two messages of a gRPC request that has no answer yet.",
     )
     streams_per_tunnel: int = Field(default=10000, ge=1, description="Requests open at once through one tunnel.")
-    connections: int = Field(default=16384, ge=1, description="Public connections open at once.")
+    connections: int = Field(
+        default=16384,
+        ge=1,
+        description="Public connections open at once; never more than half of the file descriptors that the process may have.",
+    )
     connections_per_address: int = Field(
-        default=4096, ge=1, description="Public connections open at once from one address."
+        default=256, ge=1, description="Public connections open at once from one address (IPv6: from one /64)."
+    )
+    new_connections_per_address: int = Field(
+        default=50,
+        ge=1,
+        le=1_000_000,
+        description="Connections that one address may open in a second, on the public listeners and by connectors.",
+    )
+    failed_handshakes_per_address: int = Field(
+        default=10, ge=1, le=1_000_000, description="Failed TLS handshakes of one address in a second."
+    )
+    shared_networks: tuple[Network, ...] = Field(
+        default=("127.0.0.0/8", "::1/128"),
+        description="Networks (CIDR) with many hosts behind one address, such as an office's NAT: the bounds by address are "
+        "not for them, nor for public.trusted_proxies.",
+    )
+    pending_tunnel_handshakes: int = Field(
+        default=1000,
+        ge=1,
+        description="Connections of connectors that have not registered yet; a sixteenth of them for one address.",
+    )
+    memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory that the edge may use; at 85 % of it public requests are answered 503, at 95 % public connections "
+        "are closed as well (0: what the system and its control group leave).",
     )
     unread_bytes: int = Field(
         default=0,
@@ -182,7 +227,6 @@ class LimitSettings(Part):
         description="Bytes of answers in memory that visitors don't take (0: an eighth of the memory); one visitor may "
         "hold a quarter. Above it the answers that stand longest are cut.",
     )
-    pending_tunnel_handshakes: int = Field(default=1000, ge=1, description="Connectors shaking hands at once.")
 
 
 class AccountLimitSettings(Part):

@@ -30,6 +30,7 @@ counters! {
     connections "Public connections accepted.";
     connections_open "Public connections open.";
     connections_refused "Public connections closed at once: a limit.";
+    connections_calmed "Public HTTP/2 connections ended with ENHANCE_YOUR_CALM.";
     handshakes_failed "Public TLS handshakes that failed.";
     tunnel_connections_open "Registered connections of connectors.";
     registrations "Registrations accepted.";

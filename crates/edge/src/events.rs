@@ -1,4 +1,5 @@
-//! What the edge tells Python: control events are never dropped, RequestFailed and warnings are when nobody takes them.
+//! What the edge tells Python: what anybody can cause without a secret (RequestFailed, RegistrationRefused) and warnings are dropped
+//! when nobody takes them, other events never.
 
 use qanat_transport::{Protocol, Warning};
 use std::collections::VecDeque;
@@ -32,7 +33,7 @@ pub enum Event {
 impl Event {
     /// True for what may be dropped when nobody takes events.
     fn is_expendable(&self) -> bool {
-        matches!(self, Event::RequestFailed(_) | Event::Warning(_))
+        matches!(self, Event::RequestFailed(_) | Event::RegistrationRefused(_) | Event::Warning(_))
     }
 }
 
@@ -84,6 +85,7 @@ pub struct RegistrationRefused {
     pub origin_ip: IpAddr,
     pub protocol: Protocol,
     pub retry_after: Duration,
+    pub count: u64,
     pub at: f64,
 }
 
@@ -153,7 +155,7 @@ impl Events {
         Self { queue: Mutex::default(), arrived: Condvar::new(), limit, dropped: AtomicU64::new(0) }
     }
 
-    /// Adds one. RequestFailed and warnings are dropped and counted when the queue is full.
+    /// Adds one. Expendable ones are dropped and counted when the queue is full.
     pub(crate) fn push(&self, event: Event) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if event.is_expendable() && queue.events.len() >= self.limit {
@@ -225,8 +227,18 @@ mod tests {
         let events = Events::new(1);
         events.push(failed());
         events.push(failed());
+        events.push(Event::RegistrationRefused(RegistrationRefused {
+            code: "unknown_tunnel",
+            message: String::new(),
+            tunnel_id: None,
+            origin_ip: IpAddr::from([127, 0, 0, 1]),
+            protocol: Protocol::Quic,
+            retry_after: Duration::ZERO,
+            count: 1,
+            at: 0.0,
+        }));
         events.push(draining());
-        assert_eq!(events.dropped(), 1);
+        assert_eq!(events.dropped(), 2);
         assert_eq!(events.take(10, Duration::ZERO).len(), 2);
     }
 

@@ -4,6 +4,7 @@
 use crate::Cause;
 use crate::drain::Ear;
 use crate::head::Client;
+use crate::pressure::SHED;
 use crate::server::Shared;
 use crate::stream::{Download, Outcome, Request, Upload};
 use bytes::Bytes;
@@ -160,6 +161,11 @@ async fn requests<S: Socket>(
                 };
             }
         };
+        if shared.pressure.sheds() {
+            let mut download = H1Download::new(shared, writer, Version::Http11, Bytes::new(), false, false);
+            let refused = Request::new(shared, client).refuse(Cause::Overloaded, 503, SHED, &mut download);
+            return if refused.await == Outcome::Cut { End::Cut } else { End::Linger };
+        }
         let ParsedRequest { ref head, keep_alive, expect_continue, .. } = parsed;
         let is_websocket = head.websocket;
         let body = Body::new(&mut *reader, parsed.framing(), &shared.head_limits);

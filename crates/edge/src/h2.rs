@@ -1,7 +1,10 @@
 //! A public HTTP/2 connection: the `h2` crate's streams, each served in a task of its own.
 
+use crate::Cause;
+use crate::frames::{Watch, Watched};
 use crate::h1::cause_of;
 use crate::head::Client;
+use crate::pressure::SHED;
 use crate::server::Shared;
 use crate::stream::{Download, Outcome, Request, Upload};
 use bytes::Bytes;
@@ -25,7 +28,7 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// HPACK counts 32 bytes more for each field.
 const FIELD_COST: usize = 32;
-/// Streams reset before their answer, within `CALM`: more is an attack.
+/// Streams reset before their answer, within `CALM` and beside as many as were answered: more is an attack.
 const MOST_RESETS: u32 = 200;
 const CALM: Duration = Duration::from_secs(30);
 const MOST_LOCAL_RESETS: usize = 100;
@@ -39,16 +42,18 @@ where
 {
     let settings = &shared.settings;
     let most_header_bytes = settings.max_header_bytes + settings.max_header_fields * FIELD_COST;
+    let (socket, watch) = Watched::new(socket, most_header_bytes);
     let handshake = Builder::new()
         .max_concurrent_streams(MOST_STREAMS)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(most_header_bytes).unwrap_or(u32::MAX))
         .max_local_error_reset_streams(Some(MOST_LOCAL_RESETS))
+        .max_pending_accept_reset_streams(MOST_RESETS as usize)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(socket);
     match timeout(settings.header_timeout, handshake).await {
-        Ok(Ok(connection)) => streams(shared, &client, connection).await,
+        Ok(Ok(connection)) => streams(shared, &client, connection, &watch).await,
         Ok(Err(error)) => tracing::debug!(peer = %client.address, %error, "HTTP/2 handshake failed"),
         Err(_) => tracing::debug!(peer = %client.address, "HTTP/2 handshake timed out"),
     }
@@ -59,19 +64,24 @@ where
 enum Next {
     Stream(http::Request<RecvStream>, SendResponse<Bytes>),
     Ended,
+    Breach(&'static str),
     Tick,
     Drain,
 }
 
-async fn streams<S>(shared: &Arc<Shared>, client: &Arc<Client>, mut connection: Connection<S, Bytes>)
-where
+async fn streams<S>(
+    shared: &Arc<Shared>,
+    client: &Arc<Client>,
+    mut connection: Connection<Watched<S>, Bytes>,
+    watch: &Watch,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let ear = shared.drain.listen();
     let mut idle = pin!(sleep(shared.settings.keep_alive_timeout));
     let resets = Arc::new(AtomicU32::new(0));
     let mut calm_since = Instant::now();
-    let mut leaving = false;
+    let (mut leaving, mut calming) = (false, false);
     loop {
         let next = poll_fn(|cx| {
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
@@ -83,6 +93,9 @@ where
                     }
                     None => Next::Ended,
                 });
+            }
+            if let Some(breach) = watch.breach().filter(|_| !calming) {
+                return Poll::Ready(Next::Breach(breach));
             }
             if !leaving && ear.poll(cx).is_ready() {
                 return Poll::Ready(Next::Drain);
@@ -97,16 +110,22 @@ where
                     calm_since = Instant::now();
                     resets.store(0, Ordering::Relaxed);
                 }
-                if resets.load(Ordering::Relaxed) > MOST_RESETS {
-                    tracing::warn!(peer = %client.address, "too many resets on an HTTP/2 connection");
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    leaving = true;
+                let breach = resets.load(Ordering::Relaxed) > MOST_RESETS;
+                if breach && !calming {
+                    calm_down(shared, client, &mut connection, watch, "too many resets");
+                    (leaving, calming) = (true, true);
                     idle.as_mut().reset(Instant::now() + GOODBYE);
                     continue;
                 }
                 tokio::spawn(stream(shared.clone(), client.clone(), request, respond, resets.clone()));
             }
             Next::Ended => return,
+            Next::Breach(breach) => {
+                calm_down(shared, client, &mut connection, watch, breach);
+                (leaving, calming) = (true, true);
+                idle.as_mut().reset(Instant::now() + GOODBYE);
+            }
+            Next::Tick if calming => return,
             Next::Drain => {
                 leaving = true;
                 connection.graceful_shutdown();
@@ -127,6 +146,22 @@ where
     }
 }
 
+/// GOAWAY, every stream ends, and nothing is read any more.
+fn calm_down<S>(
+    shared: &Shared,
+    client: &Client,
+    connection: &mut Connection<Watched<S>, Bytes>,
+    watch: &Watch,
+    why: &str,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    shared.counters.connections_calmed.add(1);
+    tracing::debug!(peer = %client.address, why, "an HTTP/2 connection was ended with ENHANCE_YOUR_CALM");
+    watch.close();
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+}
+
 async fn stream(
     shared: Arc<Shared>,
     client: Arc<Client>,
@@ -137,6 +172,10 @@ async fn stream(
     let mut download = H2Download { respond, sink: None };
     let end_stream = request.body().is_end_stream();
     let outcome = match request_from_h2(&request, end_stream, &shared.head_limits) {
+        Ok(_) if shared.pressure.sheds() => {
+            let refused = Request::new(&shared, &client);
+            refused.refuse(Cause::Overloaded, 503, SHED, &mut download).await
+        }
         Ok((head, length)) => {
             let expect_continue = length != BodyLength::Absent
                 && head.headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
@@ -152,6 +191,9 @@ async fn stream(
             refused.refuse(cause_of(&error), error.status(), &error.to_string(), &mut download).await
         }
     };
+    if outcome == Outcome::Answered {
+        let _ = resets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |resets| resets.checked_sub(1));
+    }
     if outcome == Outcome::Cut && download.sink.is_none() {
         resets.fetch_add(1, Ordering::Relaxed);
         download.respond.send_reset(Reason::CANCEL);

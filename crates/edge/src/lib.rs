@@ -3,11 +3,14 @@
 
 mod answer;
 mod balancer;
+mod bucket;
 mod cause;
 mod certificate;
 mod counters;
+mod dials;
 mod drain;
 mod events;
+mod frames;
 mod grpc;
 mod h1;
 mod h2;
@@ -16,6 +19,7 @@ mod limits;
 mod listener;
 mod pace;
 mod page;
+mod pressure;
 mod push;
 mod registry;
 mod router;
@@ -32,6 +36,7 @@ pub use events::{
     ConfigurationApplied, ConnectionDraining, ConnectionLost, ConnectionRegistered, Event, LocalConfiguration,
     RegistrationRefused, RequestFailed,
 };
+pub use pressure::Pressure;
 pub use server::Edge;
 pub use settings::{Addresses, EdgeError, HttpMode, Settings};
 pub use tables::{Route, TunnelEntry, TunnelSecret};

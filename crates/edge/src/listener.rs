@@ -44,7 +44,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool)
             }
         };
         let address = peer.ip().to_canonical();
-        let Some(permit) = shared.limits.admit(address) else {
+        let permit = if shared.pressure.refuses() { None } else { shared.limits.admit(address) };
+        let Some(permit) = permit else {
             shared.counters.connections_refused.add(1);
             continue;
         };
@@ -56,7 +57,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool)
     }
 }
 
-async fn serve_connection(shared: Arc<Shared>, socket: TcpStream, mut client: Client, tls: bool, _permit: Permit) {
+async fn serve_connection(shared: Arc<Shared>, socket: TcpStream, mut client: Client, tls: bool, permit: Permit) {
     let _open = shared.counters.connections_open.hold();
     if !tls {
         return h1::serve(&shared, &client, socket).await;
@@ -72,10 +73,12 @@ async fn serve_connection(shared: Arc<Shared>, socket: TcpStream, mut client: Cl
             }
         }
         Ok(Err(error)) => {
+            permit.failed();
             shared.counters.handshakes_failed.add(1);
             tracing::debug!(peer = %client.address, %error, "TLS handshake failed");
         }
         Err(_) => {
+            permit.failed();
             shared.counters.handshakes_failed.add(1);
             tracing::debug!(peer = %client.address, "TLS handshake timed out");
         }

@@ -2,13 +2,14 @@
 
 use crate::balancer;
 use crate::counters::Counters;
+use crate::dials::{Dials, RETRY_AFTER};
 use crate::events::{
     ConnectionDraining, ConnectionLost, ConnectionRegistered, Event, Events, LocalConfiguration, RegistrationRefused,
     now,
 };
 use crate::push::Pushes;
 use crate::shards::Shards;
-use crate::tables::{Tables, TunnelEntry};
+use crate::tables::{Tables, TunnelEntry, TunnelSecret};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use qanat_http::Choke;
@@ -32,8 +33,6 @@ const LEAST_PART: usize = 16;
 const MAX_OPEN: usize = usize::MAX / 2;
 /// Most connections of one tunnel (a stock connector keeps four).
 const MOST_CONNECTIONS: usize = 10_000;
-/// How long a refused connector is told to wait.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(30);
 const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// What the registry needs of a link; `Link` in life, a fake in tests.
@@ -219,38 +218,60 @@ impl<P: Peer> Drop for Entered<P> {
     }
 }
 
-/// Why a registration is refused. The text is for the connector's log and ours.
+/// Why a registration is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: &'static str,
+    /// For our log.
     pub(crate) message: String,
+    /// For the connector's log, when it must not learn as much.
+    pub(crate) told: Option<String>,
     pub(crate) retry_after: Duration,
 }
 
-/// Decides about a registration: the id of the token that it came with. Pure, and as slow for every secret.
+impl Refusal {
+    fn new(code: &'static str, message: String) -> Self {
+        Self { code, message, told: None, retry_after: RETRY_AFTER }
+    }
+
+    /// Whether the connector showed no valid secret. Which tunnels there are is not for it to know: whatever is wrong, it is told the
+    /// same, at the same cost (S33).
+    fn is_unproved(&self) -> bool {
+        self.told.is_some()
+    }
+}
+
+/// Decides about a registration: the id of the token that it came with. Pure, and as slow for every secret, also where there is no
+/// such tunnel.
 pub(crate) fn decide(entry: Option<&TunnelEntry>, registration: &Registration) -> Result<String, Refusal> {
-    let refuse = |code, message: String| Err(Refusal { code, message, retry_after: RETRY_AFTER });
+    const NOBODYS: &[TunnelSecret] = &[TunnelSecret { token_id: String::new(), sha256: [0; 32] }];
     let id = registration.tunnel_id;
-    let Some(entry) = entry else { return refuse("unknown_tunnel", format!("tunnel {id} is not known to this edge")) };
     let digest: [u8; 32] = Sha256::digest(&registration.secret).into();
+    let secrets = entry.map_or(NOBODYS, |entry| &entry.secrets);
     let mut found = u32::MAX;
-    for (index, secret) in (0..).zip(&entry.secrets) {
+    for (index, secret) in (0..).zip(secrets) {
         found.conditional_assign(&index, digest.ct_eq(&secret.sha256));
     }
-    let Some(secret) = entry.secrets.get(found as usize) else {
-        return refuse(
-            "wrong_secret",
-            format!("wrong secret for tunnel {id}: run the connector with the tunnel's token"),
-        );
+    let secret = entry.and_then(|entry| entry.secrets.get(found as usize));
+    let (Some(entry), Some(secret)) = (entry, secret) else {
+        let (code, message) = match entry {
+            None => {
+                ("unknown_tunnel", format!("tunnel {id} is not known to this edge, whatever the connector's secret"))
+            }
+            Some(_) => {
+                ("wrong_secret", format!("wrong secret for tunnel {id}: run the connector with the tunnel's token"))
+            }
+        };
+        let told =
+            format!("tunnel {id} is not known to this edge, or not by this secret: run it with the tunnel's token");
+        return Err(Refusal { told: Some(told), ..Refusal::new(code, message) });
     };
     if !registration.account_tag.eq_ignore_ascii_case(&entry.account_tag) {
-        return refuse(
-            "wrong_account",
-            format!("tunnel {id} does not belong to account {:?}", registration.account_tag),
-        );
+        let message = format!("tunnel {id} does not belong to account {:?}", registration.account_tag);
+        return Err(Refusal::new("wrong_account", message));
     }
     if entry.deleted {
-        return refuse("deleted_tunnel", format!("tunnel {id} was deleted"));
+        return Err(Refusal::new("deleted_tunnel", format!("tunnel {id} was deleted")));
     }
     Ok(secret.token_id.clone())
 }
@@ -295,16 +316,18 @@ pub(crate) struct Registry<P = Link> {
     live: Mutex<Live<P>>,
     events: Arc<Events>,
     counters: Arc<Counters>,
+    pub(crate) dials: Dials,
     draining: AtomicBool,
 }
 
 impl<P: Peer> Registry<P> {
-    pub(crate) fn new(events: Arc<Events>, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(events: Arc<Events>, counters: Arc<Counters>, dials: Dials) -> Self {
         Self {
             tunnels: ArcSwap::from_pointee(Shards::default()),
             live: Mutex::new(Live { connections: HashMap::new(), serials: HashMap::new() }),
             events,
             counters,
+            dials,
             draining: AtomicBool::new(false),
         }
     }
@@ -344,8 +367,8 @@ impl<P: Peer> Registry<P> {
         entry: impl FnOnce() -> Option<Arc<TunnelEntry>>,
     ) -> Result<Arc<Connection<P>>, Refusal> {
         if self.draining.load(Ordering::Acquire) {
-            let message = "this edge is shutting down".to_owned();
-            return Err(Refusal { code: "draining", message, retry_after: DRAINING_RETRY_AFTER });
+            let refusal = Refusal::new("draining", "this edge is shutting down".to_owned());
+            return Err(Refusal { retry_after: DRAINING_RETRY_AFTER, ..refusal });
         }
         let mut live = self.lock();
         let decision = decide(entry().as_deref(), registration).and_then(|token_id| {
@@ -354,20 +377,15 @@ impl<P: Peer> Registry<P> {
                 return Ok(token_id);
             }
             let message = format!("tunnel {} has {own} connections, the most allowed", registration.tunnel_id);
-            Err(Refusal { code: "too_many_connections", message, retry_after: RETRY_AFTER })
+            Err(Refusal::new("too_many_connections", message))
         });
-        let token_id = decision.inspect_err(|refusal| {
-            self.counters.registrations_refused.add(1);
-            self.events.push(Event::RegistrationRefused(RegistrationRefused {
-                code: refusal.code,
-                message: refusal.message.clone(),
-                tunnel_id: Some(registration.tunnel_id),
-                origin_ip: link.address(),
-                protocol: link.protocol(),
-                retry_after: refusal.retry_after,
-                at: now(),
-            }));
-        })?;
+        let token_id = match decision {
+            Ok(token_id) => token_id,
+            Err(refusal) => {
+                drop(live);
+                return Err(self.refused(link, registration, refusal));
+            }
+        };
         let same_place = |old: &&Arc<Connection<P>>| {
             old.connector_id == registration.connector_id
                 && old.index == registration.connection_index
@@ -412,6 +430,27 @@ impl<P: Peer> Registry<P> {
         drop(live);
         close_all(&replaced, "replaced");
         Ok(connection)
+    }
+
+    /// Counts and tells a refusal; with the wait that the address has earned.
+    fn refused(&self, link: &P, registration: &Registration, refusal: Refusal) -> Refusal {
+        self.counters.registrations_refused.add(1);
+        let address = link.address();
+        let verdict = self.dials.refused(address, refusal.code != "unknown_tunnel", refusal.is_unproved());
+        let retry_after = if refusal.is_unproved() { verdict.retry_after } else { refusal.retry_after };
+        if let Some(count) = verdict.told {
+            self.events.push(Event::RegistrationRefused(RegistrationRefused {
+                code: refusal.code,
+                message: refusal.message.clone(),
+                tunnel_id: Some(registration.tunnel_id),
+                origin_ip: address,
+                protocol: link.protocol(),
+                retry_after,
+                count,
+                at: now(),
+            }));
+        }
+        Refusal { retry_after, ..refusal }
     }
 
     /// It may get requests from now on (unless it has ended meanwhile). Only the first call counts.
@@ -537,6 +576,14 @@ pub(crate) struct Door {
 }
 
 impl qanat_transport::Registrar for Door {
+    fn admit(&self, address: IpAddr, proved: bool) -> qanat_transport::Admission {
+        self.registry.dials.admit(address, proved)
+    }
+
+    fn is_shared(&self, address: IpAddr) -> bool {
+        self.registry.dials.is_shared(address)
+    }
+
     fn register(
         &self,
         link: &Link,
@@ -555,7 +602,7 @@ impl qanat_transport::Registrar for Door {
             }
             Err(refusal) => Err(qanat_transport::RegistrationRefusal {
                 // A stock connector over HTTP/2 exits at its first refusal unless the text holds this word.
-                cause: format!("Unauthorized: {}", refusal.message),
+                cause: format!("Unauthorized: {}", refusal.told.as_ref().unwrap_or(&refusal.message)),
                 retry_after: refusal.retry_after,
                 should_retry: true,
             }),
@@ -661,7 +708,8 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let events = Arc::new(Events::new(100));
-            Self { registry: Registry::new(events.clone(), Arc::default()), events }
+            let dials = Dials::new(50, Vec::new());
+            Self { registry: Registry::new(events.clone(), Arc::default(), dials), events }
         }
         fn join(&self, connector: u128, index: u8) -> (Fake, Arc<Connection<Fake>>) {
             let link = Fake::new();
@@ -710,6 +758,73 @@ mod tests {
         assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), Some(Uuid::from_u128(2)), Some("")), 0);
         assert_eq!(bench.registry.disconnect(Uuid::from_u128(1), Some(Uuid::from_u128(2)), Some("b")), 1);
         assert_eq!(bench.registry.connections_of(&Uuid::from_u128(1)).len(), 1);
+    }
+
+    #[test]
+    fn s33_an_unknown_tunnel_and_a_wrong_secret_are_told_alike() {
+        let asked = Registration { secret: Bytes::from_static(b"wrong"), ..registration(1, 0) };
+        let unknown = decide(None, &asked).unwrap_err();
+        let wrong = decide(Some(&entry()), &asked).unwrap_err();
+        assert!(unknown.told.is_some() && unknown.told == wrong.told && unknown.retry_after == wrong.retry_after);
+        assert!(unknown.code != wrong.code && unknown.message != wrong.message, "our own log tells them apart");
+    }
+
+    /// Welch's t of two samples of nanoseconds, the slowest tenth of each (interruptions) left out.
+    fn welch(a: &mut [f64], b: &mut [f64]) -> f64 {
+        let moments = |sample: &mut [f64]| {
+            sample.sort_by(f64::total_cmp);
+            let kept = &sample[..sample.len() * 9 / 10];
+            let n = kept.len() as f64;
+            let mean = kept.iter().sum::<f64>() / n;
+            (mean, kept.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0) / n)
+        };
+        let ((mean_a, spread_a), (mean_b, spread_b)) = (moments(a), moments(b));
+        (mean_a - mean_b) / (spread_a + spread_b).sqrt()
+    }
+
+    #[test]
+    fn s33_a_wrong_secret_takes_as_long_wherever_it_differs_and_an_unknown_tunnel_no_less() {
+        let real = TunnelEntry { secrets: vec![secret("", b"secret")], ..entry() };
+        let asked = |text: &'static [u8]| Registration { secret: Bytes::from_static(text), ..registration(1, 0) };
+        let (near, far) = (asked(b"secreT"), asked(b"Wecret"));
+        let time = |entry: Option<&TunnelEntry>, asked: &Registration| {
+            let start = std::time::Instant::now();
+            for _ in 0..4 {
+                assert!(decide(std::hint::black_box(entry), std::hint::black_box(asked)).is_err());
+            }
+            start.elapsed().as_nanos() as f64
+        };
+        // A busy machine may disturb one run; a leak would show in each.
+        let is_even = (0..5).any(|_| {
+            let (mut first, mut second, mut third) = (Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..10_000 {
+                first.push(time(Some(&real), &near));
+                second.push(time(Some(&real), &far));
+                third.push(time(None, &near));
+            }
+            let secrets = welch(&mut first.clone(), &mut second).abs();
+            // The texts for our log differ: only a difference that a network would show counts.
+            let mean = |sample: &[f64]| sample.iter().sum::<f64>() / sample.len() as f64;
+            let tunnels = (mean(&first) - mean(&third)).abs() / 4.0;
+            secrets < 4.5 && tunnels < 1000.0
+        });
+        assert!(is_even);
+    }
+
+    #[test]
+    fn a_refusal_without_a_secret_leaves_nothing_behind() {
+        let bench = Bench::new();
+        for n in 0..1000_u128 {
+            let asked = Registration { tunnel_id: Uuid::from_u128(1000 + n), ..registration(n, 0) };
+            let refusal = bench.registry.register(&Fake::new(), &asked, || None).err().unwrap();
+            assert!(refusal.retry_after >= RETRY_AFTER);
+        }
+        let told = bench.events.take(1000, Duration::ZERO).len();
+        assert!(told <= 11, "{told}");
+        assert_eq!(bench.registry.counters.registrations_refused.get(), 1000);
+        assert!(bench.registry.tunnel(&Uuid::from_u128(1000)).is_none() && bench.registry.connections().is_empty());
+        bench.join(1, 0);
+        assert!(bench.picked().is_some(), "a good secret from the same address is not kept waiting");
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! The edge's life: start, tables, events, drain, close.
 
 use crate::counters::Counters;
+use crate::dials::Dials;
 use crate::drain::Drain;
 use crate::events::Events;
-use crate::limits::Limits;
+use crate::limits::{Bounds, Limits};
+use crate::pressure::{Gauge, Pressure};
 use crate::push::Pusher;
 use crate::registry::{Door, Registry};
-use crate::settings::{Network, resolve};
+use crate::settings::{networks, resolve};
 use crate::tables::Tables;
 use crate::{Addresses, Certificate, EdgeError, Event, Route, Settings, TunnelEntry, listener};
 use bytes::Bytes;
 use qanat_http::{Headers, ResponseHead};
-use qanat_transport::{ListenerSettings, TunnelListener, Warning};
+use qanat_transport::{ListenerSettings, Network, TunnelListener, Warning};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) backlog: Arc<qanat_http::Backlog>,
+    pub(crate) pressure: Gauge,
     pub(crate) head_limits: qanat_http::Limits,
     pub(crate) drain: Drain,
     pub(crate) management_hostname: Bytes,
@@ -47,7 +50,16 @@ impl Shared {
     fn new(settings: Settings) -> Result<Self, EdgeError> {
         let events = Arc::new(Events::new(settings.event_queue));
         let counters = Arc::new(Counters::default());
-        let trusted = settings.trusted_proxies.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>()?;
+        let trusted = networks("trusted_proxies", &settings.trusted_proxies)?;
+        let shared_networks = networks("shared_networks", &settings.shared_networks)?;
+        let bounds = Bounds {
+            most: settings.max_connections,
+            most_per_address: settings.max_connections_per_address,
+            new_per_second: settings.max_new_connections_per_address,
+            failed_per_second: settings.max_failed_handshakes_per_address,
+            exempt: trusted.iter().chain(&shared_networks).copied().collect(),
+        };
+        let dials = Dials::new(settings.max_new_connections_per_address, shared_networks);
         let location = &settings.location;
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if location.is_empty() || location.len() > 64 || !location.bytes().all(plain) {
@@ -56,8 +68,9 @@ impl Shared {
         }
         Ok(Self {
             tables: Arc::new(Tables::new()),
-            registry: Arc::new(Registry::new(events.clone(), counters.clone())),
-            limits: Limits::new(settings.max_connections, settings.max_connections_per_address),
+            registry: Arc::new(Registry::new(events.clone(), counters.clone(), dials)),
+            limits: Limits::new(bounds),
+            pressure: Gauge::default(),
             backlog: qanat_http::Backlog::new(settings.max_unread_bytes),
             head_limits: qanat_http::Limits {
                 line: settings.max_request_line_bytes,
@@ -152,6 +165,7 @@ impl Edge {
             address: resolve("tunnel_address", &settings.tunnel_address)?,
             tls,
             max_pending_handshakes: settings.max_pending_tunnel_handshakes,
+            max_tcp_connections: settings.max_tunnel_tcp_connections,
             handshake_timeout: settings.tls_handshake_timeout,
             registration_timeout: REGISTRATION_TIMEOUT,
             // The tunnel's forms are longer: base64 of fields, framing of messages.
@@ -252,6 +266,11 @@ impl Edge {
         counters
     }
 
+    /// How short of memory the edge is from now on.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.shared.pressure.set(pressure);
+    }
+
     /// No new public connections; open ones are told to go.
     pub fn drain(&self) {
         self.shared.drain.start();
@@ -342,6 +361,9 @@ pub(crate) mod tests {
         let mut set = settings();
         set.trusted_proxies = vec!["x".to_owned()];
         assert!(Edge::start(set).err().unwrap().to_string().contains("trusted_proxies"));
+        let mut set = settings();
+        set.shared_networks = vec!["10.0.0.0/33".to_owned()];
+        assert!(Edge::start(set).err().unwrap().to_string().contains("shared_networks"));
         let mut set = settings();
         set.https_address = Some("nonsense".to_owned());
         assert_eq!(Edge::start(set).err().unwrap().code(), "bad_setting");

@@ -1,7 +1,8 @@
 //! What an edge is told once, at its start.
 
 use crate::Certificate;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use qanat_transport::Network;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 /// What the plain listener does with a request for a known hostname.
@@ -63,9 +64,18 @@ pub struct Settings {
     pub max_connections_per_address: usize,
     /// Bytes that may lie in memory for visitors who don't take them (`qanat_http::Backlog`); 0: an eighth of the memory.
     pub max_unread_bytes: usize,
-    /// Handshakes under way on the tunnel listener.
+    /// Connections that one address may open in a second, on the public listeners and on the tunnel listener.
+    pub max_new_connections_per_address: u32,
+    /// Failed public TLS handshakes of one address in a second.
+    pub max_failed_handshakes_per_address: u32,
+    /// Addresses or networks with many hosts behind each address: the bounds by address are not for them. Nor are they for
+    /// `trusted_proxies`.
+    pub shared_networks: Vec<String>,
+    /// Connections on the tunnel listener that have not registered yet, per transport.
     pub max_pending_tunnel_handshakes: usize,
-    /// Events that may wait; above it RequestFailed is dropped and counted.
+    /// TCP connections on the tunnel listener.
+    pub max_tunnel_tcp_connections: usize,
+    /// Events that may wait; above it RequestFailed and RegistrationRefused are dropped and counted.
     pub event_queue: usize,
 }
 
@@ -94,9 +104,13 @@ impl Settings {
             grpc_idle_timeout: Duration::from_secs(3600),
             max_streams_per_tunnel: 10_000,
             max_connections: 16_384,
-            max_connections_per_address: 4096,
             max_unread_bytes: 0,
+            max_connections_per_address: 256,
+            max_new_connections_per_address: 50,
+            max_failed_handshakes_per_address: 10,
+            shared_networks: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
             max_pending_tunnel_handshakes: 1000,
+            max_tunnel_tcp_connections: 65_536,
             event_queue: 65_536,
         }
     }
@@ -159,58 +173,8 @@ pub(crate) fn resolve(field: &'static str, text: &str) -> Result<SocketAddr, Edg
     found.next().ok_or_else(|| bad(format!("{text:?} has no address")))
 }
 
-/// An address prefix.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    /// `10.0.0.0/8`, `::1` …
-    pub(crate) fn parse(text: &str) -> Result<Self, EdgeError> {
-        let bad =
-            || EdgeError::BadSetting { field: "trusted_proxies", reason: format!("{text:?} is no address or network") };
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| bad())?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| bad())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        if bits > most { Err(bad()) } else { Ok(Self { address, bits }) }
-    }
-
-    /// Whether `peer` (already canonical) lies in it.
-    pub(crate) fn contains(&self, peer: IpAddr) -> bool {
-        match (self.address, peer) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                u32::from(a).checked_shr(32 - u32::from(self.bits)).unwrap_or(0)
-                    == u32::from(b).checked_shr(32 - u32::from(self.bits)).unwrap_or(0)
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                u128::from(a).checked_shr(128 - u32::from(self.bits)).unwrap_or(0)
-                    == u128::from(b).checked_shr(128 - u32::from(self.bits)).unwrap_or(0)
-            }
-            _ => false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_holds_its_addresses_only() {
-        let n = Network::parse("10.1.0.0/16").unwrap();
-        assert!(n.contains("10.1.2.3".parse().unwrap()));
-        assert!(!n.contains("10.2.2.3".parse().unwrap()));
-        assert!(!n.contains("::1".parse().unwrap()));
-        assert!(Network::parse("::/0").unwrap().contains("2001:db8::1".parse().unwrap()));
-        assert!(Network::parse("127.0.0.1").unwrap().contains("127.0.0.1".parse().unwrap()));
-        assert!(!Network::parse("127.0.0.1").unwrap().contains("127.0.0.2".parse().unwrap()));
-        assert!(Network::parse("10.0.0.0/33").is_err());
-        assert!(Network::parse("x").is_err());
-    }
+/// Reads addresses and networks (`10.0.0.0/8`).
+pub(crate) fn networks(field: &'static str, texts: &[String]) -> Result<Vec<Network>, EdgeError> {
+    let bad = |text| EdgeError::BadSetting { field, reason: format!("{text:?} is no address or network") };
+    texts.iter().map(|text| Network::parse(text).ok_or_else(|| bad(text))).collect()
 }

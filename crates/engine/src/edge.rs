@@ -33,9 +33,13 @@ impl EdgeSettings {
         grpc_idle_timeout_s=3600.0,
         max_streams_per_tunnel=10000,
         max_connections=16384,
-        max_connections_per_address=4096,
+        max_connections_per_address=256,
+        max_new_connections_per_address=50,
+        max_failed_handshakes_per_address=10,
+        shared_networks=vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
         max_unread_bytes=0,
         max_pending_tunnel_handshakes=1000,
+        max_tunnel_tcp_connections=65536,
         event_queue=65536
     ))]
     #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
@@ -62,8 +66,12 @@ impl EdgeSettings {
         max_streams_per_tunnel: usize,
         max_connections: usize,
         max_connections_per_address: usize,
+        max_new_connections_per_address: u32,
+        max_failed_handshakes_per_address: u32,
+        shared_networks: Vec<String>,
         max_unread_bytes: usize,
         max_pending_tunnel_handshakes: usize,
+        max_tunnel_tcp_connections: usize,
         event_queue: usize,
     ) -> PyResult<Self> {
         let http_mode = match http_mode {
@@ -94,8 +102,12 @@ impl EdgeSettings {
             max_streams_per_tunnel,
             max_connections,
             max_connections_per_address,
+            max_new_connections_per_address,
+            max_failed_handshakes_per_address,
+            shared_networks,
             max_unread_bytes,
             max_pending_tunnel_handshakes,
+            max_tunnel_tcp_connections,
             event_queue,
         }))
     }
@@ -188,6 +200,18 @@ impl Edge {
 
     fn counters(&self) -> HashMap<&'static str, u64> {
         self.0.counters().into_iter().collect()
+    }
+
+    #[pyo3(signature = (*, level))]
+    fn set_pressure(&self, level: &str) -> PyResult<()> {
+        let pressure = match level {
+            "none" => qanat_edge::Pressure::None,
+            "shed" => qanat_edge::Pressure::Shed,
+            "refuse" => qanat_edge::Pressure::Refuse,
+            other => return Err(bad_setting("level", format!("{other:?} is none of none, shed, refuse"))),
+        };
+        self.0.set_pressure(pressure);
+        Ok(())
     }
 
     fn drain(&self, py: Python<'_>) {

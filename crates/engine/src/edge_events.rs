@@ -67,6 +67,7 @@ event! {
         origin_ip: String,
         protocol: &'static str,
         retry_after_s: f64,
+        count: u64,
         at: f64,
     }
 }
@@ -172,6 +173,7 @@ pub(crate) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
                 origin_ip: e.origin_ip.to_string(),
                 protocol: e.protocol.name(),
                 retry_after_s: e.retry_after.as_secs_f64(),
+                count: e.count,
                 at: e.at,
             },
         )?

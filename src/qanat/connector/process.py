@@ -46,6 +46,7 @@ from qanat.connector.options import (
     read_options,
     shown_environment,
 )
+from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
 
@@ -91,6 +92,7 @@ class Process:
         os.set_blocking(self._wake_writer, False)
 
     def run(self) -> int:
+        raise_limit()
         self._log_start()
         try:
             self._connector = self._make_connector()

@@ -1,6 +1,6 @@
 """Events → store and log: a thread that takes what the engine saw, in batches."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from threading import Event, Thread
@@ -35,6 +35,14 @@ WRITTEN_AT_ONCE = 64
 BETWEEN_WRITES_S = 0.002
 MOST_WAITING = 65_536
 """Events that are taken from the engine ahead of their turn."""
+HISTORY_EVERY = 100
+"""Rows of one tunnel between two looks at whether it has too many."""
+UNKNOWN_LINES = 20
+TUNNEL_LINES = 5
+REFUSAL_LINES = 100
+"""Log lines (and rows) of refused registrations in `REFUSALS_S` seconds: for unknown tunnels, for one tunnel, for all of them."""
+REFUSALS_S = 10.0
+SUMMARY_S = 60.0
 AWAY = ("store_full", "store_unavailable", "store_damaged")
 """What ends by itself or by somebody's hand, so that waiting helps; anything else is the event's own fault."""
 
@@ -50,7 +58,14 @@ class EventPump:
         self._failures = failures
         self._location = location
         self._stopping = Event()
-        self._refusals = Repetitions(every_s=10.0)
+        self._refusals = Repetitions(every_s=REFUSALS_S)
+        self._unknown_lines = Share(UNKNOWN_LINES, every_s=REFUSALS_S)
+        self._tunnel_lines = Share(TUNNEL_LINES, every_s=REFUSALS_S)
+        self._refusal_lines = Share(REFUSAL_LINES, every_s=REFUSALS_S)
+        self._summary_due = monotonic() + SUMMARY_S
+        self._refused_before = 0
+        self._refusals_told = 0
+        self._rows: Counter[str] = Counter()
         self._waiting = ByTunnel()
         self._thread = Thread(target=self._run, name="qanat-events", daemon=True)
 
@@ -68,6 +83,7 @@ class EventPump:
         while True:
             try:
                 events = self._engine.next_events(limit=BATCH, timeout_s=WAIT_S)
+                self._sum_up()
                 if events:
                     self.take(events)
                 elif self._stopping.is_set():
@@ -78,6 +94,17 @@ class EventPump:
                 log.exception("events could not be taken")
                 if self._stopping.wait(RETRY_S):
                     return
+
+    def _sum_up(self) -> None:
+        """One line now and then for the refusals that had none of their own."""
+        if monotonic() < self._summary_due:
+            return
+        self._summary_due = monotonic() + SUMMARY_S
+        refused = self._engine.counters()["registrations_refused"]
+        since, told = refused - self._refused_before, self._refusals_told
+        self._refused_before, self._refusals_told = refused, 0
+        if since > told:
+            log.warning("registrations refused in all", refused=since, told_one_by_one=told, in_s=SUMMARY_S)
 
     def take(self, events: Sequence[EdgeEvent]) -> None:
         """Logs and stores what came, and what comes meanwhile, by turns of the tunnels; waits while the store is away, and the
@@ -126,6 +153,17 @@ class EventPump:
         with self._store.recording() as write:
             for event in some:
                 self._record(write, event)
+            for tunnel_id in self._crowded(some):
+                connections.bound_history(write.session, tunnel_id)
+
+    def _crowded(self, some: Sequence[EdgeEvent]) -> list[str]:
+        """The tunnels that got so many rows that it is time to look at how many they have."""
+        told = (ConnectionRegistered, ConnectionLost, RegistrationRefused)
+        self._rows.update(event.tunnel_id for event in some if isinstance(event, told) and event.tunnel_id)
+        crowded = [tunnel_id for tunnel_id, rows in self._rows.items() if rows >= HISTORY_EVERY]
+        for tunnel_id in crowded:
+            del self._rows[tunnel_id]
+        return crowded
 
     def _request_failed(self, event: RequestFailed) -> None:
         self._failures.add(
@@ -182,9 +220,17 @@ class EventPump:
                     reason=event.reason,
                 )
             case RegistrationRefused():
+                unknown = event.code == "unknown_tunnel"
                 before = self._refusals.seen((event.tunnel_id, event.code, event.origin_ip))
                 if before is None:
                     return False
+                if unknown:
+                    has_line = self._unknown_lines.take("")
+                else:
+                    has_line = self._tunnel_lines.take(event.tunnel_id) and self._refusal_lines.take("")
+                if not has_line:
+                    return False
+                self._refusals_told += 1
                 log.warning(
                     "registration refused",
                     code=event.code,
@@ -193,8 +239,10 @@ class EventPump:
                     ip=event.origin_ip,
                     protocol=event.protocol,
                     retry_after_s=event.retry_after_s,
-                    more_like_it=before,
+                    more_like_it=before + event.count - 1,
                 )
+                # Anybody can make up ids: what isn't there has no story.
+                return not unknown
             case EngineWarning():
                 line = log.error if event.level == "error" else log.warning
                 told = {name: text for name, text in event.fields if name not in ("event", "level", "timestamp")}
@@ -301,6 +349,30 @@ class Repetitions:
         while len(self._last) > self._most:
             self._last.popitem(last=False)
         return last[1] if last is not None else 0
+
+
+class Share:
+    """Lets so many through in `every_s` seconds for each key, of at most `most` keys that nothing else bounds."""
+
+    def __init__(self, share: int, *, every_s: float, most: int = 10_000) -> None:
+        self._share = share
+        self._every_s = every_s
+        self._most = most
+        self._taken: OrderedDict[object, tuple[float, int]] = OrderedDict()
+
+    def take(self, key: object) -> bool:
+        """Whether there was one left."""
+        now = monotonic()
+        since, taken = self._taken.get(key, (now, 0))
+        if now - since >= self._every_s:
+            since, taken = now, 0
+        if taken >= self._share:
+            return False
+        self._taken[key] = (since, taken + 1)
+        self._taken.move_to_end(key)
+        while len(self._taken) > self._most:
+            self._taken.popitem(last=False)
+        return True
 
 
 def storable(text: str) -> str:

@@ -16,6 +16,7 @@ import structlog
 from qanat import __version__
 from qanat.api import Context, FailedRequest, create_app
 from qanat.auth.management import ManagementKey
+from qanat.descriptors import Shares, raise_limit
 from qanat.edge import engine
 from qanat.edge.authority import Authority
 from qanat.edge.certificates import Certificates, GivenCertificates, tunnel_certificate
@@ -24,6 +25,7 @@ from qanat.edge.data_dir import DataDir, State
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.edge.feed import Feed
+from qanat.edge.pressure import Pressure
 from qanat.edge.server import ApiServer
 from qanat.errors import QanatError
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
@@ -38,6 +40,7 @@ from qanat.store.skipped import SkippedRows
 Output = Literal["text", "json"]
 
 CATCH_UP_S = 1.0
+MEMORY_S = 1.0
 QUICK_S = 10.0
 HOUR_S = 3600.0
 EVENTS_LEFT_S = 5.0
@@ -74,6 +77,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         QanatError: what stands in the way of a start, before anything was served.
     """
     stop = _Stop()
+    sockets = Shares.of(raise_limit())
     with ExitStack() as stack:
         stack.enter_context(stop)
         data_dir = DataDir(settings.data_dir).lock()
@@ -95,7 +99,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         )
         with engine.engine_errors():
             running = engine.Edge(
-                engine_settings(settings, tunnel_certificate(settings.tls, authority, settings.tunnel.names))
+                engine_settings(settings, tunnel_certificate(settings.tls, authority, settings.tunnel.names), sockets)
             )
         failures = Failures()
         pump = EventPump(running, state.store, failures, location=settings.location)
@@ -112,6 +116,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         with engine.engine_errors():
             stack.callback(feed.start())
         pump.start()
+        pressure = Pressure(running, memory_bytes=settings.limits.memory_bytes)
         quick = quick_limits(settings.control.quick_tunnels)
         quick_expiry = timedelta(seconds=settings.control.quick_tunnels.expiry_s)
         context = Context(
@@ -131,6 +136,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         chores = Chores(
             [
                 *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
+                ("look at the memory", MEMORY_S, pressure.look),
                 ("catch up", CATCH_UP_S, feed.catch_up),
                 ("end connector tokens", CATCH_UP_S, lambda: expire_tokens(state.store, skipped)),
                 (
@@ -147,7 +153,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         )
         chores.start()
         stack.callback(chores.stop)
-        api = ApiServer(create_app(context), settings.control.address)
+        connections = min(settings.control.connections, sockets.api)
+        api = ApiServer(create_app(context), settings.control.address, connections=connections)
         stack.callback(api.stop)
         api.start()
 
@@ -188,8 +195,8 @@ def quick_limits(settings: QuickTunnelSettings) -> QuickLimits | None:
     )
 
 
-def engine_settings(settings: EdgeSettings, certificate: engine.Certificate) -> engine.EdgeSettings:
-    """Our settings as the engine takes them."""
+def engine_settings(settings: EdgeSettings, certificate: engine.Certificate, sockets: Shares) -> engine.EdgeSettings:
+    """Our settings as the engine takes them, within what file descriptors allow."""
     limits = settings.limits
     return engine.EdgeSettings(
         location=settings.location,
@@ -211,10 +218,14 @@ def engine_settings(settings: EdgeSettings, certificate: engine.Certificate) -> 
         response_timeout_s=limits.response_timeout_s,
         grpc_idle_timeout_s=limits.grpc_idle_timeout_s,
         max_streams_per_tunnel=limits.streams_per_tunnel,
-        max_connections=limits.connections,
+        max_connections=min(limits.connections, sockets.public),
         max_connections_per_address=limits.connections_per_address,
+        max_new_connections_per_address=limits.new_connections_per_address,
+        max_failed_handshakes_per_address=limits.failed_handshakes_per_address,
+        shared_networks=list(limits.shared_networks),
+        max_pending_tunnel_handshakes=min(limits.pending_tunnel_handshakes, sockets.unregistered),
+        max_tunnel_tcp_connections=sockets.tunnels,
         max_unread_bytes=limits.unread_bytes,
-        max_pending_tunnel_handshakes=limits.pending_tunnel_handshakes,
         event_queue=settings.engine.event_queue,
     )
 

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from qanat.api.gate import PREFIX
+from qanat.edge.patience import Crowd, PatientProtocol
 from qanat.errors import QanatError
 
 POLL_S = 0.005
@@ -20,7 +21,8 @@ SWITCH_S = 0.0005
 class ApiServer:
     """Bound when made, serving from `start` to `stop`."""
 
-    def __init__(self, app: FastAPI, address: str) -> None:
+    def __init__(self, app: FastAPI, address: str, *, connections: int = 512) -> None:
+        protocol = type("ApiProtocol", (PatientProtocol,), {"crowd": Crowd(connections)})
         self._socket = _bind(address)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -28,7 +30,7 @@ class ApiServer:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                http="h11",
+                http=protocol,
                 ws="none",
                 proxy_headers=False,
                 server_header=False,

@@ -21,7 +21,10 @@ RECONNECTING = timedelta(minutes=5)
 """For so long a connection that nobody meant to end is shown as one that will come back."""
 ENDED_ON_PURPOSE = ("unregistered", "replaced", "disconnected")
 CONNECTORS_KEPT = timedelta(days=1)
-EVENTS_KEPT = 10_000
+HISTORY_KEPT = 1000
+"""Lines of one tunnel's story, and as many of its lost connections and connectors: its own churn pushes out no other's."""
+REFUSALS_KEPT = 200
+"""Refused registrations in it, counted apart: whoever has no secret pushes out nothing but earlier refusals."""
 _UNSETTLED = "unsettled tunnels"
 IDS_A_QUERY = 500
 
@@ -185,13 +188,34 @@ def note_event(write: Write, kind: str, *, tunnel_id: str | None, at: datetime, 
     write.session.add(Event(at=at, kind=kind, tunnel_id=tunnel_id, detail=detail))
 
 
+def bound_history(session: Session, tunnel_id: str) -> None:
+    """Forgets the oldest of what one tunnel has too much of."""
+    of_tunnel = Event.tunnel_id == tunnel_id
+    for of_kind, kept in ((Event.kind == "refused", REFUSALS_KEPT), (Event.kind != "refused", HISTORY_KEPT)):
+        newest = select(Event.id).where(of_tunnel, of_kind).order_by(Event.id.desc())
+        last = session.scalar(newest.offset(kept).limit(1))
+        if last is not None:
+            session.execute(delete(Event).where(of_tunnel, of_kind, Event.id <= last))
+    for row in (Connection, Connector):
+        lost_of_tunnel = and_(row.tunnel_id == tunnel_id, row.lost_at.is_not(None))
+        newest_lost = select(row.lost_at).where(lost_of_tunnel).order_by(row.lost_at.desc())
+        since = session.scalar(newest_lost.offset(HISTORY_KEPT).limit(1))
+        if since is not None:
+            session.execute(delete(row).where(lost_of_tunnel, row.lost_at <= since))
+
+
 def trim(store: Store) -> None:
     """Forgets what was lost long ago; a transaction only where there is something to forget."""
     with store.recording() as write:
-        newest = write.session.scalar(select(func.max(Event.id))) or 0
-        write.session.execute(delete(Event).where(Event.id <= newest - EVENTS_KEPT))
-        write.session.execute(delete(Connection).where(Connection.lost_at < write.at - LOST_KEPT))
-        write.session.execute(delete(Connector).where(Connector.lost_at < write.at - CONNECTORS_KEPT))
+        session = write.session
+        known = select(Tunnel.id)
+        session.execute(delete(Event).where(or_(Event.tunnel_id.is_(None), Event.tunnel_id.not_in(known))))
+        crowded = select(Event.tunnel_id).group_by(Event.tunnel_id).having(func.count() > REFUSALS_KEPT)
+        for tunnel_id in list(session.scalars(crowded)):
+            if tunnel_id is not None:
+                bound_history(session, tunnel_id)
+        session.execute(delete(Connection).where(Connection.lost_at < write.at - LOST_KEPT))
+        session.execute(delete(Connector).where(Connector.lost_at < write.at - CONNECTORS_KEPT))
 
 
 def clear_live(store: Store, actor: Actor) -> int:

@@ -6,13 +6,14 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from sqlalchemy import func, select
 
 from qanat.edge import by_tunnel, events
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, connections, tunnels
-from qanat.store.models import Tunnel
+from qanat.store.models import Connection, Connector, Event, Tunnel
 from qanat.store.sealing import Sealer
 
 KINDS = {
@@ -20,7 +21,7 @@ KINDS = {
     "features token_id registered_at",
     "ConnectionDraining": "connection_id tunnel_id at",
     "ConnectionLost": "connection_id tunnel_id connector_id connection_index reason lost_at",
-    "RegistrationRefused": "code message tunnel_id origin_ip protocol retry_after_s at",
+    "RegistrationRefused": "code message tunnel_id origin_ip protocol retry_after_s count at",
     "ConfigurationApplied": "connection_id tunnel_id connector_id pushed_version version error at",
     "LocalConfiguration": "connection_id tunnel_id configuration at",
     "EngineWarning": "level target message fields held_back",
@@ -39,6 +40,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(name: str, **given: object) -> Any:
         values: dict[str, object] = dict.fromkeys(KINDS[name].split(), "x")
+        values.update(dict.fromkeys(values.keys() & {"count"}, 1))
         values.update(dict.fromkeys(values.keys() & {"at", "registered_at", "lost_at", "started_at"}, time()))
         return kinds[name](**values | given)
 
@@ -171,6 +173,90 @@ def test_a_refused_registration_is_told_with_the_reason_once_in_a_while(
     assert entry["log_level"] == "warning"
     with store.reading() as session:
         assert len(connections.events(session, tunnel.id, offset=0, limit=10)[0]) == 1
+
+
+def test_registrations_for_unknown_tunnels_leave_no_row_and_few_lines(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]
+) -> None:
+    unknown = [make("RegistrationRefused", code="unknown_tunnel", tunnel_id=str(uuid4())) for _ in range(3000)]
+    pump.take(unknown)
+    assert len(log) == events.UNKNOWN_LINES
+    pump.take([make("RegistrationRefused", code="wrong_secret", tunnel_id=tunnel.id, origin_ip="192.0.2.9", count=7)])
+    assert (log[-1]["code"], log[-1]["more_like_it"]) == ("wrong_secret", 6), "a known tunnel's has a line of its own"
+    with store.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == 1
+
+
+def test_refusals_from_many_addresses_leave_few_rows(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]
+) -> None:
+    pump.take(
+        [make("RegistrationRefused", code="wrong_secret", tunnel_id=tunnel.id, origin_ip=f"a{n}") for n in range(500)]
+    )
+    assert len(log) == events.TUNNEL_LINES
+    with store.reading() as session:
+        assert connections.events(session, tunnel.id, offset=0, limit=1)[1] == events.TUNNEL_LINES
+
+
+def test_a_tunnels_churn_pushes_out_its_own_history_and_no_other(
+    store: Store,
+    sealer: Sealer,
+    account: str,
+    tunnel: Tunnel,
+    pump: EventPump,
+    make: Any,
+    log: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "HISTORY_KEPT", 30)
+    monkeypatch.setattr(events, "HISTORY_EVERY", 10)
+    monkeypatch.setattr(events, "BETWEEN_WRITES_S", 0.0)
+    quiet = tunnels.create_tunnel(
+        store, SYSTEM, sealer, account_id=account, name="quiet", secret=bytes(32), config_src="cloudflare"
+    )
+    story: dict[str, Any] = {"tunnel_id": quiet.id, "connection_id": str(uuid4()), "connector_id": str(uuid4())}
+    pump.take([make("ConnectionRegistered", **story, connection_index=0, features=[]), make("ConnectionLost", **story)])
+    churn: list[Any] = []
+    for _ in range(150):
+        ids: dict[str, Any] = {
+            "tunnel_id": tunnel.id,
+            "connection_id": str(uuid4()),
+            "connector_id": str(uuid4()),
+            "connection_index": 0,
+        }
+        churn += [make("ConnectionRegistered", **ids, features=[]), make("ConnectionLost", **ids)]
+    pump.take(churn)
+    connections.trim(store)
+    with store.reading() as session:
+        assert connections.events(session, quiet.id, offset=0, limit=10)[1] == 2
+        assert connections.events(session, tunnel.id, offset=0, limit=1)[1] <= 30 + 10 + 2 * events.WRITTEN_AT_ONCE
+        for row in (Connection, Connector):
+            mine = select(func.count()).select_from(row).where(row.tunnel_id == tunnel.id)
+            assert (session.scalar(mine) or 0) <= 30 + 10 + events.WRITTEN_AT_ONCE
+        last = connections.events(session, tunnel.id, offset=0, limit=1)[0][0]
+    assert last.detail["connection_id"] == churn[-1].connection_id, "the newest stays"
+
+
+def test_who_has_no_secret_pushes_out_nothing_of_a_tunnels_own_story(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REFUSALS_KEPT", 10)
+    ids: dict[str, Any] = {"tunnel_id": tunnel.id, "connection_id": str(uuid4()), "connector_id": str(uuid4())}
+    pump.take([make("ConnectionRegistered", **ids, connection_index=0, features=[])])
+    with store.recording() as write:
+        for _ in range(50):
+            connections.note_event(write, "refused", tunnel_id=tunnel.id, at=write.at, detail={})
+        connections.note_event(write, "refused", tunnel_id=str(uuid4()), at=write.at, detail={})
+        connections.bound_history(write.session, tunnel.id)
+    with store.reading() as session:
+        story, total = connections.events(session, tunnel.id, offset=0, limit=100)
+    assert total == 11
+    assert story[-1].kind == "registered"
+    connections.trim(store)
+    with store.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == 11, (
+            "what an older version wrote for unknown ids goes"
+        )
 
 
 def test_a_configuration_that_a_connector_refused_is_a_warning_and_in_the_state(

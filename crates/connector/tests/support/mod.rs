@@ -83,6 +83,7 @@ impl Edge {
             address,
             tls: edge_tls(ca_pem.as_bytes(), key_pem.as_bytes()).unwrap(),
             max_pending_handshakes: 100,
+            max_tcp_connections: 1000,
             handshake_timeout: Duration::from_secs(5),
             registration_timeout: Duration::from_secs(5),
             max_head: 64 * 1024,
