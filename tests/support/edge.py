@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ QANAT = [sys.executable, "-m", "qanat"]
 class Edge:
     """`qanat edge` on loopback. `flags` are settings as on the command line, without `--`."""
 
-    def __init__(self, folder: Path, **flags: str) -> None:
+    def __init__(self, folder: Path, *, within: Sequence[str] = (), **flags: str) -> None:
+        """`within`: a command that runs the edge, such as `prlimit`."""
         self.folder = folder
+        self.within = within
         self.folder.mkdir(parents=True, exist_ok=True)
         self.flags = {
             "location": "lab01",
@@ -36,7 +39,7 @@ class Edge:
 
     def start(self) -> None:
         """Starts the process (again) on the settings it was made with."""
-        argv = [*QANAT, "edge", "--output", "json", "--data-dir", str(self.folder / "data")]
+        argv = [*self.within, *QANAT, "edge", "--output", "json", "--data-dir", str(self.folder / "data")]
         for name, text in self.flags.items():
             argv += [f"--{name}", text]
         self.process = Process("edge", argv)

@@ -162,7 +162,7 @@ impl Dials {
             own.failed = now;
         }
         own.untold += 1;
-        let tells = own.telling.take(now) && told[usize::from(!is_known)].take(now);
+        let tells = (is_shared || own.telling.take(now)) && told[usize::from(!is_known)].take(now);
         let told = tells.then(|| std::mem::take(&mut own.untold));
         Verdict { retry_after: if is_shared { RETRY_AFTER } else { retry_after(own.failures) }, told }
     }
@@ -224,7 +224,8 @@ mod tests {
     async fn listed_networks_dial_as_they_like() {
         let dials = Dials::new(50, vec![Network::parse("192.0.2.0/24").unwrap()]);
         assert_eq!(admitted(&dials, ONE, 1000), 1000);
-        assert!((0..20).all(|_| dials.refused(ONE, true, true).retry_after == RETRY_AFTER));
+        let refused: Vec<_> = (0..20).map(|_| dials.refused(ONE, true, true)).collect();
+        assert!(refused.iter().all(|verdict| *verdict == Verdict { retry_after: RETRY_AFTER, told: Some(1) }));
     }
 
     #[tokio::test(start_paused = true)]

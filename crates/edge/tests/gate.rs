@@ -395,7 +395,10 @@ fn a_slow_head_is_cut_and_an_idle_connection_closed() {
 #[test]
 fn connections_of_one_address_are_limited() {
     on_both_with(
-        |s| s.max_connections_per_address = 2,
+        |s| {
+            s.max_connections_per_address = 2;
+            s.shared_networks = Vec::new();
+        },
         async |lab| {
             let _connector = lab.connector().await;
             let (mut a, _b) = (h1(lab).await, h1(lab).await);
