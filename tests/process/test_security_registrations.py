@@ -295,3 +295,31 @@ def test_s27_the_edge_gives_out_at_most_eight_ids_and_skips_packet_numbers(fakes
 
         wait_until(skipped, "a number that was left out", timeout_s=20.0)
         assert 1 + len(quic._peer_cid_available) <= 8
+
+
+def test_s27_an_unanswered_move_is_challenged_once_for_each_path(fakes: Fakes, second: None) -> None:
+    """The client goes on from another port, as after a new NAT binding, and never proves that it is there."""
+    with attacker(fakes) as (connector, quic):
+        challenges: list[bytes] = []
+        handlers = quic._QuicConnection__frame_handlers
+        handlers[0x1A] = (lambda _context, _kind, buf: challenges.append(buf.pull_bytes(8)), handlers[0x1A][1])
+
+        async def move() -> None:
+            loop = asyncio.get_running_loop()
+            await loop.create_datagram_endpoint(lambda: connector.protocol, local_addr=("::", 0))
+
+        async def ping() -> None:
+            for number in range(10):
+                quic.send_ping(number)
+                connector.protocol.transmit()
+
+        connector.call(move())
+
+        def is_challenged() -> bool:
+            connector.call(ping())
+            return bool(challenges)
+
+        wait_until(is_challenged, "a challenge")
+        for _ in range(20):
+            connector.call(ping())
+        assert len(set(challenges)) <= 2, "one for the new path, one for the old"

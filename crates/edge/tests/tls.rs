@@ -42,7 +42,7 @@ fn listeners(lab: &Lab) -> [(SocketAddr, &str, &'static str); 2] {
     [(lab.https(), &lab.ca, HOST), (lab.edge.addresses().tunnel, &lab.tunnel_ca, "h2.cftunnel.com")]
 }
 
-/// One suite at a time, of all that rustls has. CBC, RSA and DHE it doesn't have at all: tests/process/test_security_tls.py offers them.
+/// One suite at a time, of all that rustls has. CBC, RSA and DHE it doesn't have at all: tests/process/test_security_ciphers.py offers them.
 #[test]
 fn s1_the_ciphers_of_each_listener() {
     let lab = Lab::start(Protocol::Http2, |_| {});

@@ -28,6 +28,8 @@ use tokio_util::task::TaskTracker;
 const BIND_TRIES: usize = 64;
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 const BACKLOG: i32 = 1024;
+/// The key that address proofs are sealed with is replaced after this time (S26).
+const TOKEN_KEY_LIFETIME: Duration = Duration::from_secs(3600);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How the tunnel listener behaves.
@@ -146,11 +148,19 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn accept_quic(endpoint: &Endpoint, shared: &Arc<Shared>, tasks: &TaskTracker) {
+    let mut rotation = tokio::time::interval_at(tokio::time::Instant::now() + TOKEN_KEY_LIFETIME, TOKEN_KEY_LIFETIME);
     let pending = Pending::new(shared.settings.max_pending_handshakes);
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             () = shared.stop.cancelled() => return,
+            _ = rotation.tick() => {
+                // A new configuration has a new key, for the tokens of Retry.
+                if let Ok(config) = quic::server(&shared.settings.tls, shared.settings.max_pending_handshakes) {
+                    endpoint.set_server_config(Some(config));
+                }
+                continue;
+            }
         };
         let Some(incoming) = incoming else { return };
         let address = incoming.remote_address().ip();
