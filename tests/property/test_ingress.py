@@ -1,6 +1,7 @@
 """Whatever a document says, the parser gives a sound configuration or a QanatError; what it gives, the engine takes."""
 
 import json
+import re
 from typing import Any
 
 from hypothesis import given
@@ -25,7 +26,9 @@ KEYS = [
 ]
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True).filter(lambda label: label[2:4] != "--")
 hostnames = (
-    st.lists(labels, min_size=2, max_size=4).map(".".join).filter(lambda name: not name.rpartition(".")[2].isdigit())
+    st.lists(labels, min_size=2, max_size=4)
+    .map(".".join)
+    .filter(lambda name: not re.fullmatch("[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2]))  # an address to resolvers
 )
 patterns = hostnames | hostnames.map(lambda name: f"*.{name}")
 paths = st.sampled_from(["", "^/a", "/a", "\\.js$", "^/(b|c)/"])

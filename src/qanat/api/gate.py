@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qanat.api.body import MAX_ACCOUNT_VALUES, MAX_BODY_BYTES, MAX_VALUES, SMALL_BYTES, check_json, read_body
+from qanat.api.body import MAX_BODY_BYTES, MAX_VALUES, SMALL_BYTES, check_json, most_account_values, read_body
 from qanat.api.context import Context
 from qanat.api.envelope import fail, refuse
 from qanat.api.own_accounts import EDITS
@@ -116,7 +116,7 @@ class Gate:
             share = shares.imports if is_import else shares.heavy if takes_long else shares.light
             async with share.turn(key):
                 if body and scope["method"] in WITH_BODY and not path.endswith(FORMS):
-                    most = MAX_ACCOUNT_VALUES if is_import else MAX_VALUES
+                    most = most_account_values(len(body)) if is_import else MAX_VALUES
                     check = partial(check_json, body, most_values=most)
                     await run_in_threadpool(check) if is_large else check()
                 inner = {**scope, "headers": _relabelled(scope, body)}

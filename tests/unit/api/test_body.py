@@ -2,20 +2,25 @@ import asyncio
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from starlette.datastructures import Headers
 
-from qanat.api.body import check_json, read_body
+from qanat.api.body import check_json, most_account_values, read_body
 from qanat.api.gate import MAX_ACCOUNT_BYTES
 from qanat.auth import issue
 from qanat.auth.policies import Policy
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, records
+from qanat.store.transfer.document import RecordPart
 from tests.support.control import Control
 from tests.unit.auth.test_policies import EVERYTHING, policy
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 def read(*messages: dict[str, Any]) -> bytes:
@@ -49,6 +54,26 @@ def test_a_body_of_more_values_than_there_should_be_is_refused_before_anything_i
         with pytest.raises(QanatError):
             check_json(bomb)
     assert time.thread_time() - started < 1.0
+
+
+def test_an_accounts_document_may_be_as_full_as_exports_are() -> None:
+    record = RecordPart(
+        id="0" * 32,
+        name="a.test",
+        type="A",
+        content="192.0.2.1",
+        ttl=1,
+        created_at=MOMENT,
+        modified_at=MOMENT,
+        proxied=True,
+    )
+    full = msgspec.json.encode(
+        {"records": [record] * 10_000, "config": {"ingress": [{"service": "http://a"}] * 10_000}}
+    )
+    check_json(full, most_values=most_account_values(len(full)))
+    empty = b"[" + b"[]," * 1_900_000 + b"[]]"
+    with pytest.raises(QanatError, match="more than"):
+        check_json(empty, most_values=most_account_values(len(empty)))
 
 
 def test_every_json_body_is_bounded_alike(control: Control) -> None:
