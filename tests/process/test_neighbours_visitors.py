@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -215,14 +216,19 @@ def test_connections_that_come_and_go(site: Site, victim: Victim) -> None:
 def test_the_ruler_sees_a_pause(site: Site, victim: Victim) -> None:
     """Not about the product: a suite that sees no harm must be able to see one."""
 
-    @contextmanager
-    def pause() -> Iterator[None]:
+    def stop_and_go() -> None:
         site.connector.process.signal(signal.SIGSTOP)
         try:
             time.sleep(0.15)
         finally:
             site.connector.process.signal(signal.SIGCONT)
+
+    @contextmanager
+    def pause() -> Iterator[None]:
+        timer = threading.Timer(0.5, stop_and_go)
+        timer.start()
         yield
+        timer.join()
 
     (seen,) = measured([victim], pause, seconds=2.2)
     assert not seen.good
