@@ -187,3 +187,31 @@ def test_bad_log_options_are_refused(arguments: list[str], where: str) -> None:
     with pytest.raises(QanatError) as caught:
         log_options(gather(read_command_line(["tunnel", "run", *arguments]), {}))
     assert caught.value.where == where
+
+
+def test_allowed_origins_come_by_flag_variable_or_file_and_a_bad_one_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text("allow-origins: [169.254.169.254, meta.test:80]\n")
+    base = ("--token", token(), "--edge", "h:7844")
+    assert options(*base).allow_origins == ()
+    assert options(*base, "--config", str(file)).allow_origins == ("169.254.169.254", "meta.test:80")
+    assert options(*base, TUNNEL_ALLOW_ORIGINS="fe80::/10,[::1]:20241").allow_origins == ("fe80::/10", "[::1]:20241")
+    for bad in ("10.0.0.0/33", "http://10.0.0.1", "a b"):
+        error = refusal(*base, "--allow-origins", bad)
+        assert (error.code, error.where) == ("usage", "--allow-origins"), bad
+
+
+LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize("text", [LAUGHS, "a: " + "[" * 5000])
+def test_a_file_of_aliases_or_depth_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text(text)
+    assert refusal("--token", token(), "--edge", "h:7844", "--config", str(file)).code == "configuration_file_invalid"
+
+
+def test_a_local_rule_to_metadata_is_warned_about_only(tmp_path: Path) -> None:
+    got = options("--token", token(), "--edge", "h:7844", "--url", "http://169.254.169.254")
+    assert got.local is not None
+    assert any("answers 502 where this was pushed to it" in warning for warning in got.warnings)
