@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from hyperframe.frame import SettingsFrame
 
-from tests.support.fixtures import every_connector
-from tests.support.frames import FrameClient
+from tests.support.fixtures import every_connector, quic_only
+from tests.support.frames import FrameClient, block, headers, request
 from tests.support.http1 import head_bytes
 from tests.support.neighbours import ATTACKER, Victim, lab, repeated, unharmed  # noqa: F401
 from tests.support.origin import Exchange
@@ -77,6 +77,39 @@ def test_downloads_unread_on_many_http1_connections(site: Site, victim: Victim) 
             yield
 
     unharmed(victim, attack=attack)
+
+
+@quic_only  # it ends at the edge
+def test_s23_fields_that_swell_while_nothing_is_read(site: Site, victim: Victim) -> None:
+    """One field of 3 900 bytes, named by single bytes 16 000 times in each of 100 requests whose answers have no window: 62 MB
+    a head where it is taken in before it is measured."""
+    value = b"v" * 3900
+    remembered = b"\x40\x03x-b\x7f\xbd\x1d" + value
+    held: list[int] = []
+
+    @contextmanager
+    def attack() -> Iterator[None]:
+        with FrameClient.dial(
+            site.edge.https,
+            site.hostname,
+            site.edge.ca_file,
+            settings={SettingsFrame.INITIAL_WINDOW_SIZE: 0},
+            source=ATTACKER,
+        ) as client:
+            good = block(request(site.hostname, "/small"))
+            try:
+                client.send(headers(1, good + remembered))
+                for stream in range(3, 203, 2):
+                    client.send(headers(stream, good + b"\xbe" * 16000))
+            except OSError:  # thrown out
+                pass
+            yield
+            held.append(site.edge.process.rss_bytes())
+
+    before = site.edge.process.rss_bytes()
+    unharmed(victim, attack=attack)
+    grown = max(held) - before
+    assert grown < 32 << 20, f"the edge grew by {grown >> 20} MiB"
 
 
 # ------------------------------------------------------------------------------------------ uploads unread
