@@ -51,7 +51,7 @@ class Pressure:
         self._level = level
         self._engine.set_pressure(level=level)
         tell = log.info if level == "none" else log.error
-        tell("memory pressure", level=level, used=round(used, 2), shed_above=SHED_ABOVE, refuse_above=REFUSE_ABOVE)
+        tell("memory pressure", pressure=level, used=round(used, 2), shed_above=SHED_ABOVE, refuse_above=REFUSE_ABOVE)
 
 
 def share_used(memory_bytes: int, *, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float:
