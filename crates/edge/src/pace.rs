@@ -247,15 +247,18 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_cut() {
-        let start = Instant::now();
-        let sleep = pin!(tokio::time::sleep(LIMIT));
-        let mut pace = pace_of(sleep, LIMIT);
-        let mut relay = Relay::new();
-        pace.start_answer();
-        step(&mut relay, End { give: true, full: true });
-        assert_eq!(poll_fn(|cx| pace.poll_answering(cx, &relay, &mut idle())).await, Stalled::Sink);
-        assert!((60..=71).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    async fn a_client_that_takes_nothing_is_cut_and_a_shut_window_sooner() {
+        assert_eq!((MOST_STALLED.as_secs(), MOST_STALLED_STREAM.as_secs()), (60, 30));
+        for limit in [MOST_STALLED, MOST_STALLED_STREAM] {
+            let start = Instant::now();
+            let sleep = pin!(tokio::time::sleep(LIMIT));
+            let mut pace = Pace { most_stalled: limit, ..pace_of(sleep, LIMIT) };
+            let mut relay = Relay::new();
+            pace.start_answer();
+            step(&mut relay, End { give: true, full: true });
+            assert_eq!(poll_fn(|cx| pace.poll_answering(cx, &relay, &mut idle())).await, Stalled::Sink);
+            assert!((0..=2).contains(&(start.elapsed() - limit).as_secs()), "{:?}", start.elapsed());
+        }
     }
 
     #[tokio::test(start_paused = true)]
