@@ -370,13 +370,13 @@ async fn an_answer_before_the_whole_body_is_delivered_and_the_upload_stopped() {
     }
 }
 
-/// Cases 1, 2.
+/// Cases 1, 2; key and accept are those of RFC 6455 1.3.
 #[tokio::test]
 async fn a_websocket_crosses_both_transports_and_half_closes() {
     for protocol in PROTOCOLS {
         let tunnel = Tunnel::to(protocol, |mut stream| async move {
             let head = until(&mut stream, "\r\n\r\n").await;
-            for field in ["Upgrade: websocket\r\n", "Connection: Upgrade\r\n", "Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key: k\r\n"] {
+            for field in ["Upgrade: websocket\r\n", "Connection: Upgrade\r\n", "Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"] {
                 assert!(head.contains(field), "{head}");
             }
             if head.starts_with("GET /no") {
@@ -384,7 +384,7 @@ async fn a_websocket_crosses_both_transports_and_half_closes() {
                 return;
             }
             stream
-                .write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: a\r\n\r\n")
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
                 .await
                 .unwrap();
             let got = until(&mut stream, "ping").await;
@@ -397,14 +397,14 @@ async fn a_websocket_crosses_both_transports_and_half_closes() {
             let mut asked = request("GET", target, BodyLength::Opaque);
             asked.kind = RequestKind::WebSocket;
             asked.head.websocket = true;
-            asked.head.headers.push("Sec-WebSocket-Key", "k");
+            asked.head.headers.push("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
             asked
         };
         let mut stream = tunnel.open(&upgrade("/yes")).await;
         let mut answer = stream.answer().await.unwrap();
         assert_eq!(
             (answer.head.status, answer.head.headers.get("sec-websocket-accept").unwrap().as_ref()),
-            (101, &b"a"[..])
+            (101, &b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="[..])
         );
         send(&mut stream.sink, "ping").await.unwrap();
         assert_eq!(piece(&mut answer.body).await, "ping");
