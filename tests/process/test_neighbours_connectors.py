@@ -60,7 +60,8 @@ def test_registrations_that_are_refused(lab: Lab, link: Link, fakes: Fakes, vict
 HOSTILE: list[tuple[str, Fields]] = [
     ("fields", [(f"x-{n}", "v") for n in range(16000)]),
     ("nominations", [("connection", ",".join(f"x-{n}" for n in range(8000))), *((f"x-{n}", "v") for n in range(5000))]),
-    ("long values", [(f"x-{n}", "v" * 8000) for n in range(100)]),
+    # a fifth more than an answer's head may have; the tests' connector spends a quarter of a second on its HPACK
+    ("long values", [(f"x-{n}", "v" * 8000) for n in range(20)]),
 ]
 
 

@@ -304,22 +304,31 @@ def test_s27_an_unanswered_move_is_challenged_once_for_each_path(fakes: Fakes, s
         handlers = quic._QuicConnection__frame_handlers
         handlers[0x1A] = (lambda _context, _kind, buf: challenges.append(buf.pull_bytes(8)), handlers[0x1A][1])
 
-        async def move() -> None:
+        async def move() -> asyncio.DatagramTransport:
             loop = asyncio.get_running_loop()
-            await loop.create_datagram_endpoint(lambda: connector.protocol, local_addr=("::", 0))
+            return (await loop.create_datagram_endpoint(lambda: connector.protocol, local_addr=("::", 0)))[0]
+
+        async def back(moved: asyncio.DatagramTransport) -> None:
+            connector.protocol._transport = before
+            moved.close()
+
+        before = connector.protocol._transport
 
         async def ping() -> None:
             for number in range(10):
                 quic.send_ping(number)
                 connector.protocol.transmit()
 
-        connector.call(move())
+        moved = connector.call(move())
 
         def is_challenged() -> bool:
             connector.call(ping())
             return bool(challenges)
 
-        wait_until(is_challenged, "a challenge")
-        for _ in range(20):
-            connector.call(ping())
+        try:
+            wait_until(is_challenged, "a challenge")
+            for _ in range(20):
+                connector.call(ping())
+        finally:
+            connector.call(back(moved))
         assert len(set(challenges)) <= 2, "one for the new path, one for the old"

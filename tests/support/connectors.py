@@ -566,7 +566,9 @@ class Http2Connector:
             if self._writer is not None:
                 self._writer.close()
                 try:
-                    await self._writer.wait_closed()
+                    await asyncio.wait_for(self._writer.wait_closed(), 2.0)
+                except TimeoutError:  # the edge takes no more: what is unsent is nobody's
+                    self._writer.transport.abort()
                 except OSError:
                     pass
 
