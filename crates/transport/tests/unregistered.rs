@@ -147,7 +147,7 @@ fn hello() -> Vec<u8> {
 }
 
 /// An Initial packet of 1200 bytes with a connection id of its own (RFC 9000 17.2.2, RFC 9001 5).
-fn initial(hello: &mut Vec<u8>, number: u64) -> Vec<u8> {
+fn initial(hello: &mut [u8], number: u64) -> Vec<u8> {
     let id = number.to_be_bytes();
     let mut header = vec![0xc0, 0, 0, 0, 1, 8];
     header.extend(id);
