@@ -156,6 +156,41 @@ async fn a_client_that_leaves_cancels_the_stream_and_nothing_else() {
     assert_eq!(origin.connections.load(SeqCst), 1);
 }
 
+/// The origin gives all streams of a connection 64 KiB together, as the first body takes.
+#[tokio::test]
+async fn a_body_that_an_origin_leaves_unread_goes_once_another_visitors_waits_for_room() {
+    let full = Arc::new(AtomicUsize::new(0));
+    let seen = full.clone();
+    let origin = H2Origin::start(move |mut request, mut respond| {
+        let seen = seen.clone();
+        async move {
+            if request.uri().path() == "/unread" {
+                while request.body_mut().flow_control().used_capacity() < 65_535 {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                seen.fetch_add(1, SeqCst);
+                let _ = poll_fn(|cx| respond.poll_reset(cx)).await;
+                return;
+            }
+            while let Some(Ok(data)) = request.body_mut().data().await {
+                request.body_mut().flow_control().release_capacity(data.len()).unwrap();
+            }
+            respond.send_response(Response::new(()), true).unwrap();
+        }
+    })
+    .await;
+    let world = origin.world();
+    let unread = world.send(request("POST", "/unread", BodyLength::Exact(200_000)));
+    unread.data(vec![0; 100_000]);
+    super::eventually(|| (full.load(SeqCst) == 1).then_some(())).await;
+    let mut waits = world.send(request("POST", "/read", BodyLength::Exact(1000)));
+    waits.data(vec![0; 1000]);
+    waits.finish();
+    assert_eq!(waits.end().await.status, 200);
+    let failed = unread.end().await.failed.unwrap();
+    assert!(failed.contains("left the request's body unread"), "{failed}");
+}
+
 #[tokio::test]
 async fn an_origin_that_resets_mid_body_resets_the_client() {
     let read = Arc::new(tokio::sync::Notify::new());
