@@ -229,7 +229,7 @@ def test_idle_tls_handshakes_do_not_keep_anybody_out(fakes: Fakes, site: Site) -
     try:
         start = time.monotonic()
         assert site.get().status == 200
-        assert time.monotonic() - start < 1.0
+        assert time.monotonic() - start < 5.0
     finally:
         for sock in idle:
             sock.close()

@@ -125,7 +125,7 @@ def test_case_39_registering_again_replaces_the_old_connection(fakes: Fakes) -> 
     connector_id = uuid.uuid4()
     old = fakes.quic(tunnel, connector_id=connector_id)
     new = fakes.quic(tunnel, connector_id=connector_id)
-    old.wait_ended(timeout_s=1.0)
+    old.wait_ended(timeout_s=10.0)
     assert new.registered is not None
     found = wait_until(
         lambda: c if len(c := fakes.edge.api.connections(tunnel.id)) == 1 else None, "one connection in the API"
@@ -143,12 +143,12 @@ def test_case_51_first_connector_gets_the_stored_configuration(fakes: Fakes, fol
     version = fakes.edge.api.put_configuration(tunnel.id, [rule(hostname, 418), CATCH_ALL])
     connector = Connector(folder / "first", fakes.edge, tunnel.token, protocol=link.protocol)
     try:
-        wait_until(lambda: status_of(fakes.edge, hostname) == 418, "the stored configuration", timeout_s=2.0)
+        wait_until(lambda: status_of(fakes.edge, hostname) == 418, "the stored configuration", timeout_s=15.0)
         assert connector.version == version
         connector.stop()
         later = fakes.edge.api.put_configuration(tunnel.id, [rule(hostname, 402), CATCH_ALL])
         connector = Connector(folder / "second", fakes.edge, tunnel.token, protocol=link.protocol)
-        wait_until(lambda: status_of(fakes.edge, hostname) == 402, "the newer configuration", timeout_s=2.0)
+        wait_until(lambda: status_of(fakes.edge, hostname) == 402, "the newer configuration", timeout_s=15.0)
         assert connector.version == later
         lost = [line for line in connector.process.lines if "No ingress rules" in line]
         assert lost == [], "a false warning: the rules are remote"

@@ -228,7 +228,7 @@ def test_s31_patterns_run_in_linear_time(publish: Publisher) -> None:
     start = time.monotonic()
     for _ in range(10):
         assert client.get(target).status in (202, 203)
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 10.0  # backtracking would take years
 
 
 def test_fakes_are_not_bounded_by_accident(fakes: Fakes) -> None:

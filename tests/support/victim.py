@@ -1,8 +1,9 @@
 """Somebody who only wants to be served: `python victim.py ORDERS` sends requests at a steady rate until it is ended.
 
 A process of its own, so that no attacker shares its interpreter. It prints a line for each request: its number, when it was
-due (CLOCK_MONOTONIC), seconds from then until its whole answer was there, and what was wrong. A request is due by the clock
-and not by the answer before it, so waiting behind others counts. ORDERS is a file (it may hold a token): see `Orders`.
+due (CLOCK_MONOTONIC), seconds from then until its whole answer was there, seconds that this process itself was late with it
+(which tells how busy the machine's cores are), and what was wrong. A request is due by the clock and not by the answer before
+it, so waiting behind others counts. ORDERS is a file (it may hold a token): see `Orders`.
 """
 
 import asyncio
@@ -124,7 +125,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def one(orders: Orders, line: Line, ask: Ask, number: int, due: float) -> None:
+async def one(orders: Orders, line: Line, ask: Ask, number: int, due: float, late: float) -> None:
     reason = ""
     try:
         async with asyncio.timeout(orders.timeout_s):
@@ -133,7 +134,7 @@ async def one(orders: Orders, line: Line, ask: Ask, number: int, due: float) -> 
         reason = f"{ask.method} {ask.path}: {type(error).__name__} {error}".replace("\n", " ")
     if ask.fresh:
         line.close()
-    print(f"{number} {due:.6f} {time.monotonic() - due:.6f} {reason}", flush=True)
+    print(f"{number} {due:.6f} {time.monotonic() - due:.6f} {late:.6f} {reason}", flush=True)
 
 
 async def run(orders: Orders) -> None:
@@ -150,9 +151,10 @@ async def run(orders: Orders) -> None:
     while True:
         due = start + number / orders.rate
         await asyncio.sleep(max(0.0, due - time.monotonic()))
+        late = time.monotonic() - due
         ask = orders.asks[number % len(orders.asks)]
         line = Line(orders, context) if ask.fresh else lines[number % len(lines)]
-        task = asyncio.create_task(one(orders, line, ask, number, due))
+        task = asyncio.create_task(one(orders, line, ask, number, due, late))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
         number += 1

@@ -249,4 +249,4 @@ def test_a_catastrophic_pattern_costs_nothing() -> None:
     path = "/" + "a" * (1 << 20) + "b"
     started = time.perf_counter()
     table.match(hostname="h", path=path)
-    assert time.perf_counter() - started < 1.0
+    assert time.perf_counter() - started < 10.0  # backtracking would take years

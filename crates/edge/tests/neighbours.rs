@@ -35,7 +35,7 @@ async fn is_served(lab: &Lab) {
     assert!(answer.status() == 200 && answer.body == body);
     let answer = ask(&client, request("GET", "/large").body(()).unwrap()).await.unwrap();
     assert_eq!(answer.body.len(), 8 << 20);
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn bodies_that_an_origin_does_not_read_stop_nobody_else() {
             attacker.abort();
         }
         lab.until(|| connector.canceled() == 60).await;
-        assert!(left.elapsed() < Duration::from_secs(5), "{:?}", left.elapsed());
+        assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
     });
 }
 
@@ -103,6 +103,6 @@ fn a_client_that_leaves_while_nobody_reads_its_body_ends_the_call() {
         let left = Instant::now();
         lab.until(|| connector.canceled() == 1).await;
         eprintln!("noticed after {:?}", left.elapsed());
-        assert!(left.elapsed() < Duration::from_secs(2), "{:?}", left.elapsed());
+        assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
     });
 }

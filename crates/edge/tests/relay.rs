@@ -137,7 +137,7 @@ fn head_204_and_304_have_no_body_and_the_connection_goes_on() {
         let start = Instant::now();
         let answer = client.answer_to("HEAD").await;
         assert_eq!(answer.value("content-length").as_deref(), Some("1048576"));
-        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         for status in [204, 304] {
             let answer = client.get(&format!("/{status}")).await;
             assert_eq!((answer.status, answer.value("etag").as_deref()), (status, Some("\"e\"")));
@@ -232,7 +232,7 @@ fn a_client_that_goes_away_ends_the_call() {
             let gone = Instant::now();
             drop(client);
             lab.until(|| connector.canceled() == 2 * n + 1).await;
-            assert!(gone.elapsed() < Duration::from_millis(1000), "{target} h1: {:?}", gone.elapsed());
+            assert!(gone.elapsed() < Duration::from_secs(5), "{target} h1: {:?}", gone.elapsed());
             let client = h2(lab).await;
             let mut sender = client.clone().ready().await.unwrap();
             let (response, stream) = sender.send_request(request("GET", target).body(()).unwrap(), true).unwrap();
@@ -242,7 +242,7 @@ fn a_client_that_goes_away_ends_the_call() {
             let gone = Instant::now();
             drop((waiting, body, stream, sender, client));
             lab.until(|| connector.canceled() == 2 * n + 2).await;
-            assert!(gone.elapsed() < Duration::from_millis(1000), "{target} h2: {:?}", gone.elapsed());
+            assert!(gone.elapsed() < Duration::from_secs(5), "{target} h2: {:?}", gone.elapsed());
         }
         lab.until(|| lab.count("client_closed") == 6).await;
         assert_eq!(lab.count("requests_failed"), 0, "a departure is no error");
