@@ -94,6 +94,8 @@ class EdgeSettings:
     `http_mode`: what the plain listener does with a request for a known hostname: `redirect` (308 to https) or `serve`.
     `public_https_port`: the port that redirects name when the public one differs from the listener's (0: the
     listener's).
+    `management_hostname`: where connectors' logs and diagnostics are served, to tokens that `management_key` verifies
+    (ES256; a public key on P-256, SubjectPublicKeyInfo, DER); "": nowhere. No other client's Host reaches them.
     `max_new_connections_per_address` and `max_failed_handshakes_per_address` are of one second; the bounds by address
     (IPv6: by /64) are not for the addresses of `shared_networks` and `trusted_proxies`, behind each of which are many
     hosts. `max_pending_tunnel_handshakes`: connections of either transport that have not registered yet.
@@ -112,6 +114,7 @@ class EdgeSettings:
         public_https_port: int = 0,
         worker_threads: int = 0,
         management_hostname: str = "management.argotunnel.com",
+        management_key: bytes | None = None,
         trusted_proxies: Sequence[str] = ...,  # none
         max_header_bytes: int = 131072,
         max_header_fields: int = 128,

@@ -199,7 +199,6 @@ _CODES: dict[str, str] = {
     "source_unknown": "a configuration's source is neither `cloudflare` nor `local`",
     "version_unknown": "the tunnel has no configuration of this version",
     "management_bad_resource": "a management token is asked for a resource that there isn't",
-    "management_token_bad": "a management token is forged, over, or not one",
     "management_key_bad": "the key that management tokens are signed with is damaged, or can be read by others",
     "explain_bad_url": "the URL to explain has no hostname, or its path is too long",
     "explain_too_long": "matching the URL takes too long, as a rule's path pattern is made for it",

@@ -54,6 +54,10 @@ def check_name(name: str) -> str:
     return bare
 
 
+def _optional_name(name: str | None) -> str | None:
+    return None if name in (None, "", "off") else check_name(name)
+
+
 def check_network(network: str) -> str:
     """An address or a network, `10.0.0.0/8`. ValueError says what is wrong."""
     try:
@@ -65,6 +69,7 @@ def check_network(network: str) -> str:
 Address = Annotated[str, AfterValidator(check_address)]
 Network = Annotated[str, AfterValidator(check_network)]
 Name = Annotated[str, AfterValidator(check_name)]
+OptionalName = Annotated[str | None, AfterValidator(_optional_name)]
 OptionalAddress = Annotated[str | None, AfterValidator(_optional_address)]
 
 
@@ -89,6 +94,10 @@ class PublicSettings(Part):
         ge=0,
         le=65535,
         description="The HTTPS port that redirects name when it isn't the listener's own (0: it is).",
+    )
+    management_hostname: OptionalName = Field(
+        default="management.argotunnel.com",
+        description="Where `cloudflared tail` and diagnostics reach connectors, with a management token; `off` for nowhere.",
     )
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="Networks (CIDR) whose forwarding headers are believed; none by default."

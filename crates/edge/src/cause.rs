@@ -85,7 +85,9 @@ causes! {
     Misdirected "misdirected" Client 421 false
         "This connection does not serve that hostname" "Open a new connection with the right server name.";
     ManagementHost "management_host" Client 421 false
-        "This hostname is not served here" "The management hostname is never served to the public.";
+        "This hostname is not served here" "The management hostname is served to management tokens only, over HTTPS and under the edge's own name for it.";
+    ManagementDenied "management_denied" Client 403 false
+        "The management token is not good for this" "Ask the control API for a new token of the tunnel, for the resource that is asked for.";
     MethodNotAllowed "method_not_allowed" Client 405 false
         "CONNECT is not served here" "Use another method.";
     LoopDetected "loop_detected" Client 508 false

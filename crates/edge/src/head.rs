@@ -1,6 +1,7 @@
 //! The edge's own gate on request heads, after the parser's: may this client ask for this hostname here, which tunnel answers,
 //! and which header fields does the tunnel get.
 
+use crate::management::Asked;
 use crate::router::hostname_of;
 use crate::server::Shared;
 use crate::{Cause, Certificate};
@@ -37,43 +38,41 @@ impl Client {
 pub(crate) struct Admitted {
     pub(crate) hostname: Bytes,
     pub(crate) tunnel_id: Uuid,
+    /// It is for the connector itself, not for an origin.
+    pub(crate) management: Option<Asked>,
 }
 
-/// Whether the request may pass, and which tunnel answers. Reads only.
+/// Whether the request may pass, and which tunnel answers; if not, why, with more words for the operator.
 pub(crate) fn admit(
     shared: &Shared,
     client: &Client,
     head: &RequestHead,
     host_differs: bool,
-) -> Result<Admitted, Cause> {
+) -> Result<Admitted, (Cause, &'static str)> {
     if host_differs {
         // RFC 9113 8.3.1 calls it malformed; HTTP/1.1's absolute form wins over Host, we answer neither (S4).
-        return Err(if head.version == Version::Http2 { Cause::BadRequest } else { Cause::Misdirected });
+        let cause = if head.version == Version::Http2 { Cause::BadRequest } else { Cause::Misdirected };
+        return Err((cause, ""));
     }
     if head.authority.is_empty() {
-        return Err(Cause::BadRequest);
+        return Err((Cause::BadRequest, ""));
     }
-    let hostname = hostname_of(&head.authority).ok_or(Cause::UnknownHostname)?;
-    if hostname == shared.management_hostname || is_management(&hostname) {
-        return Err(Cause::ManagementHost);
+    let hostname = hostname_of(&head.authority).ok_or((Cause::UnknownHostname, ""))?;
+    if shared.management.is_meant(&hostname) {
+        let asked = shared.management.admit(shared, client, head, &hostname)?;
+        return Ok(Admitted { hostname, tunnel_id: asked.tunnel_id, management: Some(asked) });
     }
     if let Some(certificate) = &client.certificate {
         let covered = std::str::from_utf8(&hostname).is_ok_and(|name| certificate.covers(name));
         if !covered {
-            return Err(Cause::Misdirected);
+            return Err((Cause::Misdirected, ""));
         }
     }
-    let tunnel_id = shared.tables.routes.load().find(&hostname).ok_or(Cause::UnknownHostname)?;
+    let tunnel_id = shared.tables.routes.load().find(&hostname).ok_or((Cause::UnknownHostname, ""))?;
     if loops(&head.headers) > MOST_LOOPS || most_vias(&head.headers) > MOST_LOOPS {
-        return Err(Cause::LoopDetected);
+        return Err((Cause::LoopDetected, ""));
     }
-    Ok(Admitted { hostname, tunnel_id })
-}
-
-/// The names at which stock connectors serve their management, whatever this edge's own setting says: the usual one, that of
-/// Cloudflare's FedRAMP side (`management.fed.argotunnel.com`), and any other between those two labels (S55).
-fn is_management(hostname: &[u8]) -> bool {
-    hostname.starts_with(b"management.") && hostname.ends_with(b".argotunnel.com")
+    Ok(Admitted { hostname, tunnel_id, management: None })
 }
 
 /// Turns the client's head into the one that the tunnel gets: hop-by-hop fields and what only an edge may say are removed
@@ -215,8 +214,10 @@ mod tests {
         let shared = shared();
         let plain = client(&shared, "192.0.2.1", None);
         let tls = client(&shared, "192.0.2.1", Some(crate::server::tests::certificate(&["app.example.test"])));
-        let verdict =
-            |c: &Client, authority| admit(&shared, c, &head(authority, &[]), false).map(|a| a.tunnel_id.as_u128());
+        let verdict = |c: &Client, authority| match admit(&shared, c, &head(authority, &[]), false) {
+            Ok(admitted) => Ok(admitted.tunnel_id.as_u128()),
+            Err((cause, _)) => Err(cause),
+        };
         assert_eq!(verdict(&plain, "APP.example.test.:80"), Ok(1));
         assert_eq!(verdict(&plain, "a.b.other.test"), Ok(2));
         assert_eq!(verdict(&plain, "example.test"), Err(Cause::UnknownHostname));
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!(verdict(&tls, "app.example.test"), Ok(1));
         assert_eq!(verdict(&tls, "a.other.test"), Err(Cause::Misdirected));
         let differs = admit(&shared, &plain, &head("app.example.test", &[]), true);
-        assert_eq!(differs.unwrap_err(), Cause::Misdirected);
+        assert_eq!(differs.unwrap_err().0, Cause::Misdirected);
     }
 
     #[test]
@@ -296,7 +297,7 @@ mod tests {
             assert!(admit(&shared, &plain, &request, false).is_ok());
             request = prepared(&shared, &plain, request);
         }
-        assert_eq!(admit(&shared, &plain, &request, false).unwrap_err(), Cause::LoopDetected);
+        assert_eq!(admit(&shared, &plain, &request, false).unwrap_err().0, Cause::LoopDetected);
         assert_eq!(all(&request, "cdn-loop"), ["other, qanat, qanat, qanat, qanat"]);
     }
 
@@ -307,7 +308,7 @@ mod tests {
         let plain = client(&shared, "192.0.2.1", None);
         let via = |lines: &[&str]| {
             let lines: Vec<_> = lines.iter().map(|line| ("Via", *line)).collect();
-            admit(&shared, &plain, &head("app.example.test", &lines), false).err()
+            admit(&shared, &plain, &head("app.example.test", &lines), false).err().map(|(cause, _)| cause)
         };
         assert_eq!(via(&["1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e, 1.1 f"]), None);
         assert_eq!(via(&["1.1 varnish (v4), 1.1 varnish (v4), 1.1 varnish (v4)"]), None);

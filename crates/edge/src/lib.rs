@@ -17,6 +17,7 @@ mod h2;
 mod head;
 mod limits;
 mod listener;
+mod management;
 mod pace;
 mod page;
 mod pressure;

@@ -81,6 +81,21 @@ impl Limits {
         Some(Permit { limits: self.clone(), owner })
     }
 
+    /// Whether `peer` may show one more secret: it hasn't shown too many bad ones of late.
+    pub(crate) fn has_tries(&self, peer: IpAddr) -> bool {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.counted(peer).and_then(|owner| open.by_address.get_mut(&owner));
+        own.is_none_or(|own| own.failed.has_any(Instant::now()))
+    }
+
+    /// `peer` showed a bad one, which counts as a failed handshake.
+    pub(crate) fn tried(&self, peer: IpAddr) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = self.counted(peer).and_then(|owner| open.by_address.get_mut(&owner)) {
+            own.failed.take(Instant::now());
+        }
+    }
+
     fn counted(&self, peer: IpAddr) -> Option<IpAddr> {
         let is_exempt = self.bounds.exempt.iter().any(|network| network.contains(peer));
         (!is_exempt).then(|| owner(peer))
@@ -171,6 +186,16 @@ mod tests {
         assert!(limits.admit(ip("192.0.2.2")).is_some());
         tokio::time::advance(Duration::from_millis(200)).await;
         assert!(limits.admit(ip("192.0.2.1")).is_some(), "two more by now");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_shows_bad_secrets_gets_no_more_tries_for_a_while() {
+        let limits = Limits::new(bounds());
+        let _open = limits.admit(ip("192.0.2.1")).unwrap();
+        (0..10).for_each(|_| limits.tried(ip("192.0.2.1")));
+        assert!(!limits.has_tries(ip("192.0.2.1")) && limits.has_tries(ip("192.0.2.2")));
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert!(limits.has_tries(ip("192.0.2.1")));
     }
 
     #[test]

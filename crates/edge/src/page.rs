@@ -10,6 +10,8 @@ pub(crate) enum Form {
     Html,
     Json,
     Grpc,
+    /// As `cloudflared tail` reads it.
+    Management,
 }
 
 /// Chooses by Content-Type and Accept; HTML when nothing is said.
@@ -79,6 +81,10 @@ pub(crate) fn render(form: Form, failure: &Failure<'_>) -> (ResponseHead, Bytes)
             headers.push(&b"Content-Type"[..], &b"application/problem+json"[..]);
             json(failure).into()
         }
+        Form::Management => {
+            headers.push(&b"Content-Type"[..], &b"application/json"[..]);
+            management(failure).into()
+        }
         Form::Html => {
             headers.push(&b"Content-Type"[..], &b"text/html; charset=utf-8"[..]);
             html(failure).into()
@@ -128,6 +134,13 @@ fn json(failure: &Failure<'_>) -> String {
         problem["code"] = number.into();
     }
     problem.to_string()
+}
+
+fn management(failure: &Failure<'_>) -> String {
+    let cause = failure.cause;
+    let code = error_number(cause).unwrap_or(failure.status);
+    let message = format!("{}. {}", cause.title(), cause.advice());
+    serde_json::json!({"success": false, "errors": [{"code": code, "message": message}]}).to_string()
 }
 
 fn html(failure: &Failure<'_>) -> String {

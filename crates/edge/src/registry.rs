@@ -7,6 +7,7 @@ use crate::events::{
     ConnectionDraining, ConnectionLost, ConnectionRegistered, Event, Events, LocalConfiguration, RegistrationRefused,
     now,
 };
+use crate::management;
 use crate::push::Pushes;
 use crate::shards::Shards;
 use crate::tables::{Tables, TunnelEntry, TunnelSecret};
@@ -82,6 +83,8 @@ pub(crate) struct Connection<P = Link> {
     pub(crate) token_id: String,
     /// Trailers reach the other side.
     pub(crate) carries_trailers: bool,
+    /// It has a management service.
+    pub(crate) serves_management: bool,
     pub(crate) pushes: Pushes,
     /// Whether its windows are full of what nobody reads.
     pub(crate) choke: Choke,
@@ -405,6 +408,7 @@ impl<P: Peer> Registry<P> {
             token_id,
             carries_trailers: link.protocol() == Protocol::Http2
                 || registration.features.iter().any(|f| f == "qanat_trailers"),
+            serves_management: registration.features.iter().any(|f| f == management::FEATURE),
             pushes: Pushes::default(),
             choke: Choke::default(),
             open: AtomicUsize::new(0),

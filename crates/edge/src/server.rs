@@ -5,6 +5,7 @@ use crate::dials::Dials;
 use crate::drain::Drain;
 use crate::events::Events;
 use crate::limits::{Bounds, Limits};
+use crate::management::Management;
 use crate::pressure::{Gauge, Pressure};
 use crate::push::Pusher;
 use crate::registry::{Door, Registry};
@@ -41,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) pressure: Gauge,
     pub(crate) head_limits: qanat_http::Limits,
     pub(crate) drain: Drain,
-    pub(crate) management_hostname: Bytes,
+    pub(crate) management: Management,
     trusted: Vec<Network>,
     https_port: OnceLock<u16>,
 }
@@ -79,7 +80,7 @@ impl Shared {
                 trailers: settings.max_trailer_bytes,
             },
             drain: Drain::default(),
-            management_hostname: settings.management_hostname.to_ascii_lowercase().into(),
+            management: Management::new(&settings.management_hostname, settings.management_key.as_deref())?,
             trusted,
             https_port: OnceLock::new(),
             events,

@@ -34,8 +34,10 @@ pub struct Settings {
     pub public_https_port: u16,
     /// 0: number of cores.
     pub worker_threads: usize,
-    /// Never served on public listeners (S55).
+    /// Where connectors' logs and diagnostics are served, to tokens only (S55); empty: nowhere.
     pub management_hostname: String,
+    /// What those tokens are verified with: a public key on P-256, as SubjectPublicKeyInfo (DER). `None`: none is good.
+    pub management_key: Option<Vec<u8>>,
     /// Addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is continued.
     pub trusted_proxies: Vec<String>,
     /// Largest request head (request line and fields).
@@ -92,6 +94,7 @@ impl Settings {
             public_https_port: 0,
             worker_threads: 0,
             management_hostname: "management.argotunnel.com".to_owned(),
+            management_key: None,
             trusted_proxies: Vec::new(),
             max_header_bytes: 131_072,
             max_header_fields: 128,

@@ -7,6 +7,7 @@ use crate::cause::{Cause, origin_cause};
 use crate::events::{Event, RequestFailed, now};
 use crate::grpc::{Messages, Watched};
 use crate::head::{self, Admitted, Client};
+use crate::management::Asked;
 use crate::pace::Pace;
 use crate::page;
 use crate::registry::{Connection, Entered, Picked};
@@ -146,13 +147,16 @@ impl<'a> Request<'a> {
         let ParsedRequest { mut head, length, expect_continue, host_differs, .. } = parsed;
         let admitted = match head::admit(self.shared, self.client, &head, host_differs) {
             Ok(admitted) => admitted,
-            Err(cause) => return self.fail(Failed::new(cause, ""), &head, None, download).await,
+            Err((cause, why)) => return self.fail(Failed::new(cause, why), &head, None, download).await,
         };
         if !self.client.is_tls() && self.shared.settings.http_mode == HttpMode::Redirect {
             let answer = self.shared.redirect(&admitted.hostname, &head.target);
             return send_whole(download, &answer, BodyLength::Exact(0), Bytes::new()).await;
         }
         head::prepare(self.shared, self.client, &mut head, &self.ray);
+        if let Some(asked) = &admitted.management {
+            asked.rewrite(&mut head);
+        }
         let kind = if head.websocket { RequestKind::WebSocket } else { RequestKind::Http };
         let is_grpc = page::is_grpc(&head.headers);
         let visitor = self.visitor(&head);
@@ -221,7 +225,10 @@ impl<'a> Request<'a> {
             detail: &failed.detail,
             location: &self.shared.settings.location,
         };
-        answer_page(download, page::form_of(&head.headers), &head.method, &failure).await
+        let is_management =
+            cause == Cause::ManagementDenied || admitted.is_some_and(|admitted| admitted.management.is_some());
+        let form = if is_management { page::Form::Management } else { page::form_of(&head.headers) };
+        answer_page(download, form, &head.method, &failure).await
     }
 
     /// Answers a head that could not be parsed. `head` holds what is known of it: as a rule nothing.
@@ -342,9 +349,10 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             return Err(Failed::new(Cause::Overloaded, "the tunnel has too many open requests"));
         };
         let mut tried = Tried::default();
+        let asked = admitted.management.as_ref();
         let mut last: Option<Failed> = None;
         loop {
-            let connection = match self.connection(&entered, &tried).await {
+            let connection = match self.connection(&entered, &tried, asked).await {
                 Ok(connection) => connection,
                 Err(none) => return Err(last.unwrap_or(none)),
             };
@@ -380,11 +388,14 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         }
     }
 
-    /// A connection that wasn't tried yet.
-    async fn connection(&mut self, tunnel: &Entered, tried: &Tried) -> Result<Picked, Failed> {
+    /// A connection that wasn't tried yet; for the management of a connector one that leads to it.
+    async fn connection(&mut self, tunnel: &Entered, tried: &Tried, asked: Option<&Asked>) -> Result<Picked, Failed> {
         let is_grpc = self.grpc.is_some();
-        let untried =
-            |c: &Connection| !tried.links.contains(&c.link.serial()) && !tried.connectors.contains(&c.connector_id);
+        let untried = |c: &Connection| {
+            !tried.links.contains(&c.link.serial())
+                && !tried.connectors.contains(&c.connector_id)
+                && asked.is_none_or(|asked| asked.allows(c))
+        };
         let find = |tunnel: &Entered| tunnel.pick(|c| untried(c) && (!is_grpc || c.carries_trailers));
         if let Some(found) = find(tunnel) {
             return Ok(found);

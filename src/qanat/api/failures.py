@@ -76,7 +76,6 @@ FAILURES: dict[str, Failure] = {
     "source_unknown": Failure(400, 1056, points=True),
     "version_unknown": Failure(404, 1002, names_place=False),
     "management_bad_resource": Failure(400, 1001, points=True),
-    "management_token_bad": Failure(403, 10000, names_place=False),
     "explain_bad_url": Failure(400, 1001),
     "explain_too_long": Failure(400, 1001),
     # routes and networks

@@ -1,13 +1,11 @@
 """Management tokens: JWTs (ES256) that let a person read one tunnel's logs and diagnostics through the edge. Stock connectors
-don't verify them, so the edge must (security.md S55)."""
+don't verify them, so the edge's engine does (crates/edge/src/management.rs, security.md S55)."""
 
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,24 +26,14 @@ LIFETIME = timedelta(hours=1)
 RESOURCES = ("logs", "admin", "host_details")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """What a management token is good for."""
-
-    tunnel_id: str
-    account_id: str
-    actor: str
-    resources: tuple[str, ...]
-    expires_at: datetime
-
-
 class ManagementKey:
-    """Signs and verifies management tokens."""
+    """Signs management tokens."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        self._key_id = sha256(public).hexdigest()[:16]
+        self.public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        """What the engine verifies them with: SubjectPublicKeyInfo, DER."""
+        self._key_id = sha256(self.public).hexdigest()[:16]
 
     @classmethod
     def make(cls) -> "ManagementKey":
@@ -112,36 +100,3 @@ class ManagementKey:
             "res": list(wanted),
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._key_id}), expires_at
-
-    def verify(self, token: str, *, at: datetime) -> Grant:
-        """What a token is good for.
-
-        Raises:
-            QanatError: `management_token_bad`: signature, form, age or claims are wrong; never says which.
-        """
-        try:
-            # times against our own clock, not against the library's
-            claims: Mapping[str, Any] = jwt.decode(
-                token,
-                self._key.public_key(),
-                algorithms=[ALGORITHM],
-                issuer=ISSUER,
-                options={"require": ["exp", "iat"], "verify_exp": False, "verify_iat": False},
-            )
-            issued_s, expires_s = int(claims["iat"]), int(claims["exp"])
-            grant = Grant(
-                tunnel_id=str(claims["tun"]["id"]),
-                account_id=str(claims["tun"]["account_tag"]),
-                actor=str(claims["actor"]["id"]),
-                resources=tuple(str(each) for each in claims["res"]),
-                expires_at=datetime.fromtimestamp(expires_s, at.tzinfo),
-            )
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError):
-            raise _bad() from None
-        if not (issued_s - 60 <= at.timestamp() < expires_s) or expires_s - issued_s > LIFETIME.total_seconds():
-            raise _bad()
-        return grant
-
-
-def _bad() -> QanatError:
-    return QanatError("management_token_bad", "the management token is not good", hint="ask for a new one")

@@ -39,8 +39,8 @@ class _Made:
 class Certificates:
     """Makes engine certificates; keeps those it made, so that a change costs what is new in it.
 
-    One that can't be made or kept is noted in `skipped`, and stands in nobody's way. `most_of_account`: how many the CA makes
-    for one account.
+    `own`: names of the edge itself, which need one like any hostname. One that can't be made or kept is noted in `skipped`, and
+    stands in nobody's way. `most_of_account`: how many the CA makes for one account.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Certificates:
         given: Iterable[KeyPair],
         authority: Authority | None,
         *,
+        own: Iterable[str] = (),
         skipped: SkippedRows | None = None,
         most_of_account: int = MOST_OF_ACCOUNT,
     ) -> None:
@@ -57,6 +58,7 @@ class Certificates:
         self._to_give: list[KeyPair] | None = list(given)
         self._take_given()
         self._authority = authority
+        self._own = tuple(own)
         self._skipped = skipped or SkippedRows()
         self._most_of_account = most_of_account
         self._made: dict[LeafNames, _Made] = {}
@@ -79,7 +81,7 @@ class Certificates:
         made_now = Counter[str | None]()
         # those that are there stay so, whatever comes to them; then the zones' own
         for leaf in sorted(leaves, key=lambda each: (each not in before, each.parent not in zones, each)):
-            account_id = owner(leaf.parent)
+            account_id = self._account_of(leaf, owner)
             # at the start nobody waits, and every one is new here
             if leaf in before or not before or self._has_turn(leaf, account_id, made_now):
                 self._make(leaf, account_id, before.get(leaf), left_out)
@@ -92,7 +94,7 @@ class Certificates:
         left_out = LeftOut()
         made_now = Counter[str | None]()
         for leaf in missing:
-            account_id = owner(leaf.parent)
+            account_id = self._account_of(leaf, owner)
             if self._has_turn(leaf, account_id, made_now):
                 self._make(leaf, account_id, None, left_out)
         self._is_new |= any(leaf in self._made for leaf in missing)
@@ -102,6 +104,9 @@ class Certificates:
         """The names whose certificates are still to be made, by further calls of `add`."""
         deferred, self._deferred = self._deferred, []
         return deferred
+
+    def _account_of(self, leaf: LeafNames, owner: Owner) -> str | None:
+        return None if leaf.parent in self._own else owner(leaf.parent)
 
     def _has_turn(self, leaf: LeafNames, account_id: str | None, made_now: Counter[str | None]) -> bool:
         made_now[account_id] += 1
@@ -160,7 +165,9 @@ class Certificates:
         self._is_new = True
 
     def _leaves(self, zones: Iterable[str], hostnames: Iterable[Hostname]) -> list[LeafNames]:
-        return compile_leaves(zones, hostnames, self._given_names) if self._authority is not None else []
+        if self._authority is None:
+            return []
+        return compile_leaves(zones, hostnames, self._given_names, own=self._own)
 
     def _make(self, leaf: LeafNames, account_id: str | None, before: _Made | None, left_out: LeftOut) -> None:
         if self._authority is None:

@@ -94,13 +94,18 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             authority = Authority.open(ca_file=data_dir.ca, directory=data_dir.certificates)
         skipped = SkippedRows()
         given = GivenCertificates(settings.tls, skipped)
+        management_hostname = settings.public.management_hostname
         certificates = Certificates(
-            given.load(), authority, skipped=skipped, most_of_account=settings.account_limits.certificates
+            given.load(),
+            authority,
+            own=[management_hostname] if management_hostname else [],
+            skipped=skipped,
+            most_of_account=settings.account_limits.certificates,
         )
+        management = ManagementKey.open(data_dir.management_key)
+        shown = tunnel_certificate(settings.tls, authority, settings.tunnel.names)
         with engine.engine_errors():
-            running = engine.Edge(
-                engine_settings(settings, tunnel_certificate(settings.tls, authority, settings.tunnel.names), sockets)
-            )
+            running = engine.Edge(engine_settings(settings, shown, management, sockets))
         failures = Failures()
         pump = EventPump(running, state.store, failures, location=settings.location)
         stack.callback(pump.stop, timeout_s=EVENTS_LEFT_S)
@@ -127,7 +132,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             version=__version__,
             hosts=frozenset(settings.control.hosts),
             legacy_keys=settings.control.legacy_keys,
-            management=ManagementKey.open(data_dir.management_key),
+            management=management,
             quick=quick,
             skipped=skipped,
             most_certificates=settings.account_limits.certificates,
@@ -195,7 +200,9 @@ def quick_limits(settings: QuickTunnelSettings) -> QuickLimits | None:
     )
 
 
-def engine_settings(settings: EdgeSettings, certificate: engine.Certificate, sockets: Shares) -> engine.EdgeSettings:
+def engine_settings(
+    settings: EdgeSettings, certificate: engine.Certificate, management: ManagementKey, sockets: Shares
+) -> engine.EdgeSettings:
     """Our settings as the engine takes them, within what file descriptors allow."""
     limits = settings.limits
     return engine.EdgeSettings(
@@ -207,6 +214,8 @@ def engine_settings(settings: EdgeSettings, certificate: engine.Certificate, soc
         http_mode=settings.public.http_mode,
         public_https_port=settings.public.https_port,
         worker_threads=settings.engine.worker_threads,
+        management_hostname=settings.public.management_hostname or "",
+        management_key=management.public,
         trusted_proxies=list(settings.public.trusted_proxies),
         max_header_bytes=limits.header_bytes,
         max_header_fields=limits.header_fields,

@@ -16,10 +16,13 @@ class LeafNames:
     names: tuple[str, ...]
 
 
-def compile_leaves(zones: Iterable[str], hostnames: Iterable[Hostname], given: Iterable[str] = ()) -> list[LeafNames]:
+def compile_leaves(
+    zones: Iterable[str], hostnames: Iterable[Hostname], given: Iterable[str] = (), *, own: Iterable[str] = ()
+) -> list[LeafNames]:
     """One certificate a parent name: `parent` and `*.parent`, less the names that a given certificate has.
 
-    A hostname below a zone's own wildcard needs none of its own; `a.b.example.test` needs one for `b.example.test`.
+    A hostname below a zone's own wildcard needs none of its own; `a.b.example.test` needs one for `b.example.test`. The edge's
+    `own` names are nobody's parents, and need one where no given certificate covers them.
     """
     taken = frozenset(given)
     zone_names = set(zones)
@@ -32,4 +35,7 @@ def compile_leaves(zones: Iterable[str], hostnames: Iterable[Hostname], given: I
         names = tuple(name for name in (parent, f"*.{parent}") if name not in taken and len(name) <= LONGEST_NAME)
         if names:
             leaves.append(LeafNames(parent, names))
+    for name in own:
+        if name not in parents and not {name, f"*.{name.partition('.')[2]}"} & taken:
+            leaves.append(LeafNames(name, (name,)))
     return leaves

@@ -160,3 +160,14 @@ def test_a_deeper_hostname_does() -> None:
 def test_given_certificates_are_not_made_again() -> None:
     leaves = compile_leaves(["example.test", "other.test"], [], ["example.test", "*.example.test", "other.test"])
     assert leaves == [LeafNames("other.test", ("*.other.test",))]
+
+
+def test_the_edges_own_names_get_one_where_no_other_covers_them() -> None:
+    def leaves(*given: str, zones: tuple[str, ...] = ()) -> list[LeafNames]:
+        return compile_leaves(zones, [], given, own=["m.example.test"])
+
+    own = LeafNames("m.example.test", ("m.example.test",))
+    assert leaves() == [own]
+    assert leaves("m.example.test") == leaves("*.example.test") == []
+    assert leaves("*.test", "example.test") == [own]
+    assert leaves(zones=("m.example.test",)) == [LeafNames("m.example.test", ("m.example.test", "*.m.example.test"))]
