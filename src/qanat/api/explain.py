@@ -268,7 +268,8 @@ def _rules(document: str, asked: Asked, told: dict[str, Any]) -> str | None:
     is_remote = told["configuration"]["managed"] == "remotely"
     try:
         # whether all of its patterns compile was asked when it was put
-        found = verdicts(parse_configuration(document, also_known=FLAGS, patterns=False), asked)
+        parsed = parse_configuration(document, also_known=FLAGS, misspelt_keys="told", patterns=False)
+        found = verdicts(parsed, asked)
     except QanatError as error:
         if error.code == "explain_bad_url":
             raise

@@ -34,32 +34,60 @@ def read_json(text: bytes) -> object:
 
 def read_yaml(text: bytes) -> object:
     """What a YAML text says; an empty one is an object without keys. QanatError `configuration_too_large`,
-    `configuration_malformed`."""
+    `configuration_malformed`, `configuration_double_key`."""
     check_size(len(text))
     try:
         _check_yaml(text)
         value = msgspec.yaml.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise QanatError("configuration_malformed", f"the document is no YAML: {error}") from None
+        raise _no_yaml(str(error)) from None
     return {} if value is None else value
 
 
+class _Open:
+    """A mapping or sequence of which the end has not come. `keys`: the line of each of a mapping's; None in a sequence."""
+
+    __slots__ = ("anchor", "expects_key", "keys", "size")
+
+    def __init__(self, anchor: str | None, *, mapping: bool) -> None:
+        self.anchor = anchor
+        self.size = 1
+        self.keys: dict[str, int] | None = {} if mapping else None
+        self.expects_key = mapping
+
+    def add(self, size: int, key: str | None, line: int) -> None:
+        """One more value; `key` is its text, when it is a scalar."""
+        self.size += size
+        if self.keys is None:
+            return
+        if self.expects_key and key is not None:
+            if key in self.keys:
+                lines = f"in line {self.keys[key]} and in line {line}"
+                message = f"the key '{key[:80]}' stands twice in one mapping, {lines}"
+                raise QanatError("configuration_double_key", message, hint="remove one of the two")
+            self.keys[key] = line
+        self.expects_key = not self.expects_key
+
+
 def _check_yaml(text: bytes) -> None:
-    """Depth, and the values that there are once every alias stands for what it names (a few lines can name 10^9)."""
+    """Depth, the values that there are once every alias stands for what it names (a few lines can name 10^9), and keys that
+    stand twice, of which a decoder would take the last."""
     import yaml  # only here: most connectors have no file
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     sizes: dict[str, int] = {}
-    open_: list[tuple[str | None, int]] = [(None, 0)]
+    open_ = [_Open(None, mapping=False)]
     try:
         for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.CollectionStartEvent):
-                open_.append((event.anchor, 1))
+                open_.append(_Open(event.anchor, mapping=isinstance(event, yaml.MappingStartEvent)))
                 if len(open_) > MOST_DEEP + 1:
                     raise QanatError("configuration_malformed", f"the document nests more than {MOST_DEEP} deep")
                 continue
+            key = None
             if isinstance(event, yaml.CollectionEndEvent):
-                anchor, size = open_.pop()
+                ended = open_.pop()
+                anchor, size = ended.anchor, ended.size
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in sizes:
                     raise QanatError(
@@ -67,14 +95,21 @@ def _check_yaml(text: bytes) -> None:
                     )
                 anchor, size = None, sizes[event.anchor]
             elif isinstance(event, yaml.ScalarEvent):
-                anchor, size = event.anchor, 1
+                anchor, size, key = event.anchor, 1, event.value
             else:
                 continue
             if anchor is not None:
                 sizes[anchor] = size
-            outer, so_far = open_.pop()
-            open_.append((outer, so_far + size))
-            if so_far + size > MOST_VALUES:
+            outer = open_[-1]
+            outer.add(size, key, event.start_mark.line + 1 if event.start_mark else 0)
+            if outer.size > MOST_VALUES:
                 raise QanatError("configuration_malformed", f"the document holds more than {MOST_VALUES} values")
-    except yaml.YAMLError:
-        return  # told by who decodes it
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _no_yaml(f"{error.problem or error.context}{f', in line {mark.line + 1}' if mark else ''}") from None
+    except yaml.YAMLError as error:
+        raise _no_yaml(str(error)) from None
+
+
+def _no_yaml(reason: str) -> QanatError:
+    return QanatError("configuration_malformed", f"the document is no YAML: {reason}")

@@ -14,7 +14,7 @@ from qanat.ingress import origin
 from qanat.ingress.documents import check_size, read_json, read_yaml
 from qanat.ingress.durations import LONGEST_S, parse_duration
 from qanat.ingress.engine import OriginBounds
-from qanat.ingress.keys import unknown_keys, without_nulls
+from qanat.ingress.keys import Misspelt, unknown_keys, without_nulls
 from qanat.ingress.origin import OriginRequest
 from qanat.ingress.patterns import check_paths, is_unanchored
 from qanat.ingress.services import Service, parse_service
@@ -69,6 +69,7 @@ def parse_configuration(
     *,
     form: Form = "json",
     also_known: frozenset[str] = frozenset(),
+    misspelt_keys: Misspelt = "refused",
     patterns: bool = True,
 ) -> Configuration:
     """Reads and checks a whole document; nothing sound is changed but for nulls, which are absent keys.
@@ -77,6 +78,7 @@ def parse_configuration(
         document: its bytes, or the object that they decode to.
         form: `json` has durations as whole seconds, `yaml` as texts (`30s`).
         also_known: further keys of the top level that are somebody else's (the flags of a `config.yml`).
+        misspelt_keys: whether a key that all but matches a known one is refused, or told.
         patterns: compile the paths to see that they can be; False for who only asks about some of them.
 
     Raises:
@@ -85,7 +87,7 @@ def parse_configuration(
     raw = without_nulls(_decode(document, form))
     if not isinstance(raw, dict):
         raise QanatError("configuration_malformed", f"the document is {type(raw).__name__}, not an object")
-    warnings = unknown_keys(raw, _Document, also=also_known)
+    warnings = unknown_keys(raw, _Document, misspelt=misspelt_keys, also=also_known)
     typed = _convert(_with_seconds(raw, "", form))
     origin.check(typed.origin_request, where="originRequest")
     rules = []
@@ -201,6 +203,11 @@ def _host_of(target: str) -> str:
     return target.partition("://")[2].rpartition(":")[0]
 
 
+# Capitals match in stock connectors as well, which fold them with the rules of IDNA; those know no `*` and no `_`, refuse hyphens
+# in the third and fourth place, and leave a trailing dot.
+_STOCK_FOLDS = re.compile(r"(?!(?:.*\.)?(?!xn)..--)[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE)
+
+
 def _hostname(text: str, where: str, warnings: list[ConfigurationWarning]) -> str:
     if text in ("", "*"):
         return ""
@@ -224,7 +231,7 @@ def _hostname(text: str, where: str, warnings: list[ConfigurationWarning]) -> st
         hostname = parse_hostname(text)
     except QanatError as error:
         raise QanatError("ingress_bad_hostname", error.message, where=where, hint=error.hint) from None
-    if text.isascii() and hostname != text:
+    if text.isascii() and hostname != text and not _STOCK_FOLDS.fullmatch(text):
         warnings.append(
             ConfigurationWarning(
                 "hostname_not_canonical", where, f"stock connectors never match '{text[:80]}'", f"write {hostname}"

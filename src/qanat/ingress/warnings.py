@@ -17,10 +17,10 @@ class ConfigurationWarning(Struct, frozen=True):
 
 
 WARNINGS: dict[str, str] = {
-    "unknown_key": "a key that nobody knows: kept, without effect",
+    "unknown_key": "a key that nobody knows, or not there: kept, without effect",
     "path_unanchored": "a path pattern matches anywhere in the path, not only at its start",
     "rule_unreachable": "an earlier rule takes every request that this one would",
-    "hostname_not_canonical": "a hostname in upper case or with a trailing dot, which stock connectors never match",
+    "hostname_not_canonical": "a hostname that stock connectors never match: a final dot, or capitals beside a `*`, `_` or `--`",
     "service_userinfo_ignored": "a user name in a service, which is never sent",
     "service_unsupported": "a service that stock connectors serve and this version answers with 502",
     "access_fails_closed": "`access.required`, which this version can't verify: it answers 403",

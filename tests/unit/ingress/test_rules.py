@@ -125,6 +125,50 @@ def test_misspelt_keys_are_found_at_every_depth() -> None:
     assert refusal({**CATCH_ALL, "originRequest": {"access": {"requird": True}}}).hint == "write required"
 
 
+def told(document: dict[str, object]) -> list[tuple[str, str]]:
+    warnings = parse_configuration(document, misspelt_keys="told").warnings
+    return [(warning.where, warning.hint) for warning in warnings if warning.code == "unknown_key"]
+
+
+def test_where_slips_are_told_the_warning_names_the_key_that_was_meant_at_every_depth() -> None:
+    rule = {**CATCH_ALL, "originRequest": {"noTlsVerify": True, "ipRules": [{"prefx": ""}]}}
+    assert told({"ingress": [rule], "warp-routing": {"enables": True}, "ingres": []}) == [
+        ("ingress[0].originRequest.noTlsVerify", "write noTLSVerify"),
+        ("ingress[0].originRequest.ipRules[0].prefx", "write prefix"),
+        ("warp-routing.enables", "write enabled"),
+        ("ingres", "write ingress"),
+    ]
+
+
+def test_a_key_that_is_known_elsewhere_is_told_with_its_place() -> None:
+    rule = {**CATCH_ALL, "noTLSVerify": True, "no-tls-verify": True, "originRequest": {"hostname": "x"}}
+    assert told({"ingress": [CATCH_ALL_BELOW, rule], "connectTimeout": 3, "servce": "x"}) == [
+        ("ingress[1].noTLSVerify", "did you mean ingress[1].originRequest.noTLSVerify?"),
+        ("ingress[1].no-tls-verify", "did you mean ingress[1].originRequest.noTLSVerify?"),
+        ("ingress[1].originRequest.hostname", "did you mean ingress[1].hostname?"),
+        ("connectTimeout", "did you mean originRequest.connectTimeout?"),
+        ("servce", "did you mean ingress[0].service?"),
+    ]
+
+
+CATCH_ALL_BELOW = {"hostname": "a.example.com", "service": "http_status:404"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"originRequest": {"acces": {"required": True}}},
+        {"orignRequest": {"access": {"required": True}}},
+        {"ingress": [{"service": "http_status:404", "access": {"required": True}}]},
+        {"originRequest": {"required": True}},
+    ],
+)
+def test_a_slip_that_would_let_anybody_in_is_refused_everywhere(document: dict[str, object]) -> None:
+    with pytest.raises(QanatError) as caught:
+        parse_configuration(document, misspelt_keys="told")
+    assert caught.value.code == "configuration_misspelt_key"
+
+
 def test_a_key_that_nobody_knows_is_kept_and_told() -> None:
     configuration = parse({**CATCH_ALL, "id": "7"}, zebra=1)
     assert warnings_of(configuration) == [("unknown_key", "ingress[0].id"), ("unknown_key", "zebra")]
@@ -250,10 +294,25 @@ def test_a_rule_is_reachable_when_the_earlier_one_has_another_path() -> None:
     assert warnings_of(configuration) == [("rule_unreachable", "ingress[3]")]
 
 
-def test_a_hostname_that_stock_connectors_never_match_is_written_right_and_told() -> None:
-    configuration = parse({"hostname": "App.Example.com", "service": ORIGIN}, CATCH_ALL)
-    assert configuration.rules[0].hostname == "app.example.com"
-    assert warnings_of(configuration) == [("hostname_not_canonical", "ingress[0].hostname")]
+STOCK_FOLDS = {
+    "App.Example.com": True,
+    "XN--BCHER-KVA.example": True,
+    "abc--D.example.com": True,
+    "*.Wild.example.com": False,
+    "My_App.example.com": False,
+    "ab--cd.Example.com": False,
+    "dot.example.com.": False,
+    "DOT.example.com.": False,
+}
+"""Whether stock's `tunnel ingress rule` matches the lower-case name, by a test in tests/interop."""
+
+
+@pytest.mark.parametrize("hostname", STOCK_FOLDS)
+def test_a_hostname_that_stock_connectors_never_match_is_written_right_and_told(hostname: str) -> None:
+    configuration = parse({"hostname": hostname, "service": ORIGIN}, CATCH_ALL)
+    assert configuration.rules[0].hostname == hostname.lower().removesuffix(".")
+    told = [] if STOCK_FOLDS[hostname] else [("hostname_not_canonical", "ingress[0].hostname")]
+    assert warnings_of(configuration) == told
 
 
 def test_an_international_hostname_matches_in_punycode() -> None:
