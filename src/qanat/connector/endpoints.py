@@ -1,15 +1,16 @@
 """The connector's local HTTP endpoints: /ready, /healthcheck, /metrics, /config, /quicktunnel (connector.md §5).
 
 A small server of its own on `socketserver`: http.server and what it imports would cost more memory than the whole rest
-of this package (docs/explanation/connector). It answers GET and HEAD, one request a connection, and trusts no Host that
-a page in somebody's browser could have been rebound to (security.md, S36).
+of this package (docs/explanation/connector). It answers any method, as stock's, one request a connection, and no browser
+under a name that its page could have been rebound to (security.md, S36).
 """
 
+import errno
 import re
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -21,6 +22,18 @@ KNOWN_PORTS = (20241, 20242, 20243, 20244, 20245)
 LARGEST_HEAD = 16 * 1024
 REQUEST_TIMEOUT_S = 5.0
 MOST_REQUESTS = 32
+
+LONGEST_DRAIN_S = 1.0
+MOST_DRAINED = 64
+"""Seconds without a byte, and pieces, of a body that nobody reads, so that closing doesn't cost the client its answer."""
+
+_HAS_BODY = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNORECASE)
+
+_BROWSERS = re.compile(
+    rb"(?:sec-[a-z-]+|origin|referer|cookie|accept-language|upgrade-insecure-requests)", re.IGNORECASE
+)
+"""Fields of which every browser sends some with every request, whatever the page wants: Accept-Language at least, which a page
+can change and not remove. Prometheus, kubelet, curl and the clients of languages send none of them."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]*)(?::\d{1,5})?", re.ASCII)
 _ADDRESS = re.compile(r"\[[0-9a-fA-F:.]+\]|\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
@@ -39,8 +52,8 @@ Endpoints = Mapping[str, Callable[[], Answer]]
 _REASONS = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
-    405: "Method Not Allowed",
     421: "Misdirected Request",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
@@ -53,41 +66,114 @@ def text(body: str, status: int = 200) -> Answer:
 
 
 def json(body: bytes, status: int = 200) -> Answer:
-    return Answer(status, "application/json", body)
+    """JSON under the type that stock gives it."""
+    return Answer(status, "text/plain; charset=utf-8", body)
 
 
-class LocalServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Listens from its making; serves once started. `address` is `host:port`."""
+class LocalServer:
+    """Listens on one or two addresses from its making; answers once started. `address` is the first one's `host:port`."""
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        endpoints: Endpoints,
+        named_host: str,
+        is_own_hostname: Callable[[str], bool] = lambda _name: False,
+    ) -> None:
+        self.endpoints = endpoints
+        self.slots = threading.BoundedSemaphore(MOST_REQUESTS)
+        self._named_host = named_host
+        self._is_own_hostname = is_own_hostname
+        self._listening = [_Listening(listener, self) for listener in listeners]
+
+    @property
+    def addresses(self) -> list[str]:
+        return [each.address for each in self._listening]
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    def start(self) -> None:
+        for each in self._listening:
+            threading.Thread(
+                target=each.serve_forever, kwargs={"poll_interval": 3600.0}, name="endpoints", daemon=True
+            ).start()
+
+    def stop(self) -> None:
+        """Closes the listeners at once; answers under way end with the process."""
+        for each in self._listening:
+            each.socket.close()
+
+    def answer(self, head: bytes) -> tuple[Answer, bool]:
+        """The answer to a request's head, and whether its body is left out."""
+        lines = head.split(b"\r\n")
+        parts = lines[0].split(b" ")
+        if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
+            return text("not an HTTP/1 request\n", 400), False
+        bodiless, target = parts[0] == b"HEAD", parts[1].partition(b"?")[0]
+        fields = [(name.strip(), value.strip()) for name, _, value in (line.partition(b":") for line in lines[1:])]
+        hosts = [value for name, value in fields if name.lower() == b"host"]
+        if len(hosts) > 1:
+            return text("the request has two hosts\n", 400), bodiless
+        if hosts and not self._accepts(hosts[0].decode("latin-1"), fields):
+            return text(_REBOUND, 421), bodiless
+        if target == b"/debug/pprof/cmdline":
+            return text("forbidden\n", 403), bodiless
+        endpoint = self.endpoints.get(target.decode("latin-1"))
+        if endpoint is None:
+            return text("404 page not found\n", 404), bodiless
+        try:
+            return endpoint(), bodiless
+        except Exception as error:  # noqa: BLE001 - one endpoint's fault is one 500, told without its secrets
+            return text(f"ERR: {type(error).__name__}\n", 500), bodiless
+
+    def _accepts(self, host: str, fields: list[tuple[bytes, bytes]]) -> bool:
+        """Whether no page can have brought a browser here under `host`. Names that no public DNS can point to this server are
+        everybody's: an address, localhost, the host of --metrics, this machine's name, a name without dots (a container's); so
+        is a hostname whose rule leads here, which is the operator's own. Any other name is taken from who is no browser."""
+        match = _HOST.fullmatch(host)
+        if match is None:
+            return False
+        name = match["name"].lower().removesuffix(".")
+        if _ADDRESS.fullmatch(name) or "." not in name:
+            return True
+        if name in (self._named_host.lower(), socket.gethostname().lower()) or self._is_own_hostname(name):
+            return True
+        return not any(_is_browsers(*field) for field in fields)
+
+
+_REBOUND = (
+    "a browser reaches this server by address, localhost or its own name only\n"
+    "(behind a tunnel: set httpHostHeader: localhost in the rule)\n"
+)
+
+
+def _is_browsers(name: bytes, value: bytes) -> bool:
+    return bool(_BROWSERS.fullmatch(name)) or (name.lower() == b"user-agent" and value.startswith(b"Mozilla/"))
+
+
+class _Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """One listener of a server."""
 
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, listener: socket.socket, endpoints: Endpoints, named_host: str) -> None:
+    def __init__(self, listener: socket.socket, server: LocalServer) -> None:
         super().__init__(listener.getsockname(), _Request, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.endpoints = endpoints
-        self.named_host = named_host
-        self.slots = threading.BoundedSemaphore(MOST_REQUESTS)
+        self.server = server
 
     @property
     def address(self) -> str:
         host, port = self.socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def start(self) -> None:
-        threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 3600.0}, name="endpoints", daemon=True
-        ).start()
-
-    def stop(self) -> None:
-        """Closes the listener at once; answers under way end with the process."""
-        self.socket.close()
-
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        if self.slots.acquire(blocking=False):
+        if self.server.slots.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -98,45 +184,14 @@ class LocalServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self.slots.release()
+            self.server.slots.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is nobody's error; an endpoint's own are answered 500."""
 
-    def answer(self, head: bytes) -> tuple[Answer, bool]:
-        """The answer to a request's head, and whether its body is left out."""
-        lines = head.split(b"\r\n")
-        parts = lines[0].split(b" ")
-        if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
-            return text("not an HTTP/1 request\n", 400), False
-        method, target = parts[0], parts[1].partition(b"?")[0]
-        hosts = [line.partition(b":")[2].strip() for line in lines[1:] if line.lower().startswith(b"host:")]
-        if len(hosts) > 1 or (hosts and not self._accepts(hosts[0].decode("latin-1"))):
-            return text("this server is reached by address, localhost or its own name only\n", 421), method == b"HEAD"
-        if method not in (b"GET", b"HEAD"):
-            return text("only GET and HEAD\n", 405), False
-        endpoint = self.endpoints.get(target.decode("latin-1"))
-        if endpoint is None:
-            return text("404 page not found\n", 404), method == b"HEAD"
-        try:
-            return endpoint(), method == b"HEAD"
-        except Exception as error:  # noqa: BLE001 - one endpoint's fault is one 500, told without its secrets
-            return text(f"ERR: {type(error).__name__}\n", 500), method == b"HEAD"
-
-    def _accepts(self, host: str) -> bool:
-        """An address, localhost, the host of --metrics, this machine's name, or a name without dots (a container's):
-        names that no public DNS can point here."""
-        match = _HOST.fullmatch(host)
-        if match is None:
-            return False
-        name = match["name"].lower().removesuffix(".")
-        if _ADDRESS.fullmatch(name) or "." not in name:
-            return True
-        return name in (self.named_host.lower(), socket.gethostname().lower())
-
 
 class _Request(socketserver.BaseRequestHandler):
-    server: LocalServer
+    server: _Listening
 
     def handle(self) -> None:
         connection: socket.socket = self.request
@@ -150,8 +205,14 @@ class _Request(socketserver.BaseRequestHandler):
             if len(head) > LARGEST_HEAD:
                 connection.sendall(_encode(text("the request's head is too large\n", 431), False))
                 return
-        answer, without_body = self.server.answer(head.partition(b"\r\n\r\n")[0])
+        answer, without_body = self.server.server.answer(head.partition(b"\r\n\r\n")[0])
         connection.sendall(_encode(answer, without_body))
+        if _HAS_BODY.search(head):
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(LONGEST_DRAIN_S)
+            for _ in range(MOST_DRAINED):
+                if not connection.recv(65536):
+                    return
 
 
 def _encode(answer: Answer, without_body: bool) -> bytes:
@@ -163,11 +224,15 @@ def _encode(answer: Answer, without_body: bool) -> bytes:
     return head.encode("latin-1") + (b"" if without_body else answer.body)
 
 
-def listen(address: str | None, endpoints: Endpoints) -> LocalServer:
-    """Binds the listener; nothing is answered until `start`.
+def listen(
+    address: str | None, endpoints: Endpoints, *, is_own_hostname: Callable[[str], bool] = lambda _name: False
+) -> LocalServer:
+    """Binds the listeners; nothing is answered until `start`. A name such as localhost is listened to on its IPv4 and its IPv6
+    address, where both exist; no host at all is every address.
 
     Args:
         address: `host:port` of --metrics, or None for the known ports, then a random one, on loopback.
+        is_own_hostname: whether a public hostname leads here by the connector's own rules.
 
     Raises:
         QanatError: `metrics_address`, which names the flag.
@@ -175,18 +240,18 @@ def listen(address: str | None, endpoints: Endpoints) -> LocalServer:
     if address is None:
         for port in (*KNOWN_PORTS, 0):
             try:
-                return LocalServer(_bind("127.0.0.1", port), endpoints, "localhost")
+                return LocalServer([_bind(_places("127.0.0.1", port)[0])], endpoints, "localhost", is_own_hostname)
             except OSError:
                 continue
         raise QanatError("metrics_address", "no port is free on 127.0.0.1", where="--metrics")
     host, colon, port_text = address.rpartition(":")
-    if not colon or not port_text.isdigit() or int(port_text) > 65535:
+    if not colon or not (port_text or "0").isdigit() or int(port_text or 0) > 65535:
         raise QanatError(
             "metrics_address", f"'{address[:80]}' is not host:port", where="--metrics", hint="write 127.0.0.1:2000"
         )
     name = host.removeprefix("[").removesuffix("]")
     try:
-        return LocalServer(_bind(name or "0.0.0.0", int(port_text)), endpoints, name)
+        listeners = _bind_all(name, int(port_text or 0))
     except OSError as error:
         raise QanatError(
             "metrics_address",
@@ -194,16 +259,52 @@ def listen(address: str | None, endpoints: Endpoints) -> LocalServer:
             where="--metrics",
             hint="give another port, or leave the flag out",
         ) from None
+    return LocalServer(listeners, endpoints, name, is_own_hostname)
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-        0
-    ]
-    listener = socket.socket(family, kind, protocol)
+_Place = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+
+
+def _bind_all(name: str, port: int) -> list[socket.socket]:
+    """A listener on each address of `name`, IPv4 first, as stock has that one alone. Only the first must be there: the other may
+    be an address that this host's name has and the host has not."""
+    if not name:
+        try:
+            return [_bind((socket.AF_INET6, ("::", port)))]
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+            return [_bind((socket.AF_INET, ("0.0.0.0", port)))]
+    names = (
+        ("127.0.0.1", "::1") if name.lower() == "localhost" else (name,)
+    )  # whatever /etc/hosts leaves out (RFC 6761)
+    found = sorted((p for n in names for p in _places(n, port)), key=lambda place: place[0] != socket.AF_INET)
+    listeners: list[socket.socket] = []
+    for family, place in found:
+        if any(family == other.family for other in listeners):
+            continue
+        same_port = (place[0], listeners[0].getsockname()[1], *place[2:]) if listeners else place
+        try:
+            listeners.append(_bind((family, same_port)))
+        except OSError:
+            if not listeners:
+                raise
+    return listeners
+
+
+def _places(name: str, port: int) -> list[_Place]:
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, place) for family, _, _, _, place in found]
+
+
+def _bind(place: _Place) -> socket.socket:
+    family, address = place
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
+        if family == socket.AF_INET6:  # `::` is every address; a name's other one has a listener of its own
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        listener.bind(address)
         listener.listen(64)
     except OSError:
         listener.close()
