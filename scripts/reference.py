@@ -27,7 +27,7 @@ NOTE = "<!-- Made by scripts/reference.py (`make docs`): change the code, not th
 EFFECTS = {
     "works": "works",
     "harmless": "accepted; nothing is lost without it",
-    "warned": "accepted with a warning; no effect yet",
+    "warned": "accepted with a warning; no effect",
     "refused": "refused for now, unless its value is the stock default",
 }
 

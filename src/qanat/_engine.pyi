@@ -368,7 +368,10 @@ class IngressTable:
 class ConnectorSettings:
     """`edges`: `host:port`, in order. `edge_ca_pem`: the only trust anchors for the edge; None: the system's roots.
     `protocol`: `auto` starts on QUIC and falls back to HTTP/2 (and tries QUIC again later).
-    `worker_threads` 0: half of the cores, at least one, since the connector runs beside the application."""
+    `edge_ip_version`: which of an edge's addresses are dialled, where it has such. `edge_bind_address`: dialled from it; None:
+    the system's choice. `post_quantum`: no key exchange with the edge but X25519MLKEM768, which is preferred anyway.
+    `worker_threads` 0: half of the cores, at least one, since the connector runs beside the application.
+    `tell_requests`: every request is two events, for a debug log."""
 
     def __new__(
         cls,
@@ -380,6 +383,9 @@ class ConnectorSettings:
         edges: Sequence[str],
         version: str,
         edge_ca_pem: bytes | None = None,
+        edge_ip_version: Literal["auto", "4", "6"] = "auto",
+        edge_bind_address: str | None = None,
+        post_quantum: bool = False,
         protocol: Literal["auto", "quic", "http2"] = "auto",
         ha_connections: int = 4,
         grace_period_s: float = 30.0,
@@ -388,6 +394,7 @@ class ConnectorSettings:
         retries: int = 5,
         worker_threads: int = 0,
         event_queue: int = 8192,
+        tell_requests: bool = False,
     ) -> ConnectorSettings: ...
 
 # ---------------------------------------------------------------- connector: events up
@@ -435,6 +442,39 @@ class ConfigurationPushed:
     configuration: bytes
 
 @final
+class Unregistered:
+    """The edge knows that a connection takes no new requests: `stop` was called."""
+
+    connection_index: int
+    edge_ip: str
+
+@final
+class RequestReceived:
+    """A request found its rule: what goes to the origin, less what is hop-by-hop. `rule` -1: there is none. `request_id`: as
+    the edge gave it. `content_length` -1: not known. Headers, target and host hold whatever a client sent, secrets as well."""
+
+    connection_index: int
+    rule: int
+    service: str
+    request_id: str
+    method: str
+    host: str
+    target: str
+    headers: list[tuple[str, str]]
+    content_length: int
+
+@final
+class RequestAnswered:
+    """The answer to a request began; the rest as in RequestReceived."""
+
+    connection_index: int
+    rule: int
+    service: str
+    request_id: str
+    status: int
+    content_length: int
+
+@final
 class OriginFailed:
     """The connector answered a request itself because the origin could not. `rule` -1: no
     rule was asked. `code`: `origin_refused`, `origin_timeout`, `origin_tls`, `origin_closed`,
@@ -466,6 +506,9 @@ ConnectorEvent = (
     | Refused
     | ProtocolFallback
     | ConfigurationPushed
+    | Unregistered
+    | RequestReceived
+    | RequestAnswered
     | OriginFailed
     | RequestCanceled
     | EngineWarning

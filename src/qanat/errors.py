@@ -83,7 +83,8 @@ _CODES: dict[str, str] = {
     "configuration_too_large": "a configuration is larger than 1 MiB",
     "configuration_malformed": "a configuration is not JSON (or YAML), or not an object",
     "configuration_bad_type": "a key of a configuration has a value of the wrong type",
-    "configuration_misspelt_key": "a key all but matches a known one: a slip could open what was meant to be shut",
+    "configuration_misspelt_key": "a key is a slip of a known one, or stands elsewhere: it could open what was meant to be shut",
+    "configuration_double_key": "a key stands twice in one mapping",
     # ingress: the rules
     "ingress_no_catch_all": "the last ingress rule doesn't match everything",
     "ingress_catch_all_not_last": "a rule that matches everything stands before other rules, which are never reached",
@@ -102,6 +103,7 @@ _CODES: dict[str, str] = {
     "ingress_bad_origin_request": "an `originRequest` key has a value that it can't have",
     # connector: flags and files
     "usage": "the command line is wrong: an unknown flag, a missing value, or a value of the wrong form",
+    "flag_value_invalid": "a connector's flag, or the variable that sets it, has a value that it can't have",
     "token_missing": "no connector token was given",
     "token_invalid": "the connector token is not one",
     "token_file_unreadable": "the token file is missing, a directory, or not readable",

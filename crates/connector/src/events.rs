@@ -67,6 +67,30 @@ pub enum Event {
         /// JSON.
         configuration: Bytes,
     },
+    /// The edge knows that a connection takes no new requests: `stop` was called.
+    Unregistered {
+        /// 0 to ha_connections - 1.
+        connection_index: u8,
+        /// The edge's address without port.
+        edge_ip: String,
+    },
+    /// A request found its rule. Only with `tell_requests`, as the next one.
+    RequestReceived(Box<ReceivedRequest>),
+    /// The answer to a request began.
+    RequestAnswered {
+        /// On which connection.
+        connection_index: u8,
+        /// Index of the rule, -1 without one.
+        rule: i64,
+        /// The rule's service as the user wrote it.
+        service: String,
+        /// The request's id, as the edge gave it.
+        request_id: String,
+        /// Its status.
+        status: u16,
+        /// Of the body in bytes, -1 when it isn't known.
+        content_length: i64,
+    },
     /// A request was answered by the connector itself, because its origin could not.
     OriginFailed {
         /// On which connection.
@@ -97,10 +121,40 @@ pub enum Event {
     Stopped,
 }
 
+/// A request as it goes to its origin, less what is hop-by-hop. Bytes that no text has are escaped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceivedRequest {
+    /// On which connection.
+    pub connection_index: u8,
+    /// Index of the rule, -1 without one.
+    pub rule: i64,
+    /// The rule's service as the user wrote it.
+    pub service: String,
+    /// The request's id, as the edge gave it.
+    pub request_id: String,
+    /// Its method.
+    pub method: String,
+    /// Its Host.
+    pub host: String,
+    /// Its path and query.
+    pub target: String,
+    /// Its fields, in order.
+    pub headers: Vec<(String, String)>,
+    /// Of the body in bytes, -1 when it isn't known.
+    pub content_length: i64,
+}
+
 impl Event {
     /// True for what may be dropped when nobody takes events: single requests, and lines for the log.
     fn is_expendable(&self) -> bool {
-        matches!(self, Event::OriginFailed { .. } | Event::RequestCanceled { .. } | Event::Warning(_))
+        matches!(
+            self,
+            Event::RequestReceived(_)
+                | Event::RequestAnswered { .. }
+                | Event::OriginFailed { .. }
+                | Event::RequestCanceled { .. }
+                | Event::Warning(_)
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::server::Shared;
 use crate::supervisor::{Life, reached};
-use crate::{control, stream};
+use crate::{Event, control, stream};
 use qanat_transport::{DialError, DialSettings, EdgeLink, Incoming, Protocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub(crate) async fn dial_any(
         timeout: (whole / share).max(Duration::from_secs(2).min(whole)),
         max_head: MAX_HEAD,
         rpc_timeout: settings.rpc_timeout,
+        bind: settings.edge_bind,
     };
     let mut first: Option<(SocketAddr, String)> = None;
     for address in addresses {
@@ -95,6 +96,7 @@ impl Drop for OpenRequest {
 
 /// A link and the task that takes its streams.
 pub(crate) struct Active {
+    index: u8,
     pub(crate) link: EdgeLink,
     pub(crate) address: SocketAddr,
     load: Arc<Load>,
@@ -106,7 +108,7 @@ impl Active {
     pub(crate) fn start(shared: &Arc<Shared>, index: u8, link: EdgeLink, address: SocketAddr) -> Self {
         let load = Arc::new(Load::default());
         let serving = tokio::spawn(take_streams(shared.clone(), index, link.clone(), load.clone()));
-        Self { link, address, load, serving }
+        Self { index, link, address, load, serving }
     }
 
     /// Unregisters and serves what is open, up to the grace period or until `close` or a second `stop`.
@@ -114,7 +116,10 @@ impl Active {
         let mut life = shared.life.subscribe();
         let grace = shared.settings.grace_period;
         let draining = async {
-            let _ = timeout(shared.settings.rpc_timeout, self.link.unregister()).await;
+            if let Ok(Ok(())) = timeout(shared.settings.rpc_timeout, self.link.unregister()).await {
+                let edge_ip = self.address.ip().to_string();
+                shared.events.push(Event::Unregistered { connection_index: self.index, edge_ip });
+            }
             let _ = timeout(grace, self.idle()).await;
         };
         tokio::select! {

@@ -58,8 +58,12 @@ impl Connector {
     pub fn new(settings: ConnectorSettings) -> Result<Self, SettingError> {
         settings.check()?;
         let bad_ca = |reason: String| SettingError::Field { field: "edge_ca_pem", reason };
-        let edge_tls =
-            qanat_transport::connector_tls(settings.edge_ca_pem.as_deref()).map_err(|e| bad_ca(e.to_string()))?;
+        let edge_tls = if settings.post_quantum {
+            qanat_transport::connector_tls_post_quantum(settings.edge_ca_pem.as_deref())
+        } else {
+            qanat_transport::connector_tls(settings.edge_ca_pem.as_deref())
+        };
+        let edge_tls = edge_tls.map_err(|e| bad_ca(e.to_string()))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 edge_tls,

@@ -2,6 +2,7 @@
 
 use crate::SettingError;
 use bytes::Bytes;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -29,6 +30,42 @@ impl ProtocolChoice {
     }
 }
 
+/// Which of an edge's addresses are dialled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpChoice {
+    /// All.
+    #[default]
+    Any,
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl IpChoice {
+    /// `auto`, `4` or `6`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "auto" => Self::Any,
+            "4" => Self::V4,
+            "6" => Self::V6,
+            _ => return None,
+        })
+    }
+
+    /// Leaves what may be dialled. An edge that has no such address was named by another one, or has no other: all stay.
+    pub(crate) fn choose(self, addresses: &mut Vec<SocketAddr>) {
+        let fits = |address: &SocketAddr| match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        };
+        if addresses.iter().any(fits) {
+            addresses.retain(fits);
+        }
+    }
+}
+
 /// Everything a `Connector` needs to know before it dials.
 #[derive(Clone)]
 pub struct ConnectorSettings {
@@ -46,6 +83,12 @@ pub struct ConnectorSettings {
     pub version: String,
     /// The only trust anchors for the edge; `None`: the system's roots.
     pub edge_ca_pem: Option<Bytes>,
+    /// Which of an edge's addresses are dialled.
+    pub edge_ip: IpChoice,
+    /// The address to dial from; `None`: the system's choice.
+    pub edge_bind: Option<IpAddr>,
+    /// No key exchange with the edge but a post-quantum one.
+    pub post_quantum: bool,
     /// Which transport.
     pub protocol: ProtocolChoice,
     /// How many connections are kept up, whatever the number of addresses.
@@ -65,6 +108,8 @@ pub struct ConnectorSettings {
     pub max_unread_bytes: usize,
     /// Events kept for `next_events`; above it the ones about single requests are dropped and counted.
     pub event_queue: usize,
+    /// Every request and answer is an event: for a debug log.
+    pub tell_requests: bool,
 }
 
 impl ConnectorSettings {
@@ -84,6 +129,9 @@ impl ConnectorSettings {
             edges,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             edge_ca_pem: None,
+            edge_ip: IpChoice::Any,
+            edge_bind: None,
+            post_quantum: false,
             protocol: ProtocolChoice::Auto,
             ha_connections: 4,
             grace_period: Duration::from_secs(30),
@@ -93,6 +141,7 @@ impl ConnectorSettings {
             worker_threads: 0,
             max_unread_bytes: 0,
             event_queue: 8192,
+            tell_requests: false,
         }
     }
 
@@ -209,6 +258,20 @@ mod tests {
         for bad in ["edge.test", "::1:80", ":80", "h:99999", "[::1:80", ""] {
             assert_eq!(split_host_port(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn addresses_of_the_chosen_version_are_dialled_and_all_where_there_is_none() {
+        let both = vec!["127.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()];
+        for (text, left) in [("auto", &both[..]), ("4", &both[..1]), ("6", &both[1..])] {
+            let mut addresses = both.clone();
+            IpChoice::parse(text).unwrap().choose(&mut addresses);
+            assert_eq!(addresses, left, "{text}");
+        }
+        let mut one = vec![both[0]];
+        IpChoice::V6.choose(&mut one);
+        assert_eq!(one, both[..1]);
+        assert_eq!(IpChoice::parse("5"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One request from the edge: checked, matched, served, counted.
 
 use crate::counters::Gauge;
+use crate::request_log::{Line, Told};
 use crate::server::Shared;
 use crate::service::{Call, End, Responder, serve_nothing};
 use crate::{Event, OriginError};
@@ -46,10 +47,15 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     let (authority, target) = (head.authority.clone(), head.target.clone());
     let owner = Owner { tunnel: 0, visitor: visitor(&head.headers) };
     let (upload, download) = (Watch::new(&shared.backlog, owner), Watch::new(&shared.backlog, owner));
-    let mut call = Call { head, length, body, responder: Some(responder), trailers_dropped: false, upload, download };
-
     let ingress = shared.ingress.load_full();
     let matched = ingress.as_ref().and_then(|i| Some((i, i.table.find(&authority, &target)?)));
+    let line = shared.settings.tell_requests.then(|| {
+        let rule = matched.as_ref().map(|(ingress, index)| (*index, ingress.table.rules[*index].text.as_str()));
+        Line::tell(&shared.events, connection_index, rule, &head, length)
+    });
+    let responder = Some(Told::new(responder, line));
+    let mut call = Call { head, length, body, responder, trailers_dropped: false, upload, download };
+
     let (rule, end) = match matched {
         _ if kind == RequestKind::Tcp => {
             let reason = "TCP streams are not supported by this connector yet";

@@ -213,6 +213,7 @@ impl Slot {
         if addresses.is_empty() {
             return Err(lost(String::new(), format!("can't resolve {edge}: no address")));
         }
+        settings.edge_ip.choose(&mut addresses);
         let count = addresses.len();
         addresses.rotate_left(turn % count);
         addresses.truncate(MAX_ADDRESSES);

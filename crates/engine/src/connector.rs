@@ -19,6 +19,9 @@ impl ConnectorSettings {
     #[pyo3(signature = (
         *, account_tag, tunnel_id, tunnel_secret, connector_id, edges, version,
         edge_ca_pem=None,
+        edge_ip_version="auto",
+        edge_bind_address=None,
+        post_quantum=false,
         protocol="auto",
         ha_connections=4,
         grace_period_s=30.0,
@@ -26,7 +29,8 @@ impl ConnectorSettings {
         dial_timeout_s=15.0,
         retries=5,
         worker_threads=0,
-        event_queue=8192
+        event_queue=8192,
+        tell_requests=false
     ))]
     #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
     fn new(
@@ -37,6 +41,9 @@ impl ConnectorSettings {
         edges: Vec<String>,
         version: String,
         edge_ca_pem: Option<&[u8]>,
+        edge_ip_version: &str,
+        edge_bind_address: Option<&str>,
+        post_quantum: bool,
         protocol: &str,
         ha_connections: u8,
         grace_period_s: f64,
@@ -45,9 +52,15 @@ impl ConnectorSettings {
         retries: u32,
         worker_threads: usize,
         event_queue: usize,
+        tell_requests: bool,
     ) -> PyResult<Self> {
         let protocol = qanat_connector::ProtocolChoice::parse(protocol)
             .ok_or_else(|| bad_setting("protocol", format!("{protocol:?} is none of auto, quic, http2")))?;
+        let edge_ip = qanat_connector::IpChoice::parse(edge_ip_version)
+            .ok_or_else(|| bad_setting("edge_ip_version", format!("{edge_ip_version:?} is none of auto, 4, 6")))?;
+        let address = |text: &str| {
+            text.parse().map_err(|_| bad_setting("edge_bind_address", format!("{text:?} is no IP address")))
+        };
         Ok(Self(qanat_connector::ConnectorSettings {
             account_tag,
             tunnel_id: uuid("tunnel_id", tunnel_id)?,
@@ -56,6 +69,9 @@ impl ConnectorSettings {
             edges,
             version,
             edge_ca_pem: edge_ca_pem.map(Bytes::copy_from_slice),
+            edge_ip,
+            edge_bind: edge_bind_address.map(address).transpose()?,
+            post_quantum,
             protocol,
             ha_connections,
             grace_period: seconds("grace_period_s", grace_period_s)?,
@@ -65,6 +81,7 @@ impl ConnectorSettings {
             worker_threads,
             max_unread_bytes: 0,
             event_queue,
+            tell_requests,
         }))
     }
 }

@@ -4,7 +4,7 @@ use crate::edge_events::event;
 use crate::log::EngineWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
-use qanat_connector::Event;
+use qanat_connector::{Event, ReceivedRequest};
 
 event! {
     /// A connection registered.
@@ -45,6 +45,38 @@ event! {
 }
 
 event! {
+    /// The edge knows that a connection takes no new requests.
+    Unregistered { connection_index: u8, edge_ip: String }
+}
+
+event! {
+    /// A request found its rule.
+    RequestReceived {
+        connection_index: u8,
+        rule: i64,
+        service: String,
+        request_id: String,
+        method: String,
+        host: String,
+        target: String,
+        headers: Vec<(String, String)>,
+        content_length: i64,
+    }
+}
+
+event! {
+    /// The answer to a request began.
+    RequestAnswered {
+        connection_index: u8,
+        rule: i64,
+        service: String,
+        request_id: String,
+        status: u16,
+        content_length: i64,
+    }
+}
+
+event! {
     /// The connector answered a request itself because the origin could not.
     OriginFailed {
         connection_index: u8,
@@ -75,6 +107,9 @@ pub(crate) fn classes(py: Python<'_>) -> Vec<Bound<'_, PyType>> {
         py.get_type::<Refused>(),
         py.get_type::<ProtocolFallback>(),
         py.get_type::<ConfigurationPushed>(),
+        py.get_type::<Unregistered>(),
+        py.get_type::<RequestReceived>(),
+        py.get_type::<RequestAnswered>(),
         py.get_type::<OriginFailed>(),
         py.get_type::<RequestCanceled>(),
         py.get_type::<EngineWarning>(),
@@ -128,6 +163,38 @@ pub(crate) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             },
         )?
         .into_any(),
+        Event::Unregistered { connection_index, edge_ip } => {
+            Py::new(py, Unregistered { connection_index, edge_ip })?.into_any()
+        }
+        Event::RequestReceived(request) => {
+            let ReceivedRequest {
+                connection_index,
+                rule,
+                service,
+                request_id,
+                method,
+                host,
+                target,
+                headers,
+                content_length,
+            } = *request;
+            let received = RequestReceived {
+                connection_index,
+                rule,
+                service,
+                request_id,
+                method,
+                host,
+                target,
+                headers,
+                content_length,
+            };
+            Py::new(py, received)?.into_any()
+        }
+        Event::RequestAnswered { connection_index, rule, service, request_id, status, content_length } => {
+            Py::new(py, RequestAnswered { connection_index, rule, service, request_id, status, content_length })?
+                .into_any()
+        }
         Event::OriginFailed { connection_index, rule, service, method, destination, code, message } => {
             Py::new(py, OriginFailed { connection_index, rule, service, method, destination, code, message })?
                 .into_any()

@@ -39,6 +39,7 @@ fn plan() -> Result<Plan, Failure> {
             timeout: Duration::from_secs(30),
             max_head: 128 * 1024,
             rpc_timeout: Duration::from_secs(30),
+            bind: None,
         },
         credentials: Credentials::from_token(std::fs::read_to_string(token)?.trim())?,
         protocol: if protocol == "quic" { Protocol::Quic } else { Protocol::Http2 },

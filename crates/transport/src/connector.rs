@@ -13,12 +13,12 @@ use qanat_wire::names;
 use quinn::{ConnectionError, Endpoint};
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub struct DialSettings {
     pub max_head: usize,
     /// For one RPC.
     pub rpc_timeout: Duration,
+    /// The address to dial from; `None`: the system's choice.
+    pub bind: Option<IpAddr>,
 }
 
 /// Why a dial failed.
@@ -289,10 +291,7 @@ fn context(settings: &DialSettings) -> (Arc<Context>, mpsc::Receiver<Configurati
 
 async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
     let failed = |error: io::Error| DialError::Connect(edge, error.to_string());
-    let local = match edge {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
+    let local = local_address(edge, settings.bind);
     let config = quic::client(&settings.tls).map_err(|error| DialError::Tls(edge, error))?;
     let endpoint = Endpoint::client(local).map_err(failed)?;
     let connecting = endpoint.connect_with(config, edge, names::QUIC_SNI);
@@ -315,8 +314,24 @@ async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink
     Ok(EdgeLink::new(Connection::Quic(connection), requests, context, pushes, stream, on_end))
 }
 
+fn local_address(edge: SocketAddr, bind: Option<IpAddr>) -> SocketAddr {
+    let any = match edge {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(bind.unwrap_or(any), 0)
+}
+
+async fn connect(edge: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if edge.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if bind.is_some() {
+        socket.bind(local_address(edge, bind))?;
+    }
+    socket.connect(edge).await
+}
+
 async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
-    let stream = TcpStream::connect(edge).await.map_err(|error| DialError::Connect(edge, error.to_string()))?;
+    let stream = connect(edge, settings.bind).await.map_err(|error| DialError::Connect(edge, error.to_string()))?;
     let _ = stream.set_nodelay(true);
     let mut tls = (*settings.tls).clone();
     tls.alpn_protocols.clear();

@@ -36,5 +36,5 @@ pub use network::{Network, owner};
 pub use responder::TunnelResponder;
 pub use response::ResponseStream;
 pub use stream::{TunnelSink, TunnelSource};
-pub use tls::{TlsError, connector_tls, edge_tls};
+pub use tls::{TlsError, connector_tls, connector_tls_post_quantum, edge_tls};
 pub use warning::Warning;

@@ -1,7 +1,7 @@
 //! TLS of tunnel connections. The key exchange prefers X25519MLKEM768; P-256 is there for peers that offer no more than those two,
 //! by HelloRetryRequest.
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -45,6 +45,17 @@ pub fn edge_tls(cert_chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfi
 
 /// The connector's side: trusts only `roots` (PEM) when given, else the system's.
 pub fn connector_tls(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+    client(roots, aws_lc_rs::default_provider())
+}
+
+/// The same with no key exchange that a quantum computer breaks: an edge that has none is not talked to.
+pub fn connector_tls_post_quantum(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider =
+        CryptoProvider { kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768], ..aws_lc_rs::default_provider() };
+    client(roots, provider)
+}
+
+fn client(roots: Option<&[u8]>, provider: CryptoProvider) -> Result<Arc<ClientConfig>, TlsError> {
     let mut store = RootCertStore::empty();
     match roots {
         Some(pem) => {
@@ -59,9 +70,28 @@ pub fn connector_tls(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError
     if store.is_empty() {
         return Err(TlsError::NoRoots);
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(store)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::NamedGroup;
+
+    #[test]
+    fn a_post_quantum_connector_offers_no_other_key_exchange() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = rcgen::CertificateParams::new(["edge.test".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        let groups = |config: Arc<ClientConfig>| -> Vec<_> {
+            config.crypto_provider().kx_groups.iter().map(|group| group.name()).collect()
+        };
+        let usual = groups(connector_tls(Some(pem.as_bytes())).unwrap());
+        assert_eq!(usual[0], NamedGroup::X25519MLKEM768);
+        assert!(usual.len() > 1);
+        assert_eq!(groups(connector_tls_post_quantum(Some(pem.as_bytes())).unwrap()), [NamedGroup::X25519MLKEM768]);
+    }
 }

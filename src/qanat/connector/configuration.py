@@ -61,6 +61,7 @@ class CurrentConfiguration:
         self._connector.swap_ingress(compile_table(configuration, read_file=self._read_file))
         with self._lock:
             self._current = configuration
+        self._tell_hello_world(configuration)
 
     def apply(self, push: ConfigurationPushed) -> None:
         """Takes a pushed configuration and answers it, whatever happens."""
@@ -90,12 +91,13 @@ class CurrentConfiguration:
                 self._log.warn("The configuration's answer came too late", error=fault.message, version=push.version)
 
     def _take(self, version: int, document: bytes) -> None:
-        configuration = parse_configuration(document)
+        configuration = parse_configuration(document, misspelt_keys="told")
         table = compile_table(configuration, read_file=self._read_file, bounds=self._bounds)
         self._connector.swap_ingress(table)
         with self._lock:
             self._version = version
             self._current = configuration
+        self._tell_hello_world(configuration)
         for warning in configuration.warnings:
             if warning.code != "origin_denied":
                 self._log.warn(str(warning), version=version, code=warning.code)
@@ -105,6 +107,11 @@ class CurrentConfiguration:
             self._log.warn(
                 "The pushed configuration has no ingress rules: every request is answered 503", version=version
             )
+
+    def _tell_hello_world(self, configuration: Configuration) -> None:
+        """Scripts wait for the line; there is no address, as the engine itself answers."""
+        if any(rule.service.kind == "hello_world" for rule in configuration.rules):
+            self._log.info("Starting Hello World server at hello_world (within this process, on no port)")
 
     def _warn_of_denied(self, configuration: Configuration, version: int) -> None:
         """The other rules serve: a configuration that was refused whole would hold back every later change as well."""
@@ -117,6 +124,11 @@ class CurrentConfiguration:
                     version=version,
                     code="origin_denied",
                 )
+
+    def has_rule_for(self, hostname: str, port: str) -> bool:
+        """Whether a rule of this very hostname leads to this port of this host."""
+        ends = tuple(f"//{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]"))
+        return any(rule.hostname == hostname and rule.service.target.endswith(ends) for rule in self._current.rules)
 
     def service_of(self, rule: int) -> str:
         """The service of a rule, for log lines; "" when there is no such rule any more."""

@@ -13,8 +13,11 @@ from qanat._engine import (
     ProtocolFallback,
     Refused,
     Registered,
+    RequestAnswered,
     RequestCanceled,
+    RequestReceived,
     Stopped,
+    Unregistered,
     __version__,
 )
 
@@ -31,7 +34,10 @@ __all__ = [
     "ProtocolFallback",
     "Refused",
     "Registered",
+    "RequestAnswered",
     "RequestCanceled",
+    "RequestReceived",
     "Stopped",
+    "Unregistered",
     "__version__",
 ]

@@ -9,10 +9,11 @@ from msgspec import Struct
 from qanat.errors import QanatError
 from qanat.ingress.durations import parse_duration
 
-Kind = Literal["text", "texts", "count", "bool", "duration"]
+Kind = Literal["text", "path", "texts", "count", "bool", "duration"]
+"""`path`: a text in which a leading `~` stands for the user's home."""
 Effect = Literal["works", "harmless", "warned", "refused"]
 """`harmless`: accepted in silence, since its absence changes nothing for anybody. `warned`: accepted, and a warning
-says that it has no effect yet. `refused`: going on without it would not be what was asked for."""
+says that it has no effect. `refused`: going on without it would not be what was asked for."""
 
 Value = str | tuple[str, ...] | int | bool | float
 
@@ -47,27 +48,51 @@ def _flag(
 FLAGS: tuple[Flag, ...] = (
     # identity
     _flag("token", "text", "the tunnel's token", "TUNNEL_TOKEN", secret=True),
-    _flag("token-file", "text", "file that holds the token (--token wins)", "TUNNEL_TOKEN_FILE"),
+    _flag("token-file", "path", "file that holds the token (--token wins)", "TUNNEL_TOKEN_FILE"),
     _flag(
-        "credentials-file", "text", "credentials of a locally managed tunnel", "TUNNEL_CRED_FILE", aliases="cred-file"
+        "credentials-file",
+        "path",
+        "credentials of a locally managed tunnel; else its ID.json where stock looks for it",
+        "TUNNEL_CRED_FILE",
+        aliases="cred-file",
     ),
     _flag("credentials-contents", "text", "the same as text (wins over the file)", "TUNNEL_CRED_CONTENTS", secret=True),
     # edge
     _flag("edge", "texts", "host:port of an edge; may be repeated or a list with commas", "TUNNEL_EDGE"),
-    _flag("cacert", "text", "PEM file: the only CAs that the edge is trusted by", "TUNNEL_CACERT"),
+    _flag("cacert", "path", "PEM file: the only CAs that the edge is trusted by", "TUNNEL_CACERT"),
     _flag("protocol", "text", "auto, quic or http2", "TUNNEL_TRANSPORT_PROTOCOL", aliases="p"),
     _flag("ha-connections", "count", "connections kept up, over all edges"),
     _flag("retries", "count", "failed QUIC dials in a row before auto takes http2", "TUNNEL_RETRIES"),
     _flag("rpc-timeout", "duration", "for one call over a connection"),
     _flag("dial-edge-timeout", "duration", "for one dial", "DIAL_EDGE_TIMEOUT"),
+    _flag(
+        "edge-ip-version",
+        "text",
+        "auto, 4 or 6: which addresses of an edge's name are dialled",
+        "TUNNEL_EDGE_IP_VERSION",
+    ),
+    _flag("edge-bind-address", "text", "the address of this host to dial from", "TUNNEL_EDGE_BIND_ADDRESS"),
+    _flag(
+        "post-quantum",
+        "bool",
+        "no key exchange with the edge but X25519MLKEM768 (preferred anyway)",
+        "TUNNEL_POST_QUANTUM",
+        aliases="pq",
+    ),
     # life cycle
     _flag("grace-period", "duration", "how long open requests may go on after SIGTERM", "TUNNEL_GRACE_PERIOD"),
-    _flag("config", "text", "a config.yml", command_line_only=True),
-    _flag("pidfile", "text", "written after the first connection", "TUNNEL_PIDFILE"),
+    _flag("config", "path", "a config.yml", command_line_only=True),
+    _flag("pidfile", "path", "written after the first connection", "TUNNEL_PIDFILE"),
     # observe
     _flag("metrics", "text", "host:port for /ready, /metrics and the like", "TUNNEL_METRICS"),
-    _flag("loglevel", "text", "debug, info, warn, error or fatal", "TUNNEL_LOGLEVEL"),
-    _flag("logfile", "text", "a file that gets every log line as JSON, too", "TUNNEL_LOGFILE"),
+    _flag("loglevel", "text", "debug, info, warn, error or fatal; debug logs every request", "TUNNEL_LOGLEVEL"),
+    _flag("logfile", "path", "a file that gets every log line as JSON, too", "TUNNEL_LOGFILE"),
+    _flag(
+        "log-directory",
+        "path",
+        "a folder for cloudflared.log, begun anew at 1 MiB, the last five kept (--logfile wins)",
+        "TUNNEL_LOGDIRECTORY",
+    ),
     _flag(
         "output",
         "text",
@@ -83,8 +108,8 @@ FLAGS: tuple[Flag, ...] = (
         "TUNNEL_ALLOW_ORIGINS",
     ),
     # origin, single rule
-    _flag("url", "text", "the origin, when no ingress rules are set", "TUNNEL_URL"),
-    _flag("unix-socket", "text", "the origin's socket, in place of --url", "TUNNEL_UNIX_SOCKET"),
+    _flag("url", "text", "the origin, when no ingress rules are set: a URL, or host:port", "TUNNEL_URL"),
+    _flag("unix-socket", "path", "the origin's socket, in place of --url", "TUNNEL_UNIX_SOCKET"),
     _flag("hello-world", "bool", "a built-in page as origin", "TUNNEL_HELLO_WORLD"),
     _flag("proxy-connect-timeout", "duration", "as originRequest.connectTimeout"),
     _flag("proxy-tls-timeout", "duration", "as originRequest.tlsTimeout"),
@@ -94,7 +119,7 @@ FLAGS: tuple[Flag, ...] = (
     _flag("proxy-keepalive-timeout", "duration", "as originRequest.keepAliveTimeout"),
     _flag("http-host-header", "text", "as originRequest.httpHostHeader", "TUNNEL_HTTP_HOST_HEADER"),
     _flag("origin-server-name", "text", "as originRequest.originServerName", "TUNNEL_ORIGIN_SERVER_NAME"),
-    _flag("origin-ca-pool", "text", "as originRequest.caPool", "TUNNEL_ORIGIN_CA_POOL"),
+    _flag("origin-ca-pool", "path", "as originRequest.caPool", "TUNNEL_ORIGIN_CA_POOL"),
     _flag("no-tls-verify", "bool", "as originRequest.noTLSVerify", "NO_TLS_VERIFY"),
     _flag("no-chunked-encoding", "bool", "as originRequest.disableChunkedEncoding", "TUNNEL_NO_CHUNKED_ENCODING"),
     _flag("http2-origin", "bool", "as originRequest.http2Origin", "TUNNEL_ORIGIN_ENABLE_HTTP2"),
@@ -110,7 +135,7 @@ FLAGS: tuple[Flag, ...] = (
     _flag("use-reconnect-token", "bool", env="TUNNEL_USE_RECONNECT_TOKEN", effect="harmless"),
     _flag("max-fetch-size", "count", env="TUNNEL_MAX_FETCH_SIZE", effect="harmless"),
     _flag("api-url", "text", env="TUNNEL_API_URL", effect="harmless"),
-    _flag("origincert", "text", env="TUNNEL_ORIGIN_CERT", effect="harmless"),
+    _flag("origincert", "path", "its folder is where a credentials file is looked for first", "TUNNEL_ORIGIN_CERT"),
     _flag("quick-service", "text", effect="harmless"),
     _flag("api-key", "text", env="TUNNEL_API_KEY", effect="harmless", secret=True),
     _flag("api-email", "text", env="TUNNEL_API_EMAIL", effect="harmless"),
@@ -120,6 +145,8 @@ FLAGS: tuple[Flag, ...] = (
     _flag("management-hostname", "text", env="TUNNEL_MANAGEMENT_HOSTNAME", effect="harmless"),
     _flag("management-diagnostics", "bool", env="TUNNEL_MANAGEMENT_DIAGNOSTICS", effect="harmless"),
     _flag("service-op-ip", "text", env="TUNNEL_SERVICE_OP_IP", effect="harmless"),
+    _flag("proxy-address", "text", "for bastion and SOCKS only", "TUNNEL_PROXY_ADDRESS", effect="harmless"),
+    _flag("proxy-port", "count", "for bastion and SOCKS only", "TUNNEL_PROXY_PORT", effect="harmless"),
     # accepted with a warning
     _flag("id", "text", env="TUNNEL_ID", effect="warned"),
     _flag("label", "text", effect="warned"),
@@ -148,7 +175,6 @@ FLAGS: tuple[Flag, ...] = (
         aliases="proto-loglevel",
         effect="warned",
     ),
-    _flag("log-directory", "text", env="TUNNEL_LOGDIRECTORY", effect="warned"),
     _flag("trace-output", "text", env="TUNNEL_TRACE_OUTPUT", effect="warned"),
     _flag("hostname", "text", env="TUNNEL_HOSTNAME", effect="warned"),
     _flag("lb-pool", "text", env="TUNNEL_LB_POOL", effect="warned"),
@@ -164,31 +190,34 @@ FLAGS: tuple[Flag, ...] = (
     _flag("icmpv6-src", "text", env="TUNNEL_ICMPV6_SRC", effect="warned", command_line_only=True),
     _flag("max-active-flows", "count", env="TUNNEL_MAX_ACTIVE_FLOWS", effect="warned", command_line_only=True),
     _flag("dns-resolver-addrs", "texts", env="TUNNEL_DNS_RESOLVER_ADDRS", effect="warned", command_line_only=True),
-    _flag("proxy-dns", "bool", env="TUNNEL_DNS", effect="warned"),
+    _flag("region", "text", "--edge names the edges", "TUNNEL_REGION", effect="warned"),
+    _flag("name", "text", "for `tunnel` without `run`", "TUNNEL_NAME", aliases="n", effect="warned"),
+    _flag("stdin-control", "bool", env="STDIN_CONTROL", effect="warned"),
+    _flag("socks5", "bool", "for TCP origins only", "TUNNEL_SOCKS", effect="warned"),
+    # dead in stock, too: its DNS proxy and its SSH server are gone, and scripts still say these. Without variables: names like
+    # SECRET_ID or S3_URL are other programs' as well.
+    _flag("proxy-dns", "bool", effect="warned"),
+    _flag("proxy-dns-port", "count", effect="warned"),
+    _flag("proxy-dns-address", "text", effect="warned"),
+    _flag("proxy-dns-upstream", "texts", effect="warned"),
+    _flag("proxy-dns-max-upstream-conns", "count", effect="warned"),
+    _flag("proxy-dns-bootstrap", "texts", effect="warned"),
+    _flag("local-ssh-port", "text", effect="warned"),
+    _flag("ssh-idle-timeout", "duration", effect="warned"),
+    _flag("ssh-max-timeout", "duration", effect="warned"),
+    _flag("bucket-name", "text", effect="warned"),
+    _flag("region-name", "text", effect="warned"),
+    _flag("secret-id", "text", effect="warned", secret=True),
+    _flag("access-key-id", "text", effect="warned", secret=True),
+    _flag("session-token", "text", effect="warned", secret=True),
+    _flag("s3-url-host", "text", effect="warned"),
+    _flag("host-key-path", "path", effect="warned"),
+    _flag("ssh-server", "bool", effect="warned"),
     # refused
-    _flag("name", "text", env="TUNNEL_NAME", aliases="n", effect="refused"),
-    _flag("region", "text", env="TUNNEL_REGION", effect="refused"),
-    _flag("edge-ip-version", "text", env="TUNNEL_EDGE_IP_VERSION", effect="refused"),
-    _flag("edge-bind-address", "text", env="TUNNEL_EDGE_BIND_ADDRESS", effect="refused"),
-    _flag("post-quantum", "bool", env="TUNNEL_POST_QUANTUM", aliases="pq", effect="refused"),
-    _flag("stdin-control", "bool", env="STDIN_CONTROL", effect="refused"),
     _flag("bastion", "bool", env="TUNNEL_BASTION", effect="refused"),
-    _flag("socks5", "bool", env="TUNNEL_SOCKS", effect="refused"),
-    _flag("proxy-address", "text", env="TUNNEL_PROXY_ADDRESS", effect="refused"),
-    _flag("proxy-port", "count", env="TUNNEL_PROXY_PORT", effect="refused"),
 )
 
-NO_EFFECT_VALUES: Mapping[str, Value] = {
-    "edge-ip-version": "auto",
-    "region": "",
-    "name": "",
-    "post-quantum": False,
-    "stdin-control": False,
-    "bastion": False,
-    "socks5": False,
-    "proxy-address": "127.0.0.1",
-    "proxy-port": 0,
-}
+NO_EFFECT_VALUES: Mapping[str, Value] = {"bastion": False}
 """What a refused flag may say all the same: the stock default."""
 
 _BY_NAME: dict[str, Flag] = {name: flag for flag in FLAGS for name in (flag.name, *flag.aliases)}
@@ -204,20 +233,16 @@ class CommandLine(Struct, frozen=True):
 
 def is_run_command(arguments: Sequence[str]) -> bool:
     """Whether `arguments` are `[flags] tunnel [flags] run …`: the one command that must not load the rest of qanat."""
-    try:
-        words = read_command_line(arguments, tolerant=True).words
-    except QanatError:
-        return False
-    return words[:2] == ("tunnel", "run")
+    return read_command_line(arguments, tolerant=True).words[:2] == ("tunnel", "run")
 
 
 def read_command_line(arguments: Sequence[str], *, tolerant: bool = False) -> CommandLine:
     """Splits words and flags: `--name value`, `--name=value`, one dash or two, flags anywhere, `--` ends them.
 
-    `tolerant` passes over unknown flags and bad values.
+    `tolerant` passes over bad and missing values and unknown flags, and over the word between such a one and `run`: its value.
 
     Raises:
-        QanatError: `usage`, naming the flag and, for a slip of the pen, the one that was meant.
+        QanatError: `usage`, naming the flag and, for a slip of the pen, the one that was meant; `flag_value_invalid`.
     """
     words: list[str] = []
     values: dict[str, Value] = {}
@@ -238,6 +263,8 @@ def read_command_line(arguments: Sequence[str], *, tolerant: bool = False) -> Co
         flag = _BY_NAME.get(name)
         if flag is None:
             if tolerant:
+                if not equals and words == ["tunnel"] and rest[1:2] == ["run"]:
+                    rest.pop(0)
                 continue
             raise _unknown(name)
         if not equals:
@@ -245,47 +272,53 @@ def read_command_line(arguments: Sequence[str], *, tolerant: bool = False) -> Co
                 text = "true"
             elif rest:
                 text = rest.pop(0)
-            else:
+            elif not tolerant:
                 raise QanatError("usage", "the flag needs a value", where=f"--{name}", hint=f"write --{name} VALUE")
         if not tolerant:
             _add(values, flag, read_value(flag, text, where=f"--{name}"))
     return CommandLine(tuple(words), values, wants_help)
 
 
-def read_environment(environment: Mapping[str, str]) -> dict[str, Value]:
-    """The flags that variables set. An empty variable sets nothing.
+def read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Value], dict[str, str]]:
+    """The flags that variables set, and which variable set each. An empty variable sets nothing.
 
     Raises:
-        QanatError: `usage`, naming the variable.
+        QanatError: `flag_value_invalid`, naming the variable.
     """
     values: dict[str, Value] = {}
+    places: dict[str, str] = {}
     for flag in FLAGS:
         for variable in flag.env:
             text = environment.get(variable, "")
             if text:
+                places[flag.name] = f"${variable}"
                 values[flag.name] = read_value(flag, text, where=f"${variable}")
                 break
-    return values
+    return values, places
 
 
-def read_file_values(document: Mapping[str, object], *, where: str) -> dict[str, Value]:
-    """The flags that a `config.yml` sets at its top level.
+def read_file_values(document: Mapping[str, object], *, where: str) -> tuple[dict[str, Value], dict[str, str]]:
+    """The flags that a `config.yml` sets at its top level, and the place of each: file and key.
 
     Raises:
         QanatError: `configuration_file_invalid`, naming the key.
     """
     values: dict[str, Value] = {}
+    places: dict[str, str] = {}
     for key, value in document.items():
         flag = _BY_NAME.get(key)
         if flag is None or flag.command_line_only or value is None:
             continue
+        place = f"{where}: {key}"
+        places[flag.name] = place
         texts = value if flag.kind == "texts" and isinstance(value, list) else [value]
         if not texts or any(isinstance(text, (dict, list)) for text in texts):
-            raise QanatError("configuration_file_invalid", "the value has the wrong form", where=f"{where}: {key}")
+            hint = "write one value, or a list" if flag.kind == "texts" else "write one value"
+            raise QanatError("configuration_file_invalid", "the value has the wrong form", where=place, hint=hint)
         for text in texts:
             shown = str(text).lower() if isinstance(text, bool) else str(text)
-            _add(values, flag, read_value(flag, shown, where=f"{where}: {key}"))
-    return values
+            _add(values, flag, read_value(flag, shown, where=place, code="configuration_file_invalid"))
+    return values, places
 
 
 FILE_KEYS: frozenset[str] = frozenset(name for name, flag in _BY_NAME.items() if not flag.command_line_only) | {
@@ -294,27 +327,28 @@ FILE_KEYS: frozenset[str] = frozenset(name for name, flag in _BY_NAME.items() if
 """Top-level keys of a `config.yml` besides the configuration document's own."""
 
 
-def read_value(flag: Flag, text: str, *, where: str) -> Value:
-    """One value of a flag.
+def read_value(flag: Flag, text: str, *, where: str, code: str = "flag_value_invalid") -> Value:
+    """The value of a flag from its text, wherever it comes from.
 
     Raises:
-        QanatError: `usage`.
+        QanatError: `code`, at `where`.
     """
-    if flag.kind == "text":
+    if flag.kind in ("text", "path"):
         return text
     if flag.kind == "texts":
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if flag.kind == "duration":
-        return parse_duration(text, where=where, code="usage")
+        return parse_duration(text, where=where, code=code)
     if flag.kind == "bool":
         word = text.lower()
         if word in ("1", "t", "true"):
             return True
         if word in ("0", "f", "false"):
             return False
-        raise QanatError("usage", f"'{text[:40]}' is neither true nor false", where=where)
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise QanatError("usage", f"'{text[:40]}' is no whole number from 0", where=where)
+        raise QanatError(code, f"'{text[:40]}' is neither true nor false", where=where, hint="write true or false")
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        raise QanatError(code, f"'{text[:40]}' is no whole number", where=where, hint="write one such as 4")
     return int(text)
 
 
@@ -353,5 +387,5 @@ def help_text() -> str:
         lines.append(f"  {name:<32}{flag.help}{variables}")
     quiet = ", ".join(flag.name for flag in FLAGS if flag.effect == "warned")
     refused = ", ".join(flag.name for flag in FLAGS if flag.effect == "refused")
-    lines += ["", f"Accepted without effect yet, with a warning: {quiet}.", "", f"Refused for now: {refused}."]
+    lines += ["", f"Accepted without effect, with a warning: {quiet}.", "", f"Refused for now: {refused}."]
     return "\n".join(lines)

@@ -4,20 +4,30 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Literal, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol, TextIO
 
 import msgspec
 
 Level = Literal["debug", "info", "warn", "error", "fatal"]
-Value = str | int | float | bool | None
+Threshold = Literal["trace", "debug", "info", "warn", "error", "fatal", "panic"]
+Value = str | int | float | bool | None | Mapping[str, Sequence[str]]
 
-LEVELS: tuple[Level, ...] = ("debug", "info", "warn", "error", "fatal")
+LEVELS: tuple[Threshold, ...] = ("trace", "debug", "info", "warn", "error", "fatal", "panic")
+"""Of --loglevel: stock's. Nothing is logged at the first and the last."""
 _LETTERS: dict[Level, str] = {"debug": "DBG", "info": "INF", "warn": "WRN", "error": "ERR", "fatal": "FTL"}
 _COLOURS: dict[Level, str] = {"debug": "33", "info": "32", "warn": "31", "error": "1;31", "fatal": "1;31"}
 
 CONTROL, HTTP = 0, 1
 """Values of the field `event`: the connector itself, a request."""
+
+
+class LineFile(Protocol):
+    """What a log is written to besides standard error."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
 
 
 class Log:
@@ -26,10 +36,10 @@ class Log:
     def __init__(
         self,
         *,
-        level: Level = "info",
+        level: Threshold = "info",
         json: bool = False,
         stream: TextIO | None = None,
-        file: TextIO | None = None,
+        file: LineFile | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._least = LEVELS.index(level)
@@ -39,6 +49,10 @@ class Log:
         self._clock = clock
         self._colour = not json and self._stream.isatty() and not os.environ.get("NO_COLOR")
         self._lock = threading.Lock()
+
+    def tells(self, level: Level) -> bool:
+        """Whether lines of this level are written: to spare what goes before them."""
+        return LEVELS.index(level) >= self._least
 
     def debug(self, message: str, **fields: Value) -> None:
         self._write("debug", message, fields)
@@ -57,7 +71,7 @@ class Log:
         self._write("fatal", message, fields)
 
     def _write(self, level: Level, message: str, fields: dict[str, Value]) -> None:
-        if LEVELS.index(level) < self._least:
+        if not self.tells(level):
             return
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
         as_json = _json_line(now, level, message, fields) if self._json or self._file else ""
@@ -68,7 +82,7 @@ class Log:
                 _put(self._file, as_json)
 
 
-def _put(stream: TextIO, line: str) -> None:
+def _put(stream: LineFile, line: str) -> None:
     try:
         stream.write(line + "\n")
         stream.flush()
@@ -92,6 +106,8 @@ def _console_value(value: Value) -> str:
     if isinstance(value, str):
         plain = value.isascii() and value.isprintable() and not set(value) & {" ", '"', "\\"}
         return value if plain else _quoted(value)
+    if isinstance(value, Mapping):
+        return _one_line(msgspec.json.encode(value).decode("utf-8"))
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

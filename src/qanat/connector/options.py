@@ -1,16 +1,17 @@
 """What one run of the connector was told, put together and checked before anything touches the network."""
 
 import os
-from collections.abc import Mapping
+import socket
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, cast
 
 from msgspec import Struct
 
 from qanat.connector import flags
 from qanat.connector.engine import EngineError, OriginBounds
-from qanat.connector.flags import CommandLine, Value
-from qanat.connector.log import LEVELS, Level
+from qanat.connector.log import LEVELS, Threshold
+from qanat.connector.single_origin import single_origin
+from qanat.connector.sources import SEARCH_PATHS, Sources, expanded, shown_settings
 from qanat.connector.token import (
     Credentials,
     parse_credentials,
@@ -21,25 +22,12 @@ from qanat.connector.token import (
 )
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
-from qanat.ingress.documents import read_yaml
-from qanat.ingress.durations import show_duration
 from qanat.ingress.rules import Configuration, parse_configuration
 
 Protocol = Literal["auto", "quic", "http2"]
+IpVersion = Literal["auto", "4", "6"]
 
-SEARCH_PATHS = (
-    "~/.cloudflared",
-    "~/.cloudflare-warp",
-    "~/cloudflare-warp",
-    "/etc/cloudflared",
-    "/usr/local/etc/cloudflared",
-)
-"""Where stock cloudflared looks for `config.yml` and `config.yaml` when --config isn't given."""
-
-LARGEST_FILE = 1 << 20
-SECRET = "*****"
-
-V = TypeVar("V", str, int, bool, float, tuple[str, ...])
+MOST_CONNECTIONS = 255
 
 
 class Options(Struct, frozen=True):
@@ -48,6 +36,9 @@ class Options(Struct, frozen=True):
     credentials: Credentials
     edges: tuple[str, ...]
     edge_ca_pem: bytes | None
+    edge_ip_version: IpVersion
+    edge_bind_address: str | None
+    post_quantum: bool
     protocol: Protocol
     ha_connections: int
     retries: int
@@ -64,62 +55,47 @@ class Options(Struct, frozen=True):
 
 
 class LogOptions(Struct, frozen=True):
-    """How to log: read first, so that what is wrong with the rest can be logged."""
+    """How to log: read first, so that what is wrong with the rest can be logged. `folder` is None where a file is named."""
 
-    level: Level
+    level: Threshold
     json: bool
     file: str | None
-
-
-class Sources(Struct, frozen=True):
-    """The flags of all three sources, laid over one another, and the configuration file."""
-
-    values: dict[str, Value]
-    document: dict[str, Any]
-    path: str | None
-    tunnel: str | None
-    environment: dict[str, str]
-
-    def get(self, name: str, default: V) -> V:
-        return cast(V, self.values.get(name, default))
-
-
-def gather(command_line: CommandLine, environment: Mapping[str, str]) -> Sources:
-    """Reads the three sources.
-
-    Raises:
-        QanatError: `usage` or `configuration_file_invalid`.
-    """
-    words = command_line.words[2:]
-    if len(words) > 1:
-        raise QanatError(
-            "usage", f"one tunnel at most, not {len(words)} words", where="tunnel run", hint="quote nothing away"
-        )
-    path = str(command_line.values.get("config", "")) or None
-    path, document = _read_file(path, environment)
-    values = flags.read_file_values(document, where=path) if path else {}
-    values |= flags.read_environment(environment)
-    values |= command_line.values
-    variables = {name: text for name, text in sorted(environment.items()) if "TUNNEL_" in name}
-    return Sources(values, document, path, words[0] if words else None, variables)
+    folder: str | None
+    warnings: tuple[str, ...]
 
 
 def log_options(sources: Sources) -> LogOptions:
-    """Raises QanatError `usage`."""
-    level = sources.get("loglevel", "info")
+    """A level or a format that nobody knows is a warning, and the usual one is taken, as stock does: a tunnel that is down is
+    worse than a log with more lines."""
+    warnings = []
+    level = sources.get("loglevel", "info") or "info"
     if level not in LEVELS:
-        raise QanatError("usage", f"'{level[:40]}' is no level", where="--loglevel", hint=f"one of {', '.join(LEVELS)}")
+        warnings.append(
+            f"{sources.place('loglevel')}: '{level[:40]}' is no level, so info is used ({_near_level(level)})"
+        )
+        level = "info"
     output = sources.get("output", "default")
     if output not in ("default", "json"):
-        raise QanatError("usage", f"'{output[:40]}' is no log format", where="--output", hint="default or json")
-    return LogOptions(level, output == "json", sources.get("logfile", "") or None)
+        warnings.append(f"{sources.place('output')}: '{output[:40]}' is no log format, so default is used (or json)")
+    file, folder = sources.file("logfile"), sources.file("log-directory")
+    if file and folder:
+        warnings.append(f"{sources.place('logfile')} is used; {sources.place('log-directory')} is ignored")
+        folder = None
+    return LogOptions(cast(Threshold, level), output == "json", file, folder, tuple(warnings))
+
+
+def _near_level(level: str) -> str:
+    from difflib import get_close_matches  # only here: most starts never need it
+
+    close = get_close_matches(level.lower(), LEVELS, n=1)
+    return f"did you mean {close[0]}?" if close else f"one of {', '.join(LEVELS)}"
 
 
 def read_options(sources: Sources) -> Options:
     """Checks everything; reads the files that are named.
 
     Raises:
-        QanatError: the first thing wrong, `where` the flag, variable or file.
+        QanatError: the first thing wrong, `where` the flag, the variable, or the file and its key.
     """
     warnings = _refuse_and_warn(sources)
     credentials = _credentials(sources, warnings)
@@ -128,23 +104,24 @@ def read_options(sources: Sources) -> Options:
         warnings.append("h2mux is no longer a supported protocol: upgrading edge connection to http2")
         protocol = "http2"
     if protocol not in ("auto", "quic", "http2"):
-        raise QanatError("usage", f"'{protocol[:40]}' is no protocol", where="--protocol", hint="auto, quic or http2")
+        raise sources.bad("protocol", f"'{protocol[:40]}' is no protocol", hint="auto, quic or http2")
     local, local_source = _local_configuration(sources, warnings)
-    ha_connections = sources.get("ha-connections", 4)
-    if not 1 <= ha_connections <= 255:
-        raise QanatError("usage", f"{ha_connections} is out of range", where="--ha-connections", hint="from 1 to 255")
+    bind_address, ip_version = _dial_from(sources, warnings)
     return Options(
         credentials=credentials,
         edges=_edges(sources),
-        edge_ca_pem=_edge_ca(sources.get("cacert", "")),
+        edge_ca_pem=_edge_ca(sources),
+        edge_ip_version=ip_version,
+        edge_bind_address=bind_address,
+        post_quantum=sources.get("post-quantum", False),
         protocol=cast(Protocol, protocol),
-        ha_connections=ha_connections,
-        retries=sources.get("retries", 5),
-        rpc_timeout_s=_positive(sources, "rpc-timeout", 5.0),
-        dial_timeout_s=_positive(sources, "dial-edge-timeout", 15.0),
+        ha_connections=_ha_connections(sources, warnings),
+        retries=_retries(sources),
+        rpc_timeout_s=_above_zero(sources, "rpc-timeout", 5.0, warnings),
+        dial_timeout_s=_above_zero(sources, "dial-edge-timeout", 15.0, warnings),
         grace_period_s=sources.get("grace-period", 30.0),
         metrics=sources.get("metrics", "") or None,
-        pidfile=sources.get("pidfile", "") or None,
+        pidfile=sources.file("pidfile"),
         allow_origins=_allow_origins(sources),
         local=local,
         local_source=local_source,
@@ -153,105 +130,80 @@ def read_options(sources: Sources) -> Options:
     )
 
 
-def shown_settings(sources: Sources) -> dict[str, str]:
-    """Every flag that is set, as the `Settings:` line shows it: secrets as `*****`."""
-    return {flag.name: _shown(flag, sources.values[flag.name]) for flag in flags.FLAGS if flag.name in sources.values}
-
-
-def shown_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The TUNNEL_ variables with secrets hidden: those of secret flags, and whatever is named like one."""
-    secret = {variable for flag in flags.FLAGS if flag.secret for variable in flag.env}
-    return {
-        name: SECRET if name in secret or any(word in name for word in ("TOKEN", "SECRET", "CRED", "KEY")) else value
-        for name, value in environment.items()
-    }
-
-
-def _shown(flag: flags.Flag, value: Value) -> str:
-    if flag.secret:
-        return SECRET
-    if isinstance(value, tuple):
-        return f"[{' '.join(value)}]"
-    if flag.kind == "duration":
-        return show_duration(float(value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _read_file(path: str | None, environment: Mapping[str, str]) -> tuple[str | None, dict[str, Any]]:
-    if path is None:
-        home = environment.get("HOME", "/nonexistent")
-        places = [f"{folder.replace('~', home, 1)}/config{end}" for folder in SEARCH_PATHS for end in (".yml", ".yaml")]
-        path = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - pathlib costs more
-        if path is None:
-            return None, {}
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise _bad_file(path, error.strerror or "it can't be read") from None
-    if len(content) > LARGEST_FILE:
-        raise _bad_file(path, "the file is larger than 1 MiB")
-    try:
-        document = read_yaml(content)
-    except QanatError as error:
-        raise _bad_file(path, error.message.replace("the document is no YAML", "this is no YAML")) from None
-    if not isinstance(document, dict):
-        raise _bad_file(path, "the file holds no keys")
-    return path, {str(key): value for key, value in document.items()}
-
-
-def _bad_file(path: str, message: str) -> QanatError:
-    return QanatError("configuration_file_invalid", message, where=path)
-
-
 def _refuse_and_warn(sources: Sources) -> list[str]:
-    warnings = []
+    idle = []
     for flag in flags.FLAGS:
         value = sources.values.get(flag.name)
         if value is None or flag.effect in ("works", "harmless"):
             continue
         if flag.effect == "warned":
-            warnings.append(f"--{flag.name} has no effect in this version of qanat")
+            idle.append(sources.place(flag.name))
         elif value != flags.NO_EFFECT_VALUES.get(flag.name):
-            hint = "name the edges by --edge host:port" if flag.name == "region" else "leave it out"
             raise QanatError(
-                "flag_unsupported", "this version can't honour the flag yet", where=f"--{flag.name}", hint=hint
+                "flag_unsupported",
+                "this version can't honour the flag yet",
+                where=sources.place(flag.name),
+                hint="leave it out",
             )
-    return warnings
+    if not idle:
+        return []
+    return [f"{', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect in this version of qanat"]
 
 
 def _credentials(sources: Sources, warnings: list[str]) -> Credentials:
-    """As stock: a token, else a token file, else credentials as text, else a credentials file."""
+    """As stock: a token, else a token file, else credentials as text, else a credentials file, else the one of the tunnel that
+    is named, where stock looks for it."""
     given = [
         name for name in ("token", "token-file", "credentials-contents", "credentials-file") if sources.values.get(name)
     ]
+    tunnel = sources.tunnel or (str(sources.document["tunnel"]) if sources.document.get("tunnel") else None)
     if not given:
-        raise QanatError(
-            "token_missing",
-            "no token was given",
-            where="tunnel run",
-            hint="give --token-file FILE, or the variable TUNNEL_TOKEN",
-        )
+        return _searched_credentials(sources, tunnel)
     source, rest = given[0], given[1:]
+    where = sources.place(source)
     if rest:
-        ignored = ", ".join(f"--{name}" for name in rest)
-        warnings.append(f"--{source} is used; {ignored} {'is' if len(rest) == 1 else 'are'} ignored")
+        ignored = ", ".join(sources.place(name) for name in rest)
+        warnings.append(f"{where} is used; {ignored} {'is' if len(rest) == 1 else 'are'} ignored")
     value = sources.get(source, "")
-    where = _where(sources, source)
+    path = sources.file(source) or ""
     if source == "token":
         credentials = parse_token(value, where=where)
     elif source == "token-file":
-        credentials = read_token_file(value, where=where)
-        if world_readable(value):
-            warnings.append(f"every user of this host can read the token in {value}: set its mode to 0600")
+        credentials = read_token_file(path, where=where)
+        if world_readable(path):
+            warnings.append(f"every user of this host can read the token in {path}: set its mode to 0600")
     elif source == "credentials-contents":
         credentials = parse_credentials(value, where=where)
     else:
-        credentials = read_credentials_file(value, where=where)
-    tunnel = sources.tunnel or (str(sources.document["tunnel"]) if sources.document.get("tunnel") else None)
+        credentials = read_credentials_file(path, where=where)
     if tunnel and not source.startswith("token"):
         _check_tunnel(tunnel, credentials, where)
     return credentials
+
+
+def _searched_credentials(sources: Sources, tunnel: str | None) -> Credentials:
+    if tunnel is None:
+        hint = "give --token-file FILE, or the variable TUNNEL_TOKEN"
+        raise QanatError("token_missing", "no token was given", where="tunnel run", hint=hint)
+    try:
+        tunnel_id = parse_tunnel_id(tunnel)
+    except QanatError:
+        message = f"'{tunnel[:80]}' is a name, and its credentials are not given"
+        raise QanatError(
+            "credentials_file_invalid", message, where="tunnel run", hint="give --credentials-file, or a token"
+        ) from None
+    certificate = sources.file("origincert")
+    folders = [os.path.dirname(certificate)] if certificate else []  # noqa: PTH120 - pathlib costs more
+    folders += [expanded(folder, sources.home) for folder in SEARCH_PATHS]
+    for folder in folders:
+        path = f"{folder or '.'}/{tunnel_id}.json"
+        if os.path.isfile(path):  # noqa: PTH113
+            credentials = read_credentials_file(path, where="tunnel run")
+            _check_tunnel(tunnel, credentials, path)
+            return credentials
+    message = f"there is no {tunnel_id}.json in {', '.join(folders)}"
+    hint = "give --credentials-file FILE, or a token"
+    raise QanatError("credentials_file_invalid", message, where="tunnel run", hint=hint)
 
 
 def _check_tunnel(tunnel: str, credentials: Credentials, where: str) -> None:
@@ -262,13 +214,6 @@ def _check_tunnel(tunnel: str, credentials: Credentials, where: str) -> None:
     if wanted != credentials.tunnel_id:
         message = f"these are of tunnel {credentials.tunnel_id}, not of {wanted}"
         raise QanatError("credentials_file_invalid", message, where=where)
-
-
-def _where(sources: Sources, name: str) -> str:
-    """The flag, or the variable that set it: the message must name what its reader can mend."""
-    flag = next(flag for flag in flags.FLAGS if flag.name == name)
-    value = sources.values[name]
-    return next((f"${variable}" for variable in flag.env if sources.environment.get(variable) == value), f"--{name}")
 
 
 def _edges(sources: Sources) -> tuple[str, ...]:
@@ -284,22 +229,63 @@ def _edges(sources: Sources) -> tuple[str, ...]:
         host, _, port = edge.rpartition(":")
         bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
         if not bare or (":" in bare and not host.startswith("[")) or not port.isdigit() or not 0 < int(port) < 65536:
-            raise QanatError(
-                "usage", f"'{edge[:80]}' is not host:port", where="--edge", hint="write edge.example.com:7844"
-            )
+            raise sources.bad("edge", f"'{edge[:80]}' is not host:port", hint="write edge.example.com:7844")
     return edges
 
 
-def _edge_ca(path: str) -> bytes | None:
-    if not path:
+def _edge_ca(sources: Sources) -> bytes | None:
+    path = sources.file("cacert")
+    if path is None:
         return None
+    where = f"{sources.place('cacert')} {path}"
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise QanatError("ca_file_invalid", error.strerror or "unreadable", where=f"--cacert {path}") from None
+        raise QanatError("ca_file_invalid", error.strerror or "unreadable", where=where) from None
     if b"-----BEGIN CERTIFICATE-----" not in content:
-        raise QanatError("ca_file_invalid", "the file holds no PEM certificate", where=f"--cacert {path}")
+        raise QanatError("ca_file_invalid", "the file holds no PEM certificate", where=where)
     return content
+
+
+def _dial_from(sources: Sources, warnings: list[str]) -> tuple[str | None, IpVersion]:
+    """The address to dial from, and of which version the edge's are: that address's, if there is one, as stock."""
+    version = sources.get("edge-ip-version", "auto")
+    if version not in ("auto", "4", "6"):
+        raise sources.bad("edge-ip-version", f"'{version[:40]}' is no version", hint="auto, 4 or 6")
+    address = sources.get("edge-bind-address", "")
+    if not address:
+        return None, cast(IpVersion, version)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        socket.inet_pton(family, address)
+    except (OSError, ValueError):
+        raise sources.bad("edge-bind-address", f"'{address[:80]}' is no IP address") from None
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        message = f"nothing can be sent from {address}: {error.strerror}"
+        raise sources.bad("edge-bind-address", message, hint="name an address of this host") from None
+    own: IpVersion = "6" if family == socket.AF_INET6 else "4"
+    if version not in ("auto", own):
+        warnings.append(f"{sources.place('edge-ip-version')} is {version} and {address} is not: {own} is used")
+    return address, own
+
+
+def _ha_connections(sources: Sources, warnings: list[str]) -> int:
+    count = sources.get("ha-connections", 4)
+    if count < 0:
+        raise sources.bad("ha-connections", f"{count} is out of range", hint=f"from 1 to {MOST_CONNECTIONS}")
+    kept = min(max(count, 1), MOST_CONNECTIONS)
+    if kept != count:
+        warnings.append(f"{sources.place('ha-connections')} is {count}: {kept} is used")
+    return kept
+
+
+def _retries(sources: Sources) -> int:
+    """Below 0 there is no end of them, as in stock."""
+    count = sources.get("retries", 5)
+    return count if count >= 0 else 2**31
 
 
 def _allow_origins(sources: Sources) -> tuple[str, ...]:
@@ -309,60 +295,29 @@ def _allow_origins(sources: Sources) -> tuple[str, ...]:
     except EngineError as error:
         message = error.message.removeprefix("allowed: ")
         hint = "write 169.254.169.254, 169.254.0.0/16, metadata.example.com or host:port"
-        raise QanatError("usage", message, where="--allow-origins", hint=hint) from error
+        raise sources.bad("allow-origins", message, hint=hint) from error
     return listed
 
 
-def _positive(sources: Sources, name: str, default: float) -> float:
+def _above_zero(sources: Sources, name: str, default: float, warnings: list[str]) -> float:
     value = sources.get(name, default)
-    if value <= 0:
-        raise QanatError("usage", "the duration must be above 0", where=f"--{name}")
-    return value
-
-
-_ORIGIN_FLAGS = {
-    "proxy-connect-timeout": "connectTimeout",
-    "proxy-tls-timeout": "tlsTimeout",
-    "proxy-tcp-keepalive": "tcpKeepAlive",
-    "proxy-no-happy-eyeballs": "noHappyEyeballs",
-    "proxy-keepalive-connections": "keepAliveConnections",
-    "proxy-keepalive-timeout": "keepAliveTimeout",
-    "http-host-header": "httpHostHeader",
-    "origin-server-name": "originServerName",
-    "origin-ca-pool": "caPool",
-    "no-tls-verify": "noTLSVerify",
-    "no-chunked-encoding": "disableChunkedEncoding",
-    "http2-origin": "http2Origin",
-}
+    if value > 0:
+        return value
+    warnings.append(f"{sources.place(name)} is 0: {default:g}s is used")
+    return default
 
 
 def _local_configuration(sources: Sources, warnings: list[str]) -> tuple[Configuration | None, str]:
-    """The file's ingress rules, else the single rule of --hello-world, --url or --unix-socket, as stock orders them."""
+    """The file's ingress rules, else the single rule of a flag."""
     if sources.document:
-        configuration = parse_configuration(sources.document, form="yaml", also_known=flags.FILE_KEYS)
+        try:
+            configuration = parse_configuration(
+                sources.document, form="yaml", also_known=flags.FILE_KEYS, misspelt_keys="told"
+            )
+        except QanatError as error:
+            where = f"{sources.path}: {error.where}" if error.where else sources.path
+            raise QanatError(error.code, error.message, where=where, hint=error.hint) from None
         warnings += [f"{sources.path}: {warning}" for warning in configuration.warnings]
         if configuration.rules:
             return configuration, sources.path or ""
-    url, socket = sources.get("url", ""), sources.get("unix-socket", "")
-    if url and socket:
-        raise QanatError("usage", "--url and --unix-socket exclude each other", where="--unix-socket")
-    if sources.get("hello-world", False):
-        source, service = "--hello-world", "hello_world"
-    elif url:
-        source, service = "--url", url
-    elif socket:
-        source, service = "--unix-socket", f"unix:{socket}"
-    else:
-        return None, ""
-    origin: dict[str, object] = {}
-    for flag, key in _ORIGIN_FLAGS.items():
-        value = sources.values.get(flag)
-        if value is not None:
-            origin[key] = show_duration(value) if isinstance(value, float) else value
-    rule = {"service": service, "originRequest": origin}
-    try:
-        configuration = parse_configuration({"ingress": [rule]}, form="yaml")
-    except QanatError as error:
-        raise QanatError(error.code, error.message, where=source, hint=error.hint) from None
-    warnings += [f"{source}: {warning.message}" for warning in configuration.warnings]
-    return configuration, source
+    return single_origin(sources, warnings)

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 import msgspec
 
@@ -32,27 +31,28 @@ from qanat.connector.engine import (
     ProtocolFallback,
     Refused,
     Registered,
+    RequestAnswered,
     RequestCanceled,
+    RequestReceived,
     Stopped,
+    Unregistered,
     __version__,
 )
-from qanat.connector.log import CONTROL, HTTP, Log
-from qanat.connector.options import (
-    LogOptions,
-    Options,
-    Sources,
-    gather,
-    log_options,
-    read_options,
-    shown_environment,
-)
+from qanat.connector.log import CONTROL, HTTP, LineFile, Log
+from qanat.connector.log_file import RollingFile
+from qanat.connector.options import LogOptions, Options, log_options, read_options
+from qanat.connector.request_lines import log_answer, log_request
+from qanat.connector.sources import Sources, gather, shown_environment
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
 
 USAGE = 255
-"""Exit code of a wrong command line, token or file: as stock cloudflared's."""
+"""Exit code of a command line or token that is none, as stock cloudflared's. Stock ends with 0 where a flag is unknown."""
 FAILED = 1
+"""Of everything else: a bad value, file or rule, or a tunnel that gave up."""
+
+_USAGE_CODES = ("usage", "token_missing", "token_invalid", "token_file_unreadable")
 
 _ENDED = b"\0"
 _SIGNAL_NAMES = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
@@ -70,6 +70,8 @@ def main(arguments: Sequence[str]) -> int:
         options = read_options(sources)
     except QanatError as error:
         print(render(error), file=sys.stderr)
+        if error.code not in _USAGE_CODES:
+            return FAILED
         print("See 'qanat tunnel run --help'.", file=sys.stderr)
         return USAGE
     return Process(options, sources, log).run()
@@ -96,8 +98,11 @@ class Process:
         self._log_start()
         try:
             self._connector = self._make_connector()
-            server = endpoints.listen(self._options.metrics, self._endpoints())
-            bounds = OriginBounds(allowed=self._options.allow_origins, own=(server.address,))
+            server = endpoints.listen(
+                self._options.metrics, self._endpoints(), is_own_hostname=self._leads_to_endpoints
+            )
+            self._own_addresses = tuple(server.addresses)
+            bounds = OriginBounds(allowed=self._options.allow_origins, own=self._own_addresses)
             self._configuration = CurrentConfiguration(self._connector, self._log, bounds=bounds)
             self._configuration.start(self._options.local)
             self._catch_signals()
@@ -115,6 +120,7 @@ class Process:
         events.join(timeout=5)
         server.stop()
         self._log.info("Tunnel server stopped")
+        self._log.info("Metrics server stopped")
         return self._exit_code
 
     def _log_start(self) -> None:
@@ -143,12 +149,16 @@ class Process:
                     edges=options.edges,
                     version=f"qanat/{__version__}",
                     edge_ca_pem=options.edge_ca_pem,
+                    edge_ip_version=options.edge_ip_version,
+                    edge_bind_address=options.edge_bind_address,
+                    post_quantum=options.post_quantum,
                     protocol=options.protocol,
                     ha_connections=options.ha_connections,
                     grace_period_s=options.grace_period_s,
                     rpc_timeout_s=options.rpc_timeout_s,
                     dial_timeout_s=options.dial_timeout_s,
                     retries=options.retries,
+                    tell_requests=self._log.tells("debug"),
                 )
             )
         except EngineError as error:
@@ -172,6 +182,10 @@ class Process:
             "/quicktunnel": lambda: endpoints.json(b'{"hostname":""}'),
         }
 
+    def _leads_to_endpoints(self, hostname: str) -> bool:
+        port = self._own_addresses[0].rpartition(":")[2]
+        return self._configuration.has_rule_for(hostname, port)
+
     def _ready(self) -> endpoints.Answer:
         up = self._connector.ready_connections()
         status = 200 if up else 503
@@ -186,7 +200,7 @@ class Process:
             locations=dict(self._locations),
             tunnel_id=self._options.credentials.tunnel_id,
         )
-        return endpoints.Answer(200, "text/plain; version=0.0.4; charset=utf-8", body.encode())
+        return endpoints.Answer(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", body.encode())
 
     # ------------------------------------------------------------ signals: the main thread
     def _catch_signals(self) -> None:
@@ -257,6 +271,18 @@ class Process:
             case RequestCanceled():
                 self._log.debug(
                     "Request canceled", connIndex=event.connection_index, dest=event.destination, event=HTTP
+                )
+            case RequestReceived():
+                log_request(self._log, event)
+            case RequestAnswered():
+                log_answer(self._log, event)
+            case Unregistered():
+                self._locations.pop(event.connection_index, None)
+                self._log.info(
+                    "Unregistered tunnel connection",
+                    connIndex=event.connection_index,
+                    event=CONTROL,
+                    ip=event.edge_ip,
                 )
             case Disconnected():
                 self._disconnected(event.connection_index, event.edge_ip, event.reason, event.retry_in_s)
@@ -337,15 +363,24 @@ class Process:
 
 
 def _open_log(options: LogOptions) -> Log:
-    file: TextIO | None = None
-    if options.file:
-        try:
+    """A file that can't be written to costs its lines and not the tunnel, as in stock."""
+    path = options.file or options.folder
+    file: LineFile | None = None
+    failure = ""
+    try:
+        if options.file:
+            Path(options.file).parent.mkdir(mode=0o744, parents=True, exist_ok=True)
             file = Path(options.file).open("a", encoding="utf-8")  # noqa: SIM115 - open until the process ends
-        except OSError as error:
-            raise QanatError(
-                "usage", error.strerror or "it can't be opened", where=f"--logfile {options.file}"
-            ) from None
-    return Log(level=options.level, json=options.json, file=file)
+        elif options.folder:
+            file = RollingFile(options.folder)
+    except OSError as error:
+        failure = error.strerror or "it can't be opened"
+    log = Log(level=options.level, json=options.json, file=file)
+    for warning in options.warnings:
+        log.error(warning)
+    if failure:
+        log.error("The log can't be written to a file as well", file=path, error=failure)
+    return log
 
 
 def _go_map(values: dict[str, str]) -> str:

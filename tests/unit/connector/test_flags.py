@@ -18,6 +18,10 @@ from qanat.errors import QanatError
         (["tunnel", "--token", "run", "run"], True),
         (["--no-autoupdate", "tunnel", "--edge", "h:1", "run", "name"], True),
         (["tunnel", "run", "--unknown"], True),
+        (["tunnel", "--unknown", "value", "run"], True),
+        (["tunnel", "--unknown", "run"], True),
+        (["tunnel", "--proxy-dns-port", "53", "run"], True),
+        (["tunnel", "run", "--token"], True),
         (["tunnel", "list"], False),
         (["tunnel", "--token", "run"], False),
         (["edge"], False),
@@ -49,27 +53,45 @@ def test_the_last_of_two_wins_and_two_dashes_end_the_flags() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "where", "said"),
+    ("arguments", "code", "where", "said"),
     [
-        (["--tokne", "x"], "--tokne", "did you mean --token?"),
-        (["--frobnicate"], "--frobnicate", "lists them"),
-        (["--token"], "--token", "needs a value"),
-        (["--grace-period", "30"], "--grace-period", "30s"),
-        (["--grace-period", "-1s"], "--grace-period", "duration"),
-        (["--ha-connections", "x"], "--ha-connections", "whole number"),
-        (["--hello-world=maybe"], "--hello-world", "true nor false"),
+        (["--tokne", "x"], "usage", "--tokne", "did you mean --token?"),
+        (["--frobnicate"], "usage", "--frobnicate", "lists them"),
+        (["--token"], "usage", "--token", "needs a value"),
+        (["--grace-period", "30"], "flag_value_invalid", "--grace-period", "30s"),
+        (["--grace-period", "-1s"], "flag_value_invalid", "--grace-period", "duration"),
+        (["--grace-period", ""], "flag_value_invalid", "--grace-period", "30s"),
+        (["--ha-connections", "x"], "flag_value_invalid", "--ha-connections", "whole number"),
+        (["--hello-world=maybe"], "flag_value_invalid", "--hello-world", "true nor false"),
     ],
 )
-def test_a_wrong_command_line_is_refused_with_the_flag_and_the_fix(arguments: list[str], where: str, said: str) -> None:
+def test_a_wrong_command_line_is_refused_with_the_flag_and_the_fix(
+    arguments: list[str], code: str, where: str, said: str
+) -> None:
     with pytest.raises(QanatError) as caught:
         read_command_line(["tunnel", "run", *arguments])
-    assert (caught.value.code, caught.value.where) == ("usage", where)
+    assert (caught.value.code, caught.value.where) == (code, where)
     assert said in str(caught.value)
 
 
 def test_variables_set_flags_and_empty_ones_set_nothing() -> None:
     environment = {"TUNNEL_EDGE": "a:1, b:2", "TUNNEL_GRACE_PERIOD": "1m", "TUNNEL_TOKEN": "", "TUNNEL_NONSENSE": "x"}
-    assert read_environment(environment) == {"edge": ("a:1", "b:2"), "grace-period": 60.0}
+    assert read_environment(environment) == (
+        {"edge": ("a:1", "b:2"), "grace-period": 60.0},
+        {"edge": "$TUNNEL_EDGE", "grace-period": "$TUNNEL_GRACE_PERIOD"},
+    )
+
+
+@pytest.mark.parametrize("text", ["1", "t", "T", "true", "True", "TRUE"])
+def test_case_75_booleans_are_gos(text: str) -> None:
+    assert read_environment({"NO_TLS_VERIFY": text})[0] == {"no-tls-verify": True}
+
+
+@pytest.mark.parametrize("text", ["yes", "off", "on", "2"])
+def test_case_75_other_booleans_are_named_with_the_right_ones(text: str) -> None:
+    with pytest.raises(QanatError) as caught:
+        read_environment({"NO_TLS_VERIFY": text})
+    assert (caught.value.where, caught.value.hint) == ("$NO_TLS_VERIFY", "write true or false")
 
 
 def test_a_bad_variable_is_named() -> None:
@@ -86,12 +108,9 @@ def test_file_values_are_typed_as_flags() -> None:
         "grace-period": "45s",
         "output": "json",
     }
-    assert read_file_values(document, where="config.yml") == {
-        "edge": ("a:1", "b:2"),
-        "ha-connections": 2,
-        "no-tls-verify": True,
-        "grace-period": 45.0,
-    }
+    values, places = read_file_values(document, where="config.yml")
+    assert values == {"edge": ("a:1", "b:2"), "ha-connections": 2, "no-tls-verify": True, "grace-period": 45.0}
+    assert places == {name: f"config.yml: {name}" for name in values}
 
 
 @pytest.mark.parametrize("document", [{"edge": {"a": 1}}, {"token": ["x"]}, {"ha-connections": [1]}])

@@ -29,6 +29,11 @@ const MIN_PERIOD: Duration = Duration::from_millis(10);
 
 static STARTED: LazyLock<(SystemTime, Instant)> = LazyLock::new(|| (SystemTime::now(), Instant::now()));
 
+/// Starts the clock of `/uptime`, unless it runs already.
+pub(super) fn start() {
+    LazyLock::force(&STARTED);
+}
+
 /// Serves one call.
 pub(super) async fn serve<B: Source + Unpin, R: Responder>(call: &mut Call<B, R>) -> End {
     let started = &*STARTED;
@@ -40,11 +45,11 @@ pub(super) async fn serve<B: Source + Unpin, R: Responder>(call: &mut Call<B, R>
         b"/ws" if call.head.websocket => echo(call).await,
         b"/ws" => text(400, "text/plain; charset=utf-8", "a WebSocket is expected here\n".into(), call).await,
         b"/sse" => events(period(&query), call).await,
-        b"/_health" => text(200, "text/plain; charset=utf-8", "ok\n".into(), call).await,
+        b"/_health" => text(200, "text/plain; charset=utf-8", "ok".into(), call).await,
         b"/uptime" => {
-            let since = started.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            let up = started.1.elapsed().as_secs_f64();
-            text(200, "application/json", format!("{{\"startTime\":{since:.3},\"upTime\":\"{up:.3}s\"}}\n"), call).await
+            let since = rfc3339(started.0.duration_since(UNIX_EPOCH).unwrap_or_default());
+            let up = go_duration(started.1.elapsed());
+            text(200, "application/json", format!("{{\"startTime\":\"{since}\",\"uptime\":\"{up}\"}}"), call).await
         }
         _ => {
             let page = page(&call.head);
@@ -62,6 +67,47 @@ async fn text<B: Source + Unpin, R: Responder>(
     let mut headers = Headers::with_capacity(2);
     headers.push("Content-Type", kind);
     status::answer(ResponseHead { status: code, headers }, body.into(), AnsweredBy::Origin, call).await
+}
+
+/// A time since 1970 as `2026-01-02T03:04:05.678Z`.
+fn rfc3339(since_1970: Duration) -> String {
+    let (days, second) = (since_1970.as_secs() / 86_400, since_1970.as_secs() % 86_400);
+    // Years begin in March, so that the day that comes and goes is their last one.
+    let day = days + 719_468;
+    let era = day / 146_097;
+    let of_era = day % 146_097;
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * month + 2) / 5 + 1;
+    let (month, year) = if month < 10 { (month + 3, year) } else { (month - 9, year + 1) };
+    format!(
+        "{:04}-{month:02}-{of_month:02}T{:02}:{:02}:{:02}.{:03}Z",
+        year + era * 400,
+        second / 3_600,
+        second / 60 % 60,
+        second % 60,
+        since_1970.subsec_millis()
+    )
+}
+
+/// As Go prints it, to the millisecond: `1h2m3.004s`, `250ms`.
+fn go_duration(time: Duration) -> String {
+    let (hours, minutes, seconds) = (time.as_secs() / 3_600, time.as_secs() / 60 % 60, time.as_secs() % 60);
+    let mut text = String::new();
+    if hours > 0 {
+        let _ = write!(text, "{hours}h");
+    }
+    if hours > 0 || minutes > 0 {
+        let _ = write!(text, "{minutes}m");
+    }
+    let millis = time.subsec_millis();
+    let _ = match (text.is_empty() && seconds == 0, millis) {
+        (true, 1..) => write!(text, "{millis}ms"),
+        (_, 0) => write!(text, "{seconds}s"),
+        _ => write!(text, "{}s", format!("{seconds}.{millis:03}").trim_end_matches('0')),
+    };
+    text
 }
 
 fn page(head: &RequestHead) -> String {
@@ -214,6 +260,18 @@ mod tests {
         };
         let page = page(&head);
         assert!(page.contains("&lt;script&gt;&amp;&quot;") && !page.contains("<script>") && !page.contains("<b>"));
+    }
+
+    #[test]
+    fn the_clock_is_told_as_stock_tells_it() {
+        assert_eq!(rfc3339(Duration::ZERO), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(Duration::from_millis(951_827_696_789)), "2000-02-29T12:34:56.789Z");
+        assert_eq!(rfc3339(Duration::from_secs(1_798_761_599)), "2026-12-31T23:59:59.000Z");
+        assert_eq!(rfc3339(Duration::from_secs(4_107_542_400)), "2100-03-01T00:00:00.000Z");
+        for (millis, text) in [(0, "0s"), (250, "250ms"), (1_500, "1.5s"), (60_000, "1m0s"), (3_723_004, "1h2m3.004s")]
+        {
+            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+        }
     }
 
     #[test]

@@ -161,7 +161,10 @@ impl Service {
                 Self::Origin(Box::new(http::OriginService::new(index, address, tls, &rule.origin, bounds)?))
             }
             ServiceKind::Status => Self::Status(status::parse_target(&rule.target).map_err(target)?),
-            ServiceKind::HelloWorld => Self::HelloWorld,
+            ServiceKind::HelloWorld => {
+                hello_world::start();
+                Self::HelloWorld
+            }
             ServiceKind::Unsupported => {
                 Self::Unsupported(format!("the service `{}` is not supported by this connector yet", rule.target))
             }

@@ -56,6 +56,7 @@ pub async fn dial(lab: &Lab) -> EdgeLink {
         timeout: Duration::from_secs(10),
         max_head: 128 * 1024,
         rpc_timeout: Duration::from_secs(5),
+        bind: None,
     };
     EdgeLink::dial(lab.protocol, lab.edge.addresses().tunnel, &settings).await.unwrap()
 }

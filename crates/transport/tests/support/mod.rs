@@ -115,6 +115,7 @@ impl Edge {
             timeout: Duration::from_secs(20),
             max_head: MAX_HEAD,
             rpc_timeout: Duration::from_secs(10),
+            bind: None,
         }
     }
 

@@ -1,0 +1,134 @@
+"""Where a connector's settings come from: command line, environment and `config.yml`, laid over one another."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from msgspec import Struct
+
+from qanat.connector import flags
+from qanat.connector.flags import CommandLine, Value
+from qanat.errors import QanatError
+from qanat.ingress.documents import read_yaml
+from qanat.ingress.durations import show_duration
+
+SEARCH_PATHS = (
+    "~/.cloudflared",
+    "~/.cloudflare-warp",
+    "~/cloudflare-warp",
+    "/etc/cloudflared",
+    "/usr/local/etc/cloudflared",
+)
+"""Where stock cloudflared looks for `config.yml` and `config.yaml` when --config isn't given, and for credentials."""
+
+LARGEST_FILE = 1 << 20
+SECRET = "*****"
+
+V = TypeVar("V", str, int, bool, float, tuple[str, ...])
+
+
+class Sources(Struct, frozen=True):
+    """The flags of all three sources, and the configuration file. `places`: what set each flag, as its reader can mend it:
+    `--url`, `$TUNNEL_URL` or `config.yml: url`."""
+
+    values: dict[str, Value]
+    places: dict[str, str]
+    document: dict[str, Any]
+    path: str | None
+    tunnel: str | None
+    environment: dict[str, str]
+    home: str
+
+    def get(self, name: str, default: V) -> V:
+        return cast(V, self.values.get(name, default))
+
+    def place(self, name: str) -> str:
+        return self.places.get(name, f"--{name}")
+
+    def file(self, name: str) -> str | None:
+        """The path that a flag names; None when it is not set, or empty."""
+        path = self.get(name, "")
+        return expanded(path, self.home) if path else None
+
+    def bad(self, name: str, message: str, hint: str | None = None) -> QanatError:
+        """A value that the flag can't have."""
+        return QanatError("flag_value_invalid", message, where=self.place(name), hint=hint)
+
+
+def gather(command_line: CommandLine, environment: Mapping[str, str]) -> Sources:
+    """Reads the three sources.
+
+    Raises:
+        QanatError: `usage`, `flag_value_invalid` or `configuration_file_invalid`.
+    """
+    words = command_line.words[2:]
+    if len(words) > 1:
+        raise QanatError(
+            "usage", f"one tunnel at most, not {len(words)} words", where="tunnel run", hint="quote nothing away"
+        )
+    home = environment.get("HOME", "/nonexistent")
+    path, document = _read_file(str(command_line.values.get("config", "")) or None, home)
+    values, places = flags.read_file_values(document, where=path) if path else ({}, {})
+    variables, variable_places = flags.read_environment(environment)
+    values |= variables | command_line.values
+    places |= variable_places | {name: f"--{name}" for name in command_line.values}
+    told = {name: text for name, text in sorted(environment.items()) if "TUNNEL_" in name}
+    return Sources(values, places, document, path, words[0] if words else None, told, home)
+
+
+def expanded(path: str, home: str) -> str:
+    """`path` with the user's home for a leading `~`, which shells leave alone within `--flag=~/…`, files and variables."""
+    return f"{home}{path[1:]}" if path == "~" or path.startswith("~/") else path
+
+
+def shown_settings(sources: Sources) -> dict[str, str]:
+    """Every flag that is set, as the `Settings:` line shows it: secrets as `*****`."""
+    return {flag.name: _shown(flag, sources.values[flag.name]) for flag in flags.FLAGS if flag.name in sources.values}
+
+
+def shown_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The TUNNEL_ variables with secrets hidden: those of secret flags, and whatever is named like one."""
+    secret = {variable for flag in flags.FLAGS if flag.secret for variable in flag.env}
+    return {
+        name: SECRET if name in secret or any(word in name for word in ("TOKEN", "SECRET", "CRED", "KEY")) else value
+        for name, value in environment.items()
+    }
+
+
+def _shown(flag: flags.Flag, value: Value) -> str:
+    if flag.secret:
+        return SECRET
+    if isinstance(value, tuple):
+        return f"[{' '.join(value)}]"
+    if flag.kind == "duration":
+        return show_duration(float(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _read_file(path: str | None, home: str) -> tuple[str | None, dict[str, Any]]:
+    if path is None:
+        places = [f"{expanded(folder, home)}/config{end}" for folder in SEARCH_PATHS for end in (".yml", ".yaml")]
+        path = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - pathlib costs more
+        if path is None:
+            return None, {}
+    path = expanded(path, home)
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise _bad_file(path, error.strerror or "it can't be read") from None
+    if len(content) > LARGEST_FILE:
+        raise _bad_file(path, "the file is larger than 1 MiB")
+    try:
+        document = read_yaml(content)
+    except QanatError as error:
+        message = error.message.replace("the document is no YAML", "this is no YAML")
+        raise _bad_file(path, message, hint=error.hint) from None
+    if not isinstance(document, dict):
+        raise _bad_file(path, "the file holds no keys")
+    return path, {str(key): value for key, value in document.items()}
+
+
+def _bad_file(path: str, message: str, hint: str | None = None) -> QanatError:
+    return QanatError("configuration_file_invalid", message, where=path, hint=hint)
