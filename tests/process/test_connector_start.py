@@ -19,11 +19,19 @@ KINDS = [
 ]
 
 
-def run(kind: Kind, folder: Path, *flags: str, env: dict[str, str] | None = None, token: str = TOKEN) -> Process:
+def run(
+    kind: Kind,
+    folder: Path,
+    *flags: str,
+    env: dict[str, str] | None = None,
+    token: str = TOKEN,
+    metrics: str | None = "127.0.0.1:0",
+) -> Process:
     """`tunnel … run` towards an edge that is nowhere."""
     (folder / "token").write_text(token)
     binary = QANAT if kind == "qanat" else [str(STOCK)]
-    general = ["--edge", "127.0.0.1:9", "--metrics", "127.0.0.1:0", "--no-autoupdate", "--no-prechecks", *flags]
+    general = ["--edge", "127.0.0.1:9", "--no-autoupdate", "--no-prechecks"]
+    general += ["--metrics", metrics, *flags] if metrics else flags
     return Process(kind, [*binary, "tunnel", *general, "run", "--token-file", str(folder / "token")], env)
 
 
@@ -36,6 +44,7 @@ WRONG_FILES = {
     "a key twice": "ingress:\n- service: http_status:404\n  service: http_status:405\n",
     "a tab": "\tretries: 5\n",
     "a URL that is none": "url: http://::1:8080\n",
+    "a port that is none": "metrics: 127.0.0.1:99999\n",
 }
 
 
@@ -44,7 +53,9 @@ WRONG_FILES = {
 def test_a_wrong_file_ends_the_start_with_1_as_stock(folder: Path, kind: Kind, name: str) -> None:
     file = folder / "config.yml"
     file.write_text(WRONG_FILES[name])
-    process = run(kind, folder, "--config", str(file))
+    process = run(
+        kind, folder, "--config", str(file), metrics=None if "metrics" in WRONG_FILES[name] else "127.0.0.1:0"
+    )
     assert process.wait() == 1
     said = process.log()
     assert "Traceback" not in said

@@ -225,7 +225,11 @@ def _encode(answer: Answer, without_body: bool) -> bytes:
 
 
 def listen(
-    address: str | None, endpoints: Endpoints, *, is_own_hostname: Callable[[str], bool] = lambda _name: False
+    address: str | None,
+    endpoints: Endpoints,
+    *,
+    is_own_hostname: Callable[[str], bool] = lambda _name: False,
+    place: str = "--metrics",
 ) -> LocalServer:
     """Binds the listeners; nothing is answered until `start`. A name such as localhost is listened to on its IPv4 and its IPv6
     address, where both exist; no host at all is every address.
@@ -233,9 +237,10 @@ def listen(
     Args:
         address: `host:port` of --metrics, or None for the known ports, then a random one, on loopback.
         is_own_hostname: whether a public hostname leads here by the connector's own rules.
+        place: what set the address: flag, variable, or file and key.
 
     Raises:
-        QanatError: `metrics_address`, which names the flag.
+        QanatError: `metrics_address`, which names the place.
     """
     if address is None:
         for port in (*KNOWN_PORTS, 0):
@@ -243,11 +248,11 @@ def listen(
                 return LocalServer([_bind(_places("127.0.0.1", port)[0])], endpoints, "localhost", is_own_hostname)
             except OSError:
                 continue
-        raise QanatError("metrics_address", "no port is free on 127.0.0.1", where="--metrics")
+        raise QanatError("metrics_address", "no port is free on 127.0.0.1", where=place)
     host, colon, port_text = address.rpartition(":")
     if not colon or not (port_text or "0").isdigit() or int(port_text or 0) > 65535:
         raise QanatError(
-            "metrics_address", f"'{address[:80]}' is not host:port", where="--metrics", hint="write 127.0.0.1:2000"
+            "metrics_address", f"'{address[:80]}' is not host:port", where=place, hint="write 127.0.0.1:2000"
         )
     name = host.removeprefix("[").removesuffix("]")
     try:
@@ -256,7 +261,7 @@ def listen(
         raise QanatError(
             "metrics_address",
             f"can't listen on {address[:80]}: {error.strerror or error}",
-            where="--metrics",
+            where=place,
             hint="give another port, or leave the flag out",
         ) from None
     return LocalServer(listeners, endpoints, name, is_own_hostname)

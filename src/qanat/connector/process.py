@@ -99,7 +99,10 @@ class Process:
         try:
             self._connector = self._make_connector()
             server = endpoints.listen(
-                self._options.metrics, self._endpoints(), is_own_hostname=self._leads_to_endpoints
+                self._options.metrics,
+                self._endpoints(),
+                is_own_hostname=self._leads_to_endpoints,
+                place=self._sources.place("metrics"),
             )
             self._own_addresses = tuple(server.addresses)
             bounds = OriginBounds(allowed=self._options.allow_origins, own=self._own_addresses)

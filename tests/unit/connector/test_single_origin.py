@@ -6,7 +6,7 @@ from qanat.connector.flags import read_command_line
 from qanat.connector.single_origin import service_of_url, single_origin
 from qanat.connector.sources import gather
 from qanat.errors import QanatError
-from qanat.ingress.rules import Configuration
+from qanat.ingress.rules import Configuration, parse_configuration
 
 
 def origin(*arguments: str, **environment: str) -> tuple[Configuration, str, list[str]]:
@@ -104,3 +104,19 @@ def test_what_of_a_url_is_left_out_is_told_and_a_bare_slash_is_not() -> None:
 def test_a_secret_in_a_url_is_in_no_service_text() -> None:
     assert "secret" not in origin("--url", "http://user:secret@h:1")[0].rules[0].service.text
     assert service_of_url("h")[0] == "http://h"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/run/x.sock", "localhost:8080", "127.0.0.1:8080", "8080", "http://::1:8080", "http://127.0.0.1:8080/base", ""],
+)
+def test_case_76_as_a_service_they_are_refused_as_by_stock(text: str) -> None:
+    with pytest.raises(QanatError) as caught:
+        parse_configuration({"ingress": [{"service": text}]}, form="yaml")
+    assert caught.value.where == "ingress[0].service"
+
+
+@pytest.mark.parametrize("word", ["yes", "true", "on"])
+def test_case_75_a_boolean_of_a_rule_has_its_effect(word: str) -> None:
+    text = f"ingress: [{{service: 'https://h', originRequest: {{noTLSVerify: {word}}}}}]"
+    assert parse_configuration(text, form="yaml").rules[0].origin.no_tls_verify is True
