@@ -42,11 +42,12 @@ def test_the_lines_that_scripts_wait_for_are_there(fakes: Fakes, folder: Path, l
     process.wait_for("Starting Hello World server at ")
     process.wait_for("Updated to new configuration .*version=1")
     connector.stop()
+    last = ["Tunnel server stopped"] if link.kind == "qanat" else []  # a stock one may be gone before it says so
     for line in (
         "Initiating graceful shutdown due to signal terminated",
         "Unregistered tunnel connection .*connIndex=0 .*ip=127.0.0.1",
-        "Tunnel server stopped",
         "Metrics server stopped",
+        *last,
     ):
         process.wait_for(line)
 
