@@ -105,6 +105,23 @@ def parse_hostname(text: str, *, wildcard: bool = True) -> Hostname:
     return Hostname(prefix + name)
 
 
+def shown_hostname(hostname: str) -> str:
+    """International labels in Unicode, as people write them; what would not be read back as the same stays punycode."""
+    if "xn--" not in hostname:
+        return hostname
+    return ".".join(_shown_label(label) for label in hostname.split("."))
+
+
+def _shown_label(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
+    try:
+        text = idna.decode(label)
+        return text if parse_hostname(f"{text}.x") == f"{label}.x" else label
+    except (UnicodeError, QanatError):  # idna.IDNAError is one of the former
+        return label
+
+
 def _hex32(text: str, kind: str) -> str:
     lowered = text.lower()
     if not _HEX32.fullmatch(lowered):

@@ -20,7 +20,9 @@ from qanat.api.record_shapes import (
     RecordShape,
 )
 from qanat.api.shapes import answers, page_answers, queries, text_answers
+from qanat.auth import Principal
 from qanat.errors import QanatError
+from qanat.ids import shown_hostname
 from qanat.store import records, zone_file, zones
 from qanat.store.models import Record, Zone
 from qanat.store.record_form import RecordDraft
@@ -136,6 +138,31 @@ def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Response:
     return ok({"recs_added": done.added, "total_records_parsed": done.parsed})
 
 
+@router.post("/zones/{zone_id}/dns_records/scan", responses=answers(ImportShape))
+@needs("dns.edit")
+def scan_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """Looks for records elsewhere, and finds none: qanat asks no other server."""
+    _check_edits(ctx, zone_id, who)
+    return ok({"recs_added": 0, "total_records_parsed": 0})
+
+
+@router.post("/zones/{zone_id}/dns_records/scan/trigger", responses=answers(dict[str, str]))
+@needs("dns.edit")
+def trigger_scan(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """The same, to be reviewed later."""
+    _check_edits(ctx, zone_id, who)
+    return ok({})
+
+
+@router.get("/zones/{zone_id}/dns_records/scan/review", responses=answers(list[RecordShape]))
+@needs("dns.read")
+def review_scan(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """What a scan found: nothing."""
+    with ctx.store.reading() as session:
+        zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
+    return ok([])
+
+
 @router.get("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
 @needs("dns.read")
 def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Response:
@@ -177,15 +204,16 @@ def delete_record(zone_id: str, record_id: str, ctx: Ctx, who: Who, if_match: If
 
 
 def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> dict[str, Any]:
-    """A record as stock clients read it (api.md 3.2). `data` that was not written is derived for lists only: octodns reads
-    lists and needs it, Terraform reads single records and would see a change."""
+    """A record as stock clients read it (api.md 3.2). `data`, and an SRV's priority, that were not written are derived for
+    lists only: octodns reads lists and needs them, Terraform reads single records and would see a change."""
+    kind = RECORD_TYPES[record.type]
     result: dict[str, Any] = {
         "id": record.id,
         "zone_id": zone.id,
-        "zone_name": zone.name,
+        "zone_name": shown_hostname(zone.name),
         "name": record.name,
         "type": record.type,
-        "content": record.content,
+        "content": kind.answered(record.content),
         "proxiable": record.type in PROXIABLE,
         "proxied": record.proxied,
         "ttl": record.ttl,
@@ -196,12 +224,13 @@ def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> dict[str, A
         "created_on": rfc3339(record.created_at),
         "modified_on": rfc3339(record.modified_at),
     }
-    data = record.data
-    if data is None and is_listed:
-        data = RECORD_TYPES[record.type].parts(record.content, record.priority)
+    data, priority = record.data, record.priority
+    if is_listed:
+        priority = kind.answered_priority(record.content, priority)
+        data = data if data is not None else kind.parts(record.content, priority)
     optional = {
         "data": data,
-        "priority": record.priority,
+        "priority": priority,
         "private_routing": record.private_routing,
         "comment_modified_on": rfc3339(record.comment_modified_at),
         "tags_modified_on": rfc3339(record.tags_modified_at),
@@ -213,6 +242,11 @@ def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> dict[str, A
 def _shown_in(ctx: Context, record: Record) -> dict[str, Any]:
     with ctx.store.reading() as session:
         return shown(record, zones.get_zone(session, record.zone_id))
+
+
+def _check_edits(ctx: Context, zone_id: str, who: Principal) -> None:
+    with ctx.store.reading() as session:
+        zones.get_zone(session, zone_id, reach=who.reach("dns.edit"))
 
 
 def _placed(place: str, item: RecordInput) -> RecordDraft:

@@ -48,8 +48,7 @@ class RecordChange:
         # The ttl of a proxied record reads as automatic; it stays so when the proxy is switched off, as on a fresh one.
         content, data = self.given.get("content"), self.given.get("data")
         if content is None and data is None:
-            content = before.content
-            data = before.data if before.written_as == "data" else None
+            content, data = self._value_before(before)
         return RecordDraft(
             name=self._taken(before, "name", before.name),
             type=self._taken(before, "type", before.type),
@@ -63,6 +62,16 @@ class RecordChange:
             settings=self._taken(before, "settings", {}),
             private_routing=self._taken(before, "private_routing", None),
         )
+
+    def _value_before(self, before: Record) -> tuple[str, dict[str, Any] | None]:
+        """What it was, with another priority where only that is given: of an SRV it stands in both."""
+        priority = self.given.get("priority")
+        data = before.data if before.written_as == "data" else None
+        if before.type != "SRV" or priority is None:
+            return before.content, data
+        if data is not None and "priority" in data:
+            data = {**data, "priority": priority}
+        return f"{priority} {before.content.partition(' ')[2]}", data
 
     def _taken(self, before: Record, field_name: str, default: Any) -> Any:
         value = self.given[field_name] if field_name in self.given else getattr(before, field_name)
@@ -80,6 +89,7 @@ class RecordEdit:
         self._changes: list[dict[str, object]] = []
         self._routed: set[str] = set()
         self._rows: list[dict[str, Any]] = []
+        self._wildcards: bool | None = None
 
     def load(self, record_ids: Iterable[str]) -> None:
         """The records that the write names, in few queries."""
@@ -105,6 +115,7 @@ class RecordEdit:
         self._write.grow("records", self.zone.id)
         self.names.enter(record)
         self._changed("create", record)
+        self._note_existence(record)
         return record
 
     def add(self, form: RecordForm) -> None:
@@ -125,15 +136,21 @@ class RecordEdit:
         self._write.grow("records", self.zone.id)
         self.names.enter(record)
         self._changed("create", record)
+        self._note_existence(record)
 
     def replace(self, record: Record, form: RecordForm) -> Record:
         self.names.leave(record)
         self.names.check(form, before=record)
         before = told(record)
         self._note_route(record)
+        moves = (record.name, record.type == "NS") != (form.name, form.type == "NS")
+        if moves:
+            self._note_existence(record)
         _fill(record, form, self._write.at, is_new=False)
         self.names.enter(record)
         self._changed("change", record, before=before)
+        if moves:
+            self._note_existence(record)
         return record
 
     def patch(self, item: tuple[str, RecordChange]) -> Record:
@@ -146,6 +163,7 @@ class RecordEdit:
         self._write.session.delete(record)
         self._write.grow("records", self.zone.id, -1)
         self._changed("delete", record)
+        self._note_existence(record)
         return record
 
     def finish_one(self, action: str, record: Record) -> None:
@@ -183,6 +201,27 @@ class RecordEdit:
     def _note_route(self, record: Record) -> None:
         if record.proxied and record.tunnel_id is not None:
             self._routed.add(record.name)
+
+    def _note_existence(self, record: Record) -> None:
+        """A name that comes or goes is no longer, or again, a wildcard's to answer for; and one with NS records hides what is
+        below it."""
+        if record.type == "NS" and record.name != self.zone.name:
+            below = Record.name.endswith(f".{record.name}", autoescape=True)
+            routed = select(Record.name).where(Record.zone_id == self.zone.id, Record.proxied.is_(True), below)
+            self._routed.update(self._write.session.scalars(routed))
+        if self._has_wildcards():
+            self._routed.add(record.name)
+
+    def _has_wildcards(self) -> bool:
+        if self._wildcards is None:
+            found = select(Record.id).where(
+                Record.zone_id == self.zone.id,
+                Record.name.startswith("*.", autoescape=True),
+                Record.proxied.is_(True),
+                Record.tunnel_id.is_not(None),
+            )
+            self._wildcards = self._write.session.scalar(found.limit(1)) is not None
+        return self._wildcards
 
 
 def _fill(record: Record, form: RecordForm, at: datetime, *, is_new: bool) -> None:

@@ -115,10 +115,11 @@ def record_name(text: str, zone_name: str) -> str:
     """
     bare = text.strip().removesuffix(".")
     is_absolute = bare != text.strip()
-    if bare in ("@", ""):
-        if not text.strip():
-            raise QanatError("record_bad_name", "the name is empty; `@` is the zone itself", where="name")
+    if bare == "@":
         return zone_name
+    if not bare:
+        what = "is empty" if not text.strip() else "`.` is the root of DNS"
+        raise QanatError("record_bad_name", f"the name {what}; `@` is the zone itself", where="name")
     if bare.endswith("."):
         raise QanatError("record_bad_name", "the name has an empty label", where="name")
     try:

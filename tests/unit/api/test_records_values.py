@@ -10,7 +10,7 @@ SRV = {"priority": 10, "weight": 5, "port": 5060, "target": "s.example.com"}
 CAA = {"flags": 0, "tag": "issue", "value": "ca.example"}
 EVERY_TYPE: dict[str, dict[str, Any]] = {
     "A": {"content": "192.0.2.1"},
-    "AAAA": {"content": "2001:DB8:0::1"},
+    "AAAA": {"content": "2001:db8::1"},
     "CNAME": {"content": "Host.Example.org"},
     "TXT": {"content": '"v=DMARC1; p=reject"'},
     "MX": {"content": "mail.example.org", "priority": 10},
@@ -18,11 +18,11 @@ EVERY_TYPE: dict[str, dict[str, Any]] = {
     "PTR": {"content": "host.example.org"},
     "SRV": {"data": SRV},
     "CAA": {"data": CAA},
-    "DS": {"data": {"key_tag": 1, "algorithm": 13, "digest_type": 2, "digest": "Ab" * 32}},
+    "DS": {"data": {"key_tag": 1, "algorithm": 13, "digest_type": 2, "digest": "ab" * 32}},
     "DNSKEY": {"data": {"flags": 257, "protocol": 3, "algorithm": 13, "public_key": "AAAA" * 22}},
-    "TLSA": {"data": {"usage": 3, "selector": 1, "matching_type": 1, "certificate": "Ab" * 32}},
-    "SMIMEA": {"data": {"usage": 3, "selector": 1, "matching_type": 0, "certificate": "Ab"}},
-    "SSHFP": {"data": {"algorithm": 4, "type": 2, "fingerprint": "Ab" * 32}},
+    "TLSA": {"data": {"usage": 3, "selector": 1, "matching_type": 1, "certificate": "ab" * 32}},
+    "SMIMEA": {"data": {"usage": 3, "selector": 1, "matching_type": 0, "certificate": "ab"}},
+    "SSHFP": {"data": {"algorithm": 4, "type": 2, "fingerprint": "ab" * 32}},
     "LOC": {
         "data": {
             "lat_degrees": 52,
@@ -62,7 +62,7 @@ def test_every_type_reads_back_as_it_was_written(desk: ZoneDesk, kind: str) -> N
     assert desk.put(made, **fields) == made
     assert desk.patch(made) == made
     [listed] = desk.listed()
-    assert listed == made
+    assert listed == ({**made, "priority": SRV["priority"]} if kind == "SRV" else made)
     assert desk.delete(made) == {"id": made["id"]}
 
 
@@ -70,8 +70,12 @@ def test_every_type_reads_back_as_it_was_written(desk: ZoneDesk, kind: str) -> N
 def test_data_of_a_written_content_is_answered_to_lists_only(desk: ZoneDesk, kind: str) -> None:
     first = desk.post(name="a", type=kind, **EVERY_TYPE[kind])
     desk.delete(first)
-    made = desk.post(name="a", type=kind, content=first["content"])
+    priority = {"SRV": SRV["priority"], "URI": 10}.get(kind)
+    made = desk.post(name="a", type=kind, content=first["content"], priority=priority)
     assert made["content"] == first["content"]
+    assert made.get("priority") == priority
+    assert desk.put(made, name="a", type=kind, content=made["content"], priority=priority) == made
+    assert [each["id"] for each in desk.listed(content=made["content"])] == [made["id"]]
     assert "data" not in made
     assert "data" not in desk.get(made)
     [listed] = desk.listed()
@@ -96,7 +100,7 @@ def test_case_10_data_and_content(desk: ZoneDesk) -> None:
     caa = desk.post(type="CAA", name=desk.name, data=CAA)
     srv = desk.post(type="SRV", name="_sip._tcp", data=SRV)
     assert caa["content"] == '0 issue "ca.example"'
-    assert srv["content"] == "10 5 5060 s.example.com."
+    assert srv["content"] == "5 5060 s.example.com"
     for made, data in ((caa, CAA), (srv, SRV)):
         assert desk.get(made)["data"] == data
         assert desk.patch(made) == made
@@ -190,7 +194,7 @@ def test_changing_the_type(desk: ZoneDesk) -> None:
     assert "data" not in changed
     assert (changed["created_on"], changed["comment"]) == (made["created_on"], None)
     assert desk.patch(changed, type="A", content="192.0.2.1")["type"] == "A"
-    assert desk.refused("PATCH", f"/{made['id']}", type="AAAA")[:2] == (400, 9007)
+    assert desk.refused("PATCH", f"/{made['id']}", type="AAAA")[:2] == (400, 9005)
 
 
 def test_patches_of_a_value(desk: ZoneDesk) -> None:
@@ -201,6 +205,14 @@ def test_patches_of_a_value(desk: ZoneDesk) -> None:
     assert desk.patch(made, comment="x")["content"] == '0 issue "b.example"'
     by_data = desk.patch(made, data={**CAA, "value": "c.example"})
     assert (by_data["content"], by_data["data"]["value"]) == ('0 issue "c.example"', "c.example")
+    srv = desk.post(type="SRV", name="_a._tcp", data=SRV)
+    changed = desk.patch(srv, priority=20)
+    assert (changed["priority"], changed["data"]["priority"], changed["content"]) == (20, 20, "5 5060 s.example.com")
+    by_content = desk.post(type="SRV", name="_b._tcp", content="10 5 5060 s.example.com.")
+    assert (by_content["priority"], by_content["content"]) == (10, "5 5060 s.example.com")
+    changed = desk.patch(by_content, priority=20)
+    assert (changed["priority"], changed["content"]) == (20, "5 5060 s.example.com")
+    assert desk.patch(changed, comment="x")["priority"] == 20
     mx = desk.post(type="MX", name="m", content="m.org", priority=1)
     assert desk.patch(mx, priority=2)["content"] == "m.org"
     assert desk.get(mx)["priority"] == 2
@@ -237,3 +249,41 @@ def test_a_refused_record_leaves_no_trace(desk: ZoneDesk, fields: dict[str, Any]
     assert desk.refused(**{"name": "x", **fields})[:2] == (400, code)
     assert desk.listed() == []
     assert desk.control.audit_count() == before
+
+
+@pytest.mark.parametrize("name", ["a..b", "-a", "x" * 64, ".".join(["x" * 60] * 5), "*.*", "a.*", "*a", "a b", "", "."])
+def test_case_78_a_bad_name_is_told_with_its_field_and_value(desk: ZoneDesk, name: str) -> None:
+    before = desk.control.audit_count()
+    status, code, message = desk.refused(type="A", name=name, content="192.0.2.1")
+    assert (status, code) == (400, 9000)
+    assert "name" in message
+    assert not name or name[:20] in message
+    assert (desk.listed(), desk.control.audit_count()) == ([], before)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        *(({"type": "A", "content": content}, 9005, "content") for content in ("300.1.1.1", "1.2.3", "01.2.3.4")),
+        ({"type": "AAAA", "content": "1.2.3.4"}, 9005, "content"),
+        ({"type": "TXT", "content": "x", "proxied": True}, 9004, "proxied"),
+        ({"type": "MX", "content": "m.org", "priority": 1, "proxied": True}, 9004, "proxied"),
+        ({"type": "NS", "content": "n.org", "proxied": True}, 9004, "proxied"),
+        ({"type": "SRV", "data": SRV, "proxied": True}, 9004, "proxied"),
+    ],
+)
+def test_case_78_a_bad_value_is_told_with_its_field_and_value(
+    desk: ZoneDesk, fields: dict[str, Any], code: int, field: str
+) -> None:
+    before = desk.control.audit_count()
+    status, found, message = desk.refused(name="x", **fields)
+    assert (status, found) == (400, code)
+    assert field in message
+    assert (desk.listed(), desk.control.audit_count()) == ([], before)
+
+
+def test_case_78_good_names_and_values(desk: ZoneDesk) -> None:
+    for name, stored in (("a_b", "a_b."), ("ä", "xn--4ca."), ("@", "")):
+        assert desk.post(type="A", name=name, content="192.0.2.1")["name"] == f"{stored}{desk.name}"
+    assert desk.post(type="A", name="ten", content="10.0.0.1", proxied=True)["proxied"] is True
+    assert desk.post(type="AAAA", name="mapped", content="::ffff:1.2.3.4")["content"] == "::ffff:1.2.3.4"

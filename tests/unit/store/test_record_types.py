@@ -1,3 +1,4 @@
+from base64 import b64decode
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from qanat.store.record_types.text import carried, strings, txt_value
 
 ZONE = "example.test"
 TUNNEL = "c1744f8b-faa1-48a4-9e5c-02ac921467fa"
-SHA256 = "Ab" * 32
+SHA256 = "ab" * 32
 KEY = "mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ=="
 LOCATION = {
     "lat_degrees": 52,
@@ -26,7 +27,7 @@ LOCATION = {
     "precision_vert": 10,
 }
 DATA: list[tuple[str, dict[str, Any], str]] = [
-    ("SRV", {"priority": 10, "weight": 5, "port": 5060, "target": "S.example.com"}, "10 5 5060 S.example.com."),
+    ("SRV", {"priority": 10, "weight": 5, "port": 5060, "target": "S.example.com"}, "10 5 5060 S.example.com"),
     ("SRV", {"priority": 0, "weight": 0, "port": 0, "target": "."}, "0 0 0 ."),
     ("CAA", {"flags": 0, "tag": "issue", "value": "ca.example"}, '0 issue "ca.example"'),
     ("CAA", {"flags": "128", "tag": "issuewild", "value": ";"}, '128 issuewild ";"'),
@@ -36,7 +37,7 @@ DATA: list[tuple[str, dict[str, Any], str]] = [
     ("TLSA", {"usage": 3, "selector": 1, "matching_type": 1, "certificate": SHA256}, f"3 1 1 {SHA256}"),
     ("SMIMEA", {"usage": 3, "selector": 0, "matching_type": 0, "certificate": "0a"}, "3 0 0 0a"),
     ("SSHFP", {"algorithm": 4, "type": 2, "fingerprint": SHA256}, f"4 2 {SHA256}"),
-    ("LOC", LOCATION, "52 22 23.500 N 4 53 32.000 E -2.00m 0.00m 10000.00m 10.00m"),
+    ("LOC", LOCATION, "52 22 23.500 N 4 53 32.000 E -2.00 0.00 10000.00 10.00"),
     (
         "NAPTR",
         {
@@ -95,13 +96,77 @@ def test_case_10_data_round_trips_and_content_is_derived(kind: str, data: dict[s
 
 
 @pytest.mark.parametrize(("kind", "content", "priority", "data"), CONTENT)
-def test_content_stays_as_sent_and_data_can_be_derived(
+def test_content_and_data_are_two_ways_to_write_the_same(
     kind: str, content: str, priority: int | None, data: dict[str, Any]
 ) -> None:
     form = checked(kind, content, priority=priority)
-    assert (form.content, form.data, form.written_as) == (content, None, "content")
+    assert (form.data, form.written_as) == (None, "content")
     assert RECORD_TYPES[kind].parts(form.content, form.priority) == data
-    assert checked(kind, data=data, priority=form.priority or priority).content_key == form.content_key
+    other = checked(kind, data=data, priority=form.priority or priority)
+    assert other.content_key == form.content_key
+    if kind != "HTTPS":  # whose parameters stay as written
+        assert other.content == form.content
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "answered"),
+    [
+        (
+            "SRV",
+            {"data": {"priority": 10, "weight": 5, "port": 5060, "target": "S.example.com."}},
+            "5 5060 S.example.com",
+        ),
+        (
+            "SRV",
+            {"data": {"weight": 5, "port": 5060, "target": "s.example.com"}, "priority": 3},
+            "5 5060 s.example.com",
+        ),
+        ("SRV", {"content": "10 5\t5060 s.example.com."}, "5 5060 s.example.com"),
+        ("SRV", {"content": "5 5060 s.example.com", "priority": 7}, "5 5060 s.example.com"),
+        ("SRV", {"data": {"priority": 0, "weight": 0, "port": 0, "target": "."}}, "0 0 ."),
+        ("URI", {"data": {"weight": 1, "target": "https://x/"}, "priority": 10}, '1 "https://x/"'),
+        ("URI", {"content": '10 1 "https://x/"'}, '1 "https://x/"'),
+        ("URI", {"content": '1 "https://x/"', "priority": 10}, '1 "https://x/"'),
+        ("HTTPS", {"content": "1  svc.example.com alpn=h2"}, "1 svc.example.com. alpn=h2"),
+        (
+            "HTTPS",
+            {"data": {"priority": 1, "target": "svc.example.com", "value": "alpn=h2"}},
+            "1 svc.example.com. alpn=h2",
+        ),
+        ("SVCB", {"content": "0 Svc.example.com"}, "0 Svc.example.com."),
+        ("NAPTR", {"content": '1 2 S SIP+D2U "" x.org'}, '1 2 "S" "SIP+D2U" "" x.org.'),
+        ("DS", {"content": f"1 ECDSAP256SHA256 2 {SHA256.upper()}"}, f"1 13 2 {SHA256}"),
+        ("TLSA", {"content": f"3 1 1 {SHA256[:32].upper()} {SHA256[32:]}"}, f"3 1 1 {SHA256}"),
+        ("SSHFP", {"data": {"algorithm": 4, "type": 2, "fingerprint": SHA256.upper()}}, f"4 2 {SHA256}"),
+        ("CERT", {"data": {"type": "PKIX", "key_tag": 1, "algorithm": 8, "certificate": "AAAA"}}, "1 1 8 AAAA"),
+        (
+            "LOC",
+            {"content": "52 22 23.5 N 4 53 32 E -2m 0m 10000m 10m"},
+            "52 22 23.500 N 4 53 32.000 E -2.00 0.00 10000.00 10.00",
+        ),
+        ("AAAA", {"content": "2001:DB8:0::0001"}, "2001:db8::1"),
+        ("AAAA", {"content": "::FFFF:1.2.3.4"}, "::ffff:1.2.3.4"),
+    ],
+)
+def test_one_form_is_answered_whichever_way_it_was_written(kind: str, written: dict[str, Any], answered: str) -> None:
+    form = checked(kind, **written)
+    assert RECORD_TYPES[kind].answered(form.content) == answered
+    name = (form.data or {}).get("target")
+    if kind == "SRV" and name != "." and name is not None:
+        assert not str(name).endswith(".")
+    if kind in ("HTTPS", "SVCB") and name is not None:
+        assert str(name).endswith(".")
+
+
+@pytest.mark.parametrize("kind", ["HTTPS", "SVCB"])
+@pytest.mark.parametrize("ech", ["AEX+DQBBpQAgACB/UKL0HiW=", "YQ==", "AEX+DQBB"])
+def test_ech_is_any_base64(kind: str, ech: str) -> None:
+    """Stock takes what is no list of ECH configurations too; it is served byte by byte."""
+    form = checked(kind, data={"priority": 1, "target": ".", "value": f'ech="{ech}" alpn="h2"'})
+    assert form.content == f'1 . ech="{ech}" alpn="h2"'
+    rdata: Any = RECORD_TYPES[kind].rdata(form.content, None)
+    assert rdata.params[5].ech == b64decode(ech)
+    assert why(kind, data={"priority": 1, "target": ".", "value": 'ech="no base64"'}) == ("record_bad_content", "data")
 
 
 def test_trap_11_srv_keeps_its_keys_and_answers_a_priority_only_where_it_was_sent() -> None:
@@ -112,7 +177,7 @@ def test_trap_11_srv_keeps_its_keys_and_answers_a_priority_only_where_it_was_sen
     assert old.name == "_sip._tcp.x.example.test"
     assert old.priority is None
     top = checked("SRV", name="_sip._tcp", data=data, priority=3)
-    assert (top.content, top.priority, "priority" in (top.data or {})) == ("3 5 5060 s.example.com.", 3, False)
+    assert (top.content, top.priority, "priority" in (top.data or {})) == ("3 5 5060 s.example.com", 3, False)
 
 
 def test_trap_24_whole_floats_become_integers() -> None:
@@ -143,11 +208,12 @@ def test_priority_zero_of_external_dns_is_taken_and_not_answered(kind: str) -> N
     assert checked(kind, content, priority=0).priority is None
 
 
-def test_addresses_are_never_rewritten() -> None:
+def test_addresses_have_one_form() -> None:
     form = checked("AAAA", "2001:DB8:0::1")
-    assert (form.content, form.content_key, served(form)) == ("2001:DB8:0::1", "2001:db8::1", "2001:db8::1")
-    for bad in ("fe80::1%eth0", "192.0.2.1", "::1 ", "[::1]", ""):
-        assert why("AAAA", bad) == ("record_bad_content", "content")
+    assert (form.content, form.content_key, served(form)) == ("2001:db8::1", "2001:db8::1", "2001:db8::1")
+    for bad in ("fe80::1%eth0", "192.0.2.1", "::1 ", "[::1]"):
+        assert why("AAAA", bad) == ("record_bad_address", "content")
+    assert why("AAAA", "") == ("record_bad_content", "content")
     for bad in ("192.0.2", "192.0.2.01", "1.2.3.4\n", "::1"):
         assert why("A", bad) == ("record_bad_address", "content")
 
@@ -284,7 +350,7 @@ def test_names(name: str, zone: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "a..", "a..b", "x.other.org.", "a.*", "*a", "a b", "x" * 64, "a/b", "a.\u0000"]
+    "name", ["", " ", ".", "a..", "a..b", "x.other.org.", "a.*", "*a", "a b", "x" * 64, "a/b", "a.\u0000"]
 )
 def test_bad_names(name: str) -> None:
     with pytest.raises(QanatError) as refused:

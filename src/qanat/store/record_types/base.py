@@ -68,16 +68,26 @@ class RecordType(ABC):
         """`data` as derived from a stored content; None for a type without parts."""
         return None
 
+    def answered(self, content: str) -> str:
+        """A stored content as clients read it."""
+        return content
+
+    def answered_priority(self, content: str, priority: int | None) -> int | None:
+        """The top-level priority of a list's row; None for none."""
+        return priority
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A key of `data`: how its value is written in the RDATA's presentation, and where dnspython keeps it.
-    `default` stands for a missing one; without it the key is required."""
+    `default` stands for a missing one; without it the key is required. `is_canonical`: a value in `data` is answered in the
+    presentation's form, whichever way it was written; any other as it was sent."""
 
     key: str
     present: Callable[[Scalar, str], str]
     read: Callable[[Any], Scalar]
     default: str | None = None
+    is_canonical: bool = False
 
 
 class DataType(RecordType):
@@ -94,9 +104,10 @@ class DataType(RecordType):
         if written.data:
             data = self._echo(written.data)
             content = self.presented(data, written.priority)
+            data = self._settled(data)
             rdata = parse_rdata(self.name, content, where="data")
             return Value(
-                content=content,
+                content=self.settled(content, written.priority, rdata),
                 key=self.key(rdata),
                 written_as="data",
                 data=data,
@@ -104,7 +115,21 @@ class DataType(RecordType):
             )
         content = bounded(written.content, self.name)
         rdata = self.rdata(content, written.priority)
-        return Value(content=content, key=self.key(rdata), priority=self.priority_kept(written.priority, rdata))
+        return Value(
+            content=self.settled(content, written.priority, rdata),
+            key=self.key(rdata),
+            priority=self.priority_of_content(written.priority, rdata),
+        )
+
+    def settled(self, content: str, priority: int | None, rdata: dns.rdata.Rdata) -> str:
+        """A content in the one form of its value, however that was written."""
+        found = self.presented({part.key: part.read(rdata) for part in self._parts}, int(getattr(rdata, "priority", 0)))
+        try:
+            if self.key(parse_rdata(self.name, found, where="content")) == self.key(rdata):
+                return found
+        except QanatError:
+            pass
+        return rdata.to_text(chunksize=0)  # bytes that are no text have no `data`
 
     def rdata(self, content: str, priority: int | None) -> dns.rdata.Rdata:
         return parse_rdata(self.name, self.whole(content, priority), where="content")
@@ -126,8 +151,12 @@ class DataType(RecordType):
         return content
 
     def priority_kept(self, priority: int | None, rdata: dns.rdata.Rdata) -> int | None:
-        """The top-level priority that is answered; None for none."""
+        """The top-level priority that is answered beside `data`; None for none."""
         return None
+
+    def priority_of_content(self, priority: int | None, rdata: dns.rdata.Rdata) -> int | None:
+        """The same where there is no `data`."""
+        return self.priority_kept(priority, rdata)
 
     def _echo(self, data: Mapping[str, object]) -> dict[str, Scalar]:
         kept: dict[str, Scalar] = {}
@@ -135,6 +164,12 @@ class DataType(RecordType):
             if key in self._known and value is not None:
                 kept[key] = scalar(value, f"data.{key}")
         return kept
+
+    def _settled(self, data: dict[str, Scalar]) -> dict[str, Scalar]:
+        own = {
+            part.key: part.present(data[part.key], "") for part in self._parts if part.is_canonical and part.key in data
+        }
+        return {**data, **own}
 
     def _token(self, part: Part, data: Mapping[str, Scalar]) -> str:
         value = data.get(part.key)
@@ -222,8 +257,8 @@ def quoted(value: Scalar, where: str) -> str:
 
 
 def hexadecimal(value: Scalar, where: str) -> str:
-    """A part that is bytes in hexadecimal; its case stays as sent."""
-    text = "".join(str(value).split())
+    """A part that is bytes in hexadecimal, in lower case."""
+    text = "".join(str(value).split()).lower()
     try:
         bytes.fromhex(text)
     except ValueError:
@@ -242,12 +277,18 @@ def base_64(value: Scalar, where: str) -> str:
 
 
 def target(value: Scalar, where: str) -> str:
-    """A part that is a name, or `.` for none; absolute, its case as sent."""
+    """A part that is a name with its last dot, or `.` for none; its case as sent."""
+    text = bare_target(value, where)
+    return text if text == "." else f"{text}."
+
+
+def bare_target(value: Scalar, where: str) -> str:
+    """The same without the last dot."""
     text = str(value)
     if text == ".":
         return text
     name = target_name(text, where)
-    return f"{text.removesuffix('.') if text.isascii() else name}."
+    return text.removesuffix(".") if text.isascii() else name
 
 
 def target_name(text: str, where: str) -> str:

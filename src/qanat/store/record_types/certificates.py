@@ -41,7 +41,7 @@ TLSA, SMIMEA = (
             Part(key="usage", present=whole(8), read=lambda rdata: int(rdata.usage)),
             Part(key="selector", present=whole(8), read=lambda rdata: int(rdata.selector)),
             Part(key="matching_type", present=whole(8), read=lambda rdata: int(rdata.mtype)),
-            Part(key="certificate", present=hexadecimal, read=lambda rdata: str(rdata.cert.hex())),
+            Part(key="certificate", present=hexadecimal, is_canonical=True, read=lambda rdata: str(rdata.cert.hex())),
         ],
     )
     for name in ("TLSA", "SMIMEA")
@@ -51,6 +51,8 @@ SSHFP = DataType(
     [
         Part(key="algorithm", present=whole(8), read=lambda rdata: int(rdata.algorithm)),
         Part(key="type", present=whole(8), read=lambda rdata: int(rdata.fp_type)),
-        Part(key="fingerprint", present=hexadecimal, read=lambda rdata: str(rdata.fingerprint.hex())),
+        Part(
+            key="fingerprint", present=hexadecimal, is_canonical=True, read=lambda rdata: str(rdata.fingerprint.hex())
+        ),
     ],
 )

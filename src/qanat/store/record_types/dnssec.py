@@ -10,7 +10,7 @@ DS = DataType(
         Part(key="key_tag", present=whole(16), read=lambda rdata: int(rdata.key_tag)),
         Part(key="algorithm", present=whole(8), read=lambda rdata: int(rdata.algorithm)),
         Part(key="digest_type", present=whole(8), read=lambda rdata: int(rdata.digest_type)),
-        Part(key="digest", present=hexadecimal, read=lambda rdata: str(rdata.digest.hex())),
+        Part(key="digest", present=hexadecimal, is_canonical=True, read=lambda rdata: str(rdata.digest.hex())),
     ],
 )
 DNSKEY = DataType(

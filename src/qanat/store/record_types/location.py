@@ -8,7 +8,7 @@ from qanat.store.record_types.base import DataType, Part, Scalar, bad_content, s
 
 
 def _decimal(digits: int, *, unit: str = "", least: int = 0, most: int) -> Callable[[Scalar, str], str]:
-    """A number with at most `digits` decimals."""
+    """A number with at most `digits` decimals; it may be sent with its unit, and stands without."""
 
     def present(value: Scalar, where: str) -> str:
         try:
@@ -17,7 +17,7 @@ def _decimal(digits: int, *, unit: str = "", least: int = 0, most: int) -> Calla
             raise bad_content(f"{shown(str(value))} is not a number", where=where) from None
         if not number.is_finite() or not least <= number <= most:
             raise bad_content(f"{shown(str(value))} is not from {least} to {most}", where=where)
-        return f"{number:.{digits}f}{unit}"
+        return f"{number:.{digits}f}"
 
     return present
 
@@ -67,24 +67,24 @@ LOC = DataType(
             present=_direction("E", "W"),
             read=lambda rdata: "E" if rdata.longitude[4] >= 0 else "W",
         ),
-        Part(key="altitude", present=_ALTITUDE, read=lambda rdata: _metres(rdata.altitude), default="0.00m"),
+        Part(key="altitude", present=_ALTITUDE, read=lambda rdata: _metres(rdata.altitude), default="0.00"),
         Part(
             key="size",
             present=_decimal(2, unit="m", most=_METRES),
             read=lambda rdata: _metres(rdata.size),
-            default="1.00m",
+            default="1.00",
         ),
         Part(
             key="precision_horz",
             present=_decimal(2, unit="m", most=_METRES),
             read=lambda rdata: _metres(rdata.horizontal_precision),
-            default="10000.00m",
+            default="10000.00",
         ),
         Part(
             key="precision_vert",
             present=_decimal(2, unit="m", most=_METRES),
             read=lambda rdata: _metres(rdata.vertical_precision),
-            default="10.00m",
+            default="10.00",
         ),
     ],
 )

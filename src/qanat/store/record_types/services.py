@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-import dns.rdata
-
 from qanat.errors import QanatError
-from qanat.store.record_types.base import DataType, Part, Scalar, quoted, target, whole
+from qanat.store.record_types.base import DataType, Part, Scalar, bare_target, quoted, target, whole
 from qanat.store.record_types.names import required_priority
 
 
 class Srv(DataType):
-    """A service. A top-level priority is answered only where it was sent, and stands in for a missing one."""
+    """A service. What is kept has all four parts; clients read `weight port target`, without the last dot. A top-level
+    priority stands in for a missing one; beside `data`, which has it too, a single read answers it only where it was sent."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -20,7 +19,7 @@ class Srv(DataType):
                 Part(key="priority", present=whole(16), read=lambda rdata: int(rdata.priority)),
                 Part(key="weight", present=whole(16), read=lambda rdata: int(rdata.weight)),
                 Part(key="port", present=whole(16), read=lambda rdata: int(rdata.port)),
-                Part(key="target", present=target, read=lambda rdata: bare(rdata.target)),
+                Part(key="target", present=bare_target, read=lambda rdata: bare(rdata.target), is_canonical=True),
             ],
             legacy_keys=("service", "proto", "name"),
         )
@@ -33,12 +32,22 @@ class Srv(DataType):
     def whole(self, content: str, priority: int | None) -> str:
         return f"{priority} {content}" if priority is not None and len(content.split()) == 3 else content
 
-    def priority_kept(self, priority: int | None, rdata: dns.rdata.Rdata) -> int | None:
-        return priority
+    def priority_kept(self, priority: int | None, rdata: Any) -> int | None:
+        return int(rdata.priority) if priority is not None else None
+
+    def priority_of_content(self, priority: int | None, rdata: Any) -> int | None:
+        return int(rdata.priority)
+
+    def answered(self, content: str) -> str:
+        found = content.partition(" ")[2]
+        return found if found.endswith(" .") else found.removesuffix(".")
+
+    def answered_priority(self, content: str, priority: int | None) -> int | None:
+        return int(content.partition(" ")[0])
 
 
 class Uri(DataType):
-    """A URI; its priority stands beside `data`."""
+    """A URI; its priority stands beside `data` and the answered content."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -60,6 +69,11 @@ class Uri(DataType):
         if priority is not None and priority != own:
             raise QanatError("record_bad_priority", f"{priority} is not the content's priority {own}", where="priority")
         return own
+
+    def answered(self, content: str) -> str:
+        first, _, rest = content.partition(" ")
+        # one of an older version may lack its priority
+        return rest if rest[:1].isdigit() else f"{first} {rest}"
 
 
 def bare(name: Any) -> str:
@@ -83,6 +97,12 @@ NAPTR = DataType(
         Part(key="flags", present=quoted, read=lambda rdata: text(rdata.flags), default='""'),
         Part(key="service", present=quoted, read=lambda rdata: text(rdata.service), default='""'),
         Part(key="regex", present=quoted, read=lambda rdata: text(rdata.regexp), default='""'),
-        Part(key="replacement", present=target, read=lambda rdata: str(rdata.replacement.to_text()), default="."),
+        Part(
+            key="replacement",
+            present=target,
+            read=lambda rdata: str(rdata.replacement.to_text()),
+            default=".",
+            is_canonical=True,
+        ),
     ],
 )
