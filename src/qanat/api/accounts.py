@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.context import Ctx, Who, needs
 from qanat.api.envelope import ok, ok_page, rfc3339
+from qanat.api.filters import words
 from qanat.api.pagination import AskedPage
 from qanat.api.paths import AccountPath
 from qanat.api.shapes import Shape, answers, page_answers, queries
@@ -33,12 +34,22 @@ class AccountSettings(BaseModel):
     delete_disconnects: bool | None = None
 
 
+class AccountUnit(BaseModel):
+    """`{"id": …}`."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: str | None = None
+
+
 class AccountInput(BaseModel):
     """An account to make, or what one becomes. Settings that are not given stay as they are."""
 
     model_config = ConfigDict(strict=True)
 
     name: str = Field(examples=["example"])
+    type: str | None = Field(None, description="`standard`, the only type there is.")
+    unit: AccountUnit | None = Field(None, description="Not taken: qanat has no tenants.")
     settings: AccountSettings | None = None
 
 
@@ -85,7 +96,7 @@ def list_accounts(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Resp
         rows, total = accounts.list_accounts(
             session,
             reach=who.reach("account.read"),
-            name=query.get("name") or None,
+            name=words(query, "name"),
             descending=query.get("direction") == "desc",
             offset=page.offset,
             limit=page.per_page,
@@ -98,6 +109,7 @@ def list_accounts(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Resp
 def create_account(body: AccountInput, ctx: Ctx, who: Who) -> Response:
     """Makes an account; for tokens that may edit every account."""
     who.everything("account.edit")
+    _check_kind(body)
     settings = _changed(body.settings)
     account = accounts.create_account(ctx.store, who.actor, name=body.name, settings=settings or {})
     return ok(shown(account))
@@ -115,6 +127,7 @@ def get_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
 @needs("account.edit")
 def change_account(account_id: AccountPath, body: AccountInput, ctx: Ctx, who: Who) -> Response:
     """Another name, and the settings that are given."""
+    _check_kind(body)
     account = accounts.change_account(
         ctx.store,
         who.actor,
@@ -152,18 +165,42 @@ def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> R
     """One row for each account that the token sees: qanat knows one kind of member."""
     query = request.query_params
     wanted = query.get("status")
-    if wanted not in (None, "", "accepted"):
+    if wanted not in (None, "accepted"):
         return ok_page([], page, 0)
     with ctx.store.reading() as session:
         rows, total = accounts.list_accounts(
             session,
             reach=who.reach("account.read"),
-            name=query.get("account.name") or query.get("name") or None,
+            name=words(query, "account.name" if "account.name" in query else "name"),
             descending=query.get("direction") == "desc",
             offset=page.offset,
             limit=page.per_page,
         )
     return ok_page([_membership(who.token.user_id, row) for row in rows], page, total)
+
+
+@router.get("/memberships/{membership_id}", tags=["memberships"], responses=answers(MembershipShape))
+@needs("account.read")
+def get_membership(membership_id: str, ctx: Ctx, who: Who) -> Response:
+    """One of them."""
+    with ctx.store.reading() as session:
+        rows, _ = accounts.list_accounts(
+            session, reach=who.reach("account.read"), name=None, descending=False, offset=0, limit=None
+        )
+    for row in rows:
+        membership = _membership(who.token.user_id, row)
+        if membership["id"] == membership_id.lower():
+            return ok(membership)
+    raise QanatError("user_unknown", "no such membership")
+
+
+@router.get("/accounts/{account_id}/custom_ns", responses=answers(list[dict[str, Any]]))
+@needs("account.read")
+def list_account_name_servers(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+    """None: qanat has no name servers of accounts."""
+    with ctx.store.reading() as session:
+        accounts.get_account(session, account_id, reach=who.reach("account.read"))
+    return ok([])
 
 
 def shown(account: Account) -> dict[str, object]:
@@ -182,9 +219,21 @@ def shown(account: Account) -> dict[str, object]:
     }
 
 
+def _check_kind(body: AccountInput) -> None:
+    if body.type not in (None, "standard"):
+        raise QanatError("account_bad_type", "the only type of account that qanat has is `standard`", where="type")
+    if body.unit is not None and body.unit.id:
+        raise QanatError("account_bad_type", "qanat has no tenants, whose unit an account could be", where="unit.id")
+
+
+def membership_id(user_id: str, account_id: str) -> str:
+    """Of the user in the account, always the same."""
+    return sha256(f"{user_id}/{account_id}".encode()).hexdigest()[:32]
+
+
 def _membership(user_id: str, account: Account) -> dict[str, object]:
     return {
-        "id": sha256(f"{user_id}/{account.id}".encode()).hexdigest()[:32],
+        "id": membership_id(user_id, account.id),
         "code": "accepted",
         "status": "accepted",
         "roles": [ROLE],

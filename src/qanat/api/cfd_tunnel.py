@@ -6,13 +6,14 @@ from secrets import token_bytes
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import ColumnElement, false, func, or_
 from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
 from qanat.api.conditional import IfMatch, versioned
 from qanat.api.context import Context, Ctx, Who, needs
 from qanat.api.envelope import ok, ok_page, parse_time
+from qanat.api.filters import choice, storable, truth, words
 from qanat.api.pagination import AskedPage
 from qanat.api.paths import AccountPath, ConnectorPath, TunnelPath
 from qanat.api.shapes import ConnectorTokenText, Described, answers, page_answers, queries
@@ -29,6 +30,7 @@ router = APIRouter(tags=["cfd_tunnel"])
 
 PATH = "/accounts/{account_id}/cfd_tunnel"
 
+STATUSES = ("inactive", "healthy", "degraded", "down")
 TIME = {"type": "string", "format": "date-time"}
 FILTERS: dict[str, Described] = {
     "name": "Exactly this name; case matters.",
@@ -37,7 +39,7 @@ FILTERS: dict[str, Described] = {
     "existed_at": ("Made before, and not deleted before.", TIME),
     "was_active_at": ("Connected then, as far as the last change tells.", TIME),
     "was_inactive_at": ("Not connected then, as far as the last change tells.", TIME),
-    "status": ("Of this status.", {"type": "string", "enum": ["inactive", "healthy", "degraded", "down"]}),
+    "status": ("Of this status.", {"type": "string", "enum": [*STATUSES]}),
     "include_prefix": "The name begins with this.",
     "name_prefix": "The same as `include_prefix`.",
     "exclude_prefix": "The name does not begin with this.",
@@ -50,7 +52,7 @@ class TunnelCreate(BaseModel):
     model_config = ConfigDict(strict=True)
 
     name: str = Field(examples=["web"])
-    tunnel_secret: str | None = Field(default=None, description="base64 of at least 32 bytes")
+    tunnel_secret: str | None = Field(default=None, description="at least 32 characters of base64")
     config_src: str | None = Field(default=None, description="`local` (when absent) or `cloudflare`")
 
 
@@ -60,7 +62,7 @@ class TunnelChange(BaseModel):
     model_config = ConfigDict(strict=True)
 
     name: str | None = Field(default=None, examples=["web-2"])
-    tunnel_secret: str | None = Field(default=None, description="base64 of at least 32 bytes")
+    tunnel_secret: str | None = Field(default=None, description="at least 32 characters of base64")
 
 
 @router.post(PATH, responses=answers(NewTunnelShape))
@@ -97,10 +99,10 @@ def list_tunnels(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, 
 
 @router.get(PATH + "/{tunnel_id}", responses=answers(TunnelShape))
 @needs("tunnel.read")
-def get_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
-    """One tunnel; 404 for a deleted one."""
+def get_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who) -> Response:
+    """One tunnel, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     with ctx.store.reading() as session:
-        tunnel = visible_tunnel(session, who, account_id, tunnel_id)
+        tunnel = visible_tunnel(session, who, account_id, tunnel_id, deleted=shows_deleted(request))
         return versioned(ok(shown(tunnel, recent_state(ctx, session, tunnel))), tunnels.tunnel_version(tunnel))
 
 
@@ -133,15 +135,15 @@ def change_tunnel(
 )
 @needs("tunnel.edit")
 def delete_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who) -> Response:
-    """Deletes softly: the name is free, connectors are refused. Live connections end by `cascade=true`, or by the account's
-    setting `delete_disconnects`; private routes go with it only by `cascade=true`."""
+    """Deletes softly: the name is free, connectors are refused; one that is deleted already answers the same. Live connections
+    end by `cascade=true`, or by the account's setting `delete_disconnects`; private routes go with it only by `cascade=true`."""
     account = visible_account(ctx, who, account_id, "tunnel.edit")
     tunnel = tunnels.delete_tunnel(
         ctx.store,
         who.actor,
         account_id=account_id,
         tunnel_id=tunnel_id,
-        cascade=request.query_params.get("cascade", "").lower() in ("true", "1"),
+        cascade=truth(request.query_params, "cascade") is True,
         disconnects=accounts.deletes_disconnect(account, who.token.kind),
     )
     with ctx.store.reading() as session:
@@ -178,13 +180,13 @@ def delete_connections(
 ) -> Response:
     """Disconnects the tunnel's connectors, or the one of `client_id`."""
     visible_account(ctx, who, account_id, "tunnel.edit")
-    client_id = request.query_params.get("client_id") or None
+    client_id = request.query_params.get("client_id")
     tunnels.disconnect_tunnel(
         ctx.store,
         who.actor,
         account_id=account_id,
         tunnel_id=tunnel_id,
-        connector_id=parse_connector_id(client_id) if client_id else None,
+        connector_id=parse_connector_id(client_id) if client_id is not None else None,
     )
     return ok({})
 
@@ -217,7 +219,7 @@ def list_all_kinds(account_id: AccountPath, request: Request, ctx: Ctx, who: Who
 
 def wants_ours(query: QueryParams) -> bool:
     """Whether `tun_types`, where it is given, names the one kind of tunnel that there is."""
-    kinds = [kind for text in query.getlist("tun_types") for kind in text.split(",") if kind]
+    kinds = [kind for text in query.getlist("tun_types") for kind in text.split(",")]
     return not kinds or "cfd_tunnel" in kinds
 
 
@@ -228,11 +230,23 @@ def visible_account(ctx: Context, who: Principal, account_id: str, permission: P
 
 
 def visible_tunnel(
-    session: Session, who: Principal, account_id: str, tunnel_id: str, permission: Permission = "tunnel.read"
+    session: Session,
+    who: Principal,
+    account_id: str,
+    tunnel_id: str,
+    permission: Permission = "tunnel.read",
+    *,
+    deleted: bool = False,
 ) -> Tunnel:
-    """QanatError `account_unknown`, `tunnel_unknown`."""
+    """QanatError `account_unknown`, `tunnel_unknown`; `deleted`: a deleted one is found too."""
     accounts.get_account(session, account_id, reach=who.reach(permission))
-    return tunnels.get_tunnel(session, account_id, tunnel_id)
+    return tunnels.get_tunnel(session, account_id, tunnel_id, deleted=deleted)
+
+
+def shows_deleted(request: Request) -> bool:
+    """Whether GET of what is deleted answers it, with `deleted_at`. Terraform's provider v5 never looks at that and would go
+    on with an object that is gone; it drops one from its state on 404 alone, and plans to make it again."""
+    return request.headers.get("x-stainless-lang", "").lower() != "terraform"
 
 
 def recent_state(ctx: Context, session: Session, tunnel: Tunnel) -> State:
@@ -247,7 +261,7 @@ def parse_secret(text: str) -> bytes:
     except (binascii.Error, ValueError):
         raise QanatError(
             "tunnel_bad_secret",
-            "not base64 with padding, of at least 32 bytes",
+            "not base64 with padding, of at least 32 characters",
             where="tunnel_secret",
             hint="leave it out, and a good one is made",
         ) from None
@@ -257,32 +271,29 @@ def parse_secret(text: str) -> bytes:
 
 def _filters(query: QueryParams) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
-    if status := query.get("status"):
+    if (status := choice(query, "status", STATUSES)) is not None:
         filters.append(Tunnel.status == status)
-    if name := query.get("name"):
+    if (name := words(query, "name")) is not None:
         filters.append(Tunnel.name == name)
-    if tunnel_id := query.get("uuid"):
+    if (tunnel_id := words(query, "uuid")) is not None:
         filters.append(Tunnel.id == tunnel_id.lower())
-    match query.get("is_deleted", "").lower():
-        case "true":
-            filters.append(Tunnel.deleted_at.is_not(None))
-        case "false":
-            filters.append(Tunnel.deleted_at.is_(None))
-    if text := query.get("existed_at"):
+    if (deleted := truth(query, "is_deleted")) is not None:
+        filters.append(Tunnel.deleted_at.is_not(None) if deleted else Tunnel.deleted_at.is_(None))
+    if (text := query.get("existed_at")) is not None:
         filters.append(tunnels.existed_at(parse_time(text, where="existed_at")))
-    if text := query.get("was_active_at"):
+    if (text := query.get("was_active_at")) is not None:
         moment = parse_time(text, where="was_active_at")
         filters.append(Tunnel.conns_active_at <= moment)
         filters.append(or_(Tunnel.conns_inactive_at.is_(None), Tunnel.conns_inactive_at > moment))
-    if text := query.get("was_inactive_at"):
+    if (text := query.get("was_inactive_at")) is not None:
         moment = parse_time(text, where="was_inactive_at")
         filters.append(
             or_(Tunnel.conns_active_at.is_(None), Tunnel.conns_active_at > moment, Tunnel.conns_inactive_at <= moment)
         )
     for spelling in ("include_prefix", "name_prefix"):
-        if prefix := query.get(spelling):
-            filters.append(_starts_with(prefix))
-    filters.extend(~_starts_with(prefix) for prefix in query.getlist("exclude_prefix") if prefix)
+        if (prefix := query.get(spelling)) is not None:
+            filters.append(_starts_with(storable(prefix)) if prefix else false())
+    filters.extend(~_starts_with(storable(prefix)) for prefix in query.getlist("exclude_prefix"))
     return filters
 
 

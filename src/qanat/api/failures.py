@@ -43,6 +43,7 @@ FAILURES: dict[str, Failure] = {
     "token_escalates": Failure(403, 10000, points=True),
     "account_bad_name": Failure(400, 1001, points=True),
     "account_bad_settings": Failure(400, 1001, points=True),
+    "account_bad_type": Failure(400, 1001, points=True),
     "account_in_use": Failure(400, 1001, names_place=False),
     "user_bad_field": Failure(400, 1001, points=True),
     "legacy_keys_off": Failure(400, 1001),
@@ -55,6 +56,7 @@ FAILURES: dict[str, Failure] = {
     "version_stale": Failure(412, 10412, names_place=False),
     "version_malformed": Failure(400, 10001),
     "request_bad_time": Failure(400, 10001),
+    "filter_bad_value": Failure(400, 10001),
     # objects
     "account_unknown": Failure(404, 7003, names_place=False),
     "zone_unknown": Failure(404, 7003, names_place=False),
@@ -109,6 +111,7 @@ FAILURES: dict[str, Failure] = {
     "zone_too_many": Failure(400, 1118),
     "zone_held": Failure(400, 1105, points=True),
     "zone_bad_type": Failure(400, 1004, points=True),
+    "setting_fixed": Failure(400, 1004, points=True),
     "bad_hostname": Failure(400, 1004, points=True),
     "record_unknown": Failure(404, 81044, names_place=False),
     "record_too_many": Failure(400, 81045),

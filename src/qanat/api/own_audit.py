@@ -12,6 +12,7 @@ from starlette.datastructures import QueryParams
 
 from qanat.api.context import Context, Ctx, Who, needs
 from qanat.api.envelope import ok, ok_page, parse_time, rfc3339
+from qanat.api.filters import words
 from qanat.api.pagination import AskedPage
 from qanat.api.shapes import Shape, answers, page_answers, queries, text_answers
 from qanat.auth import Principal
@@ -129,7 +130,7 @@ def shown(row: Any) -> dict[str, Any]:
         "action": row.action,
         "account_id": row.account_id,
         "object_id": row.object_id,
-        "detail": _detail(row.detail),
+        "detail": told_detail(row.detail),
         "previous": row.previous,
         "hash": row.hash,
     }
@@ -153,12 +154,12 @@ def _filters(query: QueryParams, who: Principal) -> list[ColumnElement[bool]]:
     since, until = query.get("since"), query.get("until")
     return audit.matching(
         reach=who.reach("audit.read"),
-        action=query.get("action") or None,
-        actor=query.get("actor") or None,
-        object_id=query.get("object_id") or None,
-        account_id=query.get("account") or None,
-        since=parse_time(since, where="since") if since else None,
-        until=parse_time(until, where="until") if until else None,
+        action=words(query, "action"),
+        actor=words(query, "actor"),
+        object_id=words(query, "object_id"),
+        account_id=words(query, "account"),
+        since=parse_time(since, where="since") if since is not None else None,
+        until=parse_time(until, where="until") if until is not None else None,
     )
 
 
@@ -167,7 +168,7 @@ def _seq(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= MAX_SEQ_DIGITS else None
 
 
-def _detail(text: str) -> dict[str, Any]:
+def told_detail(text: str) -> dict[str, Any]:
     """A row that somebody tampered with is shown, not hidden behind a 500."""
     try:
         detail = json.loads(text)

@@ -1,5 +1,6 @@
-"""The filters of record lists (api.md 3.3): what the query asks for, as conditions on the rows."""
+"""The filters of record lists (api.md 3.3): what the query asks for, as conditions on the rows. An empty one matches nothing."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
@@ -9,6 +10,7 @@ from sqlalchemy import ColumnElement, Text, bindparam, cast, false, func, or_, s
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from starlette.datastructures import QueryParams
 
+from qanat.api.filters import parse_truth, storable
 from qanat.errors import QanatError
 from qanat.store.models import Record, Zone
 from qanat.store.record_form import in_zone, record_name, txt_value
@@ -18,6 +20,8 @@ FIELDS = ("name", "content", "comment")
 PARTIAL = ("contains", "startswith", "endswith")
 TAG_TESTS = ("exact", "present", "absent", *PARTIAL)
 NO_TAGS = "[]"
+WITH_PRIORITY = ("SRV", "URI")
+_BEHIND_PRIORITY = re.compile(r'\d+ (?:\d+ \S+|".*")', re.ASCII)
 
 _BOOLEAN: Mapping[str, Any] = {"type": "boolean"}
 QUERIES: Mapping[str, str | tuple[str, Mapping[str, Any]]] = {
@@ -62,9 +66,7 @@ def filters(session: Session, query: QueryParams, zone: Zone) -> list[ColumnElem
     if "comment.absent" in query:
         found.append(Record.comment.is_(None))
     _add(found, [Record.type == text.upper() for text in _values(query, "type")])
-    truths = {"true": True, "1": True, "false": False, "0": False}
-    asked = [truths[text.lower()] for text in _values(query, "proxied") if text.lower() in truths]
-    _add(found, [Record.proxied.is_(is_proxied) for is_proxied in asked])
+    _add(found, [Record.proxied.is_(parse_truth(text, where="proxied")) for text in query.getlist("proxied")])
     tests = list(_tag_tests(query))
     if tests:
         match_any = (query.get("tag_match") or query.get("tag-match")) == "any"
@@ -78,7 +80,7 @@ def searched(query: QueryParams) -> ColumnElement[bool] | None:
     if not texts:
         return None
     columns = (Record.name, Record.content, Record.content_key, Record.comment, cast(Record.tags, Text))
-    return or_(*(column.icontains(text, autoescape=True) for column in columns for text in texts))
+    return or_(false(), *(column.icontains(text, autoescape=True) for column in columns for text in texts if text))
 
 
 def _add(found: list[ColumnElement[bool]], alternatives: list[ColumnElement[bool]]) -> None:
@@ -87,8 +89,7 @@ def _add(found: list[ColumnElement[bool]], alternatives: list[ColumnElement[bool
 
 
 def _values(query: QueryParams, *names: str) -> list[str]:
-    # No row has a NUL, and PostgreSQL takes none; a text that no row has takes its place.
-    return [value.replace("\x00", "\x01") for name in names for value in query.getlist(name) if value]
+    return [storable(value) for name in names for value in query.getlist(name)]
 
 
 def _name(text: str, zone: Zone) -> str:
@@ -113,7 +114,16 @@ def _content(text: str) -> ColumnElement[bool]:
         Record.content == text,
         Record.content_key.in_(sorted(forms)),
         Record.type.in_(HOST_CONTENTS) & (func.lower(Record.content) == host),
+        *_behind_priority(text),
     )
+
+
+def _behind_priority(text: str) -> list[ColumnElement[bool]]:
+    """What SRV and URI are answered with stands behind the priority in what is kept."""
+    if not _BEHIND_PRIORITY.fullmatch(text):
+        return []
+    ends = [Record.content.endswith(f" {form}", autoescape=True) for form in (text, f"{text}.")]
+    return [Record.type.in_(WITH_PRIORITY) & or_(*ends)]
 
 
 def _partly(field: str, how: str, text: str) -> ColumnElement[bool]:
@@ -127,7 +137,7 @@ def _partly(field: str, how: str, text: str) -> ColumnElement[bool]:
         "startswith": lambda column: column.istartswith(text, autoescape=True),
         "endswith": lambda column: column.iendswith(text, autoescape=True),
     }
-    return or_(false(), *(conditions[how](column) for column in columns[field]))
+    return or_(false(), *(conditions[how](column) for column in columns[field] if text))
 
 
 def _tag_tests(query: QueryParams) -> Iterable[Test]:
@@ -152,7 +162,7 @@ def _tag_test(how: str, text: str) -> Test:
         case "present":
             return names
         case "absent":
-            return lambda tags: not names(tags)
+            return lambda tags: bool(text) and not names(tags)
         case "contains":
             return lambda tags: any(part in value for value in values(tags))
         case "startswith":

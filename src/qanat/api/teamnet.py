@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
 
-from qanat.api.cfd_tunnel import TIME, visible_account, wants_ours
+from qanat.api.cfd_tunnel import TIME, shows_deleted, visible_account, wants_ours
 from qanat.api.context import Ctx, Who, needs
 from qanat.api.envelope import ok, ok_page, parse_time, rfc3339
+from qanat.api.filters import truth, words
 from qanat.api.pagination import AskedPage
 from qanat.api.paths import AccountPath, RoutePath
 from qanat.api.shapes import Described, Shape, answers, page_answers, queries
@@ -201,11 +202,11 @@ def delete_network_route(account_id: AccountPath, network: str, request: Request
 
 @router.get("/{route_id}", responses=answers(TeamnetRouteShape))
 @needs("tunnel.read")
-def get_route(account_id: AccountPath, route_id: RoutePath, ctx: Ctx, who: Who) -> Response:
-    """One route; 404 for a deleted one."""
+def get_route(account_id: AccountPath, route_id: RoutePath, request: Request, ctx: Ctx, who: Who) -> Response:
+    """One route, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     visible_account(ctx, who, account_id, "tunnel.read")
     with ctx.store.reading() as session:
-        return ok(shown(teamnet.get_route(session, account_id, route_id)))
+        return ok(shown(teamnet.get_route(session, account_id, route_id, deleted=shows_deleted(request))))
 
 
 @router.patch("/{route_id}", responses=answers(TeamnetRouteShape))
@@ -259,19 +260,15 @@ def body_uuid(text: str, where: str) -> str:
         raise QanatError("body_malformed", error.message, where=where) from None
 
 
-def is_asked(query: QueryParams, name: str) -> bool | None:
-    """A yes or no of a query; None for anything else."""
-    return {"true": True, "1": True, "false": False, "0": False}.get(query.get(name, "").lower())
-
-
 def _network_id(query: QueryParams, in_body: str | None = None) -> str | None:
-    text = query.get("virtual_network_id") or in_body
-    return body_uuid(text, "virtual_network_id") if text else None
+    text = query.get("virtual_network_id")
+    text = text if text is not None else in_body
+    return body_uuid(text, "virtual_network_id") if text is not None else None
 
 
 def _network_asked(query: QueryParams, name: str) -> Network | None:
     text = query.get(name)
-    return parse_network(text, where=name) if text else None
+    return parse_network(text, where=name) if text is not None else None
 
 
 def _filters(query: QueryParams) -> list[ColumnElement[bool]]:
@@ -281,14 +278,14 @@ def _filters(query: QueryParams) -> list[ColumnElement[bool]]:
         ("virtual_network_id", TeamnetRoute.virtual_network_id),
         ("route_id", TeamnetRoute.id),
     ):
-        if text := query.get(name):
+        if (text := words(query, name)) is not None:
             filters.append(column == text.lower())
-    if comment := query.get("comment"):
+    if (comment := words(query, "comment")) is not None:
         filters.append(TeamnetRoute.comment == comment)
-    deleted = is_asked(query, "is_deleted")
+    deleted = truth(query, "is_deleted")
     if deleted is not None:
         filters.append(TeamnetRoute.deleted_at.is_not(None) if deleted else TeamnetRoute.deleted_at.is_(None))
-    if text := query.get("existed_at"):
+    if (text := query.get("existed_at")) is not None:
         moment = parse_time(text, where="existed_at")
         filters.append(TeamnetRoute.created_at <= moment)
         filters.append(TeamnetRoute.deleted_at.is_(None) | (TeamnetRoute.deleted_at > moment))

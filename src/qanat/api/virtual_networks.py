@@ -7,12 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
 
-from qanat.api.cfd_tunnel import visible_account
+from qanat.api.cfd_tunnel import shows_deleted, visible_account
 from qanat.api.context import Ctx, Who, needs
 from qanat.api.envelope import ok, rfc3339
+from qanat.api.filters import truth, words
 from qanat.api.paths import AccountPath, VirtualNetworkPath
 from qanat.api.shapes import Described, Shape, answers, queries
-from qanat.api.teamnet import UUID, is_asked
+from qanat.api.teamnet import UUID
 from qanat.api.tunnel_shapes import CONNECTOR, MOMENT
 from qanat.store import virtual_networks
 from qanat.store.models import VirtualNetwork
@@ -89,11 +90,14 @@ def create_network(account_id: AccountPath, body: NetworkCreate, ctx: Ctx, who: 
 
 @router.get("/{virtual_network_id}", responses=answers(VirtualNetworkShape))
 @needs("tunnel.read")
-def get_network(account_id: AccountPath, virtual_network_id: VirtualNetworkPath, ctx: Ctx, who: Who) -> Response:
-    """One virtual network; 404 for a deleted one."""
+def get_network(
+    account_id: AccountPath, virtual_network_id: VirtualNetworkPath, request: Request, ctx: Ctx, who: Who
+) -> Response:
+    """One virtual network, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     visible_account(ctx, who, account_id, "tunnel.read")
+    deleted = shows_deleted(request)
     with ctx.store.reading() as session:
-        return ok(shown(virtual_networks.get_network(session, account_id, virtual_network_id)))
+        return ok(shown(virtual_networks.get_network(session, account_id, virtual_network_id, deleted=deleted)))
 
 
 @router.patch("/{virtual_network_id}", responses=answers(VirtualNetworkShape))
@@ -131,7 +135,7 @@ def delete_network(
         who.actor,
         account_id=account_id,
         network_id=virtual_network_id,
-        force=is_asked(request.query_params, "force") is True,
+        force=truth(request.query_params, "force") is True,
     )
     return ok(shown(gone))
 
@@ -150,15 +154,15 @@ def shown(network: VirtualNetwork) -> dict[str, Any]:
 
 def _filters(query: QueryParams) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
-    if network_id := query.get("id"):
+    if (network_id := words(query, "id")) is not None:
         filters.append(VirtualNetwork.id == network_id.lower())
-    if name := query.get("name"):
+    if (name := words(query, "name")) is not None:
         filters.append(VirtualNetwork.name == name)
     for spelling in ("is_default", "is_default_network"):
-        default = is_asked(query, spelling)
+        default = truth(query, spelling)
         if default is not None:
             filters.append(VirtualNetwork.is_default.is_(default))
-    deleted = is_asked(query, "is_deleted")
+    deleted = truth(query, "is_deleted")
     if deleted is not None:
         filters.append(VirtualNetwork.deleted_at.is_not(None) if deleted else VirtualNetwork.deleted_at.is_(None))
     return filters

@@ -82,6 +82,6 @@ def find_groups(*, name: str | None, scope: str | None, scopes: frozenset[str]) 
         group
         for group in GROUPS
         if scopes.intersection(group.scopes)
-        and (not name or group.name.casefold() == name.casefold())
-        and (not scope or scope in group.scopes)
+        and (name is None or group.name.casefold() == name.casefold())
+        and (scope is None or scope in group.scopes)
     ]

@@ -15,7 +15,7 @@ class TunnelCalls(Calls):
     def create_tunnel(
         self, account_id: str, name: str, *, config_src: str = "cloudflare", secret: str | None = None
     ) -> Tunnel:
-        """The answer holds the connector token. `secret`: base64 of at least 32 bytes; without one the API makes it."""
+        """The answer holds the connector token. `secret`: at least 32 characters of base64; without one the API makes it."""
         body = {"name": name, "config_src": config_src, **({"tunnel_secret": secret} if secret is not None else {})}
         return self._one("POST", f"/accounts/{account_id}/cfd_tunnel", Tunnel, body=body)
 

@@ -72,7 +72,7 @@ def get_account(session: Session, account_id: str, *, reach: Reach = EVERYTHING)
 
 
 def list_accounts(
-    session: Session, *, reach: Reach, name: str | None, descending: bool, offset: int, limit: int
+    session: Session, *, reach: Reach, name: str | None, descending: bool, offset: int, limit: int | None
 ) -> tuple[list[Account], int]:
     """A page of accounts in order of age, and how many there are in all."""
     query = select(Account).where(reach.accounts_where(Account.id))

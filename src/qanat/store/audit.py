@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Row, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from qanat.store.models import Audit
@@ -137,6 +137,8 @@ def matching(
     account_id: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    row_id: str | None = None,
+    address: str | None = None,
 ) -> list[ColumnElement[bool]]:
     """Filters. `action` is one (`record.create`) or all of a kind (`record`); rows of no account need the whole reach."""
     filters = [reach.accounts_where(Audit.account_id)]
@@ -150,6 +152,10 @@ def matching(
         filters.append(Audit.object_id == object_id)
     if account_id is not None:
         filters.append(Audit.account_id == account_id)
+    if row_id is not None:
+        filters.append(cast(Audit.seq, Text) == row_id)
+    if address is not None:
+        filters.append(Audit.address == address)
     if since is not None:
         filters.append(Audit.at >= since)
     if until is not None:

@@ -42,7 +42,9 @@ def parse_network(text: str, *, where: str = "network") -> Network:
         return ip_network(text)
     except ValueError as error:
         raise QanatError(
-            "teamnet_bad_network", f"{text[:60]!a} is no network (CIDR): {_reason(text, error)}", where=where
+            "teamnet_bad_network",
+            f"Could not parse input: {text[:60]!a} is no network (CIDR): {_reason(text, error)}",
+            where=where,
         ) from None
 
 
@@ -51,7 +53,9 @@ def parse_address(text: str, *, where: str = "ip") -> Address:
     try:
         return ip_address(text)
     except ValueError:
-        raise QanatError("teamnet_bad_network", f"{text[:60]!a} is no IP address", where=where) from None
+        raise QanatError(
+            "teamnet_bad_network", f"Could not parse input: {text[:60]!a} is no IP address", where=where
+        ) from None
 
 
 def create_route(

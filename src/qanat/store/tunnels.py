@@ -27,6 +27,8 @@ from qanat.store.sealing import Sealer
 from qanat.store.versions import Expected, check_row, row_version
 
 SECRET_BYTES = 32
+LEAST_SECRET_CHARACTERS = 32
+"""Of base64, which is what stock counts: 22 bytes have as many, and what is made here has 44."""
 MAX_SECRET_BYTES = 1024
 MAX_NAME = 255
 VERSIONED = ("name", "config_src", "sealed_secret")
@@ -143,7 +145,7 @@ def change_tunnel(
 def delete_tunnel(
     store: Store, actor: Actor, *, account_id: str, tunnel_id: str, cascade: bool, disconnects: bool = False
 ) -> Tunnel:
-    """Soft: the row stays, its name is free again.
+    """Soft: the row stays, its name is free again. One that is deleted already is no error: `terraform destroy` comes twice.
 
     Args:
         cascade: live connections end, private routes go with the tunnel.
@@ -153,7 +155,10 @@ def delete_tunnel(
         QanatError: `tunnel_unknown`, `tunnel_has_connections`, `tunnel_has_routes`.
     """
     with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id)
+        tunnel = get_tunnel(write.session, account_id, tunnel_id, deleted=True)
+        if tunnel.deleted_at is not None:
+            write.audit("tunnel.delete_again", tunnel.id, account_id=account_id, detail={"name": tunnel.name})
+            return tunnel
         live = connections.count_live(write.session, tunnel.id)
         if live and not (cascade or disconnects):
             raise QanatError(
@@ -200,9 +205,10 @@ def forget_tunnels(session: Session, tunnel_ids: Sequence[str]) -> None:
 def disconnect_tunnel(
     store: Store, actor: Actor, *, account_id: str, tunnel_id: str, connector_id: str | None = None
 ) -> int:
-    """Ends the live connections (of one connector), here at once and at the edges by the notice; how many."""
+    """Ends the live connections (of one connector), here at once and at the edges by the notice; how many. A deleted tunnel
+    has none."""
     with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id)
+        tunnel = get_tunnel(write.session, account_id, tunnel_id, deleted=True)
         dropped = connections.drop_live(write, tunnel.id, connector_id=connector_id)
         write.audit(
             "tunnel.disconnect",
@@ -221,10 +227,10 @@ def tunnel_version(tunnel: Tunnel) -> str:
     return row_version(tunnel, *VERSIONED)
 
 
-def get_tunnel(session: Session, account_id: str, tunnel_id: str) -> Tunnel:
-    """QanatError `tunnel_unknown`, the same for a deleted one and another account's."""
+def get_tunnel(session: Session, account_id: str, tunnel_id: str, *, deleted: bool = False) -> Tunnel:
+    """QanatError `tunnel_unknown`, the same for a deleted one (unless `deleted`) and another account's."""
     tunnel = session.get(Tunnel, tunnel_id)
-    if tunnel is None or tunnel.account_id != account_id or tunnel.deleted_at is not None:
+    if tunnel is None or tunnel.account_id != account_id or (tunnel.deleted_at is not None and not deleted):
         raise QanatError("tunnel_unknown", "no such tunnel", where="tunnel_id")
     return tunnel
 
@@ -264,10 +270,12 @@ def check_name(name: str) -> None:
 
 def check_secret(secret: bytes) -> None:
     """QanatError `tunnel_bad_secret`."""
-    if not SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
+    characters = (len(secret) + 2) // 3 * 4
+    if characters < LEAST_SECRET_CHARACTERS or len(secret) > MAX_SECRET_BYTES:
         raise QanatError(
             "tunnel_bad_secret",
-            f"a tunnel secret has at least {SECRET_BYTES} bytes (at most {MAX_SECRET_BYTES}), in base64",
+            f"a tunnel secret has at least {LEAST_SECRET_CHARACTERS} characters of base64, and at most "
+            f"{MAX_SECRET_BYTES} bytes in them",
             where="tunnel_secret",
             hint="leave it out, and a good one is made",
         )

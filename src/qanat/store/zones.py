@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from qanat.errors import QanatError
-from qanat.ids import parse_hostname
+from qanat.ids import parse_hostname, shown_hostname
 from qanat.store.accounts import get_account
 from qanat.store.audit import Actor
 from qanat.store.database import Store
@@ -110,7 +110,7 @@ def list_zones(
     """A page of zones with their accounts, and how many match in all. A zone here is always `active`, type `full`."""
     filters: list[ColumnElement[bool]] = []
     if name is not None:
-        filters.append(_named(Zone.name, name, folded=_folded))
+        filters.append(_zone_named(session, name))
     if statuses:
         filters.append(Zone.id.is_not(None) if "active" in statuses else Zone.id.is_(None))
     if types:
@@ -159,6 +159,18 @@ def check_free(session: Session, hostname: str, account_id: str, now: datetime) 
             where="name",
             hint="until then only that account may take it",
         )
+
+
+def _zone_named(session: Session, text: str) -> ColumnElement[bool]:
+    """A zone's name by either of its forms: as it is kept, and as it is answered, in Unicode."""
+    operator, colon, operand = text.partition(":")
+    if not colon or operator not in OPERATORS or operator in ("equal", "not_equal"):
+        return _named(Zone.name, text, folded=_folded)
+    test = {"contains": str.__contains__, "starts_with": str.startswith, "ends_with": str.endswith}
+    passes, part = test[operator.removesuffix("_case_sensitive")], operand.lower()
+    international = session.execute(select(Zone.id, Zone.name).where(Zone.name.contains("xn--")))
+    ids = [row.id for row in international if passes(shown_hostname(row.name), part)]
+    return or_(_named(Zone.name, text, folded=_folded), Zone.id.in_(ids))
 
 
 def _named(column: InstrumentedAttribute[str], text: str, *, folded: Callable[[str], str]) -> ColumnElement[bool]:

@@ -28,11 +28,14 @@ def test_both_forms_and_the_claims_that_cloudflared_checks(control: Control) -> 
     tunnel = control.create_tunnel()
     path = f"{control.tunnels()}/{tunnel['id']}/management"
     _check(
-        control, tunnel, control.call("POST", path, {"resources": ["logs", "host_details"]}), ["logs", "host_details"]
+        control,
+        tunnel,
+        control.call("POST", path, {"resources": ["logs", "host_details"]}),
+        ["logs", "host_details", "ping"],
     )
     for resource in ("logs", "admin", "host_details"):
         answer = control.http.post(f"{path}/{resource}", headers={"content-type": "application/json"})
-        _check(control, tunnel, answer.json()["result"], [resource])
+        _check(control, tunnel, answer.json()["result"], ["logs", "ping"] if resource == "logs" else [resource])
     with control.store.reading() as session:
         row = session.query(Audit).order_by(Audit.seq.desc()).first()
     assert row is not None
