@@ -155,6 +155,16 @@ class ControlSettings(Part):
     quick_tunnels: QuickTunnelSettings = QuickTunnelSettings()
 
 
+class DnsSettings(Part):
+    """DNS."""
+
+    name_servers: tuple[Name, ...] = Field(
+        default=("ns1.qanat.internal", "ns2.qanat.internal"),
+        min_length=2,
+        description="Name servers that every zone is answered with. qanat answers no DNS itself yet: name those that do.",
+    )
+
+
 class CertificateFiles(Part):
     """A certificate that was given: chain and key, PEM."""
 
@@ -337,6 +347,7 @@ class EdgeSettings(BaseSettings):
     public: PublicSettings = PublicSettings()
     tunnel: TunnelSettings = TunnelSettings()
     control: ControlSettings = ControlSettings()
+    dns: DnsSettings = DnsSettings()
     tls: TlsSettings = TlsSettings()
     limits: LimitSettings = LimitSettings()
     account_limits: AccountLimitSettings = AccountLimitSettings()

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 
 from qanat.api import FailedRequest
 from qanat.api.app import RESOURCES
+from qanat.api.members import ROLE_ID
 from tests.support.control import Control
 from tests.support.links import register
 
@@ -213,6 +214,10 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "virtual_network_id": _named_below("virtual_network_id"),
     "network": _network,
     "ip": lambda _asked: "10.0.0.1",
+    "setting": lambda _asked: "min_tls_version",
+    "role": lambda _asked: ROLE_ID,
+    "member_id": lambda asked: str(asked.world.control.call("GET", asked.below("member_id"))[0]["id"]),
+    "membership_id": lambda asked: str(asked.world.control.call("GET", asked.below("membership_id"))[0]["id"]),
     "resource": lambda _asked: "logs",
     "version": lambda _asked: "1",
     "request_id": _failed_request,
@@ -290,6 +295,15 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PUT", "/accounts/{account_id}"): Row("account.edit", _named("a")),
     ("DELETE", "/accounts/{account_id}"): Row("account.edit", fresh_account=True),
     ("GET", "/memberships"): Row("account.read"),
+    ("GET", "/memberships/{membership_id}"): Row("account.read"),
+    ("GET", "/accounts/{account_id}/members"): Row("account.read"),
+    ("GET", "/accounts/{account_id}/members/{member_id}"): Row("account.read"),
+    ("GET", "/accounts/{account_id}/roles"): Row("account.read"),
+    ("GET", "/accounts/{account_id}/roles/{role}"): Row("account.read"),
+    ("GET", "/accounts/{account_id}/custom_ns"): Row("account.read"),
+    ("GET", "/accounts/{account_id}/audit_logs"): Row("audit.read"),
+    ("GET", "/user/audit_logs"): Row("audit.read"),
+    ("GET", "/ips"): Row(""),
     # zones and records
     ("GET", "/zones"): Row("zone.read"),
     ("POST", "/zones"): Row(
@@ -301,9 +315,18 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/zones/{zone_id}/pagerules"): Row("zone.read"),
     ("GET", "/zones/{zone_id}/available_plans"): Row("zone.read"),
     ("GET", "/zones/{zone_id}/addressing/regional_hostnames"): Row("zone.read"),
+    ("GET", "/zones/{zone_id}/subscription"): Row("zone.read"),
+    ("GET", "/zones/{zone_id}/custom_ns"): Row("zone.read"),
+    ("PUT", "/zones/{zone_id}/activation_check"): Row("zone.edit", audits=False),
+    ("GET", "/zones/{zone_id}/settings"): Row("zone.read"),
+    ("GET", "/zones/{zone_id}/settings/{setting}"): Row("zone.read"),
+    ("PATCH", "/zones/{zone_id}/settings/{setting}"): Row("zone.edit", _fixed({"value": "1.2"}), audits=False),
     ("GET", RECORDS): Row("dns.read"),
     ("POST", RECORDS): Row("dns.edit", _record),
     ("POST", RECORDS + "/batch"): Row("dns.edit", lambda world, params: {"posts": [_record(world, params)]}),
+    ("POST", RECORDS + "/scan"): Row("dns.edit", audits=False),
+    ("POST", RECORDS + "/scan/trigger"): Row("dns.edit", audits=False),
+    ("GET", RECORDS + "/scan/review"): Row("dns.read"),
     ("GET", RECORDS + "/export"): Row("dns.read"),
     ("POST", RECORDS + "/import"): Row("dns.edit", _fixed("imported 300 IN A 192.0.2.1\n")),
     ("GET", RECORDS + "/{record_id}"): Row("dns.read"),
@@ -359,6 +382,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", NETWORKS + "/{virtual_network_id}"): Row("tunnel.read"),
     ("PATCH", NETWORKS + "/{virtual_network_id}"): Row("tunnel.edit", _fixed({"comment": "x"})),
     ("DELETE", NETWORKS + "/{virtual_network_id}"): Row("tunnel.edit"),
+    ("GET", "/accounts/{account_id}/zerotrust/routes/hostname"): Row("tunnel.read"),
     ("GET", "/qanat/explain"): Row("dns.read tunnel.read", query={"url": "https://app.example.test/"}),
     ("GET", OWN_ACCOUNT + "/limits"): Row("account.read"),
     # the edge

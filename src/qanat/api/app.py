@@ -12,18 +12,22 @@ from starlette.exceptions import HTTPException
 
 from qanat.api import (
     accounts,
+    audit_logs,
     cfd_tunnel,
     configurations,
     connector_tokens,
     dns_records,
     explain,
+    ips,
     management,
+    members,
     origin_certificate,
     own,
     own_accounts,
     own_audit,
     own_limits,
     own_tunnels,
+    private_hostnames,
     quick,
     routes,
     teamnet,
@@ -31,6 +35,7 @@ from qanat.api import (
     upkeep,
     user,
     virtual_networks,
+    zone_settings,
     zones,
 )
 from qanat.api.context import Context, checked
@@ -45,10 +50,14 @@ _IDS = re.compile(r"/(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-
 
 RESOURCES = (
     user,
+    ips,
+    audit_logs,
     tokens,
     accounts,
+    members,
     origin_certificate,
     zones,
+    zone_settings,
     dns_records,
     cfd_tunnel,
     configurations,
@@ -56,6 +65,7 @@ RESOURCES = (
     routes,
     virtual_networks,
     teamnet,
+    private_hostnames,
     quick,
     own,
     own_tunnels,

@@ -63,7 +63,8 @@ MOST_CONFIGURATIONS = 100
 @dataclass(slots=True, kw_only=True)
 class Context:
     """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have. `hosts`: the
-    names, in lower case, that the API answers for beside loopback."""
+    names, in lower case, that the API answers for beside loopback. `name_servers`: of every zone.
+    `redirects_http`: whether the plain listener redirects."""
 
     store: Store
     keys: KeyRing
@@ -71,6 +72,8 @@ class Context:
     location: str
     version: str
     hosts: frozenset[str] = frozenset()
+    name_servers: tuple[str, ...] = ("ns1.qanat.internal", "ns2.qanat.internal")
+    redirects_http: bool = True
     management: ManagementKey = field(default_factory=ManagementKey.make)
     quick: QuickLimits | None = None
     legacy_keys: bool = False

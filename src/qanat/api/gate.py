@@ -80,6 +80,7 @@ class Gate:
                 await answer(scope, receive, send_marked)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> JSONResponse | None:
+        scope = without_slash(scope)
         path: str = scope["path"]
         if not path.startswith(PREFIX + "/") and (scope["method"], path) not in OPEN:
             return refuse(QanatError("endpoint_unknown", f"the API is under {PREFIX}"))
@@ -111,6 +112,8 @@ class Gate:
             if is_import:
                 await held.enter_async_context(shares.uploads.turn(key))
             body = await read_body(headers, receive, most=most_bytes(path))
+            if not body and scope["method"] == "PATCH":
+                body = b"{}"  # nothing changes: some SDKs send it so
             is_large = len(body) > SMALL_BYTES
             takes_long = (is_large or is_heavy(scope)) and not is_streamed
             share = shares.imports if is_import else shares.heavy if takes_long else shares.light
@@ -130,6 +133,15 @@ class Gate:
         for message in answer:
             await send(message)
         return None
+
+
+def without_slash(scope: Scope) -> Scope:
+    """One slash at the end names the same endpoint, before anything looks at the path: ddclient asks for `/zones/?name=…`.
+    A redirect would lose the body of a POST."""
+    path: str = scope["path"]
+    if not path.endswith("/") or path.endswith("//"):
+        return scope
+    return {**scope, "path": path[:-1]}
 
 
 def account_of(principal: Principal) -> str:

@@ -31,6 +31,9 @@ class UserChange(BaseModel):
     first_name: str | None = Field(default=None, examples=["Mir"])
     last_name: str | None = None
     email: str | None = Field(default=None, examples=["owner@example.com"])
+    telephone: str | None = Field(default=None, description="Not taken; nor are the next two.")
+    country: str | None = None
+    zipcode: str | None = None
 
 
 class UserShape(Shape):
@@ -68,6 +71,9 @@ def change_user(body: UserChange, ctx: Ctx, who: Who) -> Response:
     """Changes name and address. The address is not written to: qanat sends no mail."""
     user_id = who.own("user.edit")
     changes: dict[str, str] = {}
+    for field in ("telephone", "country", "zipcode"):
+        if getattr(body, field):
+            raise QanatError("user_bad_field", "qanat doesn't keep it", where=field)
     for field in ("first_name", "last_name"):
         name = getattr(body, field)
         if name is not None:

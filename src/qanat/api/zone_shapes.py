@@ -16,11 +16,11 @@ class ZoneAccountShape(Shape):
 
 
 class ZoneOwnerShape(Shape):
-    """The organization."""
+    """The account, once more."""
 
-    id: str | None
+    id: str = Field(examples=["01a7362d577a6c3019a474fd6f485823"])
     type: str = Field(examples=["organization"])
-    name: str | None
+    name: str = Field(examples=["first"])
 
 
 class PlanShape(Shape):
@@ -67,12 +67,14 @@ class ZoneShape(Shape):
     """A zone."""
 
     id: str = Field(examples=[ZONE_ID])
-    name: str = Field(examples=["example.com"])
+    name: str = Field(examples=["example.com"], description="international labels in Unicode")
     status: str = Field(examples=["active"])
     paused: bool
     type: str = Field(examples=["full"])
     development_mode: int = Field(examples=[0])
-    name_servers: list[str]
+    name_servers: list[str] = Field(
+        examples=[["ns1.example.net", "ns2.example.net"]], description="of the edge's settings"
+    )
     original_name_servers: list[str] | None
     original_registrar: str | None
     original_dnshost: str | None
@@ -89,8 +91,32 @@ class ZoneShape(Shape):
     permissions: list[str] = Field(examples=[["#zone:read", "#dns_records:edit"]])
 
 
+class RatePlanShape(Shape):
+    """The plan of a subscription."""
+
+    id: str = Field(examples=["free"])
+    public_name: str = Field(examples=["Free Website"])
+    currency: str = Field(examples=["USD"])
+    scope: str = Field(examples=["zone"])
+    sets: list[str]
+    is_contract: bool
+    externally_managed: bool
+
+
+class SubscriptionShape(Shape):
+    """A zone's subscription."""
+
+    id: str = Field(examples=[ZONE_ID])
+    state: str = Field(examples=["Provisioned"])
+    price: int = Field(examples=[0])
+    currency: str = Field(examples=["USD"])
+    frequency: str = Field(examples=["monthly"])
+    rate_plan: RatePlanShape
+    component_values: list[dict[str, int]]
+
+
 class DeletedZoneShape(Shape):
-    """What was deleted."""
+    """Which zone it was."""
 
     id: str = Field(examples=[ZONE_ID])
 

@@ -1,5 +1,6 @@
 """`/zones`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -7,11 +8,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.context import Context, Ctx, Who, needs
 from qanat.api.envelope import ok, ok_page, rfc3339
+from qanat.api.filters import storable, words
 from qanat.api.pagination import AskedPage
 from qanat.api.shapes import answers, page_answers, queries
-from qanat.api.zone_shapes import DeletedZoneShape, PageRuleShape, PlanShape, RegionalHostnameShape, ZoneShape
+from qanat.api.zone_shapes import (
+    DeletedZoneShape,
+    PageRuleShape,
+    PlanShape,
+    RegionalHostnameShape,
+    SubscriptionShape,
+    ZoneShape,
+)
 from qanat.auth import Principal
 from qanat.errors import QanatError
+from qanat.ids import shown_hostname
 from qanat.store import accounts, zones
 from qanat.store.models import Account, Zone
 from qanat.store.reach import Reach
@@ -95,17 +105,17 @@ def list_zones(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Respons
             session,
             reach=who.reach("zone.read"),
             match_any=query.get("match") == "any",
-            name=_text(query.get("name")),
+            name=words(query, "name"),
             statuses=query.getlist("status"),
-            account_id=_text(query.get("account.id")),
-            account_name=_text(query.get("account.name")),
-            types=[_text(kind) or "" for kind in query.getlist("type")],
+            account_id=words(query, "account.id"),
+            account_name=words(query, "account.name"),
+            types=[storable(kind) for kind in query.getlist("type")],
             order=query.get("order"),
             descending=query.get("direction") == "desc",
             offset=page.offset,
             limit=page.per_page,
         )
-    return ok_page([shown(zone, account) for zone, account in rows], page, total)
+    return ok_page([shown(zone, account, ctx.name_servers) for zone, account in rows], page, total)
 
 
 @router.post("/zones", responses=answers(ZoneShape))
@@ -115,7 +125,7 @@ def create_zone(body: ZoneCreate, ctx: Ctx, who: Who) -> Response:
     _check(body.type, body.vanity_name_servers)
     account = _account(ctx, who, body.account.id if body.account else None)
     zone = zones.create_zone(ctx.store, who.actor, account_id=account.id, name=body.name, paused=bool(body.paused))
-    return ok(shown(zone, account))
+    return ok(shown(zone, account, ctx.name_servers))
 
 
 @router.get("/zones/{zone_id}", responses=answers(ZoneShape))
@@ -161,6 +171,49 @@ def list_plans(zone_id: str, ctx: Ctx, who: Who) -> Response:
     return ok([PLAN])
 
 
+@router.get("/zones/{zone_id}/subscription", responses=answers(SubscriptionShape))
+@needs("zone.read")
+def get_subscription(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """To the one plan, which costs nothing."""
+    _check_seen(ctx, zone_id, who)
+    return ok(
+        {
+            "id": zone_id,
+            "state": "Provisioned",
+            "price": 0,
+            "currency": PLAN["currency"],
+            "frequency": "monthly",
+            "rate_plan": {
+                "id": PLAN["legacy_id"],
+                "public_name": PLAN["name"],
+                "currency": PLAN["currency"],
+                "scope": "zone",
+                "sets": [],
+                "is_contract": False,
+                "externally_managed": False,
+            },
+            "component_values": [],
+        }
+    )
+
+
+@router.put("/zones/{zone_id}/activation_check", responses=answers(DeletedZoneShape))
+@needs("zone.edit")
+def check_activation(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """Every zone is active: there is nothing to wait for."""
+    with ctx.store.reading() as session:
+        zone = zones.get_zone(session, zone_id, reach=who.reach("zone.edit"))
+    return ok({"id": zone.id})
+
+
+@router.get("/zones/{zone_id}/custom_ns", responses=answers(list[str]))
+@needs("zone.read")
+def list_custom_name_servers(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """None: every zone has the name servers of the edge's settings."""
+    _check_seen(ctx, zone_id, who)
+    return ok([])
+
+
 @router.get("/zones/{zone_id}/addressing/regional_hostnames", responses=answers(list[RegionalHostnameShape]))
 @needs("zone.read")
 def list_regional_hostnames(zone_id: str, ctx: Ctx, who: Who) -> Response:
@@ -169,16 +222,16 @@ def list_regional_hostnames(zone_id: str, ctx: Ctx, who: Who) -> Response:
     return ok([])
 
 
-def shown(zone: Zone, account: Account) -> dict[str, Any]:
-    """A zone as stock clients read it; every key present, numbers whole."""
+def shown(zone: Zone, account: Account, name_servers: Sequence[str]) -> dict[str, Any]:
+    """A zone as stock clients read it: its name in Unicode, every key present, numbers whole."""
     return {
         "id": zone.id,
-        "name": zone.name,
+        "name": shown_hostname(zone.name),
         "status": "active",
         "paused": zone.paused,
         "type": zone.type,
         "development_mode": 0,
-        "name_servers": [],
+        "name_servers": list(name_servers),
         "original_name_servers": None,
         "original_registrar": None,
         "original_dnshost": None,
@@ -187,7 +240,7 @@ def shown(zone: Zone, account: Account) -> dict[str, Any]:
         "modified_on": rfc3339(zone.modified_at),
         "activated_on": rfc3339(zone.created_at),
         "account": {"id": account.id, "name": account.name},
-        "owner": {"id": None, "type": "organization", "name": None},
+        "owner": {"id": account.id, "type": "organization", "name": account.name},
         "plan": PLAN,
         "meta": {
             "step": 2,
@@ -207,7 +260,7 @@ def shown(zone: Zone, account: Account) -> dict[str, Any]:
 def _shown_now(ctx: Context, zone_id: str, reach: Reach) -> dict[str, Any]:
     with ctx.store.reading() as session:
         zone = zones.get_zone(session, zone_id, reach=reach)
-        return shown(zone, accounts.get_account(session, zone.account_id))
+        return shown(zone, accounts.get_account(session, zone.account_id), ctx.name_servers)
 
 
 def _account(ctx: Context, who: Principal, account_id: str | None) -> Account:
@@ -232,8 +285,3 @@ def _check(kind: str | None, vanity_name_servers: list[str] | None) -> None:
         raise QanatError("zone_bad_type", "the only type of zone that qanat has is `full`", where="type")
     if vanity_name_servers:
         raise QanatError("body_malformed", "qanat has no vanity name servers", where="vanity_name_servers")
-
-
-def _text(text: str | None) -> str | None:
-    """A filter's text; no row has a NUL, and PostgreSQL takes none."""
-    return text.replace("\x00", "\x01") if text else None

@@ -11,7 +11,7 @@ from qanat.client import sameness
 from qanat.client.api import Client
 from qanat.client.http import ApiRefusedError
 from qanat.client.shapes import PrivateRoute, Record, Tunnel, VirtualNetwork, Zone
-from qanat.client.zones import TUNNEL_SUFFIX
+from qanat.client.zones import TUNNEL_SUFFIX, folded
 from qanat.errors import QanatError
 
 API = "https://api.cloudflare.com/client/v4"
@@ -97,9 +97,9 @@ class Takeover:
         for tunnel in tunnels:
             self._tunnel(tunnel, here.get(tunnel.name))
         self._private_routes()
-        zones_here = {zone.name: zone for zone in self._target.zones()}
+        zones_here = {folded(zone.name): zone for zone in self._target.zones()}
         for zone in zones:
-            self._zone(zone, zones_here.get(zone.name.lower()))
+            self._zone(zone, zones_here.get(folded(zone.name)))
         self._left_behind(ELSEWHERE, account=self._source_account)
         for zone in zones:
             self._left_behind(ELSEWHERE_IN_ZONE, zone=zone.id)
@@ -117,7 +117,10 @@ class Takeover:
         if wanted is not None and not wanted:
             return []
         every = [zone for zone in self._source.zones() if zone.account.id == self._source_account]
-        return every if wanted is None else _chosen(every, wanted, "zone")
+        if wanted is None:
+            return every
+        names = {folded(zone.name): zone.name for zone in every}
+        return _chosen(every, frozenset(names.get(folded(each), each) for each in wanted), "zone")
 
     # ------------------------------------------------------------ tunnels
 
@@ -292,7 +295,7 @@ class Takeover:
         if old.type not in TYPES:
             self._step("record", shown, "skip", f"qanat has no {old.type} records")
             return
-        if old.type in ("NS", "SOA") and old.name.lower() == zone.name.lower():
+        if old.type in ("NS", "SOA") and folded(old.name) == folded(zone.name):
             self._step("record", shown, "skip", "the zone's own name servers are this server's")
             return
         content, missing = self._content(old)

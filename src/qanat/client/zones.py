@@ -38,21 +38,21 @@ class ZoneCalls(Calls):
     def find_zone(self, hostname_or_id: str) -> Zone:
         """The zone of this name or id, or the closest one above a hostname. QanatError `zone_unknown`."""
         zones = self.zones()
-        wanted = _folded(hostname_or_id)
+        wanted = folded(hostname_or_id)
         for zone in zones:
-            if wanted in (zone.id, zone.name):
+            if wanted in (zone.id, folded(zone.name)):
                 return zone
-        above = [zone for zone in zones if wanted.endswith(f".{zone.name}")]
+        above = [zone for zone in zones if wanted.endswith(f".{folded(zone.name)}")]
         if not above:
             raise QanatError(
                 "zone_unknown", f"no zone holds {hostname_or_id!r}", hint="make one by `qanat zone create`"
             )
-        return max(above, key=lambda zone: len(zone.name))
+        return max(above, key=lambda zone: len(folded(zone.name)))
 
     def zone_itself(self, name_or_id: str) -> Zone:
         """As `find_zone`, but never one above. QanatError `zone_unknown`."""
         found = self.find_zone(name_or_id)
-        if _folded(name_or_id) not in (found.id, found.name):
+        if folded(name_or_id) not in (found.id, folded(found.name)):
             raise QanatError("zone_unknown", f"{name_or_id} is not a zone itself; it is in {found.name}")
         return found
 
@@ -67,8 +67,8 @@ class ZoneCalls(Calls):
 
     def find_record(self, zone: Zone, name_or_id: str, *, type: str | None = None) -> Record:
         """By id, or by name when only one record (of the type) has it. QanatError `record_unknown`."""
-        wanted = _folded(name_or_id)
-        wanted = zone.name if wanted == "@" else wanted
+        wanted = folded(name_or_id)
+        wanted = folded(zone.name) if wanted == "@" else wanted
         matching = [
             each for each in self.records(zone.id) if wanted in (each.id, each.name) and type in (None, each.type)
         ]
@@ -130,8 +130,8 @@ class ZoneCalls(Calls):
         return converted(answer.get("result"), Imported, path)
 
 
-def _folded(name: str) -> str:
-    """As the API writes names; an id, `@` and what is no name stay."""
+def folded(name: str) -> str:
+    """In the form that records' names have: APIs answer zones' names in Unicode. An id, `@` and what is no name stay."""
     try:
         return parse_hostname(name)
     except QanatError:

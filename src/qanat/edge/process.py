@@ -131,6 +131,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             location=settings.location,
             version=__version__,
             hosts=frozenset(settings.control.hosts),
+            name_servers=settings.dns.name_servers,
+            redirects_http=settings.public.http_mode == "redirect",
             legacy_keys=settings.control.legacy_keys,
             management=management,
             quick=quick,

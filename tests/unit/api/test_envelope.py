@@ -12,7 +12,7 @@ from tests.support.control import Control, check_failure
     ("method", "path", "content", "expected"),
     [
         ("GET", "/no-such-endpoint", None, (404, 7000)),
-        ("GET", "/zones/", None, (404, 7000)),
+        ("GET", "/zones//", None, (404, 7000)),
         ("GET", "/qanat/nothing", None, (404, 7000)),
         ("PUT", "/zones", b"{}", (405, 10405)),
         ("PATCH", "/accounts/0/cfd_tunnel", b"{}", (405, 10405)),

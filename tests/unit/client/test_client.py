@@ -113,9 +113,9 @@ def test_a_document_that_is_no_json_is_refused(control: Control, document: dict[
 def test_names_are_found_as_people_write_them(control: Control) -> None:
     with Client(control.url, control.token) as client:
         zone = client.create_zone(control.account, "bücher.test")
-        assert zone.name == "xn--bcher-kva.test"
+        assert zone.name == "bücher.test"
         record = client.put_record(zone.id, {"name": "größe", "type": "A", "content": "192.0.2.1"})
-        for name in ("bücher.test", "BÜCHER.test.", zone.name.upper(), zone.id):
+        for name in ("bücher.test", "BÜCHER.test.", "XN--BCHER-KVA.test", zone.id):
             assert client.zone_itself(name).id == zone.id
         assert client.find_zone("größe.bücher.test").id == zone.id
         assert client.find_record(zone, "Größe.bücher.test.").id == client.find_record(zone, record.id).id == record.id
