@@ -77,8 +77,16 @@ def _check_yaml(text: bytes) -> None:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     sizes: dict[str, int] = {}
     open_ = [_Open(None, mapping=False)]
+    documents = 0
     try:
         for event in yaml.parse(text, Loader=loader):
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    where = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
+                    message = f"a second document begins{where}, and only the first one would be in force"
+                    raise QanatError("configuration_malformed", message, hint="remove the line that is ---")
+                continue
             if isinstance(event, yaml.CollectionStartEvent):
                 open_.append(_Open(event.anchor, mapping=isinstance(event, yaml.MappingStartEvent)))
                 if len(open_) > MOST_DEEP + 1:

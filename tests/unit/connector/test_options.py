@@ -238,6 +238,14 @@ def test_what_is_wrong_in_the_file_is_told_with_file_and_key(tmp_path: Path, tex
     assert refusal("--token", token(), *flags, "--config", str(file)).where == f"{file}: {where}"
 
 
+def test_a_second_document_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text("---\nretries: 5\n---\nretries: 6\n")
+    error = refusal("--token", token(), "--edge", "h:1", "--config", str(file))
+    assert error.where == str(file)
+    assert "begins in line 3" in error.message
+
+
 @pytest.mark.parametrize("content", ["[", "- a\n- b", "a: b: c", "\x00"])
 def test_a_malformed_file_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "config.yml"
