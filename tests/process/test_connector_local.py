@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.process.test_cases_ingress import CATCH_ALL, ONE, REFUSED
@@ -150,4 +151,28 @@ def test_a_query_reaches_no_log(fakes: Fakes, folder: Path) -> None:
     line = connector.process.wait_for(r"Request failed .*dest=\S*/page\b.*type=http").string
     assert "canary" not in line
     assert "ingressRule=0 originService=http://127.0.0.1:1" in connector.process.log()
+    connector.stop()
+
+
+def test_a_browser_reads_the_metrics_through_a_rule_to_their_port_and_by_no_other_name(
+    fakes: Fakes, folder: Path, link: Link
+) -> None:
+    tunnel, hostname = fakes.tunnel(config_src="local")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    file = folder / "config.yml"
+    file.write_text(
+        f"ingress:\n- {{hostname: {hostname}, service: 'http://localhost:{port}'}}\n- service: http_status:404\n"
+    )
+    flags = ("--config", str(file), "--metrics", f"localhost:{port}")
+    connector = Connector(folder / "one", fakes.edge, tunnel.token, protocol=link.protocol, flags=flags)
+    browser = [("User-Agent", "Mozilla/5.0"), ("Accept-Language", "en")]
+    wait_until(lambda: fakes.lab.status(hostname) == 404, "the rule: nothing is at /")
+    with fakes.edge.h1(hostname) as client:
+        answer = client.get("/ready", browser)
+    assert (answer.status, answer.value("content-type")) == (200, "text/plain; charset=utf-8")
+    rebound = {"Host": "evil.example", "Accept-Language": "en"}
+    for address in (f"127.0.0.1:{port}", connector.metrics_address):
+        answered = httpx.get(f"http://{address}/config", headers=rebound, trust_env=False, timeout=5.0)
+        assert answered.status_code == 421
     connector.stop()

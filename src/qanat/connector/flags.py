@@ -346,7 +346,7 @@ def read_value(flag: Flag, text: str, *, where: str, code: str = "flag_value_inv
         if word in ("0", "f", "false"):
             return False
         raise QanatError(code, f"'{text[:40]}' is neither true nor false", where=where, hint="write true or false")
-    digits = text.removeprefix("-")
+    digits = text[1:] if text.startswith(("-", "+")) else text
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
         raise QanatError(code, f"'{text[:40]}' is no whole number", where=where, hint="write one such as 4")
     return int(text)

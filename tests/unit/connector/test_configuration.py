@@ -174,3 +174,29 @@ def test_a_pushed_rule_to_metadata_is_named_and_the_others_serve(
     assert recorder.answers[-1][1:] == (1, "")
     assert stream.getvalue().count("ingress[0].service") == 1
     assert "list it in --allow-origins" in stream.getvalue()
+
+
+def test_a_hostname_whose_rule_leads_to_a_port_of_this_host_is_known(
+    current: CurrentConfiguration, recorder: Recorder
+) -> None:
+    rules = [
+        {"hostname": "status.example.com", "service": "http://localhost:2000"},
+        {"hostname": "six.example.com", "service": "http://[::1]:2000"},
+        {"hostname": "*.wild.example.com", "service": "http://127.0.0.1:2000"},
+        {"hostname": "other.example.com", "service": "http://127.0.0.1:12000"},
+        {"service": "http://127.0.0.1:2000"},
+    ]
+    current.start(parse_configuration({"ingress": rules}))
+    assert current.has_rule_for("status.example.com", "2000")
+    assert current.has_rule_for("six.example.com", "2000")
+    for name in ("other.example.com", "x.wild.example.com", "evil.example"):
+        assert not current.has_rule_for(name, "2000"), name
+    assert not current.has_rule_for("status.example.com", "20")
+
+
+def test_a_pushed_slip_is_told_and_the_configuration_taken(
+    current: CurrentConfiguration, recorder: Recorder, stream: io.StringIO
+) -> None:
+    current.apply(push(2, b'{"ingress":[{"service":"http_status:404","originRequest":{"noTlsVerify":true}}]}'))
+    assert recorder.answers == [(1, 2, "")]
+    assert "(write noTLSVerify)" in stream.getvalue()
