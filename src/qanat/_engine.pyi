@@ -45,13 +45,14 @@ def inspect_certificate(chain_pem: bytes, key_pem: bytes) -> list[str]:
 # ---------------------------------------------------------------- edge: tables down
 @final
 class Route:
-    """One public hostname (`app.example.com` or `*.example.com`) and the tunnel that answers for it."""
+    """One public hostname (`app.example.com` or `*.example.com`) and the tunnel that answers for it. None: the name exists in
+    DNS and leads to no tunnel, so that no wildcard above answers for it or for what is below it (RFC 4592)."""
 
-    def __new__(cls, *, hostname: str, tunnel_id: str) -> Route: ...
+    def __new__(cls, *, hostname: str, tunnel_id: str | None) -> Route: ...
     @property
     def hostname(self) -> str: ...
     @property
-    def tunnel_id(self) -> str: ...
+    def tunnel_id(self) -> str | None: ...
 
 @final
 class Tunnel:

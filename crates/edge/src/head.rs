@@ -172,9 +172,9 @@ mod tests {
         settings.trusted_proxies = vec!["10.0.0.0/8".to_owned()];
         let shared = Shared::for_tests(settings);
         let routes = vec![
-            Route { hostname: "app.example.test".to_owned(), tunnel_id: Uuid::from_u128(1) },
-            Route { hostname: "*.other.test".to_owned(), tunnel_id: Uuid::from_u128(2) },
-            Route { hostname: "*.argotunnel.com".to_owned(), tunnel_id: Uuid::from_u128(3) },
+            Route { hostname: "app.example.test".to_owned(), tunnel_id: Some(Uuid::from_u128(1)) },
+            Route { hostname: "*.other.test".to_owned(), tunnel_id: Some(Uuid::from_u128(2)) },
+            Route { hostname: "*.argotunnel.com".to_owned(), tunnel_id: Some(Uuid::from_u128(3)) },
         ];
         shared.tables.swap_routes(routes).unwrap();
         shared

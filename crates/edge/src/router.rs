@@ -1,4 +1,5 @@
-//! Hostname → tunnel: exact, then the longest wildcard; a wildcard matches any depth below its name, never the name itself.
+//! Hostname → tunnel, as DNS answers (RFC 4592): the name itself if it exists; else the wildcard at its closest encloser, the
+//! longest name above that exists. What exists without a route stands in the table too, below wildcards.
 
 use crate::shards::Shards;
 use crate::{EdgeError, Route};
@@ -6,7 +7,7 @@ use bytes::Bytes;
 use std::collections::HashSet;
 use uuid::Uuid;
 
-type Names = Shards<Box<[u8]>, Uuid>;
+type Names = Shards<Box<[u8]>, Option<Uuid>>;
 
 /// An immutable table of routes.
 #[derive(Clone, Debug, Default)]
@@ -62,8 +63,8 @@ impl Router {
 
     /// `host` as `hostname_of` gives it.
     pub(crate) fn find(&self, host: &[u8]) -> Option<Uuid> {
-        if let Some(tunnel) = self.exact.get(host) {
-            return Some(*tunnel);
+        if let Some(route) = self.exact.get(host) {
+            return *route;
         }
         if self.wildcard.is_empty() {
             return None;
@@ -71,8 +72,11 @@ impl Router {
         let mut rest = host;
         while let Some(dot) = rest.iter().position(|b| *b == b'.') {
             rest = &rest[dot + 1..];
-            if let Some(tunnel) = self.wildcard.get(rest) {
-                return Some(*tunnel);
+            if let Some(route) = self.wildcard.get(rest) {
+                return *route;
+            }
+            if self.exact.get(rest).is_some() {
+                return None; // the closest encloser, and no wildcard below it
             }
         }
         None
@@ -121,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn route(hostname: &str, n: u128) -> Route {
-        Route { hostname: hostname.to_owned(), tunnel_id: Uuid::from_u128(n) }
+        Route { hostname: hostname.to_owned(), tunnel_id: (n != 0).then(|| Uuid::from_u128(n)) }
     }
 
     fn find(router: &Router, authority: &'static str) -> Option<u128> {
@@ -138,13 +142,42 @@ mod tests {
         .unwrap();
         assert_eq!(find(&router, "app.example.com"), Some(2));
         assert_eq!(find(&router, "a.internal.example.com"), Some(3));
-        assert_eq!(find(&router, "internal.example.com"), Some(1));
+        assert_eq!(find(&router, "internal.example.com"), Some(1)); // DNS has it: its owner puts a name without a route there
         assert_eq!(find(&router, "a.b.example.com"), Some(1));
         assert_eq!(find(&router, "example.com"), None);
         assert_eq!(find(&router, "APP.EXAMPLE.COM."), Some(2));
         assert_eq!(find(&router, "app.example.com:443"), Some(2));
         for bad in ["", ".", ".example.com", "a..example.com", "app.example.com..", "[::1]", "a b.example.com", "x:y"] {
             assert_eq!(find(&router, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn case_60_what_exists_stands_before_the_wildcard_for_itself_and_what_is_below() {
+        let router = Router::new(vec![
+            route("*.example.test", 1),
+            route("static.example.test", 2),
+            route("ssh.git.example.test", 0), // a record without a route
+            route("git.example.test", 0),     // an empty non-terminal
+            route("b.example.test", 0),       // a zone cut
+            route("*.plain.example.test", 0),
+        ])
+        .unwrap();
+        for served in ["games.example.test", "x.y.example.test"] {
+            assert_eq!(find(&router, served), Some(1), "{served}");
+        }
+        assert_eq!(find(&router, "static.example.test"), Some(2));
+        for unserved in [
+            "git.example.test",
+            "x.git.example.test",
+            "ssh.git.example.test",
+            "x.static.example.test",
+            "b.example.test",
+            "a.b.example.test",
+            "x.plain.example.test",
+            "example.test",
+        ] {
+            assert_eq!(find(&router, unserved), None, "{unserved}");
         }
     }
 
@@ -183,12 +216,13 @@ mod tests {
 
     /// The rule, said the slow way.
     fn slow(routes: &[Route], host: &str) -> Option<Uuid> {
-        let exact = routes.iter().find(|r| r.hostname == host);
-        let longest = routes
-            .iter()
-            .filter(|r| r.hostname.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix)))
-            .max_by_key(|r| r.hostname.len());
-        exact.or(longest).map(|r| r.tunnel_id)
+        let named = |name: &str| routes.iter().find(|r| r.hostname == name).map(|r| r.tunnel_id);
+        if let Some(found) = named(host) {
+            return found;
+        }
+        let above = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+        let mut enclosers = above.filter(|name| named(name).is_some() || named(&format!("*.{name}")).is_some());
+        enclosers.next().and_then(|closest| named(&format!("*.{closest}")).flatten())
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-/// One public hostname and the tunnel that answers for it.
+/// One public hostname and the tunnel that answers for it; or a name that no wildcard answers for.
 #[pyclass(frozen, module = "qanat._engine")]
 pub(crate) struct Route(pub(crate) qanat_edge::Route);
 
@@ -14,8 +14,9 @@ pub(crate) struct Route(pub(crate) qanat_edge::Route);
 impl Route {
     #[new]
     #[pyo3(signature = (*, hostname, tunnel_id))]
-    fn new(hostname: String, tunnel_id: &str) -> PyResult<Self> {
-        Ok(Self(qanat_edge::Route { hostname, tunnel_id: uuid("tunnel_id", tunnel_id)? }))
+    fn new(hostname: String, tunnel_id: Option<&str>) -> PyResult<Self> {
+        let tunnel_id = tunnel_id.map(|id| uuid("tunnel_id", id)).transpose()?;
+        Ok(Self(qanat_edge::Route { hostname, tunnel_id }))
     }
 
     #[getter]
@@ -24,12 +25,13 @@ impl Route {
     }
 
     #[getter]
-    fn tunnel_id(&self) -> String {
-        self.0.tunnel_id.to_string()
+    fn tunnel_id(&self) -> Option<String> {
+        self.0.tunnel_id.map(|id| id.to_string())
     }
 
     fn __repr__(&self) -> String {
-        format!("Route(hostname={:?}, tunnel_id='{}')", self.0.hostname, self.0.tunnel_id)
+        let tunnel = self.tunnel_id().map_or_else(|| "None".to_owned(), |id| format!("'{id}'"));
+        format!("Route(hostname={:?}, tunnel_id={tunnel})", self.0.hostname)
     }
 }
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from qanat.api.context import Context, Ctx, Who, needs
@@ -15,13 +15,14 @@ from qanat.api.shapes import Shape, answers, queries
 from qanat.api.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL, TunnelStatus
 from qanat.auth import Principal
 from qanat.errors import QanatError
-from qanat.ids import Hostname, parse_hostname
+from qanat.ids import Hostname, parse_hostname, shown_hostname
 from qanat.ingress.rules import UNLISTED, parse_configuration
 from qanat.ingress.verdicts import Asked, Verdict, parse_url, verdicts
 from qanat.store import configurations, connections
 from qanat.store.connections import State
 from qanat.store.models import Record, Tunnel, Zone
 from qanat.store.skipped import Kind
+from qanat.tables import owner
 
 router = APIRouter(prefix="/qanat", tags=["qanat"])
 
@@ -186,7 +187,7 @@ def _met(session: Session, who: Principal, asked: Asked, told: dict[str, Any]) -
     zone = _zone(session, hostname, who)
     if zone is None:
         return Ending("unknown_hostname", f"{hostname} is in no zone here")
-    told["zone"] = {"id": zone.id, "name": zone.name, "paused": zone.paused}
+    told["zone"] = {"id": zone.id, "name": shown_hostname(zone.name), "paused": zone.paused}
     record = _record(session, zone, hostname)
     if record is None:
         return Ending(
@@ -235,16 +236,28 @@ def _zone(session: Session, hostname: Hostname, who: Principal) -> Zone | None:
 
 
 def _record(session: Session, zone: Zone, hostname: Hostname) -> Record | None:
-    """As DNS and the edge's router: exact, then the longest wildcard; of one name's records the one that makes a route."""
-    labels = hostname.split(".")
-    names = [hostname, *(f"*.{'.'.join(labels[start:])}" for start in range(1, len(labels)))]
-    query = select(Record).where(
-        Record.zone_id == zone.id, Record.name.in_(names), Record.type.in_(("A", "AAAA", "CNAME"))
-    )
+    """As DNS and the edge's table: of the name that answers (`tables.owner`); of its records the one that makes a route."""
+    in_zone = Record.zone_id == zone.id
 
-    def order(record: Record) -> tuple[int, bool, str]:
-        is_route = record.proxied and record.tunnel_id is not None
-        return names.index(record.name), not is_route, record.id
+    def exists(name: str) -> bool:
+        at_or_below = or_(Record.name == name, Record.name.endswith(f".{name}", autoescape=True))
+        if session.scalar(select(Record.id).where(in_zone, at_or_below).limit(1)) is not None:
+            return True
+        # a zone below is delegated: its name, and those between, exist here
+        zones_below = select(Zone.id).where(Zone.name.endswith(f".{name}", autoescape=True)).limit(1)
+        return session.scalar(zones_below) is not None
+
+    def is_cut(name: str) -> bool:
+        delegated = select(Record.id).where(in_zone, Record.name == name, Record.type == "NS").limit(1)
+        return session.scalar(delegated) is not None
+
+    name = owner(hostname, zone.name, exists=exists, is_cut=is_cut)
+    if name is None:
+        return None
+    query = select(Record).where(in_zone, Record.name == name, Record.type.in_(("A", "AAAA", "CNAME")))
+
+    def order(record: Record) -> tuple[bool, str]:
+        return not (record.proxied and record.tunnel_id is not None), record.id
 
     return min(session.scalars(query), key=order, default=None)
 

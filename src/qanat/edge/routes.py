@@ -1,6 +1,6 @@
 """Hostname routes and their certificates in the engine, kept equal to the store's rows at the cost of what has changed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
@@ -14,7 +14,7 @@ from qanat.ids import Hostname, TunnelId
 from qanat.store import Store
 from qanat.store.models import Zone
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
-from qanat.tables import compile_routes, read_routes, read_zone_hostnames
+from qanat.tables import compile_routes, read_hostnames_below, read_routes, read_stops, read_zone_hostnames
 
 Name = TypeVar("Name", bound=str)
 
@@ -61,6 +61,8 @@ class Routes:
         self._owners: dict[str, str] = {}
         """Account by zone's name."""
         self._routes: dict[Hostname, TunnelId] = {}
+        self._stops: dict[str, set[str]] = {}
+        """By zone: the names below its wildcards that these don't answer for."""
 
     def load(self) -> None:
         """All routes and certificates, handed over whether or not they have changed."""
@@ -134,13 +136,15 @@ class Routes:
         with self._store.reading() as session:
             found = session.execute(select(Zone.id, Zone.name, Zone.account_id)).all()
             routes = compile_routes(read_routes(session, None, left_out), left_out)
+            stops = read_stops(session)
         zones, owners = {row.id: row.name for row in found}, {row.name: row.account_id for row in found}
         rows = _engine_routes(routes, left_out, owners)
+        rows += [Route(hostname=name, tunnel_id=None) for name in set().union(*stops.values()) - routes.keys()]
         self._is_uncertain = False
         self._guarded(lambda: self._certificates.set(owners, routes, lambda name: _owner(owners, name)))
         self._is_loaded = False
         self._engine.swap_routes(rows)
-        self._zones, self._owners, self._routes = zones, owners, routes
+        self._zones, self._owners, self._routes, self._stops = zones, owners, routes, stops
         self._is_loaded = True
         self._skipped.settle(left_out, "hostname", "record")
 
@@ -159,14 +163,21 @@ class Routes:
             gone = {zone_id: self._zones[zone_id] for zone_id in asked.zones - zones.keys() if zone_id in self._zones}
             for name in {*zones.values(), *gone.values()}:
                 hostnames.update(_in_zone(self._routes, name))
+            for name in gone.values():
+                hostnames |= read_hostnames_below(session, name)  # what it hid of the zones around it
             now = compile_routes(read_routes(session, hostnames, left_out), left_out)
+            around = self._zones_around({*hostnames, *zones.values(), *gone.values()}, {*zones.values()})
+            stops = {**{name: set[str]() for name in around}, **read_stops(session, around)}
         put = {hostname: tunnel for hostname, tunnel in now.items() if self._routes.get(hostname) != tunnel}
         same = now.keys() - put.keys()
         changed = _engine_routes(put, left_out, {**self._owners, **owners})
         there = same | put.keys()
+        stopped, unstopped = self._restopped(stops, hostnames, there)
+        changed += [Route(hostname=name, tunnel_id=None) for name in stopped]
         remove = [
             hostname for hostname in map(Hostname, hostnames) if hostname in self._routes and hostname not in there
         ]
+        taken_away = [*(name for name in remove if name not in stopped), *unstopped]
 
         self._is_loaded = False  # what fails half-way is done again as a whole
         self._zones.update(zones)
@@ -177,11 +188,33 @@ class Routes:
         self._routes.update(put)
         for hostname in remove:
             del self._routes[hostname]
+        self._stops.update(stops)
         self._guarded(lambda: self._change_certificates(put, zones.values(), gone.values()))
-        if changed or remove:
-            self._engine.change_routes(put=changed, remove=remove)
+        if changed or taken_away:
+            self._engine.change_routes(put=changed, remove=taken_away)
         self._is_loaded = True
         self._skipped.settle(left_out, "hostname", among=hostnames)
+
+    def _zones_around(self, names: Iterable[str], new: set[str]) -> set[str]:
+        """The zones that these names are in, or are."""
+        known = new | self._owners.keys()
+        return {above for name in names for above in _at_and_above(name) if above in known}
+
+    def _restopped(
+        self, stops: Mapping[str, set[str]], hostnames: Iterable[str], routed: Collection[str]
+    ) -> tuple[set[str], set[str]]:
+        """The names that become stops, and those that are none any more and no route either. `routed`: of the hostnames that
+        are looked at, those that are routes now."""
+        before = {name for zone in stops for name in self._stops.get(zone, ())}
+        after = set().union(*stops.values())
+        looked_at = set(hostnames)
+
+        def is_route(name: str) -> bool:
+            return name in routed if name in looked_at else name in self._routes
+
+        shown = {name for name in before if name not in self._routes}
+        wanted = {name for name in after if not is_route(name)}
+        return wanted - shown, {name for name in shown - wanted if not is_route(name)}
 
     def _change_certificates(self, put: Iterable[Hostname], new: Iterable[str], gone: Iterable[str]) -> None:
         wanted_zones = set(new)
@@ -237,6 +270,12 @@ def _owner(owners: Mapping[str, str], name: str) -> str | None:
             return owners[name]
         name = name.partition(".")[2]
     return None
+
+
+def _at_and_above(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.partition(".")[2]
 
 
 def _in_zone(names: Iterable[Name], zone: str) -> list[Name]:

@@ -240,3 +240,25 @@ def test_a_denied_origin_is_said(desk: Desk) -> None:
     found = desk.explain("https://app.example.test/")
     assert found["outcome"] == "served"
     assert "a qanat connector denies it unless its --allow-origins lists it" in found["reason"]
+
+
+def test_case_60_the_record_that_dns_would_answer_with(desk: Desk) -> None:
+    desk.publish("*")
+    desk.control.create_record(desk.zone["id"], type="TXT", name="x.git", content="x")
+    desk.control.create_record(desk.zone["id"], type="NS", name="away", content="ns.example.net")
+    desk.control.create_zone("in.deep.example.test")
+    for hostname, record in (
+        ("games.example.test", "*.example.test"),
+        ("x.y.example.test", "*.example.test"),
+        ("app.example.test", "app.example.test"),
+        ("x.app.example.test", None),
+        ("git.example.test", None),
+        ("y.git.example.test", None),
+        ("away.example.test", None),
+        ("x.away.example.test", None),
+        ("deep.example.test", None),
+        ("x.in.deep.example.test", None),
+    ):
+        found = desk.explain(f"https://{hostname}/")
+        assert (found["record"] or {}).get("name") == record, hostname
+        assert (found["outcome"] == "unknown_hostname") == (record is None), hostname

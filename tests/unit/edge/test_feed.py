@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any, cast
 from uuid import uuid4
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from qanat.edge.authority import Authority
 from qanat.edge.certificates import Certificates
 from qanat.edge.feed import Feed
+from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, accounts, configurations, connector_tokens, records, tunnels, zones
 from qanat.store.connections import clear_live, count_live
 from qanat.store.models import ConnectorToken, Record, Tunnel
@@ -24,7 +26,7 @@ from qanat.store.reach import EVERYTHING
 from qanat.store.record_form import RecordDraft
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
-from qanat.tables import compile_routes, read_routes
+from qanat.tables import compile_routes, read_routes, read_stops
 from qanat.tables.routes import Target
 from tests.support.links import register
 from tests.support.waiting import wait_until
@@ -663,3 +665,49 @@ def test_every_skipped_row_is_logged_once_and_again_when_its_reason_changes() ->
     assert of_victim == [("a row is skipped", "a", "v.test"), ("a row is skipped", "b", "v.test")]
     assert len(lines) < 40, "and a flood of them doesn't fill the log"
     assert rows.counts() == {"hostname": 1001}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_changes_one_by_one_leave_the_table_that_a_start_would_make(
+    store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed, seed: int
+) -> None:
+    """Wildcards, what stands below them, delegations and zones in zones, in any order (case 60)."""
+    tunnel_id = _tunnel(store, sealer, account)
+    chance = Random(seed)
+    made: dict[str, list[str]] = {"example.test": []}
+    ids = {"example.test": zones.create_zone(store, SYSTEM, account_id=account, name="example.test").id}
+
+    def expected() -> dict[str, str | None]:
+        with store.reading() as session:
+            routes = compile_routes(read_routes(session))
+            stops = set().union(*read_stops(session).values())
+        return dict.fromkeys(stops) | dict(routes)
+
+    for _ in range(40):
+        zone = chance.choice([*ids, "b.example.test", "a.b.example.test"])
+        if zone not in ids:
+            ids[zone] = zones.create_zone(store, SYSTEM, account_id=account, name=zone).id
+            made[zone] = []
+        elif zone != "example.test" and chance.random() < 0.2:
+            zones.delete_zone(store, SYSTEM, ids.pop(zone), reach=EVERYTHING)
+            del made[zone]
+        elif chance.random() < 0.1:
+            zones.change_zone(store, SYSTEM, ids[zone], reach=EVERYTHING, paused=chance.random() < 0.5)
+        elif made[zone] and chance.random() < 0.4:
+            record_id = made[zone].pop(chance.randrange(len(made[zone])))
+            records.delete_record(store, SYSTEM, ids[zone], record_id, reach=EVERYTHING)
+        else:
+            name = ".".join(chance.choices("abc", k=chance.randint(1, 3)))
+            kinds = [_routed(tunnel_id, name), _routed(tunnel_id, f"*.{name}"), _routed(tunnel_id, "*")]
+            kinds += [
+                RecordDraft(name=name, type="TXT", content="x"),
+                RecordDraft(name=name, type="NS", content="n.net"),
+            ]
+            try:
+                record = records.create_record(store, SYSTEM, ids[zone], chance.choice(kinds), reach=EVERYTHING)
+            except QanatError:
+                continue  # what may not stand beside each other
+            made[zone].append(record.id)
+        assert engine.routes == expected()
+    feed.load()
+    assert engine.routes == expected()

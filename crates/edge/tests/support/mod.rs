@@ -71,7 +71,7 @@ impl Lab {
         edge.swap_tunnels(vec![tunnel_entry()]);
         edge.swap_routes(
             [HOST, "*.wild.example.test", "*.elsewhere.test"]
-                .map(|hostname| Route { hostname: hostname.to_owned(), tunnel_id: tunnel_id() })
+                .map(|hostname| Route { hostname: hostname.to_owned(), tunnel_id: Some(tunnel_id()) })
                 .to_vec(),
         )
         .unwrap();
