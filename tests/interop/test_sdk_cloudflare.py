@@ -90,7 +90,7 @@ STRUCTURED = [
     (
         "NAPTR",
         "n",
-        {"order": 1, "preference": 2, "flags": "s", "service": "SIP+D2U", "regex": "", "replacement": "r.test"},
+        {"order": 1, "preference": 2, "flags": "s", "service": "SIP+D2U", "regex": "", "replacement": "r.test."},
     ),
 ]
 
@@ -220,8 +220,9 @@ def test_tunnels(sdk: Any, control: Control) -> None:
     assert [found.id for found in tunnels.list(account_id=control.account, include_prefix="ren")] == [made.id]
     assert [found.id for found in sdk.zero_trust.tunnels.list(account_id=control.account, name="renamed")] == [made.id]
     assert tunnels.delete(made.id, account_id=control.account).deleted_at is not None
+    assert tunnels.get(made.id, account_id=control.account).deleted_at is not None
     with pytest.raises(cloudflare.NotFoundError):
-        tunnels.get(made.id, account_id=control.account)
+        tunnels.edit(made.id, account_id=control.account, name="gone")
     assert [found.id for found in tunnels.list(account_id=control.account, uuid=made.id)] == [made.id]
 
 
@@ -406,8 +407,20 @@ def test_bad_credentials(sdk: Any, control: Control) -> None:
 
 def test_what_qanat_does_not_have_is_not_found(sdk: Any, zone: Any) -> None:
     with pytest.raises(cloudflare.NotFoundError) as error:
-        sdk.zones.settings.get("rocket_loader", zone_id=zone.id)
-    assert codes(error.value)
+        sdk.zones.settings.get("aegis", zone_id=zone.id)
+    assert codes(error.value) == [7000]
+
+
+def test_small_endpoints(sdk: Any, control: Control, zone: Any) -> None:
+    assert sdk.ips.list().ipv4_cidrs == []
+    assert sdk.zones.settings.get("rocket_loader", zone_id=zone.id).value == "off"
+    assert sdk.zones.subscriptions.get(zone_id=zone.id).rate_plan.id == "free"
+    assert sdk.zones.activation_check.trigger(zone_id=zone.id).id == zone.id
+    assert sdk.dns.records.scan_list(zone_id=zone.id) is not None
+    [member] = sdk.accounts.members.list(account_id=control.account)
+    assert sdk.memberships.get(member.id).account.id == control.account
+    assert next(iter(sdk.audit_logs.list(account_id=control.account))).action.type
+    assert list(sdk.zero_trust.networks.hostname_routes.list(account_id=control.account)) == []
 
 
 def policy(control: Control, group: str) -> dict[str, Any]:

@@ -163,7 +163,7 @@ resource "cloudflare_dns_record" "aaaa" {
   zone_id = "ID"
   name    = "a.ZONE"
   type    = "AAAA"
-  content = "2001:db8:0:0::1"
+  content = "2001:db8::1"
   ttl     = 300
 }
 resource "cloudflare_dns_record" "cname" {
