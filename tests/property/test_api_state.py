@@ -77,8 +77,9 @@ class Account(RuleBasedStateMachine):
         gone = self.tunnels.pop(data.draw(st.sampled_from(sorted(self.tunnels))))
         status, said = self.ask("DELETE", f"{self.base}/{gone}")
         assert status == 200 and said["deleted_at"], said
-        assert self.ask("GET", f"{self.base}/{gone}")[0] == 404
-        assert self.ask("DELETE", f"{self.base}/{gone}")[0] == 404
+        assert self.ask("GET", f"{self.base}/{gone}") == (200, said)
+        assert self.ask("DELETE", f"{self.base}/{gone}") == (200, said)
+        assert self.ask("GET", f"{self.base}/{gone}/configurations")[0] == 404
 
     @precondition(lambda self: self.tunnels)
     @rule(data=st.data(), port=st.integers(1, 3), sound=st.booleans())

@@ -76,7 +76,7 @@ def test_trap_27_the_body_forms_of_stock_clients(quick: Control, anybody: httpx.
 def test_only_this_one_endpoint_is_open(quick: Control, anybody: httpx.Client) -> None:
     for method, path in (
         ("GET", "/tunnel"),
-        ("POST", "/tunnel/"),
+        ("POST", "/tunnel//"),
         ("POST", "/tunnels"),
         ("GET", "/client/v4/tunnel"),
         ("POST", f"/client/v4/accounts/{quick.account}/cfd_tunnel"),
