@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,22 +133,34 @@ class Rig:
             {"service": self.origin},
         ]
 
-    def connector_argv(self, kind: str, token_file: Path, protocol: str) -> list[str]:
+    def connector_argv(
+        self, kind: str, token_file: Path, protocol: str, *, edge: str | None = None, flags: Sequence[str] = ()
+    ) -> list[str]:
+        """`edge`: another address than the edge's own. `flags`: more of the connector's."""
+        address = edge or self.ready["tunnel"]
         general = ["--cacert", self.ready["ca"], "--protocol", protocol, "--metrics", "127.0.0.1:0"]
         general += ["--grace-period", "1s"]  # a stock connector waits for the whole of it when it is stopped
+        general += flags
         run = ["run", "--token-file", str(token_file)]
         if kind == "qanat":
-            edge = ["--edge", self.ready["tunnel"], "--ha-connections", str(CONNECTIONS)]
-            return [*QANAT, "tunnel", *edge, *general, "--loglevel", "warn", *run]
+            edges = ["--edge", address, "--ha-connections", str(CONNECTIONS)]
+            return [*QANAT, "tunnel", *edges, *general, "--loglevel", "warn", *run]
         assert self.stock_binary is not None
-        edge = ["--edge", self.ready["tunnel"]] * CONNECTIONS
-        return [self.stock_binary, "tunnel", "--no-autoupdate", "--no-prechecks", *edge, *general, *run]
+        edges = ["--edge", address] * CONNECTIONS
+        return [self.stock_binary, "tunnel", "--no-autoupdate", "--no-prechecks", *edges, *general, *run]
 
     def start_connector(
-        self, kind: str, token_file: Path, protocol: str, *, wait_all: bool = True
+        self,
+        kind: str,
+        token_file: Path,
+        protocol: str,
+        *,
+        wait_all: bool = True,
+        edge: str | None = None,
+        flags: Sequence[str] = (),
     ) -> tuple[Child, float]:
         """A connector process and the seconds from its start to its first registered connection."""
-        argv = self.connector_argv(kind, token_file, protocol)
+        argv = self.connector_argv(kind, token_file, protocol, edge=edge, flags=flags)
         if kind == "qanat":
             argv[argv.index("warn")] = "info"  # the line that is waited for is of that level
         child = Child(f"{kind} connector", argv)
@@ -161,9 +173,11 @@ class Rig:
             raise
         return child, took
 
-    def tunnel(self, kind: str, protocol: str) -> Tunnel:
+    def tunnel(
+        self, kind: str, protocol: str, *, name: str | None = None, edge: str | None = None, flags: Sequence[str] = ()
+    ) -> Tunnel:
         """A published tunnel with a running connector that answers."""
-        name = f"{kind}-{protocol}"
+        name = name or f"{kind}-{protocol}"
         made = self.api.call(
             "POST", f"/accounts/{self.api.account}/cfd_tunnel", {"name": name, "config_src": "cloudflare"}
         )
@@ -180,7 +194,7 @@ class Rig:
         token_file = self.folder / f"{name}.token"
         token_file.touch(0o600)
         token_file.write_text(made["token"])
-        child, took = self.start_connector(kind, token_file, protocol)
+        child, took = self.start_connector(kind, token_file, protocol, edge=edge, flags=flags)
         target = Target(name, hostname, int(self.ready["https"].rpartition(":")[2]))
         self.wait_answer(target, 200)
         return Tunnel(target, made["id"], token_file, child, took)
@@ -217,8 +231,8 @@ class Rig:
 
 
 @contextmanager
-def rig(folder: Path, stock_binary: str | None, protocol: str) -> Iterator[Rig]:
-    """Starts origin, front and edge; ends all of them (and the connectors) afterwards."""
+def rig(folder: Path, stock_binary: str | None, protocol: str, **settings: str) -> Iterator[Rig]:
+    """Starts origin, front and edge (with `settings` of its own); ends all of them (and the connectors) afterwards."""
     www = folder / "www"
     www.mkdir(parents=True)
     (www / "small").write_bytes(os.urandom(SMALL))
@@ -256,6 +270,7 @@ def rig(folder: Path, stock_binary: str | None, protocol: str) -> Iterator[Rig]:
             "log-level": "warning",
             "account-limits-tunnels": "1000000",
             "account-limits-records": "10000000",
+            **{name.replace("_", "-"): text for name, text in settings.items()},
         }
         argv = [
             *QANAT,
