@@ -97,6 +97,8 @@ class EdgeSettings:
     listener's).
     `management_hostname`: where connectors' logs and diagnostics are served, to tokens that `management_key` verifies
     (ES256; a public key on P-256, SubjectPublicKeyInfo, DER); "": nowhere. No other client's Host reaches them.
+    `congestion`: what QUIC connections send by: `tolerant` is Cubic, except that a loss counts only when a queue stands on
+    the way or many are lost; `cubic`; `bbr` (version 1).
     `max_new_connections_per_address` and `max_failed_handshakes_per_address` are of one second; the bounds by address
     (IPv6: by /64) are not for the addresses of `shared_networks` and `trusted_proxies`, behind each of which are many
     hosts. `max_pending_tunnel_handshakes`: connections of either transport that have not registered yet.
@@ -133,6 +135,7 @@ class EdgeSettings:
         max_failed_handshakes_per_address: int = 10,
         shared_networks: Sequence[str] = ...,  # loopback
         max_unread_bytes: int = 0,
+        congestion: Literal["tolerant", "cubic", "bbr"] = "tolerant",
         max_pending_tunnel_handshakes: int = 1000,
         max_tunnel_tcp_connections: int = 65536,
         event_queue: int = 65536,
@@ -371,6 +374,7 @@ class ConnectorSettings:
     `protocol`: `auto` starts on QUIC and falls back to HTTP/2 (and tries QUIC again later).
     `edge_ip_version`: which of an edge's addresses are dialled, where it has such. `edge_bind_address`: dialled from it; None:
     the system's choice. `post_quantum`: no key exchange with the edge but X25519MLKEM768, which is preferred anyway.
+    `congestion`: as the edge's.
     `worker_threads` 0: half of the cores, at least one, since the connector runs beside the application.
     `tell_requests`: every request is two events, for a debug log."""
 
@@ -389,6 +393,7 @@ class ConnectorSettings:
         post_quantum: bool = False,
         protocol: Literal["auto", "quic", "http2"] = "auto",
         ha_connections: int = 4,
+        congestion: Literal["tolerant", "cubic", "bbr"] = "tolerant",
         grace_period_s: float = 30.0,
         rpc_timeout_s: float = 5.0,
         dial_timeout_s: float = 15.0,

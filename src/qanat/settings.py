@@ -114,6 +114,11 @@ class TunnelSettings(Part):
         default=(),
         description="More names that the tunnel listener's certificate is good for, beside those connectors expect.",
     )
+    congestion: Literal["tolerant", "cubic", "bbr"] = Field(
+        default="tolerant",
+        description="What QUIC connections send by: `tolerant` (Cubic that takes a loss for congestion only when a queue "
+        "stands on the way or many are lost), `cubic` or `bbr`; a connector's own sending is its --congestion.",
+    )
     rotation_grace_s: float = Field(
         default=60.0, ge=0, description="Seconds that connections stay after their tunnel's secret was changed."
     )

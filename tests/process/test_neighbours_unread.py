@@ -55,7 +55,7 @@ def test_downloads_unread_on_one_http2_connection(site: Site, victim: Victim, st
         with FrameClient.dial(*address, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 0}, source=ATTACKER) as client:
             for stream in range(streams):
                 client.get(1 + 2 * stream, "/big")
-            wait_until(pour.stands, "the downloads to stand still", timeout_s=20.0)
+            wait_until(pour.stands, "the downloads to stand still", timeout_s=60.0)
             yield
 
     unharmed(victim, attack=attack)
@@ -73,7 +73,7 @@ def test_downloads_unread_on_many_http1_connections(site: Site, victim: Victim) 
                 client = site.edge.h1(site.hostname, receive_buffer=2048, source=ATTACKER)
                 stack.callback(client.close)
                 client.start("GET", "/big")
-            wait_until(pour.stands, "the downloads to stand still", timeout_s=20.0)
+            wait_until(pour.stands, "the downloads to stand still", timeout_s=60.0)
             yield
 
     unharmed(victim, attack=attack)

@@ -2,19 +2,31 @@
 
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from tests.support.http1 import close_quietly
 
 
 class Relay:
-    """Listens on one port for UDP and TCP and forwards to `target`. While `silent`, every packet vanishes, no RST."""
+    """Listens on one port for UDP and TCP and forwards to `target`. While `silent`, every packet vanishes, no RST.
 
-    def __init__(self, target: str) -> None:
+    Datagrams come `delay_s` later; of `lose_every` in a row (0: of none) one is lost, each way.
+    """
+
+    def __init__(self, target: str, *, delay_s: float = 0.0) -> None:
         host, _, port = target.rpartition(":")
         self.target = (host, int(port))
         self.silent = False
+        self.delay_s = delay_s
+        self.lose_every = 0
+        self.lost = 0
+        self._seen = 0
+        self._later: deque[tuple[float, Callable[[], object]]] = deque()
+        self._news = threading.Condition()
         self._open = True
         self._udp: dict[tuple[str, int], socket.socket] = {}
         self._tcp: list[socket.socket] = []
@@ -32,6 +44,8 @@ class Relay:
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
         self._start(self._receive)
+        if delay_s:
+            self._start(self._deliver)
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
@@ -51,10 +65,31 @@ class Relay:
                 out = self._udp[peer] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 out.connect(self.target)
                 self._start(self._back, out, peer)
-            try:
-                out.send(data)
-            except OSError:
-                pass
+            self._carry(partial(out.send, data))
+
+    def _carry(self, send: Callable[[], object]) -> None:
+        with self._news:
+            self._seen += 1
+            if self.lose_every and self._seen % self.lose_every == 0:
+                self.lost += 1
+                return
+            if self.delay_s:
+                self._later.append((time.monotonic() + self.delay_s, send))
+                self._news.notify()
+                return
+        with suppress(OSError):
+            send()
+
+    def _deliver(self) -> None:
+        while self._open:
+            with self._news:
+                if not self._later:
+                    self._news.wait(0.1)
+                    continue
+                at, send = self._later.popleft()
+            time.sleep(max(0.0, at - time.monotonic()))
+            with suppress(OSError):
+                send()
 
     def _back(self, out: socket.socket, peer: tuple[str, int]) -> None:
         while self._open:
@@ -65,10 +100,7 @@ class Relay:
             except OSError:
                 return
             if not self.silent:
-                try:
-                    self._datagrams.sendto(data, peer)
-                except OSError:
-                    return
+                self._carry(partial(self._datagrams.sendto, data, peer))
 
     def _accept(self) -> None:
         while self._open:

@@ -81,6 +81,7 @@ def test_an_engine_error_carries_code_and_message() -> None:
         ("header_timeout_s", float("nan")),
         ("header_timeout_s", float("inf")),
         ("http_mode", "proxy"),
+        ("congestion", "reno"),
         ("trusted_proxies", ["10.0.0.0/33"]),
         ("https_address", "nowhere"),
     ],

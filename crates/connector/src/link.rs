@@ -3,7 +3,7 @@
 use crate::server::Shared;
 use crate::supervisor::{Life, reached};
 use crate::{Event, control, stream};
-use qanat_transport::{DialError, DialSettings, EdgeLink, Incoming, Protocol};
+use qanat_transport::{DialError, DialSettings, EdgeLink, Flow, Incoming, Protocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -41,6 +41,7 @@ pub(crate) async fn dial_any(
         max_head: MAX_HEAD,
         rpc_timeout: settings.rpc_timeout,
         bind: settings.edge_bind,
+        flow: Flow { lines: shared.lines.clone(), congestion: settings.congestion },
     };
     let mut first: Option<(SocketAddr, String)> = None;
     for address in addresses {

@@ -9,7 +9,7 @@ use crate::supervisor::{self, Life};
 use crate::{ConnectorSettings, Event, IngressTable, SettingError};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use qanat_transport::Warning;
+use qanat_transport::{Lines, Warning};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) extras: Extras,
     pub(crate) origins: OriginPools,
     pub(crate) backlog: Arc<qanat_http::Backlog>,
+    /// How long the lines to edges are.
+    pub(crate) lines: Arc<Lines>,
     pub(crate) events: EventQueue,
     pub(crate) counters: Counters,
     pub(crate) pushes: Pushes,
@@ -64,13 +66,15 @@ impl Connector {
             qanat_transport::connector_tls(settings.edge_ca_pem.as_deref())
         };
         let edge_tls = edge_tls.map_err(|e| bad_ca(e.to_string()))?;
+        let backlog = qanat_http::Backlog::new(settings.max_unread_bytes);
         Ok(Self {
             shared: Arc::new(Shared {
                 edge_tls,
                 ingress: ArcSwapOption::empty(),
                 extras: Extras::new(settings.connector_id),
                 origins: OriginPools::new(),
-                backlog: qanat_http::Backlog::new(settings.max_unread_bytes),
+                lines: Lines::new(backlog.most_stream_window()),
+                backlog,
                 events: EventQueue::new(settings.event_queue),
                 counters: Counters::new(),
                 pushes: Pushes::new(),

@@ -2,6 +2,7 @@
 
 use crate::SettingError;
 use bytes::Bytes;
+use qanat_transport::Congestion;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use uuid::Uuid;
@@ -93,6 +94,8 @@ pub struct ConnectorSettings {
     pub protocol: ProtocolChoice,
     /// How many connections are kept up, whatever the number of addresses.
     pub ha_connections: u8,
+    /// What its QUIC connections send by.
+    pub congestion: Congestion,
     /// How long open streams are served after `stop`.
     pub grace_period: Duration,
     /// For one RPC, and for Python's answer to a pushed configuration.
@@ -134,6 +137,7 @@ impl ConnectorSettings {
             post_quantum: false,
             protocol: ProtocolChoice::Auto,
             ha_connections: 4,
+            congestion: Congestion::default(),
             grace_period: Duration::from_secs(30),
             rpc_timeout: Duration::from_secs(5),
             dial_timeout: Duration::from_secs(15),

@@ -14,7 +14,7 @@ use crate::tables::Tables;
 use crate::{Addresses, Certificate, EdgeError, Event, Route, Settings, TunnelEntry, listener};
 use bytes::Bytes;
 use qanat_http::{Headers, ResponseHead};
-use qanat_transport::{ListenerSettings, Network, TunnelListener, Warning};
+use qanat_transport::{Flow, Lines, ListenerSettings, Network, TunnelListener, Warning};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -171,6 +171,7 @@ impl Edge {
             registration_timeout: REGISTRATION_TIMEOUT,
             // The tunnel's forms are longer: base64 of fields, framing of messages.
             max_head: 2 * qanat_http::Limits::ANSWERS.head,
+            flow: Flow { lines: Lines::new(shared.backlog.most_stream_window()), congestion: settings.congestion },
         })
         .map_err(|e| failed(&settings.tunnel_address, &e))?;
         let addresses = Addresses {

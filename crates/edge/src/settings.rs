@@ -1,7 +1,7 @@
 //! What an edge is told once, at its start.
 
 use crate::Certificate;
-use qanat_transport::Network;
+use qanat_transport::{Congestion, Network};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub struct Settings {
     pub max_connections_per_address: usize,
     /// Bytes that may lie in memory for visitors who don't take them (`qanat_http::Backlog`); 0: an eighth of the memory.
     pub max_unread_bytes: usize,
+    /// What QUIC connections to connectors send by.
+    pub congestion: Congestion,
     /// Connections that one address may open in a second, on the public listeners and on the tunnel listener.
     pub max_new_connections_per_address: u32,
     /// Failed public TLS handshakes of one address in a second.
@@ -108,6 +110,7 @@ impl Settings {
             max_streams_per_tunnel: 10_000,
             max_connections: 16_384,
             max_unread_bytes: 0,
+            congestion: Congestion::default(),
             max_connections_per_address: 256,
             max_new_connections_per_address: 50,
             max_failed_handshakes_per_address: 10,

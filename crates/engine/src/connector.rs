@@ -1,7 +1,7 @@
 //! `ConnectorSettings` and `Connector`.
 
 use crate::connector_events;
-use crate::convert::{seconds, uuid, wait_seconds};
+use crate::convert::{congestion_of, seconds, uuid, wait_seconds};
 use crate::error::{bad_setting, refused};
 use crate::ingress::IngressTable;
 use crate::log::{Sink, hear};
@@ -24,6 +24,7 @@ impl ConnectorSettings {
         post_quantum=false,
         protocol="auto",
         ha_connections=4,
+        congestion="tolerant",
         grace_period_s=30.0,
         rpc_timeout_s=5.0,
         dial_timeout_s=15.0,
@@ -46,6 +47,7 @@ impl ConnectorSettings {
         post_quantum: bool,
         protocol: &str,
         ha_connections: u8,
+        congestion: &str,
         grace_period_s: f64,
         rpc_timeout_s: f64,
         dial_timeout_s: f64,
@@ -74,6 +76,7 @@ impl ConnectorSettings {
             post_quantum,
             protocol,
             ha_connections,
+            congestion: congestion_of(congestion)?,
             grace_period: seconds("grace_period_s", grace_period_s)?,
             rpc_timeout: seconds("rpc_timeout_s", rpc_timeout_s)?,
             dial_timeout: seconds("dial_timeout_s", dial_timeout_s)?,

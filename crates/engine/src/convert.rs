@@ -2,6 +2,7 @@
 
 use crate::error::bad_setting;
 use pyo3::PyResult;
+use qanat_transport::Congestion;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -17,6 +18,11 @@ pub(crate) fn seconds(field: &str, value: f64) -> PyResult<Duration> {
 /// How long a caller wants to wait: anything negative or not a number is 0, anything huge is an hour.
 pub(crate) fn wait_seconds(value: f64) -> Duration {
     if value > 0.0 { Duration::from_secs_f64(value.min(3600.0)) } else { Duration::ZERO }
+}
+
+/// `tolerant`, `cubic` or `bbr`.
+pub(crate) fn congestion_of(text: &str) -> PyResult<Congestion> {
+    text.parse().map_err(|()| bad_setting("congestion", format!("{text:?} is none of tolerant, cubic, bbr")))
 }
 
 /// A dashed UUID.

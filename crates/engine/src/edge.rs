@@ -1,6 +1,6 @@
 //! `EdgeSettings`, `EdgeAddresses` and `Edge`.
 
-use crate::convert::{seconds, uuid, wait_seconds};
+use crate::convert::{congestion_of, seconds, uuid, wait_seconds};
 use crate::edge_events;
 use crate::edge_tables::{Certificate, Route, Tunnel, edge_error};
 use crate::error::bad_setting;
@@ -39,6 +39,7 @@ impl EdgeSettings {
         max_failed_handshakes_per_address=10,
         shared_networks=vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
         max_unread_bytes=0,
+        congestion="tolerant",
         max_pending_tunnel_handshakes=1000,
         max_tunnel_tcp_connections=65536,
         event_queue=65536
@@ -72,6 +73,7 @@ impl EdgeSettings {
         max_failed_handshakes_per_address: u32,
         shared_networks: Vec<String>,
         max_unread_bytes: usize,
+        congestion: &str,
         max_pending_tunnel_handshakes: usize,
         max_tunnel_tcp_connections: usize,
         event_queue: usize,
@@ -109,6 +111,7 @@ impl EdgeSettings {
             max_failed_handshakes_per_address,
             shared_networks,
             max_unread_bytes,
+            congestion: congestion_of(congestion)?,
             max_pending_tunnel_handshakes,
             max_tunnel_tcp_connections,
             event_queue,

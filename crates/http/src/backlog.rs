@@ -18,6 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// One owner's part of the whole: a quarter.
 const READERS: usize = 4;
 
+/// Windows of streams that fit into the whole.
+const WINDOWS: usize = 64;
+const LEAST_WINDOW: u32 = 1 << 20;
+/// 40 MB/s at a round trip of 100 ms.
+const MOST_WINDOW: u32 = 4 << 20;
+
 /// Who a body is for: the tunnel it comes through, and the visitor who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
@@ -64,6 +70,12 @@ impl Backlog {
     pub fn new(max: usize) -> Arc<Self> {
         let max = if max == 0 { (memory() / 8).clamp(64 << 20, 2 << 30) } else { max };
         Arc::new(Self { max, books: Mutex::default() })
+    }
+
+    /// The largest window of a stream that suits the bound: a 64th of it, so that a reader who stands on eight streams loses none,
+    /// from 1 to 4 MiB.
+    pub fn most_stream_window(&self) -> u32 {
+        u32::try_from(self.max / WINDOWS).unwrap_or(u32::MAX).clamp(LEAST_WINDOW, MOST_WINDOW)
     }
 
     /// Bytes that lie now.
@@ -304,6 +316,15 @@ mod tests {
         let moving = enter(&backlog, A, 10, Instant::now());
         assert_eq!(places.iter().filter(|p| is_gone(p)).count(), 1);
         assert!(!is_gone(&moving) && !is_gone(&other));
+    }
+
+    #[test]
+    fn a_window_follows_the_bound_so_that_eight_of_them_are_within_a_readers_soft_part() {
+        for (max, window) in [(1 << 20, 1 << 20), (64 << 20, 1 << 20), (128 << 20, 2 << 20), (2 << 30, 4 << 20)] {
+            let backlog = Backlog::new(max);
+            assert_eq!(backlog.most_stream_window(), window);
+            assert!(max < 64 << 20 || 8 * window as usize <= max / READERS / 2);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -38,6 +38,7 @@ fn plan() -> Result<Plan, Failure> {
             tls: connector_tls(Some(&std::fs::read(ca)?))?,
             timeout: Duration::from_secs(30),
             max_head: 128 * 1024,
+            flow: qanat_transport::Flow::default(),
             rpc_timeout: Duration::from_secs(30),
             bind: None,
         },

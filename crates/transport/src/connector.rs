@@ -1,21 +1,23 @@
 //! The connector's side: dials the edge, registers, takes the streams that the edge opens.
 
+use crate::lines::LEAST_WINDOW;
+use crate::quic::Tuning;
 use crate::quic_accept::QuicAcceptor;
 use crate::quic_stream::{QuicSink, QuicSource};
 use crate::rpc_connector::{self, Command};
 use crate::stream::{SinkKind, SourceKind};
 use crate::{
-    Applied, Protocol, Registration, RegistrationDetails, RegistrationRefusal, TunnelRequest, TunnelResponder,
-    TunnelSink, TunnelSource, http2_accept, quic,
+    Applied, Flow, Lines, Protocol, Registration, RegistrationDetails, RegistrationRefusal, TunnelRequest,
+    TunnelResponder, TunnelSink, TunnelSource, http2_accept, quic, udp,
 };
 use bytes::Bytes;
 use qanat_wire::names;
-use quinn::{ConnectionError, Endpoint};
+use quinn::{ConnectionError, Endpoint, TokioRuntime};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
@@ -26,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 /// Pushed configurations that wait to be taken.
 const PUSHES: usize = 4;
 
+/// A line so many times as long as was known is dialled once more. Less isn't worth it, and a busy machine makes short ones look so.
+const MUCH_LONGER: u32 = 3;
 const CONTROL_ENDED: &[u8] = b"the control stream ended";
 
 /// How to dial.
@@ -41,6 +45,8 @@ pub struct DialSettings {
     pub rpc_timeout: Duration,
     /// The address to dial from; `None`: the system's choice.
     pub bind: Option<IpAddr>,
+    /// How its streams use the network.
+    pub flow: Flow,
 }
 
 /// Why a dial failed.
@@ -100,6 +106,8 @@ pub struct ConfigurationPush {
 /// What both transports' tasks share with the link.
 pub(crate) struct Context {
     pub(crate) max_head: usize,
+    pub(crate) lines: Arc<Lines>,
+    pub(crate) stream_window: AtomicU32,
     pub(crate) rpc_timeout: Duration,
     pub(crate) pushes: mpsc::Sender<ConfigurationPush>,
     /// Streams that broke the protocol.
@@ -107,6 +115,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Bytes of one stream that may lie unread.
+    pub(crate) fn stream_window(&self) -> u32 {
+        self.stream_window.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn reject(&self, why: &str) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(why, "a stream of the edge was reset");
@@ -283,31 +296,60 @@ impl EdgeLink {
     }
 }
 
-fn context(settings: &DialSettings) -> (Arc<Context>, mpsc::Receiver<ConfigurationPush>) {
+fn context(settings: &DialSettings, stream_window: u32) -> (Arc<Context>, mpsc::Receiver<ConfigurationPush>) {
     let (pushes, queue) = mpsc::channel(PUSHES);
-    let (max_head, rpc_timeout) = (settings.max_head, settings.rpc_timeout);
-    (Arc::new(Context { max_head, rpc_timeout, pushes, rejected: AtomicU64::new(0) }), queue)
+    let context = Context {
+        max_head: settings.max_head,
+        lines: settings.flow.lines.clone(),
+        stream_window: AtomicU32::new(stream_window),
+        rpc_timeout: settings.rpc_timeout,
+        pushes,
+        rejected: AtomicU64::new(0),
+    };
+    (Arc::new(context), queue)
+}
+
+async fn handshake(
+    endpoint: &Endpoint,
+    edge: SocketAddr,
+    settings: &DialSettings,
+    stream_window: u32,
+) -> Result<quinn::Connection, DialError> {
+    let tuning = Tuning { stream_window, congestion: settings.flow.congestion };
+    let config = quic::client(&settings.tls, tuning).map_err(|error| DialError::Tls(edge, error))?;
+    let connecting = endpoint.connect_with(config, edge, names::QUIC_SNI);
+    let connecting = connecting.map_err(|error| DialError::Connect(edge, error.to_string()))?;
+    connecting.await.map_err(|error| match error {
+        ConnectionError::TimedOut => DialError::TimedOut(edge, settings.timeout),
+        ConnectionError::TransportError(error) => DialError::Tls(edge, error.to_string()),
+        error => DialError::Connect(edge, error.to_string()),
+    })
 }
 
 async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
     let failed = |error: io::Error| DialError::Connect(edge, error.to_string());
     let local = local_address(edge, settings.bind);
-    let config = quic::client(&settings.tls).map_err(|error| DialError::Tls(edge, error))?;
-    let endpoint = Endpoint::client(local).map_err(failed)?;
-    let connecting = endpoint.connect_with(config, edge, names::QUIC_SNI);
-    let connecting = connecting.map_err(|error| DialError::Connect(edge, error.to_string()))?;
-    let connection = connecting.await.map_err(|error| match error {
-        ConnectionError::TimedOut => DialError::TimedOut(edge, settings.timeout),
-        ConnectionError::TransportError(error) => DialError::Tls(edge, error.to_string()),
-        error => DialError::Connect(edge, error.to_string()),
-    })?;
+    let socket = udp::bind(local).map_err(failed)?;
+    let endpoint = Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime));
+    let endpoint = endpoint.map_err(failed)?;
+    let lines = &settings.flow.lines;
+    let mut stream_window = lines.window(edge.ip());
+    let mut connection = handshake(&endpoint, edge, settings, stream_window).await?;
+    let suits = lines.note(edge.ip(), connection.rtt());
+    if suits >= MUCH_LONGER * stream_window {
+        // The line is longer than was known, and a window stays as it was made. After a round trip the edge knows the line, too.
+        tokio::time::sleep(connection.rtt()).await;
+        close_quic(&connection, b"the line is long");
+        stream_window = suits;
+        connection = handshake(&endpoint, edge, settings, stream_window).await?;
+    }
     let (send, recv) = connection.open_bi().await.map_err(|error| DialError::Connect(edge, error.to_string()))?;
     let (control, stream) = oneshot::channel();
     let _ = control.send((
         TunnelSource(SourceKind::Quic(QuicSource::new(recv, Bytes::new()))),
         TunnelSink(SinkKind::Quic(QuicSink::new(send, Bytes::new(), false))),
     ));
-    let (context, pushes) = context(settings);
+    let (context, pushes) = context(settings, stream_window);
     let requests = Requests::Quic(QuicAcceptor::new(connection.clone(), context.clone()));
     let closing = connection.clone();
     let on_end = move || close_quic(&closing, CONTROL_ENDED);
@@ -339,7 +381,7 @@ async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLin
         .map_err(|error| DialError::Tls(edge, error.to_string()))?;
     let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await;
     let stream = stream.map_err(|error| DialError::Tls(edge, error.to_string()))?;
-    let (context, pushes) = context(settings);
+    let (context, pushes) = context(settings, LEAST_WINDOW);
     let server = crate::http2::server(settings.max_head).handshake::<_, Bytes>(stream).await;
     let server = server.map_err(|error| DialError::Connect(edge, error.to_string()))?;
     let (control, stream) = oneshot::channel();

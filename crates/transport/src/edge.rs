@@ -19,7 +19,7 @@ use qanat_wire::{connect, names, preamble};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -77,6 +77,7 @@ struct Inner {
     serial: u64,
     remote: SocketAddr,
     max_head: usize,
+    stream_window: AtomicU32,
     features: AtomicU8,
     draining: AtomicBool,
     rejected: AtomicU64,
@@ -101,12 +102,19 @@ impl Drop for StreamGuard {
 }
 
 impl Link {
-    pub(crate) fn new(peer: Peer, remote: SocketAddr, max_head: usize, allowance: Arc<Allowance>) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        remote: SocketAddr,
+        max_head: usize,
+        stream_window: u32,
+        allowance: Arc<Allowance>,
+    ) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         Self(Arc::new(Inner {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             remote,
             max_head,
+            stream_window: AtomicU32::new(stream_window),
             features: AtomicU8::new(0),
             draining: AtomicBool::new(false),
             rejected: AtomicU64::new(0),
@@ -155,6 +163,15 @@ impl Link {
 
     pub(crate) fn features(&self) -> Features {
         Features::from_bits(self.0.features.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of one stream that may lie unread.
+    pub(crate) fn stream_window(&self) -> u32 {
+        self.0.stream_window.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_stream_window(&self, window: u32) {
+        self.0.stream_window.store(window, Ordering::Relaxed);
     }
 
     /// Opens a stream and sends the request's head (and FIN when `request.length` is `Absent` or `Exact(0)`).

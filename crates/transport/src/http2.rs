@@ -1,9 +1,11 @@
 //! Settings and the heartbeat of the HTTP/2 transport, for both ends.
 
-use crate::quic::{MAX_STREAMS, STREAM_WINDOW};
+use crate::lines::LEAST_WINDOW;
+use crate::quic::MAX_STREAMS;
 use bytes::Bytes;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 /// No bound of its own, as over QUIC: the largest window there is (RFC 9113 6.9.1).
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
@@ -35,14 +37,14 @@ pub(crate) fn widen<T: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut h2::client::Connection<T, Bytes>,
 ) -> Result<(), h2::Error> {
     connection.set_target_window_size(CONNECTION_WINDOW);
-    connection.set_initial_window_size(STREAM_WINDOW)
+    connection.set_initial_window_size(LEAST_WINDOW)
 }
 
 /// The connector is the server. Its edge may cancel as often as clients do.
 pub(crate) fn server(max_head: usize) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
+        .initial_window_size(LEAST_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         .max_concurrent_streams(MAX_STREAMS)
@@ -52,13 +54,21 @@ pub(crate) fn server(max_head: usize) -> h2::server::Builder {
     builder
 }
 
-/// Ready when the peer has not answered a PING in time.
-pub(crate) async fn heartbeat(pings: Option<h2::PingPong>) {
+/// Ready when the peer has not answered a PING in time. `rtts`: the shorter of the last two round trips.
+pub(crate) async fn heartbeat(pings: Option<h2::PingPong>, rtts: watch::Sender<Option<Duration>>) {
     let Some(mut pings) = pings else { return std::future::pending().await };
+    let mut first: Option<Duration> = None;
     loop {
         tokio::time::sleep(PING_EVERY).await;
+        let asked = Instant::now();
         match tokio::time::timeout(PING_WAIT, pings.ping(h2::Ping::opaque())).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => {
+                let rtt = asked.elapsed();
+                // One alone may have waited for this machine, not for the line.
+                if let Some(first) = first.replace(rtt) {
+                    rtts.send_replace(Some(rtt.min(first)));
+                }
+            }
             // The connection says itself why it ended.
             Ok(Err(_)) => return std::future::pending().await,
             Err(_) => return,

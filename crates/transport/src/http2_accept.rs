@@ -3,7 +3,6 @@
 use crate::connector::{Context, IncomingRequest};
 use crate::features::Features;
 use crate::http2_head::{self, Asked};
-use crate::quic::STREAM_WINDOW;
 use crate::stream::{SinkKind, SourceKind};
 use crate::{TunnelResponder, TunnelSink, TunnelSource, http2, rpc_connector};
 use bytes::{Bytes, BytesMut};
@@ -15,6 +14,7 @@ use qanat_http::{BodyLength, Frame, Sink, Source};
 use qanat_wire::configuration::{self, MAX_CONFIGURATION};
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,7 +35,8 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     ended: watch::Sender<Option<String>>,
 ) {
     let mut control = Some(control);
-    let heartbeat = http2::heartbeat(connection.ping_pong());
+    let (told, mut rtts) = watch::channel(None);
+    let heartbeat = http2::heartbeat(connection.ping_pong(), told);
     tokio::pin!(heartbeat);
     let reason = loop {
         tokio::select! {
@@ -49,6 +50,12 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
             () = close.cancelled() => break "closed".into(),
             () = control_ended.cancelled() => break "closed by the edge: the control stream ended".into(),
             () = &mut heartbeat => break "timed out".into(),
+            Ok(()) = rtts.changed() => {
+                let suits = rtts.borrow_and_update().map_or(0, |rtt| context.lines.suits(rtt));
+                if suits > context.stream_window() && connection.set_initial_window_size(suits).is_ok() {
+                    context.stream_window.store(suits, Ordering::Relaxed);
+                }
+            }
         }
     };
     ended.send_replace(Some(reason));
@@ -72,7 +79,7 @@ fn take(
             let length = request.length;
             let source = match body.is_end_stream() && !matches!(length, BodyLength::Exact(1..)) {
                 true => SourceKind::Empty,
-                false => SourceKind::Http2(H2Source::new(body, length).with_window(STREAM_WINDOW as usize)),
+                false => SourceKind::Http2(H2Source::new(body, length).with_window(context.stream_window() as usize)),
             };
             let responder = TunnelResponder::http2(respond, accept, request.head.method == "HEAD");
             let incoming = IncomingRequest { request, body: TunnelSource(source), responder };

@@ -1,12 +1,14 @@
 //! Tunnel connections over QUIC and HTTP/2: streams, registration and configuration RPC, for both ends.
 
 mod allowance;
+mod congestion;
 mod connector;
 mod edge;
 mod features;
 mod http2;
 mod http2_accept;
 mod http2_head;
+mod lines;
 mod listener;
 mod message;
 mod network;
@@ -25,8 +27,10 @@ mod tls;
 mod udp;
 mod warning;
 
+pub use congestion::Congestion;
 pub use connector::{ConfigurationPush, DialError, DialSettings, EdgeLink, Incoming, IncomingRequest, RegisterError};
 pub use edge::{Admission, Link, OpenStream, Registrar};
+pub use lines::{Flow, Lines};
 pub use listener::{ListenerSettings, TunnelListener};
 pub use message::{
     AnsweredBy, Applied, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal, RequestKind,

@@ -2,10 +2,12 @@
 
 use crate::allowance::{Allowance, Budget, Metered};
 use crate::edge::{Admission, Link, Peer, Registrar};
+use crate::lines::LEAST_WINDOW;
 use crate::pending::{Pending, Place, Verdict};
+use crate::quic::Tuning;
 use crate::quic_stream::{QuicSink, QuicSource};
 use crate::stream::{SinkKind, SourceKind};
-use crate::{TunnelSink, TunnelSource, http2, http2_head, quic, rpc_edge, udp};
+use crate::{Flow, TlsError, TunnelSink, TunnelSource, http2, http2_head, quic, rpc_edge, udp};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use qanat_http::BodyLength;
@@ -19,14 +21,13 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Tries to find a port free for both.
 const BIND_TRIES: usize = 64;
-const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 const BACKLOG: i32 = 1024;
 /// The key that address proofs are sealed with is replaced after this time (S26).
 const TOKEN_KEY_LIFETIME: Duration = Duration::from_secs(3600);
@@ -50,6 +51,15 @@ pub struct ListenerSettings {
     pub registration_timeout: Duration,
     /// Largest response head (capnp message or HTTP/2 header block) accepted.
     pub max_head: usize,
+    /// How the streams of connections use the network.
+    pub flow: Flow,
+}
+
+impl ListenerSettings {
+    fn quic(&self, stream_window: u32) -> Result<quinn::ServerConfig, TlsError> {
+        let tuning = Tuning { stream_window, congestion: self.flow.congestion };
+        quic::server(&self.tls, self.max_pending_handshakes, tuning)
+    }
 }
 
 /// The tunnel listener: one port number, UDP and TCP.
@@ -75,10 +85,10 @@ struct Shared {
 impl TunnelListener {
     /// Binds both sockets.
     pub fn bind(settings: ListenerSettings) -> io::Result<Self> {
-        let quic = quic::server(&settings.tls, settings.max_pending_handshakes).map_err(io::Error::other)?;
+        let quic = settings.quic(LEAST_WINDOW).map_err(io::Error::other)?;
         let mut tries = 0;
         let (udp, tcp) = loop {
-            let udp = bind_udp(settings.address)?;
+            let udp = udp::bind(settings.address)?;
             match bind_tcp(udp.local_addr()?) {
                 Ok(tcp) => break (udp, tcp),
                 Err(error) if settings.address.port() != 0 || tries == BIND_TRIES => return Err(error),
@@ -128,16 +138,6 @@ impl TunnelListener {
     }
 }
 
-fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // The kernel may grant less; nothing depends on it.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
-}
-
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -156,7 +156,7 @@ async fn accept_quic(endpoint: &Endpoint, shared: &Arc<Shared>, tasks: &TaskTrac
             () = shared.stop.cancelled() => return,
             _ = rotation.tick() => {
                 // A new configuration has a new key, for the tokens of Retry.
-                if let Ok(config) = quic::server(&shared.settings.tls, shared.settings.max_pending_handshakes) {
+                if let Ok(config) = shared.settings.quic(LEAST_WINDOW) {
                     endpoint.set_server_config(Some(config));
                 }
                 continue;
@@ -188,8 +188,15 @@ async fn accept_quic(endpoint: &Endpoint, shared: &Arc<Shared>, tasks: &TaskTrac
 }
 
 async fn serve_quic(incoming: Incoming, place: Place, shared: &Shared) {
-    let Ok(connecting) = incoming.accept() else { return };
-    let remote = connecting.remote_address();
+    let settings = &shared.settings;
+    let remote = incoming.remote_address();
+    let lines = &settings.flow.lines;
+    let window = lines.window(remote.ip());
+    let connecting = match settings.quic(window) {
+        Ok(config) if window > LEAST_WINDOW => incoming.accept_with(Arc::new(config)),
+        _ => incoming.accept(),
+    };
+    let Ok(connecting) = connecting else { return };
     let connection = match tokio::time::timeout(shared.settings.handshake_timeout, connecting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
@@ -199,7 +206,8 @@ async fn serve_quic(incoming: Incoming, place: Place, shared: &Shared) {
         Err(_) => return,
     };
     let allowance = Allowance::new(&shared.budget);
-    let link = Link::new(Peer::Quic(connection.clone()), remote, shared.settings.max_head, allowance);
+    lines.note(remote.ip(), connection.rtt());
+    let link = Link::new(Peer::Quic(connection.clone()), remote, settings.max_head, window, allowance);
     let control = async {
         if let Ok((send, recv)) = connection.accept_bi().await {
             let source = TunnelSource(SourceKind::Quic(QuicSource::new(recv, Bytes::new())));
@@ -223,6 +231,7 @@ async fn serve_quic(incoming: Incoming, place: Place, shared: &Shared) {
     };
     let widened = async {
         link.registered().await;
+        lines.note(remote.ip(), connection.rtt());
         quic::widen(&connection);
     };
     supervise(&link, shared, place, widened, ended, control).await;
@@ -321,7 +330,7 @@ async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor
     };
     let close = CancellationToken::new();
     let peer = Peer::Http2 { requests: requests.clone(), close: close.clone(), active: Arc::new(AtomicUsize::new(0)) };
-    let link = Link::new(peer, remote, shared.settings.max_head, allowance);
+    let link = Link::new(peer, remote, shared.settings.max_head, LEAST_WINDOW, allowance);
     let control = async {
         if let Err(error) = open_control(requests, &link, shared).await {
             tracing::debug!(%remote, %error, "no control stream");
@@ -329,7 +338,8 @@ async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor
         }
         std::future::pending().await
     };
-    let heartbeat = http2::heartbeat(connection.ping_pong());
+    let (told, mut rtts) = watch::channel(None);
+    let heartbeat = http2::heartbeat(connection.ping_pong(), told);
     let ended = async {
         tokio::pin!(heartbeat);
         let mut is_wide = false;
@@ -341,6 +351,12 @@ async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor
                 },
                 () = close.cancelled() => break "closed",
                 () = &mut heartbeat => break "timed_out",
+                Ok(()) = rtts.changed(), if is_wide => {
+                    let suits = rtts.borrow_and_update().map_or(0, |rtt| shared.settings.flow.lines.suits(rtt));
+                    if suits > link.stream_window() && connection.set_initial_window_size(suits).is_ok() {
+                        link.set_stream_window(suits);
+                    }
+                }
                 () = link.registered(), if !is_wide => {
                     is_wide = true;
                     if http2::widen(&mut connection).is_err() {

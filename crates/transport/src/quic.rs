@@ -1,5 +1,6 @@
 //! Settings of QUIC for both ends.
 
+use crate::congestion::Congestion;
 use crate::tls::TlsError;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -9,8 +10,6 @@ use quinn::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of one stream that may lie unread.
-pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Bytes of all streams of a connection that may lie unread: no bound of its own. Visitors share a connection, and with one
 /// those who don't read would stop those who do. What lies in memory is bounded by each stream's window and, over all of
 /// them, by a `Backlog`.
@@ -36,7 +35,15 @@ const UNREGISTERED_WINDOW: u32 = 16 * 1024;
 const UNREGISTERED_STREAMS: u32 = 2;
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 
-fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt) -> Arc<TransportConfig> {
+/// What one connection is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Tuning {
+    /// Bytes of one stream that may lie unread; no stream is faster than that in one round trip.
+    pub(crate) stream_window: u32,
+    pub(crate) congestion: Congestion,
+}
+
+fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt, tuning: Tuning) -> Arc<TransportConfig> {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED));
     let mut config = TransportConfig::default();
@@ -46,9 +53,10 @@ fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt) -
         .keep_alive_interval(Some(keep_alive))
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .stream_receive_window(VarInt::from_u32(tuning.stream_window))
         .receive_window(window)
         .send_window(SEND_WINDOW)
+        .congestion_controller_factory(tuning.congestion.factory())
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER));
     Arc::new(config)
 }
@@ -61,7 +69,7 @@ pub(crate) fn endpoint() -> EndpointConfig {
 }
 
 /// The edge's side. `max_pending`: handshakes kept waiting at most.
-pub(crate) fn server(tls: &rustls::ServerConfig, max_pending: usize) -> Result<ServerConfig, TlsError> {
+pub(crate) fn server(tls: &rustls::ServerConfig, max_pending: usize, tuning: Tuning) -> Result<ServerConfig, TlsError> {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![qanat_wire::names::QUIC_ALPN.to_vec()];
     tls.max_early_data_size = 0;
@@ -75,6 +83,7 @@ pub(crate) fn server(tls: &rustls::ServerConfig, max_pending: usize) -> Result<S
             EDGE_KEEP_ALIVE,
             UNREGISTERED_STREAMS,
             VarInt::from_u32(UNREGISTERED_WINDOW),
+            tuning,
         ))
         .validation_token_config(tokens)
         .retry_token_lifetime(RETRY_TOKEN_LIFETIME)
@@ -89,12 +98,12 @@ pub(crate) fn widen(connection: &quinn::Connection) {
 }
 
 /// The connector's side.
-pub(crate) fn client(tls: &rustls::ClientConfig) -> Result<ClientConfig, String> {
+pub(crate) fn client(tls: &rustls::ClientConfig, tuning: Tuning) -> Result<ClientConfig, String> {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![qanat_wire::names::QUIC_ALPN.to_vec()];
     tls.enable_early_data = false;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| error.to_string())?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport(CONNECTOR_IDLE, CONNECTOR_KEEP_ALIVE, MAX_STREAMS, CONNECTION_WINDOW));
+    config.transport_config(transport(CONNECTOR_IDLE, CONNECTOR_KEEP_ALIVE, MAX_STREAMS, CONNECTION_WINDOW, tuning));
     Ok(config)
 }

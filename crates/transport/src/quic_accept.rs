@@ -100,7 +100,7 @@ impl Opening {
         };
         let sink = QuicSink::new(send, Bytes::new(), false);
         let decoded = quic_head::decode_request(head)?;
-        let source = QuicSource::new(recv, rest);
+        let source = QuicSource::new(recv, rest).with_window(self.context.stream_window());
         let mut source = match decoded.request.length {
             BodyLength::Opaque => source,
             _ if decoded.framed => source.framed(),

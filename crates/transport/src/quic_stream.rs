@@ -1,6 +1,5 @@
 //! The two directions of a data stream over QUIC.
 
-use crate::quic::STREAM_WINDOW;
 use bytes::{Bytes, BytesMut};
 use qanat_http::{Frame, Headers, StreamError};
 use qanat_wire::framed::{self, Decoder, FramedError, Piece};
@@ -65,13 +64,21 @@ pub(crate) struct QuicSource {
     /// Read together with the head.
     rest: Bytes,
     form: Form,
+    /// The stream's, for `behind`.
+    window: usize,
     done: Option<Result<(), StreamError>>,
 }
 
 impl QuicSource {
     /// Raw bytes until FIN.
     pub(crate) fn new(recv: RecvStream, rest: Bytes) -> Self {
-        Self { recv, rest, form: Form::Raw, done: None }
+        Self { recv, rest, form: Form::Raw, window: 0, done: None }
+    }
+
+    /// The stream's window, for `behind`.
+    pub(crate) fn with_window(mut self, window: u32) -> Self {
+        self.window = window as usize;
+        self
     }
 
     /// A body of a known length: fewer or more bytes are an error.
@@ -179,7 +186,10 @@ impl QuicSource {
         match &self.done {
             Some(Err(error)) => Err(error.clone()),
             _ if self.rest.len() < LOOK_AHEAD => Ok(self.rest.len()),
-            _ => Ok(self.rest.len().max(STREAM_WINDOW as usize)),
+            _ => Ok(self.rest.len().max(match self.form {
+                Form::Counted(left) => self.window.min(usize::try_from(left).unwrap_or(usize::MAX)),
+                Form::Raw | Form::Framed(_) => self.window,
+            })),
         }
     }
 

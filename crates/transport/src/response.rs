@@ -2,7 +2,6 @@
 
 use crate::edge::{Link, StreamGuard, response_error};
 use crate::http2_head::{self, Answered};
-use crate::quic::STREAM_WINDOW;
 use crate::quic_head::{self, GatherError, Gathered, HeadReader};
 use crate::quic_stream::QuicSource;
 use crate::stream::SourceKind;
@@ -162,7 +161,7 @@ impl ResponseStream {
         let ResponseState::Quic(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {
             return Err(ResponseError::Reset);
         };
-        let mut source = QuicSource::new(response.recv, rest);
+        let mut source = QuicSource::new(response.recv, rest).with_window(response.link.stream_window());
         let mut length = match told {
             _ if status == 101 || self.kind == RequestKind::Tcp => BodyLength::Opaque,
             _ if self.is_bodiless(status) => BodyLength::Absent,
@@ -223,7 +222,7 @@ impl ResponseStream {
         let body = match end_stream && !matches!(length, BodyLength::Exact(1..)) {
             true => SourceKind::Empty,
             false => SourceKind::Counted {
-                source: H2Source::new(body, length).with_window(STREAM_WINDOW as usize),
+                source: H2Source::new(body, length).with_window(response.link.stream_window() as usize),
                 _guard: response.guard,
             },
         };

@@ -171,6 +171,7 @@ async fn a_thousand_streams_of_garbage_do_not_hold_up_a_request() {
         tls: connector_tls(Some(certificate.ca.as_bytes())).unwrap(),
         timeout: Duration::from_secs(20),
         max_head: MAX_HEAD,
+        flow: qanat_transport::Flow::default(),
         rpc_timeout: Duration::from_millis(200),
         bind: None,
     };
@@ -228,6 +229,7 @@ async fn metadata_that_must_not_pass_resets_the_stream() {
         tls: connector_tls(Some(certificate.ca.as_bytes())).unwrap(),
         timeout: Duration::from_secs(20),
         max_head: MAX_HEAD,
+        flow: qanat_transport::Flow::default(),
         rpc_timeout: Duration::from_secs(5),
         bind: None,
     };

@@ -100,6 +100,8 @@ FLAGS: tuple[Flag, ...] = (
         "TUNNEL_LOG_OUTPUT TUNNEL_MANAGEMENT_OUTPUT",
         command_line_only=True,
     ),
+    # the line to the edge
+    _flag("congestion", "text", "what a QUIC connection sends by: tolerant, cubic or bbr", "TUNNEL_CONGESTION"),
     # origins
     _flag(
         "allow-origins",

@@ -3,7 +3,7 @@
 import os
 import socket
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from msgspec import Struct
 
@@ -26,6 +26,8 @@ from qanat.ingress.rules import Configuration, parse_configuration
 
 Protocol = Literal["auto", "quic", "http2"]
 IpVersion = Literal["auto", "4", "6"]
+Congestion = Literal["tolerant", "cubic", "bbr"]
+CONGESTION = get_args(Congestion)
 
 MOST_CONNECTIONS = 255
 
@@ -41,6 +43,7 @@ class Options(Struct, frozen=True):
     post_quantum: bool
     protocol: Protocol
     ha_connections: int
+    congestion: Congestion
     retries: int
     rpc_timeout_s: float
     dial_timeout_s: float
@@ -107,6 +110,9 @@ def read_options(sources: Sources) -> Options:
         raise sources.bad("protocol", f"'{protocol[:40]}' is no protocol", hint="auto, quic or http2")
     local, local_source = _local_configuration(sources, warnings)
     bind_address, ip_version = _dial_from(sources, warnings)
+    congestion = sources.get("congestion", "tolerant")
+    if congestion not in CONGESTION:
+        raise sources.bad("congestion", f"'{congestion[:40]}' is no congestion control", hint="tolerant, cubic or bbr")
     return Options(
         credentials=credentials,
         edges=_edges(sources),
@@ -116,6 +122,7 @@ def read_options(sources: Sources) -> Options:
         post_quantum=sources.get("post-quantum", False),
         protocol=cast(Protocol, protocol),
         ha_connections=_ha_connections(sources, warnings),
+        congestion=cast(Congestion, congestion),
         retries=_retries(sources),
         rpc_timeout_s=_above_zero(sources, "rpc-timeout", 5.0, warnings),
         dial_timeout_s=_above_zero(sources, "dial-edge-timeout", 15.0, warnings),

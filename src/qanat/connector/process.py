@@ -157,6 +157,7 @@ class Process:
                     post_quantum=options.post_quantum,
                     protocol=options.protocol,
                     ha_connections=options.ha_connections,
+                    congestion=options.congestion,
                     grace_period_s=options.grace_period_s,
                     rpc_timeout_s=options.rpc_timeout_s,
                     dial_timeout_s=options.dial_timeout_s,

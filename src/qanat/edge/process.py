@@ -237,6 +237,7 @@ def engine_settings(
         max_pending_tunnel_handshakes=min(limits.pending_tunnel_handshakes, sockets.unregistered),
         max_tunnel_tcp_connections=sockets.tunnels,
         max_unread_bytes=limits.unread_bytes,
+        congestion=settings.tunnel.congestion,
         event_queue=settings.engine.event_queue,
     )
 

@@ -104,6 +104,7 @@ def test_edges_are_kept_in_order() -> None:
     [
         (["--protocol", "tcp"], "--protocol"),
         (["--ha-connections", "-1"], "--ha-connections"),
+        (["--congestion", "reno"], "--congestion"),
         (["--cacert", "/nonexistent"], "--cacert /nonexistent"),
         (["--config", "/nonexistent.yml"], "/nonexistent.yml"),
         (["--edge-ip-version", "5"], "--edge-ip-version"),
@@ -362,7 +363,14 @@ def test_what_stock_takes_is_taken(flag: str, before: bool) -> None:
 
 
 def test_every_flag_of_stock_is_tried() -> None:
-    tried = {flag.partition("=")[0] for flag in STOCK} | {"token", "config", "cacert", "bastion", "allow-origins"}
+    tried = {flag.partition("=")[0] for flag in STOCK} | {
+        "token",
+        "config",
+        "cacert",
+        "bastion",
+        "allow-origins",
+        "congestion",
+    }
     assert {name for flag in FLAGS for name in (flag.name, *flag.aliases)} == tried
 
 

@@ -87,6 +87,7 @@ impl Edge {
             handshake_timeout: Duration::from_secs(5),
             registration_timeout: Duration::from_secs(5),
             max_head: 64 * 1024,
+            flow: qanat_transport::Flow::default(),
         };
         let mut tries = 0;
         let listener = loop {

@@ -55,6 +55,7 @@ pub async fn dial(lab: &Lab) -> EdgeLink {
         tls: connector_tls(Some(lab.tunnel_ca.as_bytes())).unwrap(),
         timeout: Duration::from_secs(10),
         max_head: 128 * 1024,
+        flow: qanat_transport::Flow::default(),
         rpc_timeout: Duration::from_secs(5),
         bind: None,
     };

@@ -150,7 +150,8 @@ impl Source for H2Source {
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        Ok(if bytes < LOOK_AHEAD { bytes } else { self.window.max(bytes) })
+        let most = self.left.map_or(self.window, |left| self.window.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        Ok(if bytes < LOOK_AHEAD { bytes } else { most.max(bytes) })
     }
 }
 

@@ -90,6 +90,7 @@ impl Edge {
             handshake_timeout: Duration::from_secs(10),
             registration_timeout: Duration::from_secs(20),
             max_head: MAX_HEAD,
+            flow: qanat_transport::Flow::default(),
         };
         change(&mut settings);
         let listener = TunnelListener::bind(settings).unwrap();
@@ -114,6 +115,7 @@ impl Edge {
             tls: connector_tls(Some(self.ca.as_bytes())).unwrap(),
             timeout: Duration::from_secs(20),
             max_head: MAX_HEAD,
+            flow: qanat_transport::Flow::default(),
             rpc_timeout: Duration::from_secs(10),
             bind: None,
         }

@@ -1,0 +1,202 @@
+//! How fast a QUIC connection sends: who chooses, and a Cubic that tells losses of a bad line from those of a full one.
+
+use quinn::congestion::{BbrConfig, Controller, ControllerFactory, Cubic, CubicConfig};
+use quinn_proto::RttEstimator;
+use std::any::Any;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Who decides how much may be on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// Cubic (RFC 9438), except that a loss counts only when a queue stands on the way or many are lost.
+    #[default]
+    Tolerant,
+    /// Cubic as it is: each loss means that the line is full.
+    Cubic,
+    /// `quinn`'s BBR (version 1, which its authors call experimental).
+    Bbr,
+}
+
+impl FromStr for Congestion {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "tolerant" => Ok(Self::Tolerant),
+            "cubic" => Ok(Self::Cubic),
+            "bbr" => Ok(Self::Bbr),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Congestion {
+    /// For `TransportConfig`.
+    pub(crate) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self {
+            Self::Tolerant => Arc::new(TolerantConfig),
+            Self::Cubic => Arc::new(CubicConfig::default()),
+            Self::Bbr => Arc::new(BbrConfig::default()),
+        }
+    }
+}
+
+/// A queue shorter than this doesn't show among what timers and schedulers add.
+const LEAST_QUEUE: Duration = Duration::from_millis(2);
+/// … nor one shorter than this part of the round trip.
+const QUEUE_PART: u32 = 8;
+/// One in so many of a round's bytes may be lost before it means a full line, queue or not: BBR's second version draws the line at
+/// the same 2 % (draft-ietf-ccwg-bbr, LossThresh).
+const LOSS_PART: u64 = 50;
+/// … and so many packets, where the window is small.
+const LEAST_LOST: u64 = 3;
+
+struct TolerantConfig;
+
+impl ControllerFactory for TolerantConfig {
+    fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
+        Box::new(Tolerant {
+            cubic: Cubic::new(Arc::new(CubicConfig::default()), now, mtu),
+            mtu: u64::from(mtu),
+            round_ends: now,
+            shortest: Duration::MAX,
+            lost: 0,
+            is_queued: false,
+        })
+    }
+}
+
+/// Radio and long-haul lines lose packets without being full. A line that is full shows it first: the round trip grows by what
+/// stands in its queue. Where it doesn't, and few are lost, Cubic doesn't hear of the loss; else it is Cubic, and as fair.
+#[derive(Clone)]
+struct Tolerant {
+    cubic: Cubic,
+    mtu: u64,
+    /// The current round: about one round trip.
+    round_ends: Instant,
+    /// The shortest (smoothed) round trip in it: timers and schedulers make single ones longer, a queue makes all.
+    shortest: Duration,
+    /// Bytes lost in it.
+    lost: u64,
+    /// By the round before it.
+    is_queued: bool,
+}
+
+impl Tolerant {
+    fn note(&mut self, now: Instant, rtt: Duration, least: Duration) {
+        self.shortest = self.shortest.min(rtt);
+        if now >= self.round_ends {
+            self.is_queued = self.shortest.saturating_sub(least) > LEAST_QUEUE.max(least / QUEUE_PART);
+            self.round_ends = now + rtt;
+            self.shortest = Duration::MAX;
+            self.lost = 0;
+        }
+    }
+
+    /// Whether a loss of so many bytes says that the line is full.
+    fn is_full(&mut self, lost: u64) -> bool {
+        self.lost += lost;
+        self.is_queued || self.lost > (self.cubic.window() / LOSS_PART).max(LEAST_LOST * self.mtu)
+    }
+}
+
+impl Controller for Tolerant {
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.note(now, rtt.get(), rtt.min());
+        self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent: bool, lost: u64) {
+        // Without lost bytes it is the network's explicit word (ECN).
+        if lost == 0 || is_persistent || self.is_full(lost) {
+            self.cubic.on_congestion_event(now, sent, is_persistent, lost);
+        }
+    }
+
+    fn on_mtu_update(&mut self, mtu: u16) {
+        self.mtu = u64::from(mtu);
+        self.cubic.on_mtu_update(mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.cubic.window()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(self.clone())
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.cubic.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(100);
+
+    fn tolerant(now: Instant) -> Tolerant {
+        Tolerant {
+            cubic: Cubic::new(Arc::new(CubicConfig::default()), now, 1200),
+            mtu: 1200,
+            round_ends: now,
+            shortest: Duration::MAX,
+            lost: 0,
+            is_queued: false,
+        }
+    }
+
+    #[test]
+    fn few_losses_without_a_queue_leave_the_window() {
+        let now = Instant::now();
+        let mut one = tolerant(now);
+        let window = one.window();
+        for round in 1..100 {
+            let now = now + 2 * RTT * round;
+            one.note(now - RTT / 2, RTT + Duration::from_millis(10), RTT);
+            one.note(now, RTT * 2, RTT);
+            one.on_congestion_event(now, now, false, LEAST_LOST * 1200);
+        }
+        assert_eq!(one.window(), window);
+    }
+
+    #[test]
+    fn a_loss_counts_where_a_queue_stands_or_many_are_lost_or_the_network_says_so() {
+        let now = Instant::now();
+        let later = now + RTT;
+        type Happening = fn(&mut Tolerant, Instant);
+        let cases: [(&str, Happening); 4] = [
+            ("a queue", |one, at| {
+                one.note(at, RTT + RTT / QUEUE_PART + LEAST_QUEUE, RTT);
+                one.on_congestion_event(at, at, false, 1200);
+            }),
+            ("many in one round", |one, at| {
+                one.note(at, RTT, RTT);
+                (0..=LEAST_LOST).for_each(|_| one.on_congestion_event(at, at, false, 1200));
+            }),
+            ("ECN", |one, at| one.on_congestion_event(at, at, false, 0)),
+            ("silence", |one, at| one.on_congestion_event(at, at, true, 1200)),
+        ];
+        for (what, happens) in cases {
+            let mut one = tolerant(now);
+            let window = one.window();
+            happens(&mut one, later);
+            assert!(one.window() < window, "{what}");
+        }
+    }
+
+    #[test]
+    fn names_are_read() {
+        assert_eq!("tolerant".parse(), Ok(Congestion::default()));
+        assert_eq!(("cubic".parse(), "bbr".parse()), (Ok(Congestion::Cubic), Ok(Congestion::Bbr)));
+        assert!("reno".parse::<Congestion>().is_err());
+    }
+}

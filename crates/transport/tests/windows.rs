@@ -1,0 +1,55 @@
+//! A stream's window is what was set: as much of a body is under way that nobody reads, both ways, and no more.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use bytes::Bytes;
+use qanat_http::{BodyLength, StreamError};
+use qanat_transport::{AnsweredBy, EdgeLink, Flow, Lines, Protocol, RequestKind, TunnelSink};
+use std::time::Duration;
+use support::{Edge, accept, answer, registration, request, response, send, within};
+
+const PIECE: usize = 64 * 1024;
+/// What lies in buffers beside the window: the sink's piece, and HTTP/2's send buffer.
+const BESIDE: usize = 4 * PIECE;
+
+/// As much goes out as the window says (of which the head has its part), and then nothing.
+async fn fills(sink: &mut TunnelSink, window: usize) {
+    for _ in 0..window / PIECE - 1 {
+        within(send(sink, Bytes::from(vec![7; PIECE]))).await.unwrap();
+    }
+    let more = async {
+        for _ in 0..BESIDE / PIECE + 2 {
+            send(sink, Bytes::from(vec![7; PIECE])).await?;
+        }
+        Ok::<_, StreamError>(())
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(200), more).await.is_err(), "more than the window was taken");
+}
+
+/// Settings of an end that has seen such a line.
+fn over(round_trip: Duration) -> Flow {
+    let flow = Flow { lines: Lines::new(4 << 20), ..Flow::default() };
+    flow.lines.note("127.0.0.1".parse().unwrap(), round_trip);
+    flow
+}
+
+/// `quinn` fixes a window when the connection is made: what was known of the line before decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quic_stream_has_the_window_that_its_line_needs_both_ways() {
+    for (round_trip, window) in [(Duration::from_millis(1), 1 << 20), (Duration::from_millis(100), 4 << 20)] {
+        let edge = Edge::with(|_| None, |settings| settings.flow = over(round_trip));
+        let mut settings = edge.dial_settings();
+        settings.flow = over(round_trip);
+        let connector = EdgeLink::dial(Protocol::Quic, edge.address, &settings).await.unwrap();
+        connector.register(registration(true)).await.unwrap();
+        let link = edge.registered().await;
+        let upload = request(RequestKind::Http, "POST", "/", BodyLength::Unknown);
+        let mut open = within(link.open(&upload)).await.unwrap();
+        let incoming = within(accept(&connector)).await;
+        fills(&mut open.sink, window).await;
+        let mut back = incoming.responder.respond(response(200, &[]), BodyLength::Unknown, AnsweredBy::Origin).unwrap();
+        fills(&mut back, window).await;
+        let _answer = within(answer(&mut open)).await;
+    }
+}
