@@ -24,9 +24,18 @@ pub struct Body<R, C = Reader<R>> {
 pub type BorrowedBody<'a, R> = Body<R, &'a mut Reader<R>>;
 
 impl<R, C: BorrowMut<Reader<R>>> Body<R, C> {
-    /// The body that follows the head just read.
+    /// The request's body that follows the head just read.
     pub fn new(reader: C, framing: Framing, limits: &Limits) -> Self {
-        Self { reader, decoder: Decoder::new(framing, limits), failed: None, finished: false, half: PhantomData }
+        Self::with(reader, Decoder::new(framing, limits))
+    }
+
+    /// The body of an origin's answer, which may be slightly off.
+    pub fn of_answer(reader: C, framing: Framing, limits: &Limits) -> Self {
+        Self::with(reader, Decoder::of_answer(framing, limits))
+    }
+
+    fn with(reader: C, decoder: Decoder) -> Self {
+        Self { reader, decoder, failed: None, finished: false, half: PhantomData }
     }
 
     /// True when the whole body was read and nothing went wrong: the connection stands before the next message.
