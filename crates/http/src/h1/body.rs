@@ -3,11 +3,9 @@
 use super::{Decoded, Decoder, Framing, Limits, Reader};
 use crate::{Frame, Source, StreamError};
 use std::borrow::BorrowMut;
-use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, timeout_at};
 
 /// One body on a connection. `C` is the reading half, owned (`Reader<R>`) or borrowed (`&mut Reader<R>`), so that a loop over a
 /// connection has it back for the next message, with whatever was read ahead.
@@ -60,29 +58,17 @@ impl<R, C: BorrowMut<Reader<R>>> Body<R, C> {
 }
 
 impl<R: AsyncRead + Unpin, C: BorrowMut<Reader<R>> + Send> Body<R, C> {
-    /// Reads and drops the rest (S11); false when it is not over within `max` bytes and until `deadline`, or breaks: the
-    /// connection must be closed then. Works after `stop` too.
-    pub async fn drain(&mut self, max: usize, deadline: Instant) -> bool {
+    /// Reads on and drops what comes (S11), also after `stop`: how many bytes, or `None` once the body is over or broken. Unless
+    /// it `is_complete` then, the connection must be closed.
+    pub fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         if self.failed == Some(StreamError::Reset) {
             self.failed = None;
         }
-        let mut dropped = 0;
-        let rest = async {
-            loop {
-                match poll_fn(|cx| self.poll_frame(cx)).await {
-                    None => return true,
-                    Some(Ok(Frame::Data(data))) => {
-                        dropped += data.len();
-                        if dropped > max {
-                            return false;
-                        }
-                    }
-                    Some(Ok(Frame::Trailers(_))) => {}
-                    Some(Err(_)) => return false,
-                }
-            }
-        };
-        timeout_at(deadline, rest).await.unwrap_or(false)
+        self.poll_frame(cx).map(|frame| match frame {
+            Some(Ok(Frame::Data(data))) => Some(data.len()),
+            Some(Ok(Frame::Trailers(_))) => Some(0),
+            Some(Err(_)) | None => None,
+        })
     }
 }
 
