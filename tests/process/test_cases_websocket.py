@@ -1,10 +1,12 @@
-"""cases.md 1, 2: a WebSocket's upgrade reaches the origin, whatever service scheme, link and client version."""
+"""cases.md 1, 2, 70: a WebSocket's upgrade reaches the origin, whatever service scheme, link and client version; and no 101
+passes that nobody asked for."""
 
 import pytest
 
 from tests.support.fixtures import every_connector
-from tests.support.http1 import Http1Client
-from tests.support.origin import Exchange, Origin
+from tests.support.http1 import Cut, Http1Client
+from tests.support.http2 import Reset
+from tests.support.origin import Exchange, Origin, websocket_accept
 from tests.support.sites import Publisher, Site
 from tests.support.websocket import ACCEPT, REQUEST_FIELDS, over_http1
 
@@ -82,3 +84,49 @@ def test_case_02_origin_sees_the_same_upgrade_on_every_path(site: Site, version:
     }
     assert of_the_upgrade == {"upgrade", "connection", "sec-websocket-version", "sec-websocket-key"}
     assert [request.names.count(name) for name in of_the_upgrade] == [1, 1, 1, 1]
+
+
+SWITCHES = {
+    "another protocol": [("Upgrade", "other"), ("Connection", "Upgrade")],
+    "another protocol and the accept": [
+        ("Upgrade", "other"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", "{}"),
+    ],
+    "no accept": [("Upgrade", "websocket"), ("Connection", "Upgrade")],
+    "a wrong accept": [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", "AAAA")],
+    "no fields": [],
+}
+
+
+@every_connector
+@pytest.mark.parametrize("asked", ["websocket", "plain"])
+@pytest.mark.parametrize("name", SWITCHES)
+def test_case_70_a_101_that_is_no_websocket(site: Site, version: str, name: str, asked: str) -> None:
+    """502 with a reason, and what is behind it is nobody's answer. A stock connector hides a 101 on HTTP/2 as a 200: what
+    can't be told from a refusal passes as one (docs/explanation/protocol.md), but never to a client that would take it for
+    a switch."""
+
+    def script(exchange: Exchange) -> None:
+        accept = websocket_accept(exchange.request.value("sec-websocket-key") or "")
+        exchange.head(101, [(field, text.format(accept)) for field, text in SWITCHES[name]], "Switching Protocols")
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        exchange.wait_gone()
+
+    site.origin.on("/odd", script)
+    client = site.client(version)
+    if isinstance(client, Http1Client):
+        client.start("GET", "/odd", REQUEST_FIELDS if asked == "websocket" else [])
+    else:
+        number = client.websocket("/odd") if asked == "websocket" else client.start("GET", "/odd")
+    hidden = str(site.link) == "cloudflared-http2" and (asked == "plain" or version == "h1")
+    try:
+        head = client.head() if isinstance(client, Http1Client) else client.head(number)
+    except (Cut, Reset):
+        assert hidden
+    else:
+        assert head.status in ((200, 502) if hidden else (502,))
+        if head.status == 502:
+            assert head.value("x-qanat-error") in ("origin_bad_response", "origin_error")
+    client.close()
+    assert site.get("/next").body == b"hello"

@@ -47,19 +47,6 @@ def test_s19_control_names_of_an_origin_end_at_the_edge(site: Site, version: str
     assert answer.value("x-kept") == "1"
 
 
-@pytest.mark.parametrize(("number", "status"), [(7, 200), (8, 200), (9, 502)])
-def test_s19_an_origin_may_say_eight_interim_answers(site: Site, version: str, number: int, status: int) -> None:
-    def script(exchange: Exchange) -> None:
-        for n in range(number):
-            exchange.head(103, [("X-N", str(n))], "Early Hints")
-        exchange.answer(200, b"page")
-
-    site.origin.script = script
-    answer = site.client(version).get()
-    assert answer.status == status
-    assert len(answer.informational) <= 8
-
-
 @quic_only
 def test_s20_a_loop_through_two_edges_is_cut(publish: Publisher, folder: Path) -> None:
     """A's origin is B and B's is A: 508, at once, and a visitor of another hostname of A notices nothing."""

@@ -10,9 +10,10 @@ import pytest
 
 from tests.support.connectors import QuicConnector, QuicStream
 from tests.support.edge import Edge
+from tests.support.fixtures import every_connector
 from tests.support.http1 import Http1Client
 from tests.support.origin import Exchange
-from tests.support.sites import Site
+from tests.support.sites import Publisher, Site
 from tests.support.waiting import wait_until
 
 # ------------------------------------------------------------------------------------------------- request bodies
@@ -217,8 +218,8 @@ TARGETS = [
     "/a;b=1",
     "/caf%C3%A9",
     "/.",
-    "/a\\b",
-    "/{}|^~",
+    "/[]'~!$&()*+,;=:@",
+    "/?a|b{}^\\[]'",
     "/%zz",
 ]
 
@@ -229,6 +230,55 @@ def test_target_is_byte_for_byte(site: Site, version: str, target: str) -> None:
     assert site.origin.last.target == target
 
 
+@every_connector
+@pytest.mark.parametrize(
+    ("target", "encoded"),
+    [("/a|b{c}^d\\e?f|g{h}^i\\j", "/a%7Cb%7Bc%7D%5Ed%5Ce?f|g{h}^i\\j"), ('/"q"?z|', "/%22q%22?z|")],
+)
+def test_what_has_no_place_in_a_path_is_encoded_towards_origins(site: Site, target: str, encoded: str) -> None:
+    """As a stock connector does, in the path alone: some origins refuse such bytes, and browsers send them in queries."""
+    assert site.h1().get(target).status == 200
+    assert site.origin.last.target == encoded
+
+
+@every_connector
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET", "DELETE", "OPTIONS"])
+def test_a_method_that_has_a_body_as_a_rule_says_that_there_is_none(site: Site, version: str, method: str) -> None:
+    """RFC 9110 8.6: some origins answer 411 otherwise. A stock connector makes an empty chunked body of it on HTTP/2."""
+    client = site.client(version)
+    if isinstance(client, Http1Client):
+        client.start(method, "/")
+        answer = client.answer(method)
+    else:
+        answer = client.answer(client.start(method, "/"))
+    assert answer.status == 200
+    told = (site.origin.last.value("content-length"), site.origin.last.value("transfer-encoding"))
+    if method not in ("POST", "PUT", "PATCH"):
+        assert told == (None, None)
+    elif str(site.link) == "cloudflared-http2":
+        assert told == (None, "chunked")
+    else:
+        assert told == ("0", None)
+
+
+@every_connector
+def test_only_answers_of_origins_are_counted_by_their_code(site: Site, refusing_site: Site) -> None:
+    """Not the 502 that the edge answers when there is no origin: as a stock connector counts."""
+    connector = site.connector
+
+    def counted(code: int) -> float:
+        return connector.metric("cloudflared_tunnel_response_by_code", f'status_code="{code}"')
+
+    before = (counted(502), counted(418))
+    assert refusing_site.get().status == 502
+    site.origin.answers(418, b"")
+    assert site.get().status == 418
+    site.origin.answers(502, b"its own")
+    assert site.get().status == 502
+    wait_until(lambda: counted(418) == before[1] + 1 and counted(502) >= before[0] + 1, "the origins' answers")
+    assert counted(502) == before[0] + 1
+
+
 @pytest.mark.parametrize("host", ["{}", "{}:443", "{upper}", "{}."])
 def test_host_is_normalised_for_routing_only(site: Site, host: str) -> None:
     sent = host.replace("{}", site.hostname).replace("{upper}", site.hostname.upper())
@@ -236,6 +286,60 @@ def test_host_is_normalised_for_routing_only(site: Site, host: str) -> None:
     client.send(f"GET / HTTP/1.1\r\nHost: {sent}\r\n\r\n".encode())
     assert client.answer().status == 200
     assert site.origin.last.value("host") == sent
+
+
+@every_connector
+def test_case_71_an_empty_port_is_none(site: Site, version: str) -> None:
+    """RFC 3986 3.2.3: `Host: h:` is legal, and the same as `h`, which is what the origin gets."""
+    client = site.client(version)
+    if isinstance(client, Http1Client):
+        client.send(f"GET / HTTP/1.1\r\nHost: {site.hostname}:\r\n\r\n".encode())
+        assert client.answer().status == 200
+        client.send(f"GET https://{site.hostname}:/ HTTP/1.1\r\nHost: {site.hostname}\r\n\r\n".encode())
+        assert client.answer().status == 200
+        client.send(f"GET https://{site.hostname}/ HTTP/1.1\r\nHost: {site.hostname}:443\r\n\r\n".encode())
+        assert client.answer().status == 200
+    else:
+        assert client.answer(client.start("GET", "/", authority=f"{site.hostname}:")).status == 200
+    assert {(request.value("host") or "").removesuffix(":443") for request in site.origin.requests} == {site.hostname}
+
+
+@pytest.mark.parametrize(
+    "host", ["[2001:db8::1]", "[2001:db8::1]:8443", "[::1]:", "127.0.0.1", "a_b.nobody.test", "x."]
+)
+def test_case_71_a_legal_host_that_is_nobodys_is_no_bad_request(edge: Edge, host: str) -> None:
+    with edge.plain("nobody.example.test") as client:
+        answer = client.get("/", [("Host", host)])
+    assert answer.status in (404, 421)
+
+
+def test_case_71_a_label_with_an_underscore(publish: Publisher) -> None:
+    """Its route is known: the plain listener sends it to TLS, where Python knows no such name."""
+    site = publish("http_status:204", hostname=f"a_b-{publish.hostname()}")
+    with site.edge.plain(site.hostname) as client:
+        assert client.get().status == 308
+
+
+@every_connector
+@pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "X-OWN", "PROPFIND", "get"])
+def test_case_71_any_other_method_reaches_the_origin(site: Site, version: str, method: str) -> None:
+    client = site.client(version)
+    if isinstance(client, Http1Client):
+        client.start(method, "/")
+        assert client.answer(method).status == 200
+    else:
+        assert client.answer(client.start(method, "/")).status == 200
+    assert site.origin.last.method == method
+
+
+def test_case_71_connect_is_refused_and_the_connection_ends(site: Site) -> None:
+    client = site.h1()
+    client.send(f"CONNECT {site.hostname}:443 HTTP/1.1\r\nHost: {site.hostname}:443\r\n\r\n".encode())
+    answer = client.answer()
+    assert (answer.status, answer.value("connection")) == (405, "close")
+    client.send(b"GET /behind HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert client.ended()
+    assert site.origin.requests == []
 
 
 def test_absolute_form_target_is_split_and_agrees_with_host(site: Site) -> None:

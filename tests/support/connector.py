@@ -98,11 +98,11 @@ class Connector:
     def wait_version(self, version: int, *, timeout_s: float = 10.0) -> None:
         wait_until(lambda: self.version >= version, f"version {version} at the connector", timeout_s=timeout_s)
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over its labels; 0 when there is none."""
+    def metric(self, name: str, label: str = "") -> float:
+        """The sum of a metric over its labels (those with `label`, such as `code="200"`); 0 when there is none."""
         total = 0.0
         for line in self.local("/metrics").text.splitlines():
-            if line.startswith((f"{name} ", f"{name}{{")):
+            if line.startswith((f"{name} ", f"{name}{{")) and label in line:
                 total += float(line.rpartition(" ")[2])
         return total
 

@@ -46,7 +46,7 @@ impl Counters {
         }
     }
 
-    /// Counts an answered request.
+    /// Counts an answer of an origin.
     pub(crate) fn response(&self, status: u16) {
         if let Some(counter) = usize::from(status).checked_sub(STATUSES.start).and_then(|i| self.responses.get(i)) {
             counter.fetch_add(1, Relaxed);

@@ -87,6 +87,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     };
     match end {
         End::Answered(status) => counters.response(status),
+        End::Told => {}
         End::Canceled | End::Failed(OriginError::Client(_)) => {
             counters.requests_canceled.fetch_add(1, Relaxed);
             shared
@@ -99,7 +100,6 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
             if let Some(responder) = call.responder.take() {
                 responder.fail(&text);
             }
-            counters.response(502);
             failed(error.code(), text);
         }
         End::Broken { status, reason } => {

@@ -7,7 +7,11 @@ use qanat_http::{
     strip_origin_control,
 };
 use qanat_transport::TunnelSource;
+use std::collections::VecDeque;
 use std::task::{Context, Poll};
+
+/// Most of a body that is held so that it leaves together with its head.
+const AHEAD: usize = 16 * 1024;
 
 /// Cleans an answer's head: nothing meant for edges, nothing of the hop behind (a 101 keeps its Upgrade).
 pub(crate) fn clean(head: &mut ResponseHead) {
@@ -37,6 +41,8 @@ pub(crate) struct AnswerBody<S = TunnelSource> {
     pub(crate) trailers_dropped: bool,
     keeps_trailers: bool,
     over: bool,
+    /// Taken and not given yet, `None` for the end.
+    ahead: VecDeque<Option<Result<Frame, StreamError>>>,
 }
 
 enum Expected {
@@ -56,7 +62,49 @@ impl<S: Source> AnswerBody<S> {
             BodyLength::Exact(n) => Expected::Exact(n),
             BodyLength::Unknown | BodyLength::Opaque => Expected::Any,
         };
-        Self { inner, expected, trailers_dropped: false, keeps_trailers, over: false }
+        Self { inner, expected, trailers_dropped: false, keeps_trailers, over: false, ahead: VecDeque::new() }
+    }
+
+    /// Takes what comes, so that it leaves together with the head. Ready at the body's end, or when there is enough.
+    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut held = 0;
+        for frame in &self.ahead {
+            match frame {
+                Some(Ok(Frame::Data(data))) => held += data.len(),
+                Some(Ok(Frame::Trailers(_))) => {}
+                Some(Err(_)) | None => return Poll::Ready(()),
+            }
+        }
+        while held < AHEAD {
+            let frame = std::task::ready!(self.poll_next(cx));
+            let more = if let Some(Ok(Frame::Data(data))) = &frame { Some(data.len()) } else { None };
+            let is_last = matches!(frame, None | Some(Err(_)));
+            self.ahead.push_back(frame);
+            if is_last {
+                break;
+            }
+            held += more.unwrap_or_default();
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        loop {
+            if self.over {
+                return Poll::Ready(None);
+            }
+            return Poll::Ready(match std::task::ready!(self.inner.poll_frame(cx)) {
+                Some(Ok(Frame::Data(data))) => self.data(data),
+                Some(Ok(Frame::Trailers(trailers))) => match self.trailers(trailers) {
+                    Some(frame) => Some(frame),
+                    None => continue,
+                },
+                Some(Err(_)) if matches!(self.expected, Expected::None) => None,
+                Some(Err(error)) => Some(Err(error)),
+                None if matches!(self.expected, Expected::Exact(n) if n > 0) => Some(Err(StreamError::Truncated)),
+                None => None,
+            });
+        }
     }
 
     /// Ends it where it is.
@@ -102,21 +150,9 @@ impl<S: Source> AnswerBody<S> {
 
 impl<S: Source> Source for AnswerBody<S> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        loop {
-            if self.over {
-                return Poll::Ready(None);
-            }
-            return Poll::Ready(match std::task::ready!(self.inner.poll_frame(cx)) {
-                Some(Ok(Frame::Data(data))) => self.data(data),
-                Some(Ok(Frame::Trailers(trailers))) => match self.trailers(trailers) {
-                    Some(frame) => Some(frame),
-                    None => continue,
-                },
-                Some(Err(_)) if matches!(self.expected, Expected::None) => None,
-                Some(Err(error)) => Some(Err(error)),
-                None if matches!(self.expected, Expected::Exact(n) if n > 0) => Some(Err(StreamError::Truncated)),
-                None => None,
-            });
+        match self.ahead.pop_front() {
+            Some(frame) => Poll::Ready(frame),
+            None => self.poll_next(cx),
         }
     }
 
@@ -129,7 +165,7 @@ impl<S: Source> Source for AnswerBody<S> {
     }
 
     fn is_end(&self) -> bool {
-        matches!(self.expected, Expected::None | Expected::Exact(0)) || self.inner.is_end()
+        self.ahead.is_empty() && (matches!(self.expected, Expected::None | Expected::Exact(0)) || self.inner.is_end())
     }
 }
 
@@ -159,6 +195,20 @@ mod tests {
         assert_eq!(frames(body(BodyLength::Exact(6))).await, [Ok(5), Err(StreamError::Truncated)]);
         assert!(frames(body(BodyLength::Exact(4))).await[0].is_err());
         assert_eq!(frames(body(BodyLength::Absent)).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_ahead_comes_once() {
+        for (length, end) in [(BodyLength::Exact(5), None), (BodyLength::Exact(6), Some(Err(StreamError::Truncated)))] {
+            let mut body = AnswerBody::new(Whole::new("12345"), length, true);
+            poll_fn(|cx| body.poll_ahead(cx)).await;
+            poll_fn(|cx| body.poll_ahead(cx)).await;
+            assert!(!body.is_end());
+            assert_eq!(frames(body).await, [Ok(5)].into_iter().chain(end).collect::<Vec<_>>());
+        }
+        let mut large = AnswerBody::new(Whole::new(vec![b'x'; 100_000]), BodyLength::Unknown, true);
+        poll_fn(|cx| large.poll_ahead(cx)).await;
+        assert_eq!(frames(large).await, [Ok(100_000)]);
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Bucket {
         has
     }
 
+    /// Puts one back.
+    pub(crate) fn give(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.most);
+    }
+
     /// Whether there is one.
     pub(crate) fn has_any(&mut self, now: Instant) -> bool {
         self.refill(now);

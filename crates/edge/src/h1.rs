@@ -4,6 +4,7 @@
 use crate::Cause;
 use crate::drain::Ear;
 use crate::head::Client;
+use crate::linger::Linger;
 use crate::pressure::SHED;
 use crate::server::Shared;
 use crate::stream::{Download, Outcome, Request, Upload};
@@ -21,9 +22,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
-/// What is read and dropped of a request body that nobody wanted (S11).
-const MOST_DRAINED: usize = 64 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// For the last bytes of a connection on which everything was said.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A client's socket, with TLS or without.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
@@ -99,8 +99,8 @@ impl<S: Socket> AsyncWrite for Half<S> {
 enum End {
     /// Everything was said.
     Clean,
-    /// The client may still be sending: read a little on, so that our last answer isn't lost to a TCP reset.
-    Linger,
+    /// The client may still be sending: read on for a while, so that our last answer isn't lost to a TCP reset.
+    Linger(Linger),
     /// Its answer was cut.
     Cut,
 }
@@ -113,11 +113,9 @@ pub(crate) async fn serve<S: Socket>(shared: &Arc<Shared>, client: &Client, sock
     let end = requests(shared, client, &mut reader, &mut writer).await;
     match end {
         End::Clean => {
-            let _ = timeout(DRAIN_TIME, writer.shutdown()).await;
+            let _ = timeout(GOODBYE, writer.shutdown()).await;
         }
-        End::Linger => {
-            let _ = timeout(DRAIN_TIME, linger(&mut reader, &mut writer)).await;
-        }
+        End::Linger(linger) => close_slowly(linger, &mut reader, &mut writer).await,
         // Where only the connection's end ends the body, a normal close would look like a whole one.
         End::Cut if writer.framing() == Framing::UntilClose => {
             reader.get_ref().socket().reset_on_close();
@@ -126,18 +124,23 @@ pub(crate) async fn serve<S: Socket>(shared: &Arc<Shared>, client: &Client, sock
     }
 }
 
-async fn linger<S: Socket>(reader: &mut Reader<Half<S>>, writer: &mut Writer<Half<S>>) {
-    if writer.shutdown().await.is_err() {
-        return;
-    }
-    let mut dropped = 0;
-    while dropped < MOST_DRAINED {
-        reader.buffer_mut().clear();
-        match poll_fn(|cx| reader.poll_fill(cx)).await {
-            Ok(0) | Err(_) => return,
-            Ok(n) => dropped += n,
-        }
-    }
+/// Ends our side, and reads the client's to its end or as long as it may last. A client that sends before it reads takes our end
+/// only when it is read from.
+async fn close_slowly<S: Socket>(mut linger: Linger, reader: &mut Reader<Half<S>>, writer: &mut Writer<Half<S>>) {
+    let mut shutdown = pin!(writer.shutdown());
+    let mut is_shut = false;
+    linger
+        .run(|cx| {
+            if !is_shut && let Poll::Ready(shut) = shutdown.as_mut().poll(cx) {
+                is_shut = true;
+                if shut.is_err() {
+                    return Poll::Ready(None);
+                }
+            }
+            reader.buffer_mut().clear();
+            reader.poll_fill(cx).map(|came| came.ok().filter(|n| *n > 0))
+        })
+        .await;
 }
 
 async fn requests<S: Socket>(
@@ -155,16 +158,17 @@ async fn requests<S: Socket>(
             Err(Stop::Closed) => return End::Clean,
             Err(Stop::Refused(cause, status, detail)) => {
                 let mut download = H1Download::new(shared, writer, Version::Http11, Bytes::new(), false, false);
+                let linger = if cause == Cause::HeadTooSlow { Linger::brief() } else { Linger::new() };
                 return match Request::new(shared, client).refuse(cause, status, &detail, &mut download).await {
                     Outcome::Cut => End::Cut,
-                    Outcome::Answered | Outcome::Switched => End::Linger,
+                    Outcome::Answered | Outcome::Switched => End::Linger(linger),
                 };
             }
         };
         if shared.pressure.sheds() {
             let mut download = H1Download::new(shared, writer, Version::Http11, Bytes::new(), false, false);
             let refused = Request::new(shared, client).refuse(Cause::Overloaded, 503, SHED, &mut download);
-            return if refused.await == Outcome::Cut { End::Cut } else { End::Linger };
+            return if refused.await == Outcome::Cut { End::Cut } else { End::Linger(Linger::brief()) };
         }
         let ParsedRequest { ref head, keep_alive, expect_continue, .. } = parsed;
         let is_websocket = head.websocket;
@@ -180,14 +184,15 @@ async fn requests<S: Socket>(
         match outcome {
             Outcome::Cut => return End::Cut,
             Outcome::Switched => return End::Clean,
-            Outcome::Answered if !kept || !writer.is_reusable() => return End::Linger,
+            Outcome::Answered if !kept || !writer.is_reusable() => return End::Linger(Linger::new()),
             // The bytes after a refused Upgrade are requests again.
             Outcome::Answered if is_websocket => {}
+            Outcome::Answered if upload.body.is_complete() => {}
             Outcome::Answered => {
-                let complete =
-                    upload.body.is_complete() || upload.body.drain(MOST_DRAINED, Instant::now() + DRAIN_TIME).await;
-                if !complete {
-                    return End::Linger;
+                let mut linger = Linger::new();
+                linger.run(|cx| upload.poll_rest(cx)).await;
+                if !upload.body.is_complete() {
+                    return End::Linger(linger);
                 }
             }
         }
@@ -280,6 +285,9 @@ impl<S: Socket> Upload for H1Upload<'_, S> {
     }
     fn has_left(&self) -> bool {
         self.body.reader().get_ref().socket().has_left()
+    }
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        self.body.poll_rest(cx)
     }
 }
 

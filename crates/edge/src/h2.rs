@@ -1,9 +1,11 @@
 //! A public HTTP/2 connection: the `h2` crate's streams, each served in a task of its own.
 
 use crate::Cause;
+use crate::cancels::{self, Cancels};
 use crate::frames::{Watch, Watched};
 use crate::h1::cause_of;
 use crate::head::Client;
+use crate::linger::Linger;
 use crate::pressure::SHED;
 use crate::server::Shared;
 use crate::stream::{Download, Outcome, Request, Upload};
@@ -16,7 +18,6 @@ use qanat_http::{BodyLength, Frame, ResponseHead, Source, StreamError};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,10 +29,9 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// HPACK counts 32 bytes more for each field.
 const FIELD_COST: usize = 32;
-/// Streams reset before their answer, within `CALM` and beside as many as were answered: more is an attack.
-const MOST_RESETS: u32 = 200;
-const CALM: Duration = Duration::from_secs(30);
 const MOST_LOCAL_RESETS: usize = 100;
+/// Streams that we reset after their answer and on which a client may still be sending.
+const REMEMBERED_RESETS: usize = 256;
 /// After GOAWAY, for a client that doesn't answer to it.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -49,7 +49,8 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(most_header_bytes).unwrap_or(u32::MAX))
         .max_local_error_reset_streams(Some(MOST_LOCAL_RESETS))
-        .max_pending_accept_reset_streams(MOST_RESETS as usize)
+        .max_pending_accept_reset_streams(cancels::MOST as usize)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(socket);
     match timeout(settings.header_timeout, handshake).await {
@@ -79,8 +80,7 @@ async fn streams<S>(
 {
     let ear = shared.drain.listen();
     let mut idle = pin!(sleep(shared.settings.keep_alive_timeout));
-    let resets = Arc::new(AtomicU32::new(0));
-    let mut calm_since = Instant::now();
+    let cancels = Arc::new(Cancels::new());
     let (mut leaving, mut calming) = (false, false);
     loop {
         let next = poll_fn(|cx| {
@@ -106,18 +106,13 @@ async fn streams<S>(
         match next {
             Next::Stream(request, respond) => {
                 idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
-                if calm_since.elapsed() > CALM {
-                    calm_since = Instant::now();
-                    resets.store(0, Ordering::Relaxed);
-                }
-                let breach = resets.load(Ordering::Relaxed) > MOST_RESETS;
-                if breach && !calming {
+                if cancels.is_overdrawn() && !calming {
                     calm_down(shared, client, &mut connection, watch, "too many resets");
                     (leaving, calming) = (true, true);
                     idle.as_mut().reset(Instant::now() + GOODBYE);
                     continue;
                 }
-                tokio::spawn(stream(shared.clone(), client.clone(), request, respond, resets.clone()));
+                tokio::spawn(stream(shared.clone(), client.clone(), request, respond, cancels.clone()));
             }
             Next::Ended => return,
             Next::Breach(breach) => {
@@ -167,12 +162,18 @@ async fn stream(
     client: Arc<Client>,
     request: http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    resets: Arc<AtomicU32>,
+    cancels: Arc<Cancels>,
 ) {
+    let begun = Instant::now();
     let mut download = H2Download { respond, sink: None };
+    let mut linger = Linger::new();
     let end_stream = request.body().is_end_stream();
-    let outcome = match request_from_h2(&request, end_stream, &shared.head_limits) {
+    let head = request_from_h2(&request, end_stream, &shared.head_limits);
+    let length = head.as_ref().map_or(BodyLength::Unknown, |(_, length)| *length);
+    let mut upload = H2Upload::new(request.into_body(), length, shared.head_limits);
+    let outcome = match head {
         Ok(_) if shared.pressure.sheds() => {
+            linger = Linger::brief();
             let refused = Request::new(&shared, &client);
             refused.refuse(Cause::Overloaded, 503, SHED, &mut download).await
         }
@@ -181,8 +182,6 @@ async fn stream(
                 && head.headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
             let parsed =
                 ParsedRequest { head, length, keep_alive: true, expect_continue, upgrade: None, host_differs: false };
-            let mut upload =
-                H2Upload { source: H2Source::new(request.into_body(), length), limits: shared.head_limits };
             let pace = pin!(sleep(shared.settings.keep_alive_timeout));
             Request::new(&shared, &client).serve(parsed, &mut upload, &mut download, pace).await
         }
@@ -191,23 +190,40 @@ async fn stream(
             refused.refuse(cause_of(&error), error.status(), &error.to_string(), &mut download).await
         }
     };
-    if outcome == Outcome::Answered {
-        let _ = resets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |resets| resets.checked_sub(1));
-    }
-    if outcome == Outcome::Cut && download.sink.is_none() {
-        resets.fetch_add(1, Ordering::Relaxed);
-        download.respond.send_reset(Reason::CANCEL);
+    match outcome {
+        Outcome::Answered => {
+            cancels.answered();
+            if !upload.is_end() && length != BodyLength::Opaque {
+                linger.run(|cx| upload.poll_rest(cx)).await;
+            }
+        }
+        Outcome::Cut if download.sink.is_none() => {
+            cancels.canceled(begun.elapsed());
+            download.respond.send_reset(Reason::CANCEL);
+        }
+        Outcome::Cut | Outcome::Switched => {}
     }
 }
 
-/// A request's body; its trailers cost no more than those of HTTP/1.1 (S16).
+/// A request's body; its trailers cost no more than those of HTTP/1.1 (S16). Stopped, it is still open: what `h2` sends for one that
+/// was dropped could reach the client before it has read its answer.
 struct H2Upload {
     source: H2Source,
     limits: qanat_http::Limits,
+    is_stopped: bool,
+}
+
+impl H2Upload {
+    fn new(body: RecvStream, length: BodyLength, limits: qanat_http::Limits) -> Self {
+        Self { source: H2Source::new(body, length), limits, is_stopped: false }
+    }
 }
 
 impl Source for H2Upload {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        if self.is_stopped {
+            return Poll::Ready(Some(Err(StreamError::Reset)));
+        }
         let frame = std::task::ready!(self.source.poll_frame(cx));
         if let Some(Ok(Frame::Trailers(trailers))) = &frame
             && let Err(error) = self.limits.check_trailers(trailers)
@@ -218,7 +234,7 @@ impl Source for H2Upload {
         Poll::Ready(frame)
     }
     fn stop(&mut self) {
-        self.source.stop();
+        self.is_stopped = true;
     }
     fn is_end(&self) -> bool {
         self.source.is_end()
@@ -232,6 +248,13 @@ impl Upload for H2Upload {
     }
     fn has_left(&self) -> bool {
         false
+    }
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        self.source.poll_frame(cx).map(|frame| match frame {
+            Some(Ok(Frame::Data(data))) => Some(data.len()),
+            Some(Ok(Frame::Trailers(_))) => Some(0),
+            Some(Err(_)) | None => None,
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 mod answer;
 mod balancer;
 mod bucket;
+mod cancels;
 mod cause;
 mod certificate;
 mod counters;
@@ -16,6 +17,7 @@ mod h1;
 mod h2;
 mod head;
 mod limits;
+mod linger;
 mod listener;
 mod management;
 mod pace;

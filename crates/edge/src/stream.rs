@@ -7,6 +7,7 @@ use crate::cause::{Cause, origin_cause};
 use crate::events::{Event, RequestFailed, now};
 use crate::grpc::{Messages, Watched};
 use crate::head::{self, Admitted, Client};
+use crate::linger::Linger;
 use crate::management::Asked;
 use crate::pace::Pace;
 use crate::page;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use qanat_http::h1::ParsedRequest;
 use qanat_http::{
     BodyLength, Headers, Owner, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, Stalled, Standing,
-    StreamError,
+    StreamError, Version,
 };
 use qanat_transport::{
     OpenError, OpenStream, RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse,
@@ -36,8 +37,8 @@ const MOST_OPENS: usize = 4;
 const CONFIGURATION_WAIT: Duration = Duration::from_secs(3);
 /// Before 100 Continue is sent, the origin may answer without the body for so long.
 const CONTINUE_PAUSE: Duration = Duration::from_millis(100);
-/// Most 1xx answers passed on (S19).
-const MOST_INFORMATIONAL: u32 = 8;
+/// A refusal in the middle of a request body waits for its own body for so long, towards a client of HTTP/2.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// The client's sending side.
 pub(crate) trait Upload: Source {
@@ -45,6 +46,8 @@ pub(crate) trait Upload: Source {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Whether the client is known to be gone though its bytes lie unread. Asked now and then while they can't be taken.
     fn has_left(&self) -> bool;
+    /// Reads on and drops what comes, also after `stop`: how many bytes, or `None` once nothing more comes.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>>;
 }
 
 /// The client's receiving side.
@@ -455,14 +458,14 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         let mut uploading = !is_websocket && self.has_body();
         let mut hold =
             if self.expects && uploading { Some(Box::pin(tokio::time::sleep(CONTINUE_PAUSE))) } else { None };
-        let mut informational = 0;
+        let mut early = false;
         loop {
             let OpenStream { sink, response } = &mut *open;
             let (upload, download, pace, up) = (&mut *self.upload, &mut *self.download, &mut self.pace, &mut self.up);
             let (expects, grpc, watch) = (&mut self.expects, &mut self.grpc, &mut self.watch);
             let event = {
                 let mut next = pin!(response.next());
-                let mut unflushed = informational > 0;
+                let mut unflushed = early;
                 poll_fn(|cx| {
                     if let Poll::Ready(event) = next.as_mut().poll(cx) {
                         return Poll::Ready(Ok(event));
@@ -525,8 +528,8 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                 // Whoever holds the body back answers 100: that is us. A 101 is no interim head (RFC 9110 15.2.2).
                 Ok(Ok(ResponseEvent::Informational(head))) if matches!(head.status, 100 | 101) => {}
                 Ok(Ok(ResponseEvent::Informational(mut head))) => {
-                    informational += 1;
-                    if informational <= MOST_INFORMATIONAL && !is_websocket {
+                    if !is_websocket {
+                        early = true;
                         clean(&mut head);
                         self.shared.counters.informational.add(1);
                         self.download.informational(&head);
@@ -577,9 +580,22 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             sink.reset();
             return Err(Failed::new(Cause::OriginBadResponse, "101 to a request without Upgrade"));
         }
+        let looks_switched = self.request.head.version == Version::Http2 && (200..300).contains(&head.status);
+        if self.request.head.websocket && !switching && looks_switched {
+            // RFC 8441 5: any 2xx tells a client of HTTP/2 that it has its WebSocket.
+            sink.reset();
+            stream.cancel();
+            return Err(Failed::new(Cause::OriginBadResponse, format!("{} in place of a WebSocket", head.status)));
+        }
         clean(&mut head);
         let length = length_for_client(&self.request.head.method, head.status, length);
         let mut body = AnswerBody::new(body, length, self.download.carries_trailers() && !switching);
+        if self.request.head.version == Version::Http2 && head.status >= 300 && self.has_body() && !self.upload.is_end()
+        {
+            // Told so, some clients end their body at once and short of its length, which resets the stream: what isn't out by
+            // then is lost to them.
+            let _ = tokio::time::timeout(REFUSAL_PAUSE, poll_fn(|cx| body.poll_ahead(cx))).await;
+        }
         if let Err(error) = self.download.respond(&head, length) {
             stream.cancel();
             return Err(match error {
@@ -598,6 +614,9 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             // Refused: no request body was promised, so its end is a clean one.
             finish_quietly(&mut sink);
         }
+        // Nobody wants the rest of the body: it is dropped as it comes, for a client that sends all of it before it reads.
+        let mut dropping = !self.request.head.websocket && self.has_body() && !uploading;
+        let mut unwanted = Linger::new();
         let mut down = Relay::new();
         let mut lingering = false;
         let (upload, download, pace, up) = (&mut *self.upload, &mut *self.download, &mut self.pace, &mut self.up);
@@ -632,6 +651,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                     },
                     Poll::Ready(Ok(_) | Err(RelayError::Sink(_))) => {
                         uploading = false;
+                        dropping = !switching;
                         if lingering {
                             return Poll::Ready(Ok(()));
                         }
@@ -644,7 +664,10 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                     }
                 }
             }
-            if !uploading && !switching && upload.poll_gone(cx).is_ready() {
+            if dropping && unwanted.poll(cx, |cx| upload.poll_rest(cx)).is_ready() {
+                dropping = false;
+            }
+            if !uploading && !dropping && !switching && upload.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Failed { answering: true, ..gone() }));
             }
             if bodiless && !lingering && pace.poll_linger(cx, up).is_ready() {

@@ -460,7 +460,7 @@ fn rapid_resets_end_the_connection_and_nobody_elses() {
         let connector = lab.connector().await;
         let attacker = h2(lab).await;
         let mut ended = false;
-        for _ in 0..1000 {
+        for _ in 0..5000 {
             let Ok(mut sender) = attacker.clone().ready().await else {
                 ended = true;
                 break;

@@ -81,6 +81,14 @@ pub fn is_authority(bytes: &[u8]) -> bool {
         }
 }
 
+/// Without the colon of an empty port, which says nothing (RFC 3986 3.2.3, 6.2.3).
+pub(crate) fn without_empty_port(authority: &[u8]) -> &[u8] {
+    match authority {
+        [host @ .., b':'] if host.ends_with(b"]") || !host.contains(&b':') => host,
+        _ => authority,
+    }
+}
+
 /// Checks a request head that did not come through a parser of ours (tunnel metadata, S12): tokens, values, target, authority.
 /// An empty authority passes: HTTP/1.0 may have none.
 pub fn check_request(head: &RequestHead) -> Result<(), HeadError> {
@@ -141,6 +149,11 @@ mod tests {
             "*.a", "\u{e9}",
         ] {
             assert!(!is_authority(bad.as_bytes()), "{bad}");
+        }
+        for (given, host) in
+            [("a:", "a"), ("[::1]:", "[::1]"), ("a:1", "a:1"), ("a:1:", "a:1:"), ("a::", "a::"), (":", "")]
+        {
+            assert_eq!(without_empty_port(given.as_bytes()), host.as_bytes());
         }
     }
 }

@@ -161,6 +161,10 @@ fn an_absolute_target_wins_over_host() {
         ("HTTPS://A", "/", "A", false),
         ("http://b?q", "/?q", "b", true),
         ("/p", "/p", "a", false),
+        ("http://a:/p", "/p", "a", false),
+        ("http://a:80/p", "/p", "a:80", false),
+        ("https://A:443", "/", "A:443", false),
+        ("http://a:443", "/", "a:443", true),
     ] {
         let request = parsed(&format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n"));
         assert_eq!((&request.head.target[..], &request.head.authority[..]), (path.as_bytes(), authority.as_bytes()));

@@ -335,8 +335,10 @@ pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedRespon
             }
             decoded.headers.push(key, value);
         } else if key == names::HTTP_STATUS {
-            let status = parse_length(&value).filter(|status| (100..=999).contains(status));
-            decoded.status = Some(status.ok_or_else(|| malformed("HttpStatus is not a status"))? as u16);
+            let status = parse_length(&value).ok_or_else(|| malformed("HttpStatus is not a number"))?;
+            // A stock connector hands on whatever number its origin sent.
+            let status = u16::try_from(status).ok().filter(|status| (100..=999).contains(status));
+            decoded.status = Some(status.ok_or(ResponseError::BadAnswer("a status that is not 100 to 999"))?);
         } else if key == names::FLOW_RATE_LIMITED && value == "true" {
             decoded.error.get_or_insert_with(|| "too many flows".into());
         } else if key == names::QANAT_BODY {

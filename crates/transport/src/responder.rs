@@ -45,12 +45,14 @@ impl TunnelResponder {
         }
         match &mut self.way {
             Way::Quic { sink, first } => {
+                let mut cx = Context::from_waker(Waker::noop());
                 let encoded = quic_head::encode_response(&head, BodyLength::Absent, false, *first);
-                if let Ok(bytes) = encoded {
+                // An edge that takes none needs no more of them.
+                if let (Ok(bytes), Poll::Ready(Ok(()))) = (encoded, sink.poll_ready(&mut cx)) {
                     *first = false;
                     sink.put_head(bytes, false);
                     // What the window doesn't take now goes with the answer.
-                    let _ = sink.poll_flush(&mut Context::from_waker(Waker::noop()));
+                    let _ = sink.poll_flush(&mut cx);
                 }
             }
             Way::Http2(respond) => {

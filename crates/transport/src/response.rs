@@ -9,16 +9,13 @@ use crate::{AnsweredBy, RequestKind, ResponseError, ResponseEvent, TunnelRequest
 use bytes::Bytes;
 use http::StatusCode;
 use qanat_http::h2::{H2Source, stream_error};
-use qanat_http::{BodyLength, ResponseHead, check_websocket_answer};
+use qanat_http::{BodyLength, Headers, Interim, ResponseHead, check_websocket_answer};
 use qanat_wire::connect::ConnectResponse;
 use qanat_wire::names;
 use quinn::RecvStream;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-/// 1xx heads before one answer (S19).
-const MAX_INFORMATIONAL: u32 = 8;
 
 pub(crate) struct QuicResponse {
     pub(crate) link: Link,
@@ -47,7 +44,7 @@ pub struct ResponseStream {
     head_request: bool,
     /// Of the WebSocket that was asked for.
     key: Option<Bytes>,
-    informational: u32,
+    interim: Interim,
 }
 
 impl ResponseStream {
@@ -56,7 +53,13 @@ impl ResponseStream {
             RequestKind::WebSocket => request.head.headers.get("sec-websocket-key").cloned().or(Some(Bytes::new())),
             RequestKind::Http | RequestKind::Tcp => None,
         };
-        Self { state, kind: request.kind, head_request: request.head.method == "HEAD", key, informational: 0 }
+        Self {
+            state,
+            kind: request.kind,
+            head_request: request.head.method == "HEAD",
+            key,
+            interim: Interim::of_connector(),
+        }
     }
 
     /// The next head. Call until `Final` or an error. Cancel-safe.
@@ -95,12 +98,9 @@ impl ResponseStream {
         Poll::Ready(event)
     }
 
-    fn count_informational(&mut self) -> Result<(), ResponseError> {
-        self.informational += 1;
-        if self.informational > MAX_INFORMATIONAL {
-            return Err(ResponseError::Malformed("more than eight 1xx answers".into()));
-        }
-        Ok(())
+    /// S19.
+    fn count_informational(&mut self, fields: &Headers) -> Result<(), ResponseError> {
+        if self.interim.take(fields) { Ok(()) } else { Err(ResponseError::BadAnswer("too many 1xx heads too fast")) }
     }
 
     /// Case 70: 101 only to who asked, for what was asked, by an origin that knew the key.
@@ -141,7 +141,7 @@ impl ResponseStream {
                 return Poll::Ready(Err(ResponseError::Malformed(format!("an unasked status {status}"))));
             }
             response.reader.again(rest);
-            self.count_informational()?;
+            self.count_informational(&head.headers)?;
             let head = ResponseHead { status, headers: head.headers };
             return Poll::Ready(Ok(ResponseEvent::Informational(head)));
         }
@@ -197,7 +197,7 @@ impl ResponseStream {
             }
             let headers = http2_head::decode_headers(early.headers().get(names::RESPONSE_HEADERS), &mut None)?;
             let head = ResponseHead { status: early.status().as_u16(), headers };
-            self.count_informational()?;
+            self.count_informational(&head.headers)?;
             return Poll::Ready(Ok(ResponseEvent::Informational(head)));
         }
         let answer = ready!(Pin::new(&mut response.future).poll(cx));

@@ -4,6 +4,7 @@ use crate::encode;
 pub use crate::encode::Pair;
 use crate::generated::connect_capnp::{self, connect_request, connect_response};
 use crate::metadata::{self, MetadataError};
+use crate::names::HTTP_HEADER;
 use bytes::{Bytes, BytesMut};
 use capnp::message::ReaderOptions;
 use capnp::serialize::read_message_from_flat_slice;
@@ -89,7 +90,7 @@ pub fn encode_response(out: &mut BytesMut, error: &[u8], pairs: &[Pair<'_>]) -> 
 
 fn check_pairs(pairs: &[Pair<'_>]) -> Result<(), MetadataError> {
     pairs.iter().try_for_each(|pair| {
-        if pair.prefix == crate::names::HTTP_HEADER {
+        if pair.prefix == HTTP_HEADER {
             if !metadata::is_token(pair.name) {
                 return Err(MetadataError::HeaderName);
             }
@@ -113,7 +114,7 @@ pub fn decode_request(bytes: &Bytes, limit: usize) -> Result<Option<(ConnectRequ
     };
     let dest = message.slice_ref(root.get_dest().map_err(malformed)?.as_bytes());
     metadata::check_destination(&dest)?;
-    let metadata = decode_metadata(&message, root.get_metadata().map_err(malformed)?)?;
+    let metadata = decode_metadata(&message, root.get_metadata().map_err(malformed)?, false)?;
     Ok(Some((ConnectRequest { dest, kind, metadata }, size)))
 }
 
@@ -124,7 +125,7 @@ pub fn decode_response(bytes: &Bytes, limit: usize) -> Result<Option<(ConnectRes
     let reader = read_message_from_flat_slice(&mut &message[..], options()).map_err(malformed)?;
     let root: connect_response::Reader<'_> = reader.get_root().map_err(malformed)?;
     let error = message.slice_ref(root.get_error().map_err(malformed)?.as_bytes());
-    let metadata = decode_metadata(&message, root.get_metadata().map_err(malformed)?)?;
+    let metadata = decode_metadata(&message, root.get_metadata().map_err(malformed)?, true)?;
     Ok(Some((ConnectResponse { error, metadata }, size)))
 }
 
@@ -149,6 +150,7 @@ pub fn message_size(bytes: &[u8], limit: usize) -> Result<Option<usize>, HeadErr
 fn decode_metadata(
     message: &Bytes,
     list: capnp::struct_list::Reader<'_, connect_capnp::metadata::Owned>,
+    is_answer: bool,
 ) -> Result<Metadata, HeadError> {
     // Pointers may overlap: neither the count nor the sum of the texts may be more than the message could hold honestly.
     if list.len() as usize > message.len() / WORD {
@@ -162,6 +164,11 @@ fn decode_metadata(
         sum += key.len() + value.len();
         if sum > message.len() {
             return Err(HeadError::Malformed("texts overlap".into()));
+        }
+        if let Some(name) = key.strip_prefix(HTTP_HEADER).filter(|_| is_answer) {
+            let Some((name, value)) = metadata::answer_field(name, value)? else { continue };
+            metadata.push((message.slice_ref(&key[..HTTP_HEADER.len() + name.len()]), message.slice_ref(value)));
+            continue;
         }
         metadata::check(key, value)?;
         metadata.push((message.slice_ref(key), message.slice_ref(value)));

@@ -45,6 +45,35 @@ pub fn check(key: &[u8], value: &[u8]) -> Result<(), MetadataError> {
     if is_value(value) { Ok(()) } else { Err(MetadataError::Value) }
 }
 
+/// A field's name and value.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
+/// A field of an origin's answer as a connector hands it on; stock ones take blanks in a name and at a folded value's end. Those at
+/// the ends go (RFC 9112 5.1). `None`: it is to be left out. Nobody could take on a name with blanks within; and of what frames the
+/// body, a spelling that its connector did not know counts for nothing.
+pub(crate) fn answer_field<'a>(name: &'a [u8], value: &'a [u8]) -> Result<Option<Field<'a>>, MetadataError> {
+    if !is_value(value) {
+        return Err(MetadataError::Value);
+    }
+    let mended = without_blanks(name);
+    let frames = |framing: &[u8]| mended.len() < name.len() && mended.eq_ignore_ascii_case(framing);
+    if frames(b"content-length") || frames(b"transfer-encoding") {
+        return Ok(None);
+    }
+    match mended {
+        [first, rest @ ..] if is_token_byte(*first) && rest.contains(&b' ') => Ok(None),
+        token if is_token(token) => Ok(Some((token, without_blanks(value)))),
+        _ => Err(MetadataError::HeaderName),
+    }
+}
+
+/// Without blanks at its end.
+fn without_blanks(bytes: &[u8]) -> &[u8] {
+    let is_text = |b: &u8| !matches!(b, b' ' | b'\t');
+    let end = bytes.iter().rposition(is_text).map_or(0, |last| last + 1);
+    &bytes[..end]
+}
+
 /// Checks a destination.
 pub(crate) fn check_destination(dest: &[u8]) -> Result<(), MetadataError> {
     if dest.is_empty() || dest.iter().any(|b| *b <= b' ' || *b == 0x7f) {
@@ -69,6 +98,22 @@ mod tests {
         assert_eq!(check(b"", b""), Err(MetadataError::Key));
         assert_eq!(check(b"HttpHost", b"a\r\nb"), Err(MetadataError::Value));
         assert_eq!(check(b"HttpHost", b"a\0"), Err(MetadataError::Value));
+    }
+
+    /// Case 72, by way of a stock connector.
+    #[test]
+    fn blanks_in_an_origins_field_are_mended_or_the_field_is_left_out() {
+        let field = |name, value| answer_field(name, value);
+        assert_eq!(field(b"X-Sp ", b"v"), Ok(Some((&b"X-Sp"[..], &b"v"[..]))));
+        assert_eq!(field(b"X-F", b"a \t"), Ok(Some((&b"X-F"[..], &b"a"[..]))));
+        assert_eq!(field(b"Content-Length", b"2"), Ok(Some((&b"Content-Length"[..], &b"2"[..]))));
+        for left_out in [&b"X Sp"[..], b"Content-Length ", b"Transfer-Encoding "] {
+            assert_eq!(field(left_out, b"v"), Ok(None));
+        }
+        for bad in [&b""[..], b" X", b" ", b"X:A", b"X\r"] {
+            assert_eq!(field(bad, b"v"), Err(MetadataError::HeaderName));
+        }
+        assert_eq!(field(b"X", b"a\nb"), Err(MetadataError::Value));
     }
 
     #[test]

@@ -161,6 +161,7 @@ impl OriginService {
             let public = std::mem::replace(&mut head.authority, host.clone());
             head.headers.set(Bytes::from_static(b"X-Forwarded-Host"), public);
         }
+        head.target = encoded_target(&head.target);
         join_cookies(&mut head.headers);
         if head.websocket {
             head.headers.set(Bytes::from_static(b"Sec-WebSocket-Version"), Bytes::from_static(b"13"));
@@ -184,6 +185,8 @@ impl OriginService {
         let origin = self.origin(bound, pools, &call.head);
         if call.head.websocket {
             call.length = BodyLength::Opaque;
+        } else if call.length == BodyLength::Absent && expects_a_body(&call.head.method) {
+            call.length = BodyLength::Exact(0);
         }
         if !self.chunked && call.length == BodyLength::Unknown {
             match buffered(call).await {
@@ -198,6 +201,31 @@ impl OriginService {
         }
         exchange(&origin, None, call).await
     }
+}
+
+/// Whether an origin may ask for a length (411) though there is no body (RFC 9110 8.6).
+fn expects_a_body(method: &[u8]) -> bool {
+    matches!(method, b"POST" | b"PUT" | b"PATCH")
+}
+
+/// What RFC 3986 has no place for in a path and the stock connector percent-encodes there: origins refuse it as it is. A query stays
+/// as it came, as with the stock connector: browsers put such bytes there, and what was signed must not change.
+fn encoded_target(target: &Bytes) -> Bytes {
+    let path = target.iter().position(|b| *b == b'?').unwrap_or(target.len());
+    let is_foreign = |b: &u8| matches!(b, b'"' | b'\\' | b'^' | b'{' | b'|' | b'}');
+    if !target[..path].iter().any(is_foreign) {
+        return target.clone();
+    }
+    let mut encoded = BytesMut::with_capacity(target.len() + 16);
+    for byte in &target[..path] {
+        if is_foreign(byte) {
+            encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            encoded.extend_from_slice(&[*byte]);
+        }
+    }
+    encoded.extend_from_slice(&target[path..]);
+    encoded.freeze()
 }
 
 /// RFC 9113 8.2.3: what HTTP/2 may split is one field for HTTP/1.
@@ -369,6 +397,18 @@ mod tests {
         assert_eq!(request.headers.get_all("x-forwarded-host").collect::<Vec<_>>(), ["public.test"]);
         assert_eq!(request.headers.get("cf-warp-tag-id").unwrap(), "00000000-0000-0000-0000-000000000000");
         assert!(!request.headers.contains("accept-encoding") && !request.headers.contains("user-agent"));
+    }
+
+    #[test]
+    fn a_path_is_encoded_where_the_stock_connector_does_and_a_query_is_not() {
+        for (target, encoded) in [
+            ("/a|b{c}^\\\"?d|{}^\\", "/a%7Cb%7Bc%7D%5E%5C%22?d|{}^\\"),
+            ("/a%2fb%zz|", "/a%2fb%zz%7C"),
+            ("/a[b]'~!$&()*+,;=:@-._", "/a[b]'~!$&()*+,;=:@-._"),
+            ("*", "*"),
+        ] {
+            assert_eq!(encoded_target(&target.into()), encoded);
+        }
     }
 
     #[test]

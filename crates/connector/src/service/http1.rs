@@ -8,8 +8,8 @@ use crate::origin::{H1Connection, Half, Origin};
 use bytes::Bytes;
 use qanat_http::h1::{Body, HeadError, ParsedResponse, Writer, parse_response};
 use qanat_http::{
-    BodyLength, Headers, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, Stalled, StreamError, Watch,
-    Whole, check_websocket_answer,
+    BodyLength, Headers, Interim, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, Stalled, StreamError,
+    Watch, Whole, check_websocket_answer,
 };
 use qanat_transport::AnsweredBy;
 use std::future::{Future, poll_fn};
@@ -20,8 +20,8 @@ use tokio::time::{Sleep, sleep};
 
 /// How long a body is held back for the origin's 100 (as the stock connector does).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
-/// Most 1xx heads before an answer; the edge takes no more either.
-pub(super) const MAX_INFORMATIONAL: usize = 8;
+/// What is wrong with an origin that says too much before its answer.
+pub(super) const TOO_MUCH_INTERIM: &str = "too many informational heads too fast";
 
 /// Serves one call. Also says whether the connection may be kept, and the origin's `Keep-Alive: timeout` then.
 pub(super) async fn exchange<B: Source + Unpin, R: Responder>(
@@ -46,7 +46,8 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
     let written_before = connection.reader.get_ref().written();
     connection.writer.start_request(call.head, call.length, &Headers::new());
     let mut upload = Upload::new(call);
-    let mut informational = 0;
+    let mut interim = Interim::of_origin();
+    let mut heard = false;
     let (parsed, early) = loop {
         let step = poll_fn(|cx| poll_head(cx, connection, body, &mut upload, call)).await;
         let parsed = match step {
@@ -67,7 +68,7 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
                     let reason = format!("it ended within the head: {reason}");
                     return (Attempt::End(End::Failed(OriginError::BadResponse { address, reason })), None);
                 }
-                let sent = if informational > 0 || upload.bytes() > 0 {
+                let sent = if heard || upload.bytes() > 0 {
                     Sent::Body
                 } else if connection.reader.get_ref().written() > written_before {
                     Sent::Head
@@ -81,10 +82,10 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
             let early = !upload.is_complete(&mut connection.writer);
             break (parsed, early);
         }
-        informational += 1;
-        if informational > MAX_INFORMATIONAL {
-            let reason = format!("more than {MAX_INFORMATIONAL} informational heads");
-            return (Attempt::End(End::Failed(OriginError::BadResponse { address: origin.address(), reason })), None);
+        heard = true;
+        if !interim.take(&parsed.head.headers) {
+            let (address, reason) = (origin.address(), TOO_MUCH_INTERIM.to_owned());
+            return (Attempt::End(End::Failed(OriginError::BadResponse { address, reason })), None);
         }
         upload.go_on();
         if parsed.head.status != 100
@@ -192,7 +193,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
     }
     upload.give_up_waiting(body);
     let H1Connection { reader, writer, .. } = connection;
-    let mut answer_body = Body::new(&mut *reader, framing, &ANSWER_LIMITS);
+    let mut answer_body = Body::of_answer(&mut *reader, framing, &ANSWER_LIMITS);
     let mut download = Relay::new();
     let outcome = poll_fn(|cx| {
         if !upload.is_over()

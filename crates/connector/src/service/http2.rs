@@ -1,7 +1,7 @@
 //! One request on one stream of an HTTP/2 connection to an origin (`http2Origin`), trailers included.
 
 use super::http::{ANSWER_LIMITS, Attempt, clean_answer};
-use super::http1::MAX_INFORMATIONAL;
+use super::http1::TOO_MUCH_INTERIM;
 use super::{Asked, Call, End, LINGER, MOST_STALLED, Responder};
 use crate::OriginError;
 use crate::errors::Sent;
@@ -10,7 +10,8 @@ use bytes::Bytes;
 use h2::Reason;
 use qanat_http::h2::{H2Sink, H2Source, request_to_h2, response_from_h2};
 use qanat_http::{
-    BodyLength, Choke, HeadError, Headers, Relay, RelayError, ResponseHead, Sink, Source, Stalled, StreamError, Whole,
+    BodyLength, Choke, HeadError, Headers, Interim, Relay, RelayError, ResponseHead, Sink, Source, Stalled,
+    StreamError, Whole,
 };
 use qanat_transport::AnsweredBy;
 use std::future::{Future, poll_fn};
@@ -70,7 +71,7 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
     };
     let mut sink = if bodiless { H2Sink::ended(stream) } else { H2Sink::new(stream, Reason::CANCEL) };
     let mut upload = Relay::new();
-    let mut informational = 0;
+    let mut interim = Interim::of_origin();
     let head = loop {
         let step = poll_fn(|cx| {
             let step = poll_head(cx, &mut response, body, &mut sink, &mut upload, bodiless, call);
@@ -84,12 +85,11 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
         match step {
             Step::Head(head) => break head,
             Step::Informational(head) => {
-                informational += 1;
                 let mut head = ResponseHead {
                     status: head.status().as_u16(),
                     headers: qanat_http::h2::headers_from_h2(head.headers()),
                 };
-                if let Some(error) = refused_informational(origin, &head, informational) {
+                if let Some(error) = refused_informational(origin, &head, &mut interim) {
                     sink.reset_with(Reason::PROTOCOL_ERROR);
                     return Attempt::End(End::Failed(error));
                 }
@@ -163,18 +163,17 @@ fn poll_head<S: Source + ?Sized, R: Responder>(
     })
 }
 
-/// What is wrong with an interim head: its size, their number, or that it is a 101, which HTTP/2 has not (RFC 9113 8.6).
-fn refused_informational(origin: &Origin, head: &ResponseHead, number: usize) -> Option<OriginError> {
+/// What is wrong with an interim head: its size, their rate, or that it is a 101, which HTTP/2 has not (RFC 9113 8.6).
+fn refused_informational(origin: &Origin, head: &ResponseHead, interim: &mut Interim) -> Option<OriginError> {
     let address = || origin.address();
     if head.status == 101 {
         return Some(OriginError::BadResponse { address: address(), reason: "101 over HTTP/2".to_owned() });
     }
-    if number > MAX_INFORMATIONAL {
-        let reason = format!("more than {MAX_INFORMATIONAL} informational heads");
-        return Some(OriginError::BadResponse { address: address(), reason });
+    if let Err(error) = ANSWER_LIMITS.check(&head.headers) {
+        return Some(OriginError::HeadTooLarge { address: address(), reason: error.to_string() });
     }
-    let reason = ANSWER_LIMITS.check(&head.headers).err()?.to_string();
-    Some(OriginError::HeadTooLarge { address: address(), reason })
+    let reason = || TOO_MUCH_INTERIM.to_owned();
+    (!interim.take(&head.headers)).then(|| OriginError::BadResponse { address: address(), reason: reason() })
 }
 
 #[allow(clippy::too_many_arguments)] // the state of one exchange

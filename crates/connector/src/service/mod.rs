@@ -116,6 +116,8 @@ impl<R: Responder> Asked<'_, R> {
 pub(crate) enum End {
     /// The answer was delivered whole.
     Answered(u16),
+    /// An answer of the connector's own was: there is no origin that could have given one.
+    Told,
     /// The client went away.
     Canceled,
     /// Nothing was answered yet.

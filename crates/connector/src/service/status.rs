@@ -74,6 +74,7 @@ pub(super) async fn answer<B: Source + Unpin, R: Responder>(
         sink.poll_finish(cx, &mut None)
     });
     match sent.await {
+        Ok(()) if from == AnsweredBy::Connector => End::Told,
         Ok(()) => End::Answered(status),
         Err(_) => End::Canceled,
     }

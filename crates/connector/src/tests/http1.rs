@@ -270,7 +270,7 @@ async fn a_body_until_close_ends_cleanly() {
 #[tokio::test]
 async fn what_an_origin_may_not_say_is_a_bad_response() {
     for (bytes, code) in [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "origin_bad_response"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "origin_bad_response"),
         ("SSH-2.0-OpenSSH_9\r\n", "origin_bad_response"),
         ("HTTP/1.1 200 OK\r\nA: b\r\n", "origin_bad_response"),
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "origin_bad_response"),

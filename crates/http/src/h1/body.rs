@@ -3,11 +3,9 @@
 use super::{Decoded, Decoder, Framing, Limits, Reader};
 use crate::{Frame, Source, StreamError};
 use std::borrow::BorrowMut;
-use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, timeout_at};
 
 /// One body on a connection. `C` is the reading half, owned (`Reader<R>`) or borrowed (`&mut Reader<R>`), so that a loop over a
 /// connection has it back for the next message, with whatever was read ahead.
@@ -24,9 +22,18 @@ pub struct Body<R, C = Reader<R>> {
 pub type BorrowedBody<'a, R> = Body<R, &'a mut Reader<R>>;
 
 impl<R, C: BorrowMut<Reader<R>>> Body<R, C> {
-    /// The body that follows the head just read.
+    /// The request's body that follows the head just read.
     pub fn new(reader: C, framing: Framing, limits: &Limits) -> Self {
-        Self { reader, decoder: Decoder::new(framing, limits), failed: None, finished: false, half: PhantomData }
+        Self::with(reader, Decoder::new(framing, limits))
+    }
+
+    /// The body of an origin's answer, which may be slightly off.
+    pub fn of_answer(reader: C, framing: Framing, limits: &Limits) -> Self {
+        Self::with(reader, Decoder::of_answer(framing, limits))
+    }
+
+    fn with(reader: C, decoder: Decoder) -> Self {
+        Self { reader, decoder, failed: None, finished: false, half: PhantomData }
     }
 
     /// True when the whole body was read and nothing went wrong: the connection stands before the next message.
@@ -51,29 +58,17 @@ impl<R, C: BorrowMut<Reader<R>>> Body<R, C> {
 }
 
 impl<R: AsyncRead + Unpin, C: BorrowMut<Reader<R>> + Send> Body<R, C> {
-    /// Reads and drops the rest (S11); false when it is not over within `max` bytes and until `deadline`, or breaks: the
-    /// connection must be closed then. Works after `stop` too.
-    pub async fn drain(&mut self, max: usize, deadline: Instant) -> bool {
+    /// Reads on and drops what comes (S11), also after `stop`: how many bytes, or `None` once the body is over or broken. Unless
+    /// it `is_complete` then, the connection must be closed.
+    pub fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         if self.failed == Some(StreamError::Reset) {
             self.failed = None;
         }
-        let mut dropped = 0;
-        let rest = async {
-            loop {
-                match poll_fn(|cx| self.poll_frame(cx)).await {
-                    None => return true,
-                    Some(Ok(Frame::Data(data))) => {
-                        dropped += data.len();
-                        if dropped > max {
-                            return false;
-                        }
-                    }
-                    Some(Ok(Frame::Trailers(_))) => {}
-                    Some(Err(_)) => return false,
-                }
-            }
-        };
-        timeout_at(deadline, rest).await.unwrap_or(false)
+        self.poll_frame(cx).map(|frame| match frame {
+            Some(Ok(Frame::Data(data))) => Some(data.len()),
+            Some(Ok(Frame::Trailers(_))) => Some(0),
+            Some(Err(_)) | None => None,
+        })
     }
 }
 

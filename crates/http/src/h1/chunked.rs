@@ -1,7 +1,8 @@
-//! The chunked coding, read strictly and in whatever pieces it comes (S10; RFC 9112 7.1).
+//! The chunked coding, in whatever pieces it comes (RFC 9112 7.1): read strictly (S10), and from origins with what is mended of
+//! their heads and with blanks after a size.
 
-use super::Limits;
 use super::fields::{scan, trailer_error, trailer_section};
+use super::{Limits, mend};
 use crate::{Frame, StreamError, retain_safe_trailers};
 use bytes::{Buf, BytesMut};
 
@@ -12,10 +13,26 @@ const MAX_OVERHEAD: u64 = 16 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Size { size: u64, digits: u8 },
-    Extension { size: u64, length: usize },
-    SizeLf { size: u64, line: u64 },
-    Data { left: u64 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Blanks of an origin's.
+    Blank {
+        size: u64,
+        length: usize,
+    },
+    Extension {
+        size: u64,
+        length: usize,
+    },
+    SizeLf {
+        size: u64,
+        line: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     Trailers,
@@ -28,11 +45,13 @@ pub(super) struct Chunked {
     state: State,
     overhead: u64,
     limits: Limits,
+    /// It is an origin's.
+    lenient: bool,
 }
 
 impl Chunked {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { state: State::Size { size: 0, digits: 0 }, overhead: 0, limits: *limits }
+    pub(super) fn new(limits: &Limits, lenient: bool) -> Self {
+        Self { state: State::Size { size: 0, digits: 0 }, overhead: 0, limits: *limits, lenient }
     }
 
     pub(super) fn is_end(&self) -> bool {
@@ -71,6 +90,13 @@ impl Chunked {
                 _ if digits == 0 => Err(StreamError::Malformed("a chunk size without digits")),
                 (b'\r', _) => Ok(State::SizeLf { size, line: u64::from(digits) + 2 }),
                 (b';', _) => Ok(State::Extension { size, length: 1 }),
+                (b' ' | b'\t', _) if self.lenient => Ok(State::Blank { size, length: 1 }),
+                _ => Err(StreamError::Malformed("a chunk size that is not hexadecimal digits")),
+            },
+            State::Blank { size, length } => match byte {
+                b' ' | b'\t' if length < MAX_EXTENSION => Ok(State::Blank { size, length: length + 1 }),
+                b'\r' => Ok(State::SizeLf { size, line: length as u64 + 18 }),
+                b';' => Ok(State::Extension { size, length: length + 1 }),
                 _ => Err(StreamError::Malformed("a chunk size that is not hexadecimal digits")),
             },
             State::Extension { size, length } => match byte {
@@ -97,12 +123,19 @@ impl Chunked {
     }
 
     fn trailers(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, StreamError> {
+        let scan = if self.lenient { mend::scan } else { scan };
         let scanned = scan(buf, 0, self.limits.fields).map_err(trailer_error)?;
         match scanned.end {
             Some(end) => {
                 self.state = State::End;
                 let section = buf.split_to(end).freeze();
-                let mut trailers = trailer_section(&section, scanned.lines, &self.limits)?;
+                let mut trailers = match trailer_section(&section, scanned.lines, &self.limits) {
+                    Err(StreamError::Malformed(_)) if self.lenient => {
+                        let (mended, lines) = mend::mend(&section, 0);
+                        trailer_section(&mended, lines, &self.limits)?
+                    }
+                    strict => strict?,
+                };
                 retain_safe_trailers(&mut trailers);
                 Ok((!trailers.is_empty()).then_some(Frame::Trailers(trailers)))
             }

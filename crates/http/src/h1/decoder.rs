@@ -32,12 +32,21 @@ enum Kind {
 }
 
 impl Decoder {
-    /// For a body framed so.
+    /// For a request's body framed so.
     pub fn new(framing: Framing, limits: &Limits) -> Self {
+        Self::with(framing, limits, false)
+    }
+
+    /// For the body of an origin's answer, which may be slightly off.
+    pub fn of_answer(framing: Framing, limits: &Limits) -> Self {
+        Self::with(framing, limits, true)
+    }
+
+    fn with(framing: Framing, limits: &Limits, lenient: bool) -> Self {
         Self(match framing {
             Framing::None | Framing::Exact(0) => Kind::Ended,
             Framing::Exact(n) => Kind::Exact(n),
-            Framing::Chunked => Kind::Chunked(Chunked::new(limits)),
+            Framing::Chunked => Kind::Chunked(Chunked::new(limits, lenient)),
             Framing::UntilClose | Framing::Opaque => Kind::Open,
         })
     }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 and 1.0 on a connection: strict heads, body decoder and source, body writer and sink.
+//! HTTP/1.1 and 1.0 on a connection: heads (strict ones of clients, mended ones of origins), body decoder and source, body writer
+//! and sink.
 
 mod body;
 mod chunked;
@@ -7,6 +8,7 @@ mod encode;
 mod fields;
 mod framing;
 mod limits;
+mod mend;
 mod names;
 mod reader;
 mod request;

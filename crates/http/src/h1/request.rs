@@ -2,7 +2,7 @@
 
 use super::fields::{FieldLine, check_open_line, check_partial, content_length, field_line, line_end, scan};
 use super::{Framing, HeadError, Limits};
-use crate::octets::{is_authority, is_target, is_token};
+use crate::octets::{is_authority, is_target, is_token, without_empty_port};
 use crate::{BodyLength, Headers, RequestHead, Version, strip_hop_by_hop};
 use bytes::{Buf, Bytes, BytesMut};
 use std::ops::Range;
@@ -125,6 +125,8 @@ struct Target {
     target: Bytes,
     /// Of an absolute one.
     authority: Option<Bytes>,
+    /// That its scheme means.
+    port: &'static [u8],
 }
 
 fn target(head: &Bytes, line: &RequestLine) -> Result<Target, HeadError> {
@@ -135,26 +137,26 @@ fn target(head: &Bytes, line: &RequestLine) -> Result<Target, HeadError> {
     }
     if bytes == b"*" {
         return match method {
-            b"OPTIONS" => Ok(Target { target: head.slice(line.target.clone()), authority: None }),
+            b"OPTIONS" => Ok(Target { target: head.slice(line.target.clone()), authority: None, port: b"" }),
             _ => Err(HeadError::Malformed("the target * is for OPTIONS only")),
         };
     }
     let bad = HeadError::Malformed("the target has a byte that may not stand there");
     if bytes.first() == Some(&b'/') {
         return if is_target(bytes) {
-            Ok(Target { target: head.slice(line.target.clone()), authority: None })
+            Ok(Target { target: head.slice(line.target.clone()), authority: None, port: b"" })
         } else {
             Err(bad)
         };
     }
-    let scheme = match bytes {
-        _ if has_prefix(bytes, b"http://") => 7,
-        _ if has_prefix(bytes, b"https://") => 8,
+    let (scheme, port) = match bytes {
+        _ if has_prefix(bytes, b"http://") => (7, &b":80"[..]),
+        _ if has_prefix(bytes, b"https://") => (8, &b":443"[..]),
         _ => return Err(HeadError::Malformed("the target is neither a path nor an http or https URL")),
     };
     let rest = line.target.start + scheme..line.target.end;
     let length = head[rest.clone()].iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    let authority = head.slice(rest.start..rest.start + length);
+    let authority = head.slice_ref(without_empty_port(&head[rest.start..rest.start + length]));
     if !is_authority(&authority) {
         return Err(HeadError::Malformed("the target's authority is not host or host:port"));
     }
@@ -165,7 +167,7 @@ fn target(head: &Bytes, line: &RequestLine) -> Result<Target, HeadError> {
         Some(b'/') => path,
         Some(_) => Bytes::from([b"/", path.as_ref()].concat()),
     };
-    if is_target(&target) { Ok(Target { target, authority: Some(authority) }) } else { Err(bad) }
+    if is_target(&target) { Ok(Target { target, authority: Some(authority), port }) } else { Err(bad) }
 }
 
 fn has_prefix(bytes: &[u8], prefix: &[u8]) -> bool {
@@ -188,7 +190,7 @@ struct Facts {
 fn complete(head: &Bytes, lines: usize, limits: &Limits) -> Result<ParsedRequest, HeadError> {
     let (_, end, mut next) = line_end(head, 0)?;
     let line = request_line(&head[..end], limits)?;
-    let Target { target, authority } = target(head, &line)?;
+    let Target { target, authority, port } = target(head, &line)?;
     let mut headers = Headers::with_capacity(lines);
     let mut facts = Facts::default();
     for _ in 1..lines {
@@ -237,7 +239,8 @@ fn complete(head: &Bytes, lines: usize, limits: &Limits) -> Result<ParsedRequest
         length = BodyLength::Opaque;
     }
     let host = facts.host.unwrap_or_default();
-    let host_differs = authority.as_ref().is_some_and(|a| !host.is_empty() && !a.eq_ignore_ascii_case(&host));
+    let plain = |authority: &Bytes| authority.strip_suffix(port).unwrap_or(&authority[..]).to_ascii_lowercase();
+    let host_differs = authority.as_ref().is_some_and(|a| !host.is_empty() && plain(a) != plain(&host));
     let authority = authority.unwrap_or(host);
     Ok(ParsedRequest {
         head: RequestHead { method, target, authority, version: line.version, headers, websocket },
@@ -258,10 +261,11 @@ fn note(head: &Bytes, field: &FieldLine, facts: &mut Facts) -> Result<bool, Head
             if facts.host.is_some() {
                 return Err(HeadError::Malformed("more than one Host"));
             }
-            if !is_authority(value) {
+            let host = without_empty_port(value);
+            if !is_authority(host) {
                 return Err(HeadError::Malformed("Host is not host or host:port"));
             }
-            facts.host = Some(head.slice(field.value.clone()));
+            facts.host = Some(head.slice_ref(host));
             return Ok(false);
         }
         6 if name.eq_ignore_ascii_case(b"expect") => {

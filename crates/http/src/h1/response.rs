@@ -1,9 +1,9 @@
-//! Response heads of origins: as strict about framing as the request side (S12, S14).
+//! Response heads of origins: what RFC 9112 lets a recipient mend is mended, framing in doubt is refused (S12, S14).
 
-use super::fields::{content_length, field_line, line_end, scan};
+use super::fields::{MAX_BODY, field_line};
 use super::framing::response_has_no_body;
+use super::mend::{mend, scan};
 use super::{Framing, HeadError, Limits};
-use crate::octets::is_field_value;
 use crate::{BodyLength, Headers, ResponseHead, Version};
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use std::time::Duration;
 /// A response head and what it says of its message and connection.
 #[derive(Clone, Debug)]
 pub struct ParsedResponse {
-    /// The head; hop-by-hop fields are still in `headers`. Of several equal Content-Length lines one is kept.
+    /// The head; hop-by-hop fields are still in `headers`. Of several equal Content-Length lines one is kept, none beside
+    /// Transfer-Encoding.
     pub head: ResponseHead,
     /// The version it came in.
     pub version: Version,
@@ -35,7 +36,9 @@ impl ParsedResponse {
 /// Takes a response head off the front of `buf`, or nothing when more bytes are needed. After an error the connection must not
 /// be read on.
 ///
-/// Source: RFC 9112 4 to 6. A missing reason phrase is accepted, field values may hold bytes from 0x80.
+/// Source: RFC 9112 2 to 6. Mended is what it says that a recipient may: lines that end in LF, folded lines, blanks before a colon,
+/// several equal lengths, a length beside the chunked coding, any reason phrase or none, another minor version. Field values may hold
+/// bytes from 0x80.
 pub fn parse_response(buf: &mut BytesMut, method: &[u8], limits: &Limits) -> Result<Option<ParsedResponse>, HeadError> {
     let start = &buf[..buf.len().min(5)];
     if !b"HTTP/".starts_with(start) {
@@ -45,7 +48,15 @@ pub fn parse_response(buf: &mut BytesMut, method: &[u8], limits: &Limits) -> Res
     match scanned.end {
         Some(end) if end <= limits.head => {
             let head = buf.split_to(end).freeze();
-            complete(&head, scanned.lines, method, limits).map(Some)
+            let strict = complete(&head, scanned.lines, method, limits);
+            let parsed = strict.or_else(|error| match error {
+                HeadError::Malformed(_) => {
+                    let (mended, lines) = mend(&head, 1);
+                    complete(&mended, lines, method, limits)
+                }
+                error => Err(error),
+            });
+            parsed.map(Some)
         }
         Some(_) => Err(HeadError::TooLarge(limits.head)),
         None if buf.len() >= limits.head => Err(HeadError::TooLarge(limits.head)),
@@ -58,26 +69,27 @@ fn status_line(line: &[u8], limits: &Limits) -> Result<(Version, u16), HeadError
         return Err(HeadError::LineTooLong(limits.line));
     }
     let version = match line.get(..8) {
-        Some(b"HTTP/1.1") => Version::Http11,
-        Some(b"HTTP/1.0") => Version::Http10,
-        Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']) => {
-            return Err(HeadError::UnsupportedVersion);
-        }
+        Some(b"HTTP/1.0" | [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9']) => Version::Http10,
+        // It answers a request in HTTP/1.1: whatever it calls that (RFC 9110 2.5).
+        Some([b'H', b'T', b'T', b'P', b'/', b'1'..=b'9', b'.', b'0'..=b'9']) => Version::Http11,
         _ => return Err(HeadError::Malformed("not an HTTP/1 response")),
     };
-    let status = match &line[8..] {
-        [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => [a, b, c],
-        [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', reason @ ..] if is_field_value(reason) => {
-            [a, b, c]
+    let bad = HeadError::Malformed("the status line is not VERSION STATUS REASON");
+    let rest = line[8..].strip_prefix(b" ").ok_or(bad)?;
+    // What the reason says is of no account (RFC 9112 4).
+    match rest.trim_ascii_start() {
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', reason @ ..]
+            if matches!(reason, [] | [b' ', ..]) && !reason.contains(&0) =>
+        {
+            Ok((version, [a, b, c].iter().fold(0, |n, d| n * 10 + u16::from(**d - b'0'))))
         }
-        _ => return Err(HeadError::Malformed("the status line is not VERSION STATUS REASON")),
-    };
-    Ok((version, status.iter().fold(0, |n, d| n * 10 + u16::from(**d - b'0'))))
+        _ => Err(bad),
+    }
 }
 
 #[derive(Default)]
 struct Facts {
-    length: Option<u64>,
+    length: Option<Result<u64, HeadError>>,
     chunked: bool,
     close: bool,
     keep: bool,
@@ -85,8 +97,9 @@ struct Facts {
 }
 
 fn complete(head: &Bytes, lines: usize, method: &[u8], limits: &Limits) -> Result<ParsedResponse, HeadError> {
-    let (_, end, mut next) = line_end(head, 0)?;
-    let (version, status) = status_line(&head[..end], limits)?;
+    let end = memchr::memchr(b'\n', head).ok_or(HeadError::Malformed("a status line without end"))?;
+    let mut next = end + 1;
+    let (version, status) = status_line(head[..end].trim_ascii_end(), limits)?;
     let mut headers = Headers::with_capacity(lines);
     let mut facts = Facts::default();
     for _ in 1..lines {
@@ -96,19 +109,27 @@ fn complete(head: &Bytes, lines: usize, method: &[u8], limits: &Limits) -> Resul
             headers.push(head.slice(field.name), head.slice(field.value));
         }
     }
-    if facts.chunked && facts.length.is_some() {
-        return Err(HeadError::Malformed("both Content-Length and Transfer-Encoding"));
-    }
     if facts.chunked && version == Version::Http10 {
         return Err(HeadError::Malformed("Transfer-Encoding in HTTP/1.0"));
     }
-    let framing = match facts.length {
+    // RFC 9112 6.3: the coding wins, whatever the length says.
+    let in_doubt = facts.chunked && facts.length.is_some();
+    let length = if facts.chunked { None } else { facts.length.transpose()? };
+    if in_doubt {
+        headers.remove("content-length");
+    } else if let Some(length) = length.map(|length| length.to_string())
+        && headers.get("content-length").is_some_and(|told| told[..] != *length.as_bytes())
+    {
+        headers.set("Content-Length", length);
+    }
+    let framing = match length {
         _ if status == 101 => Framing::Opaque,
         _ if response_has_no_body(method, status) => Framing::None,
         Some(n) => Framing::Exact(n),
         None if facts.chunked => Framing::Chunked,
         None => Framing::UntilClose,
     };
+    let announced = length;
     let length = match framing {
         Framing::None => BodyLength::Absent,
         Framing::Exact(n) => BodyLength::Exact(n),
@@ -116,14 +137,14 @@ fn complete(head: &Bytes, lines: usize, method: &[u8], limits: &Limits) -> Resul
         Framing::Opaque => BodyLength::Opaque,
     };
     // Where there is no body but a sign that this origin sends one nevertheless, what follows can't be trusted.
-    let suspect = framing == Framing::None && (facts.chunked || (status == 204 && facts.length.unwrap_or(0) > 0));
+    let suspect = framing == Framing::None && (facts.chunked || (status == 204 && announced.unwrap_or(0) > 0));
     let persistent = !facts.close && (version == Version::Http11 || facts.keep);
     Ok(ParsedResponse {
         head: ResponseHead { status, headers },
         version,
         length,
         framing,
-        reusable: persistent && !suspect && !matches!(framing, Framing::UntilClose | Framing::Opaque),
+        reusable: persistent && !suspect && !in_doubt && !matches!(framing, Framing::UntilClose | Framing::Opaque),
         keep_alive_timeout: facts.timeout,
     })
 }
@@ -141,11 +162,15 @@ fn note(name: &[u8], value: &[u8], facts: &mut Facts) -> Result<bool, HeadError>
             facts.timeout = crate::tokens(value).find_map(keep_alive_timeout);
         }
         14 if name.eq_ignore_ascii_case(b"content-length") => {
-            let length = content_length(value)?;
-            match facts.length.replace(length) {
-                Some(before) if before != length => return Err(HeadError::Malformed("two different Content-Length")),
-                Some(_) => return Ok(false),
-                None => {}
+            let told = equal_lengths(value);
+            match &facts.length {
+                Some(before) => {
+                    if *before != told {
+                        facts.length = Some(Err(HeadError::Malformed("two different Content-Length")));
+                    }
+                    return Ok(false);
+                }
+                None => facts.length = Some(told),
             }
         }
         17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
@@ -160,6 +185,23 @@ fn note(name: &[u8], value: &[u8], facts: &mut Facts) -> Result<bool, HeadError>
         _ => {}
     }
     Ok(true)
+}
+
+/// One decimal number, or a list of equal ones (RFC 9110 8.6).
+fn equal_lengths(value: &[u8]) -> Result<u64, HeadError> {
+    let bad = HeadError::Malformed("Content-Length is not one decimal number");
+    let mut told = None;
+    for number in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+        if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+            return Err(bad);
+        }
+        let length = std::str::from_utf8(number).ok().and_then(|n| n.parse().ok()).filter(|n| *n <= MAX_BODY);
+        let length = length.ok_or(HeadError::Malformed("Content-Length is above 2^60"))?;
+        if told.replace(length).is_some_and(|before| before != length) {
+            return Err(HeadError::Malformed("two different Content-Length"));
+        }
+    }
+    told.ok_or(bad)
 }
 
 fn keep_alive_timeout(parameter: &[u8]) -> Option<Duration> {
@@ -222,10 +264,10 @@ mod tests {
 
     #[test]
     fn what_it_refuses() {
-        let bad: [&[u8]; 22] = [
-            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        let bad: [&[u8]; 26] = [
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
@@ -234,30 +276,76 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
             b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA: b\nB: c\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n: b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nnothing\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA(b): c\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nA: b\rB: c\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n",
+            b"HTTP/1.1 200 OK\nA: \x00\n\n",
             b"HTTP/1.1 099 OK\r\n\r\n",
             b"HTTP/1.1 20 OK\r\n\r\n",
-            b"HTTP/1.1  200 OK\r\n\r\n",
-            b"HTTP/2.0 200 OK\r\n\r\n",
+            b"http/1.1 200 OK\r\n\r\n",
+            b"HTTP/2 200 OK\r\n\r\n",
+            b"HTTP/1.1\t200 OK\r\n\r\n",
+            b"HTTP/1.1 2000 OK\r\n\r\n",
             b"SSH-2.0-OpenSSH\r\n\r\n",
-            b"HTTP/1.1 200 O\x01K\r\n\r\n",
+            b"HTTP/1.1 200 O\x00K\r\n\r\n",
         ];
         for text in bad {
             assert!(parse(text, "GET").is_err(), "{}", text.escape_ascii());
         }
     }
 
+    /// Case 72.
+    #[test]
+    fn what_it_mends() {
+        let cases: [(&[u8], Framing, bool); 19] = [
+            (b"HTTP/1.1 200 OK\nContent-Length: 2\n\n", Framing::Exact(2), true),
+            (b"HTTP/1.1 200 OK\r\nA: b\nContent-Length: 2\r\n\n", Framing::Exact(2), true),
+            (b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\n", Framing::Exact(2), true),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n\tchunked\r\n\r\n", Framing::Chunked, true),
+            (b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\n", Framing::Exact(2), true),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n", Framing::Chunked, true),
+            (b"HTTP/1.1 200 OK\r\nX Y: v\r\nContent-Length: 2\r\n\r\n", Framing::Exact(2), true),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Chunked, false),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: x\r\n\r\n", Framing::Chunked, false),
+            (b"HTTP/1.1 304 No\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::None, false),
+            (b"HTTP/1.1 204 No\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::None, false),
+            (b"HTTP/1.1 103 Hi\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::None, false),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", Framing::Exact(5), true),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 005\r\n\r\n", Framing::Exact(5), true),
+            (b"HTTP/1.1  200  \x01\xe9\r\r\nContent-Length: 2\r\n\r\n", Framing::Exact(2), true),
+            (b"HTTP/1.1 200\nContent-Length: 2\n\n", Framing::Exact(2), true),
+            (b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\n", Framing::Exact(2), true),
+            (b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\n", Framing::Exact(2), true),
+            (b"HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\n", Framing::Exact(2), false),
+        ];
+        for (text, framing, reusable) in cases {
+            let parsed = parse(text, "GET").unwrap();
+            assert_eq!((parsed.framing, parsed.reusable), (framing, reusable), "{}", text.escape_ascii());
+            let lengths: Vec<_> = parsed.head.headers.get_all("content-length").collect();
+            match framing {
+                Framing::Exact(n) => assert_eq!(lengths, [&n.to_string()], "{}", text.escape_ascii()),
+                _ => assert!(lengths.is_empty(), "{}", text.escape_ascii()),
+            }
+        }
+        let folded = parse(b"HTTP/1.1 200 OK\r\nX-F: a \r\n  b\r\n\tc\r\nX-Sp \t: v\r\n\r\n", "GET").unwrap();
+        assert_eq!(folded.head.headers.get("x-f").unwrap(), "a b c");
+        assert_eq!(folded.head.headers.get("x-sp").unwrap(), "v");
+    }
+
     #[test]
     fn a_split_head_waits() {
-        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nrest";
-        for cut in 0..text.len() - 4 {
-            let mut buf = BytesMut::from(&text[..cut]);
-            assert!(parse_response(&mut buf, b"GET", &Limits::default()).unwrap().is_none());
-            assert_eq!(buf.len(), cut);
+        for text in [&b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"[..], b"HTTP/1.1 200 OK\nA: b\n c\n\n"] {
+            for cut in 0..text.len() {
+                let mut buf = BytesMut::from(&text[..cut]);
+                assert!(parse_response(&mut buf, b"GET", &Limits::default()).unwrap().is_none());
+                assert_eq!(buf.len(), cut);
+            }
+            let mut buf = BytesMut::from(&[text, b"rest"].concat()[..]);
+            assert!(parse_response(&mut buf, b"GET", &Limits::default()).unwrap().is_some());
+            assert_eq!(buf, b"rest"[..]);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Heads between `http` types and ours. A head that RFC 9113 8 calls malformed is refused here, also where the `h2` crate is lenient.
 
 use crate::h1::{content_length, response_has_no_body};
+use crate::octets::without_empty_port;
 use crate::{BodyLength, HeadError, Headers, Limits, RequestHead, ResponseHead, Version};
 use crate::{is_authority, is_field_value, is_target};
 use bytes::{Bytes, BytesMut};
@@ -132,11 +133,11 @@ fn is_connection_specific(name: &[u8]) -> bool {
 /// `:authority`, or Host in its place; both only when they say the same (S4; RFC 9113 8.3.1).
 fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], HeadError> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().map(HeaderValue::as_bytes);
+    let host = hosts.next().map(|host| without_empty_port(host.as_bytes()));
     if hosts.next().is_some() {
         return Err(HeadError::Malformed("more than one host"));
     }
-    let authority = match (uri.authority().map(|a| a.as_str().as_bytes()), host) {
+    let authority = match (uri.authority().map(|a| without_empty_port(a.as_str().as_bytes())), host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             return Err(HeadError::Malformed("host is not :authority"));
         }
@@ -338,6 +339,8 @@ mod tests {
         assert!(converted(uri, &[("host", "h.example"), ("host", "h.example")], true).is_err());
         assert!(converted("/", &[], true).is_err());
         assert!(converted("/", &[("host", "h.example")], true).is_ok());
+        let (head, _) = converted("/", &[("host", "h.example:")], true).unwrap();
+        assert_eq!(head.authority, "h.example");
         assert!(converted("https://user@h.example/", &[], true).is_err());
         assert!(converted("ftp://h.example/", &[], true).is_err());
         let mut connect = request("https://h.example/", &[]);
