@@ -1,6 +1,7 @@
 //! A public HTTP/2 connection: the `h2` crate's streams, each served in a task of its own.
 
 use crate::Cause;
+use crate::drain::Stage;
 use crate::frames::{Watch, Watched};
 use crate::h1::cause_of;
 use crate::head::Client;
@@ -81,7 +82,7 @@ async fn streams<S>(
     let mut idle = pin!(sleep(shared.settings.keep_alive_timeout));
     let resets = Arc::new(AtomicU32::new(0));
     let mut calm_since = Instant::now();
-    let (mut leaving, mut calming) = (false, false);
+    let (mut asked, mut leaving, mut calming) = (false, false, false);
     loop {
         let next = poll_fn(|cx| {
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
@@ -97,7 +98,8 @@ async fn streams<S>(
             if let Some(breach) = watch.breach().filter(|_| !calming) {
                 return Poll::Ready(Next::Breach(breach));
             }
-            if !leaving && ear.poll(cx).is_ready() {
+            // Who has not asked for anything yet would come back at once with nothing done.
+            if !leaving && ear.poll(cx, if asked { Stage::Leaving } else { Stage::Closing }).is_ready() {
                 return Poll::Ready(Next::Drain);
             }
             idle.as_mut().poll(cx).map(|()| Next::Tick)
@@ -105,6 +107,7 @@ async fn streams<S>(
         .await;
         match next {
             Next::Stream(request, respond) => {
+                asked = true;
                 idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
                 if calm_since.elapsed() > CALM {
                     calm_since = Instant::now();

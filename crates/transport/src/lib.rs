@@ -4,6 +4,7 @@ mod allowance;
 mod connector;
 mod edge;
 mod features;
+mod goodbye;
 mod http2;
 mod http2_accept;
 mod http2_head;
