@@ -10,7 +10,8 @@ from typing import Any, cast
 import typer
 from pydantic_core import PydanticUndefined
 
-from qanat.api import Context, create_app
+from qanat.api.app import create_app
+from qanat.api.context import Context
 from qanat.api.description import operations_of
 from qanat.auth.permissions import ALL, GROUPS
 from qanat.cli.command import COMMON

@@ -192,8 +192,8 @@ class ConnectionLost:
 
 @final
 class RegistrationRefused:
-    """`code`: `unknown_tunnel`, `deleted_tunnel`, `wrong_secret`, `wrong_account`, `malformed`,
-    `too_many_connections`. `count`: the refusals of this address that it stands for: not each one is told."""
+    """`code`: `unknown_tunnel`, `deleted_tunnel`, `wrong_secret`, `wrong_account`, `malformed`, `too_many_connections`,
+    `disconnected_lately`. `count`: the refusals of this address that it stands for: not each one is told."""
 
     code: str
     message: str
@@ -270,12 +270,15 @@ EdgeEvent = (
 
 @final
 class Edge:
-    """The edge's data path: public listeners, tunnel listener, router. Starts serving (with empty tables) when made.
+    """The edge's data path: public listeners, tunnel listener, router. Listens (with empty tables) when made; who dials waits
+    until `open`.
 
     Raises EngineError `bind_failed` (message names address and reason), `bad_certificate`, `bad_setting`.
     """
 
     def __new__(cls, settings: EdgeSettings) -> Edge: ...
+    def open(self) -> None:
+        """Begins to serve. For two seconds requests wait for connectors that were here before, and come back."""
     def addresses(self) -> EdgeAddresses: ...
     def swap_routes(self, routes: Sequence[Route]) -> None:
         """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice: nothing changes
@@ -304,10 +307,13 @@ class Edge:
     def set_pressure(self, *, level: Literal["none", "shed", "refuse"]) -> None:
         """How short of memory the edge is: `shed` answers public requests 503 with Retry-After, `refuse` closes new public
         connections as well. Connections of connectors and requests under way go on. EngineError `bad_setting`."""
-    def drain(self) -> None:
-        """No new public connections; open HTTP/1.1 connections get `Connection: close`, HTTP/2 GOAWAY."""
+    def leave(self, *, notice_s: float, grace_s: float) -> None:
+        """Tells every client to go (HTTP/1.1 `Connection: close`, HTTP/2 GOAWAY), and serves on: for `notice_s`, unless no
+        client is connected, and until the requests that are open at the call have ended, at most `grace_s`. Releases the
+        GIL."""
     def close(self, *, grace_s: float) -> None:
-        """`drain`, wait up to `grace_s` for open requests, then end everything. Releases the GIL. Idempotent."""
+        """Takes nothing new, waits up to `grace_s` for open requests, then ends everything: connectors are told to come back.
+        Releases the GIL. Idempotent."""
 
 # ---------------------------------------------------------------- connector: tables down
 @final

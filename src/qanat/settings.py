@@ -349,6 +349,12 @@ class EdgeSettings(BaseSettings):
     grace_period_s: float = Field(
         default=30.0, ge=0, description="Seconds that open requests get to finish when the edge is stopped."
     )
+    stop_notice_s: float = Field(
+        default=0.5,
+        ge=0,
+        description="Seconds for which an edge that is stopped still takes requests, and tells every client that its connection "
+        "closes; at most grace_period_s.",
+    )
     public: PublicSettings = PublicSettings()
     tunnel: TunnelSettings = TunnelSettings()
     control: ControlSettings = ControlSettings()

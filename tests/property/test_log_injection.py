@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from qanat.api import Context
+from qanat.api.context import Context
 from qanat.api.gate import PREFIX, Gate
 from qanat.auth import Guesses
 from qanat.log import set_up_logging

@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 from starlette.middleware import Middleware
 
-from qanat.api import Context, FailedRequest, create_app
+from qanat.api import FailedRequest
+from qanat.api.app import create_app
+from qanat.api.context import Context
 from qanat.api.gate import Gate
 from qanat.auth import issue
 from qanat.edge.server import ApiServer

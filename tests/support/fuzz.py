@@ -7,7 +7,8 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
-from qanat.api import Context, create_app
+from qanat.api.app import create_app
+from qanat.api.context import Context
 from qanat.auth.permissions import ZONE, ZONE_READ
 from tests.support.control import Control
 

@@ -18,6 +18,20 @@ pub(crate) fn retry_delay(failures: u32, retries: u32, was_up: bool, random: f64
     MIN_DELAY + (spread - MIN_DELAY).mul_f64(random)
 }
 
+/// How long a connection that the edge sent away for a restart goes on returning at a quick pace.
+pub(crate) const RETURNING: Duration = Duration::from_secs(10);
+/// Pace of one that found the edge still away.
+const RETURN_PACE: Duration = Duration::from_millis(300);
+
+/// Delay before dial number `tries` (0 is the first) of a connection that was told to return `within` a time. No back-off: an
+/// edge of so many connectors spreads them by `within` itself.
+pub(crate) fn return_delay(tries: u32, within: Duration, random: f64) -> Duration {
+    if tries == 0 {
+        return within.mul_f64(random);
+    }
+    within.clamp(RETURN_PACE, SPREAD[0]).mul_f64(0.5 + random)
+}
+
 /// Delay that a refusal asks for: never less, spread by a quarter so that the refused don't return together.
 pub(crate) fn refused_delay(retry_after: Duration, should_retry: bool, random: f64) -> Duration {
     let least = if should_retry { retry_after } else { retry_after.max(PERMANENT_DELAY) };
@@ -63,6 +77,15 @@ mod tests {
             let (from, to) = (Duration::from_secs(window), Duration::from_secs(window + 1));
             assert!(delays.iter().filter(|d| **d >= from && **d < to).count() <= 1000);
         }
+    }
+
+    #[test]
+    fn who_was_sent_away_for_a_restart_returns_at_a_quick_pace_and_not_at_once() {
+        let ms = Duration::from_millis;
+        assert_eq!((return_delay(0, ms(400), 0.0), return_delay(0, ms(400), 1.0)), (ms(0), ms(400)));
+        assert_eq!((return_delay(1, ms(400), 0.0), return_delay(9, ms(400), 1.0)), (ms(200), ms(600)));
+        assert_eq!((return_delay(1, ms(0), 0.0), return_delay(1, ms(0), 1.0)), (ms(150), ms(450)));
+        assert_eq!((return_delay(0, ms(16_000), 1.0), return_delay(1, ms(16_000), 1.0)), (ms(16_000), ms(7_500)));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Longest QUIC dial where HTTP/2 may be tried instead.
-const QUIC_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const QUIC_PATIENCE: Duration = Duration::from_secs(5);
 /// Open requests on one connection (S30).
 const MAX_STREAMS: usize = 10_000;
 /// Within this time after an unregister the edge may still have opened streams.
@@ -21,19 +21,15 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Above what an edge takes from clients (128 KiB by default): a head is longer in the tunnel's forms.
 const MAX_HEAD: usize = 256 * 1024;
 
-/// The first of `addresses` that answers. `bounded`: another transport waits for its turn.
+/// The first of `addresses` that answers, within `patience` in all.
 pub(crate) async fn dial_any(
     shared: &Shared,
     protocol: Protocol,
     addresses: &[SocketAddr],
-    bounded: bool,
+    patience: Duration,
 ) -> Result<(EdgeLink, SocketAddr), (SocketAddr, String)> {
     let settings = &shared.settings;
-    let whole = if bounded && protocol == Protocol::Quic {
-        settings.dial_timeout.min(QUIC_PATIENCE)
-    } else {
-        settings.dial_timeout
-    };
+    let whole = settings.dial_timeout.min(patience);
     let share = u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let dial = DialSettings {
         tls: shared.edge_tls.clone(),

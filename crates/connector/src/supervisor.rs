@@ -1,7 +1,7 @@
 //! Keeps `ha_connections` connections to the edge registered: dials, falls back, returns, backs off, drains.
 
-use crate::backoff::{place, random, refused_delay, retry_delay};
-use crate::link::{Active, Ready, dial_any};
+use crate::backoff::{RETURNING, place, random, refused_delay, retry_delay, return_delay};
+use crate::link::{Active, QUIC_PATIENCE, Ready, dial_any};
 use crate::server::Shared;
 use crate::{Event, ProtocolChoice};
 use bytes::Bytes;
@@ -18,6 +18,8 @@ use tokio::time::{sleep, timeout};
 const START_SPREAD: Duration = Duration::from_millis(250);
 /// Longest time that HTTP/2 is used before QUIC is tried again.
 const QUIC_RETRY_MAX: Duration = Duration::from_secs(600);
+/// Longest dial of an edge that restarts. A datagram that came too early is sent again within a second.
+const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 /// Most addresses of one name tried in one go.
 const MAX_ADDRESSES: usize = 4;
 const SWEEP: Duration = Duration::from_secs(5);
@@ -46,6 +48,22 @@ struct Fleet {
     udp_blocked: AtomicBool,
     /// Held by the one connection that goes back to QUIC.
     switching: tokio::sync::Mutex<()>,
+    /// Held by the one connection that finds out whether a restarted edge is back; the others follow it.
+    scout: Arc<tokio::sync::Mutex<()>>,
+    /// How often one has.
+    scouted: watch::Sender<u64>,
+}
+
+/// Being that one.
+struct Scout {
+    fleet: Arc<Fleet>,
+    _alone: tokio::sync::OwnedMutexGuard<()>,
+}
+
+impl Drop for Scout {
+    fn drop(&mut self) {
+        self.fleet.scouted.send_modify(|count| *count += 1);
+    }
 }
 
 /// Runs until `stop` or `close`.
@@ -54,6 +72,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         first_registered: watch::Sender::new(false),
         udp_blocked: AtomicBool::new(false),
         switching: tokio::sync::Mutex::default(),
+        scout: Arc::default(),
+        scouted: watch::Sender::new(0),
     });
     let mut slots = JoinSet::new();
     for index in 0..shared.settings.ha_connections {
@@ -97,6 +117,16 @@ struct Slot {
     /// HTTP/2 is in use although `auto` would rather have QUIC.
     fallen_back: bool,
     last: Protocol,
+    returning: Option<Returning>,
+    scout: Option<Scout>,
+}
+
+/// The edge said that it stops and will be back.
+#[derive(Clone, Copy)]
+struct Returning {
+    within: Duration,
+    until: Instant,
+    tries: u32,
 }
 
 /// Why a connection is not up.
@@ -107,6 +137,10 @@ struct Down {
 }
 
 enum Why {
+    /// The edge ended it, since it stops and will be back.
+    SentAway {
+        within: Duration,
+    },
     /// It could not be dialled, or was lost.
     Lost(String),
     Refused {
@@ -129,6 +163,8 @@ impl Slot {
             was_up: false,
             fallen_back: false,
             last,
+            returning: None,
+            scout: None,
         }
     }
 
@@ -142,21 +178,66 @@ impl Slot {
         }
         while !self.is_stopping() {
             let Some(down) = self.live().await else { return };
-            self.attempt += 1;
-            self.failures += 1;
-            let mut delay = retry_delay(self.failures, self.shared.settings.retries, self.was_up, random());
-            if let Why::Refused { delay: asked, .. } = &down.why {
-                delay = *asked;
-            }
+            let delay = self.next_delay(&down.why);
             let retry_in = (!self.is_stopping()).then_some(delay);
             let Down { edge_ip, protocol, why } = down;
             let connection_index = self.index;
             self.shared.events.push(match why {
+                Why::SentAway { .. } => {
+                    let reason = "the edge restarts".to_owned();
+                    Event::Disconnected { connection_index, edge_ip, protocol, reason, retry_in }
+                }
                 Why::Lost(reason) => Event::Disconnected { connection_index, edge_ip, protocol, reason, retry_in },
                 Why::Refused { cause, .. } => Event::Refused { connection_index, edge_ip, cause, retry_in },
             });
             let mut life = self.life.clone();
             let _ = timeout(delay, reached(&mut life, Life::Draining)).await;
+            if let Some(returning) = self.returning {
+                self.await_turn(returning.until).await;
+            }
+        }
+    }
+
+    /// How long to wait before the next dial.
+    fn next_delay(&mut self, why: &Why) -> Duration {
+        let returning = self.returning.take().filter(|returning| Instant::now() < returning.until);
+        match (why, returning) {
+            (Why::SentAway { within }, _) => {
+                self.returning =
+                    Some(Returning { within: *within, until: Instant::now() + *within + RETURNING, tries: 0 });
+                return return_delay(0, *within, random());
+            }
+            (Why::Lost(_), Some(Returning { within, until, tries })) => {
+                self.returning = Some(Returning { within, until, tries: tries + 1 });
+                return return_delay(tries + 1, within, random());
+            }
+            _ => {}
+        }
+        self.scout = None;
+        self.attempt += 1;
+        self.failures += 1;
+        match why {
+            Why::Refused { delay, .. } => *delay,
+            _ => retry_delay(self.failures, self.shared.settings.retries, self.was_up, random()),
+        }
+    }
+
+    /// One connection of this connector dials an edge that restarts; the others wait until that one is done, at most until
+    /// `until`, so that a restart costs one dial at a time however many connections there are.
+    async fn await_turn(&mut self, until: Instant) {
+        if self.scout.is_some() {
+            return;
+        }
+        let mut scouted = self.fleet.scouted.subscribe();
+        if let Ok(alone) = self.fleet.scout.clone().try_lock_owned() {
+            self.scout = Some(Scout { fleet: self.fleet.clone(), _alone: alone });
+            return;
+        }
+        let mut life = self.life.clone();
+        tokio::select! {
+            _ = scouted.changed() => sleep(START_SPREAD.mul_f64(random())).await,
+            () = sleep(until.saturating_duration_since(Instant::now())) => {}
+            () = reached(&mut life, Life::Draining) => {}
         }
     }
 
@@ -196,6 +277,11 @@ impl Slot {
         let protocols: &[Protocol] = match settings.protocol {
             ProtocolChoice::Quic => &[Protocol::Quic],
             ProtocolChoice::Http2 => &[Protocol::Http2],
+            // That an edge which restarts is away says nothing of UDP.
+            ProtocolChoice::Auto if self.returning.is_some() => match self.last {
+                Protocol::Quic => &[Protocol::Quic],
+                Protocol::Http2 => &[Protocol::Http2],
+            },
             ProtocolChoice::Auto if self.fallen_back || self.fleet.udp_blocked.load(Relaxed) => {
                 &[Protocol::Http2, Protocol::Quic]
             }
@@ -219,7 +305,12 @@ impl Slot {
         addresses.truncate(MAX_ADDRESSES);
         let mut first_failure: Option<Down> = None;
         for protocol in protocols {
-            match dial_any(&self.shared, *protocol, &addresses, protocols.len() > 1).await {
+            let patience = match protocol {
+                _ if self.returning.is_some() => RETURN_PATIENCE,
+                Protocol::Quic if protocols.len() > 1 => QUIC_PATIENCE,
+                _ => settings.dial_timeout,
+            };
+            match dial_any(&self.shared, *protocol, &addresses, patience).await {
                 Ok(dialled) => {
                     if protocols.len() > 1 {
                         self.note_transport(*protocol);
@@ -296,6 +387,8 @@ impl Slot {
                 counters.register_success.fetch_add(1, Relaxed);
                 self.failures = 0;
                 self.was_up = true;
+                self.returning = None;
+                self.scout = None;
                 self.shared.events.push(Event::Registered {
                     connection_index: self.index,
                     connection_id: details.connection_id,
@@ -337,7 +430,11 @@ impl Slot {
                         Ok(reason) => reason,
                         Err(error) => format!("the connection's task failed: {error}"),
                     };
-                    return Some((active.link.protocol(), active.address, Why::Lost(reason)));
+                    let why = match active.link.farewell() {
+                        Some(within) => Why::SentAway { within },
+                        None => Why::Lost(reason),
+                    };
+                    return Some((active.link.protocol(), active.address, why));
                 }
                 () = reached(&mut life, Life::Draining) => {
                     drop(ready);
@@ -383,7 +480,7 @@ impl Slot {
     /// A QUIC link to the edge that HTTP/2 goes to, if UDP works again. One connection at a time, so that the others carry on.
     async fn return_to_quic(&self, active: &Active) -> Option<(EdgeLink, SocketAddr)> {
         let _alone = self.fleet.switching.lock().await;
-        let dialled = dial_any(&self.shared, Protocol::Quic, &[active.address], true).await;
+        let dialled = dial_any(&self.shared, Protocol::Quic, &[active.address], QUIC_PATIENCE).await;
         if dialled.is_ok() {
             self.fleet.udp_blocked.store(false, Relaxed);
         }

@@ -84,6 +84,40 @@ async fn an_edge_that_restarts_and_has_forgotten_everything_is_back_in_use() {
 }
 
 #[tokio::test]
+async fn an_edge_that_announced_its_restart_is_dialled_by_one_connection_at_a_quick_pace_until_it_is_back() {
+    for protocol in PROTOCOLS {
+        let mut edge = Edge::start_at("127.0.0.54:0").await;
+        let running = Running::start(settings(&edge, choice(protocol), 4));
+        running.ready(4).await;
+        edge.heard.live().iter().for_each(|(link, _)| link.close_to_return(Duration::from_millis(50)));
+        running.ready(0).await;
+        edge.stop().await;
+        let lost = || {
+            let events = running.events.lock().unwrap();
+            let lost = events.iter().filter_map(|e| match e {
+                Event::Disconnected { connection_index, reason, retry_in, .. } => {
+                    Some((*connection_index, reason.clone(), retry_in.unwrap()))
+                }
+                _ => None,
+            });
+            lost.collect::<Vec<_>>()
+        };
+        eventually(|| (lost().len() >= 4 + 3).then_some(())).await;
+        let (sent_away, failed): (Vec<_>, Vec<_>) =
+            lost().into_iter().partition(|(_, why, _)| why == "the edge restarts");
+        let mut indexes: Vec<u8> = sent_away.iter().map(|(index, ..)| *index).collect();
+        indexes.sort_unstable();
+        assert_eq!(indexes, [0, 1, 2, 3]);
+        assert!(sent_away.iter().all(|(_, _, retry)| *retry <= Duration::from_millis(50)), "{sent_away:?}");
+        assert!(failed.iter().all(|(index, ..)| *index == failed[0].0), "one at a time: {failed:?}");
+        assert!(failed.iter().all(|(_, _, retry)| *retry <= Duration::from_millis(600)), "no back-off: {failed:?}");
+        let edge = edge.again().await;
+        running.ready(4).await;
+        assert_eq!(edge.heard.registered.lock().unwrap().len(), 4);
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_and_its_delay_kept() {
     for protocol in PROTOCOLS {
         let edge = Edge::start().await;

@@ -1,16 +1,29 @@
-//! The edge's wish to stop, heard by every connection without a shared lock on the way of a request.
+//! The edge's wish to stop, heard by every connection without a shared lock on the way of a request. First it is only told: answers
+//! say that the connection closes, and everything is still served. Then nothing new is taken.
 
+use crate::counters::{Counter, Held};
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-/// Off, then on for good.
+/// How far the stop has come; it never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Everything is served, and every client told to go.
+    Leaving = 1,
+    /// Only what is open is served.
+    Closing,
+}
+
+/// See above.
 #[derive(Default)]
 pub(crate) struct Drain {
-    on: AtomicBool,
+    stage: AtomicU8,
+    /// Requests that came when the clients had been told.
+    late: Counter,
     listeners: Mutex<Listeners>,
 }
 
@@ -28,14 +41,24 @@ pub(crate) struct Ear<'a> {
 }
 
 impl Drain {
-    /// Whether it has begun.
-    pub(crate) fn is_on(&self) -> bool {
-        self.on.load(Ordering::Acquire)
+    /// Whether it has come so far.
+    pub(crate) fn has_reached(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Acquire) >= stage as u8
     }
 
-    /// Begins it.
-    pub(crate) fn start(&self) {
-        self.on.store(true, Ordering::Release);
+    /// Counts a request that begins now, when it is a late one.
+    pub(crate) fn late(&self) -> Option<Held<'_>> {
+        self.has_reached(Stage::Leaving).then(|| self.late.hold())
+    }
+
+    /// Late requests that are open.
+    pub(crate) fn open_late(&self) -> u64 {
+        self.late.get()
+    }
+
+    /// Goes on to `stage`.
+    pub(crate) fn reach(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for waker in listeners.wakers.values() {
             waker.wake();
@@ -51,21 +74,21 @@ impl Drain {
         Ear { drain: self, id, waker }
     }
 
-    /// Returns once it has begun.
-    pub(crate) async fn started(&self) {
+    /// Returns once it has come so far.
+    pub(crate) async fn reached(&self, stage: Stage) {
         let ear = self.listen();
-        poll_fn(|cx| ear.poll(cx)).await;
+        poll_fn(|cx| ear.poll(cx, stage)).await;
     }
 }
 
 impl Ear<'_> {
-    /// Ready once it has begun.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.drain.is_on() {
+    /// Ready once it has come so far.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>, stage: Stage) -> Poll<()> {
+        if self.drain.has_reached(stage) {
             return Poll::Ready(());
         }
         self.waker.register(cx.waker());
-        if self.drain.is_on() { Poll::Ready(()) } else { Poll::Pending }
+        if self.drain.has_reached(stage) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -85,14 +108,22 @@ mod tests {
         let drain = Arc::new(Drain::default());
         let waiting = tokio::spawn({
             let drain = drain.clone();
-            async move { drain.started().await }
+            async move { drain.reached(Stage::Closing).await }
         });
         while drain.listeners.lock().unwrap().wakers.is_empty() {
             tokio::task::yield_now().await;
         }
-        drain.start();
+        assert!(drain.late().is_none());
+        drain.reach(Stage::Leaving);
+        drain.reached(Stage::Leaving).await;
+        let late = drain.late();
+        assert!(late.is_some() && drain.open_late() == 1 && !waiting.is_finished());
+        drop(late);
+        assert_eq!(drain.open_late(), 0);
+        drain.reach(Stage::Closing);
+        drain.reach(Stage::Leaving);
         waiting.await.unwrap();
-        drain.started().await;
+        drain.reached(Stage::Closing).await;
         assert!(drain.listeners.lock().unwrap().wakers.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //! end or the connection closed (S9 to S11).
 
 use crate::Cause;
-use crate::drain::Ear;
+use crate::drain::{Ear, Stage};
 use crate::head::Client;
 use crate::linger::Linger;
 use crate::pressure::SHED;
@@ -22,6 +22,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
+/// For the first request of a connection that was made just before the edge closes.
+const FIRST_REQUEST: Duration = Duration::from_millis(100);
 /// For the last bytes of a connection on which everything was said.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -152,8 +154,9 @@ async fn requests<S: Socket>(
     let ear = shared.drain.listen();
     let mut idle = pin!(sleep(shared.settings.header_timeout));
     let mut pace = pin!(sleep(shared.settings.keep_alive_timeout));
+    let mut fresh = true;
     loop {
-        let parsed = match next(shared, reader, idle.as_mut(), &ear).await {
+        let parsed = match next(shared, reader, idle.as_mut(), &ear, fresh).await {
             Ok(parsed) => parsed,
             Err(Stop::Closed) => return End::Clean,
             Err(Stop::Refused(cause, status, detail)) => {
@@ -165,6 +168,7 @@ async fn requests<S: Socket>(
                 };
             }
         };
+        fresh = false;
         if shared.pressure.sheds() {
             let mut download = H1Download::new(shared, writer, Version::Http11, Bytes::new(), false, false);
             let refused = Request::new(shared, client).refuse(Cause::Overloaded, 503, SHED, &mut download);
@@ -202,23 +206,34 @@ async fn requests<S: Socket>(
 
 /// Why no further request comes.
 enum Stop {
-    /// The client closed, was idle for too long, or the edge drains.
+    /// The client closed, was idle for too long, or the edge closes.
     Closed,
     Refused(Cause, u16, String),
 }
 
-/// The next request head: `idle` limits the wait for its first byte, the header timeout the time from there (S28).
+/// The next request head: `idle` limits the wait for its first byte, the header timeout the time from there (S28). On a `fresh`
+/// connection it may be on its way when the edge closes.
 async fn next<R: AsyncRead + Unpin + Send>(
     shared: &Shared,
     reader: &mut Reader<R>,
     mut idle: Pin<&mut Sleep>,
     ear: &Ear<'_>,
+    mut fresh: bool,
 ) -> Result<ParsedRequest, Stop> {
     if reader.buffer().is_empty() {
+        let mut closing = false;
         let came = poll_fn(|cx| match reader.poll_fill(cx) {
             Poll::Ready(came) => Poll::Ready(came.is_ok_and(|n| n > 0)),
-            Poll::Pending if ear.poll(cx).is_ready() || idle.as_mut().poll(cx).is_ready() => Poll::Ready(false),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if !closing && ear.poll(cx, Stage::Closing).is_ready() {
+                    if !std::mem::take(&mut fresh) {
+                        return Poll::Ready(false);
+                    }
+                    closing = true;
+                    idle.as_mut().reset(Instant::now() + FIRST_REQUEST);
+                }
+                idle.as_mut().poll(cx).map(|()| false)
+            }
         })
         .await;
         if !came {
@@ -333,7 +348,7 @@ impl<W: AsyncWrite + Unpin + Send> Download for H1Download<'_, W> {
     }
 
     fn respond(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), StreamError> {
-        let keep_alive = self.keep_alive && !self.owes_continue && !self.shared.drain.is_on();
+        let keep_alive = self.keep_alive && !self.owes_continue && !self.shared.drain.has_reached(Stage::Leaving);
         self.kept = self.writer.start_response(&self.method, head, length, self.version, keep_alive);
         Ok(())
     }

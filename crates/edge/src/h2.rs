@@ -2,6 +2,7 @@
 
 use crate::Cause;
 use crate::cancels::{self, Cancels};
+use crate::drain::Stage;
 use crate::frames::{Watch, Watched};
 use crate::h1::cause_of;
 use crate::head::Client;
@@ -81,7 +82,7 @@ async fn streams<S>(
     let ear = shared.drain.listen();
     let mut idle = pin!(sleep(shared.settings.keep_alive_timeout));
     let cancels = Arc::new(Cancels::new());
-    let (mut leaving, mut calming) = (false, false);
+    let (mut asked, mut leaving, mut calming) = (false, false, false);
     loop {
         let next = poll_fn(|cx| {
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
@@ -97,7 +98,8 @@ async fn streams<S>(
             if let Some(breach) = watch.breach().filter(|_| !calming) {
                 return Poll::Ready(Next::Breach(breach));
             }
-            if !leaving && ear.poll(cx).is_ready() {
+            // Who has not asked for anything yet would come back at once with nothing done.
+            if !leaving && ear.poll(cx, if asked { Stage::Leaving } else { Stage::Closing }).is_ready() {
                 return Poll::Ready(Next::Drain);
             }
             idle.as_mut().poll(cx).map(|()| Next::Tick)
@@ -105,6 +107,7 @@ async fn streams<S>(
         .await;
         match next {
             Next::Stream(request, respond) => {
+                asked = true;
                 idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
                 if cancels.is_overdrawn() && !calming {
                     calm_down(shared, client, &mut connection, watch, "too many resets");

@@ -1,6 +1,7 @@
 //! The public listeners: accept within limits, TLS with the certificate that the client's server name asks for, then HTTP/1 or
 //! HTTP/2.
 
+use crate::drain::Stage;
 use crate::head::Client;
 use crate::limits::Permit;
 use crate::server::Shared;
@@ -15,6 +16,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 const BACKLOG: u32 = 4096;
+/// Connections taken of the queue when the edge closes: more are a flood.
+const LAST_ACCEPTED: u32 = 1024;
 /// A fatal TLS alert, unrecognized_name (RFC 6066 3), in a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 
@@ -26,14 +29,18 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts until the edge drains.
+/// Accepts until the edge closes; who is in the queue then is not turned away.
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool) {
+    let mut last = LAST_ACCEPTED;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shared.drain.started() => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if last > 0 => accepted,
+            () = shared.drain.reached(Stage::Closing) => return,
         };
+        if shared.drain.has_reached(Stage::Closing) {
+            last -= 1;
+        }
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {

@@ -20,8 +20,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -34,7 +34,15 @@ const LEAST_PART: usize = 16;
 const MAX_OPEN: usize = usize::MAX / 2;
 /// Most connections of one tunnel (a stock connector keeps four).
 const MOST_CONNECTIONS: usize = 10_000;
-const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(3);
+const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long after its start an edge expects the connectors of an edge before it.
+const EXPECTED: Duration = Duration::from_secs(2);
+/// For how long a tunnel's connectors stay away that an operator disconnected.
+const HELD: Duration = Duration::from_secs(5);
+/// Registrations that an edge takes while it serves: some hundred microseconds each.
+const RETURNS_PER_SECOND: f64 = 500.0;
+/// Few connectors are spread over that time; it is less than a restart takes.
+const LEAST_RETURN: Duration = Duration::from_millis(400);
 
 /// What the registry needs of a link; `Link` in life, a fake in tests.
 pub(crate) trait Peer: Clone + Send + Sync + 'static {
@@ -43,6 +51,10 @@ pub(crate) trait Peer: Clone + Send + Sync + 'static {
     fn address(&self) -> IpAddr;
     fn accept(&self, features: &[String]);
     fn close(&self, reason: &str);
+    /// The edge stops and will be back: return within that time.
+    fn close_to_return(&self, within: Duration);
+    /// It was unregistered, and its last stream has ended.
+    fn drained(&self);
     fn is_closed(&self) -> bool;
     /// Streams without reason and malformed answers so far.
     fn protocol_errors(&self) -> u64;
@@ -63,6 +75,12 @@ impl Peer for Link {
     }
     fn close(&self, reason: &str) {
         Link::close(self, reason);
+    }
+    fn close_to_return(&self, within: Duration) {
+        Link::close_to_return(self, within);
+    }
+    fn drained(&self) {
+        Link::drained(self);
     }
     fn is_closed(&self) -> bool {
         Link::is_closed(self)
@@ -95,6 +113,21 @@ pub(crate) struct Connection<P = Link> {
 impl<P: Peer> Connection<P> {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Begins the drain, once; whoever sees the last request end tells the link. Both orders are total, so that one does.
+    fn drain(&self) -> bool {
+        let first = !self.draining.swap(true, Ordering::SeqCst);
+        if first && self.open.load(Ordering::SeqCst) == 0 {
+            self.link.drained();
+        }
+        first
+    }
+
+    fn leave(&self) {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 && self.draining.load(Ordering::SeqCst) {
+            self.link.drained();
+        }
     }
 }
 
@@ -130,21 +163,21 @@ impl<P: Peer> Tunnel<P> {
             |n| rand::random_range(0..n),
         )?;
         let connection = ready[chosen].clone();
-        connection.open.fetch_add(1, Ordering::Relaxed);
+        connection.open.fetch_add(1, Ordering::SeqCst);
         Some(Picked(connection))
     }
 
-    /// Ready once a connection may have become ready; at once (false) when none is about to.
-    pub(crate) async fn wait(&self) -> bool {
+    /// Ready once a connection may have become ready; at once (false) when none is about to, nor `expected` within that time.
+    pub(crate) async fn wait(&self, expected: Duration) -> bool {
         let changed = self.changed.notified();
         if !self.ready.load().is_empty() {
             return true;
         }
-        if self.pending.load(Ordering::Acquire) == 0 {
-            return false;
+        if self.pending.load(Ordering::Acquire) > 0 {
+            changed.await;
+            return true;
         }
-        changed.await;
-        true
+        !expected.is_zero() && tokio::time::timeout(expected, changed).await.is_ok()
     }
 
     /// Counts an open request; `None` above `most`, or above this visitor's part. The first quarter is anybody's and costs no
@@ -189,7 +222,7 @@ impl<P: Peer> std::ops::Deref for Picked<P> {
 
 impl<P: Peer> Drop for Picked<P> {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.leave();
     }
 }
 
@@ -283,6 +316,8 @@ pub(crate) fn decide(entry: Option<&TunnelEntry>, registration: &Registration) -
 struct Live<P> {
     connections: HashMap<u64, Arc<Connection<P>>>,
     serials: HashMap<Uuid, BTreeSet<u64>>,
+    /// Tunnels (and single connectors) that were disconnected a moment ago, and until when nobody comes back.
+    held: HashMap<(Uuid, Option<Uuid>), Instant>,
 }
 
 impl<P: Peer> Live<P> {
@@ -303,6 +338,17 @@ impl<P: Peer> Live<P> {
         Some(connection)
     }
 
+    fn hold(&mut self, tunnel_id: Uuid, connector_id: Option<Uuid>, now: Instant) {
+        self.held.retain(|_, until| *until > now);
+        self.held.insert((tunnel_id, connector_id), now + HELD);
+    }
+
+    /// How long this connector has still to stay away.
+    fn held_for(&self, tunnel_id: Uuid, connector_id: Uuid, now: Instant) -> Option<Duration> {
+        let until = [None, Some(connector_id)].map(|connector| self.held.get(&(tunnel_id, connector)));
+        until.into_iter().flatten().max()?.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
     fn count(&self, tunnel_id: &Uuid) -> usize {
         self.serials.get(tunnel_id).map_or(0, BTreeSet::len)
     }
@@ -321,18 +367,39 @@ pub(crate) struct Registry<P = Link> {
     counters: Arc<Counters>,
     pub(crate) dials: Dials,
     draining: AtomicBool,
+    expected_until: OnceLock<Instant>,
 }
 
 impl<P: Peer> Registry<P> {
     pub(crate) fn new(events: Arc<Events>, counters: Arc<Counters>, dials: Dials) -> Self {
         Self {
             tunnels: ArcSwap::from_pointee(Shards::default()),
-            live: Mutex::new(Live { connections: HashMap::new(), serials: HashMap::new() }),
+            live: Mutex::new(Live { connections: HashMap::new(), serials: HashMap::new(), held: HashMap::new() }),
             events,
             counters,
             dials,
             draining: AtomicBool::new(false),
+            expected_until: OnceLock::new(),
         }
+    }
+
+    /// From now on, and for a moment, every connector is expected back: requests wait for it.
+    pub(crate) fn expect(&self) {
+        let _ = self.expected_until.set(Instant::now() + EXPECTED);
+    }
+
+    /// How much is left of that moment.
+    pub(crate) fn expected_for(&self) -> Duration {
+        self.expected_until.get().map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// The connections of a tunnel that has none yet, but is expected to have some.
+    pub(crate) fn expected(&self, id: &Uuid) -> Option<Arc<Tunnel<P>>> {
+        if self.expected_for().is_zero() {
+            return None;
+        }
+        let _live = self.lock();
+        Some(self.place(*id))
     }
 
     /// The connections of a tunnel; `None` when it never had one.
@@ -375,6 +442,10 @@ impl<P: Peer> Registry<P> {
         }
         let mut live = self.lock();
         let decision = decide(entry().as_deref(), registration).and_then(|token_id| {
+            if let Some(left) = live.held_for(registration.tunnel_id, registration.connector_id, Instant::now()) {
+                let message = format!("tunnel {} was disconnected a moment ago", registration.tunnel_id);
+                return Err(Refusal { retry_after: left, ..Refusal::new("disconnected_lately", message) });
+            }
             let own = live.count(&registration.tunnel_id);
             if own < MOST_CONNECTIONS {
                 return Ok(token_id);
@@ -477,7 +548,7 @@ impl<P: Peer> Registry<P> {
     pub(crate) fn unregister(&self, serial: u64) {
         let live = self.lock();
         let Some(connection) = live.connections.get(&serial) else { return };
-        if connection.draining.swap(true, Ordering::AcqRel) {
+        if !connection.drain() {
             return;
         }
         self.place(connection.tunnel_id).change(|ready| ready.retain(|c| c.id != connection.id));
@@ -493,7 +564,8 @@ impl<P: Peer> Registry<P> {
         self.remove(&mut self.lock(), reason, &[serial]);
     }
 
-    /// Ends the connections of a tunnel (of one connector, of one token); how many.
+    /// Ends the connections of a tunnel (of one connector, of one token); how many. Unless it is for the token's sake, they stay away
+    /// for a moment: who disconnects a tunnel in order to delete it finds it without connections.
     pub(crate) fn disconnect(&self, tunnel_id: Uuid, connector_id: Option<Uuid>, token_id: Option<&str>) -> usize {
         let mut live = self.lock();
         let serials: Vec<u64> = live
@@ -503,18 +575,24 @@ impl<P: Peer> Registry<P> {
             .map(|c| c.link.serial())
             .collect();
         let removed = self.remove(&mut live, "disconnected", &serials);
+        if token_id.is_none() {
+            live.hold(tunnel_id, connector_id, Instant::now());
+        }
         drop(live);
         close_all(&removed, "disconnected");
         removed.len()
     }
 
-    /// Ends every connection.
+    /// Ends every connection, since the edge stops; connectors come back no faster than `RETURNS_PER_SECOND`.
     pub(crate) fn disconnect_all(&self) {
         let mut live = self.lock();
         let serials: Vec<u64> = live.connections.keys().copied().collect();
         let removed = self.remove(&mut live, "disconnected", &serials);
         drop(live);
-        close_all(&removed, "disconnected");
+        let within = Duration::from_secs_f64(removed.len() as f64 / RETURNS_PER_SECOND).max(LEAST_RETURN);
+        for link in removed {
+            link.close_to_return(within);
+        }
     }
 
     /// Every live connection.
@@ -637,12 +715,13 @@ mod tests {
     struct Fake {
         serial: u64,
         closed: Arc<Mutex<Option<String>>>,
+        drained: Arc<AtomicUsize>,
     }
 
     impl Fake {
         fn new() -> Self {
             static NEXT: AtomicU64 = AtomicU64::new(1);
-            Self { serial: NEXT.fetch_add(1, Ordering::Relaxed), closed: Arc::default() }
+            Self { serial: NEXT.fetch_add(1, Ordering::Relaxed), closed: Arc::default(), drained: Arc::default() }
         }
         fn why(&self) -> Option<String> {
             self.closed.lock().unwrap().clone()
@@ -662,6 +741,12 @@ mod tests {
         fn accept(&self, _: &[String]) {}
         fn close(&self, reason: &str) {
             *self.closed.lock().unwrap() = Some(reason.to_owned());
+        }
+        fn close_to_return(&self, within: Duration) {
+            *self.closed.lock().unwrap() = Some(format!("return within {within:?}"));
+        }
+        fn drained(&self) {
+            self.drained.fetch_add(1, Ordering::Relaxed);
         }
         fn is_closed(&self) -> bool {
             self.why().is_some()
@@ -905,6 +990,28 @@ mod tests {
         assert_eq!(bench.picked(), None);
     }
 
+    /// Case 81.
+    #[test]
+    fn who_was_disconnected_does_not_slip_back_in_at_once() {
+        let bench = Bench::new();
+        let refused = |connector| {
+            let entry = || Some(Arc::new(entry()));
+            let refusal = bench.registry.register(&Fake::new(), &registration(connector, 0), entry).err()?;
+            assert!(refusal.retry_after <= HELD && refusal.told.is_none());
+            Some(refusal.code)
+        };
+        let tunnel = Uuid::from_u128(1);
+        let _joined = bench.join(1, 0);
+        bench.registry.disconnect(tunnel, Some(Uuid::from_u128(1)), None);
+        assert_eq!((refused(1), refused(2)), (Some("disconnected_lately"), None));
+        bench.registry.disconnect(tunnel, None, Some(""));
+        assert_eq!(refused(2), None, "another token is none the worse");
+        bench.registry.disconnect(tunnel, None, None);
+        assert_eq!(refused(2), Some("disconnected_lately"));
+        bench.registry.lock().held.values_mut().for_each(|until| *until = Instant::now());
+        assert_eq!((refused(1), refused(2)), (None, None));
+    }
+
     #[tokio::test]
     async fn a_request_waits_for_a_connection_that_takes_its_configuration() {
         let bench = Bench::new();
@@ -914,7 +1021,7 @@ mod tests {
         assert!(tunnel.pick(|_| true).is_none());
         let waiting = tokio::spawn({
             let tunnel = tunnel.clone();
-            async move { tunnel.wait().await }
+            async move { tunnel.wait(Duration::ZERO).await }
         });
         tokio::task::yield_now().await;
         bench.registry.ready(&connection);
@@ -922,7 +1029,7 @@ mod tests {
         assert!(waiting.await.unwrap());
         assert!(tunnel.pick(|_| true).is_some());
         bench.registry.lost(link.serial, "closed");
-        assert!(!tunnel.wait().await, "none is coming");
+        assert!(!tunnel.wait(Duration::ZERO).await, "none is coming");
     }
 
     #[test]
@@ -957,6 +1064,50 @@ mod tests {
         assert!(tunnel.enter(1000, 7).is_some());
         drop(others);
         assert!(tunnel.visitors.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn after_a_start_requests_wait_for_connectors_that_are_expected_back() {
+        let bench = Bench::new();
+        let id = Uuid::from_u128(1);
+        assert!(bench.registry.expected(&id).is_none(), "nobody is expected");
+        bench.registry.expect();
+        let tunnel = bench.registry.expected(&id).unwrap();
+        let waiting = tokio::spawn(async move { tunnel.wait(Duration::from_secs(60)).await });
+        tokio::task::yield_now().await;
+        let _joined = bench.join(1, 0);
+        assert!(waiting.await.unwrap());
+        let nobody = bench.registry.expected(&Uuid::from_u128(2)).unwrap();
+        assert!(!nobody.wait(Duration::from_millis(1)).await);
+    }
+
+    #[test]
+    fn a_drained_connection_is_told_once_when_its_last_request_ends() {
+        let bench = Bench::new();
+        let (idle, connection) = bench.join(1, 0);
+        let tunnel = bench.registry.tunnel(&Uuid::from_u128(1)).unwrap();
+        drop(tunnel.pick(|_| true));
+        assert_eq!(idle.drained.load(Ordering::Relaxed), 0, "it is not unregistered");
+        let open = [tunnel.pick(|_| true), tunnel.pick(|_| true)];
+        bench.registry.unregister(connection.link.serial());
+        assert_eq!(idle.drained.load(Ordering::Relaxed), 0);
+        drop(open);
+        assert_eq!(idle.drained.load(Ordering::Relaxed), 1);
+        let (unused, connection) = bench.join(2, 0);
+        bench.registry.unregister(connection.link.serial());
+        bench.registry.unregister(connection.link.serial());
+        assert_eq!(unused.drained.load(Ordering::Relaxed), 1, "nothing was open");
+    }
+
+    #[test]
+    fn the_more_connections_the_longer_their_return_is_spread() {
+        let bench = Bench::new();
+        let (one, _) = bench.join(1, 0);
+        bench.registry.disconnect_all();
+        assert_eq!(one.why().unwrap(), "return within 400ms");
+        let many: Vec<_> = (0..1000).map(|n| bench.join(n, 0).0).collect();
+        bench.registry.disconnect_all();
+        assert!(many.iter().all(|link| link.why().unwrap() == "return within 2s"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::counters::Counters;
 use crate::dials::Dials;
-use crate::drain::Drain;
+use crate::drain::{Drain, Stage};
 use crate::events::Events;
 use crate::limits::{Bounds, Limits};
 use crate::management::Management;
@@ -13,22 +13,23 @@ use crate::settings::{networks, resolve};
 use crate::tables::Tables;
 use crate::{Addresses, Certificate, EdgeError, Event, Route, Settings, TunnelEntry, listener};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use qanat_http::{Headers, ResponseHead};
 use qanat_transport::{Flow, Lines, ListenerSettings, Network, TunnelListener, Warning};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// A connection that doesn't register within this time is closed.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(15);
 /// For last bytes: GOAWAY, closing handshakes.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// For the connections of connectors to close.
-const LAST_CLOSES: Duration = Duration::from_secs(2);
+const LAST_CLOSES: Duration = Duration::from_secs(1);
 
 /// What every part of the edge reads.
 pub(crate) struct Shared {
@@ -129,14 +130,22 @@ pub struct Edge {
     pusher: Pusher,
     addresses: Addresses,
     tunnels: TunnelListener,
+    opened: watch::Sender<bool>,
     /// Ends once every connector was told.
     serving: JoinHandle<()>,
     runtime: Mutex<Option<Runtime>>,
 }
 
 impl Edge {
-    /// Binds all listeners and serves, with empty tables.
+    /// Binds all listeners and serves, where no connector is expected back.
     pub fn start(settings: Settings) -> Result<Self, EdgeError> {
+        let edge = Self::bind(settings)?;
+        edge.opened.send_replace(true);
+        Ok(edge)
+    }
+
+    /// Binds all listeners, with empty tables. Who dials waits until `open`, so that nobody is told of empty tables.
+    pub fn bind(settings: Settings) -> Result<Self, EdgeError> {
         let shared = Arc::new(Shared::new(settings)?);
         let settings = &shared.settings;
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -195,14 +204,30 @@ impl Edge {
             pusher: pusher.clone(),
             location: settings.location.clone(),
         };
-        let serving = runtime.spawn(tunnels.clone().serve(Arc::new(door)));
+        let opened = watch::Sender::new(false);
+        let once_open = |serve: BoxFuture<'static, ()>| {
+            let mut open = opened.subscribe();
+            runtime.spawn(async move {
+                // Without a sender the edge is gone.
+                if open.wait_for(|open| *open).await.is_ok() {
+                    serve.await;
+                }
+            })
+        };
+        let serving = once_open(Box::pin(tunnels.clone().serve(Arc::new(door))));
         for (listener, tls) in [(https, true), (http, false)] {
             if let Some((listener, _)) = listener {
-                runtime.spawn(listener::serve(shared.clone(), listener, tls));
+                once_open(Box::pin(listener::serve(shared.clone(), listener, tls)));
             }
         }
         drop(_inside);
-        Ok(Self { shared, pusher, addresses, tunnels, serving, runtime: Mutex::new(Some(runtime)) })
+        Ok(Self { shared, pusher, addresses, tunnels, opened, serving, runtime: Mutex::new(Some(runtime)) })
+    }
+
+    /// Begins to serve. Connectors of an edge before this one are expected back: for a moment requests wait for them.
+    pub fn open(&self) {
+        self.shared.registry.expect();
+        self.opened.send_replace(true);
     }
 
     /// Where it listens.
@@ -273,30 +298,37 @@ impl Edge {
         self.shared.pressure.set(pressure);
     }
 
-    /// No new public connections; open ones are told to go.
-    pub fn drain(&self) {
-        self.shared.drain.start();
+    /// Tells every client to go (`Connection: close`, GOAWAY) and serves on: for `notice`, unless nobody is there to be told, and
+    /// until the requests that are open now have ended, at most `grace`. Blocks.
+    pub fn leave(&self, notice: Duration, grace: Duration) {
+        let (counters, drain) = (&self.shared.counters, &self.shared.drain);
+        drain.reach(Stage::Leaving);
+        wait(notice.min(grace), &|| counters.connections_open.get() == 0);
+        wait(grace.saturating_sub(notice), &|| counters.requests_open.get() <= drain.open_late());
     }
 
-    /// Drains, waits up to `grace` for open requests, ends everything. Idempotent; blocks.
+    /// Takes nothing new, waits up to `grace` for open requests, ends everything. Idempotent; blocks.
     pub fn close(&self, grace: Duration) {
         let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        self.drain();
+        self.shared.drain.reach(Stage::Closing);
         self.shared.registry.drain();
         let counters = &self.shared.counters;
-        let wait = |limit: Duration, is_over: &dyn Fn() -> bool| {
-            let end = Instant::now() + limit;
-            while !is_over() && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        };
         wait(grace, &|| counters.requests_open.get() == 0);
         wait(LAST_WORDS.min(grace), &|| counters.connections_open.get() == 0);
+        wait(LAST_WORDS.min(grace), &|| counters.requests_open.get() == 0);
         self.shared.registry.disconnect_all();
         self.tunnels.shutdown();
+        self.open();
         wait(LAST_CLOSES, &|| self.serving.is_finished());
         runtime.shutdown_timeout(LAST_WORDS);
         self.shared.events.close();
+    }
+}
+
+fn wait(limit: Duration, is_over: &dyn Fn() -> bool) {
+    let end = Instant::now() + limit;
+    while !is_over() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

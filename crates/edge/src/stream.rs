@@ -147,6 +147,8 @@ impl<'a> Request<'a> {
         let counters = &self.shared.counters;
         counters.requests.add(1);
         let _open = counters.requests_open.hold();
+        // Dropped first: at no time are fewer open that came early than there are.
+        let _late = self.shared.drain.late();
         let ParsedRequest { mut head, length, expect_continue, host_differs, .. } = parsed;
         let admitted = match head::admit(self.shared, self.client, &head, host_differs) {
             Ok(admitted) => admitted,
@@ -345,7 +347,9 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
         if self.shared.tables.tunnel(&admitted.tunnel_id).is_some_and(|entry| entry.deleted) {
             return Err(Failed::new(Cause::TunnelDeleted, format!("tunnel {} was deleted", admitted.tunnel_id)));
         }
-        let Some(tunnel) = self.shared.registry.tunnel(&admitted.tunnel_id) else {
+        let registry = &self.shared.registry;
+        let known = registry.tunnel(&admitted.tunnel_id).or_else(|| registry.expected(&admitted.tunnel_id));
+        let Some(tunnel) = known else {
             return Err(Failed::new(Cause::NoConnection, "the tunnel never had a connection"));
         };
         let Some(entered) = tunnel.enter(self.shared.settings.max_streams_per_tunnel, self.visitor) else {
@@ -407,7 +411,8 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             return Err(Failed::new(Cause::GrpcNeedsHttp2, "no connection of the tunnel carries trailers"));
         }
         let waited = {
-            let mut wait = pin!(tokio::time::timeout(CONFIGURATION_WAIT, tunnel.wait()));
+            let expected = self.shared.registry.expected_for();
+            let mut wait = pin!(tokio::time::timeout(CONFIGURATION_WAIT, tunnel.wait(expected)));
             let (upload, download) = (&mut *self.upload, &mut *self.download);
             poll_fn(|cx| match wait.as_mut().poll(cx) {
                 Poll::Ready(waited) => Poll::Ready(Ok(waited.unwrap_or(false))),

@@ -267,7 +267,9 @@ fn a_draining_connector_gets_nothing_new_and_finishes_what_is_open() {
         assert_eq!(leaving.requests().len(), 1);
         leaving.seen.release.notify_one();
         assert_eq!(open.answer().await.text(), "slow");
-        leaving.link.close();
+        // Its last request has ended: the edge closes it, the connector only waits for that.
+        let closed = tokio::time::timeout(Duration::from_secs(10), leaving.link.closed()).await.unwrap();
+        assert!(closed.starts_with("closed by the edge"), "{closed}");
         let reason = lab.event(|e| if let Event::ConnectionLost(l) = e { Some(l.reason.clone()) } else { None }).await;
         assert_eq!(reason, "unregistered");
     });
@@ -339,8 +341,20 @@ fn an_end_of_the_edge_loses_no_open_request() {
             (first.unwrap().text(), later.is_err())
         });
         lab.until(|| connector.requests().len() == 3).await;
-        lab.edge.drain();
-        assert_eq!(idle.rest().await, b"", "an idle connection closes");
+        // Everybody is told to go, and served: who asks on a connection that he has, and who comes anew.
+        tokio::task::block_in_place(|| lab.edge.leave(Duration::ZERO, Duration::ZERO));
+        let answer = idle.get("/x").await;
+        assert_eq!((answer.status, answer.value("connection").as_deref()), (200, Some("close")));
+        assert_eq!(idle.rest().await, b"");
+        let mut late = h1(lab).await;
+        assert_eq!(late.get("/x").await.value("connection").as_deref(), Some("close"));
+        let new = h2(lab).await;
+        assert_eq!(ask(&new, request("GET", "/x").body(()).unwrap()).await.unwrap().status(), 200);
+        lab.until(|| lab.count("requests_open") == 2).await;
+        let waiting = Instant::now();
+        let limit = Duration::from_millis(50);
+        tokio::task::block_in_place(|| lab.edge.leave(Duration::ZERO, limit));
+        assert!(waiting.elapsed() >= limit, "what was open before is waited for");
         connector.seen.release.notify_waiters();
         let answer = slow.answer().await;
         assert_eq!((answer.text(), answer.value("connection").as_deref()), ("slow".to_owned(), Some("close")));

@@ -150,9 +150,13 @@ impl Edge {
     #[new]
     fn new(py: Python<'_>, settings: &EdgeSettings) -> PyResult<Self> {
         let settings = settings.0.clone();
-        let edge = py.detach(|| qanat_edge::Edge::start(settings)).map_err(edge_error)?;
+        let edge = py.detach(|| qanat_edge::Edge::bind(settings)).map_err(edge_error)?;
         let sink = hear(edge.warnings());
         Ok(Self(edge, sink))
+    }
+
+    fn open(&self) {
+        self.0.open();
     }
 
     fn addresses(&self) -> EdgeAddresses {
@@ -220,8 +224,9 @@ impl Edge {
         Ok(())
     }
 
-    fn drain(&self, py: Python<'_>) {
-        py.detach(|| self.0.drain());
+    #[pyo3(signature = (*, notice_s, grace_s))]
+    fn leave(&self, py: Python<'_>, notice_s: f64, grace_s: f64) {
+        py.detach(|| self.0.leave(wait_seconds(notice_s), wait_seconds(grace_s)));
     }
 
     #[pyo3(signature = (*, grace_s))]

@@ -11,16 +11,16 @@ use crate::{
     TunnelResponder, TunnelSink, TunnelSource, http2_accept, quic, udp,
 };
 use bytes::Bytes;
-use qanat_wire::names;
+use qanat_wire::{farewell, names};
 use quinn::{ConnectionError, Endpoint, TokioRuntime};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -110,6 +110,8 @@ pub(crate) struct Context {
     pub(crate) stream_window: AtomicU32,
     pub(crate) rpc_timeout: Duration,
     pub(crate) pushes: mpsc::Sender<ConfigurationPush>,
+    /// Over HTTP/2: what the edge said before it ended the connection.
+    pub(crate) farewell: OnceLock<Duration>,
     /// Streams that broke the protocol.
     rejected: AtomicU64,
 }
@@ -290,6 +292,17 @@ impl EdgeLink {
         }
     }
 
+    /// After its end: the edge stopped and will be back; within which time to return.
+    pub fn farewell(&self) -> Option<Duration> {
+        match &self.0.connection {
+            Connection::Quic(connection) => match connection.close_reason() {
+                Some(ConnectionError::ApplicationClosed(close)) => farewell::read_reason(&close.reason),
+                _ => None,
+            },
+            Connection::Http2 { .. } => self.0.context.farewell.get().copied(),
+        }
+    }
+
     /// Closes with application error 0.
     pub fn close(&self) {
         self.0.connection.close();
@@ -304,6 +317,7 @@ fn context(settings: &DialSettings, stream_window: u32) -> (Arc<Context>, mpsc::
         stream_window: AtomicU32::new(stream_window),
         rpc_timeout: settings.rpc_timeout,
         pushes,
+        farewell: OnceLock::new(),
         rejected: AtomicU64::new(0),
     };
     (Arc::new(context), queue)
@@ -319,7 +333,12 @@ async fn handshake(
     let config = quic::client(&settings.tls, tuning).map_err(|error| DialError::Tls(edge, error))?;
     let connecting = endpoint.connect_with(config, edge, names::QUIC_SNI);
     let connecting = connecting.map_err(|error| DialError::Connect(edge, error.to_string()))?;
-    connecting.await.map_err(|error| match error {
+    let connected = tokio::select! {
+        biased;
+        connected = connecting => connected,
+        () = closed_port(edge, settings.bind) => return Err(DialError::Connect(edge, "nothing listens on this UDP port".into())),
+    };
+    connected.map_err(|error| match error {
         ConnectionError::TimedOut => DialError::TimedOut(edge, settings.timeout),
         ConnectionError::TransportError(error) => DialError::Tls(edge, error.to_string()),
         error => DialError::Connect(edge, error.to_string()),
@@ -370,6 +389,22 @@ async fn connect(edge: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream
         socket.bind(local_address(edge, bind))?;
     }
     socket.connect(edge).await
+}
+
+/// Ready when the host says that nothing listens on the port (ICMP port unreachable), else never. Only a connected socket hears
+/// of it, and the connection's own must not be one, or it would not outlive a change of the network. It sends one datagram, and
+/// that an empty one.
+async fn closed_port(edge: SocketAddr, bind: Option<IpAddr>) {
+    let asked = async {
+        let socket = UdpSocket::bind(local_address(edge, bind)).await?;
+        socket.connect(edge).await?;
+        socket.send(&[]).await?;
+        socket.recv(&mut [0; 1]).await
+    };
+    match asked.await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        _ => std::future::pending().await,
+    }
 }
 
 async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {

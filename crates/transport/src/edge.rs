@@ -15,12 +15,12 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use qanat_http::h2::{H2Sink, stream_error};
 use qanat_http::{BodyLength, Frame, Sink, Source, StreamError};
-use qanat_wire::{connect, names, preamble};
+use qanat_wire::{connect, farewell, names, preamble};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ pub trait Registrar: Send + Sync + 'static {
     }
     /// A connector asks to register this link.
     fn register(&self, link: &Link, registration: Registration) -> Result<RegistrationDetails, RegistrationRefusal>;
-    /// unregisterConnection: no new streams from now on.
+    /// unregisterConnection: no new streams from now on. Who is called says `Link::drained` when the last one has ended.
     fn unregister(&self, link: &Link);
     /// updateLocalConfiguration.
     fn local_configuration(&self, link: &Link, configuration: Bytes);
@@ -84,6 +84,10 @@ struct Inner {
     phase: Mutex<Phase>,
     registered: CancellationToken,
     allowance: Arc<Allowance>,
+    /// It was unregistered, and its last stream has ended.
+    drained: CancellationToken,
+    farewell: OnceLock<Duration>,
+    control_over: CancellationToken,
     ended: CancellationToken,
     peer: Peer,
 }
@@ -121,6 +125,9 @@ impl Link {
             phase: Mutex::new(Phase::Fresh),
             registered: CancellationToken::new(),
             allowance,
+            drained: CancellationToken::new(),
+            farewell: OnceLock::new(),
+            control_over: CancellationToken::new(),
             ended: CancellationToken::new(),
             peer,
         }))
@@ -260,6 +267,38 @@ impl Link {
         }
     }
 
+    /// Ends the connection, since the edge stops and will be back: a connector of ours returns `within` that time, without
+    /// back-off, and no two at once.
+    pub fn close_to_return(&self, within: Duration) {
+        match &self.0.peer {
+            Peer::Quic(connection) => close_quic(connection, farewell::reason(within).as_bytes()),
+            Peer::Http2 { close, .. } => {
+                if self.features().has(Features::RETURN) {
+                    let _ = self.0.farewell.set(within);
+                }
+                close.cancel();
+            }
+        }
+    }
+
+    /// What is to be said before the connection is closed.
+    pub(crate) fn farewell(&self) -> Option<Duration> {
+        self.0.farewell.get().copied()
+    }
+
+    /// The last stream of a connection that was unregistered has ended: it is closed as soon as the connector has heard that
+    /// it was unregistered.
+    pub fn drained(&self) {
+        self.0.drained.cancel();
+    }
+
+    /// Ready then, or when nothing more comes of it.
+    pub(crate) async fn finished(&self, patience: Duration) {
+        self.0.drained.cancelled().await;
+        // Its RPC ends once it has the answer; a connector that leaves it open has had time to read it.
+        let _ = tokio::time::timeout(patience, self.0.control_over.cancelled()).await;
+    }
+
     /// True once it has ended.
     pub fn is_closed(&self) -> bool {
         match &self.0.peer {
@@ -320,7 +359,12 @@ impl Link {
         true
     }
 
-    /// The control stream ended. After unregisterConnection the connection goes on until the connector closes it.
+    /// Nothing more is said on the control stream.
+    pub(crate) fn rpc_over(&self) {
+        self.0.control_over.cancel();
+    }
+
+    /// The control stream ended. After unregisterConnection the connection goes on until it is drained.
     pub(crate) fn control_ended(&self) {
         let phase = *self.phase();
         if !matches!(phase, Phase::Unregistered | Phase::Lost) {

@@ -17,6 +17,8 @@ impl Features {
     pub(crate) const REASON: Features = Features(8);
     /// The true status of a 101 over HTTP/2.
     pub(crate) const STATUS: Features = Features(16);
+    /// Told over HTTP/2 that the edge will be back.
+    pub(crate) const RETURN: Features = Features(32);
 
     pub(crate) fn from_bits(bits: u8) -> Self {
         Self(bits)
@@ -44,6 +46,7 @@ impl Features {
                 names::FEATURE_INFORMATIONAL => set.add(Self::INFORMATIONAL),
                 names::FEATURE_REASON => set.add(Self::REASON),
                 names::FEATURE_STATUS => set.add(Self::STATUS),
+                names::FEATURE_RETURN => set.add(Self::RETURN),
                 _ => {}
             }
         }

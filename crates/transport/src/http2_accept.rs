@@ -99,6 +99,10 @@ fn take(
                 let _ = control.send((TunnelSource(source), TunnelSink(sink)));
             }
         }
+        Ok(Asked::Return { within }) => {
+            context.farewell.get_or_init(|| within);
+            let _ = respond.send_response(Response::new(()), true);
+        }
         Ok(Asked::Configuration { accept }) => {
             let context = context.clone();
             tokio::spawn(async move {

@@ -10,8 +10,9 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use qanat_http::{
     BodyLength, Headers, Limits, RequestHead, ResponseHead, StreamError, Version, check_websocket_answer,
 };
-use qanat_wire::names;
 use qanat_wire::response_headers::{self, Meta, ResponseHeadersError};
+use qanat_wire::{farewell, names};
+use std::time::Duration;
 
 /// Between ours: why the origin could not be reached, base64 as in the serialised headers.
 const QANAT_ERROR: &str = "cf-cloudflared-qanat-error";
@@ -30,6 +31,13 @@ pub(crate) fn control_request(upgrade: &'static str, accept: Option<&'static str
     if let Some(accept) = accept {
         request.headers_mut().insert(names::QANAT_ACCEPT_HEADER, HeaderValue::from_static(accept));
     }
+    request
+}
+
+/// Tells a connector of ours that the edge stops and will be back.
+pub(crate) fn farewell(within: Duration) -> Request<()> {
+    let mut request = control_request(names::UPGRADE_RETURN, None);
+    request.headers_mut().insert(names::RETURN_HEADER, HeaderValue::from(farewell::milliseconds(within)));
     request
 }
 
@@ -76,6 +84,7 @@ pub(crate) fn encode_request(request: &TunnelRequest, peer: Features) -> Result<
 pub(crate) enum Asked {
     Control,
     Configuration { accept: Features },
+    Return { within: Duration },
     Request { request: TunnelRequest, accept: Features },
 }
 
@@ -88,6 +97,11 @@ pub(crate) fn decode_request(parts: http::request::Parts, end_stream: bool) -> R
         Some(kind) if kind == names::UPGRADE_CONTROL.as_bytes() => return Ok(Asked::Control),
         Some(kind) if kind == names::UPGRADE_CONFIGURATION.as_bytes() => {
             return Ok(Asked::Configuration { accept });
+        }
+        Some(kind) if kind == names::UPGRADE_RETURN.as_bytes() => {
+            let within = parts.headers.get(names::RETURN_HEADER).and_then(|value| value.to_str().ok());
+            let within = within.and_then(farewell::read_milliseconds).ok_or("a return without its time")?;
+            return Ok(Asked::Return { within });
         }
         Some(kind) if kind == names::UPGRADE_WEBSOCKET.as_bytes() => RequestKind::WebSocket,
         _ if parts.headers.contains_key(names::TCP_SOURCE_HEADER) => RequestKind::Tcp,

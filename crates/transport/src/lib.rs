@@ -5,6 +5,7 @@ mod congestion;
 mod connector;
 mod edge;
 mod features;
+mod goodbye;
 mod http2;
 mod http2_accept;
 mod http2_head;

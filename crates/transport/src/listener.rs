@@ -2,6 +2,7 @@
 
 use crate::allowance::{Allowance, Budget, Metered};
 use crate::edge::{Admission, Link, Peer, Registrar};
+use crate::goodbye::Goodbye;
 use crate::lines::LEAST_WINDOW;
 use crate::pending::{Pending, Place, Verdict};
 use crate::quic::Tuning;
@@ -15,10 +16,12 @@ use qanat_http::h2::{H2Sink, H2Source};
 use qanat_wire::names;
 use quinn::{ConnectionError, Endpoint, Incoming, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +35,10 @@ const BACKLOG: i32 = 1024;
 /// The key that address proofs are sealed with is replaced after this time (S26).
 const TOKEN_KEY_LIFETIME: Duration = Duration::from_secs(3600);
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// For a connector of ours to hear that the edge will be back.
+const FAREWELL: Duration = Duration::from_millis(250);
+/// For the last packets to leave. A peer that misses them hears from the kernel that nobody listens any more.
+const LAST_PACKETS: Duration = Duration::from_millis(50);
 
 /// How the tunnel listener behaves.
 #[derive(Clone)]
@@ -133,7 +140,8 @@ impl TunnelListener {
         let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
         if let Ok(endpoint) = endpoint {
             endpoint.close(0u32.into(), b"shutting down");
-            let _ = tokio::time::timeout(LAST_WORDS, endpoint.wait_idle()).await;
+            // Not until their draining periods are over: what restarts must have the port.
+            let _ = tokio::time::timeout(LAST_PACKETS, endpoint.wait_idle()).await;
         }
     }
 }
@@ -317,7 +325,7 @@ async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor
     let metered = allowance.clone();
     let handshake = async {
         let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
-        let stream = Metered::new(stream, metered);
+        let stream = Metered::new(Goodbye::new(stream), metered);
         http2::client(shared.settings.max_head).handshake::<_, Bytes>(stream).await.map_err(|error| error.to_string())
     };
     let (requests, mut connection) = match tokio::time::timeout(shared.settings.handshake_timeout, handshake).await {
@@ -331,6 +339,7 @@ async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor
     let close = CancellationToken::new();
     let peer = Peer::Http2 { requests: requests.clone(), close: close.clone(), active: Arc::new(AtomicUsize::new(0)) };
     let link = Link::new(peer, remote, shared.settings.max_head, LEAST_WINDOW, allowance);
+    let mut farewells = requests.clone();
     let control = async {
         if let Err(error) = open_control(requests, &link, shared).await {
             tracing::debug!(%remote, %error, "no control stream");
@@ -349,7 +358,18 @@ async fn serve_tcp(stream: TcpStream, remote: SocketAddr, place: Place, acceptor
                     Err(error) if error.is_io() => "reset",
                     _ => "disconnected",
                 },
-                () = close.cancelled() => break "closed",
+                () = close.cancelled() => {
+                    let said = link.farewell().map(|within| farewells.send_request(http2_head::farewell(within), true));
+                    if let Some(Ok((heard, _))) = said {
+                        // Once the end is there as well, the connector's `h2` would not look at it any more.
+                        let heard = async { tokio::select! { _ = heard => {}, _ = &mut connection => {} } };
+                        let _ = tokio::time::timeout(FAREWELL, heard).await;
+                    } else {
+                        // What is queued goes out before the goodbye.
+                        let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await;
+                    }
+                    break "closed";
+                }
                 () = &mut heartbeat => break "timed_out",
                 Ok(()) = rtts.changed(), if is_wide => {
                     let suits = rtts.borrow_and_update().map_or(0, |rtt| shared.settings.flow.lines.suits(rtt));

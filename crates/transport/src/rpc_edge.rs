@@ -19,6 +19,8 @@ use uuid::Uuid;
 const BUDGET: usize = 8 * 1024 * 1024;
 /// How long a refused connector has to read why.
 const REFUSED_LINGER: Duration = Duration::from_secs(5);
+/// How long a connector that has unregistered, and leaves its control stream open, has to read the answer.
+const UNREGISTERED_LINGER: Duration = Duration::from_millis(500);
 /// Longest text and list taken from a registration.
 const MAX_TEXT: usize = 1024;
 
@@ -33,6 +35,7 @@ pub(crate) fn serve(link: Link, source: TunnelSource, sink: TunnelSink, registra
         let system = RpcSystem::new(Box::new(network), Some(bootstrap.client));
         let ended = async {
             let _ = system.await;
+            link.rpc_over();
             // Mostly the first sign that the connection itself is closing: its own reason comes first then.
             tokio::time::sleep(rpc::CONTROL_GRACE).await;
         };
@@ -85,6 +88,13 @@ impl registration_server::Server for Service {
     ) -> Result<(), Error> {
         if self.link.unregistering() {
             self.registrar.unregister(&self.link);
+            let link = self.link.clone();
+            tokio::task::spawn_local(async move {
+                tokio::select! {
+                    () = link.finished(UNREGISTERED_LINGER) => link.close("drained"),
+                    () = link.ended() => {}
+                }
+            });
         }
         Ok(())
     }

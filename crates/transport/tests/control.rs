@@ -81,6 +81,50 @@ async fn unregistering_stops_new_requests_and_lets_open_ones_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drained_connection_is_closed_by_the_edge_once_the_connector_has_its_answer() {
+    for protocol in BOTH {
+        let edge = Edge::start();
+        let (link, connector) = edge.connect(protocol, false).await;
+        connector.unregister().await.unwrap();
+        assert!(matches!(edge.next().await.1, Heard::Unregistered));
+        assert!(!link.is_closed(), "something is open");
+        link.drained();
+        let reason = within(connector.closed()).await;
+        assert!(reason.starts_with("closed by the edge"), "{reason}");
+        assert_eq!(connector.farewell(), None);
+        assert!(matches!(edge.next().await.1, Heard::Lost(reason) if reason == "unregistered"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_restarts_tells_connectors_of_ours_within_which_time_to_return() {
+    for protocol in BOTH {
+        for qanat in [true, false] {
+            let edge = Edge::start();
+            let (link, connector) = edge.connect(protocol, qanat).await;
+            link.close_to_return(Duration::from_millis(1234));
+            while within(connector.accept()).await.is_some() {}
+            let reason = within(connector.closed()).await;
+            assert!(reason.starts_with("closed by the edge"), "{reason}");
+            // A stock connector has no use for the request, and shows the reason of QUIC's end in its log.
+            let told = (qanat || protocol == Protocol::Quic).then_some(Duration::from_millis(1234));
+            assert_eq!(connector.farewell(), told);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_of_a_closed_port_ends_at_once() {
+    let edge = Edge::start();
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for protocol in BOTH {
+        let patient = DialSettings { timeout: Duration::from_secs(600), ..edge.dial_settings() };
+        let refused = within(EdgeLink::dial(protocol, closed, &patient)).await.err().unwrap();
+        assert!(matches!(refused, DialError::Connect(..)), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_is_applied_refused_or_unanswered() {
     for protocol in BOTH {
         for qanat in [true, false] {

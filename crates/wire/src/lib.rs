@@ -4,6 +4,7 @@
 pub mod configuration;
 pub mod connect;
 mod encode;
+pub mod farewell;
 pub mod framed;
 pub mod metadata;
 pub mod names;

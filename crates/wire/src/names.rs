@@ -41,6 +41,10 @@ pub const UPGRADE_HEADER: &str = "cf-cloudflared-proxy-connection-upgrade";
 pub const UPGRADE_CONTROL: &str = "control-stream";
 /// Value of [`UPGRADE_HEADER`]: a configuration.
 pub const UPGRADE_CONFIGURATION: &str = "update-configuration";
+/// Our own value of [`UPGRADE_HEADER`]: the edge stops and will be back (see [`crate::farewell`]).
+pub const UPGRADE_RETURN: &str = "qanat-return";
+/// Our own HTTP/2 header: within how many milliseconds connectors shall spread their return.
+pub const RETURN_HEADER: &str = "cf-cloudflared-qanat-return-ms";
 /// Value of [`UPGRADE_HEADER`]: a WebSocket.
 pub const UPGRADE_WEBSOCKET: &str = "websocket";
 /// HTTP/2 header that marks a TCP stream.
@@ -62,8 +66,11 @@ pub const FEATURE_INFORMATIONAL: &str = "qanat_informational";
 pub const FEATURE_REASON: &str = "qanat_reason";
 /// Feature: a 101 over HTTP/2 is told as one.
 pub const FEATURE_STATUS: &str = "qanat_status";
+/// Feature: told that the edge stops and will be back, it returns without back-off (see [`crate::farewell`]).
+pub const FEATURE_RETURN: &str = "qanat_return";
 /// Every feature of ours that this version of the connector has.
-pub const QANAT_FEATURES: [&str; 4] = [FEATURE_TRAILERS, FEATURE_INFORMATIONAL, FEATURE_REASON, FEATURE_STATUS];
+pub const QANAT_FEATURES: [&str; 5] =
+    [FEATURE_TRAILERS, FEATURE_INFORMATIONAL, FEATURE_REASON, FEATURE_STATUS, FEATURE_RETURN];
 /// Prefix of our own features: its presence tells a qanat connector from a stock one.
 pub const FEATURE_PREFIX: &str = "qanat_";
 

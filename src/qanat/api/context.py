@@ -1,12 +1,13 @@
 """What the API works on: the store, the key, and the running edge through a small port."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from qanat.api.live import Live
 from qanat.api.pace import Pace
 from qanat.api.shares import Shares
 from qanat.api.turns import Turns
@@ -21,38 +22,6 @@ from qanat.store.sealing import Sealer
 from qanat.store.skipped import SkippedRows
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedRequest:
-    """A request that the edge answered itself or cut, and whose fault that was."""
-
-    request_id: str
-    hostname: str
-    method: str
-    path: str
-    tunnel_id: str | None
-    connection_id: str | None
-    status: int
-    cause: str
-    fault: str
-    detail: str
-    started_at: float
-    duration_s: float
-    client_ip: str
-
-
-class Live(Protocol):
-    """The running edge, as far as the API shows it."""
-
-    def counters(self) -> Mapping[str, int]:
-        """Totals since start."""
-
-    def addresses(self) -> Mapping[str, str | None]:
-        """Where it listens: `https`, `http`, `tunnel`."""
-
-    def failed_request(self, request_id: str) -> FailedRequest | None:
-        """One of the recent failures."""
 
 
 MAX_MISSES = 1000

@@ -46,6 +46,7 @@ from qanat.connector.sources import Sources, gather, shown_environment
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
+from qanat.systemd import ServiceManager
 
 USAGE = 255
 """Exit code of a command line or token that is none, as stock cloudflared's. Stock ends with 0 where a flag is unknown."""
@@ -56,6 +57,9 @@ _USAGE_CODES = ("usage", "token_missing", "token_invalid", "token_file_unreadabl
 
 _ENDED = b"\0"
 _SIGNAL_NAMES = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
+_HANG_UP = getattr(signal, "SIGHUP", None)
+_HARMLESS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""Their default would end the process. A stock connector takes no notice of the last two either."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -90,11 +94,13 @@ class Process:
         self._exit_code = 0
         self._ending = False
         self._told_source = False
+        self._manager = ServiceManager()
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
 
     def run(self) -> int:
         raise_limit()
+        self._catch_signals()
         self._log_start()
         try:
             self._connector = self._make_connector()
@@ -108,7 +114,6 @@ class Process:
             bounds = OriginBounds(allowed=self._options.allow_origins, own=self._own_addresses)
             self._configuration = CurrentConfiguration(self._connector, self._log, bounds=bounds)
             self._configuration.start(self._options.local)
-            self._catch_signals()
             self._start_connector()
         except QanatError as error:
             self._log.fatal(error.message, code=error.code, where=error.where, fix=error.hint)
@@ -119,6 +124,7 @@ class Process:
         self._log.info(f"Starting metrics server on {server.address}/metrics")
         self._wait()
         self._ending = True
+        self._manager.stopping()
         self._connector.close()
         events.join(timeout=5)
         server.stop()
@@ -209,7 +215,7 @@ class Process:
     # ------------------------------------------------------------ signals: the main thread
     def _catch_signals(self) -> None:
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
-        for number in _SIGNAL_NAMES:
+        for number in (*_SIGNAL_NAMES, *_HARMLESS):
             signal.signal(number, lambda _number, _frame: None)  # the pipe tells; this keeps the default off
 
     def _wait(self) -> None:
@@ -219,21 +225,27 @@ class Process:
             for byte in os.read(self._wake_reader, 64):
                 if byte == _ENDED[0]:
                     return
-                name = _SIGNAL_NAMES.get(signal.Signals(byte))
+                number = signal.Signals(byte)
+                name = _SIGNAL_NAMES.get(number)
+                if number == _HANG_UP:
+                    self._log.info("Ignoring signal hangup: the configuration file is read at the start only")
                 if name is None:
                     continue
                 if stopping:
                     self._log.info(f"Ending at once due to a second signal {name} ...")
                     return
                 stopping = True
+                self._manager.stopping()
                 self._log.info(f"Initiating graceful shutdown due to signal {name} ...")
                 self._connector.stop()
 
     # ------------------------------------------------------------ events: their own thread
     def _take_events(self) -> None:
+        patience_s = min(60.0, self._manager.watchdog_period_s or 60.0)
         try:
             while not self._ending:
-                for event in self._connector.next_events(limit=256, timeout_s=60.0):
+                self._manager.alive()
+                for event in self._connector.next_events(limit=256, timeout_s=patience_s):
                     if isinstance(event, Stopped):
                         return
                     self._handle(event)
@@ -329,6 +341,7 @@ class Process:
         if self._told_source:
             return
         self._told_source = True
+        self._manager.ready()
         if event.remotely_managed and self._options.local:
             self._log.warn(
                 "This tunnel is remotely managed: a configuration set there replaces the local ingress rules, "

@@ -18,12 +18,17 @@ class Chores:
 
     def __init__(self, tasks: list[tuple[str, float, Callable[[], object]]]) -> None:
         self._tasks = tasks
+        self._hurried: set[str] = set()
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="qanat-chores", daemon=True)
 
     def start(self) -> None:
         """The first calls come after their interval."""
         self._thread.start()
+
+    def hurry(self, *names: str) -> None:
+        """Calls these at the next tick."""
+        self._hurried.update(names)
 
     def stop(self) -> None:
         """Waits for a task that runs."""
@@ -35,8 +40,9 @@ class Chores:
         due = {name: monotonic() + every_s for name, every_s, _ in self._tasks}
         while not self._stopping.wait(TICK_S):
             for name, every_s, task in self._tasks:
-                if monotonic() < due[name]:
+                if monotonic() < due[name] and name not in self._hurried:
                     continue
+                self._hurried.discard(name)
                 due[name] = monotonic() + every_s
                 try:
                     task()

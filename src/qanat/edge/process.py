@@ -1,20 +1,22 @@
-"""`qanat edge`, from the locked data directory to the last drained request."""
+"""`qanat edge`, from the locked data directory to the last drained request.
 
+A restart is an interruption for everybody: what requests need comes first at the start, the control API (half of all the code
+that is loaded) after it, and at the end requests are the last that is given up."""
+
+import gc
 import json
 import os
-import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
-from threading import Event, Thread
-from types import FrameType
+from threading import Thread
+from time import monotonic
 from typing import Literal
 
 import structlog
 
-from qanat import __version__
-from qanat.api import Context, FailedRequest, create_app
+from qanat.api import FailedRequest
 from qanat.auth.management import ManagementKey
 from qanat.descriptors import Shares, raise_limit
 from qanat.edge import engine
@@ -25,9 +27,9 @@ from qanat.edge.data_dir import DataDir, State
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.edge.feed import Feed
+from qanat.edge.listen import listen
 from qanat.edge.pressure import Pressure
-from qanat.edge.server import ApiServer
-from qanat.errors import QanatError
+from qanat.edge.signals import Signals
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
 from qanat.store.connections import clear_live, trim
@@ -36,6 +38,7 @@ from qanat.store.forgetting import forget_deleted
 from qanat.store.limits import AccountLimits
 from qanat.store.quick import QuickLimits, expire_quick
 from qanat.store.skipped import SkippedRows
+from qanat.systemd import ServiceManager
 
 Output = Literal["text", "json"]
 
@@ -45,6 +48,10 @@ QUICK_S = 10.0
 HOUR_S = 3600.0
 EVENTS_LEFT_S = 5.0
 FAILED_LOGINS_S = 10.0
+READ_CERTIFICATES = "read given certificates"
+RENEW_CERTIFICATES = "renew certificates"
+LATE_S = 3.0
+"""For requests that came when clients were already told to go: nobody else is served meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,15 +78,17 @@ class RunningEdge:
 
 
 def run_edge(settings: EdgeSettings, *, output: Output) -> int:
-    """Serves until SIGTERM or SIGINT, then drains. A second signal ends at once. The exit status.
+    """Serves until SIGTERM or SIGINT, then drains. A second signal ends at once; SIGHUP reads the given certificates again. The
+    exit status.
 
     Raises:
         QanatError: what stands in the way of a start, before anything was served.
     """
-    stop = _Stop()
+    signals = Signals()
+    manager = ServiceManager()
     sockets = Shares.of(raise_limit())
     with ExitStack() as stack:
-        stack.enter_context(stop)
+        stack.enter_context(signals)
         data_dir = DataDir(settings.data_dir).lock()
         stack.callback(data_dir.unlock)
         state = data_dir.open(settings.store, account=settings.control.account)
@@ -104,6 +113,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         )
         management = ManagementKey.open(data_dir.management_key)
         shown = tunnel_certificate(settings.tls, authority, settings.tunnel.names)
+        api_socket = listen(settings.control.address)
+        stack.callback(api_socket.close)
         with engine.engine_errors():
             running = engine.Edge(engine_settings(settings, shown, management, sockets))
         failures = Failures()
@@ -120,26 +131,24 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         )
         with engine.engine_errors():
             stack.callback(feed.start())
+        running.open()
         pump.start()
+        manager.watch(running.counters)
+        stack.callback(manager.close)
         pressure = Pressure(running, memory_bytes=settings.limits.memory_bytes)
         quick = quick_limits(settings.control.quick_tunnels)
         quick_expiry = timedelta(seconds=settings.control.quick_tunnels.expiry_s)
-        context = Context(
-            store=state.store,
-            keys=state.keys,
-            live=RunningEdge(running, failures),
-            location=settings.location,
-            version=__version__,
-            hosts=frozenset(settings.control.hosts),
-            name_servers=settings.dns.name_servers,
-            redirects_http=settings.public.http_mode == "redirect",
-            legacy_keys=settings.control.legacy_keys,
+        from qanat.edge.control import ControlApi  # now that requests are served
+
+        control = ControlApi(
+            state,
+            RunningEdge(running, failures),
+            settings,
             management=management,
             quick=quick,
             skipped=skipped,
-            most_certificates=settings.account_limits.certificates,
         )
-        stack.callback(_last_failed_logins, context)
+        stack.callback(control.flush_failed_logins)
         chores = Chores(
             [
                 *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
@@ -151,38 +160,44 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
                     min(QUICK_S, quick_expiry.total_seconds()),
                     lambda: expire_quick(state.store, skipped, expiry=quick_expiry),
                 ),
-                ("read given certificates", HOUR_S, lambda: certificates.give(given.load())),
-                ("renew certificates", HOUR_S, feed.refresh_routes),
-                ("note failed log-ins", FAILED_LOGINS_S, context.failed_logins.flush),
+                (READ_CERTIFICATES, HOUR_S, lambda: certificates.give(given.load())),
+                (RENEW_CERTIFICATES, HOUR_S, feed.refresh_routes),
+                ("note failed log-ins", FAILED_LOGINS_S, control.note_failed_logins),
                 ("trim", HOUR_S, lambda: trim(state.store)),
                 ("forget", HOUR_S, lambda: forget_deleted(state.store)),
             ]
         )
         chores.start()
         stack.callback(chores.stop)
-        connections = min(settings.control.connections, sockets.api)
-        api = ApiServer(create_app(context), settings.control.address, connections=connections)
+        api = control.serve(api_socket, connections=min(settings.control.connections, sockets.api))
         stack.callback(api.stop)
-        api.start()
 
         _say_ready(data_dir, state, running.addresses(), api.url, has_ca=authority is not None, output=output)
-        stop.wait()
+        manager.ready()
+        gc.freeze()
+        gc.enable()
+        while not signals.wait():
+            log.info("SIGHUP: the given certificates are read again")
+            chores.hurry(READ_CERTIFICATES, RENEW_CERTIFICATES)
+        manager.stopping()
+        end = monotonic() + settings.grace_period_s
         log.info("draining; a second signal ends at once", grace_s=settings.grace_period_s)
         # In a thread: the engine's wait lets other threads run, but no signal handler of this one.
-        closing = Thread(target=running.close, kwargs={"grace_s": settings.grace_period_s}, name="qanat-close")
-        closing.start()
-        closing.join()
+        leaving = {"notice_s": settings.stop_notice_s, "grace_s": settings.grace_period_s}
+        _in_thread(running.leave, leaving)
+        # Everything that takes time and serves no request ends while requests are still served.
+        chores.stop()
+        api.stop()
+        _in_thread(running.close, {"grace_s": max(0.0, min(LATE_S, end - monotonic()))})
         pump.stop(timeout_s=EVENTS_LEFT_S)
         log.info("stopped")
     return 0
 
 
-def _last_failed_logins(context: Context) -> None:
-    """At the end, when the API answers no more."""
-    try:
-        context.failed_logins.flush(all_now=True)
-    except QanatError as error:
-        log.error("failed log-ins could not be noted", reason=error.message)
+def _in_thread(work: Callable[..., None], given: Mapping[str, float]) -> None:
+    thread = Thread(target=work, kwargs=given, name="qanat-close")
+    thread.start()
+    thread.join()
 
 
 def account_limits(settings: AccountLimitSettings) -> AccountLimits:
@@ -240,32 +255,6 @@ def engine_settings(
         congestion=settings.tunnel.congestion,
         event_queue=settings.engine.event_queue,
     )
-
-
-class _Stop:
-    """SIGTERM and SIGINT: the first ends `wait`, the second the process."""
-
-    def __init__(self) -> None:
-        self._asked = Event()
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._heard)
-
-    def __exit__(self, *_: object) -> None:
-        for number in self._before:
-            signal.signal(number, signal.SIG_DFL)
-
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
-        if self._asked.is_set():
-            # Every acknowledged write is on the disk already; nothing is lost by not saying goodbye.
-            os._exit(128 + number)
-        self._asked.set()
-
-    def wait(self) -> None:
-        """Until the first signal."""
-        self._asked.wait()
 
 
 def _say_ready(

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from qanat.api.gate import PREFIX
+from qanat.edge.listen import listen
 from qanat.edge.patience import Crowd, PatientProtocol
 from qanat.errors import QanatError
 
@@ -21,9 +22,10 @@ SWITCH_S = 0.0005
 class ApiServer:
     """Bound when made, serving from `start` to `stop`."""
 
-    def __init__(self, app: FastAPI, address: str, *, connections: int = 512) -> None:
+    def __init__(self, app: FastAPI, where: str | socket.socket, *, connections: int = 512) -> None:
+        """`where`: an address, or a socket that `listen` made."""
         protocol = type("ApiProtocol", (PatientProtocol,), {"crowd": Crowd(connections)})
-        self._socket = _bind(address)
+        self._socket = listen(where) if isinstance(where, str) else where
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -70,22 +72,3 @@ class ApiServer:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         self._socket.close()
-
-
-def _bind(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(where)
-    except OSError as error:
-        raise QanatError(
-            "api_address",
-            f"can't listen on {address}: {error.strerror or error}",
-            where="control.address",
-            hint="choose another by --control-address (port 0: any free one)",
-        ) from error
-    bound.set_inheritable(False)
-    return bound

@@ -8,6 +8,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
@@ -18,7 +19,7 @@ from qanat.store import SYSTEM, Store, open_store, postgres, sqlite
 from qanat.store.accounts import ensure_first_account
 from qanat.store.audit import first_broken
 from qanat.store.models import ApiToken, Base, Connection, Record, Tunnel
-from qanat.store.schema import alembic_config, downgrade, migrate
+from qanat.store.schema import alembic_config, downgrade, migrate, newest_revision, revisions
 from tests.support.postgres import Postgres
 
 FIRST = "0001"
@@ -193,3 +194,10 @@ def test_a_tunnels_status_is_made_from_what_was_known(engine: Engine) -> None:
         ("b", "healthy", True),
         ("c", "down", True),
     ]
+
+
+def test_revisions_are_told_by_their_files_names() -> None:
+    """Most starts compare those, and don't load Alembic."""
+    scripts = ScriptDirectory.from_config(alembic_config())
+    assert newest_revision() == scripts.get_current_head()
+    assert revisions() == {script.revision for script in scripts.walk_revisions()}

@@ -71,10 +71,15 @@ pub(crate) struct Edge {
 
 impl Edge {
     pub(crate) async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    /// For an edge that is away for a while: on an address of its own no other test's edge gets its port meanwhile.
+    pub(crate) async fn start_at(address: &str) -> Self {
         let names = ["quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com"].map(str::to_owned);
         let certificate = rcgen::generate_simple_self_signed(names.to_vec()).unwrap();
         let (ca_pem, key_pem) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
-        Self::bind("127.0.0.1:0".parse().unwrap(), ca_pem, key_pem).await
+        Self::bind(address.parse().unwrap(), ca_pem, key_pem).await
     }
 
     async fn bind(address: SocketAddr, ca_pem: String, key_pem: String) -> Self {

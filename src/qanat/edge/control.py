@@ -1,0 +1,66 @@
+"""The control API of a running edge. It is loaded when requests are served already: it takes longer to load than all the rest."""
+
+import socket
+
+import structlog
+
+from qanat import __version__
+from qanat.api import Live
+from qanat.api.app import create_app
+from qanat.api.context import Context
+from qanat.auth.management import ManagementKey
+from qanat.edge.data_dir import State
+from qanat.edge.server import ApiServer
+from qanat.errors import QanatError
+from qanat.settings import EdgeSettings
+from qanat.store.quick import QuickLimits
+from qanat.store.skipped import SkippedRows
+
+log = structlog.get_logger(__name__)
+
+
+class ControlApi:
+    """The application and what it works on."""
+
+    def __init__(
+        self,
+        state: State,
+        live: Live,
+        settings: EdgeSettings,
+        *,
+        management: ManagementKey,
+        quick: QuickLimits | None,
+        skipped: SkippedRows,
+    ) -> None:
+        self._context = Context(
+            store=state.store,
+            keys=state.keys,
+            live=live,
+            location=settings.location,
+            version=__version__,
+            hosts=frozenset(settings.control.hosts),
+            name_servers=settings.dns.name_servers,
+            redirects_http=settings.public.http_mode == "redirect",
+            legacy_keys=settings.control.legacy_keys,
+            management=management,
+            quick=quick,
+            skipped=skipped,
+            most_certificates=settings.account_limits.certificates,
+        )
+
+    def serve(self, where: socket.socket, *, connections: int) -> ApiServer:
+        """Started; whoever gets it stops it."""
+        server = ApiServer(create_app(self._context), where, connections=connections)
+        server.start()
+        return server
+
+    def note_failed_logins(self) -> None:
+        """Now and then."""
+        self._context.failed_logins.flush()
+
+    def flush_failed_logins(self) -> None:
+        """At the end, when the API answers no more."""
+        try:
+            self._context.failed_logins.flush(all_now=True)
+        except QanatError as error:
+            log.error("failed log-ins could not be noted", reason=error.message)

@@ -1,0 +1,72 @@
+"""What a service manager is told: sd_notify(3)'s datagrams to `$NOTIFY_SOCKET`. A dozen lines of our own: of the libraries,
+sdnotify has had no release since 2017, and systemd-python and cysystemd are extensions in C that need libsystemd's headers."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+UNIX = getattr(socket, "AF_UNIX", None)
+
+
+class ServiceManager:
+    """Who started this process as `Type=notify`; nobody, where `$NOTIFY_SOCKET` names no socket."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        # "@": in the abstract name space; anything else that is no path (vsock) is none of ours
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address if address.startswith("/") else ""
+        self._period_s = _watchdog_period(environment) if self._address else None
+        self._over = threading.Event()
+
+    @property
+    def watchdog_period_s(self) -> float | None:
+        """How often it wants to hear from us: half of the unit's WatchdogSec; None: not at all."""
+        return self._period_s
+
+    def ready(self) -> None:
+        """Serving."""
+        self._tell("READY=1")
+
+    def stopping(self) -> None:
+        """On the way out."""
+        self._tell("STOPPING=1")
+
+    def alive(self) -> None:
+        """Once in `watchdog_period_s` at least; nothing without a watchdog."""
+        if self._period_s is not None:
+            self._tell("WATCHDOG=1")
+
+    def watch(self, look: Callable[[], object]) -> None:
+        """Starts a thread that tells we are alive as long as `look` returns; without a watchdog, none."""
+        if self._period_s is not None:
+            threading.Thread(target=self._watch, args=(look, self._period_s), name="watchdog", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends that thread."""
+        self._over.set()
+
+    def _watch(self, look: Callable[[], object], period_s: float) -> None:
+        while True:
+            look()
+            self.alive()
+            if self._over.wait(period_s):
+                return
+
+    def _tell(self, line: str) -> None:
+        if not self._address or UNIX is None:
+            return
+        # A manager that doesn't listen must not stop a service.
+        with suppress(OSError), socket.socket(UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.sendto(line.encode(), self._address)
+
+
+def _watchdog_period(environment: Mapping[str, str]) -> float | None:
+    try:
+        whole_s = int(environment.get("WATCHDOG_USEC", "")) / 1e6
+        process = int(environment.get("WATCHDOG_PID", "") or os.getpid())
+    except ValueError:
+        return None
+    return whole_s / 2 if whole_s > 0 and process == os.getpid() else None
