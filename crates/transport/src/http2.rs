@@ -54,19 +54,19 @@ pub(crate) fn server(max_head: usize) -> h2::server::Builder {
     builder
 }
 
-/// Ready when the peer has not answered a PING in time. `rtts`: the shorter of the last two round trips.
+/// Ready when the peer has not answered a PING in time. `rtts`: the shortest round trip, of two at least.
 pub(crate) async fn heartbeat(pings: Option<h2::PingPong>, rtts: watch::Sender<Option<Duration>>) {
     let Some(mut pings) = pings else { return std::future::pending().await };
-    let mut first: Option<Duration> = None;
+    let mut shortest: Option<Duration> = None;
     loop {
         tokio::time::sleep(PING_EVERY).await;
         let asked = Instant::now();
         match tokio::time::timeout(PING_WAIT, pings.ping(h2::Ping::opaque())).await {
             Ok(Ok(_)) => {
                 let rtt = asked.elapsed();
-                // One alone may have waited for this machine, not for the line.
-                if let Some(first) = first.replace(rtt) {
-                    rtts.send_replace(Some(rtt.min(first)));
+                // One alone may have waited for this machine, not for the line: the shortest ever counts, of two at least.
+                if let Some(before) = shortest.replace(shortest.map_or(rtt, |shortest| shortest.min(rtt))) {
+                    rtts.send_replace(Some(rtt.min(before)));
                 }
             }
             // The connection says itself why it ended.
