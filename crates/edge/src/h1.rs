@@ -188,6 +188,8 @@ async fn requests<S: Socket>(
         match outcome {
             Outcome::Cut => return End::Cut,
             Outcome::Switched => return End::Clean,
+            // With its whole request read, a client has nothing more to send.
+            Outcome::Answered if !kept && upload.body.is_complete() => return End::Linger(Linger::brief()),
             Outcome::Answered if !kept || !writer.is_reusable() => return End::Linger(Linger::new()),
             // The bytes after a refused Upgrade are requests again.
             Outcome::Answered if is_websocket => {}
