@@ -78,7 +78,7 @@ async fn an_edge_that_restarts_and_has_forgotten_everything_is_back_in_use() {
         let back = Instant::now();
         edge.link().await;
         assert!(back.elapsed() < Duration::from_secs(15), "{:?}", back.elapsed());
-        assert_eq!(edge.get("/_health").await, (200, "ok\n".into()));
+        assert_eq!(edge.get("/_health").await, (200, "ok".into()));
         running.ready(2).await;
     }
 }
