@@ -153,34 +153,28 @@ def test_case_65_status_services(publish: Publisher, version: str, service: str)
         client.start("GET", "/ws", REQUEST_FIELDS)
         assert client.answer().status == status, "an upgrade gets the status, never 101"
     else:
-        assert client.answer(client.websocket("/ws")).status == status
+        # There, any 2xx would mean that it is a WebSocket now (RFC 8441 5).
+        assert client.answer(client.websocket("/ws")).status == (502 if status < 300 else status)
     for n in range(100):
         assert client.get(f"/{n}").status == status
 
 
 @pytest.mark.parametrize("service", ["http_status:404", "hello_world"])
 @pytest.mark.parametrize("expect", [False, True])
-def test_case_65_big_body_is_not_read_to_the_end(publish: Publisher, service: str, expect: bool) -> None:
+def test_case_65_big_body_that_nobody_wants_is_dropped_and_answered(
+    publish: Publisher, service: str, expect: bool
+) -> None:
     site = publish(service)
+    before = site.edge.process.rss_bytes() + site.connector.process.rss_bytes()
     client = site.h1()
     size = 50 << 20
     fields = [("Content-Length", str(size)), *([("Expect", "100-continue")] if expect else [])]
     client.start("POST", "/", fields)
     if not expect:
-        client.sock.settimeout(0.5)
-        sent = 0
-        try:
-            while sent < size:
-                sent += client.sock.send(b"x" * min(65536, size - sent))
-        except OSError:
-            pass
-        client.sock.settimeout(10.0)
-        assert sent < size
-    try:
-        answer = client.head()
-        assert answer.status in (404, 405, 200)
-    except (OSError, AssertionError):
-        pass
+        for _ in range(size >> 16):
+            client.send(b"x" * 65536)
+    assert client.head().status in (404, 405, 200)  # a client that waits for a 100 gets this one instead
+    assert site.edge.process.rss_bytes() + site.connector.process.rss_bytes() - before < 16 << 20
     assert site.get().status in (200, 404)
 
 

@@ -70,7 +70,7 @@ def test_case_48_no_socket_is_502_and_says_why(publish: Publisher, folder: Path,
     answer = site.get()
     assert answer.status == 502
     assert site.edge.cause(answer.request_id) == "origin_refused"
-    line = site.connector.process.wait_for(str(path), after=mark).string
+    line = site.connector.process.wait_for(f"ERR .*{path}", after=mark).string
     assert "No such file" in line or "refused" in line or "ENOENT" in line or "os error" in line
 
 
