@@ -183,8 +183,8 @@ def _attributes(record: Record) -> str:
 def _attributes_of(text: str) -> tuple[str | None, tuple[str, ...], bool, dict[str, bool]]:
     """Comment, tags, whether it says proxied, settings."""
     found = _TAGS.search(text)
-    listed = [tag.strip() for tag in found.group(1).split(",")] if found else []
-    comment = (text[: found.start()] if found else text).strip()
+    listed = [tag.strip(" \t") for tag in found.group(1).split(",")] if found else []
+    comment = (text[: found.start()] if found else text).strip(" \t")
     settings = {setting: True for setting, tag in SETTING_TAGS.items() if tag in listed}
     tags = tuple(_unescape(tag) for tag in listed if tag and not tag.startswith("cf-"))
     return _unescape(comment) or None, tags, PROXIED_TAG in listed, settings

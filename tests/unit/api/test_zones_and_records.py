@@ -126,7 +126,7 @@ def test_underscores_are_fine_for_txt(control: Control, zone: Any) -> None:
     ("fields", "code"),
     [
         ({"type": "A", "content": "999.0.2.1"}, 9005),
-        ({"type": "AAAA", "content": "192.0.2.1"}, 9007),
+        ({"type": "AAAA", "content": "192.0.2.1"}, 9005),
         ({"type": "CNAME", "content": "not a host"}, 9007),
         ({"type": "CNAME", "content": "x.example.test"}, 9039),
         ({"type": "CNAME", "content": "nonsense.cfargotunnel.com", "proxied": True}, 9007),

@@ -29,7 +29,7 @@ def test_it_says_what_it_is_good_for_and_is_over_after_an_hour() -> None:
     key = ManagementKey.make()
     claims = _claims(key, _token(key))
     assert claims["tun"] == {"id": TUNNEL, "account_tag": ACCOUNT}
-    assert (claims["actor"]["id"], claims["res"]) == ("someone", ["logs"])
+    assert (claims["actor"]["id"], claims["res"]) == ("someone", ["logs", "ping"])
     assert (claims["iat"], claims["exp"]) == (NOW.timestamp(), (NOW + timedelta(hours=1)).timestamp())
     with pytest.raises(jwt.InvalidSignatureError):
         _claims(ManagementKey.make(), _token(key))

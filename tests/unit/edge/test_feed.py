@@ -235,7 +235,7 @@ def test_a_zone_takes_its_hostnames_with_it_and_no_others(
     }
     for zone, name in (
         ("example.test", "example.test"),
-        ("example.test", "deep.down.sub.example.test"),
+        ("example.test", "deep.down.example.test"),
         ("sub.example.test", "a.sub.example.test"),
         ("anexample.test", "b.anexample.test"),
     ):
