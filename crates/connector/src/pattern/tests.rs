@@ -175,7 +175,7 @@ fn what_a_configuration_compiles_to_is_bounded_in_size_and_steps() {
         assert!(matches!(&error, Some(PatternError::TooMuch(reason)) if reason.contains("steps")), "{unit} {error:?}");
         assert!(done < 100, "{unit}: {done}");
     }
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(300), "{:?}", start.elapsed());
 }
 
 #[test]
