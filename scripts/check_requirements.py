@@ -1,11 +1,11 @@
-"""docs/explanation/security.md: each requirement has a row with a state, and every test that a row names exists."""
+"""docs/design/security.md: each requirement has a row with a state, and every test that a row names exists."""
 
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "explanation" / "security.md"
+PAGE = ROOT / "docs" / "design" / "security.md"
 LAST = 57
 STATES = ("implemented", "partly", "waits")
 ROW = re.compile(r"^\| (S\d+) \| (.+) \| (\w+) \| (.*) \|$", re.MULTILINE)

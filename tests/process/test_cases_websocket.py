@@ -104,7 +104,7 @@ SWITCHES = {
 @pytest.mark.parametrize("name", SWITCHES)
 def test_case_70_a_101_that_is_no_websocket(site: Site, version: str, name: str, asked: str) -> None:
     """502 with a reason, and what is behind it is nobody's answer. A stock connector hides a 101 on HTTP/2 as a 200: what
-    can't be told from a refusal passes as one (docs/explanation/protocol.md), but never to a client that would take it for
+    can't be told from a refusal passes as one (protocol.md, *What a WebSocket is*), but never to a client that would take it for
     a switch."""
 
     def script(exchange: Exchange) -> None:
