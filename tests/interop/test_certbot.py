@@ -85,7 +85,8 @@ def test_apex_and_wildcard_together(control: Control, zone: Any, tmp_path: Path,
     assert texts(control, zone) == []
 
 
-def test_trap_20_a_run_after_a_killed_one(control: Control, zone: Any, tmp_path: Path, key: Any) -> None:
+@pytest.mark.trap(20)
+def test_a_run_after_a_killed_one(control: Control, zone: Any, tmp_path: Path, key: Any) -> None:
     """The record of before is an identical one (81058), which certbot takes for success; other values stay."""
     kept = control.create_record(zone["id"], type="TXT", name="_acme-challenge", content='"another"', ttl=120)
     asked = [challenge(zone["name"], b"a", key)]
@@ -97,9 +98,8 @@ def test_trap_20_a_run_after_a_killed_one(control: Control, zone: Any, tmp_path:
     assert texts(control, zone) == [(kept["name"], kept["content"])]
 
 
-def test_trap_20_a_quoted_value_is_the_same_as_a_bare_one(
-    control: Control, zone: Any, tmp_path: Path, key: Any
-) -> None:
+@pytest.mark.trap(20)
+def test_a_quoted_value_is_the_same_as_a_bare_one(control: Control, zone: Any, tmp_path: Path, key: Any) -> None:
     """lego and others send quotes, certbot none: it finds and removes its own value in either form."""
     asked = challenge(zone["name"], b"a", key)
     certbot = authenticator(tmp_path, f"dns_cloudflare_api_token = {control.token}")

@@ -94,7 +94,8 @@ def test_list(cf: Cloudflared, name: str) -> None:
     assert "No tunnels were found" in cf.succeeds("list", "--name", "nothing of the kind")
 
 
-def test_case_64_list_over_more_than_two_pages(cf: Cloudflared, live: Edge, name: str) -> None:
+@pytest.mark.case(64)
+def test_list_over_more_than_two_pages(cf: Cloudflared, live: Edge, name: str) -> None:
     for number in range(12):
         live.api.create_tunnel(f"{name}-{number}")
     assert len({row["id"] for row in cf.json("--max-fetch-size 5 list", "--name-prefix", name)}) == 12
@@ -174,7 +175,8 @@ def test_cleanup_of_one_connector(cf: Cloudflared, live: Edge, name: str) -> Non
 
 
 # -------------------------------------------------------------------------------------------------- route dns
-def test_case_33_route_dns(cf: Cloudflared, live: Edge, zones: dict[str, str], name: str) -> None:
+@pytest.mark.case(33)
+def test_route_dns(cf: Cloudflared, live: Edge, zones: dict[str, str], name: str) -> None:
     """Short and full names, again, another tunnel, `--overwrite-dns`."""
     first, second = cf.create(f"{name}-1"), cf.create(f"{name}-2")
     assert f"Added CNAME app.{A} which will route to this tunnel" in cf.succeeds("route", "dns", f"{name}-1", "app")
@@ -194,7 +196,8 @@ def test_case_33_route_dns(cf: Cloudflared, live: Edge, zones: dict[str, str], n
     assert targets(live, zones[A]) == {f"app.{A}": target(first)}
 
 
-def test_case_33_another_zone_s_name_is_never_doubled(
+@pytest.mark.case(33)
+def test_another_zone_s_name_is_never_doubled(
     cf: Cloudflared, live: Edge, zones: dict[str, str], name: str, tmp_path: Path
 ) -> None:
     """A certificate that may edit that zone routes there; ours, of one zone, is refused with the zones' names."""
@@ -218,7 +221,8 @@ def targets(live: Edge, zone: str) -> dict[str, str]:
     return {record["name"]: record["content"] for record in records}
 
 
-def test_trap_19_route_dns_after_the_tunnel_was_deleted(cf: Cloudflared, name: str) -> None:
+@pytest.mark.trap(19)
+def test_route_dns_after_the_tunnel_was_deleted(cf: Cloudflared, name: str) -> None:
     """The CNAME of a deleted tunnel is in nobody's way."""
     host = f"deleted.{A}"
     cf.create(name)

@@ -141,7 +141,8 @@ def test_create_update_delete(external_dns: ExternalDns, source: Source) -> None
     assert external_dns.records() == []
 
 
-def test_case_67_ten_rounds_write_once(external_dns: ExternalDns, source: Source, control: Control) -> None:
+@pytest.mark.case(67)
+def test_ten_rounds_write_once(external_dns: ExternalDns, source: Source, control: Control) -> None:
     """With a ttl beside proxied, and a CNAME with its ownership TXT: what was written the first time stays untouched."""
     zone = external_dns.zone["name"]
     tunnel = control.create_tunnel("external-dns")["id"]
@@ -157,7 +158,8 @@ def test_case_67_ten_rounds_write_once(external_dns: ExternalDns, source: Source
     assert external_dns.records() == written
 
 
-def test_case_68_from_address_to_alias(external_dns: ExternalDns, source: Source) -> None:
+@pytest.mark.case(68)
+def test_from_address_to_alias(external_dns: ExternalDns, source: Source) -> None:
     """The old and the new of one name are one batch: the deletion is first."""
     zone = external_dns.zone["name"]
     source.endpoints = [endpoint(f"a.{zone}", "A", "192.0.2.1")]
@@ -182,7 +184,8 @@ def test_one_bad_record_in_a_batch(external_dns: ExternalDns, source: Source) ->
     assert external_dns.hosts() == {f"a.{zone}": ["192.0.2.1"], f"c.{zone}": ["192.0.2.3"]}
 
 
-def test_case_64_many_records(external_dns: ExternalDns, source: Source) -> None:
+@pytest.mark.case(64)
+def test_many_records(external_dns: ExternalDns, source: Source) -> None:
     """Several batches and several pages, and then nothing to do."""
     zone = external_dns.zone["name"]
     source.endpoints = [endpoint(f"n{number}.{zone}", "A", "192.0.2.1") for number in range(310)]

@@ -201,7 +201,8 @@ def test_changes_and_deletions_are_applied(repository: Repository, tmp_path: Pat
     assert repository.plan("change.test.") == {}
 
 
-def test_case_64_all_records_of_a_large_zone_are_seen(repository: Repository, control: Control) -> None:
+@pytest.mark.case(64)
+def test_all_records_of_a_large_zone_are_seen(repository: Repository, control: Control) -> None:
     zone = control.create_zone("large.test")
     posts: list[dict[str, Any]] = [
         {"type": "A", "name": f"n{number}", "content": f"10.0.{number // 250}.{number % 250}", "ttl": 300}

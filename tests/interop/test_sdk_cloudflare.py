@@ -55,7 +55,8 @@ def test_zones(sdk: Any, control: Control) -> None:
         sdk.zones.get(zone_id=zone.id)
 
 
-def test_case_64_zones_over_more_than_two_pages(sdk: Any, control: Control) -> None:
+@pytest.mark.case(64)
+def test_zones_over_more_than_two_pages(sdk: Any, control: Control) -> None:
     made = {sdk.zones.create(name=f"z{number}.paged.test", account={"id": control.account}).id for number in range(12)}
     found = [zone.id for zone in sdk.zones.list(per_page=5)]
     assert len(found) == len(set(found))
@@ -95,8 +96,9 @@ STRUCTURED = [
 ]
 
 
+@pytest.mark.case(10)
 @pytest.mark.parametrize(("kind", "name", "data"), STRUCTURED, ids=[kind for kind, *_ in STRUCTURED])
-def test_case_10_data_is_answered_as_it_was_sent(
+def test_data_is_answered_as_it_was_sent(
     sdk: Any, control: Control, kind: str, name: str, data: dict[str, Any]
 ) -> None:
     zone = sdk.zones.create(name=f"{kind.lower()}.data.test", account={"id": control.account})
@@ -149,7 +151,8 @@ def test_export_and_import(sdk: Any, control: Control, zone: Any) -> None:
     ]
 
 
-def test_case_64_many_records_are_all_listed(sdk: Any, zone: Any) -> None:
+@pytest.mark.case(64)
+def test_many_records_are_all_listed(sdk: Any, zone: Any) -> None:
     posts = [
         {"type": "A", "name": f"n{number}", "content": f"10.0.{number // 250}.{number % 250}", "ttl": 60}
         for number in range(MANY)
@@ -226,7 +229,8 @@ def test_tunnels(sdk: Any, control: Control) -> None:
     assert [found.id for found in tunnels.list(account_id=control.account, uuid=made.id)] == [made.id]
 
 
-def test_trap_16_a_taken_name_is_a_conflict_and_not_retried(sdk: Any, control: Control, tunnel: Any) -> None:
+@pytest.mark.trap(16)
+def test_a_taken_name_is_a_conflict_and_not_retried(sdk: Any, control: Control, tunnel: Any) -> None:
     begun = time.monotonic()
     with pytest.raises(cloudflare.ConflictError) as error:
         sdk.zero_trust.tunnels.cloudflared.create(account_id=control.account, name=tunnel.name)
@@ -286,7 +290,8 @@ def test_connections_and_management(sdk: Any, control: Control, tunnel: Any) -> 
     assert jwt.count(".") == 2
 
 
-def test_case_64_tunnels_over_more_than_two_pages(sdk: Any, control: Control) -> None:
+@pytest.mark.case(64)
+def test_tunnels_over_more_than_two_pages(sdk: Any, control: Control) -> None:
     tunnels = sdk.zero_trust.tunnels.cloudflared
     made = {tunnels.create(account_id=control.account, name=f"paged-{number}").id for number in range(12)}
     found = [found.id for found in tunnels.list(account_id=control.account, per_page=5, is_deleted=False)]
@@ -339,7 +344,8 @@ def test_accounts_and_user(sdk: Any, control: Control) -> None:
         sdk.accounts.get(account_id="0" * 32)
 
 
-def test_case_64_accounts_over_more_than_two_pages(sdk: Any, control: Control) -> None:
+@pytest.mark.case(64)
+def test_accounts_over_more_than_two_pages(sdk: Any, control: Control) -> None:
     made = {control.call("POST", "/accounts", {"name": f"paged {number}"})["id"] for number in range(12)}
     try:
         found = [account.id for account in sdk.accounts.list(per_page=5)]

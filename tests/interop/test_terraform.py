@@ -244,6 +244,7 @@ resource "cloudflare_dns_record" "ns" {
 """
 
 
+@pytest.mark.case(9, 10)
 def test_records_do_not_drift(place: Workspace, control: Control, zone: Any, release: str) -> None:
     """Case 9, 10 and trap 10 to 14: every form that public configurations have."""
     hcl = RECORDS.replace("ZONE", zone["name"]).replace("ID", zone["id"])
@@ -325,7 +326,8 @@ resource "cloudflare_zero_trust_tunnel_cloudflared" "t" {{
     control.call("DELETE", f"{control.tunnels()}/{taken['id']}")
 
 
-def test_case_64_lists_are_complete(place: Workspace, control: Control, zone: Any) -> None:
+@pytest.mark.case(64)
+def test_lists_are_complete(place: Workspace, control: Control, zone: Any) -> None:
     zones = [control.create_zone(f"l{number}.{zone['name']}") for number in range(30)]
     posts = [
         {"type": "A", "name": f"n{number}", "content": f"10.0.{number // 250}.{number % 250}", "ttl": 300}
@@ -440,8 +442,9 @@ data "cloudflare_user" "me" {{}}
 
 
 # -------------------------------------------------------------------------------------------------- with a connector
+@pytest.mark.trap(9)
 @pytest.mark.parametrize("disconnects", [True, False], ids=["option on", "option off"])
-def test_trap_09_destroy_with_a_live_connector(live: Edge, release: str, tmp_path: Path, disconnects: bool) -> None:
+def test_destroy_with_a_live_connector(live: Edge, release: str, tmp_path: Path, disconnects: bool) -> None:
     """With the account's option the tunnel's connectors are cut, as v4 and the dashboard do it; without, 1022."""
     zone = f"live-{release.replace('.', '-')}-{disconnects}.test".lower()
     account = live.api.account

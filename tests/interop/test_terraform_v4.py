@@ -194,7 +194,8 @@ def test_records_do_not_drift(place: Workspace, zone: Any) -> None:
     place.assert_in_place()
 
 
-def test_trap_15_allow_overwrite_replaces(place: Workspace, control: Control, zone: Any) -> None:
+@pytest.mark.trap(15)
+def test_allow_overwrite_replaces(place: Workspace, control: Control, zone: Any) -> None:
     """The provider knows by the text of the refusal that there is something to overwrite."""
     there = control.create_record(zone["id"], type="A", name="a", content="192.0.2.1", ttl=300)
     hcl = f"""
@@ -213,7 +214,8 @@ resource "cloudflare_record" "r" {{
     assert (record["id"], record["ttl"]) == (there["id"], 600)
 
 
-def test_case_64_lists_are_complete(place: Workspace, control: Control, zone: Any) -> None:
+@pytest.mark.case(64)
+def test_lists_are_complete(place: Workspace, control: Control, zone: Any) -> None:
     """More than two of its pages of zones; of accounts it asks for one page only, and it has no list of records."""
     zones = [control.create_zone(f"l{number}.{zone['name']}") for number in range(110)]
     place.apply(f"""

@@ -30,6 +30,8 @@ from qanat.auth.tokens import make_token
 from tests.support.control import Control, check_failure, running_control
 from tests.support.fuzz import LONG, World, description
 
+pytestmark = pytest.mark.requirement("S34")
+
 # Of the others `ignored_auth` wants no 400 for missing credentials, as api.md 0.3 has it, and is done by hand below;
 # `negative_data_rejection` no clamped pages (0.5); `positive_data_acceptance` no rule that a schema can't tell.
 CHECKS: list[CheckFunction] = [

@@ -139,6 +139,7 @@ def initial_packets(count: int) -> list[bytes]:
     return packets
 
 
+@pytest.mark.requirement("S26")
 @quic_only  # the site is a bystander
 def test_flood_of_new_quic_connections_is_bounded_and_others_are_served(fakes: Fakes, site: Site) -> None:
     host, _, port = fakes.edge.tunnel.rpartition(":")
@@ -181,6 +182,7 @@ def test_flood_of_new_quic_connections_is_bounded_and_others_are_served(fakes: F
     wait_until(lambda: fakes.lab.status(hostname) == 200, "a new connector after the flood")
 
 
+@pytest.mark.requirement("S26")
 def test_edge_answers_no_more_than_three_times_what_it_got(fakes: Fakes) -> None:
     host, _, port = fakes.edge.tunnel.rpartition(":")
     for packet in initial_packets(4):

@@ -11,8 +11,9 @@ from tests.support.origin import Exchange, Origin
 from tests.support.sites import Link, Publisher, Site
 
 
+@pytest.mark.case(5)
 @every_connector
-def test_case_05_upload_without_length_is_whole(site: Site, version: str) -> None:
+def test_upload_without_length_is_whole(site: Site, version: str) -> None:
     size = 45_871_104 if version == "h1" else 8_000_003
     blob = os.urandom(1 << 20)
     total = hashlib.sha256()
@@ -50,8 +51,9 @@ def test_case_05_upload_without_length_is_whole(site: Site, version: str) -> Non
     assert site.origin.last.value("content-length") is None
 
 
+@pytest.mark.case(6)
 @every_connector
-def test_case_06_aws_chunked_is_no_transfer_coding(site: Site) -> None:
+def test_aws_chunked_is_no_transfer_coding(site: Site) -> None:
     body = b"b;chunk-signature=0\r\nhello world\r\n0;chunk-signature=0\r\n\r\n"
     client = site.h2()
     number = client.start(
@@ -71,16 +73,18 @@ def needs_a_length(exchange: Exchange) -> None:
     exchange.answer(200 if right else 411, b"")
 
 
+@pytest.mark.case(7)
 @every_connector
-def test_case_07_explicit_zero_length_reaches_the_origin(site: Site, version: str) -> None:
+def test_explicit_zero_length_reaches_the_origin(site: Site, version: str) -> None:
     """A stock connector makes an empty chunked body of it on HTTP/2 (docs/compatibility.md)."""
     site.origin.script = needs_a_length
     limited = site.link == Link("cloudflared", "http2")
     assert zero_length_put(site, version) == (411 if limited else 200)
 
 
+@pytest.mark.case(7)
 @pytest.mark.parametrize("disable", [True, False])
-def test_case_07_with_chunked_encoding_disabled(publish: Publisher, version: str, disable: bool) -> None:
+def test_explicit_zero_length_with_chunked_encoding_disabled(publish: Publisher, version: str, disable: bool) -> None:
     origin = Origin(script=needs_a_length)
     site = publish(origin.service, origin=origin, origin_request={"disableChunkedEncoding": disable})
     assert zero_length_put(site, version) == 200

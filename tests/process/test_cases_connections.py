@@ -47,7 +47,8 @@ def published(edge: Edge, name: str = "app.example.test") -> str:
     return tunnel.token
 
 
-def test_case_26_killed_edge_comes_back_and_traffic_flows(own_edge: Edge, folder: Path, link: Link) -> None:
+@pytest.mark.case(26)
+def test_killed_edge_comes_back_and_traffic_flows(own_edge: Edge, folder: Path, link: Link) -> None:
     token = published(own_edge)
     connector = Connector(folder / "connector", own_edge, token, protocol=link.protocol, connections=2)
     try:
@@ -63,7 +64,8 @@ def test_case_26_killed_edge_comes_back_and_traffic_flows(own_edge: Edge, folder
         own_edge.stop()
 
 
-def test_case_26_silent_network_is_noticed_and_redialled(own_edge: Edge, folder: Path, link: Link) -> None:
+@pytest.mark.case(26)
+def test_silent_network_is_noticed_and_redialled(own_edge: Edge, folder: Path, link: Link) -> None:
     token = published(own_edge)
     relay = Relay(own_edge.tunnel)
     connector = Connector(
@@ -83,7 +85,8 @@ def test_case_26_silent_network_is_noticed_and_redialled(own_edge: Edge, folder:
         own_edge.stop()
 
 
-def test_case_26_suspended_connector_recovers(own_edge: Edge, folder: Path, link: Link) -> None:
+@pytest.mark.case(26)
+def test_suspended_connector_recovers(own_edge: Edge, folder: Path, link: Link) -> None:
     import signal
 
     token = published(own_edge)
@@ -104,8 +107,9 @@ def test_case_26_suspended_connector_recovers(own_edge: Edge, folder: Path, link
 
 
 # ------------------------------------------------------------------------------------------------ case 39
+@pytest.mark.case(39)
 @pytest.mark.parametrize("protocol", ["quic", "http2"])
-def test_case_39_one_address_takes_all_four_connections(edge: Edge, folder: Path, protocol: str) -> None:
+def test_one_address_takes_all_four_connections(edge: Edge, folder: Path, protocol: str) -> None:
     tunnel = edge.api.create_tunnel(f"case 39 {protocol}")
     edge.api.put_configuration(tunnel.id, [CATCH_ALL])
     connector = Connector(folder / "connector", edge, tunnel.token, protocol=protocol, connections=4)  # type: ignore[arg-type]
@@ -120,7 +124,8 @@ def test_case_39_one_address_takes_all_four_connections(edge: Edge, folder: Path
         connector.stop()
 
 
-def test_case_39_registering_again_replaces_the_old_connection(fakes: Fakes) -> None:
+@pytest.mark.case(39)
+def test_registering_again_replaces_the_old_connection(fakes: Fakes) -> None:
     tunnel, hostname = fakes.tunnel()
     connector_id = uuid.uuid4()
     old = fakes.quic(tunnel, connector_id=connector_id)
@@ -137,7 +142,8 @@ def test_case_39_registering_again_replaces_the_old_connection(fakes: Fakes) -> 
 
 
 # ------------------------------------------------------------------------------------------------ case 51
-def test_case_51_first_connector_gets_the_stored_configuration(fakes: Fakes, folder: Path, link: Link) -> None:
+@pytest.mark.case(51)
+def test_first_connector_gets_the_stored_configuration(fakes: Fakes, folder: Path, link: Link) -> None:
     tunnel, hostname = fakes.tunnel()
     fakes.edge.api.put_configuration(tunnel.id, [rule(hostname, 410), CATCH_ALL])
     version = fakes.edge.api.put_configuration(tunnel.id, [rule(hostname, 418), CATCH_ALL])
@@ -156,7 +162,8 @@ def test_case_51_first_connector_gets_the_stored_configuration(fakes: Fakes, fol
         connector.stop()
 
 
-def test_case_51_the_higher_version_wins(fakes: Fakes, folder: Path, link: Link) -> None:
+@pytest.mark.case(51)
+def test_the_higher_version_wins(fakes: Fakes, folder: Path, link: Link) -> None:
     tunnel, hostname = fakes.tunnel()
     connector = Connector(folder / "connector", fakes.edge, tunnel.token, protocol=link.protocol)
     try:
@@ -175,8 +182,9 @@ def test_case_51_the_higher_version_wins(fakes: Fakes, folder: Path, link: Link)
         connector.stop()
 
 
+@pytest.mark.case(51)
 @pytest.mark.parametrize("protocol", ["quic", "http2"])
-def test_case_51_refusal_of_a_connector_is_shown(fakes: Fakes, protocol: str) -> None:
+def test_refusal_of_a_connector_is_shown(fakes: Fakes, protocol: str) -> None:
     tunnel, _ = fakes.tunnel()
     first = fakes.edge.api.put_configuration(tunnel.id, [CATCH_ALL])
     connector = fakes.connector(protocol, tunnel)  # type: ignore[arg-type]
@@ -196,7 +204,8 @@ def test_case_51_refusal_of_a_connector_is_shown(fakes: Fakes, protocol: str) ->
 
 
 # ------------------------------------------------------------------------------------------------ case 54
-def test_case_54_connectors_return_spread_out(own_edge: Edge, folder: Path) -> None:
+@pytest.mark.case(54)
+def test_connectors_return_spread_out(own_edge: Edge, folder: Path) -> None:
     """Fewer and real: four connectors of four connections."""
     token = published(own_edge)
     connectors = [
@@ -232,7 +241,8 @@ def test_case_54_connectors_return_spread_out(own_edge: Edge, folder: Path) -> N
         own_edge.stop()
 
 
-def test_case_54_edge_takes_a_crowd_at_once(fakes: Fakes) -> None:
+@pytest.mark.case(54)
+def test_edge_takes_a_crowd_at_once(fakes: Fakes) -> None:
     tunnel, hostname = fakes.tunnel()
     done: list[QuicConnector] = []
     problems: list[BaseException] = []
@@ -257,7 +267,8 @@ def test_case_54_edge_takes_a_crowd_at_once(fakes: Fakes) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ case 56
-def test_case_56_origin_that_closes_after_each_answer_costs_nothing(site: Site) -> None:
+@pytest.mark.case(56)
+def test_origin_that_closes_after_each_answer_costs_nothing(site: Site) -> None:
     def script(exchange: Exchange) -> None:
         exchange.answer()
         exchange.close()
@@ -273,7 +284,8 @@ def pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def test_case_56_reused_connection_that_the_origin_closes(site: Site) -> None:
+@pytest.mark.case(56)
+def test_reused_connection_that_the_origin_closes(site: Site) -> None:
     """A GET always succeeds; a POST is never run twice, and one that fails says so."""
     runs: dict[str, int] = {}
 
@@ -300,7 +312,8 @@ def test_case_56_reused_connection_that_the_origin_closes(site: Site) -> None:
     assert len(site.origin.connections) > 10, "the origin's limit was never met"
 
 
-def test_case_56_idle_limit_follows_the_origins_keep_alive(site: Site) -> None:
+@pytest.mark.case(56)
+def test_idle_limit_follows_the_origins_keep_alive(site: Site) -> None:
     site.origin.answers(200, b"hello", [("Keep-Alive", "timeout=1")])
     client = site.h1()
     assert client.get().status == 200
@@ -311,7 +324,8 @@ def test_case_56_idle_limit_follows_the_origins_keep_alive(site: Site) -> None:
     assert len(site.origin.connections) == before + 1
 
 
-def test_case_56_keep_alive_timeout_of_the_rule(publish: Publisher) -> None:
+@pytest.mark.case(56)
+def test_keep_alive_timeout_of_the_rule(publish: Publisher) -> None:
     origin = Origin()
     site = publish(origin.service, origin=origin, origin_request={"keepAliveTimeout": 1})
     client = site.h1()
@@ -321,6 +335,7 @@ def test_case_56_keep_alive_timeout_of_the_rule(publish: Publisher) -> None:
     assert len(origin.connections) == 2
 
 
+@pytest.mark.case(56)
 def test_origin_connections_are_reused(site: Site) -> None:
     client = site.h1()
     for n in range(20):

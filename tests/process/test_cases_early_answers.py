@@ -21,6 +21,8 @@ from tests.support.origin import Exchange
 from tests.support.sites import Publisher, Site
 from tests.support.tls import AnySocket
 
+pytestmark = pytest.mark.case(79)
+
 TIMES = 40
 BIG = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
 CURL = shutil.which("curl")
@@ -63,7 +65,7 @@ def upload(tmp_path: Path) -> Callable[[int], Path]:
 @with_curl
 @every_connector
 @either_version
-def test_case_79_an_origin_that_refuses_an_upload_is_heard(
+def test_an_origin_that_refuses_an_upload_is_heard(
     site: Site, curl_version: str, upload: Callable[[int], Path]
 ) -> None:
     """A stock connector may say that its origin could not be reached, as the reset overtakes the answer there."""
@@ -77,7 +79,7 @@ def test_case_79_an_origin_that_refuses_an_upload_is_heard(
 @with_curl
 @every_connector
 @either_version
-def test_case_79_a_service_that_reads_no_body_is_heard(
+def test_a_service_that_reads_no_body_is_heard(
     publish: Publisher, curl_version: str, upload: Callable[[int], Path]
 ) -> None:
     site = publish("http_status:404")
@@ -116,7 +118,7 @@ def sent_before_read(client: Http1Client, target: str, fields: list[tuple[str, s
     return client.answer("POST")
 
 
-def test_case_79_a_client_that_reads_only_when_all_is_sent(site: Site) -> None:
+def test_a_client_that_reads_only_when_all_is_sent(site: Site) -> None:
     """20 MiB that nobody wants, and then the answer; the connection stands before the next request."""
     site.origin.on("/early", too_large)
     client = site.h1(timeout_s=30.0)
@@ -127,7 +129,7 @@ def test_case_79_a_client_that_reads_only_when_all_is_sent(site: Site) -> None:
 
 @quic_only
 @pytest.mark.parametrize("target", ["/early", "/"])
-def test_case_79_no_reset_overtakes_an_answer_over_http2(site: Site, target: str) -> None:
+def test_no_reset_overtakes_an_answer_over_http2(site: Site, target: str) -> None:
     """END_STREAM before RST_STREAM(NO_ERROR), and other streams unharmed: the client ends its body in between."""
     site.origin.on("/early", too_large)
     with FrameClient.dial(site.edge.https, site.hostname, site.edge.ca_file, timeout_s=10.0) as client:
@@ -162,7 +164,7 @@ def room(client: FrameClient, stream: int) -> int:
 
 
 @quic_only
-def test_case_79_a_body_that_never_ends_is_given_up(site: Site) -> None:
+def test_a_body_that_never_ends_is_given_up(site: Site) -> None:
     """After the whole answer the stream is reset with NO_ERROR once nothing more of the body comes."""
     site.origin.on("/early", too_large)
     with FrameClient.dial(site.edge.https, site.hostname, site.edge.ca_file, timeout_s=20.0) as client:
@@ -187,7 +189,7 @@ PAGES: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_case_79_a_page_of_the_edge_reaches_a_client_that_is_still_sending(edge: Edge, name: str) -> None:
+def test_a_page_of_the_edge_reaches_a_client_that_is_still_sending(edge: Edge, name: str) -> None:
     head, status = PAGES[name]
     with edge.plain("nobody.example.test") as client:
         client.sock.settimeout(30.0)
@@ -196,7 +198,7 @@ def test_case_79_a_page_of_the_edge_reaches_a_client_that_is_still_sending(edge:
         assert client.answer("POST").status == status
 
 
-def test_case_79_a_redirect_reaches_a_client_that_is_still_sending(site: Site) -> None:
+def test_a_redirect_reaches_a_client_that_is_still_sending(site: Site) -> None:
     with site.edge.plain(site.hostname) as client:
         client.sock.settimeout(30.0)
         assert sent_before_read(client, "/").status == 308
@@ -207,7 +209,7 @@ def never(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("bad", [b"zz\r\n", b"5\r\nhelloX"])
-def test_case_79_a_broken_body_is_answered_400_before_the_connection_ends(site: Site, bad: bytes) -> None:
+def test_a_broken_body_is_answered_400_before_the_connection_ends(site: Site, bad: bytes) -> None:
     """It can't be used again: what follows is no request."""
     site.origin.script = never
     client = site.h1()
@@ -223,7 +225,7 @@ def test_case_79_a_broken_body_is_answered_400_before_the_connection_ends(site: 
     site.origin.problems.clear()
 
 
-def test_case_79_an_unsent_body_that_waits_for_100_is_not_waited_for(publish: Publisher, version: str) -> None:
+def test_an_unsent_body_that_waits_for_100_is_not_waited_for(publish: Publisher, version: str) -> None:
     site = publish("http_status:404")
     client = site.client(version)
     fields = [("content-length", "1000"), ("expect", "100-continue")]

@@ -10,6 +10,8 @@ from tests.support.http1 import value
 from tests.support.http2 import Http2Exchange, Http2Origin
 from tests.support.sites import Publisher, Site
 
+pytestmark = pytest.mark.case(4)
+
 FIELDS = [("content-type", "application/grpc"), ("te", "trailers")]
 
 
@@ -51,7 +53,7 @@ def carried(site: Site) -> bool:
 
 
 @every_connector
-def test_case_04_unary_call_keeps_its_trailers(grpc: tuple[Site, Http2Origin]) -> None:
+def test_unary_call_keeps_its_trailers(grpc: tuple[Site, Http2Origin]) -> None:
     site, origin = grpc
     client = site.h2()
     number = client.start("POST", "/s/Unary", FIELDS, end=False)
@@ -71,7 +73,7 @@ def test_case_04_unary_call_keeps_its_trailers(grpc: tuple[Site, Http2Origin]) -
 
 
 @every_connector
-def test_case_04_trailers_only_answer(grpc: tuple[Site, Http2Origin]) -> None:
+def test_trailers_only_answer(grpc: tuple[Site, Http2Origin]) -> None:
     site, _ = grpc
     client = site.h2()
     number = client.start("POST", "/s/TrailersOnly", FIELDS, end=False)
@@ -82,7 +84,7 @@ def test_case_04_trailers_only_answer(grpc: tuple[Site, Http2Origin]) -> None:
 
 
 @every_connector
-def test_case_04_bidirectional_stream(grpc: tuple[Site, Http2Origin]) -> None:
+def test_bidirectional_stream(grpc: tuple[Site, Http2Origin]) -> None:
     site, _ = grpc
     if not carried(site):
         pytest.skip("a stock connector on QUIC carries no trailers: the unary test shows the error")
@@ -97,7 +99,7 @@ def test_case_04_bidirectional_stream(grpc: tuple[Site, Http2Origin]) -> None:
     assert value(client.answer(number).trailers, "grpc-status") == "0"
 
 
-def test_case_04_edge_error_is_a_grpc_error(refusing_site: Site) -> None:
+def test_edge_error_is_a_grpc_error(refusing_site: Site) -> None:
     client = refusing_site.h2()
     number = client.start("POST", "/s/Unary", FIELDS, end=False)
     client.data(number, message(b"x"), end=True)

@@ -22,8 +22,9 @@ ANSWER = (
 )
 
 
+@pytest.mark.case(37)
 @every_connector
-def test_case_37_repeated_and_empty_fields_survive(site: Site, version: str) -> None:
+def test_repeated_and_empty_fields_survive(site: Site, version: str) -> None:
     site.origin.sends(ANSWER)
     answer = site.client(version).get("/", [("x-a", "1"), ("x-b", ""), ("x-a", "2")])
     assert answer.values("set-cookie") == ["a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2"]
@@ -35,8 +36,9 @@ def test_case_37_repeated_and_empty_fields_survive(site: Site, version: str) -> 
     assert site.origin.last.values("x-b") == [""]
 
 
+@pytest.mark.case(37)
 @every_connector
-def test_case_37_cookie_crumbs_become_one_field(site: Site) -> None:
+def test_cookie_crumbs_become_one_field(site: Site) -> None:
     assert site.h2().get("/", [("cookie", "a=1"), ("cookie", "b=2")]).status == 200
     assert site.origin.last.values("cookie") == ["a=1; b=2"]
 
@@ -53,8 +55,9 @@ FORGED = [
 ]
 
 
+@pytest.mark.case(40)
 @every_connector
-def test_case_40_forwarding_fields_are_the_edges_own(site: Site, version: str) -> None:
+def test_forwarding_fields_are_the_edges_own(site: Site, version: str) -> None:
     fields = FORGED if version == "h1" else [(name.lower(), text) for name, text in FORGED]
     assert site.client(version).get("/echo", fields).status == 200
     request = site.origin.last
@@ -79,8 +82,9 @@ HOP = [
 ]
 
 
+@pytest.mark.case(57)
 @every_connector
-def test_case_57_hop_by_hop_fields_end_at_the_edge(site: Site) -> None:
+def test_hop_by_hop_fields_end_at_the_edge(site: Site) -> None:
     answer = site.h1().get("/", HOP)
     if answer.status == 400:
         assert site.origin.requests == []
@@ -94,8 +98,9 @@ def test_case_57_hop_by_hop_fields_end_at_the_edge(site: Site) -> None:
     assert request.value("te") in (None, "trailers")
 
 
+@pytest.mark.case(57)
 @every_connector
-def test_case_57_hop_by_hop_fields_of_the_origin_end_at_the_edge(site: Site, version: str) -> None:
+def test_hop_by_hop_fields_of_the_origin_end_at_the_edge(site: Site, version: str) -> None:
     fields = [
         ("Connection", "keep-alive, X-Internal"),
         ("X-Internal", "1"),
@@ -113,6 +118,7 @@ def test_case_57_hop_by_hop_fields_of_the_origin_end_at_the_edge(site: Site, ver
         assert {"connection", "keep-alive"} & names == set()
 
 
+@pytest.mark.case(57)
 @pytest.mark.parametrize(
     "field",
     [
@@ -123,7 +129,7 @@ def test_case_57_hop_by_hop_fields_of_the_origin_end_at_the_edge(site: Site, ver
         ("te", "gzip"),
     ],
 )
-def test_case_57_connection_fields_are_malformed_in_http2(site: Site, field: tuple[str, str]) -> None:
+def test_connection_fields_are_malformed_in_http2(site: Site, field: tuple[str, str]) -> None:
     client = site.h2(strict=False)
     number = client.start("GET", "/", [field])
     with pytest.raises(Reset) as reset:
@@ -132,8 +138,9 @@ def test_case_57_connection_fields_are_malformed_in_http2(site: Site, field: tup
     assert site.origin.requests == []
 
 
+@pytest.mark.case(59)
 @every_connector
-def test_case_59_registered_spelling_at_the_origin(site: Site, version: str) -> None:
+def test_registered_spelling_at_the_origin(site: Site, version: str) -> None:
     def script(exchange: Exchange) -> None:
         exchange.accept_websocket()
 
@@ -151,7 +158,8 @@ def test_case_59_registered_spelling_at_the_origin(site: Site, version: str) -> 
     assert spelled <= names
 
 
-def test_case_59_no_field_has_two_spellings(site: Site, version: str) -> None:
+@pytest.mark.case(59)
+def test_no_field_has_two_spellings(site: Site, version: str) -> None:
     fields: Fields = [("X-CUSTOM-id", "1"), ("etag", "x"), ("DNT", "1"), ("x-custom-ID", "2")]
     if version == "h2":
         fields = [(name.lower(), text) for name, text in fields]
@@ -162,7 +170,8 @@ def test_case_59_no_field_has_two_spellings(site: Site, version: str) -> None:
     assert request.values("etag") == ["x"]
 
 
-def test_case_59_names_of_the_origin_keep_their_spelling(site: Site) -> None:
+@pytest.mark.case(59)
+def test_names_of_the_origin_keep_their_spelling(site: Site) -> None:
     site.origin.answers(200, b"", [("WWW-Authenticate", "Basic"), ("X-CUSTOM-id", "1"), ("ETag", '"x"')])
     assert {"WWW-Authenticate", "X-CUSTOM-id", "ETag"} <= {name for name, _ in site.get().fields}
 
@@ -178,9 +187,10 @@ DANGEROUS = [
 ]
 
 
+@pytest.mark.case(66)
 @every_connector
 @pytest.mark.parametrize("declared", [True, False])
-def test_case_66_trailers_never_become_fields(site: Site, version: str, declared: bool) -> None:
+def test_trailers_never_become_fields(site: Site, version: str, declared: bool) -> None:
     client = site.client(version)
     trailers = [("x-sum", "1"), *DANGEROUS]
     if isinstance(client, Http1Client):
@@ -214,8 +224,9 @@ def test_case_66_trailers_never_become_fields(site: Site, version: str, declared
     assert client.get("/next").status == 200, "the connection stays usable"
 
 
+@pytest.mark.case(66)
 @every_connector
-def test_case_66_response_trailers_leave_the_body_whole(site: Site, version: str) -> None:
+def test_response_trailers_leave_the_body_whole(site: Site, version: str) -> None:
     def script(exchange: Exchange) -> None:
         exchange.head(200, [("Transfer-Encoding", "chunked"), ("Trailer", "x-sum")])
         exchange.chunk(b"body")
@@ -230,7 +241,8 @@ def test_case_66_response_trailers_leave_the_body_whole(site: Site, version: str
     assert client.get().body == b"next"
 
 
-def test_case_66_http10_client_gets_no_trailers(site: Site) -> None:
+@pytest.mark.case(66)
+def test_http10_client_gets_no_trailers(site: Site) -> None:
     def script(exchange: Exchange) -> None:
         exchange.head(200, [("Transfer-Encoding", "chunked"), ("Trailer", "x-sum")])
         exchange.chunk(b"body")

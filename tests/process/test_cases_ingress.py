@@ -23,8 +23,10 @@ def origins() -> Iterator[list[Origin]]:
         origin.close()
 
 
+@pytest.mark.case(14)
+@pytest.mark.requirement("S15")
 @every_connector
-def test_case_14_path_is_unanchored_and_matched_decoded(publish: Publisher, origins: list[Origin]) -> None:
+def test_path_is_unanchored_and_matched_decoded(publish: Publisher, origins: list[Origin]) -> None:
     hostname = publish.hostname()
     site = publish.rules(
         [
@@ -47,8 +49,9 @@ def test_case_14_path_is_unanchored_and_matched_decoded(publish: Publisher, orig
         assert (answer.status, answer.body or None) == ((200, body) if body else (404, answer.body or None)), target
 
 
+@pytest.mark.case(15)
 @every_connector
-def test_case_15_first_rule_wins(lab: Lab, publish: Publisher, origins: list[Origin]) -> None:
+def test_first_rule_wins(lab: Lab, publish: Publisher, origins: list[Origin]) -> None:
     tunnelled = publish.tunnelled
     tunnelled.made += 1
     below = f"w{tunnelled.made}.{tunnelled.domain}"
@@ -69,7 +72,8 @@ def test_case_15_first_rule_wins(lab: Lab, publish: Publisher, origins: list[Ori
             assert (answer.status, answer.body) == (200, b"s1"), host
 
 
-def test_case_15_edge_prefers_exact_then_the_longer_wildcard(folder: Path) -> None:
+@pytest.mark.case(15)
+def test_edge_prefers_exact_then_the_longer_wildcard(folder: Path) -> None:
     edge = Edge(folder / "edge", public_http_mode="serve")
     api = edge.api
     zone = api.create_zone("example.test")
@@ -129,8 +133,9 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
 }
 
 
+@pytest.mark.case(50)
 @pytest.mark.parametrize("name", REFUSED)
-def test_case_50_bad_ingress_is_refused_and_leaves_no_trace(edge: Edge, name: str) -> None:
+def test_bad_ingress_is_refused_and_leaves_no_trace(edge: Edge, name: str) -> None:
     rules, where = REFUSED[name]
     tunnel = edge.api.create_tunnel(f"case 50, {name}")
     good = edge.api.put_configuration(tunnel.id, [CATCH_ALL])
@@ -146,16 +151,18 @@ def test_case_50_bad_ingress_is_refused_and_leaves_no_trace(edge: Edge, name: st
     edge.api.delete_tunnel(tunnel.id)
 
 
+@pytest.mark.case(50)
 @pytest.mark.parametrize(
     "rule", [{"hostname": "*", **CATCH_ALL}, {"hostname": "", **CATCH_ALL}, {"service": "hello-world"}]
 )
-def test_case_50_all_forms_of_a_catch_all_are_good(edge: Edge, rule: dict[str, Any]) -> None:
+def test_all_forms_of_a_catch_all_are_good(edge: Edge, rule: dict[str, Any]) -> None:
     tunnel = edge.api.create_tunnel(f"case 50, {rule}")
     assert edge.api.put_configuration(tunnel.id, [ONE, rule]) >= 1
     edge.api.delete_tunnel(tunnel.id)
 
 
-def test_case_50_refused_configuration_is_not_pushed(fakes: Fakes) -> None:
+@pytest.mark.case(50)
+def test_refused_configuration_is_not_pushed(fakes: Fakes) -> None:
     tunnel, _ = fakes.tunnel()
     version = fakes.edge.api.put_configuration(tunnel.id, [CATCH_ALL])
     connector = fakes.quic(tunnel)

@@ -64,33 +64,38 @@ def check(answer: Answer) -> None:
     assert len(answer.values("content-length") + answer.values("transfer-encoding")) <= 1, answer.fields
 
 
+@pytest.mark.case(72)
 @every_connector
 @pytest.mark.parametrize("name", MENDED)
-def test_case_72_an_origin_that_is_slightly_off_is_served(site: Site, version: str, name: str) -> None:
+def test_an_origin_that_is_slightly_off_is_served(site: Site, version: str, name: str) -> None:
     check(sent(site, MENDED[name], version))
 
 
+@pytest.mark.case(72)
 @pytest.mark.parametrize("name", OURS)
-def test_case_72_what_our_connector_mends_beyond_a_stock_one(site: Site, version: str, name: str) -> None:
+def test_what_our_connector_mends_beyond_a_stock_one(site: Site, version: str, name: str) -> None:
     check(sent(site, OURS[name], version))
 
 
-def test_case_72_a_folded_field_is_one_line(site: Site, version: str) -> None:
+@pytest.mark.case(72)
+def test_a_folded_field_is_one_line(site: Site, version: str) -> None:
     answer = sent(site, b"HTTP/1.1 200 OK\r\nX-A: b \r\n  c\r\n\td\r\nX Y: z\r\n" + OK, version)
     assert answer.value("x-a") == "b c d"
     assert not [name for name, _ in answer.fields if " " in name]
 
 
+@pytest.mark.case(72)
 @pytest.mark.parametrize("status", [204, 304])
-def test_case_72_a_bodiless_answer_with_length_and_coding(site: Site, version: str, status: int) -> None:
+def test_a_bodiless_answer_with_length_and_coding(site: Site, version: str, status: int) -> None:
     """The length goes with the coding; what comes behind is nobody's answer."""
     head = f"HTTP/1.1 {status} X\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     answer = sent(site, head + b"5\r\nevil!\r\n0\r\n\r\n", version)
     assert (answer.status, answer.body, answer.value("content-length")) == (status, b"", None)
 
 
+@pytest.mark.case(72)
 @stock_only
-def test_case_72_a_blank_before_a_colon_by_way_of_a_stock_connector(site: Site, version: str) -> None:
+def test_a_blank_before_a_colon_by_way_of_a_stock_connector(site: Site, version: str) -> None:
     """It hands on the name as it is: the edge mends it, and leaves out what nobody could take on."""
     answer = sent(site, b"HTTP/1.1 200 OK\r\nX-Sp : v\r\nX Y: w\r\nX-A: b\r\n" + OK, version)
     check(answer)
@@ -117,9 +122,10 @@ REFUSED = {
 }
 
 
+@pytest.mark.case(72)
 @every_connector
 @pytest.mark.parametrize("name", REFUSED)
-def test_case_72_what_stays_refused_is_the_origins_fault(site: Site, version: str, name: str) -> None:
+def test_what_stays_refused_is_the_origins_fault(site: Site, version: str, name: str) -> None:
     """docs/compatibility.md has the list. A stock connector's text names some of them only as an error."""
     answer = sent(site, REFUSED[name], version)
     assert answer.status == 502
@@ -136,8 +142,9 @@ BROKEN_CHUNKS = {
 }
 
 
+@pytest.mark.case(72)
 @pytest.mark.parametrize("name", BROKEN_CHUNKS)
-def test_case_72_a_chunk_in_doubt_is_never_a_whole_body(site: Site, version: str, name: str) -> None:
+def test_a_chunk_in_doubt_is_never_a_whole_body(site: Site, version: str, name: str) -> None:
     site.origin.sends(CHUNKED + BROKEN_CHUNKS[name])
     try:
         answer = site.client(version).get("/")
@@ -148,7 +155,8 @@ def test_case_72_a_chunk_in_doubt_is_never_a_whole_body(site: Site, version: str
 
 
 # ------------------------------------------------------------------------------------------------- interim heads
-def test_case_73_many_interim_heads(site: Site, version: str) -> None:
+@pytest.mark.case(73)
+def test_many_interim_heads(site: Site, version: str) -> None:
     """Each reaches the client, then the answer; 100 is nobody's but ours."""
 
     def script(exchange: Exchange) -> None:
@@ -163,8 +171,10 @@ def test_case_73_many_interim_heads(site: Site, version: str) -> None:
     assert numbers == [str(n) for n in range(40) if n % 3]
 
 
+@pytest.mark.case(73)
+@pytest.mark.requirement("S19")
 @every_connector
-def test_case_73_a_stream_of_them_does_not_go_on_for_ever(site: Site, version: str) -> None:
+def test_a_stream_of_them_does_not_go_on_for_ever(site: Site, version: str) -> None:
     """Our connector passes them on and cuts thousands, which is the origin's fault; a stock one drops them itself."""
 
     def script(exchange: Exchange) -> None:
@@ -181,8 +191,9 @@ def test_case_73_a_stream_of_them_does_not_go_on_for_ever(site: Site, version: s
     site.origin.problems.clear()
 
 
+@pytest.mark.case(73)
 @every_connector
-def test_case_73_a_large_one_and_an_end_after_one(site: Site, version: str) -> None:
+def test_a_large_one_and_an_end_after_one(site: Site, version: str) -> None:
     site.origin.sends(b"HTTP/1.1 103 Early Hints\r\nLink: " + b"a" * 20480 + b"\r\n\r\nHTTP/1.1 200 OK\r\n" + OK)
     assert site.client(version).get().body == b"ok"
     site.origin.sends(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", then="close")
@@ -191,8 +202,9 @@ def test_case_73_a_large_one_and_an_end_after_one(site: Site, version: str) -> N
     assert answer.value("x-qanat-error") in ("origin_error", "origin_bad_response")
 
 
+@pytest.mark.case(73)
 @every_connector
-def test_case_73_interim_heads_of_an_http2_origin(publish: Publisher, authority: OriginAuthority, version: str) -> None:
+def test_interim_heads_of_an_http2_origin(publish: Publisher, authority: OriginAuthority, version: str) -> None:
     """Some are passed on, thousands are cut, and that is the origin's fault too."""
 
     def script(exchange: Http2Exchange) -> None:

@@ -36,8 +36,9 @@ def check_page(answer: Answer, accept: str, *, hop: str) -> None:
     assert len(answer.body) < 16384
 
 
+@pytest.mark.case(38)
 @pytest.mark.parametrize("accept", ACCEPTS)
-def test_case_38_no_connector(fakes: Fakes, version: str, accept: str) -> None:
+def test_no_connector(fakes: Fakes, version: str, accept: str) -> None:
     _, hostname = fakes.tunnel()
     with fakes.edge.h1(hostname) if version == "h1" else fakes.edge.h2(hostname) as client:
         answer = client.get("/", [("accept", accept)])
@@ -46,6 +47,7 @@ def test_case_38_no_connector(fakes: Fakes, version: str, accept: str) -> None:
     check_page(answer, accept, hop="tunnel")
 
 
+@pytest.mark.requirement("S47")
 @pytest.mark.parametrize("accept", ACCEPTS)
 def test_a_deleted_tunnels_hostname_is_410(fakes: Fakes, version: str, accept: str) -> None:
     tunnel, hostname = fakes.tunnel()
@@ -61,23 +63,26 @@ def test_a_deleted_tunnels_hostname_is_410(fakes: Fakes, version: str, accept: s
     assert tunnel.id in facts["detail"]
 
 
+@pytest.mark.case(38)
 @pytest.mark.parametrize("accept", ACCEPTS)
-def test_case_38_origin_refuses(refusing_site: Site, version: str, accept: str) -> None:
+def test_origin_refuses(refusing_site: Site, version: str, accept: str) -> None:
     answer = refusing_site.client(version).get("/", [("accept", accept)])
     assert answer.status == 502
     check_page(answer, accept, hop="origin")
 
 
+@pytest.mark.case(38)
 @every_connector
-def test_case_38_origin_refuses_whatever_the_connector(refusing_site: Site) -> None:
+def test_origin_refuses_whatever_the_connector(refusing_site: Site) -> None:
     answer = refusing_site.get()
     assert answer.status == 502
     assert answer.value("x-qanat-error")
     assert refusing_site.edge.cause(answer.request_id) in ("origin_refused", "origin_error")
 
 
+@pytest.mark.case(38)
 @pytest.mark.parametrize("accept", ACCEPTS)
-def test_case_38_no_rule_is_the_catch_alls_status(publish: Publisher, accept: str) -> None:
+def test_no_rule_is_the_catch_alls_status(publish: Publisher, accept: str) -> None:
     site = publish("http_status:418")
     other = site.edge.h1(f"unmatched.{publish.tunnelled.domain}")
     with other:
@@ -85,15 +90,17 @@ def test_case_38_no_rule_is_the_catch_alls_status(publish: Publisher, accept: st
     assert site.get().status == 418
 
 
+@pytest.mark.case(38)
 @pytest.mark.parametrize("accept", ACCEPTS)
-def test_case_38_unknown_hostname(edge: Edge, accept: str) -> None:
+def test_unknown_hostname(edge: Edge, accept: str) -> None:
     with edge.plain("nobody.example.org") as client:
         answer = client.get("/", [("accept", accept)])
     assert answer.status == 404
     check_page(answer, accept, hop="client")
 
 
-def test_case_38_unknown_hostname_on_a_known_tls_connection(site: Site, version: str) -> None:
+@pytest.mark.case(38)
+def test_unknown_hostname_on_a_known_tls_connection(site: Site, version: str) -> None:
     client = site.client(version)
     if isinstance(client, Http1Client):
         answer = client.get("/", [("Host", "nobody.example.org")])
@@ -103,8 +110,10 @@ def test_case_38_unknown_hostname_on_a_known_tls_connection(site: Site, version:
     assert site.origin.requests == []
 
 
+@pytest.mark.case(38)
+@pytest.mark.requirement("S3")
 @pytest.mark.parametrize("name", ["nobody.example.org", "test", ""])
-def test_case_38_unknown_tls_name_is_an_alert(edge: Edge, name: str) -> None:
+def test_unknown_tls_name_is_an_alert(edge: Edge, name: str) -> None:
     import socket
 
     context = ssl.create_default_context(cafile=str(edge.ca_file))
@@ -115,7 +124,8 @@ def test_case_38_unknown_tls_name_is_an_alert(edge: Edge, name: str) -> None:
     assert "UNRECOGNIZED_NAME" in str(refused.value).upper() or "HANDSHAKE_FAILURE" in str(refused.value).upper()
 
 
-def test_case_38_websocket_gets_the_same_answers(refusing_site: Site, fakes: Fakes) -> None:
+@pytest.mark.case(38)
+def test_websocket_gets_the_same_answers(refusing_site: Site, fakes: Fakes) -> None:
     client = refusing_site.h1()
     client.start("GET", "/ws", REQUEST_FIELDS)
     assert client.answer().status == 502
@@ -125,7 +135,8 @@ def test_case_38_websocket_gets_the_same_answers(refusing_site: Site, fakes: Fak
         assert other.answer().status == 530
 
 
-def test_case_38_head_gets_the_status_without_a_body(refusing_site: Site, version: str) -> None:
+@pytest.mark.case(38)
+def test_head_gets_the_status_without_a_body(refusing_site: Site, version: str) -> None:
     client = refusing_site.client(version)
     answer = client.request("HEAD", "/")
     assert (answer.status, answer.body) == (502, b"")
@@ -136,9 +147,10 @@ def test_case_38_head_gets_the_status_without_a_body(refusing_site: Site, versio
 BUILT_IN = ["http_status:404", "http_status:204", "http_status:304", "http_status:503"]
 
 
+@pytest.mark.case(65)
 @every_connector
 @pytest.mark.parametrize("service", BUILT_IN)
-def test_case_65_status_services(publish: Publisher, version: str, service: str) -> None:
+def test_status_services(publish: Publisher, version: str, service: str) -> None:
     site = publish(service)
     status = int(service.partition(":")[2])
     client = site.client(version)
@@ -159,11 +171,10 @@ def test_case_65_status_services(publish: Publisher, version: str, service: str)
         assert client.get(f"/{n}").status == status
 
 
+@pytest.mark.case(65)
 @pytest.mark.parametrize("service", ["http_status:404", "hello_world"])
 @pytest.mark.parametrize("expect", [False, True])
-def test_case_65_big_body_that_nobody_wants_is_dropped_and_answered(
-    publish: Publisher, service: str, expect: bool
-) -> None:
+def test_big_body_that_nobody_wants_is_dropped_and_answered(publish: Publisher, service: str, expect: bool) -> None:
     site = publish(service)
     before = site.edge.process.rss_bytes() + site.connector.process.rss_bytes()
     client = site.h1()
@@ -178,7 +189,8 @@ def test_case_65_big_body_that_nobody_wants_is_dropped_and_answered(
     assert site.get().status in (200, 404)
 
 
-def test_case_65_grpc_gets_a_grpc_error(publish: Publisher) -> None:
+@pytest.mark.case(65)
+def test_grpc_gets_a_grpc_error(publish: Publisher) -> None:
     site = publish("http_status:503")
     client = site.h2()
     answer = client.request("POST", "/s/M", [("content-type", "application/grpc"), ("te", "trailers")], b"\0\0\0\0\0")
@@ -186,7 +198,8 @@ def test_case_65_grpc_gets_a_grpc_error(publish: Publisher) -> None:
     assert status in ("14", "2") or answer.status == 503
 
 
-def test_case_65_hello_world_is_a_page_and_an_echo(publish: Publisher, version: str) -> None:
+@pytest.mark.case(65)
+def test_hello_world_is_a_page_and_an_echo(publish: Publisher, version: str) -> None:
     site = publish("hello_world")
     client = site.client(version)
     page = client.get()
@@ -205,14 +218,16 @@ def test_case_65_hello_world_is_a_page_and_an_echo(publish: Publisher, version: 
     assert ws.message() == "anybody there?"
 
 
-def test_case_65_built_in_answers_are_no_origin_errors(publish: Publisher) -> None:
+@pytest.mark.case(65)
+def test_built_in_answers_are_no_origin_errors(publish: Publisher) -> None:
     site = publish("http_status:503")
     mark = site.connector.process.mark()
     assert site.get().status == 503
     assert [line for line in site.connector.process.since(mark) if " ERR " in line] == []
 
 
-def test_case_65_no_rules_at_all_is_503(fakes: Fakes, lab: object, folder: object) -> None:
+@pytest.mark.case(65)
+def test_no_rules_at_all_is_503(fakes: Fakes, lab: object, folder: object) -> None:
     from pathlib import Path
 
     from tests.support.connector import Connector

@@ -13,10 +13,11 @@ from tests.support.sites import Site
 from tests.support.waiting import wait_until
 
 
+@pytest.mark.case(3)
 @every_connector
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("coding", [None, "gzip"])
-def test_case_03_events_arrive_as_they_are_written(site: Site, method: str, coding: str | None) -> None:
+def test_events_arrive_as_they_are_written(site: Site, method: str, coding: str | None) -> None:
     written: list[float] = []
 
     def events(exchange: Exchange) -> None:
@@ -41,6 +42,7 @@ def test_case_03_events_arrive_as_they_are_written(site: Site, method: str, codi
     assert len(written) == 5
 
 
+@pytest.mark.case(21)
 @every_connector
 @pytest.mark.parametrize(
     ("raw", "then"),
@@ -50,7 +52,7 @@ def test_case_03_events_arrive_as_they_are_written(site: Site, method: str, codi
     ],
     ids=["chunked-reset", "length-closed"],
 )
-def test_case_21_truncated_download_is_an_error_at_the_client(site: Site, version: str, raw: bytes, then: str) -> None:
+def test_truncated_download_is_an_error_at_the_client(site: Site, version: str, raw: bytes, then: str) -> None:
     site.origin.sends(raw, then=then)
     for _ in range(3):
         try:
@@ -67,7 +69,8 @@ def counted(site: Site) -> int:
     return int(site.edge.api.call("GET", "/qanat/status")["counters"]["client_closed"])
 
 
-def test_case_22_cancels_are_no_errors(site: Site) -> None:
+@pytest.mark.case(22)
+def test_cancels_are_no_errors(site: Site) -> None:
     def slow(exchange: Exchange) -> None:
         exchange.head(200, [("Content-Length", "1000")])
         try:
@@ -103,12 +106,13 @@ def test_case_22_cancels_are_no_errors(site: Site) -> None:
     wait_until(lambda: counted(site) >= canceled + 100, "the cancels to be counted as client_closed")
 
 
+@pytest.mark.case(29)
 @every_connector
 @pytest.mark.parametrize(
     ("status", "framing"),
     [(200, "Content-Length: 1048576"), (200, "Transfer-Encoding: chunked"), (401, "Content-Length: 120")],
 )
-def test_case_29_head_is_answered_at_once_with_its_length(site: Site, version: str, status: int, framing: str) -> None:
+def test_head_is_answered_at_once_with_its_length(site: Site, version: str, status: int, framing: str) -> None:
     site.origin.on("/f", lambda e: e.send(f"HTTP/1.1 {status} X\r\n{framing}\r\n\r\n".encode()))
     client = site.client(version)
     client.get("/warm")
@@ -122,7 +126,8 @@ def test_case_29_head_is_answered_at_once_with_its_length(site: Site, version: s
     assert client.get("/next").body == b"hello"
 
 
-def test_case_30_stray_bodies_never_desync(site: Site, version: str) -> None:
+@pytest.mark.case(30)
+def test_stray_bodies_never_desync(site: Site, version: str) -> None:
     stray = {
         "/304": b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
         "/204": b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
@@ -140,7 +145,8 @@ def test_case_30_stray_bodies_never_desync(site: Site, version: str) -> None:
         assert client.get("/page").body == b"page %d" % n
 
 
-def test_case_30_tainted_origin_connection_is_closed(site: Site) -> None:
+@pytest.mark.case(30)
+def test_tainted_origin_connection_is_closed(site: Site) -> None:
     ended = threading.Event()
 
     def tainted(exchange: Exchange) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.support.edge import QANAT, Edge
 from tests.support.processes import Process
 
+pytestmark = pytest.mark.case(62)
+
 SECRET = base64.b64encode(bytes(range(32))).decode()
 DOCUMENT = {"a": "0123456789abcdef0123456789abcdef", "t": "11111111-2222-3333-4444-555555555555", "s": SECRET}
 TOKEN = base64.b64encode(json.dumps(DOCUMENT).encode()).decode()
@@ -35,7 +37,7 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> Process:
 
 @pytest.mark.parametrize("way", ["--token", "TUNNEL_TOKEN", "--token-file"])
 @pytest.mark.parametrize("name", BAD)
-def test_case_62_bad_token_is_refused_at_once(folder: Path, name: str, way: str) -> None:
+def test_bad_token_is_refused_at_once(folder: Path, name: str, way: str) -> None:
     text, hint = BAD[name]
     if way == "--token-file":
         (folder / "token").write_text(text)
@@ -55,7 +57,7 @@ def test_case_62_bad_token_is_refused_at_once(folder: Path, name: str, way: str)
 
 
 @pytest.mark.parametrize("name", ["trailing newline", "CR LF", "unpadded", "blanks around"])
-def test_case_62_white_space_and_padding_are_tolerated(edge: Edge, folder: Path, name: str) -> None:
+def test_white_space_and_padding_are_tolerated(edge: Edge, folder: Path, name: str) -> None:
     tunnel = edge.api.create_tunnel(f"case 62 {name} {folder.name}")
     edge.api.put_configuration(tunnel.id, [{"service": "http_status:404"}])
     token = {
@@ -88,7 +90,7 @@ def test_case_62_white_space_and_padding_are_tolerated(edge: Edge, folder: Path,
 
 
 @pytest.mark.parametrize("what", ["missing", "a directory"])
-def test_case_62_unreadable_token_file_is_named(folder: Path, what: str) -> None:
+def test_unreadable_token_file_is_named(folder: Path, what: str) -> None:
     path = folder if what == "a directory" else folder / "nothing"
     process = run("--token-file", str(path))
     assert process.wait() != 0
@@ -96,14 +98,14 @@ def test_case_62_unreadable_token_file_is_named(folder: Path, what: str) -> None
     assert "Traceback" not in process.log()
 
 
-def test_case_62_token_wins_over_token_file(folder: Path) -> None:
+def test_token_wins_over_token_file(folder: Path) -> None:
     (folder / "token").write_text("nonsense")
     process = run("--token-file", str(folder / "token"), "--token", TOKEN, "--metrics", "127.0.0.1:0")
     process.wait_for(DOCUMENT["t"])
     process.kill()
 
 
-def test_case_62_no_token_at_all_says_what_to_give() -> None:
+def test_no_token_at_all_says_what_to_give() -> None:
     process = run()
     assert process.wait() != 0
     assert "--token" in process.log()

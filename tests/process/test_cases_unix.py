@@ -13,6 +13,8 @@ from tests.support.origin import Origin
 from tests.support.sites import Link, Publisher, Site
 from tests.support.websocket import REQUEST_FIELDS, echo, over_http1
 
+pytestmark = pytest.mark.case(48)
+
 
 def listening(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -33,7 +35,7 @@ def unix_site(
 
 
 @every_connector
-def test_case_48_requests_work_as_over_tcp(unix_site: Site, version: str) -> None:
+def test_requests_work_as_over_tcp(unix_site: Site, version: str) -> None:
     client = unix_site.client(version)
     assert client.get("/a?b=c").body == b"hello"
     request = unix_site.origin.last
@@ -43,7 +45,7 @@ def test_case_48_requests_work_as_over_tcp(unix_site: Site, version: str) -> Non
 
 
 @every_connector
-def test_case_48_websocket_works(unix_site: Site) -> None:
+def test_websocket_works(unix_site: Site) -> None:
     unix_site.origin.script = echo
     if unix_site.link == Link("cloudflared", "http2"):  # a stock connector can't (docs/compatibility.md)
         client = unix_site.h1()
@@ -55,13 +57,13 @@ def test_case_48_websocket_works(unix_site: Site) -> None:
     assert ws.message() == "hello"
 
 
-def test_case_48_path_with_a_blank(publish: Publisher, folder: Path) -> None:
+def test_path_with_a_blank(publish: Publisher, folder: Path) -> None:
     origin = Origin(listening(folder / "my app.sock"))
     assert publish(f"unix:{folder / 'my app.sock'}", origin=origin).get().body == b"hello"
 
 
 @pytest.mark.parametrize("what", ["missing", "a file"])
-def test_case_48_no_socket_is_502_and_says_why(publish: Publisher, folder: Path, what: str) -> None:
+def test_no_socket_is_502_and_says_why(publish: Publisher, folder: Path, what: str) -> None:
     path = folder / "gone.sock"
     if what == "a file":
         path.write_text("not a socket")
@@ -74,7 +76,7 @@ def test_case_48_no_socket_is_502_and_says_why(publish: Publisher, folder: Path,
     assert "No such file" in line or "refused" in line or "ENOENT" in line or "os error" in line
 
 
-def test_case_48_replaced_socket_is_used_from_the_next_request_on(publish: Publisher, folder: Path) -> None:
+def test_replaced_socket_is_used_from_the_next_request_on(publish: Publisher, folder: Path) -> None:
     path = folder / "app.sock"
     old = Origin(listening(path), script=lambda exchange: exchange.answer(200, b"old"))
     site = publish(f"unix:{path}", origin=old)

@@ -34,8 +34,9 @@ def strict(exchange: Exchange) -> None:
         exchange.answer(400, b"this is a WebSocket endpoint")
 
 
+@pytest.mark.case(1)
 @every_connector
-def test_case_01_ws_service_forwards_the_upgrade(publish: Publisher, second_origin: Origin) -> None:
+def test_ws_service_forwards_the_upgrade(publish: Publisher, second_origin: Origin) -> None:
     live = Origin(script=strict)
     hostname = publish.hostname()
     site = publish.rules(
@@ -55,22 +56,25 @@ def test_case_01_ws_service_forwards_the_upgrade(publish: Publisher, second_orig
     assert second_origin.requests == []
 
 
+@pytest.mark.case(1)
 @every_connector
-def test_case_01_http_service_forwards_the_upgrade(site: Site) -> None:
+def test_http_service_forwards_the_upgrade(site: Site) -> None:
     site.origin.script = strict
     over_http1(site.h1(), "/live/x")
 
 
+@pytest.mark.case(1)
 @every_connector
-def test_case_01_no_101_unless_the_origin_said_so(site: Site) -> None:
+def test_no_101_unless_the_origin_said_so(site: Site) -> None:
     site.origin.answers(200, b"not me")
     client = site.h1()
     client.start("GET", "/live/x", REQUEST_FIELDS)
     assert client.answer().status == 200
 
 
+@pytest.mark.case(2)
 @every_connector
-def test_case_02_origin_sees_the_same_upgrade_on_every_path(site: Site, version: str) -> None:
+def test_origin_sees_the_same_upgrade_on_every_path(site: Site, version: str) -> None:
     site.origin.script = strict
     client = site.client(version)
     if isinstance(client, Http1Client):
@@ -99,10 +103,11 @@ SWITCHES = {
 }
 
 
+@pytest.mark.case(70)
 @every_connector
 @pytest.mark.parametrize("asked", ["websocket", "plain"])
 @pytest.mark.parametrize("name", SWITCHES)
-def test_case_70_a_101_that_is_no_websocket(site: Site, version: str, name: str, asked: str) -> None:
+def test_a_101_that_is_no_websocket(site: Site, version: str, name: str, asked: str) -> None:
     """502 with a reason, and what is behind it is nobody's answer. A stock connector hides a 101 on HTTP/2 as a 200: what
     can't be told from a refusal passes as one (protocol.md, *What a WebSocket is*), but never to a client that would take it for
     a switch."""

@@ -7,6 +7,8 @@ import pytest
 from tests.support.edge import Edge
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.case(60)
+
 # on the plain listener: the way to HTTPS, or the edge's own page
 ROUTED, UNROUTED = "redirect", "unknown_hostname"
 
@@ -41,7 +43,7 @@ def post(edge: Edge) -> Any:
         edge.api.call("DELETE", f"/zones/{zone_id}")
 
 
-def test_case_60_what_exists_is_not_the_wildcards(edge: Edge, post: Any) -> None:
+def test_what_exists_is_not_the_wildcards(edge: Edge, post: Any) -> None:
     tunnel = edge.api.create_tunnel("case 60")
     route = {"type": "CNAME", "content": f"{tunnel.id}.cfargotunnel.com", "proxied": True}
     post("wild.test", name="*", **route)
@@ -73,7 +75,7 @@ def test_case_60_what_exists_is_not_the_wildcards(edge: Edge, post: Any) -> None
     check(edge, {"app.wild.test": ROUTED, "_acme-challenge.app.wild.test": UNROUTED})
 
 
-def test_case_60_a_wildcard_ends_at_zone_cuts(edge: Edge, post: Any) -> None:
+def test_a_wildcard_ends_at_zone_cuts(edge: Edge, post: Any) -> None:
     tunnel = edge.api.create_tunnel("zone cuts")
     route = {"type": "CNAME", "content": f"{tunnel.id}.cfargotunnel.com", "proxied": True}
     post("cut.test", name="*", **route)

@@ -19,6 +19,8 @@ from tests.support.origin import Exchange
 from tests.support.sites import Site
 from tests.support.tls import TlsSocket
 
+pytestmark = pytest.mark.requirement("S25")
+
 
 def held(exchange: Exchange) -> None:
     exchange.over = True
@@ -27,7 +29,7 @@ def held(exchange: Exchange) -> None:
 
 @quic_only  # how the tunnel is carried doesn't matter to the listener
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_s25_public_listener(site: Site, case: Case) -> None:
+def test_public_listener(site: Site, case: Case) -> None:
     site.origin.on("/held", held)
     with FrameClient.dial(
         site.edge.https, site.hostname, site.edge.ca_file, start=not case.early, timeout_s=3.0
@@ -84,7 +86,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 
 @pytest.mark.parametrize("case", AT_A_CONNECTOR, ids=str)
-def test_s25_connector(front: Front, folder: Path, case: Case) -> None:
+def test_connector(front: Front, folder: Path, case: Case) -> None:
     address = "{}:{}".format(*front.listener.getsockname())
     connector = Connector(
         folder, address, front.token, protocol="http2", ca_file=front.ca_file, wait=False, grace_period="1s"

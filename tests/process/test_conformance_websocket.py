@@ -11,6 +11,8 @@ from tests.support.origin import Exchange
 from tests.support.sites import Site
 from tests.support.websocket import REQUEST_FIELDS
 
+pytestmark = pytest.mark.requirement("S25")
+
 DEFLATE = ("sec-websocket-extensions", "permessage-deflate")
 
 
@@ -66,7 +68,7 @@ def exchanged(case: Case, send: Callable[[bytes], None], receive: Callable[[], b
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_s25_echo(site: Site, version: str, group: str) -> None:
+def test_echo(site: Site, version: str, group: str) -> None:
     site.origin.script = serve
     cases = list(GROUPS[group]())
     for number, case in enumerate(cases):

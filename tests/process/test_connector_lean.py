@@ -56,6 +56,7 @@ def test_connector_is_small(site: Site) -> None:
     assert site.connector.process.rss_bytes() < 120 << 20
 
 
+@pytest.mark.requirement("S7")
 def test_no_secret_in_the_process_list_or_the_log(fakes: Fakes, folder: Path, link: Link) -> None:
     tunnel, _ = fakes.tunnel()
     connector = Connector(folder / "c", fakes.edge, tunnel.token, protocol=link.protocol)

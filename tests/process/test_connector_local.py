@@ -37,7 +37,8 @@ def file_with_rules(folder: Path, hostname: str, origin: Origin) -> tuple[str, .
     return ("--config", str(file))
 
 
-def test_case_51_rules_of_the_file_serve_a_locally_managed_tunnel(
+@pytest.mark.case(51)
+def test_rules_of_the_file_serve_a_locally_managed_tunnel(
     fakes: Fakes, folder: Path, origin: Origin, link: Link
 ) -> None:
     tunnel, hostname = fakes.tunnel(config_src="local")
@@ -53,9 +54,8 @@ def test_case_51_rules_of_the_file_serve_a_locally_managed_tunnel(
     connector.stop()
 
 
-def test_case_51_a_remotely_managed_tunnel_says_which_rules_win(
-    fakes: Fakes, folder: Path, origin: Origin, link: Link
-) -> None:
+@pytest.mark.case(51)
+def test_a_remotely_managed_tunnel_says_which_rules_win(fakes: Fakes, folder: Path, origin: Origin, link: Link) -> None:
     tunnel, hostname = fakes.tunnel()
     connector = Connector(
         folder / "one", fakes.edge, tunnel.token, protocol=link.protocol, flags=("--url", origin.service)
@@ -68,7 +68,8 @@ def test_case_51_a_remotely_managed_tunnel_says_which_rules_win(
     connector.stop()
 
 
-def test_case_48_a_socket_on_the_command_line_needs_no_url(fakes: Fakes, folder: Path, link: Link) -> None:
+@pytest.mark.case(48)
+def test_a_socket_on_the_command_line_needs_no_url(fakes: Fakes, folder: Path, link: Link) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     path = folder / "my app.sock"
     listener.bind(str(path))
@@ -107,9 +108,10 @@ def with_file(folder: Path, rules: list[Any], *, before: bool = False) -> Proces
     )
 
 
+@pytest.mark.case(50)
 @pytest.mark.parametrize("before", [True, False], ids=["before run", "after run"])
 @pytest.mark.parametrize("name", REFUSED)
-def test_case_50_bad_ingress_in_a_file_is_refused_as_by_the_api(folder: Path, name: str, before: bool) -> None:
+def test_bad_ingress_in_a_file_is_refused_as_by_the_api(folder: Path, name: str, before: bool) -> None:
     rules, where = REFUSED[name]
     process = with_file(folder, rules, before=before)
     assert process.wait() != 0
@@ -122,11 +124,12 @@ def test_case_50_bad_ingress_in_a_file_is_refused_as_by_the_api(folder: Path, na
     assert "Registered" not in said
 
 
+@pytest.mark.case(50)
 @pytest.mark.parametrize("before", [True, False], ids=["before run", "after run"])
 @pytest.mark.parametrize(
     "rule", [{"hostname": "*", **CATCH_ALL}, {"hostname": "", **CATCH_ALL}, {"service": "hello-world"}]
 )
-def test_case_50_all_forms_of_a_catch_all_are_good_in_a_file(folder: Path, rule: dict[str, Any], before: bool) -> None:
+def test_all_forms_of_a_catch_all_are_good_in_a_file(folder: Path, rule: dict[str, Any], before: bool) -> None:
     process = with_file(folder, [ONE, rule], before=before)
     process.wait_for(r"Starting metrics server")
     assert process.running
@@ -141,6 +144,7 @@ def test_no_rules_anywhere_is_503_and_said_once(fakes: Fakes, folder: Path, link
     connector.stop()
 
 
+@pytest.mark.requirement("S39")
 def test_a_query_reaches_no_log(fakes: Fakes, folder: Path) -> None:
     tunnel, hostname = fakes.tunnel()
     fakes.edge.api.put_configuration(tunnel.id, [{"service": "http://127.0.0.1:1"}])

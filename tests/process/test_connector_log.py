@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.process.test_cases_tokens import TOKEN
 from tests.support.connector import Connector
 from tests.support.edge import QANAT
@@ -91,6 +93,7 @@ def test_at_debug_level_a_request_and_its_answer_are_lines(fakes: Fakes, folder:
     connector.stop()
 
 
+@pytest.mark.requirement("S39")
 def test_secrets_are_in_no_line_about_a_request_and_its_id_is(fakes: Fakes, folder: Path, link: Link) -> None:
     connector, hostname = start(fakes, folder, link)
     mark = connector.process.mark()

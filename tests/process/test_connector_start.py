@@ -86,6 +86,7 @@ def test_a_token_that_is_none_ends_the_start_with_255_as_stock(folder: Path, kin
     assert run(kind, folder, token="no token").wait() == 255
 
 
+@pytest.mark.case(75)
 @pytest.mark.parametrize(
     ("flags", "env", "said"),
     [
@@ -95,7 +96,7 @@ def test_a_token_that_is_none_ends_the_start_with_255_as_stock(folder: Path, kin
         ((), {"NO_TLS_VERIFY": "yes"}, "$NO_TLS_VERIFY"),
     ],
 )
-def test_case_75_a_value_that_cant_be_read_never_ends_in_success(
+def test_a_value_that_cant_be_read_never_ends_in_success(
     folder: Path, flags: tuple[str, ...], env: dict[str, str], said: str
 ) -> None:
     process = run("qanat", folder, *flags, env=env)
@@ -111,6 +112,7 @@ def test_an_unknown_flag_before_run_is_named_whatever_follows_it(folder: Path, f
     assert f"error[usage]: {flags[0]}: there is no such flag" in process.log()
 
 
+@pytest.mark.case(75)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("content", "env"),
@@ -124,7 +126,7 @@ def test_an_unknown_flag_before_run_is_named_whatever_follows_it(folder: Path, f
         (b"proxy-dns: true\nproxy-dns-port: 5053\nproxy-dns-upstream: [x]\n", {"NO_TLS_VERIFY": "TRUE"}),
     ],
 )
-def test_case_75_what_stock_starts_with_starts(folder: Path, kind: Kind, content: bytes, env: dict[str, str]) -> None:
+def test_what_stock_starts_with_starts(folder: Path, kind: Kind, content: bytes, env: dict[str, str]) -> None:
     file = folder / "config.yml"
     file.write_bytes(content)
     process = run(kind, folder, "--config", str(file), env=env)
@@ -132,7 +134,8 @@ def test_case_75_what_stock_starts_with_starts(folder: Path, kind: Kind, content
     process.kill()
 
 
-def test_case_75_the_command_line_wins_over_the_file(fakes: Fakes, folder: Path) -> None:
+@pytest.mark.case(75)
+def test_the_command_line_wins_over_the_file(fakes: Fakes, folder: Path) -> None:
     tunnel, _ = fakes.tunnel()
     file = folder / "config.yml"
     file.write_text("protocol: http2\n")
@@ -141,8 +144,9 @@ def test_case_75_the_command_line_wins_over_the_file(fakes: Fakes, folder: Path)
     connector.stop()
 
 
+@pytest.mark.case(76)
 @pytest.mark.parametrize("way", ["flag", "variable", "file"])
-def test_case_76_host_and_port_alone_serve(fakes: Fakes, folder: Path, link: Link, way: str) -> None:
+def test_host_and_port_alone_serve(fakes: Fakes, folder: Path, link: Link, way: str) -> None:
     origin = Origin()
     tunnel, hostname = fakes.tunnel(config_src="local")
     text = origin.service.removeprefix("http://")

@@ -5,10 +5,12 @@ import subprocess
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.support.edge import QANAT, Edge
 
 
+@pytest.mark.requirement("S33", "S36", "S39")
 def test_hosts_and_legacy_keys_are_settings_and_the_log_holds_no_credentials(folder: Path) -> None:
     """security.md S33, S36, S39."""
     file = folder / "edge.toml"

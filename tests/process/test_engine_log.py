@@ -4,10 +4,14 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.process.test_cases_tokens import TOKEN
 from tests.support.connector import Connector
 from tests.support.edges import QuicEdge
 from tests.support.sites import Fakes
+
+pytestmark = pytest.mark.requirement("S39")
 
 
 def test_an_edges_engine_warns_in_the_edges_log(fakes: Fakes) -> None:

@@ -14,6 +14,8 @@ from tests.support.fixtures import quic_only
 from tests.support.loopback import needs_ipv6
 from tests.support.sites import Site
 
+pytestmark = pytest.mark.requirement("S1")
+
 
 def _tls(edge: Edge, hostname: str, newest: ssl.TLSVersion) -> tuple[str | None, bytes]:
     """The version that a client which knows none above `newest` gets, and the first line of the answer."""
@@ -34,7 +36,7 @@ def _tls(edge: Edge, hostname: str, newest: ssl.TLSVersion) -> tuple[str | None,
 
 
 @quic_only
-def test_s1_a_tls_1_2_client_is_served_and_an_older_one_refused(site: Site) -> None:
+def test_a_tls_1_2_client_is_served_and_an_older_one_refused(site: Site) -> None:
     assert _tls(site.edge, site.hostname, ssl.TLSVersion.TLSv1_2) == ("TLSv1.2", b"HTTP/1.1 200 OK\r\n")
     with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
         _tls(site.edge, site.hostname, ssl.TLSVersion.TLSv1_1)

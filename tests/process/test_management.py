@@ -13,6 +13,8 @@ from tests.support.http1 import Answer
 from tests.support.sites import Fakes
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.requirement("S55")
+
 NAME = "management.argotunnel.com"
 FEATURES = ("allow_remote_config", "serialized_headers", "management_logs")
 
@@ -58,7 +60,7 @@ def test_a_token_reaches_the_connector_under_the_name_that_it_knows(managed: Man
     assert token not in managed.edge.process.log()
 
 
-def test_s55_nobody_elses_token_does(managed: Managed, fakes: Fakes, version: str) -> None:
+def test_nobody_elses_token_does(managed: Managed, fakes: Fakes, version: str) -> None:
     key = ManagementKey.open(managed.edge.data_dir / "management.key")
     other, _ = fakes.tunnel()
 

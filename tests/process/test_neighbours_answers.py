@@ -97,9 +97,10 @@ BREAKS_ITS_LINK = ("101 and raw bytes",)
 """DATA before a final head is a connection error of HTTP/2: the connector has lost its own link, nobody else."""
 
 
+@pytest.mark.case(70)
 @pytest.mark.parametrize("features", [STOCK, QANAT], ids=["stock", "ours"])
 @pytest.mark.parametrize("name", NO_FINAL)
-def test_case_70_an_interim_status_is_no_answer_over_http2(
+def test_an_interim_status_is_no_answer_over_http2(
     fakes: Fakes, bystander: Bystander, name: str, features: tuple[str, ...]
 ) -> None:
     async def handler(stream: Http2Stream) -> None:
@@ -130,8 +131,9 @@ SWITCHES: dict[str, tuple[int, Fields, Fields]] = {
 }
 
 
+@pytest.mark.case(70)
 @pytest.mark.parametrize("name", SWITCHES)
-def test_case_70_only_the_switch_that_was_asked_for_passes_over_quic(
+def test_only_the_switch_that_was_asked_for_passes_over_quic(
     fakes: Fakes, bystander: Bystander, version: str, name: str
 ) -> None:
     status, answered, asked = SWITCHES[name]
@@ -258,9 +260,10 @@ def answering(fakes: Fakes, link: str, lines: Fields) -> str:
 LINKS = pytest.mark.parametrize("transport", ["quic", "http2"])
 
 
+@pytest.mark.requirement("S16")
 @LINKS
 @pytest.mark.parametrize(("fields", "status"), [(511, 200), (512, 200), (513, 502), (6000, 502)])
-def test_s16_a_connectors_answer_has_as_many_fields_as_it_may(
+def test_a_connectors_answer_has_as_many_fields_as_it_may(
     fakes: Fakes, bystander: Bystander, transport: str, fields: int, status: int
 ) -> None:
     with fakes.edge.h1(answering(fakes, transport, heavy(fields, 100))) as client:
@@ -272,9 +275,10 @@ def test_s16_a_connectors_answer_has_as_many_fields_as_it_may(
     bystander.is_served()
 
 
+@pytest.mark.requirement("S16")
 @LINKS
 @pytest.mark.parametrize(("extra", "status"), [(-1, 200), (0, 200), (1, 502)])
-def test_s16_a_connectors_answer_is_as_large_as_it_may(fakes: Fakes, transport: str, extra: int, status: int) -> None:
+def test_a_connectors_answer_is_as_large_as_it_may(fakes: Fakes, transport: str, extra: int, status: int) -> None:
     line = "X-A", "v" * ((128 << 10) - len("X-A: \r\n") + extra)
     with fakes.edge.h1(answering(fakes, transport, [line])) as client:
         answer = client.get()

@@ -6,13 +6,15 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 
 import httpx
+import pytest
 
 from tests.support.edge import Edge
 from tests.support.fixtures import quic_only
 from tests.support.neighbours import API_S, ATTACKER, Tenant, Victim, lab, repeated, unharmed  # noqa: F401
 from tests.support.sites import Lab
 
-pytestmark = quic_only  # how the tunnel is carried doesn't matter to the API
+# how the tunnel is carried doesn't matter to the API
+pytestmark = [quic_only, pytest.mark.requirement("S28", "S29", "S33")]
 
 
 def dialled(edge: Edge) -> socket.socket:

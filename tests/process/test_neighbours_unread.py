@@ -18,6 +18,8 @@ from tests.support.origin import Exchange
 from tests.support.sites import Site
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.requirement("S23", "S24")
+
 MIB = 1 << 20
 
 
@@ -80,7 +82,7 @@ def test_downloads_unread_on_many_http1_connections(site: Site, victim: Victim) 
 
 
 @quic_only  # it ends at the edge
-def test_s23_fields_that_swell_while_nothing_is_read(site: Site, victim: Victim) -> None:
+def test_fields_that_swell_while_nothing_is_read(site: Site, victim: Victim) -> None:
     """One field of 3 900 bytes, named by single bytes 16 000 times in each of 100 requests whose answers have no window: 62 MB
     a head where it is taken in before it is measured."""
     value = b"v" * 3900

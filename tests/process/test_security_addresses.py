@@ -56,7 +56,8 @@ def opened(edge: Edge, source: str) -> Http1Client | None:
         return None
 
 
-def test_s29_connections_of_one_address_leave_the_others_theirs(folder: Path) -> None:
+@pytest.mark.requirement("S29")
+def test_connections_of_one_address_leave_the_others_theirs(folder: Path) -> None:
     flags = {"limits_shared_networks": NOBODY, "limits_connections_per_address": "20"}
     with served(folder, **flags, limits_new_connections_per_address="1000") as edge, ExitStack() as stack:
         mine = [client for _ in range(60) if (client := opened(edge, ATTACKER))]
@@ -70,7 +71,8 @@ def test_s29_connections_of_one_address_leave_the_others_theirs(folder: Path) ->
         wait_until(lambda: status(edge, ATTACKER) == 200, "places come back")
 
 
-def test_s29_one_address_opens_fifty_in_a_second(folder: Path) -> None:
+@pytest.mark.requirement("S29")
+def test_one_address_opens_fifty_in_a_second(folder: Path) -> None:
     with served(folder, limits_shared_networks=NOBODY) as edge:
         host, _, port = edge.https.rpartition(":")
         start = time.monotonic()
@@ -95,7 +97,8 @@ def test_s29_one_address_opens_fifty_in_a_second(folder: Path) -> None:
             assert sum(map(is_open, taken)) >= 50
 
 
-def test_s29_failed_handshakes_make_an_address_wait_and_no_other(folder: Path) -> None:
+@pytest.mark.requirement("S29")
+def test_failed_handshakes_make_an_address_wait_and_no_other(folder: Path) -> None:
     with served(folder, limits_shared_networks=NOBODY, limits_new_connections_per_address="1000") as edge:
         host, _, port = edge.https.rpartition(":")
 
@@ -118,7 +121,8 @@ def test_s29_failed_handshakes_make_an_address_wait_and_no_other(folder: Path) -
         wait_until(lambda: status(edge, ATTACKER) == 200, "for no longer than a second or two")
 
 
-def test_s29_listed_networks_are_not_counted_by_address(folder: Path) -> None:
+@pytest.mark.requirement("S29")
+def test_listed_networks_are_not_counted_by_address(folder: Path) -> None:
     flags = {"limits_shared_networks": f"{ATTACKER}/32", "limits_connections_per_address": "5"}
     with served(folder, **flags) as edge, ExitStack() as stack:
         offices = [client for _ in range(30) if (client := opened(edge, ATTACKER))]
@@ -139,7 +143,8 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_s29_idle_connections_leave_descriptors_for_the_api_and_for_connectors(folder: Path, many_files: None) -> None:
+@pytest.mark.requirement("S29")
+def test_idle_connections_leave_descriptors_for_the_api_and_for_connectors(folder: Path, many_files: None) -> None:
     """`ulimit -n 1024`, raised from 256 at start: 900 idle connections from one address that nothing else bounds."""
     within = ["prlimit", "--nofile=256:1024"]
     with served(folder, within=within, limits_tls_handshake_timeout_s="30") as edge, ExitStack() as stack:
@@ -157,7 +162,8 @@ def test_s29_idle_connections_leave_descriptors_for_the_api_and_for_connectors(f
         assert not [line for line in edge.process.lines if "Too many open files" in line]
 
 
-def test_s29_memory_pressure_sheds_visitors_and_nobody_else(folder: Path) -> None:
+@pytest.mark.requirement("S29")
+def test_memory_pressure_sheds_visitors_and_nobody_else(folder: Path) -> None:
     with served(folder):
         pass
     again = Edge(folder / "edge")  # what it takes on the same data before it does anything
@@ -215,10 +221,9 @@ def idle_http2(edge: Edge) -> ssl.SSLSocket:
     return edge.h2(HOST, source=ATTACKER).wire.sock  # type: ignore[return-value]
 
 
+@pytest.mark.requirement("S28")
 @pytest.mark.parametrize("slow", [silent_handshake, half_head, no_head, idle_after_an_answer, idle_http2])
-def test_s28_slow_clients_end_in_time_while_others_are_served(
-    folder: Path, slow: Callable[[Edge], socket.socket]
-) -> None:
+def test_slow_clients_end_in_time_while_others_are_served(folder: Path, slow: Callable[[Edge], socket.socket]) -> None:
     flags = {f"limits_{name}_timeout_s": "1.5" for name in ("header", "tls_handshake", "keep_alive")}
     with served(folder, **flags) as edge:
         before = edge.process.open_files()

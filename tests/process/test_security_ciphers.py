@@ -11,6 +11,8 @@ from tests.support.edge import Edge
 from tests.support.fixtures import quic_only
 from tests.support.sites import Site
 
+pytestmark = pytest.mark.requirement("S1")
+
 EXPECTED = {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"}
 """The development CA's keys are ECDSA; for an RSA key it is the same list with ECDHE-RSA."""
 
@@ -45,7 +47,7 @@ def where(edge: Edge, hostname: str, listener: str) -> tuple[str, str]:
 
 @quic_only
 @pytest.mark.parametrize("listener", ["public", "tunnel"])
-def test_s1_no_cipher_but_ecdhe_with_aead(site: Site, listener: str) -> None:
+def test_no_cipher_but_ecdhe_with_aead(site: Site, listener: str) -> None:
     address, name = where(site.edge, site.hostname, listener)
     offered = every_cipher()
     assert {each for each in offered if "CBC" in each or "SHA" in each or each.startswith(("DHE", "AES"))}, offered
@@ -65,6 +67,6 @@ def test_s1_no_cipher_but_ecdhe_with_aead(site: Site, listener: str) -> None:
 @quic_only
 @pytest.mark.parametrize("listener", ["public", "tunnel"])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_s1_no_old_version(site: Site, listener: str, version: ssl.TLSVersion) -> None:
+def test_no_old_version(site: Site, listener: str, version: ssl.TLSVersion) -> None:
     address, name = where(site.edge, site.hostname, listener)
     assert handshake(address, name, "ALL:@SECLEVEL=0", version) is None

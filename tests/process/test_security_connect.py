@@ -7,9 +7,11 @@ from tests.support.http1 import Cut
 from tests.support.http2 import Reset
 from tests.support.sites import Site
 
+pytestmark = pytest.mark.requirement("S13")
+
 
 @pytest.mark.parametrize("target", ["{host}:443", "127.0.0.1:22", "/", "http://127.0.0.1/"])
-def test_s13_connect_is_refused_over_http1(site: Site, target: str) -> None:
+def test_connect_is_refused_over_http1(site: Site, target: str) -> None:
     client = site.h1(timeout_s=3.0)
     client.start("CONNECT", target.replace("{host}", site.hostname))
     try:
@@ -21,7 +23,7 @@ def test_s13_connect_is_refused_over_http1(site: Site, target: str) -> None:
     assert [request.target for request in site.origin.requests] == ["/victim"]
 
 
-def test_s13_plain_connect_is_refused_over_http2(site: Site) -> None:
+def test_plain_connect_is_refused_over_http2(site: Site) -> None:
     client = site.h2(strict=False)
     number = client.start_raw([(":method", "CONNECT"), (":authority", f"{site.hostname}:443")], end=False)
     try:
@@ -33,7 +35,7 @@ def test_s13_plain_connect_is_refused_over_http2(site: Site) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["connect-udp", "websockets", "WebSocket", "h2c", ""])
-def test_s13_extended_connect_is_for_websockets_only(site: Site, protocol: str) -> None:
+def test_extended_connect_is_for_websockets_only(site: Site, protocol: str) -> None:
     client = site.h2(strict=False)
     number = client.start_raw(
         [

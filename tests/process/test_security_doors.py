@@ -59,7 +59,8 @@ def recorded(request: pytest.FixtureRequest, fakes: Fakes) -> tuple[str, QuicCon
     return hostname, fakes.connector(request.param, tunnel)
 
 
-def test_s54_s56_control_names_never_reach_a_connector(
+@pytest.mark.requirement("S54", "S56")
+def test_control_names_never_reach_a_connector(
     fakes: Fakes, recorded: tuple[str, QuicConnector | Http2Connector]
 ) -> None:
     hostname, connector = recorded
@@ -89,7 +90,8 @@ def test_s54_s56_control_names_never_reach_a_connector(
     assert connector.problems == []
 
 
-def test_s54_control_names_in_trailers_never_reach_a_connector(
+@pytest.mark.requirement("S54")
+def test_control_names_in_trailers_never_reach_a_connector(
     fakes: Fakes, recorded: tuple[str, QuicConnector | Http2Connector]
 ) -> None:
     hostname, connector = recorded
@@ -117,9 +119,10 @@ def test_s54_control_names_in_trailers_never_reach_a_connector(
 PRIVATE_BODY = b'{"version":99,"config":{"ingress":[{"service":"%s"}]}}'
 
 
+@pytest.mark.requirement("S54")
 @every_connector
 @pytest.mark.parametrize("version", ["h1", "h2"], indirect=True)
-def test_s54_real_connector_takes_no_orders_from_a_client(site: Site, version: str) -> None:
+def test_real_connector_takes_no_orders_from_a_client(site: Site, version: str) -> None:
     private = Origin(script=lambda exchange: exchange.answer(200, b"private"))
     secret = (site.connector.token_file.read_text(), site.tunnelled.tunnel.id)
     before = site.connector.version
@@ -148,8 +151,9 @@ def test_s54_real_connector_takes_no_orders_from_a_client(site: Site, version: s
 
 
 # ------------------------------------------------------------------------------------------------ S55
+@pytest.mark.requirement("S55")
 @pytest.mark.parametrize("host", ["{}", "{}:443", "{upper}", "{}.", "{upper}.:443"])
-def test_s55_management_host_is_refused(site: Site, version: str, host: str) -> None:
+def test_management_host_is_refused(site: Site, version: str, host: str) -> None:
     name = "management.argotunnel.com"
     sent = host.replace("{}", name).replace("{upper}", name.upper())
     mark = site.connector.process.mark()
@@ -165,14 +169,16 @@ def test_s55_management_host_is_refused(site: Site, version: str, host: str) -> 
     assert not [line for line in site.connector.process.since(mark) if "management" in line]
 
 
-def test_s55_management_host_is_refused_on_the_plain_listener(site: Site) -> None:
+@pytest.mark.requirement("S55")
+def test_management_host_is_refused_on_the_plain_listener(site: Site) -> None:
     with site.edge.plain("management.argotunnel.com") as client:
         assert client.get("/ping").status in (403, 404, 421)
 
 
+@pytest.mark.requirement("S55")
 @pytest.mark.cloudflared
 @pytest.mark.skipif(not STOCK, reason=NO_STOCK)
-def test_s55_stock_connector_behind_a_wildcard_never_sees_the_host(fakes: Fakes, folder: Path) -> None:
+def test_stock_connector_behind_a_wildcard_never_sees_the_host(fakes: Fakes, folder: Path) -> None:
     tunnel, hostname = fakes.tunnel()
     fakes.edge.api.put_configuration(tunnel.id, [{"service": "http_status:418"}])
     connector = Connector(folder / "stock", fakes.edge, tunnel.token, kind="cloudflared", protocol="http2")
@@ -188,10 +194,9 @@ def test_s55_stock_connector_behind_a_wildcard_never_sees_the_host(fakes: Fakes,
 BAD_NAMES = ["x:y", "x y", "x\ty", "HttpMethod:", "x(y)", "x/y", "\x7fx", "x\xe9"]
 
 
+@pytest.mark.requirement("S57")
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_s57_field_names_are_tokens(
-    fakes: Fakes, recorded: tuple[str, QuicConnector | Http2Connector], name: str
-) -> None:
+def test_field_names_are_tokens(fakes: Fakes, recorded: tuple[str, QuicConnector | Http2Connector], name: str) -> None:
     hostname, connector = recorded
     with fakes.edge.h1(hostname) as client:
         client.send(f"GET / HTTP/1.1\r\nHost: {hostname}\r\n".encode() + name.encode("latin-1") + b": 1\r\n\r\n")
@@ -213,6 +218,7 @@ def test_s57_field_names_are_tokens(
                 assert key.count(":") <= 1
 
 
+@pytest.mark.requirement("S19", "S57")
 def test_response_control_fields_never_reach_a_client(fakes: Fakes, version: str) -> None:
     """The same at the other end: an origin's (or hostile connector's) control fields stop at the edge."""
     control: Fields = [

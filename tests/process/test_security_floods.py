@@ -23,6 +23,8 @@ from tests.support.frames import FrameClient, block, headers, raw_frame, request
 from tests.support.origin import Exchange
 from tests.support.sites import Site
 
+pytestmark = pytest.mark.requirement("S22")
+
 ENHANCE_YOUR_CALM = 11
 CANCEL = 8
 
@@ -65,7 +67,7 @@ IDLE = {
 
 @quic_only
 @pytest.mark.parametrize("kind", IDLE)
-def test_s22_frames_that_ask_for_nothing(site: Site, client: FrameClient, kind: str) -> None:
+def test_frames_that_ask_for_nothing(site: Site, client: FrameClient, kind: str) -> None:
     client.raw(IDLE[kind] * 60)
     assert client.is_alive(), "so many are borne"
     assert flood(client, IDLE[kind] * 60, 20) == ENHANCE_YOUR_CALM
@@ -73,7 +75,7 @@ def test_s22_frames_that_ask_for_nothing(site: Site, client: FrameClient, kind: 
 
 
 @quic_only
-def test_s22_empty_data(site: Site, client: FrameClient) -> None:
+def test_empty_data(site: Site, client: FrameClient) -> None:
     client.send(headers(3, block(request(site.hostname, "/", "POST")), "END_HEADERS"))
     assert flood(client, bytes_of(DataFrame(3)) * 60, 20) == ENHANCE_YOUR_CALM
     assert site.get().status == 200
@@ -82,7 +84,7 @@ def test_s22_empty_data(site: Site, client: FrameClient) -> None:
 
 @quic_only
 @pytest.mark.parametrize("size", [0, 1, 16384])
-def test_s22_a_header_block_without_end(site: Site, client: FrameClient, size: int) -> None:
+def test_a_header_block_without_end(site: Site, client: FrameClient, size: int) -> None:
     client.send(headers(3, block(request(site.hostname)), "END_STREAM"))
     piece = block([("x-a", "b" * (size - 10))])[:size] if size > 10 else b"\x00" * size
     assert flood(client, bytes_of(ContinuationFrame(3, data=piece)), 100) == ENHANCE_YOUR_CALM
@@ -95,7 +97,7 @@ def never(exchange: Exchange) -> None:
 
 
 @quic_only
-def test_s22_rapid_resets(site: Site, client: FrameClient) -> None:
+def test_rapid_resets(site: Site, client: FrameClient) -> None:
     data = block(request(site.hostname, "/never"))
     site.origin.script = never
     for first in range(3, 3 + 2 * 10_000, 40):
@@ -126,7 +128,7 @@ MADE = {
 
 @quic_only
 @pytest.mark.parametrize("how", MADE)
-def test_s22_resets_that_the_client_makes_us_send(site: Site, client: FrameClient, how: str) -> None:
+def test_resets_that_the_client_makes_us_send(site: Site, client: FrameClient, how: str) -> None:
     """MadeYouReset (CVE-2025-8671), six triggers: the connection ends before the origin has been made to work for long."""
     data = block(request(site.hostname, "/made"))
     site.origin.script = never
@@ -154,7 +156,7 @@ def test_s22_resets_that_the_client_makes_us_send(site: Site, client: FrameClien
 
 
 @quic_only
-def test_s22_honest_cancels_are_borne(site: Site, client: FrameClient) -> None:
+def test_honest_cancels_are_borne(site: Site, client: FrameClient) -> None:
     """Somebody who looks through a page of pictures: as many cancelled as seen, 300 each."""
     data = block(request(site.hostname, "/picture"))
     for n in range(3, 3 + 4 * 300, 4):
@@ -165,8 +167,9 @@ def test_s22_honest_cancels_are_borne(site: Site, client: FrameClient) -> None:
     assert client.goaway is None
 
 
+@pytest.mark.case(74)
 @every_connector
-def test_s22_case_74_somebody_who_cancels_much_is_no_flood(site: Site) -> None:
+def test_somebody_who_cancels_much_is_no_flood(site: Site) -> None:
     """A map: a download runs all the time; 1 500 tiles are cancelled when their head has come, fifty at once, then 300 right
     after they were asked for. The connection, the download and another visitor's events go on."""
     done = threading.Event()

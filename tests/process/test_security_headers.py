@@ -35,8 +35,9 @@ def spellings(name: str) -> list[str]:
     return [name, name.lower(), name.upper(), name.replace("-", "_"), name.lower().replace("-", "_")]
 
 
+@pytest.mark.requirement("S17")
 @every_connector
-def test_s17_client_identity_fields_are_dropped(site: Site) -> None:
+def test_client_identity_fields_are_dropped(site: Site) -> None:
     client = site.h1()
     for name in DROPPED:
         for spelled in spellings(name):
@@ -45,8 +46,9 @@ def test_s17_client_identity_fields_are_dropped(site: Site) -> None:
             assert MARK.encode() not in site.origin.last.raw_head, spelled
 
 
+@pytest.mark.requirement("S17")
 @every_connector
-def test_s17_client_identity_fields_are_dropped_from_http2(site: Site) -> None:
+def test_client_identity_fields_are_dropped_from_http2(site: Site) -> None:
     client = site.h2()
     for name in DROPPED:
         for spelled in {text.lower() for text in spellings(name)}:
@@ -54,7 +56,8 @@ def test_s17_client_identity_fields_are_dropped_from_http2(site: Site) -> None:
             assert MARK.encode() not in site.origin.last.raw_head, spelled
 
 
-def test_s17_in_trailers(site: Site) -> None:
+@pytest.mark.requirement("S17")
+def test_in_trailers(site: Site) -> None:
     for name in DROPPED:
         for spelled in spellings(name):
             with site.edge.h1(site.hostname) as client:
@@ -65,8 +68,9 @@ def test_s17_in_trailers(site: Site) -> None:
     assert MARK.encode() not in site.origin.raw
 
 
+@pytest.mark.requirement("S17")
 @every_connector
-def test_s17_edge_sets_its_own_once(site: Site, version: str) -> None:
+def test_edge_sets_its_own_once(site: Site, version: str) -> None:
     assert site.client(version).get().status == 200
     request = site.origin.last
     assert request.values("cf-connecting-ip") == ["127.0.0.1"]
@@ -76,9 +80,10 @@ def test_s17_edge_sets_its_own_once(site: Site, version: str) -> None:
     assert request.values("x-forwarded-proto") == ["https"]
 
 
+@pytest.mark.requirement("S18")
 @pytest.mark.parametrize("name", ["cf-connecting-ip", "x-forwarded-proto", "x-forwarded-for", "cf-ray", "host"])
 @every_connector
-def test_s18_connection_names_cannot_remove_the_edges_fields(site: Site, name: str) -> None:
+def test_connection_names_cannot_remove_the_edges_fields(site: Site, name: str) -> None:
     answer = site.h1().get("/", [("Connection", f"keep-alive, {name}")])
     if answer.status == 400:
         assert site.origin.requests == []
@@ -91,7 +96,8 @@ def test_s18_connection_names_cannot_remove_the_edges_fields(site: Site, name: s
     assert request.values("host") == [site.hostname]
 
 
-def test_s18_te_is_trailers_or_nothing(site: Site) -> None:
+@pytest.mark.requirement("S18")
+def test_te_is_trailers_or_nothing(site: Site) -> None:
     client = site.h1()
     for sent, kept in (
         ("trailers", "trailers"),
@@ -103,15 +109,17 @@ def test_s18_te_is_trailers_or_nothing(site: Site) -> None:
         assert site.origin.last.value("te") in (kept, None)
 
 
-def test_s18_proxy_fields_are_never_forwarded(site: Site) -> None:
+@pytest.mark.requirement("S18")
+def test_proxy_fields_are_never_forwarded(site: Site) -> None:
     fields = [("Proxy-Connection", "x"), ("Proxy-Authorization", "y"), ("Proxy-Anything", "z"), ("Keep-Alive", "5")]
     assert site.h1().get("/", fields).status == 200
     names = site.origin.last.names
     assert not [name for name in names if name.startswith("proxy-") or name == "keep-alive"]
 
 
+@pytest.mark.requirement("S56")
 @every_connector
-def test_s56_ray_is_the_edges_own_for_each_request(site: Site, version: str) -> None:
+def test_ray_is_the_edges_own_for_each_request(site: Site, version: str) -> None:
     client = site.client(version)
     seen = set()
     for _ in range(3):

@@ -30,35 +30,40 @@ def status(site: Site, version: str, target: str, fields: Fields) -> int:
         return 0
 
 
+@pytest.mark.requirement("S16")
 @pytest.mark.parametrize(("extra", "expected"), [(-1, 200), (0, 200), (1, 414)])
-def test_s16_request_line(site: Site, extra: int, expected: int) -> None:
+def test_request_line(site: Site, extra: int, expected: int) -> None:
     fixed = len("GET  HTTP/1.1")
     target = "/" + "a" * (LINE - fixed - 1 + extra)
     assert status(site, "h1", target, []) == expected
     assert site.get().status == 200
 
 
+@pytest.mark.requirement("S16")
 @pytest.mark.parametrize(("extra", "expected"), [(-1, 200), (0, 200), (1, 414)])
-def test_s16_target_over_http2(site: Site, extra: int, expected: int) -> None:
+def test_target_over_http2(site: Site, extra: int, expected: int) -> None:
     # `:path` alone is the line there
     assert status(site, "h2", "/" + "a" * (LINE - 1 + extra), []) == expected
     assert site.get().status == 200
 
 
+@pytest.mark.requirement("S16")
 @pytest.mark.parametrize(("extra", "expected"), [(-1, 200), (0, 200), (1, 431)])
-def test_s16_number_of_fields(site: Site, version: str, extra: int, expected: int) -> None:
+def test_number_of_fields(site: Site, version: str, extra: int, expected: int) -> None:
     # Host (or :authority) is counted by HTTP/1.1 as one of them
     count = COUNT + extra - (1 if version == "h1" else 0)
     assert status(site, version, "/", [(f"x-{n}", "1") for n in range(count)]) == expected
 
 
+@pytest.mark.requirement("S16")
 @pytest.mark.parametrize(("extra", "expected"), [(-1, 200), (0, 200), (1, 431)])
-def test_s16_cookie_crumbs_count_one_each(site: Site, extra: int, expected: int) -> None:
+def test_cookie_crumbs_count_one_each(site: Site, extra: int, expected: int) -> None:
     assert status(site, "h2", "/", [("cookie", f"c{n}=1") for n in range(COUNT + extra)]) == expected
 
 
+@pytest.mark.requirement("S16")
 @pytest.mark.parametrize(("extra", "expected"), [(-1, 200), (0, 200), (1, 431)])
-def test_s16_bytes_of_a_head(site: Site, version: str, extra: int, expected: int) -> None:
+def test_bytes_of_a_head(site: Site, version: str, extra: int, expected: int) -> None:
     # HTTP/1.1 counts its request line, Host and the empty line; HTTP/2 is counted as it would be there, its fields alone
     frame = f"GET / HTTP/1.1\r\nHost: {site.hostname}\r\n\r\n" if version == "h1" else ""
     fixed = len(frame) + 64 * len("x-00: \r\n")
@@ -69,15 +74,17 @@ def test_s16_bytes_of_a_head(site: Site, version: str, extra: int, expected: int
     assert site.get().status == 200
 
 
+@pytest.mark.requirement("S16")
 @pytest.mark.parametrize("size", [15 << 10, 60 << 10, 100 << 10])
-def test_s16_large_heads_pass(site: Site, version: str, size: int) -> None:
+def test_large_heads_pass(site: Site, version: str, size: int) -> None:
     fields = [(f"x-{n}", "v" * 1024) for n in range(size // 1040)]
     assert status(site, version, "/", fields) == 200
     assert len(site.origin.last.raw_head) > size * 0.95
 
 
+@pytest.mark.requirement("S16")
 @pytest.mark.parametrize("size", [HEAD + 2048, 1 << 20])
-def test_s16_too_large_heads_are_431(site: Site, version: str, size: int) -> None:
+def test_too_large_heads_are_431(site: Site, version: str, size: int) -> None:
     fields = [(f"x-{n}", "v" * (size // 100)) for n in range(100)]
     # what the edge does not read any more may cost its answer (RFC 9112 9.6), so 0 is right for a very large one
     assert status(site, version, "/", fields) in (431, 0 if version == "h2" or size == 1 << 20 else 431)
@@ -85,12 +92,14 @@ def test_s16_too_large_heads_are_431(site: Site, version: str, size: int) -> Non
     assert site.get().status == 200
 
 
-def test_s16_one_large_cookie_passes(site: Site, version: str) -> None:
+@pytest.mark.requirement("S16")
+def test_one_large_cookie_passes(site: Site, version: str) -> None:
     assert status(site, version, "/", [("cookie", "c=" + "v" * (15 << 10))]) == 200
 
 
+@pytest.mark.requirement("S16")
 @pytest.mark.parametrize(("extra", "good"), [(-1, True), (0, True), (1, False)])
-def test_s16_trailers(site: Site, version: str, extra: int, good: bool) -> None:
+def test_trailers(site: Site, version: str, extra: int, good: bool) -> None:
     # with the empty line behind them, as HTTP/1.1 has them
     trailers = [("x-t", "v" * (TRAILERS + extra - len("x-t: \r\n\r\n")))]
     client = site.client(version)
@@ -141,8 +150,9 @@ def test_an_answer_of_such_a_length_is_502(site: Site, length: int) -> None:
 
 
 # -------------------------------------------------------------------------------------------- management
+@pytest.mark.requirement("S55")
 @pytest.mark.parametrize("host", ["management.argotunnel.com", "management.fed.argotunnel.com"])
-def test_s55_management_hostnames_are_refused_by_name(site: Site, version: str, host: str) -> None:
+def test_management_hostnames_are_refused_by_name(site: Site, version: str, host: str) -> None:
     if version == "h1":
         client = site.h1()
         client.send(f"GET /ping HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -173,7 +183,8 @@ def test_too_large_response_head_is_502_with_a_reason(site: Site, version: str) 
 
 
 # ------------------------------------------------------------------------------------------------ S30
-def test_s30_streams_of_one_tunnel_are_bounded(folder: Path) -> None:
+@pytest.mark.requirement("S30")
+def test_streams_of_one_tunnel_are_bounded(folder: Path) -> None:
     edge = Edge(folder / "edge", limits_streams_per_tunnel="5")
     try:
         api = edge.api
@@ -200,7 +211,8 @@ def test_s30_streams_of_one_tunnel_are_bounded(folder: Path) -> None:
         edge.stop()
 
 
-def test_s30_configuration_is_at_most_a_mebibyte(edge: Edge) -> None:
+@pytest.mark.requirement("S30")
+def test_configuration_is_at_most_a_mebibyte(edge: Edge) -> None:
     tunnel = edge.api.create_tunnel("S30 configuration")
     rules = [
         {"hostname": f"h{n}.example.test", "service": "http_status:200", "path": "/" + "a" * 1000} for n in range(1100)
@@ -213,7 +225,8 @@ def test_s30_configuration_is_at_most_a_mebibyte(edge: Edge) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ S31
-def test_s31_patterns_run_in_linear_time(publish: Publisher) -> None:
+@pytest.mark.requirement("S31")
+def test_patterns_run_in_linear_time(publish: Publisher) -> None:
     hostname = publish.hostname()
     site = publish.rules(
         [
@@ -231,6 +244,7 @@ def test_s31_patterns_run_in_linear_time(publish: Publisher) -> None:
     assert time.monotonic() - start < 10.0  # backtracking would take years
 
 
+@pytest.mark.requirement("S31")
 def test_fakes_are_not_bounded_by_accident(fakes: Fakes) -> None:
     tunnel, hostname = fakes.tunnel()
     fakes.quic(tunnel)

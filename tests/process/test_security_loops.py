@@ -26,8 +26,9 @@ CONTROL = [
 ]
 
 
+@pytest.mark.requirement("S19")
 @every_connector
-def test_s19_control_names_of_an_origin_end_at_the_edge(site: Site, version: str) -> None:
+def test_control_names_of_an_origin_end_at_the_edge(site: Site, version: str) -> None:
     """Neither does a visitor see them, nor does the edge heed them: the answer is the origin's own."""
     told = [(name, '{"src":"cloudflared"}') for name in CONTROL]
     cookies = [("Set-Cookie", f"c{n}={n}; Path=/") for n in range(5)]
@@ -47,8 +48,9 @@ def test_s19_control_names_of_an_origin_end_at_the_edge(site: Site, version: str
     assert answer.value("x-kept") == "1"
 
 
+@pytest.mark.requirement("S20")
 @quic_only
-def test_s20_a_loop_through_two_edges_is_cut(publish: Publisher, folder: Path) -> None:
+def test_a_loop_through_two_edges_is_cut(publish: Publisher, folder: Path) -> None:
     """A's origin is B and B's is A: 508, at once, and a visitor of another hostname of A notices nothing."""
     first = publish.hostname()
     here = publish.tunnelled.edge
@@ -89,6 +91,7 @@ def origin_request(name: str) -> dict[str, object]:
     return {"noTLSVerify": True, "originServerName": name, "httpHostHeader": name}
 
 
+@pytest.mark.requirement("S20")
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -99,14 +102,15 @@ def origin_request(name: str) -> dict[str, object]:
         ([("Via", "1.1 a, 2 a"), ("Via", "HTTP/1.1 A (x), 1.0 a")], 508),
     ],
 )
-def test_s20_who_came_by_too_often(site: Site, fields: list[tuple[str, str]], status: int) -> None:
+def test_who_came_by_too_often(site: Site, fields: list[tuple[str, str]], status: int) -> None:
     client = site.h1()
     assert isinstance(client, Http1Client)
     assert client.get("/", fields).status == status
     assert len(site.origin.requests) == (status == 200)
 
 
-def test_s20_an_edge_as_its_own_origin_is_refused_at_the_push(edge: Edge) -> None:
+@pytest.mark.requirement("S20")
+def test_an_edge_as_its_own_origin_is_refused_at_the_push(edge: Edge) -> None:
     tunnel = edge.api.create_tunnel("S20 itself")
     for service in (f"https://{tunnel.id}.cfargotunnel.com", "http://h2.cftunnel.com:7844"):
         with pytest.raises(ApiError) as refused:

@@ -13,6 +13,8 @@ from tests.support.http2 import Reset
 from tests.support.origin import Origin
 from tests.support.sites import Fakes
 
+pytestmark = pytest.mark.requirement("S12")
+
 BAD_RESPONSES: dict[str, rpc.Metadata] = {
     "CR LF in a value": [("HttpStatus", "200"), ("HttpHeader:X-A", "a\r\nSet-Cookie: stolen=1")],
     "LF in a value": [("HttpStatus", "200"), ("HttpHeader:X-A", "a\nb")],
@@ -32,7 +34,7 @@ BAD_RESPONSES: dict[str, rpc.Metadata] = {
 
 
 @pytest.mark.parametrize("name", BAD_RESPONSES)
-def test_s12_edge_refuses_hostile_metadata_over_quic(fakes: Fakes, version: str, name: str) -> None:
+def test_edge_refuses_hostile_metadata_over_quic(fakes: Fakes, version: str, name: str) -> None:
     async def handler(stream: QuicStream) -> None:
         stream.write(rpc.DATA + rpc.connect_response(BAD_RESPONSES[name]) + b"body", end=True)
 
@@ -58,7 +60,7 @@ BAD_SERIALISED = {
 
 
 @pytest.mark.parametrize("name", BAD_SERIALISED)
-def test_s12_edge_refuses_hostile_serialised_headers_over_http2(fakes: Fakes, name: str) -> None:
+def test_edge_refuses_hostile_serialised_headers_over_http2(fakes: Fakes, name: str) -> None:
     async def handler(stream: Http2Stream) -> None:
         stream.head(
             200,
@@ -106,7 +108,7 @@ def test_a_field_that_has_no_name_of_http_is_left_out_of_an_answer(fakes: Fakes,
     assert own == [("x-b", "2"), ("x-c", "3")]
 
 
-def test_s12_reset_instead_of_an_answer_is_502(fakes: Fakes) -> None:
+def test_reset_instead_of_an_answer_is_502(fakes: Fakes) -> None:
     async def handler(stream: QuicStream) -> None:
         stream.reset_now(7)
 
@@ -178,7 +180,7 @@ BAD_REQUESTS: dict[str, tuple[str, rpc.Metadata]] = {
 }
 
 
-def test_s12_connector_refuses_hostile_metadata(tapped: tuple[QuicEdge, Connector, Origin]) -> None:
+def test_connector_refuses_hostile_metadata(tapped: tuple[QuicEdge, Connector, Origin]) -> None:
     edge, connector, origin = tapped
     for name, (dest, metadata) in BAD_REQUESTS.items():
         response = edge.request(dest, metadata, b"xx")
@@ -207,7 +209,8 @@ HOSTILE_STREAMS = {
 }
 
 
-def test_s12_s30_connector_survives_hostile_streams(tapped: tuple[QuicEdge, Connector, Origin]) -> None:
+@pytest.mark.requirement("S30")
+def test_connector_survives_hostile_streams(tapped: tuple[QuicEdge, Connector, Origin]) -> None:
     edge, connector, origin = tapped
     before = connector.process.rss_bytes()
     for _ in range(20):

@@ -11,6 +11,8 @@ from tests.support.edge import Edge
 from tests.support.origin import Origin
 from tests.support.sites import Lab
 
+pytestmark = pytest.mark.requirement("S40")
+
 CATCH_ALL = {"service": "http_status:404"}
 
 
@@ -33,7 +35,7 @@ def rules(domain: str, port: int, good: str) -> list[dict[str, str]]:
     return [*denied, {"hostname": f"good.{domain}", "service": good}, CATCH_ALL]
 
 
-def test_s40_a_pushed_rule_reaches_neither_metadata_nor_the_connector_itself(
+def test_a_pushed_rule_reaches_neither_metadata_nor_the_connector_itself(
     lab: Lab, tunnel: tuple[str, str], folder: Path
 ) -> None:
     edge = lab.edge
@@ -56,7 +58,7 @@ def test_s40_a_pushed_rule_reaches_neither_metadata_nor_the_connector_itself(
             connector.process.kill()
 
 
-def test_s40_what_is_listed_is_reached(lab: Lab, tunnel: tuple[str, str], folder: Path) -> None:
+def test_what_is_listed_is_reached(lab: Lab, tunnel: tuple[str, str], folder: Path) -> None:
     edge = lab.edge
     domain = "s40b.example.test"
     edge.api.publish(lab.zone, f"*.{domain}", tunnel[0])

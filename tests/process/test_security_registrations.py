@@ -114,8 +114,9 @@ def is_served(edge: Edge) -> bool:
         return False
 
 
+@pytest.mark.requirement("S33")
 @pytest.mark.parametrize("protocol", ["quic", "http2"])
-def test_s33_an_unknown_tunnel_and_a_wrong_secret_are_told_alike(fakes: Fakes, protocol: str) -> None:
+def test_an_unknown_tunnel_and_a_wrong_secret_are_told_alike(fakes: Fakes, protocol: str) -> None:
     tunnel, _ = fakes.tunnel()
     unknown = str(uuid.uuid4())
     wrong = refusal(fakes.edge, protocol, token_of(tunnel.token, secret=b"x" * 32))
@@ -124,7 +125,8 @@ def test_s33_an_unknown_tunnel_and_a_wrong_secret_are_told_alike(fakes: Fakes, p
     assert (nobody.should_retry, nobody.retry_after_s) == (wrong.should_retry, wrong.retry_after_s) == (True, 30.0)
 
 
-def test_s33_registrations_without_a_secret_leave_no_rows_and_few_lines(folder: Path) -> None:
+@pytest.mark.requirement("S33")
+def test_registrations_without_a_secret_leave_no_rows_and_few_lines(folder: Path) -> None:
     with served(folder) as (edge, _, token):
         before = wait_until(lambda: events_of(edge), "the victim's own history")
         mark = edge.process.mark()
@@ -141,7 +143,8 @@ def test_s33_registrations_without_a_secret_leave_no_rows_and_few_lines(folder: 
         assert events_of(edge) == [*before, (tunnel_id, "refused")]
 
 
-def test_s33_failures_make_an_address_wait_ever_longer_but_not_who_has_the_secret(folder: Path) -> None:
+@pytest.mark.requirement("S33")
+def test_failures_make_an_address_wait_ever_longer_but_not_who_has_the_secret(folder: Path) -> None:
     with served(folder, limits_shared_networks=NOBODY) as (edge, _, token):
         waits = [refusal(edge, "http2", token_of(token, secret=b"x" * 32)).retry_after_s for _ in range(7)]
         assert waits == [30, 30, 30, 30, 60, 120, 240]
@@ -241,7 +244,8 @@ def second(fakes: Fakes) -> Iterator[None]:
     assert served()
 
 
-def test_s27_an_acknowledgement_of_what_was_never_sent_ends_the_connection(fakes: Fakes, second: None) -> None:
+@pytest.mark.requirement("S27")
+def test_an_acknowledgement_of_what_was_never_sent_ends_the_connection(fakes: Fakes, second: None) -> None:
     with attacker(fakes) as (connector, quic):
 
         async def lie() -> None:
@@ -255,7 +259,8 @@ def test_s27_an_acknowledgement_of_what_was_never_sent_ends_the_connection(fakes
         assert connector.wait_ended().error_code == 0x0A, "PROTOCOL_VIOLATION"
 
 
-def test_s27_more_connection_ids_than_allowed_end_the_connection(fakes: Fakes, second: None) -> None:
+@pytest.mark.requirement("S27")
+def test_more_connection_ids_than_allowed_end_the_connection(fakes: Fakes, second: None) -> None:
     with attacker(fakes) as (connector, quic):
         assert quic._remote_active_connection_id_limit <= 8
 
@@ -271,7 +276,8 @@ def test_s27_more_connection_ids_than_allowed_end_the_connection(fakes: Fakes, s
         assert connector.wait_ended().error_code in (0x09, 0x0A)
 
 
-def test_s27_the_edge_gives_out_at_most_eight_ids_and_skips_packet_numbers(fakes: Fakes, second: None) -> None:
+@pytest.mark.requirement("S27")
+def test_the_edge_gives_out_at_most_eight_ids_and_skips_packet_numbers(fakes: Fakes, second: None) -> None:
     """A peer that acknowledges what it has not received meets a number that was never used."""
     with attacker(fakes) as (connector, quic):
         space = quic._spaces[Epoch.ONE_RTT]
@@ -297,7 +303,8 @@ def test_s27_the_edge_gives_out_at_most_eight_ids_and_skips_packet_numbers(fakes
         assert 1 + len(quic._peer_cid_available) <= 8
 
 
-def test_s27_an_unanswered_move_is_challenged_once_for_each_path(fakes: Fakes, second: None) -> None:
+@pytest.mark.requirement("S27")
+def test_an_unanswered_move_is_challenged_once_for_each_path(fakes: Fakes, second: None) -> None:
     """The client goes on from another port, as after a new NAT binding, and never proves that it is there."""
     with attacker(fakes) as (connector, quic):
         challenges: list[bytes] = []

@@ -13,6 +13,8 @@ from tests.support.origin import Exchange
 from tests.support.sites import Site
 from tests.support.websocket import REQUEST_FIELDS
 
+pytestmark = pytest.mark.case(49)
+
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "http1-heads.json"
 MARK = "X-Vector"
 NEXT = b"GET /smuggled HTTP/1.1\r\nHost: %s\r\n\r\n"
@@ -95,8 +97,9 @@ REFUSED = {
 }
 
 
+@pytest.mark.requirement("S9", "S10")
 @pytest.mark.parametrize("name", REFUSED)
-def test_s09_s10_case_49_bad_head_is_400_and_the_end(site: Site, name: str) -> None:
+def test_bad_head_is_400_and_the_end(site: Site, name: str) -> None:
     raw = REFUSED[name].replace("{host}", site.hostname).encode("latin-1") + NEXT % site.hostname.encode()
     statuses, reached, closed = sent(site, raw)
     assert statuses in ([400], [505] if name.startswith("version") else [400]), (statuses, reached)
@@ -126,8 +129,9 @@ BAD_CHUNKS = {
 }
 
 
+@pytest.mark.requirement("S10")
 @pytest.mark.parametrize("name", BAD_CHUNKS)
-def test_s10_case_49_bad_chunk_never_makes_two_requests(site: Site, name: str) -> None:
+def test_bad_chunk_never_makes_two_requests(site: Site, name: str) -> None:
     raw = (CHUNKED + BAD_CHUNKS[name]).replace("{host}", site.hostname).encode("latin-1")
     statuses, reached, closed = sent(site, raw + NEXT % site.hostname.encode())
     assert "/smuggled" not in reached
@@ -138,6 +142,7 @@ def test_s10_case_49_bad_chunk_never_makes_two_requests(site: Site, name: str) -
         assert not request.body_whole, "the origin took the cut body for a whole one"
 
 
+@pytest.mark.requirement("S10")
 @pytest.mark.parametrize(
     "raw",
     [
@@ -147,7 +152,7 @@ def test_s10_case_49_bad_chunk_never_makes_two_requests(site: Site, name: str) -
         "5\r\nhello\r\n0;last\r\nX-Sum: 1\r\n\r\n",
     ],
 )
-def test_s10_good_chunks_pass(site: Site, raw: str) -> None:
+def test_good_chunks_pass(site: Site, raw: str) -> None:
     data = (CHUNKED + raw).replace("{host}", site.hostname).encode()
     client = site.h1()
     client.send(data + NEXT % site.hostname.encode())
@@ -224,7 +229,8 @@ def send_vector(site: Site, number: int, vector: dict[str, str | int]) -> Sent |
     return Sent(str(vector["name"]), mark, refused, expect, whole, statuses, closed)
 
 
-def test_s09_s10_vectors_through_the_whole_chain(site: Site) -> None:
+@pytest.mark.requirement("S9", "S10")
+def test_vectors_through_the_whole_chain(site: Site) -> None:
     """Every vector of the codec (http-garden's list among them): nothing more reaches the origin than the client framed."""
     made = [sent for number, vector in enumerate(vectors()) if (sent := send_vector(site, number, vector))]
     site.settle()
@@ -262,8 +268,9 @@ BAD_H2 = {
 }
 
 
+@pytest.mark.requirement("S12", "S57")
 @pytest.mark.parametrize("name", BAD_H2)
-def test_s12_s57_case_49_malformed_http2_fields_end_the_stream(site: Site, name: str) -> None:
+def test_malformed_http2_fields_end_the_stream(site: Site, name: str) -> None:
     client = site.h2(strict=False)
     number = client.start("GET", "/first", BAD_H2[name])
     try:
@@ -273,6 +280,7 @@ def test_s12_s57_case_49_malformed_http2_fields_end_the_stream(site: Site, name:
     assert site.origin.requests == []
 
 
+@pytest.mark.requirement("S4")
 def test_h2_host_and_authority_must_agree(site: Site) -> None:
     client = site.h2(strict=False)
     number = client.start("GET", "/", [("host", "other.example.test")])
@@ -284,7 +292,8 @@ def test_h2_host_and_authority_must_agree(site: Site) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ S11
-def test_s11_unread_body_never_becomes_a_request(site: Site) -> None:
+@pytest.mark.requirement("S11")
+def test_unread_body_never_becomes_a_request(site: Site) -> None:
     """The origin answers early; what is left of the body looks like a request."""
     smuggled = NEXT % site.hostname.encode()
     body = smuggled * 3
@@ -309,7 +318,8 @@ def test_s11_unread_body_never_becomes_a_request(site: Site) -> None:
     assert [r.target for r in site.origin.requests if r.target != "/first"] in ([], ["/next"])
 
 
-def test_s11_large_unread_body_closes_the_connection(site: Site) -> None:
+@pytest.mark.requirement("S11")
+def test_large_unread_body_closes_the_connection(site: Site) -> None:
     def early(exchange: Exchange) -> None:
         exchange.head(403, [("Content-Length", "0"), ("Connection", "close")], "No")
         exchange.close()
@@ -327,7 +337,8 @@ def test_s11_large_unread_body_closes_the_connection(site: Site) -> None:
         raise ConnectionError("ended")
 
 
-def test_s11_bytes_after_an_upgrade_are_opaque_only_after_101(site: Site) -> None:
+@pytest.mark.requirement("S11")
+def test_bytes_after_an_upgrade_are_opaque_only_after_101(site: Site) -> None:
     """The upgrade is refused with 200: what follows is the next request, strictly read."""
     site.origin.on("/ws", lambda exchange: exchange.answer(200, b"no"))
     client = site.h1(timeout_s=3.0)
@@ -343,7 +354,8 @@ def test_s11_bytes_after_an_upgrade_are_opaque_only_after_101(site: Site) -> Non
     assert [request.target for request in site.origin.requests] == ["/ws"]
 
 
-def test_s11_refused_100_continue_leaves_no_body_behind(site: Site) -> None:
+@pytest.mark.requirement("S11")
+def test_refused_100_continue_leaves_no_body_behind(site: Site) -> None:
     site.origin.on("/first", lambda e: e.send(b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n"))
     client = site.h1(timeout_s=3.0)
     client.start("POST", "/first", [("Content-Length", "500"), ("Expect", "100-continue")])
@@ -359,8 +371,9 @@ def test_s11_refused_100_continue_leaves_no_body_behind(site: Site) -> None:
     assert [r.target for r in site.origin.requests if r.target == "/smuggled"] == []
 
 
+@pytest.mark.requirement("S11")
 @pytest.mark.parametrize("expect", ["y 100-continue", "100-continue, 100-continue", "nothing"])
-def test_s11_odd_expectations_are_417_or_ignored(site: Site, expect: str) -> None:
+def test_odd_expectations_are_417_or_ignored(site: Site, expect: str) -> None:
     client = site.h1(timeout_s=3.0)
     body = NEXT % site.hostname.encode()
     client.start("POST", "/first", [("Content-Length", str(len(body))), ("Expect", expect)])
@@ -371,6 +384,7 @@ def test_s11_odd_expectations_are_417_or_ignored(site: Site, expect: str) -> Non
     assert "/smuggled" not in [request.target for request in site.origin.requests]
 
 
+@pytest.mark.requirement("S11", "S12")
 def test_request_head_is_reserialised_not_copied(site: Site) -> None:
     """S12: white space around a value is the client's, one blank is ours."""
     client = site.h1()

@@ -95,9 +95,10 @@ def _context(edge: Edge, version: ssl.TLSVersion) -> ssl.SSLContext:
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2], ids=["1.3", "1.2"])
 
 
+@pytest.mark.requirement("S5")
 @quic_only
 @VERSIONS
-def test_s5_a_ticket_is_good_for_its_own_hostname_only(site: Site, version: ssl.TLSVersion) -> None:
+def test_a_ticket_is_good_for_its_own_hostname_only(site: Site, version: ssl.TLSVersion) -> None:
     edge, context = site.tunnelled.edge, _context(site.tunnelled.edge, version)
     own = site.hostname
     sibling = f"sibling.{own.partition('.')[2]}"  # under the same certificate
@@ -118,8 +119,9 @@ def test_s5_a_ticket_is_good_for_its_own_hostname_only(site: Site, version: ssl.
         assert other in covers or f"*.{other.partition('.')[2]}" in covers
 
 
+@pytest.mark.requirement("S5")
 @VERSIONS
-def test_s5_a_ticket_ends_with_its_certificate(folder: Path, version: ssl.TLSVersion) -> None:
+def test_a_ticket_ends_with_its_certificate(folder: Path, version: ssl.TLSVersion) -> None:
     edge = Edge(folder / "edge")
     try:
         edge.keep_ports()
@@ -144,9 +146,10 @@ def test_s5_a_ticket_ends_with_its_certificate(folder: Path, version: ssl.TLSVer
         edge.stop()
 
 
+@pytest.mark.requirement("S6")
 @quic_only
 @VERSIONS
-def test_s6_a_replayed_flight_reaches_the_origin_once(site: Site, version: ssl.TLSVersion) -> None:
+def test_a_replayed_flight_reaches_the_origin_once(site: Site, version: ssl.TLSVersion) -> None:
     """Every byte of a connection that resumed a session and asked something, sent again by somebody who recorded it."""
     edge, context = site.tunnelled.edge, _context(site.tunnelled.edge, version)
     with Client(edge.https, site.hostname, context) as first:
@@ -172,8 +175,9 @@ def test_s6_a_replayed_flight_reaches_the_origin_once(site: Site, version: ssl.T
     assert [request.target for request in site.origin.requests].count("/once") == 1
 
 
+@pytest.mark.requirement("S6")
 @quic_only
-def test_s6_public_tickets_allow_no_early_data(site: Site, folder: Path) -> None:
+def test_public_tickets_allow_no_early_data(site: Site, folder: Path) -> None:
     edge = site.tunnelled.edge
     kept = folder / "session.pem"
     early = folder / "early"
@@ -207,7 +211,8 @@ def _leave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
 
-def test_s6_a_connectors_early_data_is_not_taken(edge: Edge) -> None:
+@pytest.mark.requirement("S6")
+def test_a_connectors_early_data_is_not_taken(edge: Edge) -> None:
     """Over QUIC a ticket may say nothing of early data; a client that sends some all the same is not heard before its
     handshake is done."""
     tickets: list[SessionTicket] = []

@@ -224,6 +224,7 @@ TARGETS = [
 ]
 
 
+@pytest.mark.requirement("S15")
 @pytest.mark.parametrize("target", TARGETS)
 def test_target_is_byte_for_byte(site: Site, version: str, target: str) -> None:
     assert site.client(version).get(target).status == 200
@@ -288,8 +289,9 @@ def test_host_is_normalised_for_routing_only(site: Site, host: str) -> None:
     assert site.origin.last.value("host") == sent
 
 
+@pytest.mark.case(71)
 @every_connector
-def test_case_71_an_empty_port_is_none(site: Site, version: str) -> None:
+def test_an_empty_port_is_none(site: Site, version: str) -> None:
     """RFC 3986 3.2.3: `Host: h:` is legal, and the same as `h`, which is what the origin gets."""
     client = site.client(version)
     if isinstance(client, Http1Client):
@@ -304,25 +306,28 @@ def test_case_71_an_empty_port_is_none(site: Site, version: str) -> None:
     assert {(request.value("host") or "").removesuffix(":443") for request in site.origin.requests} == {site.hostname}
 
 
+@pytest.mark.case(71)
 @pytest.mark.parametrize(
     "host", ["[2001:db8::1]", "[2001:db8::1]:8443", "[::1]:", "127.0.0.1", "a_b.nobody.test", "x."]
 )
-def test_case_71_a_legal_host_that_is_nobodys_is_no_bad_request(edge: Edge, host: str) -> None:
+def test_a_legal_host_that_is_nobodys_is_no_bad_request(edge: Edge, host: str) -> None:
     with edge.plain("nobody.example.test") as client:
         answer = client.get("/", [("Host", host)])
     assert answer.status in (404, 421)
 
 
-def test_case_71_a_label_with_an_underscore(publish: Publisher) -> None:
+@pytest.mark.case(71)
+def test_a_label_with_an_underscore(publish: Publisher) -> None:
     """Its route is known: the plain listener sends it to TLS, where Python knows no such name."""
     site = publish("http_status:204", hostname=f"a_b-{publish.hostname()}")
     with site.edge.plain(site.hostname) as client:
         assert client.get().status == 308
 
 
+@pytest.mark.case(71)
 @every_connector
 @pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "X-OWN", "PROPFIND", "get"])
-def test_case_71_any_other_method_reaches_the_origin(site: Site, version: str, method: str) -> None:
+def test_any_other_method_reaches_the_origin(site: Site, version: str, method: str) -> None:
     client = site.client(version)
     if isinstance(client, Http1Client):
         client.start(method, "/")
@@ -332,7 +337,8 @@ def test_case_71_any_other_method_reaches_the_origin(site: Site, version: str, m
     assert site.origin.last.method == method
 
 
-def test_case_71_connect_is_refused_and_the_connection_ends(site: Site) -> None:
+@pytest.mark.case(71)
+def test_connect_is_refused_and_the_connection_ends(site: Site) -> None:
     client = site.h1()
     client.send(f"CONNECT {site.hostname}:443 HTTP/1.1\r\nHost: {site.hostname}:443\r\n\r\n".encode())
     answer = client.answer()
@@ -342,6 +348,7 @@ def test_case_71_connect_is_refused_and_the_connection_ends(site: Site) -> None:
     assert site.origin.requests == []
 
 
+@pytest.mark.requirement("S4")
 def test_absolute_form_target_is_split_and_agrees_with_host(site: Site) -> None:
     client = site.h1()
     client.send(f"GET https://{site.hostname}/p?q HTTP/1.1\r\nHost: other.example.test\r\n\r\n".encode())

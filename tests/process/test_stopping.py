@@ -258,10 +258,9 @@ def test_a_service_manager_is_told_of_an_edges_life(folder: Path, monkeypatch: p
 
 
 # ------------------------------------------------------------------------------- case 81: cut, destroyed, made again
+@pytest.mark.case(81)
 @every_connector
-def test_case_81_a_tunnel_is_cut_destroyed_and_made_again_with_a_live_connector(
-    fakes: Fakes, folder: Path, link: Link
-) -> None:
+def test_a_tunnel_is_cut_destroyed_and_made_again_with_a_live_connector(fakes: Fakes, folder: Path, link: Link) -> None:
     api = fakes.edge.api
     tunnel, hostname = fakes.tunnel()
     api.put_configuration(tunnel.id, [{"service": "http_status:204"}])

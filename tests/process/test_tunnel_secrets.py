@@ -92,8 +92,9 @@ def links(rotating: Edge) -> Iterator[Links]:
 
 
 # ------------------------------------------------------------------------------------------------ case 34
+@pytest.mark.case(34)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_case_34_rotation(links: Links, protocol: str) -> None:
+def test_rotation(links: Links, protocol: str) -> None:
     old = links.tunnel.token
     replicas = [links.join(protocol, old) for _ in range(2)]
     links.wait_live(2)
@@ -123,10 +124,11 @@ def test_case_34_rotation(links: Links, protocol: str) -> None:
     assert links.api.call("PATCH", links.one, {"tunnel_secret": NEW_SECRET}) == links.api.call("GET", links.one)
 
 
+@pytest.mark.case(34)
 @pytest.mark.parametrize(
     "secret", [base64.b64encode(bytes(21)).decode(), "not base64!", "", "AAAA", base64.b64encode(bytes(2000)).decode()]
 )
-def test_case_34_a_bad_secret_changes_nothing(links: Links, secret: str) -> None:
+def test_a_bad_secret_changes_nothing(links: Links, secret: str) -> None:
     with pytest.raises(ApiError) as refused:
         links.api.call("PATCH", links.one, {"tunnel_secret": secret})
     assert refused.value.status == 400
@@ -137,7 +139,8 @@ def test_case_34_a_bad_secret_changes_nothing(links: Links, secret: str) -> None
     links.join("quic", links.tunnel.token)
 
 
-def test_case_34_our_connector_with_the_old_token_waits_and_with_the_new_one_comes(links: Links, folder: Path) -> None:
+@pytest.mark.case(34)
+def test_our_connector_with_the_old_token_waits_and_with_the_new_one_comes(links: Links, folder: Path) -> None:
     old = links.tunnel.token
     links.api.call("PATCH", links.one, {"tunnel_secret": NEW_SECRET})
     stale = Connector(folder / "old", links.edge, old, wait=False)
@@ -217,7 +220,8 @@ def test_one_tunnels_named_token_opens_no_other(links: Links) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ deletion, loss
-def test_trap_09_delete_of_a_connected_tunnel_by_an_api_token(links: Links) -> None:
+@pytest.mark.trap(9)
+def test_delete_of_a_connected_tunnel_by_an_api_token(links: Links) -> None:
     """Terraform's destroy (api.md 7.1-7)."""
     connector = links.join("quic", links.tunnel.token)
     links.wait_live(1)

@@ -21,6 +21,8 @@ from qanat.auth import Guesses
 from qanat.log import set_up_logging
 from tests.support.control import Control, running_control
 
+pytestmark = pytest.mark.requirement("S39")
+
 tokens = st.text("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=36, max_size=36)
 hostile = st.text(
     st.characters() | st.sampled_from('\r\n\x00\x1b\x07\x85\u2028\u2029\u202e\ud800"\\{}'), min_size=1, max_size=60
@@ -62,6 +64,7 @@ def events(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line]
 
 
+@pytest.mark.requirement("S57")
 @given(event=hostile, value=nested, token=tokens)
 def test_any_event_is_one_line_without_a_token(event: str, value: object, token: str) -> None:
     secret = f"qnt_{token}"

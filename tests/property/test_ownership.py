@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -19,6 +20,8 @@ from qanat.store.reach import Reach
 from qanat.store.record_form import OWN_SUFFIX, TUNNEL_SUFFIX, RecordDraft
 from qanat.store.sealing import Sealer
 from qanat.tables import compile_routes, read_routes
+
+pytestmark = pytest.mark.requirement("S47")
 
 HELD = timedelta(days=30)
 _RUNS = count()

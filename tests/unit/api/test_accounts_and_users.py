@@ -255,6 +255,7 @@ def test_loopback_hosts_are_answered(control: Control, host: str) -> None:
     assert control.http.get("/user", headers={"host": host}).status_code == 200
 
 
+@pytest.mark.requirement("S36")
 @pytest.mark.parametrize(
     "host",
     [
@@ -281,6 +282,7 @@ def test_configured_hosts_are_answered(control: Control) -> None:
     assert control.http.get("/user", headers={"host": "API.example.test:443"}).status_code == 200
 
 
+@pytest.mark.requirement("S36")
 def test_there_is_no_cors(control: Control) -> None:
     headers = {"origin": "https://evil.test", "access-control-request-method": "POST"}
     for method in ("OPTIONS", "GET"):
@@ -288,6 +290,7 @@ def test_there_is_no_cors(control: Control) -> None:
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+@pytest.mark.requirement("S33")
 def test_guessing_is_slowed_down_and_a_good_token_always_passes(control: Control) -> None:
     """security.md S33."""
     bad = {"authorization": "Bearer qnt_" + "x" * 36}
@@ -300,6 +303,7 @@ def test_guessing_is_slowed_down_and_a_good_token_always_passes(control: Control
     assert control.http.get("/zones").status_code == 200
 
 
+@pytest.mark.requirement("S33")
 def test_a_guesser_keeps_nobody_else_waiting(control: Control) -> None:
     """security.md S33: another address may err, and good credentials pass, also behind the guesser's own address."""
 

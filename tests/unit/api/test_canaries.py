@@ -16,6 +16,8 @@ from qanat.log import set_up_logging
 from tests.support.control import Control, running_control
 from tests.support.matrix import World, routes
 
+pytestmark = pytest.mark.requirement("S7")
+
 SECRET = b"canary-of-a-tunnel-secret-0123456789abcdef"
 # These hand a secret out: that is what they are for.
 HAND_OUT = ("/token", "/value", "/origin-certificate", "/user/key", "/backup", "/management")

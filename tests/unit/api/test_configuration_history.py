@@ -103,7 +103,8 @@ def test_the_history_of_a_deleted_tunnel_can_be_read_but_not_changed(control: Co
     assert control.refused("POST", f"{_own(tunnel)}/rollback", {"version": 1})[0] == 404
 
 
-def test_case_08_only_the_keys_that_were_set_come_back(control: Control, tunnel: Any) -> None:
+@pytest.mark.case(8)
+def test_only_the_keys_that_were_set_come_back(control: Control, tunnel: Any) -> None:
     config = {
         "ingress": [
             {
@@ -123,7 +124,9 @@ def test_case_08_only_the_keys_that_were_set_come_back(control: Control, tunnel:
     assert type(read["config"]["originRequest"]["connectTimeout"]) is int
 
 
-def test_case_61_and_trap_01_warp_routing_is_answered_as_sent_and_never_missing(control: Control, tunnel: Any) -> None:
+@pytest.mark.trap(1)
+@pytest.mark.case(61)
+def test_warp_routing_is_answered_as_sent_and_never_missing(control: Control, tunnel: Any) -> None:
     """api.md 2.5 wins over the case's wording: without the key, provider v4 panics."""
     path = _path(control, tunnel)
     sent: list[Any] = [None, {}, {"enabled": False}, {"enabled": True}, {"enabled": True, "connectTimeout": 5}]
@@ -134,13 +137,15 @@ def test_case_61_and_trap_01_warp_routing_is_answered_as_sent_and_never_missing(
             assert answered == {"enabled": False, **(routing or {})}
 
 
-def test_trap_06_a_put_answers_everything_that_a_get_does(control: Control, tunnel: Any) -> None:
+@pytest.mark.trap(6)
+def test_a_put_answers_everything_that_a_get_does(control: Control, tunnel: Any) -> None:
     assert _put(control, tunnel, _rule("a")) == control.call("GET", _path(control, tunnel))
     one = f"{control.tunnels()}/{tunnel['id']}"
     assert control.call("PATCH", one, {"name": "renamed"}) == control.call("GET", one)
 
 
-def test_trap_07_nothing_is_added_to_what_was_sent(control: Control, tunnel: Any) -> None:
+@pytest.mark.trap(7)
+def test_nothing_is_added_to_what_was_sent(control: Control, tunnel: Any) -> None:
     """Neither an empty `originRequest`, nor a hostname, a path or a default; and what was sent empty stays."""
     bare, full = (
         {"hostname": "a.test", "service": "http://a"},
@@ -151,7 +156,8 @@ def test_trap_07_nothing_is_added_to_what_was_sent(control: Control, tunnel: Any
     assert read == {"ingress": [bare, full], "warp-routing": {"enabled": False}}
 
 
-def test_trap_08_two_writers_overwrite_each_other_and_the_audit_shows_it(control: Control, tunnel: Any) -> None:
+@pytest.mark.trap(8)
+def test_two_writers_overwrite_each_other_and_the_audit_shows_it(control: Control, tunnel: Any) -> None:
     for name in ("a", "b", "a"):
         _put(control, tunnel, _rule(name))
     with control.store.reading() as session:
@@ -192,8 +198,9 @@ CASE_50: list[tuple[str, list[dict[str, Any]], str | None, str | None]] = [
 ]
 
 
+@pytest.mark.case(50)
 @pytest.mark.parametrize(("name", "ingress", "where", "fix"), CASE_50, ids=[each[0] for each in CASE_50])
-def test_case_50_put_gives_the_connectors_verdict_and_names_the_rule(
+def test_put_gives_the_connectors_verdict_and_names_the_rule(
     control: Control, name: str, ingress: list[dict[str, Any]], where: str | None, fix: str | None
 ) -> None:
     tunnel = control.create_tunnel()

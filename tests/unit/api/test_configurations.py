@@ -117,6 +117,7 @@ def test_versions_with_their_authors(control: Control, path: str) -> None:
     assert {version["author"] for version in versions} == {control.call("GET", "/user/tokens/verify")["id"]}
 
 
+@pytest.mark.requirement("S30")
 def test_a_tunnel_that_is_configured_too_often_waits_and_another_does_not(control: Control) -> None:
     """S30: its connectors take a hundred pushes a minute."""
     assert control.context.configuring._most == 100

@@ -46,7 +46,8 @@ def test_a_token_is_shown_when_made_and_when_asked_for(desk: Desk) -> None:
     assert _secret(own) != _secret(made["token"])
 
 
-def test_security_s32_the_secret_is_sealed_and_not_in_the_audit(desk: Desk) -> None:
+@pytest.mark.requirement("S32")
+def test_the_secret_is_sealed_and_not_in_the_audit(desk: Desk) -> None:
     secret = base64.b64decode(_secret(desk.make()["token"]))
     with desk.control.store.reading() as session:
         (row,) = connector_tokens.every_token(session, desk.tunnel["id"])

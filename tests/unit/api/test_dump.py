@@ -20,6 +20,8 @@ from qanat.tables import read_tunnels
 from tests.support.control import Control
 from tests.support.matrix import World
 
+pytestmark = pytest.mark.requirement("S32")
+
 
 def _values(store: Store) -> Iterator[bytes]:
     """Every value in the database, as bytes."""

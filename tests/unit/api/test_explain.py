@@ -141,7 +141,8 @@ def test_a_text_without_a_hostname(control: Control, url: str) -> None:
     assert control.refused("GET", "/qanat/explain", url=url)[:2] == (400, 1001)
 
 
-def test_security_s34_another_accounts_hostname_is_as_unknown_as_any(desk: Desk) -> None:
+@pytest.mark.requirement("S34")
+def test_another_accounts_hostname_is_as_unknown_as_any(desk: Desk) -> None:
     with desk.control.store.writing(SYSTEM) as write:
         write.session.add(Account(id="f" * 32, name="other", settings={}, created_at=write.at))
         write.audit("account.create", "f" * 32)
@@ -242,7 +243,8 @@ def test_a_denied_origin_is_said(desk: Desk) -> None:
     assert "a qanat connector denies it unless its --allow-origins lists it" in found["reason"]
 
 
-def test_case_60_the_record_that_dns_would_answer_with(desk: Desk) -> None:
+@pytest.mark.case(60)
+def test_the_record_that_dns_would_answer_with(desk: Desk) -> None:
     desk.publish("*")
     desk.control.create_record(desk.zone["id"], type="TXT", name="x.git", content="x")
     desk.control.create_record(desk.zone["id"], type="NS", name="away", content="ns.example.net")

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.control import Control
 
+pytestmark = pytest.mark.case(77)
+
 PLACES = {
     "zones": "/zones",
     "records": "/zones/{zone}/dns_records",

@@ -49,7 +49,8 @@ def _target(tunnel: Any) -> str:
     return f"{tunnel['id']}.cfargotunnel.com"
 
 
-def test_case_33_another_zones_name_goes_to_that_zone(desk: Desk) -> None:
+@pytest.mark.case(33)
+def test_another_zones_name_goes_to_that_zone(desk: Desk) -> None:
     done = desk.route(desk.t1, "app.b.example")
     assert (done["cname"], done["name"]) == ("new", "app.b.example")
     record = desk.record("app.b.example")
@@ -58,7 +59,8 @@ def test_case_33_another_zones_name_goes_to_that_zone(desk: Desk) -> None:
     assert desk.control.call("GET", f"/zones/{desk.zone['id']}/dns_records") == []
 
 
-def test_case_33_a_short_name_twice_then_overwritten(desk: Desk) -> None:
+@pytest.mark.case(33)
+def test_a_short_name_twice_then_overwritten(desk: Desk) -> None:
     assert desk.route(desk.t1, "app")["cname"] == "new"
     assert desk.route(desk.t1, "app") == {
         "cname": "unchanged",
@@ -81,22 +83,25 @@ def test_case_33_a_short_name_twice_then_overwritten(desk: Desk) -> None:
     assert _target(desk.t2) in detail
 
 
+@pytest.mark.trap(18)
 @pytest.mark.parametrize("hostname", ["APP.A.Example", "app.a.example.", "app", "App", " app.a.example "])
-def test_trap_18_one_name_however_it_is_written(desk: Desk, hostname: str) -> None:
+def test_one_name_however_it_is_written(desk: Desk, hostname: str) -> None:
     desk.route(desk.t1, "app.a.example")
     assert desk.route(desk.t1, hostname)["cname"] == "unchanged"
     assert desk.route(desk.t2, hostname, overwrite=True)["cname"] == "updated"
     assert len(desk.control.call("GET", f"/zones/{desk.zone['id']}/dns_records")) == 1
 
 
-def test_case_33_the_longest_zone_wins(desk: Desk) -> None:
+@pytest.mark.case(33)
+def test_the_longest_zone_wins(desk: Desk) -> None:
     inner = desk.control.create_zone("dev.a.example")
     desk.route(desk.t1, "app.dev.a.example")
     (record,) = desk.control.call("GET", f"/zones/{inner['id']}/dns_records")
     assert record["name"] == "app.dev.a.example"
 
 
-def test_case_33_a_zone_that_the_certificate_may_not_edit_is_named_and_nothing_is_doubled(desk: Desk) -> None:
+@pytest.mark.case(33)
+def test_a_zone_that_the_certificate_may_not_edit_is_named_and_nothing_is_doubled(desk: Desk) -> None:
     desk.as_cert_pem()
     status, _, message = desk.refused(desk.t1, "app.b.example")
     assert status == 403
@@ -120,7 +125,8 @@ def test_wildcards_and_the_apex(desk: Desk, hostname: str, name: str) -> None:
     assert desk.route(desk.t1, hostname)["name"] == name
 
 
-def test_trap_19_a_cname_of_a_deleted_tunnel_is_replaced_unasked(desk: Desk) -> None:
+@pytest.mark.trap(19)
+def test_a_cname_of_a_deleted_tunnel_is_replaced_unasked(desk: Desk) -> None:
     desk.route(desk.t1, "app")
     desk.control.call("DELETE", f"{desk.control.tunnels()}/{desk.t1['id']}")
     assert desk.route(desk.t2, "app")["cname"] == "updated"

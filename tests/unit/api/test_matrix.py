@@ -168,6 +168,7 @@ def test_a_read_only_token_reads_all_and_writes_nothing(world: World) -> None:
     assert actions == {"token.used_from", "account.export"}
 
 
+@pytest.mark.requirement("S34")
 def test_another_accounts_token_learns_nothing(world: World) -> None:
     """What is there and what is nowhere get the same answer, and lists have none of it."""
     other = world.control.call("POST", "/accounts", {"name": "other"})["id"]
@@ -239,6 +240,7 @@ def test_a_token_of_another_zone_learns_nothing(world: World) -> None:
         assert told(there) == told(nowhere), (method, path)
 
 
+@pytest.mark.requirement("S38")
 def test_the_owner_may_and_every_write_is_audited(world: World) -> None:
     """security.md S38."""
     headers = holder(world, EVERYTHING_POLICY)

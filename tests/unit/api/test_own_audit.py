@@ -8,6 +8,8 @@ from qanat.store import SYSTEM
 from qanat.store.accounts import create_account
 from tests.support.control import Control
 
+pytestmark = pytest.mark.requirement("S38")
+
 AUDIT = "/qanat/audit"
 
 

@@ -51,8 +51,9 @@ def test_off_by_default(control: Control, anybody: httpx.Client) -> None:
     assert control.call("GET", control.tunnels()) == []
 
 
+@pytest.mark.trap(27)
 @pytest.mark.parametrize("path", ["/tunnel", "/client/v4/tunnel"])
-def test_trap_27_the_body_forms_of_stock_clients(quick: Control, anybody: httpx.Client, path: str) -> None:
+def test_the_body_forms_of_stock_clients(quick: Control, anybody: httpx.Client, path: str) -> None:
     answer = anybody.post(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"

@@ -91,7 +91,8 @@ def test_the_apex_may_be_a_cname_alone_among_hosts(desk: ZoneDesk) -> None:
     assert desk.refused(name="@", **{**ALIAS, "content": desk.name}) == SELF
 
 
-def test_case_68_creating_before_deleting(desk: ZoneDesk) -> None:
+@pytest.mark.case(68)
+def test_creating_before_deleting(desk: ZoneDesk) -> None:
     tunnel = desk.control.create_tunnel(f"of {desk.name}")
     target = f"{tunnel['id']}.cfargotunnel.com"
     old = desk.post(name="app", **A)
@@ -109,7 +110,8 @@ def test_case_68_creating_before_deleting(desk: ZoneDesk) -> None:
     desk.post(type="CNAME", name="chained", content=f"app.{desk.name}")
 
 
-def test_trap_15_conflict_texts_say_already_exist(desk: ZoneDesk) -> None:
+@pytest.mark.trap(15)
+def test_conflict_texts_say_already_exist(desk: ZoneDesk) -> None:
     desk.post(name="a", **A)
     desk.post(name="c", **ALIAS)
     cases: tuple[dict[str, Any], ...] = (
@@ -122,7 +124,8 @@ def test_trap_15_conflict_texts_say_already_exist(desk: ZoneDesk) -> None:
         assert "already exist" in desk.refused(**fields)[2]
 
 
-def test_trap_20_apex_and_wildcard_challenges_stand_side_by_side(desk: ZoneDesk) -> None:
+@pytest.mark.trap(20)
+def test_apex_and_wildcard_challenges_stand_side_by_side(desk: ZoneDesk) -> None:
     for value in ("one", "two"):
         desk.post(type="TXT", name="_acme-challenge", content=value)
     assert desk.refused(type="TXT", name="_acme-challenge", content='"one"') == IDENTICAL

@@ -126,8 +126,9 @@ def fill(desk: ZoneDesk, count: int) -> None:
         desk.control.call("POST", f"{desk.path}/batch", {"posts": posts})
 
 
+@pytest.mark.case(64)
 @pytest.mark.parametrize("count", [0, 1, 100, 101, 2345])
-def test_case_64_every_page_is_right(desk: ZoneDesk, count: int) -> None:
+def test_every_page_is_right(desk: ZoneDesk, count: int) -> None:
     fill(desk, count)
     for per_page in ("", "100", "5000000", "0" if count < 200 else "1000", "-1" if count < 200 else "999.0", "abc"):
         query = {"per_page": per_page} if per_page else {}
@@ -147,7 +148,8 @@ def test_case_64_every_page_is_right(desk: ZoneDesk, count: int) -> None:
     }
 
 
-def test_case_64_rows_that_come_while_paging_move_none_that_stay(desk: ZoneDesk) -> None:
+@pytest.mark.case(64)
+def test_rows_that_come_while_paging_move_none_that_stay(desk: ZoneDesk) -> None:
     fill(desk, 50)
     seen: list[str] = []
     for page in range(1, 8):

@@ -84,7 +84,8 @@ def test_data_of_a_written_content_is_answered_to_lists_only(desk: ZoneDesk, kin
     assert None not in listed["data"].values()
 
 
-def test_case_09_an_equal_write_moves_nothing(desk: ZoneDesk) -> None:
+@pytest.mark.case(9)
+def test_an_equal_write_moves_nothing(desk: ZoneDesk) -> None:
     fields = {"type": "TXT", "name": "_dmarc", "content": '"v=DMARC1; p=reject"', "ttl": 1, "proxied": False}
     made = desk.post(**fields)
     assert made["name"] == f"_dmarc.{desk.name}"
@@ -96,7 +97,8 @@ def test_case_09_an_equal_write_moves_nothing(desk: ZoneDesk) -> None:
     assert [desk.control.http.get(path).text] * 2 == texts
 
 
-def test_case_10_data_and_content(desk: ZoneDesk) -> None:
+@pytest.mark.case(10)
+def test_data_and_content(desk: ZoneDesk) -> None:
     caa = desk.post(type="CAA", name=desk.name, data=CAA)
     srv = desk.post(type="SRV", name="_sip._tcp", data=SRV)
     assert caa["content"] == '0 issue "ca.example"'
@@ -107,7 +109,8 @@ def test_case_10_data_and_content(desk: ZoneDesk) -> None:
     assert '"flags":0,' in desk.control.http.get(f"{desk.path}/{caa['id']}").text
 
 
-def test_case_11_txt_as_written(desk: ZoneDesk) -> None:
+@pytest.mark.case(11)
+def test_txt_as_written(desk: ZoneDesk) -> None:
     for content in ("hello", '"quoted"', "x" * 300, '"a" "b"', 'esc \\"x\\"; y', '"esc \\"x\\"; z"'):
         made = desk.post(type="TXT", name="t", content=content)
         assert desk.get(made)["content"] == content
@@ -115,7 +118,8 @@ def test_case_11_txt_as_written(desk: ZoneDesk) -> None:
     assert desk.refused(type="TXT", name="t", content="ab")[:2] == (400, 81058)
 
 
-def test_case_67_ttl_and_proxied(desk: ZoneDesk) -> None:
+@pytest.mark.case(67)
+def test_ttl_and_proxied(desk: ZoneDesk) -> None:
     made = desk.post(type="A", name="a", content="192.0.2.1", ttl=300, proxied=True)
     assert (made["ttl"], made["proxied"]) == (1, True)
     assert desk.get(made) == made
@@ -131,7 +135,8 @@ def test_case_67_ttl_and_proxied(desk: ZoneDesk) -> None:
     desk.post(type="CNAME", name="d", content="x.org")
 
 
-def test_trap_10_settings_tags_and_comment(desk: ZoneDesk) -> None:
+@pytest.mark.trap(10)
+def test_settings_tags_and_comment(desk: ZoneDesk) -> None:
     cname = desk.post(type="CNAME", name="c", content="x.org", settings={}, tags=None, comment=None)
     assert cname["settings"] == {"flatten_cname": False, "ipv4_only": False, "ipv6_only": False}
     assert not {"comment_modified_on", "tags_modified_on", "data", "priority", "private_routing"} & cname.keys()
@@ -151,12 +156,14 @@ def test_trap_10_settings_tags_and_comment(desk: ZoneDesk) -> None:
     assert not {"comment_modified_on", "tags_modified_on"} & unset.keys()
 
 
-def test_trap_12_at_and_short_names_are_answered_whole(desk: ZoneDesk) -> None:
+@pytest.mark.trap(12)
+def test_at_and_short_names_are_answered_whole(desk: ZoneDesk) -> None:
     assert desk.post(type="A", name="@", content="192.0.2.1")["name"] == desk.name
     assert desk.post(type="A", name=f"App.{desk.name}.", content="192.0.2.1")["name"] == f"app.{desk.name}"
 
 
-def test_trap_14_fields_that_only_answers_have_are_ignored(desk: ZoneDesk) -> None:
+@pytest.mark.trap(14)
+def test_fields_that_only_answers_have_are_ignored(desk: ZoneDesk) -> None:
     made = desk.post(
         type="A",
         name="a",
@@ -179,7 +186,8 @@ def test_trap_14_fields_that_only_answers_have_are_ignored(desk: ZoneDesk) -> No
     assert "unheard_of" not in made
 
 
-def test_trap_24_numbers_are_whole_on_the_wire(desk: ZoneDesk) -> None:
+@pytest.mark.trap(24)
+def test_numbers_are_whole_on_the_wire(desk: ZoneDesk) -> None:
     answer = desk.control.http.post(
         desk.path, json={"type": "MX", "name": "m", "content": "m.org", "priority": 10.0, "ttl": 1.0}
     )
@@ -251,8 +259,9 @@ def test_a_refused_record_leaves_no_trace(desk: ZoneDesk, fields: dict[str, Any]
     assert desk.control.audit_count() == before
 
 
+@pytest.mark.case(78)
 @pytest.mark.parametrize("name", ["a..b", "-a", "x" * 64, ".".join(["x" * 60] * 5), "*.*", "a.*", "*a", "a b", "", "."])
-def test_case_78_a_bad_name_is_told_with_its_field_and_value(desk: ZoneDesk, name: str) -> None:
+def test_a_bad_name_is_told_with_its_field_and_value(desk: ZoneDesk, name: str) -> None:
     before = desk.control.audit_count()
     status, code, message = desk.refused(type="A", name=name, content="192.0.2.1")
     assert (status, code) == (400, 9000)
@@ -261,6 +270,7 @@ def test_case_78_a_bad_name_is_told_with_its_field_and_value(desk: ZoneDesk, nam
     assert (desk.listed(), desk.control.audit_count()) == ([], before)
 
 
+@pytest.mark.case(78)
 @pytest.mark.parametrize(
     ("fields", "code", "field"),
     [
@@ -272,7 +282,7 @@ def test_case_78_a_bad_name_is_told_with_its_field_and_value(desk: ZoneDesk, nam
         ({"type": "SRV", "data": SRV, "proxied": True}, 9004, "proxied"),
     ],
 )
-def test_case_78_a_bad_value_is_told_with_its_field_and_value(
+def test_a_bad_value_is_told_with_its_field_and_value(
     desk: ZoneDesk, fields: dict[str, Any], code: int, field: str
 ) -> None:
     before = desk.control.audit_count()
@@ -282,7 +292,8 @@ def test_case_78_a_bad_value_is_told_with_its_field_and_value(
     assert (desk.listed(), desk.control.audit_count()) == ([], before)
 
 
-def test_case_78_good_names_and_values(desk: ZoneDesk) -> None:
+@pytest.mark.case(78)
+def test_good_names_and_values(desk: ZoneDesk) -> None:
     for name, stored in (("a_b", "a_b."), ("ä", "xn--4ca."), ("@", "")):
         assert desk.post(type="A", name=name, content="192.0.2.1")["name"] == f"{stored}{desk.name}"
     assert desk.post(type="A", name="ten", content="10.0.0.1", proxied=True)["proxied"] is True

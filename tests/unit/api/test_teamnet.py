@@ -143,7 +143,8 @@ def test_a_route_is_changed(desk: Desk) -> None:
     assert desk.control.call("GET", one) == changed
 
 
-def test_trap_09_a_route_that_went_with_its_tunnel_can_be_deleted_again(desk: Desk) -> None:
+@pytest.mark.trap(9)
+def test_a_route_that_went_with_its_tunnel_can_be_deleted_again(desk: Desk) -> None:
     made = desk.add("10.0.0.0/8")
     desk.control.call("DELETE", f"{desk.control.tunnels()}/{desk.tunnel['id']}", cascade="true")
     one = f"{desk.routes}/{made['id']}"

@@ -96,6 +96,7 @@ def test_many_writers_of_one_name_make_one(control: Control) -> None:
     assert [each["name"] for each in networks] == ["default"]
 
 
+@pytest.mark.requirement("S34")
 def test_another_accounts_tunnel_is_as_unknown_as_any(control: Control) -> None:
     """security.md S34: nothing differs but the id."""
     zone = control.create_zone()

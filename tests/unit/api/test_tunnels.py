@@ -139,7 +139,8 @@ def test_rename_and_rotate(control: Control) -> None:
     assert control.call("GET", f"{one}/token") != tunnel["token"]
 
 
-def test_case_81_a_deleted_tunnel_is_answered_with_its_end(control: Control) -> None:
+@pytest.mark.case(81)
+def test_a_deleted_tunnel_is_answered_with_its_end(control: Control) -> None:
     tunnel = control.create_tunnel("web")
     one = f"{control.tunnels()}/{tunnel['id']}"
     deleted = control.call("DELETE", one)
@@ -155,7 +156,8 @@ def test_case_81_a_deleted_tunnel_is_answered_with_its_end(control: Control) -> 
     ]
 
 
-def test_trap_25_what_hangs_on_a_deleted_tunnel_is_gone(control: Control) -> None:
+@pytest.mark.trap(25)
+def test_what_hangs_on_a_deleted_tunnel_is_gone(control: Control) -> None:
     tunnel = control.create_tunnel("web")
     one = f"{control.tunnels()}/{tunnel['id']}"
     assert control.call("DELETE", one)["deleted_at"]
@@ -279,7 +281,8 @@ def test_our_own_view_says_since_when_and_why(control: Control) -> None:
     assert detail["status_since"] == detail["conns_inactive_at"]
 
 
-def test_trap_09_delete_ends_connections_for_api_tokens_and_not_for_cert_pem(control: Control) -> None:
+@pytest.mark.trap(9)
+def test_delete_ends_connections_for_api_tokens_and_not_for_cert_pem(control: Control) -> None:
     """api.md 7.1-7: Terraform destroys with a live connector, `cloudflared tunnel delete` keeps its check."""
     tunnel = control.create_tunnel()
     one = f"{control.tunnels()}/{tunnel['id']}"
@@ -295,7 +298,8 @@ def test_trap_09_delete_ends_connections_for_api_tokens_and_not_for_cert_pem(con
     assert NoticeKind.TUNNEL_DELETED in [notice.kind for notice in control.notices]
 
 
-def test_trap_09_private_routes_stand_in_the_way_without_cascade(control: Control) -> None:
+@pytest.mark.trap(9)
+def test_private_routes_stand_in_the_way_without_cascade(control: Control) -> None:
     tunnel = control.create_tunnel()
     one = f"{control.tunnels()}/{tunnel['id']}"
     routes = f"/accounts/{control.account}/teamnet/routes"
@@ -340,7 +344,8 @@ def test_a_patch_without_an_id_is_no_method(control: Control) -> None:
     assert control.refused("PATCH", control.tunnels(), {"id": str(uuid4()), "name": "x"})[0] == 405
 
 
-def test_trap_03_04_05_what_providers_compare_stays_as_created(control: Control) -> None:
+@pytest.mark.trap(3, 4, 5)
+def test_what_providers_compare_stays_as_created(control: Control) -> None:
     for source, managed in (("local", False), ("cloudflare", True)):
         made = control.create_tunnel(source, config_src=source, tunnel_secret=SECRET)
         one = f"{control.tunnels()}/{made['id']}"
@@ -351,13 +356,15 @@ def test_trap_03_04_05_what_providers_compare_stays_as_created(control: Control)
         assert SECRET not in control.http.get(one).text
 
 
-def test_trap_16_a_name_conflict_is_not_to_be_retried(control: Control) -> None:
+@pytest.mark.trap(16)
+def test_a_name_conflict_is_not_to_be_retried(control: Control) -> None:
     control.create_tunnel("web")
     answer = control.http.post(control.tunnels(), json={"name": "web"})
     assert (answer.status_code, answer.headers["x-should-retry"]) == (409, "false")
 
 
-def test_trap_17_a_page_past_the_end_is_empty(control: Control) -> None:
+@pytest.mark.trap(17)
+def test_a_page_past_the_end_is_empty(control: Control) -> None:
     for number in range(5):
         control.create_tunnel(f"t{number}")
     pages = [control.http.get(control.tunnels(), params={"page": page, "per_page": 2}).json() for page in range(1, 5)]
@@ -454,7 +461,8 @@ def test_own_view_of_connectors(control: Control) -> None:
     assert states == {first: "reconnecting", second: "lost"}
 
 
-def test_trap_23_no_id_or_time_is_ever_an_empty_text(control: Control) -> None:
+@pytest.mark.trap(23)
+def test_no_id_or_time_is_ever_an_empty_text(control: Control) -> None:
     tunnel = control.create_tunnel()
     one = f"{control.tunnels()}/{tunnel['id']}"
     _register(control, tunnel["id"], str(uuid4()))
@@ -481,7 +489,8 @@ def test_trap_23_no_id_or_time_is_ever_an_empty_text(control: Control) -> None:
     assert seen > 20
 
 
-def test_trap_27_bodies_on_get_and_delete_are_ignored(control: Control) -> None:
+@pytest.mark.trap(27)
+def test_bodies_on_get_and_delete_are_ignored(control: Control) -> None:
     tunnel = control.create_tunnel()
     one = f"{control.tunnels()}/{tunnel['id']}"
     for method, content in (("GET", b"{}"), ("GET", b"junk"), ("DELETE", b"{}")):

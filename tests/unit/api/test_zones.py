@@ -83,6 +83,7 @@ def test_without_an_account_a_zone_goes_to_the_only_one_that_the_token_edits(con
     assert names(control) == ["one.test"]
 
 
+@pytest.mark.requirement("S47")
 def test_a_deleted_zones_name_is_held_for_its_account(control: Control) -> None:
     other = accounts.create_account(control.store, SYSTEM, name="other").id
     now = [control.store.clock()]
@@ -131,7 +132,8 @@ def test_ids_of_other_zones_and_nonsense_are_unknown(control: Control) -> None:
         assert control.refused("GET", f"/zones/{bad}/dns_records")[:2] == (404, 7003)
 
 
-def test_case_64_pages_of_zones(control: Control) -> None:
+@pytest.mark.case(64)
+def test_pages_of_zones(control: Control) -> None:
     wanted = [f"z{number:02}.test" for number in range(23)]
     for name in reversed(wanted):
         control.create_zone(name)

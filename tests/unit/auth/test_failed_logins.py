@@ -16,6 +16,8 @@ from qanat.store import SYSTEM, Store, accounts, audit
 from qanat.store.models import Audit
 from tests.support.control import Control
 
+pytestmark = pytest.mark.requirement("S38")
+
 
 class Clock:
     """The store's, wound by the test."""

@@ -11,6 +11,7 @@ class Seconds:
         return self.now
 
 
+@pytest.mark.requirement("S33")
 def test_five_failures_a_minute_and_then_ever_longer_waits() -> None:
     clock = Seconds()
     guesses = Guesses(clock=clock)

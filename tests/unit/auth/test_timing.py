@@ -24,6 +24,8 @@ from qanat.store import SYSTEM, Store, accounts, open_store
 from qanat.store.tokens import Owner, delete_token
 from tests.support.databases import new_file
 
+pytestmark = pytest.mark.requirement("S33")
+
 SAMPLES = 5000  # of each kind
 LIMIT = 4.5  # of |t|; chance alone is beyond it once in 150 000 times, and as good as never thrice in a row
 TRIES = 3

@@ -251,6 +251,7 @@ def test_no_thread_accepts_a_token_after_its_deletion_was_answered(store: Store)
         assert not late
 
 
+@pytest.mark.requirement("S33")
 def test_every_refusal_costs_one_reading(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """security.md S33: not even the time tells an unknown token from one that is good elsewhere or was good."""
     verifier = Verifier(store)

@@ -14,6 +14,8 @@ from qanat.edge.data_dir import DataDir
 from qanat.edge.engine import EdgeAddresses
 from qanat.errors import QanatError, escape_json, render
 
+pytestmark = pytest.mark.requirement("S39")
+
 CSI = "\x9b"
 HOSTILE = f"a\x1b[2J b{CSI}2J c\x85d \x90q\x9c e\u202ef\u2066g\u2028h\u200fi\x7fj"
 STEERING = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))]
@@ -69,6 +71,7 @@ def test_a_file_for_programs_is_escaped_on_a_terminal_only(
     assert capsys.readouterr().out == "\\x9b2J\nx\n"
 
 
+@pytest.mark.requirement("S7")
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_the_first_token_is_shown_to_a_person_and_never_to_a_service(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_terminal: bool

@@ -14,6 +14,8 @@ from qanat.connector.engine import ConfigurationPushed, Connector
 from qanat.connector.log import Log
 from qanat.ingress.rules import parse_configuration
 
+pytestmark = pytest.mark.case(51)
+
 GOOD = b'{"ingress":[{"hostname":"a.example.com","service":"http://127.0.0.1:1"},{"service":"http_status:404"}]}'
 
 
@@ -80,6 +82,7 @@ def test_a_version_not_above_ours_is_answered_with_ours_and_ignored(
     assert len(recorder.tables) == 1
 
 
+@pytest.mark.requirement("S5")
 def test_a_missing_ca_file_is_a_refusal_of_the_push(current: CurrentConfiguration, recorder: Recorder) -> None:
     document = b'{"ingress":[{"service":"https://127.0.0.1:1","originRequest":{"caPool":"/nonexistent.pem"}}]}'
     current.apply(push(1, document))
@@ -131,6 +134,7 @@ def pushed_with_ca_pool(path: Path) -> bytes:
     return json.dumps({"ingress": [rule]}).encode()
 
 
+@pytest.mark.requirement("S5")
 def test_a_ca_pool_that_is_no_regular_file_is_refused_and_not_waited_for(
     current: CurrentConfiguration, recorder: Recorder, tmp_path: Path
 ) -> None:
@@ -162,6 +166,7 @@ def test_a_ca_pool_that_many_rules_name_is_read_once_and_bounded_in_all(
     assert read == ["/ca.pem"]
 
 
+@pytest.mark.requirement("S40")
 def test_a_pushed_rule_to_metadata_is_named_and_the_others_serve(
     current: CurrentConfiguration, recorder: Recorder, stream: io.StringIO
 ) -> None:

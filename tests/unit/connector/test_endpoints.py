@@ -9,6 +9,8 @@ import pytest
 from qanat.connector.endpoints import KNOWN_PORTS, LocalServer, json, listen, text
 from qanat.errors import QanatError
 
+pytestmark = [pytest.mark.case(25), pytest.mark.requirement("S36")]
+
 
 def fail() -> None:
     raise ValueError("a secret")

@@ -82,13 +82,15 @@ def test_variables_set_flags_and_empty_ones_set_nothing() -> None:
     )
 
 
+@pytest.mark.case(75)
 @pytest.mark.parametrize("text", ["1", "t", "T", "true", "True", "TRUE"])
-def test_case_75_booleans_are_gos(text: str) -> None:
+def test_booleans_are_gos(text: str) -> None:
     assert read_environment({"NO_TLS_VERIFY": text})[0] == {"no-tls-verify": True}
 
 
+@pytest.mark.case(75)
 @pytest.mark.parametrize("text", ["yes", "off", "on", "2"])
-def test_case_75_other_booleans_are_named_with_the_right_ones(text: str) -> None:
+def test_other_booleans_are_named_with_the_right_ones(text: str) -> None:
     with pytest.raises(QanatError) as caught:
         read_environment({"NO_TLS_VERIFY": text})
     assert (caught.value.where, caught.value.hint) == ("$NO_TLS_VERIFY", "write true or false")

@@ -8,6 +8,8 @@ from qanat.connector.sources import gather
 from qanat.errors import QanatError
 from qanat.ingress.rules import Configuration, parse_configuration
 
+pytestmark = pytest.mark.case(76)
+
 
 def origin(*arguments: str, **environment: str) -> tuple[Configuration, str, list[str]]:
     warnings: list[str] = []
@@ -47,14 +49,14 @@ def origin(*arguments: str, **environment: str) -> tuple[Configuration, str, lis
         (" localhost:8080\n", "http://localhost:8080"),
     ],
 )
-def test_case_76_what_stock_takes_is_one_origin_by_flag_and_variable(text: str, target: str) -> None:
+def test_what_stock_takes_is_one_origin_by_flag_and_variable(text: str, target: str) -> None:
     assert [rule.service.target for rule in origin("--url", text)[0].rules] == [target]
     found, source, _ = origin(TUNNEL_URL=text)
     assert ([rule.service.target for rule in found.rules], source) == ([target], "$TUNNEL_URL")
 
 
 @pytest.mark.parametrize("text", ["unix:/run/x.sock", "unix+tls:/run/x.sock", "http_status:404", "hello_world"])
-def test_case_76_the_other_services_of_a_rule_are_taken_as_well(text: str) -> None:
+def test_the_other_services_of_a_rule_are_taken_as_well(text: str) -> None:
     assert origin("--url", text)[0].rules[0].service.text == text
 
 
@@ -78,14 +80,14 @@ def test_case_76_the_other_services_of_a_rule_are_taken_as_well(text: str) -> No
         ("", "it is empty"),
     ],
 )
-def test_case_76_what_nothing_answers_is_refused_at_the_start_with_the_reason(text: str, said: str) -> None:
+def test_what_nothing_answers_is_refused_at_the_start_with_the_reason(text: str, said: str) -> None:
     with pytest.raises(QanatError) as caught:
         origin("--url", text)
     assert caught.value.where == "--url"
     assert said in str(caught.value)
 
 
-def test_case_76_hello_world_wins_over_a_url_which_wins_over_a_socket() -> None:
+def test_hello_world_wins_over_a_url_which_wins_over_a_socket() -> None:
     found, source, warnings = origin("--url", "h:1", "--unix-socket", "/s", "--hello-world")
     assert (found.rules[0].service.kind, source) == ("hello_world", "--hello-world")
     assert warnings == ["--hello-world is used; --url and --unix-socket are ignored"]
@@ -110,13 +112,14 @@ def test_a_secret_in_a_url_is_in_no_service_text() -> None:
     "text",
     ["/run/x.sock", "localhost:8080", "127.0.0.1:8080", "8080", "http://::1:8080", "http://127.0.0.1:8080/base", ""],
 )
-def test_case_76_as_a_service_they_are_refused_as_by_stock(text: str) -> None:
+def test_as_a_service_they_are_refused_as_by_stock(text: str) -> None:
     with pytest.raises(QanatError) as caught:
         parse_configuration({"ingress": [{"service": text}]}, form="yaml")
     assert caught.value.where == "ingress[0].service"
 
 
+@pytest.mark.case(75)
 @pytest.mark.parametrize("word", ["yes", "true", "on"])
-def test_case_75_a_boolean_of_a_rule_has_its_effect(word: str) -> None:
+def test_a_boolean_of_a_rule_has_its_effect(word: str) -> None:
     text = f"ingress: [{{service: 'https://h', originRequest: {{noTLSVerify: {word}}}}}]"
     assert parse_configuration(text, form="yaml").rules[0].origin.no_tls_verify is True

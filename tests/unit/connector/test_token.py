@@ -18,6 +18,8 @@ from qanat.connector.token import (
 )
 from qanat.errors import QanatError, render
 
+pytestmark = pytest.mark.case(62)
+
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TUNNEL = "0c9e8b5a-7d3f-4f6e-9b1a-2f4d6c8e0a13"
 SECRET = bytes(range(32))

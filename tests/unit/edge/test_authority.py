@@ -41,6 +41,7 @@ def test_a_leaf_is_trusted_through_the_ca_and_loads(tmp_path: Path) -> None:
     assert ends[0].version() == "TLSv1.3"
 
 
+@pytest.mark.requirement("S7")
 def test_ca_and_leaf_outlive_a_restart(tmp_path: Path) -> None:
     pair = _open(tmp_path).leaf("a.test", ["a.test"])
     assert _open(tmp_path).leaf("a.test", ["a.test"]) == pair

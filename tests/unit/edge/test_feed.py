@@ -667,6 +667,7 @@ def test_every_skipped_row_is_logged_once_and_again_when_its_reason_changes() ->
     assert rows.counts() == {"hostname": 1001}
 
 
+@pytest.mark.case(60)
 @pytest.mark.parametrize("seed", range(4))
 def test_changes_one_by_one_leave_the_table_that_a_start_would_make(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed, seed: int

@@ -77,6 +77,7 @@ def read_all(sock: socket.socket) -> bytes:
     return got
 
 
+@pytest.mark.requirement("S28")
 @pytest.mark.parametrize(
     "sent",
     [

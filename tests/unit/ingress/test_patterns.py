@@ -23,6 +23,7 @@ def hostile(count: int = 400) -> dict[str, Any]:
     return document([f"(?:\\pL{{40}}|\\pN{{40}}){number}" for number in range(count)])
 
 
+@pytest.mark.requirement("S30")
 @pytest.mark.parametrize("form", ["object", "json", "yaml"])
 def test_a_configuration_that_compiles_to_too_much_is_refused_by_the_rule(form: str) -> None:
     text = json.dumps(hostile())
@@ -74,6 +75,7 @@ def test_explaining_ends_in_time_whatever_the_pattern() -> None:
     assert refused.value.code == "explain_bad_url"
 
 
+@pytest.mark.requirement("S31")
 def test_a_catastrophic_pattern_on_a_path_of_a_mebibyte_takes_linear_time() -> None:
     """S31 says 5 ms; a busy machine and a build that isn't optimised get their time, exponential growth doesn't."""
     for pattern in ("(a+)+$", "(a|a)+$", "(a|aa)+$"):

@@ -321,6 +321,7 @@ def test_an_international_hostname_matches_in_punycode() -> None:
     assert explain(configuration, "https://xn--bcher-kva.example/").index == 0
 
 
+@pytest.mark.requirement("S41")
 def test_bastion_mode_makes_the_service_one_that_is_told_to_be_unsupported() -> None:
     configuration = parse(
         {"hostname": "a.example.com", "service": ORIGIN, "originRequest": {"bastionMode": True}}, CATCH_ALL
@@ -329,6 +330,7 @@ def test_bastion_mode_makes_the_service_one_that_is_told_to_be_unsupported() -> 
     assert warnings_of(configuration) == [("service_unsupported", "ingress[0].service")]
 
 
+@pytest.mark.requirement("S20")
 @pytest.mark.parametrize(
     ("service", "told"),
     [

@@ -34,6 +34,7 @@ def _write_everything(store: Store, sealer: Sealer, account: str) -> None:
     tunnels.delete_tunnel(store, ACTOR, **scope, cascade=False)
 
 
+@pytest.mark.requirement("S38")
 def test_every_write_leaves_one_row_and_the_chain_holds(store: Store, sealer: Sealer, account: str) -> None:
     _write_everything(store, sealer, account)
     with store.reading() as session:
@@ -56,6 +57,7 @@ def test_every_write_leaves_one_row_and_the_chain_holds(store: Store, sealer: Se
     assert all(row.account_id == account for row in rows)
 
 
+@pytest.mark.requirement("S32")
 def test_no_secret_is_in_the_database_as_it_is(store: Store, sealer: Sealer, account: str) -> None:
     _write_everything(store, sealer, account)
     with store.reading() as session:
@@ -73,6 +75,7 @@ def test_rows_can_not_be_changed_or_taken_out(store: Store, statement: str) -> N
         write.session.execute(text(statement))
 
 
+@pytest.mark.requirement("S38")
 @pytest.mark.parametrize(
     ("tampering", "found"),
     [

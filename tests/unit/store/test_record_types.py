@@ -87,8 +87,9 @@ def test_all_types_of_the_reference_are_there() -> None:
     assert set(RECORD_TYPES) == set(wanted.split())
 
 
+@pytest.mark.case(10)
 @pytest.mark.parametrize(("kind", "data", "content"), DATA)
-def test_case_10_data_round_trips_and_content_is_derived(kind: str, data: dict[str, Any], content: str) -> None:
+def test_data_round_trips_and_content_is_derived(kind: str, data: dict[str, Any], content: str) -> None:
     form = checked(kind, data=data)
     assert (form.data, form.content, form.written_as, form.priority) == (data, content, "data", None)
     again = checked(kind, form.content)
@@ -169,7 +170,8 @@ def test_ech_is_any_base64(kind: str, ech: str) -> None:
     assert why(kind, data={"priority": 1, "target": ".", "value": 'ech="no base64"'}) == ("record_bad_content", "data")
 
 
-def test_trap_11_srv_keeps_its_keys_and_answers_a_priority_only_where_it_was_sent() -> None:
+@pytest.mark.trap(11)
+def test_srv_keeps_its_keys_and_answers_a_priority_only_where_it_was_sent() -> None:
     data = {"service": "_sip", "proto": "_tcp", "name": "x", "weight": 5, "port": 5060, "target": "s.example.com"}
     old = checked("SRV", name="", data={**data, "priority": 1.0, "unknown": 1, "port": None} | {"port": 5060.0})
     assert old.data == {**data, "priority": 1, "port": 5060}
@@ -180,7 +182,8 @@ def test_trap_11_srv_keeps_its_keys_and_answers_a_priority_only_where_it_was_sen
     assert (top.content, top.priority, "priority" in (top.data or {})) == ("3 5 5060 s.example.com", 3, False)
 
 
-def test_trap_24_whole_floats_become_integers() -> None:
+@pytest.mark.trap(24)
+def test_whole_floats_become_integers() -> None:
     data = checked("CAA", data={"flags": 0.0, "tag": "issue", "value": "x"}).data or {}
     assert repr(data["flags"]) == "0"
 
@@ -218,7 +221,8 @@ def test_addresses_have_one_form() -> None:
         assert why("A", bad) == ("record_bad_address", "content")
 
 
-def test_trap_13_a_targets_case_stays_and_its_dot_goes() -> None:
+@pytest.mark.trap(13)
+def test_a_targets_case_stays_and_its_dot_goes() -> None:
     for kind in ("CNAME", "NS", "PTR"):
         form = checked(kind, "Host.Example.COM.")
         assert (form.content, form.content_key) == ("Host.Example.COM", "host.example.com")
@@ -228,6 +232,7 @@ def test_trap_13_a_targets_case_stays_and_its_dot_goes() -> None:
         assert why("CNAME", bad) == ("record_bad_content", "content")
 
 
+@pytest.mark.case(11)
 @pytest.mark.parametrize(
     ("content", "value", "wire"),
     [
@@ -246,7 +251,7 @@ def test_trap_13_a_targets_case_stays_and_its_dot_goes() -> None:
         ('say "hi"', 'say "hi"', [b'say "hi"']),
     ],
 )
-def test_case_11_txt_is_kept_as_written_and_compared_as_decoded(content: str, value: str, wire: list[bytes]) -> None:
+def test_txt_is_kept_as_written_and_compared_as_decoded(content: str, value: str, wire: list[bytes]) -> None:
     form = checked("TXT", content)
     assert (form.content, form.content_key, strings(content)) == (content, value, wire)
     assert b"".join(wire) == carried(content)
@@ -371,11 +376,13 @@ def test_tunnel_targets() -> None:
     assert checked("TXT", f"{TUNNEL}{TUNNEL_SUFFIX}").tunnel_id is None
 
 
-def test_case_68_a_tunnel_behind_an_unproxied_cname_is_refused() -> None:
+@pytest.mark.case(68)
+def test_a_tunnel_behind_an_unproxied_cname_is_refused() -> None:
     assert why("CNAME", f"{TUNNEL}{TUNNEL_SUFFIX}") == ("record_tunnel_unproxied", "proxied")
 
 
-def test_case_68_a_cname_to_itself_is_refused() -> None:
+@pytest.mark.case(68)
+def test_a_cname_to_itself_is_refused() -> None:
     assert why("CNAME", "X.Example.test.") == ("record_cname_self", "content")
 
 
@@ -394,7 +401,8 @@ def test_tags_comments_and_settings() -> None:
     assert why("A", "192.0.2.1", comment="x" * 501) == ("record_bad_comment", "comment")
 
 
-def test_case_67_ttl() -> None:
+@pytest.mark.case(67)
+def test_ttl() -> None:
     assert checked("A", "192.0.2.1", ttl=300, proxied=True).ttl == 1
     for good in (1, 30, 59, 86400):
         assert checked("A", "192.0.2.1", ttl=good).ttl == good

@@ -13,6 +13,7 @@ def test_what_was_sealed_opens(sealer: Sealer) -> None:
     assert sealer.seal(b"secret", "tunnel") != sealed
 
 
+@pytest.mark.requirement("S32")
 @pytest.mark.parametrize("change", ["moved", "changed", "cut", "empty", "other key"])
 def test_what_was_tampered_with_does_not_open(sealer: Sealer, change: str) -> None:
     sealed = sealer.seal(b"secret", "tunnel")
@@ -33,6 +34,7 @@ def test_what_was_tampered_with_does_not_open(sealer: Sealer, change: str) -> No
     assert refused.value.code == "secret_key_wrong"
 
 
+@pytest.mark.requirement("S7")
 def test_a_key_file_is_private_and_never_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "secret.key"
     sealed = make_key(file).seal(b"secret", "x")
