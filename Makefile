@@ -70,6 +70,7 @@ lint-rust: .venv/installed
 
 lint-tree: .venv/installed
 	$(BIN)/python scripts/check_walks.py
+	$(BIN)/python scripts/check_references.py
 	$(BIN)/python scripts/check_requirements.py
 	$(BIN)/python scripts/check_locks.py
 	$(BIN)/python scripts/reference.py --check
