@@ -29,6 +29,7 @@ mod router;
 mod server;
 mod settings;
 mod shards;
+mod sockets;
 mod stream;
 mod tables;
 mod upload;

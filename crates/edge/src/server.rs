@@ -11,7 +11,7 @@ use crate::push::Pusher;
 use crate::registry::{Door, Registry};
 use crate::settings::{networks, resolve};
 use crate::tables::Tables;
-use crate::{Addresses, Certificate, EdgeError, Event, Route, Settings, TunnelEntry, listener};
+use crate::{Addresses, Certificate, EdgeError, Event, Route, Settings, TunnelEntry, listener, sockets};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use qanat_http::{Headers, ResponseHead};
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A connection that doesn't register within this time is closed.
@@ -129,7 +130,8 @@ pub struct Edge {
     shared: Arc<Shared>,
     pusher: Pusher,
     addresses: Addresses,
-    tunnels: TunnelListener,
+    /// Ends the tunnel listener and every connection of it.
+    stop_tunnels: CancellationToken,
     opened: watch::Sender<bool>,
     /// Ends once every connector was told.
     serving: JoinHandle<()>,
@@ -171,8 +173,10 @@ impl Edge {
         let http = bind("http_address", &settings.http_address)?;
         let (chain, key) = settings.tunnel_certificate.pem();
         let tls = qanat_transport::edge_tls(chain, key).map_err(|e| EdgeError::BadCertificate(e.to_string()))?;
-        let tunnels = TunnelListener::bind(ListenerSettings {
-            address: resolve("tunnel_address", &settings.tunnel_address)?,
+        let tunnel_failed = |error| failed(&settings.tunnel_address, &error);
+        let (udp, tcp) = sockets::both(resolve("tunnel_address", &settings.tunnel_address)?).map_err(tunnel_failed)?;
+        let tunnel_address = udp.local_addr().map_err(tunnel_failed)?;
+        let tunnel_settings = ListenerSettings {
             tls,
             max_pending_handshakes: settings.max_pending_tunnel_handshakes,
             max_tcp_connections: settings.max_tunnel_tcp_connections,
@@ -181,12 +185,13 @@ impl Edge {
             // The tunnel's forms are longer: base64 of fields, framing of messages.
             max_head: 2 * qanat_http::Limits::ANSWERS.head,
             flow: Flow { lines: Lines::new(shared.backlog.most_stream_window()), congestion: settings.congestion },
-        })
-        .map_err(|e| failed(&settings.tunnel_address, &e))?;
+        };
+        let tunnels =
+            TunnelListener::new(tunnel_settings, udp, tcp).map_err(|e| EdgeError::BadCertificate(e.to_string()))?;
         let addresses = Addresses {
             https: https.as_ref().map(|(_, bound)| *bound),
             http: http.as_ref().map(|(_, bound)| *bound),
-            tunnel: tunnels.address(),
+            tunnel: tunnel_address,
         };
         if let Some(bound) = addresses.https {
             let _ = shared.https_port.set(bound.port());
@@ -214,14 +219,15 @@ impl Edge {
                 }
             })
         };
-        let serving = once_open(Box::pin(tunnels.clone().serve(Arc::new(door))));
+        let stop_tunnels = CancellationToken::new();
+        let serving = once_open(Box::pin(tunnels.serve(Arc::new(door), stop_tunnels.clone())));
         for (listener, tls) in [(https, true), (http, false)] {
             if let Some((listener, _)) = listener {
                 once_open(Box::pin(listener::serve(shared.clone(), listener, tls)));
             }
         }
         drop(_inside);
-        Ok(Self { shared, pusher, addresses, tunnels, opened, serving, runtime: Mutex::new(Some(runtime)) })
+        Ok(Self { shared, pusher, addresses, stop_tunnels, opened, serving, runtime: Mutex::new(Some(runtime)) })
     }
 
     /// Begins to serve. Connectors of an edge before this one are expected back: for a moment requests wait for them.
@@ -317,7 +323,7 @@ impl Edge {
         wait(LAST_WORDS.min(grace), &|| counters.connections_open.get() == 0);
         wait(LAST_WORDS.min(grace), &|| counters.requests_open.get() == 0);
         self.shared.registry.disconnect_all();
-        self.tunnels.shutdown();
+        self.stop_tunnels.cancel();
         self.open();
         wait(LAST_CLOSES, &|| self.serving.is_finished());
         runtime.shutdown_timeout(LAST_WORDS);

@@ -348,7 +348,8 @@ async fn handshake(
 async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
     let failed = |error: io::Error| DialError::Connect(edge, error.to_string());
     let local = local_address(edge, settings.bind);
-    let socket = udp::bind(local).map_err(failed)?;
+    let socket = std::net::UdpSocket::bind(local).map_err(failed)?;
+    udp::widen(&socket);
     let endpoint = Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime));
     let endpoint = endpoint.map_err(failed)?;
     let lines = &settings.flow.lines;

@@ -1,4 +1,4 @@
-//! The tunnel listener: one port number, UDP for QUIC and TCP for HTTP/2.
+//! The tunnel listener: QUIC on a UDP socket and HTTP/2 on a TCP one, both bound by the edge.
 
 use crate::allowance::{Allowance, Budget, Metered};
 use crate::edge::{Admission, Link, Peer, Registrar};
@@ -15,23 +15,18 @@ use qanat_http::BodyLength;
 use qanat_http::h2::{H2Sink, H2Source};
 use qanat_wire::names;
 use quinn::{ConnectionError, Endpoint, Incoming, TokioRuntime};
-use socket2::{Domain, Protocol, Socket, Type};
 use std::future::poll_fn;
-use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Tries to find a port free for both.
-const BIND_TRIES: usize = 64;
-const BACKLOG: i32 = 1024;
 /// The key that address proofs are sealed with is replaced after this time (S26).
 const TOKEN_KEY_LIFETIME: Duration = Duration::from_secs(3600);
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -43,8 +38,6 @@ const LAST_PACKETS: Duration = Duration::from_millis(50);
 /// How the tunnel listener behaves.
 #[derive(Clone)]
 pub struct ListenerSettings {
-    /// UDP and TCP are bound to the same address; port 0 chooses one free for both.
-    pub address: SocketAddr,
     /// Server configuration with the tunnel certificate, made by `edge_tls`; ALPN is set per transport by the listener.
     pub tls: Arc<rustls::ServerConfig>,
     /// Connections that have not registered yet, per transport; above half of it QUIC answers Retry, above it dials are ignored;
@@ -69,16 +62,12 @@ impl ListenerSettings {
     }
 }
 
-/// The tunnel listener: one port number, UDP and TCP.
-#[derive(Clone)]
-pub struct TunnelListener(Arc<Inner>);
-
-struct Inner {
+/// The tunnel listener: QUIC and HTTP/2. Until it serves, who dials waits in the sockets.
+pub struct TunnelListener {
     settings: ListenerSettings,
-    address: SocketAddr,
     quic: quinn::ServerConfig,
-    sockets: Mutex<Option<(UdpSocket, TcpListener)>>,
-    stop: CancellationToken,
+    udp: UdpSocket,
+    tcp: TcpListener,
 }
 
 /// What every connection needs.
@@ -90,51 +79,27 @@ struct Shared {
 }
 
 impl TunnelListener {
-    /// Binds both sockets.
-    pub fn bind(settings: ListenerSettings) -> io::Result<Self> {
-        let quic = settings.quic(LEAST_WINDOW).map_err(io::Error::other)?;
-        let mut tries = 0;
-        let (udp, tcp) = loop {
-            let udp = udp::bind(settings.address)?;
-            match bind_tcp(udp.local_addr()?) {
-                Ok(tcp) => break (udp, tcp),
-                Err(error) if settings.address.port() != 0 || tries == BIND_TRIES => return Err(error),
-                Err(_) => tries += 1,
-            }
-        };
-        let address = udp.local_addr()?;
-        let sockets = Mutex::new(Some((udp, tcp)));
-        Ok(Self(Arc::new(Inner { settings, address, quic, sockets, stop: CancellationToken::new() })))
+    /// Takes bound sockets, which an edge announces under one address.
+    pub fn new(settings: ListenerSettings, udp: UdpSocket, tcp: TcpListener) -> Result<Self, TlsError> {
+        let quic = settings.quic(LEAST_WINDOW)?;
+        Ok(Self { settings, quic, udp, tcp })
     }
 
-    /// The address both are bound to.
-    pub fn address(&self) -> SocketAddr {
-        self.0.address
-    }
-
-    /// Accepts no more and closes every connection; `serve` returns when they have ended.
-    pub fn shutdown(&self) {
-        self.0.stop.cancel();
-    }
-
-    /// Serves until `shutdown` is called on a clone. Must run inside the tokio runtime. Serves once.
-    pub async fn serve(self, registrar: Arc<dyn Registrar>) {
-        let sockets = self.0.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((udp, tcp)) = sockets else { return };
-        let settings = self.0.settings.clone();
-        let shared = Arc::new(Shared { settings, registrar, budget: Budget::new(), stop: self.0.stop.clone() });
+    /// Serves until `stop`, then accepts no more and closes every connection; returns when they have ended. Must run inside the
+    /// tokio runtime.
+    pub async fn serve(self, registrar: Arc<dyn Registrar>, stop: CancellationToken) {
+        let Self { settings, quic, udp, tcp } = self;
+        let shared = Arc::new(Shared { settings, registrar, budget: Budget::new(), stop });
         let tasks = TaskTracker::new();
         let endpoint = udp::guarded(udp).and_then(|socket| {
             let (config, runtime) = (quic::endpoint(), Arc::new(TokioRuntime));
-            Endpoint::new_with_abstract_socket(config, Some(self.0.quic.clone()), socket, runtime)
+            Endpoint::new_with_abstract_socket(config, Some(quic), socket, runtime)
         });
-        let tcp = tokio::net::TcpListener::from_std(tcp);
-        match (&endpoint, tcp) {
-            (Ok(endpoint), Ok(tcp)) => {
+        match &endpoint {
+            Ok(endpoint) => {
                 tokio::join!(accept_quic(endpoint, &shared, &tasks), accept_tcp(&tcp, &shared, &tasks));
             }
-            (Err(error), _) => tracing::error!(%error, "the tunnel listener can't use its UDP socket"),
-            (_, Err(error)) => tracing::error!(%error, "the tunnel listener can't use its TCP socket"),
+            Err(error) => tracing::error!(%error, "the tunnel listener can't use its UDP socket"),
         }
         tasks.close();
         let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
@@ -144,15 +109,6 @@ impl TunnelListener {
             let _ = tokio::time::timeout(LAST_PACKETS, endpoint.wait_idle()).await;
         }
     }
-}
-
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 async fn accept_quic(endpoint: &Endpoint, shared: &Arc<Shared>, tasks: &TaskTracker) {
@@ -282,7 +238,7 @@ async fn supervise(
     shared.registrar.lost(link, reason);
 }
 
-async fn accept_tcp(listener: &tokio::net::TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker) {
+async fn accept_tcp(listener: &TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker) {
     let pending = Pending::new(shared.settings.max_pending_handshakes);
     let open = Arc::new(Semaphore::new(shared.settings.max_tcp_connections.min(Semaphore::MAX_PERMITS)));
     let mut tls = (*shared.settings.tls).clone();

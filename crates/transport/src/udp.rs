@@ -1,9 +1,9 @@
-//! The tunnel listener's UDP socket. What comes from where an honest peer never sends from gets no answer of any kind: no Retry, no
+//! UDP sockets of tunnels. To the listener's, what comes from where an honest peer never sends from gets no answer of any kind: no Retry, no
 //! Version Negotiation, no stateless reset (S26). `quinn` answers some of it before anybody is asked.
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::SockRef;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
@@ -16,15 +16,11 @@ const REFLECTORS: [u16; 9] = [0, 19, 53, 123, 161, 389, 1900, 5353, 11211];
 /// Bytes that may lie in the socket, each way: a thread that comes 50 ms late at 80 MB/s.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
-/// A socket for QUIC, at either end.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // The kernel may grant less; nothing depends on it.
+/// Asks for room for QUIC, at either end. The kernel may grant less; nothing depends on it.
+pub(crate) fn widen(socket: &UdpSocket) {
+    let socket = SockRef::from(socket);
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }
 
 /// Whether datagrams from here, or to there, are not even looked at.
@@ -40,8 +36,9 @@ fn is_suspect(from: SocketAddr, to: Option<IpAddr>) -> bool {
 #[derive(Debug)]
 struct Guarded(Arc<dyn AsyncUdpSocket>);
 
-/// Wraps a bound socket. Must be called inside the tokio runtime.
+/// Wraps a bound socket and widens it. Must be called inside the tokio runtime.
 pub(crate) fn guarded(socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    widen(&socket);
     Ok(Arc::new(Guarded(TokioRuntime.wrap_udp_socket(socket)?)))
 }
 

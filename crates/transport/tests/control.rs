@@ -206,7 +206,7 @@ async fn shutting_the_listener_down_ends_all_links() {
     let edge = Edge::start();
     let (_quic, quic) = edge.connect(Protocol::Quic, true).await;
     let (_http2, http2) = edge.connect(Protocol::Http2, true).await;
-    edge.listener.shutdown();
+    edge.stop.cancel();
     within(quic.closed()).await;
     within(http2.closed()).await;
     let again = EdgeLink::dial(Protocol::Http2, edge.address, &edge.dial_settings()).await;

@@ -13,10 +13,13 @@ use qanat_transport::{
 };
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Quic, Protocol::Http2];
@@ -65,8 +68,15 @@ pub(crate) struct Edge {
     pub(crate) ca_pem: String,
     key_pem: String,
     pub(crate) heard: Arc<Heard>,
-    listener: TunnelListener,
+    stop: CancellationToken,
     task: Option<JoinHandle<()>>,
+}
+
+/// One port for both.
+async fn sockets(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let udp = UdpSocket::bind(address)?;
+    let tcp = TcpListener::bind(udp.local_addr()?).await?;
+    Ok((udp, tcp))
 }
 
 impl Edge {
@@ -84,8 +94,7 @@ impl Edge {
 
     async fn bind(address: SocketAddr, ca_pem: String, key_pem: String) -> Self {
         let heard = Arc::new(Heard::default());
-        let settings = || ListenerSettings {
-            address,
+        let settings = ListenerSettings {
             tls: edge_tls(ca_pem.as_bytes(), key_pem.as_bytes()).unwrap(),
             max_pending_handshakes: 100,
             max_tcp_connections: 1000,
@@ -95,21 +104,23 @@ impl Edge {
             flow: qanat_transport::Flow::default(),
         };
         let mut tries = 0;
-        let listener = loop {
-            match TunnelListener::bind(settings()) {
-                Ok(listener) => break listener,
+        let (udp, tcp) = loop {
+            match sockets(address).await {
+                Ok(bound) => break bound,
                 Err(error) if tries > 500 => panic!("{error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
             tries += 1;
         };
-        let task = tokio::spawn(listener.clone().serve(heard.clone()));
-        Self { address: listener.address(), ca_pem, key_pem, heard, listener, task: Some(task) }
+        let (address, stop) = (udp.local_addr().unwrap(), CancellationToken::new());
+        let listener = TunnelListener::new(settings, udp, tcp).unwrap();
+        let task = tokio::spawn(listener.serve(heard.clone(), stop.clone()));
+        Self { address, ca_pem, key_pem, heard, stop, task: Some(task) }
     }
 
     /// Ends everything at once, as a crash would; the address stays known.
     pub(crate) async fn stop(&mut self) {
-        self.listener.shutdown();
+        self.stop.cancel();
         if let Some(task) = self.task.take() {
             task.await.unwrap();
         }
@@ -143,7 +154,7 @@ impl Edge {
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        self.listener.shutdown();
+        self.stop.cancel();
     }
 }
 

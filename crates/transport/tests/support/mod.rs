@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub const BOTH: [Protocol; 2] = [Protocol::Quic, Protocol::Http2];
@@ -51,7 +52,7 @@ impl Registrar for Recorder {
 }
 
 pub struct Edge {
-    pub listener: TunnelListener,
+    pub stop: CancellationToken,
     pub address: SocketAddr,
     pub ca: String,
     pub heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<(Link, Heard)>>,
@@ -75,6 +76,17 @@ pub fn certificate() -> Certificate {
     Certificate { ca, chain, key: key.serialize_pem() }
 }
 
+/// A port that is free for both.
+fn sockets() -> (std::net::UdpSocket, std::net::TcpListener) {
+    loop {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        if let Ok(tcp) = std::net::TcpListener::bind(udp.local_addr().unwrap()) {
+            tcp.set_nonblocking(true).unwrap();
+            return (udp, tcp);
+        }
+    }
+}
+
 impl Edge {
     pub fn start() -> Self {
         Self::with(|_| None, |_| {})
@@ -83,7 +95,6 @@ impl Edge {
     pub fn with(decide: Decide, change: impl FnOnce(&mut ListenerSettings)) -> Self {
         let certificate = certificate();
         let mut settings = ListenerSettings {
-            address: "127.0.0.1:0".parse().unwrap(),
             tls: edge_tls(certificate.chain.as_bytes(), certificate.key.as_bytes()).unwrap(),
             max_pending_handshakes: 64,
             max_tcp_connections: 1000,
@@ -93,10 +104,14 @@ impl Edge {
             flow: qanat_transport::Flow::default(),
         };
         change(&mut settings);
-        let listener = TunnelListener::bind(settings).unwrap();
+        let (udp, tcp) = sockets();
+        let address = udp.local_addr().unwrap();
+        let tcp = tokio::net::TcpListener::from_std(tcp).unwrap();
+        let listener = TunnelListener::new(settings, udp, tcp).unwrap();
         let (heard, queue) = mpsc::unbounded_channel();
-        tokio::spawn(listener.clone().serve(Arc::new(Recorder { heard, decide })));
-        Self { address: listener.address(), listener, ca: certificate.ca, heard: tokio::sync::Mutex::new(queue) }
+        let stop = CancellationToken::new();
+        tokio::spawn(listener.serve(Arc::new(Recorder { heard, decide }), stop.clone()));
+        Self { stop, address, ca: certificate.ca, heard: tokio::sync::Mutex::new(queue) }
     }
 
     pub async fn next(&self) -> (Link, Heard) {
