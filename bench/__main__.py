@@ -1,4 +1,4 @@
-"""`python -m bench`: measures and writes bench/results/latest.json, latest.svg and a dated copy of the JSON."""
+"""`python -m bench`: measures and writes bench/results/latest.json and latest.svg."""
 
 import argparse
 import json
@@ -111,9 +111,7 @@ def run(
         "summary": report.summary(contest.rows),
         "runs": contest.rows,
     }
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    (out / "latest.json").write_text(text)
-    (out / f"{machine['at'][:10]}-{machine['commit'][:8]}-{protocol}.json").write_text(text)
+    (out / "latest.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     report.plot(contest.rows, out / "latest.svg", **names)
     print(f"bench: written to {out / 'latest.json'}", file=sys.stderr)
 

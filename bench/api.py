@@ -1,4 +1,4 @@
-"""`python -m bench.api`: the control API of a large installation; writes bench/results/api.json, api.svg and a dated copy."""
+"""`python -m bench.api`: the control API of a large installation; writes bench/results/api.json and api.svg."""
 
 import argparse
 import http.client
@@ -376,9 +376,8 @@ def run(plan: Plan, steps: tuple[str, ...], out: Path | None, anyway: bool) -> N
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine, "plan": asdict(plan), "figures": told, "runs": rows}, indent=1) + "\n"
-    (out / "api.json").write_text(text)
-    (out / f"{machine['at'][:10]}-{machine['commit'][:8]}-api.json").write_text(text)
+    document = {"machine": machine, "plan": asdict(plan), "figures": told, "runs": rows}
+    (out / "api.json").write_text(json.dumps(document, indent=1) + "\n")
     plot(told, out / "api.svg")
     said(f"written to {out / 'api.json'}")
 
