@@ -8,12 +8,13 @@ from uuid import uuid4
 
 from sqlalchemy import insert, select
 
+from qanat.control import records, tunnels, zones
+from qanat.dns.forms import RecordDraft
 from qanat.edge.data_dir import DataDir
 from qanat.settings import StoreSettings
-from qanat.store import SYSTEM, records, tunnels, zones
+from qanat.store import SYSTEM
 from qanat.store.models import Account, Base, Record, Tunnel
 from qanat.store.reach import EVERYTHING
-from qanat.store.record_form import RecordDraft
 
 ZONES = 100
 CHUNK = 5000

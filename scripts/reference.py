@@ -11,12 +11,12 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from qanat.api.app import create_app
-from qanat.api.context import Context
-from qanat.api.description import operations_of
-from qanat.auth.permissions import ALL, GROUPS
+from qanat.api.http.context import Context
+from qanat.api.http.description import operations_of
 from qanat.cli.command import COMMON
 from qanat.cli.main import EXIT_STATUSES, app
 from qanat.connector.flags import FLAGS, flag_form
+from qanat.control.permissions import ALL, GROUPS
 from qanat.errors import CODES
 from qanat.ingress.warnings import WARNINGS
 from qanat.settings import every_setting

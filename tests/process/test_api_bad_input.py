@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from qanat.api import body as api_body
+from qanat.api.http import body as api_body
 from qanat.store.models import Audit
 from tests.support.control import Control, check_failure, running_control
 

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from qanat.api.description import operations_of
+from qanat.api.http.description import operations_of
 from qanat.auth.tokens import make_token
 from tests.support.control import Control, check_failure, running_control
 from tests.support.fuzz import LONG, World, description

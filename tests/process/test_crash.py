@@ -11,7 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from qanat.store import open_store, sqlite, tunnels
+from qanat.control import tunnels
+from qanat.store import open_store, sqlite
 from qanat.store.audit import first_broken
 from qanat.store.models import Audit, Configuration, Record, Tunnel
 from qanat.store.sealing import load_key

@@ -6,15 +6,15 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanat.api.body import check_json
-from qanat.api.configurations import echoed
-from qanat.api.pagination import parse_page
+from qanat.api.http.body import check_json
+from qanat.api.http.pagination import parse_page
+from qanat.api.v4.configurations import echoed
 from qanat.auth.tokens import checksum, is_well_formed, make_token
+from qanat.dns.forms import RecordDraft, check_record, record_name, txt_value
 from qanat.errors import QanatError
 from qanat.ids import Hostname, TunnelId
 from qanat.ingress.rules import parse_configuration
 from qanat.log import escape, redact
-from qanat.store.record_form import RecordDraft, check_record, record_name, txt_value
 from qanat.tables import compile_leaves, compile_routes
 from qanat.tables.routes import Target
 

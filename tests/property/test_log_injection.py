@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from qanat.api.context import Context
-from qanat.api.gate import PREFIX, Gate
+from qanat.api.http.context import Context
+from qanat.api.http.gate import PREFIX, Gate
 from qanat.auth import Guesses
 from qanat.log import set_up_logging
 from tests.support.control import Control, running_control

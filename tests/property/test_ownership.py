@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
 
+from qanat.control import accounts, records, tunnels, zones
+from qanat.dns.forms import OWN_SUFFIX, TUNNEL_SUFFIX, RecordDraft
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, accounts, open_store, records, tunnels, zones
+from qanat.store import SYSTEM, Store, open_store
 from qanat.store.models import Tunnel
 from qanat.store.reach import Reach
-from qanat.store.record_form import OWN_SUFFIX, TUNNEL_SUFFIX, RecordDraft
 from qanat.store.sealing import Sealer
 from qanat.tables import compile_routes, read_routes
 

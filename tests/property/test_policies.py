@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, insert, select
 from sqlalchemy.orm import Session
 
-from qanat.auth.grants import check_held
-from qanat.auth.permissions import ACCOUNT, GROUPS, USER, ZONE
-from qanat.auth.policies import reach_of
+from qanat.control.grants import check_held
+from qanat.control.permissions import ACCOUNT, GROUPS, USER, ZONE
+from qanat.control.policies import reach_of
 from qanat.errors import QanatError
 from qanat.store.database import utc_now
 from qanat.store.models import Account, Base, Zone

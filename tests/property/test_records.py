@@ -10,15 +10,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from qanat.control import records, zones
+from qanat.control.accounts import ensure_first_account
+from qanat.dns import zone_file
+from qanat.dns.forms import RecordDraft, RecordForm, check_record
+from qanat.dns.record_types import PROXIABLE, RECORD_TYPES
+from qanat.dns.record_types.text import carried, strings
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
-from qanat.store import SYSTEM, Store, open_store, records, zone_file, zones
-from qanat.store.accounts import ensure_first_account
+from qanat.store import SYSTEM, Store, open_store
 from qanat.store.models import Audit, Record
 from qanat.store.reach import EVERYTHING
-from qanat.store.record_form import RecordDraft, RecordForm, check_record
-from qanat.store.record_types import PROXIABLE, RECORD_TYPES
-from qanat.store.record_types.text import carried, strings
 from qanat.tables import compile_routes, read_routes
 
 ZONE = "example.test"

@@ -14,12 +14,12 @@ from starlette.middleware import Middleware
 
 from qanat.api import FailedRequest
 from qanat.api.app import create_app
-from qanat.api.context import Context
-from qanat.api.gate import Gate
+from qanat.api.http.context import Context
+from qanat.api.http.gate import Gate
 from qanat.auth import issue
+from qanat.control.accounts import ensure_first_account
 from qanat.edge.server import ApiServer
 from qanat.store import SYSTEM, Notice, Store, open_store
-from qanat.store.accounts import ensure_first_account
 from qanat.store.keys import KeyRing
 from qanat.store.models import Audit
 from qanat.store.sealing import Sealer, replace_keys

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from qanat.api.app import create_app
-from qanat.api.context import Context
-from qanat.auth.permissions import ZONE, ZONE_READ
+from qanat.api.http.context import Context
+from qanat.control.permissions import ZONE, ZONE_READ
 from tests.support.control import Control
 
 Json = dict[str, Any]

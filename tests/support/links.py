@@ -2,7 +2,8 @@
 
 from uuid import uuid4
 
-from qanat.store import Store, connections
+from qanat.control import connections
+from qanat.store import Store
 
 
 def register(store: Store, tunnel_id: str, connector_id: str, index: int = 0, *, token_id: str = "") -> str:

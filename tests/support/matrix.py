@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 
 from qanat.api import FailedRequest
 from qanat.api.app import RESOURCES
-from qanat.api.members import ROLE_ID
+from qanat.api.v4.members import ROLE_ID
 from tests.support.control import Control
 from tests.support.links import register
 

@@ -61,7 +61,7 @@ class MortalControl:
 def serve(folder: Path, url: str) -> None:
     """One life."""
     from qanat.api.app import create_app
-    from qanat.api.context import Context
+    from qanat.api.http.context import Context
     from qanat.edge.data_dir import DataDir
     from qanat.edge.server import ApiServer
     from qanat.errors import QanatError

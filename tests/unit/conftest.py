@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from qanat.control.accounts import ensure_first_account
 from qanat.store import SYSTEM, Store, open_store
-from qanat.store.accounts import ensure_first_account
 from qanat.store.sealing import Sealer
 from tests.support.control import KEY, Control, running_control
 from tests.support.databases import new_file

@@ -10,40 +10,35 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from qanat.api import (
+from qanat.api.http.context import Context, checked
+from qanat.api.http.description import describe, operation_id
+from qanat.api.http.envelope import refuse
+from qanat.api.http.failures import FAILURES
+from qanat.api.http.gate import PREFIX, Gate
+from qanat.api.http.shapes import FAILS
+from qanat.api.qanat import accounts as qanat_accounts
+from qanat.api.qanat import audit as qanat_audit
+from qanat.api.qanat import connector_tokens, explain, limits, origin_certificate, status, upkeep
+from qanat.api.qanat import tunnels as qanat_tunnels
+from qanat.api.v4 import (
     accounts,
     audit_logs,
     cfd_tunnel,
     configurations,
-    connector_tokens,
     dns_records,
-    explain,
+    hostname_routes,
     ips,
     management,
     members,
-    origin_certificate,
-    own,
-    own_accounts,
-    own_audit,
-    own_limits,
-    own_tunnels,
     private_hostnames,
     quick,
-    routes,
     teamnet,
     tokens,
-    upkeep,
     user,
     virtual_networks,
     zone_settings,
     zones,
 )
-from qanat.api.context import Context, checked
-from qanat.api.description import describe, operation_id
-from qanat.api.envelope import refuse
-from qanat.api.failures import FAILURES
-from qanat.api.gate import PREFIX, Gate
-from qanat.api.shapes import FAILS
 from qanat.errors import QanatError
 
 _IDS = re.compile(r"/(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?=/|$)")
@@ -62,18 +57,18 @@ RESOURCES = (
     cfd_tunnel,
     configurations,
     management,
-    routes,
+    hostname_routes,
     virtual_networks,
     teamnet,
     private_hostnames,
     quick,
-    own,
-    own_tunnels,
+    status,
+    qanat_tunnels,
     connector_tokens,
     explain,
-    own_audit,
-    own_accounts,
-    own_limits,
+    qanat_audit,
+    qanat_accounts,
+    limits,
     upkeep,
 )
 

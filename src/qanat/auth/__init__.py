@@ -1,8 +1,7 @@
 """Who may ask: API tokens, what they may touch, and what bounds them."""
 
 from qanat.auth.guesses import Guesses
-from qanat.auth.principal import Principal
 from qanat.auth.tokens import issue
 from qanat.auth.verifier import Verifier
 
-__all__ = ["Guesses", "Principal", "Verifier", "issue"]
+__all__ = ["Guesses", "Verifier", "issue"]

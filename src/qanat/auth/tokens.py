@@ -13,8 +13,9 @@ from secrets import choice
 from string import ascii_letters, digits
 from typing import Any, Literal
 
-from qanat.auth.policies import EVERYTHING_POLICY, account_policy
-from qanat.store import Actor, Store, tokens
+from qanat.control import api_tokens
+from qanat.control.policies import EVERYTHING_POLICY, account_policy
+from qanat.store import Actor, Store
 from qanat.store.models import ApiToken
 
 PREFIX = "qnt_"
@@ -97,7 +98,7 @@ def issue(
     text: str | None = None,
     account_id: str | None = None,
     policies: list[dict[str, Any]] | None = None,
-    owner: tokens.Owner | None = None,
+    owner: api_tokens.Owner | None = None,
     kind: str = "api",
     allowed_ips: Sequence[str] = (),
     denied_ips: Sequence[str] = (),
@@ -111,13 +112,13 @@ def issue(
     user's. Nothing is checked here: auth/grants.py knows what one token may give another.
     """
     text = text if text is not None else make_token()
-    row = tokens.create_token(
+    row = api_tokens.create_token(
         store,
         actor,
         sha256=token_hash(text),
         owner=owner,
         kind=kind,
-        content=tokens.TokenContent(
+        content=api_tokens.TokenContent(
             name=name,
             policies=policies or [account_policy(account_id) if account_id else EVERYTHING_POLICY],
             allowed_ips=list(allowed_ips),

@@ -13,11 +13,12 @@ from threading import Lock
 
 import structlog
 
-from qanat.auth.policies import EVERYTHING_POLICY
-from qanat.auth.principal import KEY_KIND, Principal
 from qanat.auth.tokens import is_usable, is_well_formed, may_come_from, token_hash
+from qanat.control import accounts, api_tokens
+from qanat.control.policies import EVERYTHING_POLICY
+from qanat.control.principal import KEY_KIND, Principal
 from qanat.errors import QanatError
-from qanat.store import Notice, Store, accounts, tokens
+from qanat.store import Notice, Store
 from qanat.store.models import ApiToken
 from qanat.store.notices import NoticeKind
 
@@ -103,7 +104,7 @@ class Verifier:
 
     def _read(self, hashed: bytes) -> ApiToken | None:
         generation = self._generation
-        token = tokens.find_by_sha256(self._store, hashed)
+        token = api_tokens.find_by_sha256(self._store, hashed)
         if token is not None and self._store.file is not None:
             with self._lock:
                 # A change between our reading and now would otherwise keep what it took away.
@@ -153,7 +154,7 @@ class _Uses:
                 if len(memory) > MAX_KEPT:
                     memory.popitem(last=False)
         try:
-            tokens.note_use(self._store, token, address, is_new_address=is_new)
+            api_tokens.note_use(self._store, token, address, is_new_address=is_new)
         except QanatError as error:
             # A full disk must not keep a good token from reading.
             with self._lock:

@@ -7,13 +7,13 @@ import structlog
 from qanat import __version__
 from qanat.api import Live
 from qanat.api.app import create_app
-from qanat.api.context import Context
+from qanat.api.http.context import Context
 from qanat.auth.management import ManagementKey
+from qanat.control.quick_tunnels import QuickLimits
 from qanat.edge.data_dir import State
 from qanat.edge.server import ApiServer
 from qanat.errors import QanatError
 from qanat.settings import EdgeSettings
-from qanat.store.quick import QuickLimits
 from qanat.store.skipped import SkippedRows
 
 log = structlog.get_logger(__name__)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 from qanat.auth import issue
 from qanat.auth.tokens import make_token
+from qanat.control.accounts import ensure_first_account
+from qanat.control.api_tokens import count_tokens
 from qanat.errors import QanatError
 from qanat.settings import StoreSettings
 from qanat.store import SYSTEM, Store, open_store, restore, secret_file
-from qanat.store.accounts import ensure_first_account
 from qanat.store.keys import KeyRing, check_key, has_sealed
 from qanat.store.schema import is_empty
 from qanat.store.sealing import Sealer, load_key, make_key, run_key_command
-from qanat.store.tokens import count_tokens
 
 if TYPE_CHECKING:
     from qanat.store.lease import Lease

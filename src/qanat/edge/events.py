@@ -9,6 +9,7 @@ from time import monotonic
 import structlog
 
 from qanat.api import FailedRequest
+from qanat.control import connections
 from qanat.edge.by_tunnel import ByTunnel
 from qanat.edge.engine import (
     ConfigurationApplied,
@@ -24,7 +25,7 @@ from qanat.edge.engine import (
 )
 from qanat.edge.failures import Failures
 from qanat.errors import QanatError
-from qanat.store import Store, Write, connections
+from qanat.store import Store, Write
 
 BATCH = 512
 WAIT_S = 0.5

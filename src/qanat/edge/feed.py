@@ -8,12 +8,12 @@ from typing import Final
 import structlog
 from sqlalchemy import select
 
+from qanat.control.connections import connectors_before
 from qanat.edge.certificates import Certificates
 from qanat.edge.engine import Edge, EngineError, Tunnel
 from qanat.edge.routes import Routes
 from qanat.errors import QanatError
 from qanat.store import Notice, NoticeKind, Store
-from qanat.store.connections import connectors_before
 from qanat.store.models import ConnectorToken
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import Failure, LeftOut, SkippedRows

@@ -18,6 +18,10 @@ import structlog
 
 from qanat.api import FailedRequest
 from qanat.auth.management import ManagementKey
+from qanat.control.connections import clear_live, trim
+from qanat.control.connector_tokens import expire_tokens
+from qanat.control.forgetting import forget_deleted
+from qanat.control.quick_tunnels import QuickLimits, expire_quick
 from qanat.descriptors import Shares, raise_limit
 from qanat.edge import engine
 from qanat.edge.authority import Authority
@@ -32,11 +36,7 @@ from qanat.edge.pressure import Pressure
 from qanat.edge.signals import Signals
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
-from qanat.store.connections import clear_live, trim
-from qanat.store.connector_tokens import expire_tokens
-from qanat.store.forgetting import forget_deleted
 from qanat.store.limits import AccountLimits
-from qanat.store.quick import QuickLimits, expire_quick
 from qanat.store.skipped import SkippedRows
 from qanat.systemd import ServiceManager
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from qanat.auth import issue
-from qanat.auth.policies import account_policy
 from qanat.auth.tokens import make_token
+from qanat.control.accounts import deletes_disconnect, ensure_first_account
+from qanat.control.policies import account_policy
 from qanat.store import SYSTEM
-from qanat.store.accounts import deletes_disconnect, ensure_first_account
 from qanat.store.models import Account, User
 from tests.support.control import Control, check_failure, running_control
 from tests.unit.api.test_api_tokens import as_token, code_of

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from qanat.auth import issue
-from qanat.auth.policies import account_policy
+from qanat.control.policies import account_policy
 from qanat.store import SYSTEM, audit
 from qanat.store.models import ApiToken, Audit
 from tests.support.clock import MovedClock

@@ -10,15 +10,16 @@ import msgspec
 import pytest
 from starlette.datastructures import Headers
 
-from qanat.api.body import check_json, most_account_values, read_body
-from qanat.api.gate import MAX_ACCOUNT_BYTES
+from qanat.api.http.body import check_json, most_account_values, read_body
+from qanat.api.http.gate import MAX_ACCOUNT_BYTES
 from qanat.auth import issue
-from qanat.auth.policies import Policy
+from qanat.control import records
+from qanat.control.policies import Policy
+from qanat.control.transfer.document import RecordPart
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, records
-from qanat.store.transfer.document import RecordPart
+from qanat.store import SYSTEM
 from tests.support.control import Control
-from tests.unit.auth.test_policies import EVERYTHING, policy
+from tests.unit.control.test_policies import EVERYTHING, policy
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qanat.api.conditional import parse_if_match
+from qanat.api.http.conditional import parse_if_match
 from qanat.errors import QanatError
 from tests.support.control import Control, check_failure
 

@@ -4,7 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qanat.api.pace import Pace
+from qanat.api.http.pace import Pace
 from qanat.store import NoticeKind
 from tests.support.control import Control
 

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from qanat.store import NoticeKind, connector_tokens
+from qanat.control import connector_tokens
+from qanat.store import NoticeKind
 from qanat.store.models import Audit, ConnectorToken
 from qanat.store.skipped import SkippedRows
 from tests.support.control import Control

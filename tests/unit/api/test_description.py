@@ -11,7 +11,7 @@ from openapi_spec_validator import validate
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from qanat.api.description import METHODS, TAGS, operations_of
+from qanat.api.http.description import METHODS, TAGS, operations_of
 from tests.support.control import Control, running_control
 from tests.support.fuzz import World
 

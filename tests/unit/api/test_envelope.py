@@ -4,7 +4,7 @@ import httpx
 import pytest
 import structlog
 
-from qanat.store import accounts
+from qanat.control import accounts
 from tests.support.control import Control, check_failure
 
 

@@ -5,9 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from qanat.api.turns import Turns
+from qanat.api.http.turns import Turns
 from qanat.auth import issue
-from qanat.store import SYSTEM, connections
+from qanat.control import connections
+from qanat.store import SYSTEM
 from qanat.store.models import Account, Tunnel
 from qanat.store.skipped import Failure
 from tests.support.control import Control

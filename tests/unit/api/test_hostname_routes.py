@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from qanat.auth import issue
-from qanat.auth.policies import origin_certificate_policies
-from qanat.store import SYSTEM, NoticeKind, records
+from qanat.control import records
+from qanat.control.policies import origin_certificate_policies
+from qanat.store import SYSTEM, NoticeKind
 from qanat.store.models import Audit
 from tests.support.control import Control
 

@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, select
 
+from qanat.control.connections import configuration_applied
+from qanat.control.forgetting import forget_deleted
 from qanat.edge.process import account_limits
 from qanat.settings import AccountLimitSettings
 from qanat.store import audit
-from qanat.store.connections import configuration_applied
-from qanat.store.forgetting import forget_deleted
 from qanat.store.limits import AccountLimits
 from qanat.store.models import (
     Configuration,

@@ -10,12 +10,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from qanat.api.context import declared_needs
-from qanat.api.gate import OPEN, PREFIX
+from qanat.api.http.context import declared_needs
+from qanat.api.http.gate import OPEN, PREFIX
 from qanat.auth import Guesses, issue
-from qanat.auth.permissions import ALL, GROUPS
-from qanat.auth.policies import EVERYTHING_POLICY, account_policy
 from qanat.auth.tokens import make_token
+from qanat.control.permissions import ALL, GROUPS
+from qanat.control.policies import EVERYTHING_POLICY, account_policy
 from qanat.store import SYSTEM
 from qanat.store.models import Audit
 from qanat.store.reach import PERMISSIONS, Permission

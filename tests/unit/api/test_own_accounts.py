@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from qanat.auth import issue
-from qanat.auth.policies import account_policy
+from qanat.control.accounts import create_account
+from qanat.control.policies import account_policy
+from qanat.control.transfer import document as parts
+from qanat.control.transfer import run
 from qanat.store import SYSTEM, NoticeKind, models
-from qanat.store.accounts import create_account
-from qanat.store.transfer import document as parts
-from qanat.store.transfer import run
 from tests.support.control import Control, running_control
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_until

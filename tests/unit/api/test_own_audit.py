@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from qanat.auth import issue
+from qanat.control.accounts import create_account
 from qanat.store import SYSTEM
-from qanat.store.accounts import create_account
 from tests.support.control import Control
 
 pytestmark = pytest.mark.requirement("S38")

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from qanat.control.quick_tunnels import KEPT_AFTERWARDS, QuickLimits, expire_quick
+from qanat.control.tunnels import remove_tunnel
 from qanat.store import SYSTEM, Write
 from qanat.store.models import Record, Tunnel
-from qanat.store.quick import KEPT_AFTERWARDS, QuickLimits, expire_quick
 from qanat.store.skipped import SkippedRows
-from qanat.store.tunnels import remove_tunnel
 from tests.support.control import Control, check_failure
 from tests.support.links import lose, register
 
@@ -163,7 +163,7 @@ def test_what_a_crash_left_behind_is_tidied(quick: Control, anybody: httpx.Clien
 
 
 def test_ipv6_addresses_count_by_their_network(quick: Control) -> None:
-    from qanat.store.quick import create_quick
+    from qanat.control.quick_tunnels import create_quick
 
     limits: Any = quick.context.quick
     for address in ("2001:db8::1", "2001:db8::2"):
@@ -187,7 +187,7 @@ def test_one_that_can_not_be_deleted_keeps_no_other(
     skipped = SkippedRows()
     _later(quick, EXPIRY * 2)
     with monkeypatch.context() as broken:
-        broken.setattr("qanat.store.quick.remove_tunnel", fails)
+        broken.setattr("qanat.control.quick_tunnels.remove_tunnel", fails)
         assert expire_quick(quick.store, skipped, expiry=EXPIRY) == 1
     with quick.store.reading() as session:
         assert session.get_one(Tunnel, bad).deleted_at is None

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from qanat.control.records import MAX_BATCH
 from qanat.store import NoticeKind
-from qanat.store.records import MAX_BATCH
 from tests.unit.api.conftest import ZoneDesk
 
 

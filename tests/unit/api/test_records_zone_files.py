@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from qanat.api import forms
-from qanat.api.forms import parse_form
+from qanat.api.http import forms
+from qanat.api.http.forms import parse_form
+from qanat.dns import zone_file
 from qanat.errors import QanatError
-from qanat.store import zone_file
 from tests.unit.api.conftest import ZoneDesk
 from tests.unit.api.test_records_values import EVERY_TYPE
 

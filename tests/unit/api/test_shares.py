@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanat.api.gate import account_of
-from qanat.api.shares import Share, place_of
-from qanat.auth import Principal
+from qanat.api.http.gate import account_of
+from qanat.api.http.shares import Share, place_of
+from qanat.control.principal import Principal
 from qanat.errors import RetryLaterError
 from qanat.store.models import ApiToken
 

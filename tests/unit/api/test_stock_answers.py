@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qanat.auth import issue
-from qanat.auth.permissions import ALL
+from qanat.control.permissions import ALL
 from qanat.store import SYSTEM
 from tests.support.api import Json
 from tests.support.control import Control

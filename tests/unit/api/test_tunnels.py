@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from qanat.auth import issue
-from qanat.store import SYSTEM, NoticeKind, accounts, connections, tunnels
+from qanat.control import accounts, connections, tunnels
+from qanat.store import SYSTEM, NoticeKind
 from qanat.store.models import Account
 from tests.support.control import Control
 from tests.support.links import lose, register

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from qanat.api import upkeep
+from qanat.api.qanat import upkeep
 from qanat.auth import issue
+from qanat.control import tunnels
 from qanat.edge.backup import check_backup, restore_backup
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, open_store, tunnels
+from qanat.store import SYSTEM, open_store
 from qanat.store.audit import first_broken
 from qanat.store.models import Audit, Tunnel
 from qanat.store.sealing import load_key

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from qanat.store import SYSTEM, accounts
+from qanat.control import accounts
+from qanat.store import SYSTEM
 from tests.support.control import Control
 
 

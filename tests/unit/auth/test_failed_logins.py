@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 
 from qanat.auth.failed_logins import ACTION, BURST, FailedLogins
 from qanat.auth.tokens import make_token
+from qanat.control import accounts
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, accounts, audit
+from qanat.store import SYSTEM, Store, audit
 from qanat.store.models import Audit
 from tests.support.control import Control
 

@@ -19,9 +19,10 @@ import pytest
 
 from qanat.auth import Verifier, issue
 from qanat.auth.tokens import ALPHABET, PREFIX, RANDOM_CHARACTERS, checksum, make_token, token_hash
+from qanat.control import accounts
+from qanat.control.api_tokens import Owner, delete_token
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, accounts, open_store
-from qanat.store.tokens import Owner, delete_token
+from qanat.store import SYSTEM, Store, open_store
 from tests.support.databases import new_file
 
 pytestmark = pytest.mark.requirement("S33")

@@ -7,10 +7,11 @@ import pytest
 
 from qanat.auth import Verifier, issue
 from qanat.auth.tokens import is_well_formed, make_token, may_come_from, token_hash
+from qanat.control import api_tokens
+from qanat.control.api_tokens import Owner, TokenContent, change_token, delete_token, roll_token
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store
 from qanat.store.models import ApiToken, Audit
-from qanat.store.tokens import Owner, TokenContent, change_token, delete_token, roll_token
 from tests.support.clock import MovedClock
 
 REFUSED = {"code": "token_refused", "message": "Invalid access token", "where": "Authorization"}
@@ -132,17 +133,17 @@ def test_a_deletion_while_a_token_is_read_does_not_leave_it_in_memory(
 ) -> None:
     verifier = Verifier(store)
     text, row = issue(store, SYSTEM, name="mine")
-    from qanat.store import tokens
+    from qanat.control import api_tokens
 
-    find = tokens.find_by_sha256
+    find = api_tokens.find_by_sha256
 
     def read_and_lose(asked: Store, sha256: bytes) -> ApiToken | None:
         found = find(asked, sha256)
-        monkeypatch.setattr(tokens, "find_by_sha256", find)
+        monkeypatch.setattr(api_tokens, "find_by_sha256", find)
         delete_token(store, SYSTEM, row.id, owner=Owner(user_id=row.user_id))
         return found
 
-    monkeypatch.setattr(tokens, "find_by_sha256", read_and_lose)
+    monkeypatch.setattr(api_tokens, "find_by_sha256", read_and_lose)
     verifier.verify(text, address="")  # it was good when it was read
     with pytest.raises(QanatError):
         verifier.verify(text, address="")
@@ -178,12 +179,11 @@ def test_use_is_written_once_a_minute_and_for_each_new_address(store: Store) -> 
 
 
 def test_a_full_disk_keeps_no_good_token_from_reading(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qanat.store import tokens
 
     def full(*_: object, **__: object) -> None:
         raise QanatError("store_full", "the disk is full")
 
-    monkeypatch.setattr(tokens, "note_use", full)
+    monkeypatch.setattr(api_tokens, "note_use", full)
     text, row = issue(store, SYSTEM, name="mine")
     assert Verifier(store).verify(text, address="192.0.2.1").token.id == row.id
 
@@ -260,15 +260,15 @@ def test_every_refusal_costs_one_reading(store: Store, monkeypatch: pytest.Monke
     expired, _ = issue(store, SYSTEM, name="expired", expires_on=now - timedelta(seconds=1))
     disabled, _ = issue(store, SYSTEM, name="disabled", disabled=True)
     verifier.verify(elsewhere, address="192.0.2.2")
-    from qanat.store import tokens
+    from qanat.control import api_tokens
 
-    find, reads = tokens.find_by_sha256, []
+    find, reads = api_tokens.find_by_sha256, []
 
     def counted(asked: Store, sha256: bytes) -> ApiToken | None:
         reads.append(sha256)
         return find(asked, sha256)
 
-    monkeypatch.setattr(tokens, "find_by_sha256", counted)
+    monkeypatch.setattr(api_tokens, "find_by_sha256", counted)
     for text in (make_token(), elsewhere, expired, disabled) * 2:
         reads.clear()
         with pytest.raises(QanatError):

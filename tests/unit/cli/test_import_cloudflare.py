@@ -157,8 +157,8 @@ def test_only_what_was_chosen(there: Control, filled: dict[str, str], at_control
 def test_what_our_api_refuses_is_told_and_the_rest_goes_on(
     there: Control, filled: dict[str, str], at_control: Control, run: Run
 ) -> None:
+    from qanat.control.accounts import create_account
     from qanat.store import SYSTEM
-    from qanat.store.accounts import create_account
 
     other = create_account(at_control.store, SYSTEM, name="other")
     at_control.call("POST", "/zones", {"name": "app.example.test", "account": {"id": other.id}})

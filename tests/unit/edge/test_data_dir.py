@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import select
 
 from qanat.auth import Verifier
+from qanat.control import tunnels
+from qanat.control.accounts import ensure_first_account
 from qanat.edge.data_dir import DataDir, State
 from qanat.errors import QanatError
 from qanat.settings import StoreSettings
-from qanat.store import SYSTEM, tunnels
+from qanat.store import SYSTEM
 from qanat.store import keys as store_keys
-from qanat.store.accounts import ensure_first_account
 from qanat.store.models import Audit
 from tests.support.postgres import Postgres
 

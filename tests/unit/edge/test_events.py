@@ -8,11 +8,12 @@ import pytest
 import structlog
 from sqlalchemy import func, select
 
+from qanat.control import connections, tunnels
 from qanat.edge import by_tunnel, events
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, connections, tunnels
+from qanat.store import SYSTEM, Store
 from qanat.store.models import Connection, Connector, Event, Tunnel
 from qanat.store.sealing import Sealer
 

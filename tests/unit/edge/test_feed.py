@@ -15,15 +15,16 @@ from cryptography import x509
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from qanat.control import accounts, configurations, connector_tokens, records, tunnels, zones
+from qanat.control.connections import clear_live, count_live
+from qanat.dns.forms import RecordDraft
 from qanat.edge.authority import Authority
 from qanat.edge.certificates import Certificates
 from qanat.edge.feed import Feed
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, accounts, configurations, connector_tokens, records, tunnels, zones
-from qanat.store.connections import clear_live, count_live
+from qanat.store import SYSTEM, Store
 from qanat.store.models import ConnectorToken, Record, Tunnel
 from qanat.store.reach import EVERYTHING
-from qanat.store.record_form import RecordDraft
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
 from qanat.tables import compile_routes, read_routes, read_stops

@@ -5,11 +5,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from qanat.store import SYSTEM, Actor, Store, accounts, configurations, records, tunnels, zones
+from qanat.control import accounts, configurations, records, tunnels, zones
+from qanat.dns.forms import RecordDraft
+from qanat.store import SYSTEM, Actor, Store
 from qanat.store.audit import first_broken
 from qanat.store.models import Audit, Base
 from qanat.store.reach import EVERYTHING
-from qanat.store.record_form import RecordDraft
 from qanat.store.sealing import Sealer
 
 SECRET = b"s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t"

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from qanat.control import tunnels
+from qanat.control.accounts import ensure_first_account
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Notice, NoticeKind, Store, open_store, tunnels
-from qanat.store.accounts import ensure_first_account
+from qanat.store import SYSTEM, Notice, NoticeKind, Store, open_store
 from qanat.store.audit import first_broken
 from qanat.store.models import Account, Audit, Event, Zone
 from qanat.store.sealing import Sealer

@@ -6,8 +6,9 @@ from threading import Event, Thread
 import pytest
 from sqlalchemy import select
 
+from qanat.control import tunnels
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Actor, Store, keys, tunnels
+from qanat.store import SYSTEM, Actor, Store, keys
 from qanat.store.audit import first_broken
 from qanat.store.keys import KeyRing, check_key, is_current
 from qanat.store.models import Audit, Base, KeyCheck, Tunnel

@@ -12,11 +12,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
-from qanat.auth.permissions import DNS_READ
-from qanat.auth.policies import EVERYTHING_POLICY, account_policy
+from qanat.control.accounts import ensure_first_account
+from qanat.control.permissions import DNS_READ
+from qanat.control.policies import EVERYTHING_POLICY, account_policy
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, open_store, postgres, sqlite
-from qanat.store.accounts import ensure_first_account
 from qanat.store.audit import first_broken
 from qanat.store.models import ApiToken, Base, Connection, Record, Tunnel
 from qanat.store.schema import alembic_config, downgrade, migrate, newest_revision, revisions

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from sqlalchemy import func, select, text
 
+from qanat.control.accounts import ensure_first_account
 from qanat.errors import QanatError
 from qanat.settings import load_edge_settings
 from qanat.store import SYSTEM, Store, open_store
-from qanat.store.accounts import ensure_first_account
 from qanat.store.audit import first_broken
 from qanat.store.failures import failure_of
 from qanat.store.lease import Lease

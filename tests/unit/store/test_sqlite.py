@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from qanat.control.accounts import ensure_first_account
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, open_store, sqlite
-from qanat.store.accounts import ensure_first_account
 from qanat.store.models import Account, Audit
 from qanat.store.sqlite import APPLICATION_ID
 

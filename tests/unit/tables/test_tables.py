@@ -2,11 +2,12 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
+from qanat.control import configurations, connector_tokens, records, tunnels, zones
+from qanat.dns.forms import RecordDraft
 from qanat.ids import Hostname, TunnelId
-from qanat.store import SYSTEM, Store, configurations, connector_tokens, records, tunnels, zones
+from qanat.store import SYSTEM, Store
 from qanat.store.models import ConnectorToken
 from qanat.store.reach import EVERYTHING
-from qanat.store.record_form import RecordDraft
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import LeftOut
 from qanat.tables import (

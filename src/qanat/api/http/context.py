@@ -1,0 +1,117 @@
+"""What the API works on: the store, the key, and the running edge through a small port."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+
+from qanat.api.http.live import Live
+from qanat.api.http.pace import Pace
+from qanat.api.http.shares import Shares
+from qanat.api.http.turns import Turns
+from qanat.auth import Guesses, Verifier
+from qanat.auth.failed_logins import FailedLogins
+from qanat.auth.management import ManagementKey
+from qanat.control.principal import Principal
+from qanat.control.quick_tunnels import QuickLimits
+from qanat.store import Store
+from qanat.store.keys import KeyRing
+from qanat.store.reach import Permission
+from qanat.store.sealing import Sealer
+from qanat.store.skipped import SkippedRows
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+MAX_MISSES = 1000
+MOST_CONFIGURATIONS = 100
+"""Of one tunnel within a minute (security.md S30): its connectors take no more."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have. `hosts`: the
+    names, in lower case, that the API answers for beside loopback. `name_servers`: of every zone.
+    `redirects_http`: whether the plain listener redirects."""
+
+    store: Store
+    keys: KeyRing
+    live: Live
+    location: str
+    version: str
+    hosts: frozenset[str] = frozenset()
+    name_servers: tuple[str, ...] = ("ns1.qanat.internal", "ns2.qanat.internal")
+    redirects_http: bool = True
+    management: ManagementKey = field(default_factory=ManagementKey.make)
+    quick: QuickLimits | None = None
+    legacy_keys: bool = False
+    misses: Counter[str] = field(default_factory=Counter)
+    most_certificates: int = 2000
+    skipped: SkippedRows = field(default_factory=SkippedRows)
+    guesses: Guesses = field(default_factory=Guesses)
+    configuring: Pace = field(default_factory=lambda: Pace(most=MOST_CONFIGURATIONS, within_s=60.0))
+    shares: Shares = field(default_factory=Shares)
+    explaining: Turns = field(default_factory=lambda: Turns(most=2))
+    verifier: Verifier = field(init=False)
+    failed_logins: FailedLogins = field(init=False)
+
+    @property
+    def sealer(self) -> Sealer:
+        """Seals and opens the store's secrets."""
+        return self.keys.sealer
+
+    def __post_init__(self) -> None:
+        self.verifier = Verifier(self.store)
+        self.failed_logins = FailedLogins(self.store)
+
+    def miss(self, endpoint: str) -> None:
+        """Counts; a flood of different paths falls together under `…`."""
+        self.misses[endpoint if endpoint in self.misses or len(self.misses) < MAX_MISSES else "…"] += 1
+
+
+async def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+def needs(*permissions: Permission) -> Callable[[Endpoint], Endpoint]:
+    """Declares what an endpoint asks for, below its `@router.…`; nothing: any good token. A caller that has one of them
+    nowhere is refused before the endpoint runs, and the endpoint can ask for no other reach (security.md S34)."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.qanat_needs = frozenset(permissions)  # type: ignore[attr-defined]
+        return endpoint
+
+    return mark
+
+
+def open_to_all(endpoint: Endpoint) -> Endpoint:
+    """Declares an endpoint that takes no credentials. The gate lists the same ones (`gate.OPEN`)."""
+    endpoint.qanat_needs = None  # type: ignore[attr-defined]
+    return endpoint
+
+
+def declared_needs(endpoint: Callable[..., Any]) -> frozenset[Permission] | None:
+    """What `needs` declared; None: open to all. An endpoint that declares nothing is a bug, and serves nobody."""
+    if not hasattr(endpoint, "qanat_needs"):
+        raise AssertionError(f"{endpoint.__module__}.{endpoint.__name__} declares no permission: add @needs(…)")
+    declared: frozenset[Permission] | None = endpoint.qanat_needs
+    return declared
+
+
+async def checked(request: Request) -> None:
+    """In front of every endpoint: what it needs, the caller has somewhere."""
+    declared = declared_needs(request.scope["endpoint"])
+    if declared is not None:
+        request.state.principal = request.state.principal.asking(declared)
+
+
+async def _principal(request: Request, _checked: Annotated[None, Depends(checked)]) -> Principal:
+    principal: Principal = request.state.principal
+    return principal
+
+
+Ctx = Annotated[Context, Depends(_context)]
+Who = Annotated[Principal, Depends(_principal)]

@@ -1,0 +1,1 @@
+"""qanat's own resources, under `/qanat`."""

@@ -1,0 +1,251 @@
+"""`/qanat/accounts/{account_id}/export` and `…/import`: a whole account as one document."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field, ValidationError
+from sqlalchemy.orm import Session
+
+from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.envelope import ok
+from qanat.api.http.shapes import Shape, answers, queries
+from qanat.api.v4.tokens import PolicyInput, account_of
+from qanat.control import accounts
+from qanat.control.grants import check_bounds, check_held, check_name, check_policies, parse_networks
+from qanat.control.policies import Resource, reach_of
+from qanat.control.principal import Principal
+from qanat.control.transfer.document import Document, TokenPart, plain, read_document
+from qanat.control.transfer.reading import read_account
+from qanat.control.transfer.run import Outcome
+from qanat.control.transfer.sealed import PassphraseSealer, new_sealer, open_sealer
+from qanat.control.transfer.writing import import_account
+from qanat.errors import QanatError
+from qanat.store.models import Account, Zone
+from qanat.store.reach import Permission
+
+router = APIRouter(prefix="/qanat/accounts/{account_id}", tags=["qanat"])
+
+PASSPHRASE_HEADER = "qanat-passphrase"
+READS: tuple[Permission, ...] = ("account.read", "tunnel.read", "zone.read", "dns.read", "token.read")
+EDITS: tuple[Permission, ...] = ("account.edit", "tunnel.edit", "zone.edit", "dns.edit", "token.edit")
+SHOWN_CONFLICTS = 3
+HEX_ID = "023e105f4ecef8ad9ca31a8372d0c353"
+UUID = "f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"
+
+PASSPHRASE = {
+    "name": PASSPHRASE_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The passphrase that secrets are sealed under, in UTF-8: 12 to 1024 characters.",
+    "schema": {"type": "string"},
+}
+
+
+class AccountDocumentShape(Shape):
+    """An account: `format` and `version` say how to read it. Without `secrets` it holds none."""
+
+    format: str = Field(examples=["qanat-account"])
+    version: int = Field(examples=[1])
+    exported_at: str = Field(examples=["2026-01-02T03:04:05.678901Z"])
+    account: dict[str, Any] = Field(examples=[{"id": HEX_ID, "name": "default"}])
+    tunnels: list[dict[str, Any]] = Field([], examples=[[{"id": UUID, "name": "web", "config_src": "cloudflare"}]])
+    virtual_networks: list[dict[str, Any]] = Field([], examples=[[]])
+    routes: list[dict[str, Any]] = Field([], examples=[[]])
+    zones: list[dict[str, Any]] = Field([], examples=[[{"id": HEX_ID, "name": "example.com", "records": []}]])
+    tokens: list[dict[str, Any]] = Field([], examples=[[]])
+
+
+class ImportStepShape(Shape):
+    """What is done with one object."""
+
+    kind: str = Field(examples=["tunnel"])
+    id: str = Field(examples=[UUID])
+    name: str = Field(examples=["web"])
+    action: str = Field(examples=["create"], description="`create`, `change`, `same` or `conflict`")
+    reason: str | None = Field(examples=[None])
+
+
+class ImportShape(Shape):
+    """What an import did, or would do."""
+
+    account_id: str = Field(examples=[HEX_ID])
+    applied: bool = Field(examples=[False], description="false for a dry run")
+    counts: dict[str, int] = Field(examples=[{"create": 1, "change": 0, "same": 0, "conflict": 0}])
+    steps: list[ImportStepShape]
+    new_secrets: list[str] = Field(examples=[["web"]], description="tunnels whose connectors need a new token")
+    new_values: list[str] = Field(examples=[[]], description="API tokens with a value that nobody knows: roll them")
+
+
+EXPORT_QUERY = queries({"secrets": ("`sealed`: with secrets, sealed under the passphrase", {"enum": ["sealed"]})})
+IMPORT_QUERY = queries({"dry_run": ("`false` writes; else it is only told what would be done", {"type": "boolean"})})
+EXPORT_QUERY["parameters"].append(PASSPHRASE)
+IMPORT_QUERY["parameters"].append(PASSPHRASE)
+IMPORT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "additionalProperties": True},
+                "example": {"format": "qanat-account", "version": 1},
+            }
+        },
+    }
+}
+
+
+async def _text(request: Request) -> bytes:
+    return await request.body()
+
+
+@router.get("/export", responses=answers(AccountDocumentShape), openapi_extra=EXPORT_QUERY)
+@needs(*READS)
+def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Response:
+    """Tunnels with every configuration, zones, records, private routes, and the names and policies of the account's tokens."""
+    account = _account(ctx, who, account_id, READS)
+    sealed = _sealer_for_export(request, who, account.id)
+    with ctx.store.reading() as session:
+        document = read_account(session, account, at=ctx.store.clock(), sealer=ctx.sealer, passphrase=sealed)
+    with ctx.store.writing(who.actor) as write:
+        write.audit(
+            "account.export",
+            account.id,
+            account_id=account.id,
+            detail={"secrets": sealed is not None, "tunnels": len(document.tunnels), "zones": len(document.zones)},
+        )
+    return ok(plain(document))
+
+
+@router.post("/import", responses=answers(ImportShape), openapi_extra={**IMPORT_QUERY, **IMPORT_BODY})
+@needs(*EDITS)
+def import_into_account(
+    account_id: str,
+    request: Request,
+    ctx: Ctx,
+    who: Who,
+    text: Annotated[bytes, Depends(_text)],
+) -> Response:
+    """Writes an exported account here, whole or not at all; without `dry_run=false` it only says what it would do. An
+    account that doesn't exist is made when its id is the document's own. What isn't in the document stays as it is."""
+    document = read_document(text)
+    writes = request.query_params.get("dry_run", "true").lower() in ("false", "0")
+    _check_reach(ctx, who, account_id, document)
+    outcome = import_account(
+        ctx.store,
+        who.actor,
+        account_id=account_id,
+        document=document,
+        sealer=ctx.sealer,
+        secrets=_sealer_for_import(request, document),
+        user_id=who.token.user_id,
+        check_token=_token_check(ctx, who, account_id),
+        dry_run=not writes,
+    )
+    if writes and not outcome.applied:
+        raise _conflicts(outcome)
+    return ok(
+        {
+            "account_id": outcome.account_id,
+            "applied": outcome.applied,
+            "counts": outcome.counts(),
+            "steps": [
+                {"kind": each.kind, "id": each.id, "name": each.name, "action": each.action, "reason": each.reason}
+                for each in outcome.steps
+            ],
+            "new_secrets": outcome.new_secrets,
+            "new_values": outcome.new_values,
+        }
+    )
+
+
+def _account(ctx: Context, who: Principal, account_id: str, permissions: tuple[Permission, ...]) -> Account:
+    """All of the permissions on the whole account, or it isn't there for the caller."""
+    with ctx.store.reading() as session:
+        for permission in permissions:
+            account = accounts.get_account(session, account_id, reach=who.reach(permission))
+    return account
+
+
+def _check_reach(ctx: Context, who: Principal, account_id: str, document: Document) -> None:
+    with ctx.store.reading() as session:
+        exists = session.get(Account, account_id) is not None
+    if exists or not who.reach("account.edit").is_everything:
+        _account(ctx, who, account_id, EDITS)
+        return
+    if document.account.id != account_id:
+        raise QanatError("account_unknown", "no such account", where="account_id")
+    for permission in EDITS:
+        who.everything(permission)
+
+
+def _sealer_for_export(request: Request, who: Principal, account_id: str) -> PassphraseSealer | None:
+    """Secrets are for those who may read connector tokens, which takes `tunnel.edit`."""
+    if request.query_params.get("secrets") != "sealed":
+        return None
+    passphrase = _passphrase(request)
+    if not reach_of(who.token.policies, "tunnel.edit").has_account(account_id):
+        raise QanatError(
+            "permission_missing",
+            "the token may not read the secrets of the account's tunnels",
+            hint="use a token with the permission tunnel.edit, or export without secrets",
+        )
+    if passphrase is None:
+        raise QanatError("passphrase_missing", f"secrets need a passphrase, in the header {PASSPHRASE_HEADER}")
+    return new_sealer(passphrase)
+
+
+def _sealer_for_import(request: Request, document: Document) -> PassphraseSealer | None:
+    if document.secrets is None:
+        return None
+    passphrase = _passphrase(request)
+    if passphrase is None:
+        raise QanatError(
+            "passphrase_missing",
+            f"the file holds sealed secrets: give its passphrase in the header {PASSPHRASE_HEADER}",
+        )
+    return open_sealer(passphrase, document.secrets)
+
+
+def _passphrase(request: Request) -> str | None:
+    text = request.headers.get(PASSPHRASE_HEADER)
+    try:
+        return text.encode("latin-1").decode() if text else None
+    except UnicodeDecodeError:
+        raise QanatError("passphrase_wrong", "the passphrase is not in UTF-8", where=PASSPHRASE_HEADER) from None
+
+
+def _token_check(
+    ctx: Context, who: Principal, account_id: str
+) -> Callable[[Session, TokenPart, list[dict[str, Any]]], list[dict[str, Any]]]:
+    """By the rules for a new token of the account: nothing beyond it, and nothing that the caller doesn't hold."""
+
+    def check(session: Session, part: TokenPart, policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        def is_known(resource: Resource) -> bool:
+            if resource.kind == "account":
+                return resource.id == account_id
+            zone = session.get(Zone, resource.id) if resource.kind == "zone" else None
+            return resource.kind == "zone" and (zone is None or zone.account_id == account_id)
+
+        try:
+            shaped = [PolicyInput.model_validate(policy).model_dump() for policy in policies]
+        except ValidationError as error:
+            raise QanatError("token_bad_policy", f"a policy has a wrong form: {error.errors()[0]['msg']}") from error
+        check_name(part.name)
+        checked = check_policies(shaped, is_known=is_known)
+        check_held(who.token.policies, checked, account_of(session))
+        allowed = parse_networks(part.allowed_ips, where="allowed_ips")
+        denied = parse_networks(part.denied_ips, where="denied_ips")
+        check_bounds(who.token, expires_on=part.expires_on, allowed=allowed, denied=denied)
+        return checked
+
+    return check
+
+
+def _conflicts(outcome: Outcome) -> QanatError:
+    found = [step for step in outcome.steps if step.action == "conflict"]
+    shown = "; ".join(f"{step.kind} {step.name}: {step.reason}" for step in found[:SHOWN_CONFLICTS])
+    return QanatError(
+        "import_conflict",
+        f"nothing was written, because of {len(found)} conflicts: {shown}{'; …' if len(found) > SHOWN_CONFLICTS else ''}",
+        hint="a dry run lists them all",
+    )

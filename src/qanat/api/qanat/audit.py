@@ -1,0 +1,177 @@
+"""`/qanat/audit`: who wrote what, as pages or as a stream, and whether the chain holds."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+from sqlalchemy import ColumnElement
+from starlette.datastructures import QueryParams
+
+from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
+from qanat.api.http.filters import words
+from qanat.api.http.pagination import AskedPage
+from qanat.api.http.shapes import Shape, answers, page_answers, queries, text_answers
+from qanat.control.principal import Principal
+from qanat.store import audit
+
+router = APIRouter(prefix="/qanat/audit", tags=["qanat"])
+
+MAX_SEQ_DIGITS = 18  # which databases hold in 64 bits
+FILTERS: dict[str, str | tuple[str, Mapping[str, Any]]] = {
+    "action": "one action, such as `record.create`, or all of a kind, such as `record`",
+    "actor": "id of the token or user that wrote",
+    "object_id": "id of the tunnel, zone, record, … that was written",
+    "account": "id of the account that it belongs to",
+    "since": ("from this time on", {"type": "string", "format": "date-time"}),
+    "until": ("before this time", {"type": "string", "format": "date-time"}),
+}
+BEFORE: dict[str, str | tuple[str, Mapping[str, Any]]] = {
+    "before": ("only rows older than the one of this `seq`", {"type": "integer", "minimum": 1})
+}
+LINE_EXAMPLE = '{"seq":1,"at":"2026-01-02T03:04:05.678901Z","action":"account.create"}\n'
+
+
+class AuditActorShape(Shape):
+    """Who wrote."""
+
+    kind: str = Field(
+        examples=["token"],
+        description="`token`, `user`, `quick`, `system`, or `address`, whose log-ins failed",
+    )
+    id: str = Field(examples=["ed17574386854bf78a67040be0a770b0"])
+    address: str = Field(examples=["203.0.113.7"], description="where from; empty for the edge itself")
+
+
+class AuditShape(Shape):
+    """One write. `hash` covers the row and `previous`, the hash of the row before."""
+
+    seq: int = Field(examples=[42], ge=1)
+    at: str = Field(examples=["2026-01-02T03:04:05.678901Z"], json_schema_extra={"format": "date-time"})
+    actor: AuditActorShape
+    action: str = Field(examples=["record.create"])
+    account_id: str | None = Field(examples=["023e105f4ecef8ad9ca31a8372d0c353"])
+    object_id: str = Field(examples=["372e67954025e0ba6aaa6d586b9e0b59"])
+    detail: dict[str, Any] = Field(examples=[{"name": "app.example.com", "type": "CNAME"}])
+    previous: str = Field(examples=["0" * 64], min_length=64, max_length=64)
+    hash: str = Field(examples=["9f" * 32], min_length=64, max_length=64)
+
+
+class VerdictShape(Shape):
+    """Whether the audit chain holds. Keep `last_seq` and `last_hash` elsewhere, and a cut end shows too."""
+
+    ok: bool = Field(examples=[True])
+    count: int = Field(examples=[42], description="rows that hold, from the first on")
+    last_seq: int | None = Field(examples=[42])
+    last_hash: str | None = Field(examples=["9f" * 32])
+    first_broken: int | None = Field(examples=[None], description="`seq` of the first row that doesn't hold")
+    reason: str | None = Field(examples=[None])
+
+
+@router.get("", responses=page_answers(AuditShape), openapi_extra=queries({**FILTERS, **BEFORE}))
+@needs("audit.read")
+def list_audit(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """The writes in the accounts that the token sees, newest first. Rows that come in between don't move those of a
+    `before`."""
+    query = request.query_params
+    filters = _filters(query, who)
+    with ctx.store.reading() as session:
+        rows, total = audit.list_rows(
+            session, filters=filters, before=_seq(query.get("before")), offset=page.offset, limit=page.per_page
+        )
+    return ok_page([shown(row) for row in rows], page, total)
+
+
+@router.get(
+    "/export",
+    responses=text_answers("application/x-ndjson", LINE_EXAMPLE),
+    response_class=StreamingResponse,
+    openapi_extra=queries(FILTERS),
+)
+@needs("audit.read")
+def export_audit(request: Request, ctx: Ctx, who: Who) -> Response:
+    """The same rows as JSON lines, oldest first, to the end of the log as it is when it is reached."""
+    filters = _filters(request.query_params, who)
+    return StreamingResponse(_lines(ctx, filters), media_type="application/x-ndjson")
+
+
+@router.get("/verify", responses=answers(VerdictShape))
+@needs("audit.read")
+def verify_audit(ctx: Ctx, who: Who) -> Response:
+    """Walks the whole chain: each row's hash, and that none is missing before the last."""
+    who.everything("audit.read")
+
+    def read(after: int) -> Any:
+        with ctx.store.reading() as session:
+            return audit.read_rows(session, after)
+
+    verdict = audit.verify(read)
+    return ok(
+        {
+            "ok": verdict.first_broken is None,
+            "count": verdict.count,
+            "last_seq": verdict.last_seq,
+            "last_hash": verdict.last_hash,
+            "first_broken": verdict.first_broken,
+            "reason": verdict.reason,
+        }
+    )
+
+
+def shown(row: Any) -> dict[str, Any]:
+    """A row for readers; `digest` of its fields as stored is its `hash`."""
+    return {
+        "seq": row.seq,
+        "at": rfc3339(row.at),
+        "actor": {"kind": row.actor_kind, "id": row.actor, "address": row.address},
+        "action": row.action,
+        "account_id": row.account_id,
+        "object_id": row.object_id,
+        "detail": told_detail(row.detail),
+        "previous": row.previous,
+        "hash": row.hash,
+    }
+
+
+def _lines(ctx: Context, filters: list[ColumnElement[bool]]) -> Iterator[bytes]:
+    """A snapshot a lot: nobody's slow reading holds the database up."""
+    last = 0
+    while True:
+        with ctx.store.reading() as session:
+            rows = audit.read_rows(session, last, filters=filters)
+        if not rows:
+            return
+        last = rows[-1].seq
+        yield b"".join(
+            json.dumps(shown(row), separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for row in rows
+        )
+
+
+def _filters(query: QueryParams, who: Principal) -> list[ColumnElement[bool]]:
+    since, until = query.get("since"), query.get("until")
+    return audit.matching(
+        reach=who.reach("audit.read"),
+        action=words(query, "action"),
+        actor=words(query, "actor"),
+        object_id=words(query, "object_id"),
+        account_id=words(query, "account"),
+        since=parse_time(since, where="since") if since is not None else None,
+        until=parse_time(until, where="until") if until is not None else None,
+    )
+
+
+def _seq(text: str | None) -> int | None:
+    """What is no number filters nothing (api.md 0.5)."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= MAX_SEQ_DIGITS else None
+
+
+def told_detail(text: str) -> dict[str, Any]:
+    """A row that somebody tampered with is shown, not hidden behind a 500."""
+    try:
+        detail = json.loads(text)
+    except ValueError:
+        detail = None
+    return detail if isinstance(detail, dict) else {"unreadable": text[:200]}

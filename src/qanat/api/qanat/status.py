@@ -1,0 +1,134 @@
+"""`/client/v4/qanat`: what the stock API has no place for."""
+
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.pagination import AskedPage
+from qanat.api.http.shapes import Shape, answers, page_answers
+from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT
+from qanat.errors import QanatError
+from qanat.store.models import Tunnel
+from qanat.store.reach import Reach
+from qanat.store.skipped import Skipped
+
+router = APIRouter(prefix="/qanat", tags=["qanat"])
+
+
+class AddressesShape(Shape):
+    """Where the edge listens; null for what is switched off."""
+
+    https: str | None = Field(examples=["0.0.0.0:443"])
+    http: str | None = Field(examples=["0.0.0.0:80"])
+    tunnel: str | None = Field(examples=["0.0.0.0:7844"])
+
+
+class StatusShape(Shape):
+    """An edge."""
+
+    version: str = Field(examples=["0.2.0"])
+    location: str = Field(examples=["fra01"])
+    addresses: AddressesShape
+    counters: dict[str, int] = Field(examples=[{"requests": 1200, "request_errors": 3}], description="since its start")
+    skipped: dict[str, int] = Field(
+        examples=[{"certificate": 1}],
+        description="rows, by kind, that the edge leaves out; `/qanat/skipped` lists them. Of the accounts that are seen",
+    )
+    unknown_endpoints: dict[str, int] = Field(
+        examples=[{"GET /client/v4/accounts/{id}/workers/scripts": 2}],
+        description="how often clients asked for what qanat doesn't have; empty for a token that doesn't see the whole server",
+    )
+
+
+class SkippedShape(Shape):
+    """A row that the edge leaves out because something of it can't be used; it is tried again every minute."""
+
+    kind: str = Field(
+        examples=["certificate"],
+        description="tunnel, configuration, connector_token, token_expiry, record, hostname, certificate, given_certificate "
+        "or quick_tunnel",
+    )
+    name: str = Field(examples=["app.example.com"], description="a hostname, an id, or a file")
+    account_id: str | None = Field(examples=[ACCOUNT], description="null: of no account, or unknown")
+    code: str = Field(examples=["certificate_unkept"])
+    reason: str = Field(examples=["OSError: No space left on device (ENOSPC)"])
+    since: str = Field(examples=[MOMENT])
+
+
+class FailedRequestShape(Shape):
+    """A request that the edge answered itself or cut."""
+
+    request_id: str = Field(examples=["8f2c1d4e5a6b7c80-fra01"])
+    hostname: str = Field(examples=["app.example.com"])
+    method: str = Field(examples=["GET"])
+    path: str = Field(examples=["/login"])
+    tunnel_id: str | None = Field(examples=["f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"])
+    connection_id: str | None = Field(examples=["1bedc50d-42b3-473c-b108-ff3d10c0d925"])
+    status: int = Field(examples=[502], description="what the client was answered; 0 when the connection was cut")
+    cause: str = Field(examples=["origin_refused"])
+    fault: str = Field(examples=["origin"], description="client, edge, tunnel or origin")
+    detail: str = Field(examples=["dial tcp 127.0.0.1:80: connection refused"])
+    started_at: str = Field(examples=["2026-01-02T03:04:05.678901Z"])
+    duration_s: float = Field(examples=[0.004])
+    client_ip: str = Field(examples=["192.0.2.7"])
+
+
+@router.get("/status", responses=answers(StatusShape))
+@needs("edge.read")
+def get_status(ctx: Ctx, who: Who) -> Response:
+    """This edge: version, addresses, counters; and which endpoints clients asked for that qanat doesn't have."""
+    return ok(
+        {
+            "version": ctx.version,
+            "location": ctx.location,
+            "addresses": dict(ctx.live.addresses()),
+            "counters": dict(ctx.live.counters()),
+            "skipped": dict(sorted(Counter(row.kind for row in _skipped(ctx, who.reach("edge.read"))).items())),
+            "unknown_endpoints": dict(ctx.misses) if who.reach("edge.read").is_everything else {},
+        }
+    )
+
+
+@router.get("/skipped", responses=page_answers(SkippedShape))
+@needs("edge.read")
+def list_skipped(ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """The rows that the edge leaves out, of the accounts that the token sees: what of them can't be used, and since when.
+    Everything else goes on meanwhile."""
+    rows = _skipped(ctx, who.reach("edge.read"))
+    shown = [shown_skipped(row) for row in rows[page.offset : page.offset + page.per_page]]
+    return ok_page(shown, page, len(rows))
+
+
+def _skipped(ctx: Context, reach: Reach) -> list[Skipped]:
+    return [
+        row
+        for row in ctx.skipped.rows()
+        if reach.is_everything or (row.account_id is not None and reach.has_account(row.account_id))
+    ]
+
+
+def shown_skipped(row: Skipped) -> dict[str, Any]:
+    """For answers."""
+    return {**asdict(row), "since": rfc3339(row.since)}
+
+
+@router.get("/requests/{request_id}", responses=answers(FailedRequestShape))
+@needs("tunnel.read")
+def explain_request(request_id: str, ctx: Ctx, who: Who) -> Response:
+    """Why a recent request failed, by the id that its error page shows. Only the newest failures are remembered."""
+    failed = ctx.live.failed_request(request_id)
+    reach = who.reach("tunnel.read")
+    if failed is not None and not reach.is_everything:
+        with ctx.store.reading() as session:
+            tunnel = session.get(Tunnel, failed.tunnel_id) if failed.tunnel_id else None
+            if tunnel is None or not reach.has_account(tunnel.account_id):
+                failed = None
+    if failed is None:
+        raise QanatError("request_unknown", "no recent failure has this request id")
+    return ok({**asdict(failed), "started_at": rfc3339(datetime.fromtimestamp(failed.started_at, UTC))})

@@ -1,0 +1,93 @@
+"""`/qanat/tunnels`: a tunnel with everything that a person wants to see of it, which the stock API has no place for."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from sqlalchemy.orm import Session
+
+from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.pagination import AskedPage
+from qanat.api.http.paths import TunnelPath
+from qanat.api.http.shapes import answers, page_answers
+from qanat.api.v4.tunnel_shapes import EventShape, OwnConnectorShape, OwnTunnelShape, shown, shown_own_connector
+from qanat.control import configurations, connections, connector_tokens
+from qanat.control.connections import RECONNECTING, State
+from qanat.control.principal import Principal
+from qanat.errors import QanatError
+from qanat.store.models import Configuration, Tunnel
+from qanat.store.reach import Permission
+
+router = APIRouter(prefix="/qanat/tunnels/{tunnel_id}", tags=["qanat"])
+
+
+@router.get("", responses=answers(OwnTunnelShape))
+@needs("tunnel.read")
+def get_tunnel(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+    """A tunnel with its status since when and why, and each connector's configuration version. A deleted one too."""
+    with ctx.store.reading() as session:
+        tunnel = known_tunnel(session, who, tunnel_id)
+        state = connections.state(session, tunnel, lost_since=ctx.store.clock() - RECONNECTING)
+        newest = configurations.newest_configuration(session, tunnel.id)
+        connectors = _connectors(session, tunnel, state, newest, everyone=False)
+    return ok(
+        {
+            **shown(tunnel, state),
+            "status_since": rfc3339(state.since),
+            "status_reason": state.reason,
+            "configuration_version": newest.version if newest is not None else 0,
+            "connectors": connectors,
+            "local_configuration": tunnel.local_configuration,
+        }
+    )
+
+
+@router.get("/connectors", responses=answers(list[OwnConnectorShape]))
+@needs("tunnel.read")
+def list_connectors(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+    """The connected connectors, then those that were connected in the last day, with everything that is known of them."""
+    with ctx.store.reading() as session:
+        tunnel = known_tunnel(session, who, tunnel_id)
+        state = connections.state(session, tunnel, lost_since=ctx.store.clock() - RECONNECTING)
+        newest = configurations.newest_configuration(session, tunnel.id)
+        return ok(_connectors(session, tunnel, state, newest, everyone=True))
+
+
+@router.get("/events", responses=page_answers(EventShape))
+@needs("tunnel.read")
+def list_events(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """What happened to the tunnel's connections, newest first."""
+    with ctx.store.reading() as session:
+        tunnel = known_tunnel(session, who, tunnel_id)
+        rows, total = connections.events(session, tunnel.id, offset=page.offset, limit=page.per_page)
+    return ok_page([{"at": rfc3339(row.at), "kind": row.kind, "detail": row.detail} for row in rows], page, total)
+
+
+def known_tunnel(
+    session: Session, who: Principal, tunnel_id: str, permission: Permission = "tunnel.read", *, deleted: bool = True
+) -> Tunnel:
+    """A tunnel without its account in the path. Deleted ones too, whose story one may want to read.
+
+    Raises:
+        QanatError: `tunnel_unknown`, the same for another account's.
+    """
+    tunnel = session.get(Tunnel, tunnel_id)
+    known = tunnel is not None and who.reach(permission).has_account(tunnel.account_id)
+    if tunnel is None or not known or (tunnel.deleted_at is not None and not deleted):
+        raise QanatError("tunnel_unknown", "no such tunnel", where="tunnel_id")
+    return tunnel
+
+
+def _connectors(
+    session: Session, tunnel: Tunnel, state: State, newest: Configuration | None, *, everyone: bool
+) -> list[dict[str, Any]]:
+    names = {token.id: token.name for token in connector_tokens.every_token(session, tunnel.id)}
+    rows = state.all_connectors
+    if everyone:
+        shown_ids = {connector.id for connector, _ in rows}
+        rows += [
+            (connector, [])
+            for connector in connections.known_connectors(session, tunnel.id)
+            if connector.id not in shown_ids
+        ]
+    return [shown_own_connector(connector, conns, names, newest) for connector, conns in rows]

@@ -1,0 +1,260 @@
+"""`/accounts` and `/memberships`: what owns tunnels and zones, and who may act for it."""
+
+from hashlib import sha256
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.filters import words
+from qanat.api.http.pagination import AskedPage
+from qanat.api.http.paths import AccountPath
+from qanat.api.http.shapes import Shape, answers, page_answers, queries
+from qanat.api.v4.token_shapes import HEX_ID, MOMENT, DeletedShape
+from qanat.control import accounts
+from qanat.errors import QanatError
+from qanat.store.models import Account
+
+router = APIRouter(tags=["accounts"])
+
+ROLE = "Super Administrator - All Privileges"
+MAX_EMAIL = 254
+ORDER = ("Order by age.", {"type": "string", "enum": ["asc", "desc"]})
+
+
+class AccountSettings(BaseModel):
+    """`delete_disconnects` is qanat's own: whether DELETE of a tunnel with live connections ends them, unasked."""
+
+    model_config = ConfigDict(strict=True)
+
+    enforce_twofactor: bool | None = None
+    abuse_contact_email: str | None = None
+    delete_disconnects: bool | None = None
+
+
+class AccountUnit(BaseModel):
+    """`{"id": …}`."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: str | None = None
+
+
+class AccountInput(BaseModel):
+    """An account to make, or what one becomes. Settings that are not given stay as they are."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str = Field(examples=["example"])
+    type: str | None = Field(None, description="`standard`, the only type there is.")
+    unit: AccountUnit | None = Field(None, description="Not taken: qanat has no tenants.")
+    settings: AccountSettings | None = None
+
+
+class AccountSettingsShape(Shape):
+    """An account's settings."""
+
+    enforce_twofactor: bool = Field(examples=[False])
+    abuse_contact_email: str | None = Field(examples=[None])
+    delete_disconnects: bool = Field(examples=[True])
+
+
+class AccountShape(Shape):
+    """An account."""
+
+    id: str = Field(examples=[HEX_ID])
+    name: str = Field(examples=["example"])
+    type: str = Field(examples=["standard"])
+    created_on: str = Field(examples=[MOMENT])
+    settings: AccountSettingsShape
+    managed_by: None = Field(examples=[None])
+
+
+class MembershipShape(Shape):
+    """That the user may act for an account."""
+
+    id: str = Field(examples=[HEX_ID])
+    code: str = Field(examples=["accepted"])
+    status: str = Field(examples=["accepted"])
+    roles: list[str] = Field(examples=[[ROLE]])
+    permissions: dict[str, Any] = Field(examples=[{}])
+    account: AccountShape
+
+
+@router.get(
+    "/accounts",
+    responses=page_answers(AccountShape),
+    openapi_extra=queries({"name": "Only accounts of this name.", "direction": ORDER}),
+)
+@needs("account.read")
+def list_accounts(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """The accounts that the token sees."""
+    query = request.query_params
+    with ctx.store.reading() as session:
+        rows, total = accounts.list_accounts(
+            session,
+            reach=who.reach("account.read"),
+            name=words(query, "name"),
+            descending=query.get("direction") == "desc",
+            offset=page.offset,
+            limit=page.per_page,
+        )
+    return ok_page([shown(row) for row in rows], page, total)
+
+
+@router.post("/accounts", responses=answers(AccountShape))
+@needs("account.edit")
+def create_account(body: AccountInput, ctx: Ctx, who: Who) -> Response:
+    """Makes an account; for tokens that may edit every account."""
+    who.everything("account.edit")
+    _check_kind(body)
+    settings = _changed(body.settings)
+    account = accounts.create_account(ctx.store, who.actor, name=body.name, settings=settings or {})
+    return ok(shown(account))
+
+
+@router.get("/accounts/{account_id}", responses=answers(AccountShape))
+@needs("account.read")
+def get_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+    """One account."""
+    with ctx.store.reading() as session:
+        return ok(shown(accounts.get_account(session, account_id, reach=who.reach("account.read"))))
+
+
+@router.put("/accounts/{account_id}", responses=answers(AccountShape))
+@needs("account.edit")
+def change_account(account_id: AccountPath, body: AccountInput, ctx: Ctx, who: Who) -> Response:
+    """Another name, and the settings that are given."""
+    _check_kind(body)
+    account = accounts.change_account(
+        ctx.store,
+        who.actor,
+        account_id,
+        reach=who.reach("account.edit"),
+        name=body.name,
+        settings=_changed(body.settings),
+    )
+    return ok(shown(account))
+
+
+@router.delete("/accounts/{account_id}", responses=answers(DeletedShape))
+@needs("account.edit")
+def delete_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+    """Deletes an account that owns no zones, tunnels, private routes and API tokens any more. The last one stays."""
+    accounts.delete_account(ctx.store, who.actor, account_id, reach=who.reach("account.edit"))
+    return ok({"id": account_id})
+
+
+@router.get(
+    "/memberships",
+    tags=["memberships"],
+    responses=page_answers(MembershipShape),
+    openapi_extra=queries(
+        {
+            "account.name": "Only the one of the account of this name.",
+            "name": "As `account.name`.",
+            "status": "Only those of this status; all are `accepted`.",
+            "direction": ORDER,
+        }
+    ),
+)
+@needs("account.read")
+def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """One row for each account that the token sees: qanat knows one kind of member."""
+    query = request.query_params
+    wanted = query.get("status")
+    if wanted not in (None, "accepted"):
+        return ok_page([], page, 0)
+    with ctx.store.reading() as session:
+        rows, total = accounts.list_accounts(
+            session,
+            reach=who.reach("account.read"),
+            name=words(query, "account.name" if "account.name" in query else "name"),
+            descending=query.get("direction") == "desc",
+            offset=page.offset,
+            limit=page.per_page,
+        )
+    return ok_page([_membership(who.token.user_id, row) for row in rows], page, total)
+
+
+@router.get("/memberships/{membership_id}", tags=["memberships"], responses=answers(MembershipShape))
+@needs("account.read")
+def get_membership(membership_id: str, ctx: Ctx, who: Who) -> Response:
+    """One of them."""
+    with ctx.store.reading() as session:
+        rows, _ = accounts.list_accounts(
+            session, reach=who.reach("account.read"), name=None, descending=False, offset=0, limit=None
+        )
+    for row in rows:
+        membership = _membership(who.token.user_id, row)
+        if membership["id"] == membership_id.lower():
+            return ok(membership)
+    raise QanatError("user_unknown", "no such membership")
+
+
+@router.get("/accounts/{account_id}/custom_ns", responses=answers(list[dict[str, Any]]))
+@needs("account.read")
+def list_account_name_servers(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+    """None: qanat has no name servers of accounts."""
+    with ctx.store.reading() as session:
+        accounts.get_account(session, account_id, reach=who.reach("account.read"))
+    return ok([])
+
+
+def shown(account: Account) -> dict[str, object]:
+    """An account as stock clients read it."""
+    return {
+        "id": account.id,
+        "name": account.name,
+        "type": "standard",
+        "created_on": rfc3339(account.created_at),
+        "settings": {
+            "enforce_twofactor": False,
+            "abuse_contact_email": account.settings.get("abuse_contact_email"),
+            "delete_disconnects": accounts.deletes_disconnect(account, "api"),
+        },
+        "managed_by": None,
+    }
+
+
+def _check_kind(body: AccountInput) -> None:
+    if body.type not in (None, "standard"):
+        raise QanatError("account_bad_type", "the only type of account that qanat has is `standard`", where="type")
+    if body.unit is not None and body.unit.id:
+        raise QanatError("account_bad_type", "qanat has no tenants, whose unit an account could be", where="unit.id")
+
+
+def membership_id(user_id: str, account_id: str) -> str:
+    """Of the user in the account, always the same."""
+    return sha256(f"{user_id}/{account_id}".encode()).hexdigest()[:32]
+
+
+def _membership(user_id: str, account: Account) -> dict[str, object]:
+    return {
+        "id": membership_id(user_id, account.id),
+        "code": "accepted",
+        "status": "accepted",
+        "roles": [ROLE],
+        "permissions": {},
+        "account": shown(account),
+    }
+
+
+def _changed(settings: AccountSettings | None) -> dict[str, Any] | None:
+    if settings is None:
+        return None
+    if settings.enforce_twofactor:
+        raise QanatError(
+            "account_bad_settings", "qanat has no second factor to enforce", where="settings.enforce_twofactor"
+        )
+    email = settings.abuse_contact_email
+    if email and (len(email) > MAX_EMAIL or "@" not in email or not email.isprintable()):
+        raise QanatError("account_bad_settings", "not an email address", where="settings.abuse_contact_email")
+    changed: dict[str, Any] = {}
+    if "abuse_contact_email" in settings.model_fields_set:
+        changed["abuse_contact_email"] = email or None
+    if settings.delete_disconnects is not None:
+        changed["delete_disconnects"] = settings.delete_disconnects
+    return changed

@@ -1,0 +1,232 @@
+"""`…/cfd_tunnel/{tunnel_id}/configurations`: what the tunnel's connectors serve, kept and answered as it was sent; and its
+history under `/qanat/tunnels/{tunnel_id}/configurations`."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from qanat.api.http.conditional import IfMatch, versioned
+from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.pagination import AskedPage
+from qanat.api.http.paths import AccountPath, TunnelPath
+from qanat.api.http.shapes import Shape, answers, page_answers
+from qanat.api.qanat.tunnels import known_tunnel
+from qanat.api.v4.cfd_tunnel import PATH, visible_tunnel
+from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL
+from qanat.control import configurations
+from qanat.errors import QanatError
+from qanat.ingress.differences import differences
+from qanat.ingress.rules import parse_configuration
+from qanat.store.models import Configuration, Tunnel
+
+router = APIRouter(tags=["configurations"])
+
+OWN_PATH = "/qanat/tunnels/{tunnel_id}/configurations"
+SOURCES = ("cloudflare", "local")
+DOCUMENT = {
+    "ingress": [
+        {"hostname": "app.example.com", "service": "http://127.0.0.1:80", "originRequest": {"connectTimeout": 10}},
+        {"service": "http_status:404"},
+    ]
+}
+
+
+class ConfigurationPut(BaseModel):
+    """The whole configuration anew; `null`, here and anywhere in it, means absent."""
+
+    model_config = ConfigDict(strict=True)
+
+    config: dict[str, Any] | None = Field(default=None, examples=[DOCUMENT])
+    source: str | None = Field(default=None, description="`cloudflare` (when absent) or `local`")
+
+
+class RollBack(BaseModel):
+    """Which version is to be in force again."""
+
+    model_config = ConfigDict(strict=True)
+
+    version: int = Field(examples=[3])
+
+
+class ConfigurationShape(Shape):
+    """A configuration. `config` holds exactly the keys that were sent, nulls dropped, and `warp-routing.enabled`."""
+
+    tunnel_id: str = Field(examples=[TUNNEL])
+    account_id: str = Field(examples=[ACCOUNT])
+    version: int = Field(examples=[4], description="0: none was ever put")
+    config: dict[str, Any] = Field(examples=[{**DOCUMENT, "warp-routing": {"enabled": False}}])
+    source: Literal["cloudflare", "local"]
+    created_at: str = Field(examples=[MOMENT])
+
+
+class VersionShape(ConfigurationShape):
+    """A configuration with who put it."""
+
+    author: str = Field(examples=[ACCOUNT], description="the API token's or the user's id, as in the audit log")
+
+
+class DifferenceShape(Shape):
+    """One value that differs; null where there is none."""
+
+    path: str = Field(
+        examples=["ingress[0].service"],
+        description="where it stands in the later document; in the earlier one when it was removed",
+    )
+    before: Any = Field(examples=["http://127.0.0.1:80"])
+    after: Any = Field(examples=["http://127.0.0.1:8080"])
+
+
+class DiffShape(Shape):
+    """What changed from one version to another."""
+
+    from_version: int = Field(alias="from", examples=[3])
+    to_version: int = Field(alias="to", examples=[4])
+    changes: list[DifferenceShape]
+
+
+@router.get(PATH + "/{tunnel_id}/configurations", responses=answers(ConfigurationShape))
+@needs("tunnel.read")
+def get_configuration(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+    """The configuration in force; version 0 when there never was one."""
+    with ctx.store.reading() as session:
+        tunnel = visible_tunnel(session, who, account_id, tunnel_id)
+        newest = configurations.newest_configuration(session, tunnel.id)
+    if newest is None:
+        nothing = {
+            "tunnel_id": tunnel.id,
+            "account_id": tunnel.account_id,
+            "version": 0,
+            "config": {"warp-routing": {"enabled": False}},
+            "source": tunnel.config_src,
+            "created_at": rfc3339(tunnel.created_at),
+        }
+        return versioned(ok(nothing), "0")
+    return versioned(ok(shown(tunnel.account_id, newest)), str(newest.version))
+
+
+@router.put(PATH + "/{tunnel_id}/configurations", responses=answers(ConfigurationShape))
+@needs("tunnel.edit")
+def put_configuration(
+    account_id: AccountPath,
+    tunnel_id: TunnelPath,
+    body: ConfigurationPut,
+    ctx: Ctx,
+    who: Who,
+    if_match: IfMatch,
+) -> Response:
+    """Validates, stores as one more version, and pushes to the connectors; a bad one leaves no trace. An equal one keeps its
+    version. A locally managed tunnel takes one too: its connectors follow it from then on."""
+    with ctx.store.reading() as session:
+        tunnel = visible_tunnel(session, who, account_id, tunnel_id, "tunnel.edit")
+    if body.source is not None and body.source not in SOURCES:
+        raise QanatError("source_unknown", "source is `cloudflare` or `local`", where="source")
+    ctx.configuring.count(tunnel.id, "configurations of one tunnel")
+    document = parse_configuration(body.config or {}).document
+    configuration = configurations.put_configuration(
+        ctx.store,
+        who.actor,
+        account_id=account_id,
+        tunnel_id=tunnel.id,
+        document=document,
+        source=body.source if body.source is not None else "cloudflare",
+        expected=if_match,
+    )
+    return versioned(ok(shown(account_id, configuration)), str(configuration.version))
+
+
+@router.get(OWN_PATH + "/versions", responses=page_answers(VersionShape))
+@needs("tunnel.read")
+def list_versions(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """Every configuration that the tunnel had, newest first, with its author."""
+    with ctx.store.reading() as session:
+        tunnel = known_tunnel(session, who, tunnel_id)
+        rows, total = configurations.list_versions(session, tunnel.id, offset=page.offset, limit=page.per_page)
+    return ok_page([shown_version(tunnel, row) for row in rows], page, total)
+
+
+@router.get(OWN_PATH + "/versions/{version}", responses=answers(VersionShape))
+@needs("tunnel.read")
+def get_version(tunnel_id: TunnelPath, version: str, ctx: Ctx, who: Who) -> Response:
+    """One version."""
+    with ctx.store.reading() as session:
+        tunnel = known_tunnel(session, who, tunnel_id)
+        found = configurations.get_version(session, tunnel.id, _number(version, "version"))
+    return ok(shown_version(tunnel, found))
+
+
+@router.get(OWN_PATH + "/diff", responses=answers(DiffShape))
+@needs("tunnel.read")
+def diff_versions(
+    tunnel_id: TunnelPath,
+    ctx: Ctx,
+    who: Who,
+    from_: Annotated[
+        str | None,
+        Query(alias="from", description="The earlier version; 0 is none. When absent: the one before the later."),
+    ] = None,
+    to: Annotated[str | None, Query(description="The later version. When absent: the one in force.")] = None,
+) -> Response:
+    """What changed between two versions, by key and rule."""
+    with ctx.store.reading() as session:
+        tunnel = known_tunnel(session, who, tunnel_id)
+        newest = configurations.newest_configuration(session, tunnel.id)
+        later = _number(to, "to") if to else (newest.version if newest is not None else 0)
+        earlier = _number(from_, "from") if from_ else max(later - 1, 0)
+        before, after = (
+            json.loads(configurations.get_version(session, tunnel.id, version).document) if version else {}
+            for version in (earlier, later)
+        )
+    changes = [{"path": each.path, "before": each.before, "after": each.after} for each in differences(before, after)]
+    return ok({"from": earlier, "to": later, "changes": changes})
+
+
+@router.post(OWN_PATH + "/rollback", responses=answers(VersionShape))
+@needs("tunnel.edit")
+def roll_back(tunnel_id: TunnelPath, body: RollBack, ctx: Ctx, who: Who) -> Response:
+    """An earlier version's document, as a new version in force. It is validated as if it were put now."""
+    with ctx.store.reading() as session:
+        tunnel = known_tunnel(session, who, tunnel_id, "tunnel.edit", deleted=False)
+        earlier = configurations.get_version(session, tunnel.id, body.version)
+    ctx.configuring.count(tunnel.id, "configurations of one tunnel")
+    configuration = configurations.put_configuration(
+        ctx.store,
+        who.actor,
+        account_id=tunnel.account_id,
+        tunnel_id=tunnel.id,
+        document=parse_configuration(json.loads(earlier.document)).document,
+        source=earlier.source,
+        rolled_back_to=earlier.version,
+    )
+    return ok(shown_version(tunnel, configuration))
+
+
+def shown(account_id: str, configuration: Configuration) -> dict[str, Any]:
+    """A configuration by the echo rule of api.md 2.5."""
+    return {
+        "tunnel_id": configuration.tunnel_id,
+        "account_id": account_id,
+        "version": configuration.version,
+        "config": echoed(json.loads(configuration.document)),
+        "source": configuration.source,
+        "created_at": rfc3339(configuration.created_at),
+    }
+
+
+def shown_version(tunnel: Tunnel, configuration: Configuration) -> dict[str, Any]:
+    """The same with its author."""
+    return {**shown(tunnel.account_id, configuration), "author": configuration.author}
+
+
+def echoed(document: dict[str, Any]) -> dict[str, Any]:
+    """Exactly what was sent, and `warp-routing.enabled`, without which a stock provider crashes."""
+    routing = document.get("warp-routing")
+    return {**document, "warp-routing": {"enabled": False, **(routing if isinstance(routing, dict) else {})}}
+
+
+def _number(text: str, where: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 9:
+        return int(text)
+    raise QanatError("version_unknown", f"{text[:40]!a} is no version, which is a whole number", where=where)

@@ -1,0 +1,250 @@
+"""`/zones/{zone_id}/dns_records`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from qanat.api.http.conditional import IfMatch, versioned
+from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.forms import read_form
+from qanat.api.http.pagination import AskedPage
+from qanat.api.http.shapes import answers, page_answers, queries, text_answers
+from qanat.api.v4.record_filters import QUERIES, filters, searched
+from qanat.api.v4.record_shapes import BatchInput, BatchShape, DeletedRecordShape, ImportShape, RecordInput, RecordShape
+from qanat.control import records, zones
+from qanat.control.principal import Principal
+from qanat.dns import zone_file
+from qanat.dns.forms import RecordDraft
+from qanat.dns.record_types import PROXIABLE, RECORD_TYPES
+from qanat.errors import QanatError
+from qanat.ids import shown_hostname
+from qanat.store.models import Record, Zone
+from qanat.store.versions import row_version
+
+router = APIRouter(tags=["dns_records"])
+
+ZONE_FILE = "$ORIGIN example.com.\n\n;; A Records\napp.example.com.\t1\tIN\tA\t192.0.2.1 ; cf_tags=cf-proxied:true\n"
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "description": "A zone file.", "example": ZONE_FILE},
+                        "proxied": {
+                            "type": "string",
+                            "enum": ["true", "false"],
+                            "description": "For what can be proxied and doesn't say. Default `false`.",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+
+Form = Annotated[dict[str, bytes], Depends(read_form)]
+
+
+@router.get("/zones/{zone_id}/dns_records", responses=page_answers(RecordShape), openapi_extra=queries(QUERIES))
+@needs("dns.read")
+def list_records(zone_id: str, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """The zone's records."""
+    query = request.query_params
+    with ctx.store.reading() as session:
+        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
+        rows, total = records.list_records(
+            session,
+            zone.id,
+            filters=filters(session, query, zone),
+            match_any=query.get("match") == "any",
+            search=searched(query),
+            order=query.get("order"),
+            descending=query.get("direction") == "desc",
+            offset=page.offset,
+            limit=page.per_page,
+        )
+    return ok_page([shown(row, zone, is_listed=True) for row in rows], page, total)
+
+
+@router.post("/zones/{zone_id}/dns_records", responses=answers(RecordShape))
+@needs("dns.edit")
+def create_record(zone_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Response:
+    """Makes a record; a proxied CNAME to `<tunnel id>.cfargotunnel.com` routes the hostname to that tunnel."""
+    record = records.create_record(ctx.store, who.actor, zone_id, body.draft(), reach=who.reach("dns.edit"))
+    return versioned(ok(_shown_in(ctx, record)), row_version(record))
+
+
+@router.post("/zones/{zone_id}/dns_records/batch", responses=answers(BatchShape))
+@needs("dns.edit")
+def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Response:
+    """Deletes, patches, puts and posts, in this order and all or none."""
+    batch = records.Batch(
+        deletes=[item.id for item in body.deletes or ()],
+        patches=[(item.id, item.change()) for item in body.patches or ()],
+        puts=[(item.id, _placed(f"puts[{at}]", item)) for at, item in enumerate(body.puts or ())],
+        posts=[_placed(f"posts[{at}]", item) for at, item in enumerate(body.posts or ())],
+    )
+    zone, done = records.apply_batch(ctx.store, who.actor, zone_id, batch, reach=who.reach("dns.edit"))
+    return ok(
+        {
+            "deletes": [shown(record, zone) for record in done.deletes],
+            "patches": [shown(record, zone) for record in done.patches],
+            "puts": [shown(record, zone) for record in done.puts],
+            "posts": [shown(record, zone) for record in done.posts],
+        }
+    )
+
+
+@router.get("/zones/{zone_id}/dns_records/export", responses=text_answers("text/plain", ZONE_FILE))
+@needs("dns.read")
+def export_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """The records as a zone file."""
+    with ctx.store.reading() as session:
+        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
+        rows, _ = records.list_records(session, zone.id)
+    return PlainTextResponse("".join(zone_file.written(zone.name, rows)))
+
+
+@router.post("/zones/{zone_id}/dns_records/import", responses=answers(ImportShape), openapi_extra=FILE_BODY)
+@needs("dns.edit")
+def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Response:
+    """Adds the records of a zone file, all or none; those that are there already are left alone."""
+    reach = who.reach("dns.edit")
+    if "file" not in form:
+        raise QanatError("body_malformed", "the form has no such field", where="file")
+    try:
+        text = form["file"].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise QanatError("zone_file_malformed", "the file is not UTF-8 text", where="file") from None
+    if "\x00" in text:
+        raise QanatError("zone_file_malformed", "the file has a NUL", where="file")
+    with ctx.store.reading() as session:
+        zone = zones.get_zone(session, zone_id, reach=reach)
+    is_proxied = form.get("proxied", b"").strip().lower() == b"true"
+    lines = zone_file.parsed(text, zone.name, proxied=is_proxied)
+    done = records.import_records(ctx.store, who.actor, zone.id, lines, reach=reach)
+    return ok({"recs_added": done.added, "total_records_parsed": done.parsed})
+
+
+@router.post("/zones/{zone_id}/dns_records/scan", responses=answers(ImportShape))
+@needs("dns.edit")
+def scan_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """Looks for records elsewhere, and finds none: qanat asks no other server."""
+    _check_edits(ctx, zone_id, who)
+    return ok({"recs_added": 0, "total_records_parsed": 0})
+
+
+@router.post("/zones/{zone_id}/dns_records/scan/trigger", responses=answers(dict[str, str]))
+@needs("dns.edit")
+def trigger_scan(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """The same, to be reviewed later."""
+    _check_edits(ctx, zone_id, who)
+    return ok({})
+
+
+@router.get("/zones/{zone_id}/dns_records/scan/review", responses=answers(list[RecordShape]))
+@needs("dns.read")
+def review_scan(zone_id: str, ctx: Ctx, who: Who) -> Response:
+    """What a scan found: nothing."""
+    with ctx.store.reading() as session:
+        zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
+    return ok([])
+
+
+@router.get("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@needs("dns.read")
+def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Response:
+    """One record."""
+    with ctx.store.reading() as session:
+        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
+        record = records.get_record(session, zone.id, record_id)
+    return versioned(ok(shown(record, zone)), row_version(record))
+
+
+@router.put("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@needs("dns.edit")
+def replace_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
+    """The whole record anew: what is missing goes back to its default."""
+    record = records.replace_record(
+        ctx.store, who.actor, zone_id, record_id, body.draft(), reach=who.reach("dns.edit"), expected=if_match
+    )
+    return versioned(ok(_shown_in(ctx, record)), row_version(record))
+
+
+@router.patch("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@needs("dns.edit")
+def change_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
+    """What is given changes; null unsets."""
+    record = records.change_record(
+        ctx.store, who.actor, zone_id, record_id, body.change(), reach=who.reach("dns.edit"), expected=if_match
+    )
+    return versioned(ok(_shown_in(ctx, record)), row_version(record))
+
+
+@router.delete("/zones/{zone_id}/dns_records/{record_id}", responses=answers(DeletedRecordShape))
+@needs("dns.edit")
+def delete_record(zone_id: str, record_id: str, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
+    """Deletes a record."""
+    record = records.delete_record(
+        ctx.store, who.actor, zone_id, record_id, reach=who.reach("dns.edit"), expected=if_match
+    )
+    return ok({"id": record.id})
+
+
+def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> dict[str, Any]:
+    """A record as stock clients read it (api.md 3.2). `data`, and an SRV's priority, that were not written are derived for
+    lists only: octodns reads lists and needs them, Terraform reads single records and would see a change."""
+    kind = RECORD_TYPES[record.type]
+    result: dict[str, Any] = {
+        "id": record.id,
+        "zone_id": zone.id,
+        "zone_name": shown_hostname(zone.name),
+        "name": record.name,
+        "type": record.type,
+        "content": kind.answered(record.content),
+        "proxiable": record.type in PROXIABLE,
+        "proxied": record.proxied,
+        "ttl": record.ttl,
+        "settings": record.settings,
+        "meta": {},
+        "comment": record.comment,
+        "tags": record.tags,
+        "created_on": rfc3339(record.created_at),
+        "modified_on": rfc3339(record.modified_at),
+    }
+    data, priority = record.data, record.priority
+    if is_listed:
+        priority = kind.answered_priority(record.content, priority)
+        data = data if data is not None else kind.parts(record.content, priority)
+    optional = {
+        "data": data,
+        "priority": priority,
+        "private_routing": record.private_routing,
+        "comment_modified_on": rfc3339(record.comment_modified_at),
+        "tags_modified_on": rfc3339(record.tags_modified_at),
+    }
+    result.update({key: value for key, value in optional.items() if value is not None})
+    return result
+
+
+def _shown_in(ctx: Context, record: Record) -> dict[str, Any]:
+    with ctx.store.reading() as session:
+        return shown(record, zones.get_zone(session, record.zone_id))
+
+
+def _check_edits(ctx: Context, zone_id: str, who: Principal) -> None:
+    with ctx.store.reading() as session:
+        zones.get_zone(session, zone_id, reach=who.reach("dns.edit"))
+
+
+def _placed(place: str, item: RecordInput) -> RecordDraft:
+    try:
+        return item.draft()
+    except QanatError as error:
+        raise QanatError(error.code, error.message, where=f"{place}.{error.where}", hint=error.hint) from error

@@ -1,0 +1,80 @@
+"""`/zones/{zone_id}/tunnels/{tunnel_id}/routes`: what `cloudflared tunnel route dns` and `route lb` call."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.envelope import ok
+from qanat.api.http.paths import TunnelPath, ZonePath
+from qanat.api.http.shapes import Shape, answers
+from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
+from qanat.control.hostname_routes import route_hostname
+from qanat.control.zones import get_zone
+from qanat.errors import QanatError
+
+router = APIRouter(tags=["routes"])
+
+
+class RoutePut(BaseModel):
+    """A hostname that shall reach the tunnel. `lb_name`, `lb_pool` belong to `lb`, which qanat does not have."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: str = Field(examples=["dns"])
+    user_hostname: str | None = Field(default=None, examples=["app.example.com"])
+    overwrite_existing: bool | None = Field(default=None, description="replace another target of the hostname")
+    lb_name: Any = Field(default=None, description="ignored")
+    lb_pool: Any = Field(default=None, description="ignored")
+
+
+class RouteShape(Shape):
+    """What came of it."""
+
+    cname: Literal["new", "updated", "unchanged"]
+    name: str = Field(examples=["app.example.com"])
+    dns_tag: str = Field(examples=[ACCOUNT], description="the record's id")
+    previous: list[str] = Field(
+        examples=[[f"CNAME {TUNNEL}.cfargotunnel.com"]], description="what an updated hostname was before"
+    )
+
+
+@router.put("/zones/{zone_id}/tunnels/{tunnel_id}/routes", responses=answers(RouteShape))
+@needs("dns.edit", "tunnel.read")
+def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx, who: Who) -> Response:
+    """Makes the hostname a proxied CNAME to the tunnel, in the longest zone of the account that it is in. A name that is in
+    none of them is relative to the zone in the path. Another target stays unless `overwrite_existing`, or its tunnel is
+    deleted."""
+    with ctx.store.reading() as session:
+        zone = get_zone(session, zone_id, reach=who.reach("dns.edit"))
+    if not who.reach("tunnel.read").has_account(zone.account_id):
+        raise QanatError("tunnel_unknown", "no such tunnel", where="tunnel_id")
+    if body.type == "lb":
+        raise QanatError(
+            "route_load_balancer",
+            "qanat has no load balancers: replicas of one tunnel share its requests by themselves",
+            where="type",
+            hint="use `tunnel route dns`",
+        )
+    if body.type != "dns":
+        raise QanatError("route_bad_type", f"{body.type[:40]!r} is no kind of route; `dns` is one", where="type")
+    if not body.user_hostname or not body.user_hostname.strip():
+        raise QanatError("route_bad_hostname", "a dns route needs a hostname", where="user_hostname")
+    routed = route_hostname(
+        ctx.store,
+        who.actor,
+        zone_id=zone.id,
+        tunnel_id=tunnel_id,
+        hostname=body.user_hostname,
+        overwrite=bool(body.overwrite_existing),
+        reach=who.reach("dns.edit"),
+    )
+    return ok(
+        {
+            "cname": routed.outcome,
+            "name": routed.record.name,
+            "dns_tag": routed.record.id,
+            "previous": list(routed.previous),
+        }
+    )

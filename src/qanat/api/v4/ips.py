@@ -1,0 +1,25 @@
+"""`/ips`: the networks that origins are called from."""
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from qanat.api.http.context import needs
+from qanat.api.http.envelope import ok
+from qanat.api.http.shapes import Shape, answers
+
+router = APIRouter(tags=["user"])
+
+
+class NetworksShape(Shape):
+    """Networks (CIDR)."""
+
+    ipv4_cidrs: list[str] = Field(examples=[[]])
+    ipv6_cidrs: list[str] = Field(examples=[[]])
+    etag: str = Field(examples=["none"])
+
+
+@router.get("/ips", responses=answers(NetworksShape))
+@needs()
+def list_ips() -> Response:
+    """None: an origin is called by the connector beside it, never by the edge."""
+    return ok({"ipv4_cidrs": [], "ipv6_cidrs": [], "etag": "none"})

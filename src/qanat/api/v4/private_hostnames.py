@@ -1,0 +1,24 @@
+"""`/accounts/{account_id}/zerotrust/routes/hostname`: private hostnames, of which qanat keeps none yet."""
+
+from fastapi import APIRouter, Response
+
+from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.envelope import ok_page
+from qanat.api.http.pagination import AskedPage
+from qanat.api.http.paths import AccountPath
+from qanat.api.http.shapes import Shape, page_answers
+from qanat.api.v4.cfd_tunnel import visible_account
+
+router = APIRouter(tags=["teamnet"])
+
+
+class HostnameRouteShape(Shape):
+    """A private hostname's route; there are none."""
+
+
+@router.get("/accounts/{account_id}/zerotrust/routes/hostname", responses=page_answers(HostnameRouteShape))
+@needs("tunnel.read")
+def list_hostname_routes(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+    """None."""
+    visible_account(ctx, who, account_id, "tunnel.read")
+    return ok_page([], page, 0)

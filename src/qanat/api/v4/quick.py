@@ -1,0 +1,48 @@
+"""`POST /tunnel`: quick tunnels for anybody, where they are switched on. A stock connector asks for one by
+`--quick-service <base>`."""
+
+import base64
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from qanat.api.http.context import Ctx, open_to_all
+from qanat.api.http.envelope import ok
+from qanat.api.http.shapes import Shape, answers
+from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
+from qanat.control.quick_tunnels import create_quick
+from qanat.errors import QanatError
+
+router = APIRouter(tags=["quick tunnels"])
+
+
+class QuickTunnelShape(Shape):
+    """A quick tunnel, with the secret that its connector registers by."""
+
+    id: str = Field(examples=[TUNNEL])
+    name: str = Field(examples=["qt-3f9c0b6d2a7e41c58d90"])
+    hostname: str = Field(examples=["quiet-river-lantern.try.example.com"])
+    account_tag: str = Field(examples=[ACCOUNT])
+    secret: str = Field(examples=["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="])
+
+
+@router.post("/tunnel", responses=answers(QuickTunnelShape))
+@open_to_all
+def create_quick_tunnel(request: Request, ctx: Ctx) -> Response:
+    """Makes a quick tunnel: a hostname that works as long as its connector is connected. A body is ignored."""
+    if ctx.quick is None:
+        raise QanatError("quick_off", "quick tunnels are not switched on here")
+    if "origin" in request.headers:
+        # a web page in somebody's browser: it has no business here, and would count as that person
+        raise QanatError("quick_refused", "quick tunnels are for connectors, not for web pages")
+    address = request.client.host if request.client is not None else ""
+    made = create_quick(ctx.store, ctx.sealer, ctx.quick, address=address)
+    return ok(
+        {
+            "id": made.tunnel.id,
+            "name": made.tunnel.name,
+            "hostname": made.hostname,
+            "account_tag": made.tunnel.account_id,
+            "secret": base64.b64encode(made.secret).decode(),
+        }
+    )

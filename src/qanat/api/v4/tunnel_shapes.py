@@ -1,0 +1,228 @@
+"""Tunnels, connectors and connections as the API answers them: the description, and the rows told in it."""
+
+import base64
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from qanat.api.http.envelope import rfc3339
+from qanat.api.http.shapes import Shape
+from qanat.control.connections import State
+from qanat.store.models import Configuration, Connection, Connector, Tunnel
+
+ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
+TUNNEL = "f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"
+CONNECTOR = "1bedc50d-42b3-473c-b108-ff3d10c0d925"
+CONNECTION = "6d6bb8e8-61ea-4c3c-9a4e-2f4c1f4b2b7c"
+MOMENT = "2026-01-02T03:04:05.678901Z"
+
+TunnelStatus = Literal["inactive", "healthy", "degraded", "down"]
+
+
+class ConnectionShape(Shape):
+    """One of a connector's connections to an edge. `is_pending_reconnect`: lost a moment ago, and likely to come back."""
+
+    id: str = Field(examples=[CONNECTION])
+    uuid: str = Field(examples=[CONNECTION], description="the same as `id`")
+    client_id: str = Field(examples=[CONNECTOR])
+    client_version: str = Field(examples=["2026.8.0"])
+    colo_name: str = Field(examples=["fra1"], description="the edge's location")
+    is_pending_reconnect: bool
+    opened_at: str = Field(examples=[MOMENT])
+    origin_ip: str = Field(examples=["192.0.2.7"])
+
+
+class ConnectorShape(Shape):
+    """A connector with its connections."""
+
+    id: str = Field(examples=[CONNECTOR])
+    features: list[str] = Field(examples=[["allow_remote_config", "serialized_headers"]])
+    version: str = Field(examples=["2026.8.0"])
+    arch: str = Field(examples=["linux_amd64"])
+    run_at: str = Field(examples=[MOMENT])
+    config_version: int = Field(examples=[7])
+    conns: list[ConnectionShape]
+
+
+class TunnelShape(Shape):
+    """A tunnel. Its secret is never in it."""
+
+    id: str = Field(examples=[TUNNEL])
+    account_tag: str = Field(examples=[ACCOUNT])
+    name: str = Field(examples=["web"])
+    created_at: str = Field(examples=[MOMENT])
+    deleted_at: str | None = Field(examples=[None])
+    config_src: Literal["local", "cloudflare"]
+    remote_config: bool
+    status: TunnelStatus
+    tun_type: Literal["cfd_tunnel"]
+    conns_active_at: str | None = Field(examples=[MOMENT])
+    conns_inactive_at: str | None = Field(examples=[None])
+    connections: list[ConnectionShape]
+    metadata: dict[str, Any] = Field(examples=[{}])
+
+
+class NewTunnelShape(TunnelShape):
+    """A tunnel just made, with its connector token."""
+
+    token: str = Field(examples=["eyJhIjoi…"])
+
+
+class OwnConnectionShape(Shape):
+    """A connection, with what its connector made of the configuration that was pushed over it."""
+
+    id: str = Field(examples=[CONNECTION])
+    index: int = Field(examples=[0])
+    protocol: Literal["quic", "http2"]
+    location: str = Field(examples=["fra1"])
+    origin_ip: str = Field(examples=["192.0.2.7"])
+    opened_at: str = Field(examples=[MOMENT])
+    lost_at: str | None = Field(examples=[None])
+    lost_reason: str | None = Field(examples=[None])
+    pushed_version: int | None = Field(examples=[7])
+    applied_version: int | None = Field(examples=[7])
+    config_error: str = Field(examples=[""])
+
+
+class ConnectorTokenName(Shape):
+    """Which named connector token a connector came with."""
+
+    id: str = Field(examples=[CONNECTION])
+    name: str = Field(examples=["web-1"])
+
+
+class OwnConnectorShape(Shape):
+    """A connector with everything that is known of it. `connector_token` null: the tunnel's own."""
+
+    id: str = Field(examples=[CONNECTOR])
+    status: Literal["healthy", "degraded", "reconnecting", "lost"]
+    version: str = Field(examples=["2026.8.0"])
+    arch: str = Field(examples=["linux_amd64"])
+    features: list[str] = Field(examples=[["allow_remote_config"]])
+    run_at: str = Field(examples=[MOMENT])
+    lost_at: str | None = Field(examples=[None])
+    wanted_connections: int = Field(examples=[4])
+    connector_token: ConnectorTokenName | None
+    config_version: int = Field(examples=[7], description="the version that it applied; 0: none")
+    config_in_force: bool = Field(description="whether that is the tunnel's newest version")
+    config_error: str = Field(examples=[""], description="why it didn't apply the one that was pushed")
+    connections: list[OwnConnectionShape]
+
+
+class OwnTunnelShape(TunnelShape):
+    """A tunnel with its status since when and why, and its connectors."""
+
+    status_since: str = Field(examples=[MOMENT])
+    status_reason: str | None = Field(examples=[None])
+    configuration_version: int = Field(examples=[7])
+    connectors: list[OwnConnectorShape]
+    local_configuration: str | None = Field(
+        examples=[None], description="what the connector of a locally managed tunnel said that it runs, JSON"
+    )
+
+
+class EventShape(Shape):
+    """One line of a tunnel's story."""
+
+    at: str = Field(examples=[MOMENT])
+    kind: Literal["registered", "lost", "refused"]
+    detail: dict[str, Any] = Field(examples=[{"connector_id": CONNECTOR, "index": 0, "reason": "timed_out"}])
+
+
+def shown(tunnel: Tunnel, state: State) -> dict[str, Any]:
+    """A tunnel as stock clients read it (api.md 2.2). The secret is never in it."""
+    return {
+        "id": tunnel.id,
+        "account_tag": tunnel.account_id,
+        "name": tunnel.name,
+        "created_at": rfc3339(tunnel.created_at),
+        "deleted_at": rfc3339(tunnel.deleted_at),
+        "config_src": tunnel.config_src,
+        "remote_config": tunnel.config_src == "cloudflare",
+        "status": state.status,
+        "tun_type": "cfd_tunnel",
+        "conns_active_at": rfc3339(tunnel.conns_active_at),
+        "conns_inactive_at": rfc3339(tunnel.conns_inactive_at),
+        "connections": [
+            shown_connection(connection, connector)
+            for connector, connections in state.all_connectors
+            for connection in connections
+        ],
+        "metadata": {},
+    }
+
+
+def shown_connector(connector: Connector, connections: list[Connection]) -> dict[str, Any]:
+    """A "client" of api.md 2.3."""
+    return {
+        "id": connector.id,
+        "features": connector.features,
+        "version": connector.version,
+        "arch": connector.arch,
+        "run_at": rfc3339(connector.run_at),
+        "config_version": connector.config_version,
+        "conns": [shown_connection(connection, connector) for connection in connections],
+    }
+
+
+def shown_connection(connection: Connection, connector: Connector) -> dict[str, Any]:
+    """A connection of api.md 2.3; `colo_name` is the edge's location."""
+    return {
+        "id": connection.id,
+        "uuid": connection.id,
+        "client_id": connection.connector_id,
+        "client_version": connector.version,
+        "colo_name": connection.location,
+        "is_pending_reconnect": connection.lost_at is not None,
+        "opened_at": rfc3339(connection.opened_at),
+        "origin_ip": connection.origin_ip,
+    }
+
+
+def shown_own_connector(
+    connector: Connector, connections: list[Connection], token_names: dict[str, str], newest: Configuration | None
+) -> dict[str, Any]:
+    """A connector with everything that is known of it."""
+    live = sum(connection.lost_at is None for connection in connections)
+    if live:
+        status = "healthy" if live >= connector.max_connections else "degraded"
+    else:
+        status = "reconnecting" if connections else "lost"
+    token_id = next((connection.token_id for connection in connections if connection.token_id in token_names), None)
+    return {
+        "id": connector.id,
+        "status": status,
+        "version": connector.version,
+        "arch": connector.arch,
+        "features": connector.features,
+        "run_at": rfc3339(connector.run_at),
+        "lost_at": rfc3339(connector.lost_at),
+        "wanted_connections": connector.max_connections,
+        "connector_token": {"id": token_id, "name": token_names[token_id]} if token_id is not None else None,
+        "config_version": connector.config_version,
+        "config_in_force": connector.config_version == (newest.version if newest is not None else 0),
+        "config_error": connector.config_error,
+        "connections": [
+            {
+                "id": connection.id,
+                "index": connection.index,
+                "protocol": connection.protocol,
+                "location": connection.location,
+                "origin_ip": connection.origin_ip,
+                "opened_at": rfc3339(connection.opened_at),
+                "lost_at": rfc3339(connection.lost_at),
+                "lost_reason": connection.lost_reason,
+                "pushed_version": connection.pushed_version,
+                "applied_version": connection.applied_version,
+                "config_error": connection.config_error,
+            }
+            for connection in connections
+        ],
+    }
+
+
+def connector_token(tunnel: Tunnel, secret: bytes) -> str:
+    """The token of api.md 4.1: the same every time, until the secret changes."""
+    fields = {"a": tunnel.account_id, "t": tunnel.id, "s": base64.b64encode(secret).decode()}
+    return base64.b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode()

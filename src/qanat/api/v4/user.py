@@ -1,0 +1,140 @@
+"""`/user` and the user's legacy key."""
+
+from secrets import token_hex
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.envelope import ok, rfc3339
+from qanat.api.http.shapes import Shape, answers
+from qanat.api.v4.token_shapes import HEX_ID, MOMENT, DeletedShape
+from qanat.auth.tokens import token_hash
+from qanat.auth.verifier import EMAIL_FORM
+from qanat.control import accounts
+from qanat.control.principal import Principal
+from qanat.errors import QanatError
+from qanat.store.models import User
+
+router = APIRouter(tags=["user"])
+
+MAX_NAME = 60  # as stock
+KEY_CHARACTERS = 37
+
+
+class UserChange(BaseModel):
+    """What of the user changes; `null` leaves as it is. `email` is what goes with the legacy key."""
+
+    model_config = ConfigDict(strict=True)
+
+    first_name: str | None = Field(default=None, examples=["Mir"])
+    last_name: str | None = None
+    email: str | None = Field(default=None, examples=["owner@example.com"])
+    telephone: str | None = Field(default=None, description="Not taken; nor are the next two.")
+    country: str | None = None
+    zipcode: str | None = None
+
+
+class UserShape(Shape):
+    """A user."""
+
+    id: str = Field(examples=[HEX_ID])
+    email: str = Field(examples=["owner@example.com"])
+    first_name: str | None = Field(examples=["Mir"])
+    last_name: str | None = Field(examples=[None])
+    created_on: str = Field(examples=[MOMENT])
+    modified_on: str = Field(examples=[MOMENT])
+    suspended: bool = Field(examples=[False])
+    two_factor_authentication_enabled: bool = Field(examples=[False])
+
+
+class KeyShape(Shape):
+    """A legacy key, shown once."""
+
+    email: str = Field(examples=["owner@example.com"])
+    key: str = Field(examples=["0123456789abcdef0123456789abcdef01234"])
+
+
+@router.get("/user", responses=answers(UserShape))
+@needs()
+def get_user(ctx: Ctx, who: Who) -> Response:
+    """The user that the token acts for. A token of an account acts for none."""
+    _check_acts_for_user(who)
+    with ctx.store.reading() as session:
+        return ok(shown(accounts.get_user(session, who.token.user_id)))
+
+
+@router.patch("/user", responses=answers(UserShape))
+@needs("user.edit")
+def change_user(body: UserChange, ctx: Ctx, who: Who) -> Response:
+    """Changes name and address. The address is not written to: qanat sends no mail."""
+    user_id = who.own("user.edit")
+    changes: dict[str, str] = {}
+    for field in ("telephone", "country", "zipcode"):
+        if getattr(body, field):
+            raise QanatError("user_bad_field", "qanat doesn't keep it", where=field)
+    for field in ("first_name", "last_name"):
+        name = getattr(body, field)
+        if name is not None:
+            if len(name) > MAX_NAME or (name and not name.isprintable()):
+                raise QanatError("user_bad_field", f"a name has at most {MAX_NAME} printable characters", where=field)
+            changes[field] = name
+    if body.email is not None:
+        if not EMAIL_FORM.fullmatch(body.email) or not body.email.isascii() or not body.email.isprintable():
+            raise QanatError("user_bad_field", "not an email address in ASCII", where="email")
+        changes["email"] = body.email
+    return ok(shown(accounts.change_user(ctx.store, who.actor, user_id, changes)))
+
+
+@router.post("/qanat/user/key", tags=["qanat"], responses=answers(KeyShape))
+@needs("edge.edit", "user.edit")
+def make_key(ctx: Ctx, who: Who) -> Response:
+    """A new legacy key for the user, who may touch everything by it: shown here, and never again. The one before is
+    refused from now on. For clients that can't send API tokens, where `control.legacy_keys` is on."""
+    user_id = who.own("user.edit")
+    who.everything_there_is()
+    if who.token.expires_on is not None or who.token.allowed_ips or who.token.denied_ips:
+        raise QanatError(
+            "token_escalates",
+            "the asking token has an expiry or bounds on addresses, and a legacy key has none",
+            hint="ask with a token without bounds",
+        )
+    if not ctx.legacy_keys:
+        raise QanatError("legacy_keys_off", "this edge takes no legacy keys", hint="set control.legacy_keys = true")
+    key = token_hex(KEY_CHARACTERS)[:KEY_CHARACTERS]
+    accounts.set_key(ctx.store, who.actor, user_id, token_hash(key))
+    with ctx.store.reading() as session:
+        return ok({"email": accounts.get_user(session, user_id).email, "key": key})
+
+
+@router.delete("/qanat/user/key", tags=["qanat"], responses=answers(DeletedShape))
+@needs("edge.edit", "user.edit")
+def delete_key(ctx: Ctx, who: Who) -> Response:
+    """The user's legacy key is refused from now on."""
+    user_id = who.own("user.edit")
+    accounts.set_key(ctx.store, who.actor, user_id, None)
+    return ok({"id": user_id})
+
+
+def shown(user: User) -> dict[str, Any]:
+    """A user as stock clients read it."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "first_name": user.first_name or None,
+        "last_name": user.last_name or None,
+        "telephone": None,
+        "country": None,
+        "zipcode": None,
+        "suspended": False,
+        "two_factor_authentication_enabled": False,
+        "two_factor_authentication_locked": False,
+        "created_on": rfc3339(user.created_at),
+        "modified_on": rfc3339(user.created_at),
+    }
+
+
+def _check_acts_for_user(who: Principal) -> None:
+    if who.token.account_id is not None:
+        raise QanatError("permission_missing", "a token of an account acts for no user", where="Authorization")

@@ -1,0 +1,168 @@
+"""A public hostname to a tunnel, as `tunnel route dns` asks for it: the zone that it belongs to is found here, never guessed
+(api.md 2.6, case 33)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qanat.control import records
+from qanat.control.record_edit import RecordChange
+from qanat.control.records import Batch
+from qanat.control.tunnels import get_tunnel
+from qanat.control.zones import get_zone
+from qanat.dns.forms import TUNNEL_SUFFIX, RecordDraft, record_name
+from qanat.errors import QanatError
+from qanat.ids import parse_hostname
+from qanat.store.audit import Actor
+from qanat.store.database import Store
+from qanat.store.models import Record, Tunnel, Zone
+from qanat.store.reach import Reach
+from qanat.store.versions import Expected, row_version
+
+ROUTED_TYPES = ("A", "AAAA", "CNAME")
+ATTEMPTS = 3
+RACES = frozenset(
+    {"record_unknown", "record_host_taken", "record_cname_taken", "record_identical", "record_exists", "version_stale"}
+)
+SHOWN_ZONES = 10
+
+Outcome = Literal["new", "updated", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """What came of it. `previous`: where the hostname pointed before it was updated."""
+
+    outcome: Outcome
+    record: Record
+    previous: tuple[str, ...] = ()
+
+
+def route_hostname(
+    store: Store, actor: Actor, *, zone_id: str, tunnel_id: str, hostname: str, overwrite: bool, reach: Reach
+) -> Routed:
+    """A proxied CNAME from the hostname to the tunnel.
+
+    Args:
+        zone_id: the caller's own zone: what is in no zone of its account is relative to this one.
+        overwrite: whether another target is replaced; a tunnel that is deleted always is.
+        reach: the zones that may be edited.
+
+    Raises:
+        QanatError: `zone_unknown`, `tunnel_unknown`, `route_zone_forbidden`, `route_no_zone`, `route_taken`, and as
+            records' `create_record`.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return _route(store, actor, zone_id, tunnel_id, hostname, overwrite, reach)
+        except QanatError as error:
+            # somebody else wrote the same name between our look at it and our write
+            if error.code not in RACES or attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def zone_of(session: Session, home: Zone, hostname: str, reach: Reach) -> Zone:
+    """The longest zone of the account that the hostname is in; `home` when there is none, as it is relative then.
+
+    Raises:
+        QanatError: `route_zone_forbidden`, that zone is out of reach: a record in a shorter one would never be asked for;
+            `route_no_zone`, the name has a last dot and no zone.
+    """
+    bare = hostname.strip().removesuffix(".")
+    try:
+        name = str(parse_hostname(bare))
+    except QanatError:
+        return home  # `@`, `*`: record_name tells what is wrong with the others
+    labels = name.removeprefix("*.").split(".")
+    suffixes = [".".join(labels[start:]) for start in range(len(labels))]
+    query = select(Zone).where(Zone.account_id == home.account_id, Zone.name.in_(suffixes))
+    found = max(session.scalars(query), key=lambda zone: len(zone.name), default=None)
+    if found is None:
+        if bare != hostname.strip():
+            raise QanatError(
+                "route_no_zone",
+                f"{name} is in none of the zones that may be edited: {_zones_named(session, home, reach)}",
+                where="user_hostname",
+            )
+        return home
+    if not reach.has_zone(found.id, found.account_id):
+        raise QanatError(
+            "route_zone_forbidden",
+            f"{name} is in the zone {found.name}, which this token may not edit; it may edit "
+            f"{_zones_named(session, home, reach)}",
+            where="user_hostname",
+        )
+    return found
+
+
+def _route(
+    store: Store, actor: Actor, zone_id: str, tunnel_id: str, hostname: str, overwrite: bool, reach: Reach
+) -> Routed:
+    with store.reading() as session:
+        home = get_zone(session, zone_id, reach=reach)
+        tunnel = get_tunnel(session, home.account_id, tunnel_id)
+        zone = zone_of(session, home, hostname, reach)
+        name = record_name(hostname, zone.name)
+        beside = list(
+            session.scalars(
+                select(Record)
+                .where(Record.zone_id == zone.id, Record.name == name, Record.type.in_(ROUTED_TYPES))
+                .order_by(Record.type.desc(), Record.id)
+            )
+        )
+        is_stale = all(_is_stale(session, record, zone) for record in beside)
+    target = f"{tunnel.id}{TUNNEL_SUFFIX}"
+    if not beside:
+        draft = RecordDraft(name=f"{name}.", type="CNAME", content=target, proxied=True)
+        return Routed(outcome="new", record=records.create_record(store, actor, zone.id, draft, reach=reach))
+    there = beside[0].tunnel_id == tunnel.id and len(beside) == 1
+    if there and beside[0].proxied:
+        return Routed(outcome="unchanged", record=beside[0])
+    previous = tuple(f"{record.type} {record.content}" for record in beside)
+    if not (overwrite or is_stale or there):
+        raise QanatError(
+            "route_taken",
+            f"An A, AAAA, or CNAME record with that host already exists: {name} is {', '.join(previous[:5])}",
+            where="user_hostname",
+            hint="overwrite it (--overwrite-dns), or delete that record",
+        )
+    change = RecordChange(
+        {
+            "type": "CNAME",
+            "content": target,
+            "data": None,
+            "priority": None,
+            "proxied": True,
+            "ttl": None,
+            "settings": None,
+        }
+    )
+    if len(beside) == 1:
+        # what was judged here, and nothing that came in its place meanwhile
+        expected = Expected(frozenset({row_version(beside[0])}))
+        changed = records.change_record(store, actor, zone.id, beside[0].id, change, reach=reach, expected=expected)
+    else:
+        batch = Batch(deletes=[record.id for record in beside[1:]], patches=[(beside[0].id, change)])
+        changed = records.apply_batch(store, actor, zone.id, batch, reach=reach)[1].patches[0]
+    return Routed(outcome="updated", record=changed, previous=previous)
+
+
+def _is_stale(session: Session, record: Record, zone: Zone) -> bool:
+    """Whether it points to a tunnel of the account that is deleted."""
+    tunnel = session.get(Tunnel, record.tunnel_id) if record.tunnel_id is not None else None
+    return tunnel is not None and tunnel.account_id == zone.account_id and tunnel.deleted_at is not None
+
+
+def _zones_named(session: Session, home: Zone, reach: Reach) -> str:
+    query = (
+        select(Zone.name)
+        .where(Zone.account_id == home.account_id, reach.zones_where(Zone.id, Zone.account_id))
+        .order_by(Zone.name)
+        .limit(SHOWN_ZONES + 1)
+    )
+    names: Sequence[str] = session.scalars(query).all()
+    return ", ".join(names[:SHOWN_ZONES]) + (", …" if len(names) > SHOWN_ZONES else "")

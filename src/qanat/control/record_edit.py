@@ -1,0 +1,261 @@
+"""One write on a zone's records under way: what changes, what its audit rows say, and whom its notices wake."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from secrets import token_hex
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy import Table, insert, select
+
+from qanat.dns.forms import AUTOMATIC_TTL, RecordDraft, RecordForm, check_record
+from qanat.dns.rules import NAMES_AT_ONCE, NamesInUse, has_settings, in_lots
+from qanat.errors import QanatError
+from qanat.store.database import Write
+from qanat.store.models import Record, Zone
+from qanat.store.notices import Notice, NoticeKind
+
+AUDITED_AT_ONCE = 200
+NAMED_ROUTES = 1000
+FORMED = (
+    "name",
+    "type",
+    "content",
+    "content_key",
+    "data",
+    "written_as",
+    "priority",
+    "private_routing",
+    "ttl",
+    "proxied",
+    "comment",
+    "tags",
+    "settings",
+    "tunnel_id",
+)
+"""A record's columns that are its form's."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChange:
+    """What a PATCH gives: fields of `RecordDraft`, None to unset one."""
+
+    given: Mapping[str, Any]
+
+    def draft(self, before: Record) -> RecordDraft:
+        """The record as it shall be."""
+        # The ttl of a proxied record reads as automatic; it stays so when the proxy is switched off, as on a fresh one.
+        content, data = self.given.get("content"), self.given.get("data")
+        if content is None and data is None:
+            content, data = self._value_before(before)
+        return RecordDraft(
+            name=self._taken(before, "name", before.name),
+            type=self._taken(before, "type", before.type),
+            content=content,
+            data=data,
+            priority=self._taken(before, "priority", None),
+            ttl=self._taken(before, "ttl", AUTOMATIC_TTL),
+            proxied=self._taken(before, "proxied", False),
+            comment=self._taken(before, "comment", None),
+            tags=tuple(self._taken(before, "tags", ())),
+            settings=self._taken(before, "settings", {}),
+            private_routing=self._taken(before, "private_routing", None),
+        )
+
+    def _value_before(self, before: Record) -> tuple[str, dict[str, Any] | None]:
+        """What it was, with another priority where only that is given: of an SRV it stands in both."""
+        priority = self.given.get("priority")
+        data = before.data if before.written_as == "data" else None
+        if before.type != "SRV" or priority is None:
+            return before.content, data
+        if data is not None and "priority" in data:
+            data = {**data, "priority": priority}
+        return f"{priority} {before.content.partition(' ')[2]}", data
+
+    def _taken(self, before: Record, field_name: str, default: Any) -> Any:
+        value = self.given[field_name] if field_name in self.given else getattr(before, field_name)
+        return default if value is None else value
+
+
+class RecordEdit:
+    """One write on a zone's records: what it changes, for the audit rows and the notices."""
+
+    def __init__(self, write: Write, zone: Zone) -> None:
+        self.zone = zone
+        self.names = NamesInUse(write.session, zone)
+        self._write = write
+        self._loaded: dict[str, Record] = {}
+        self._changes: list[dict[str, object]] = []
+        self._routed: set[str] = set()
+        self._rows: list[dict[str, Any]] = []
+        self._wildcards: bool | None = None
+
+    def load(self, record_ids: Iterable[str]) -> None:
+        """The records that the write names, in few queries."""
+        for some in in_lots(sorted({each for each in record_ids if each.isalnum()}), NAMES_AT_ONCE):
+            query = select(Record).where(Record.zone_id == self.zone.id, Record.id.in_(some))
+            for record in self._write.session.scalars(query):
+                self._loaded[record.id] = record
+        self.names.load(record.name for record in self._loaded.values())
+
+    def record(self, record_id: str) -> Record:
+        """One of the loaded. QanatError `record_unknown`, also for one that this write has deleted."""
+        try:
+            return self._loaded[record_id]
+        except KeyError:
+            raise unknown_record() from None
+
+    def create(self, form: RecordForm) -> Record:
+        self.names.check(form)
+        at = self._write.at
+        record = Record(id=token_hex(16), zone_id=self.zone.id, created_at=at, modified_at=at)
+        _fill(record, form, at, is_new=True)
+        self._write.session.add(record)
+        self._write.grow("records", self.zone.id)
+        self.names.enter(record)
+        self._changed("create", record)
+        self._note_existence(record)
+        return record
+
+    def add(self, form: RecordForm) -> None:
+        """As `create`, for many at once: they are written together by `finish`, and no object is made of them."""
+        self.names.check(form)
+        at = self._write.at
+        row = {
+            **{name: getattr(form, name) for name in FORMED},
+            "id": token_hex(16),
+            "zone_id": self.zone.id,
+            "created_at": at,
+            "modified_at": at,
+            "comment_modified_at": at if form.comment else None,
+            "tags_modified_at": at if form.tags else None,
+        }
+        record: Any = SimpleNamespace(**row)
+        self._rows.append(row)
+        self._write.grow("records", self.zone.id)
+        self.names.enter(record)
+        self._changed("create", record)
+        self._note_existence(record)
+
+    def replace(self, record: Record, form: RecordForm) -> Record:
+        self.names.leave(record)
+        self.names.check(form, before=record)
+        before = told(record)
+        self._note_route(record)
+        moves = (record.name, record.type == "NS") != (form.name, form.type == "NS")
+        if moves:
+            self._note_existence(record)
+        _fill(record, form, self._write.at, is_new=False)
+        self.names.enter(record)
+        self._changed("change", record, before=before)
+        if moves:
+            self._note_existence(record)
+        return record
+
+    def patch(self, item: tuple[str, RecordChange]) -> Record:
+        record = self.record(item[0])
+        return self.replace(record, check_record(item[1].draft(record), self.zone.name))
+
+    def delete(self, record: Record) -> Record:
+        self.names.leave(record)
+        self._loaded.pop(record.id, None)
+        self._write.session.delete(record)
+        self._write.grow("records", self.zone.id, -1)
+        self._changed("delete", record)
+        self._note_existence(record)
+        return record
+
+    def finish_one(self, action: str, record: Record) -> None:
+        """The audit row of a write of one record, and the notices."""
+        detail = {key: value for key, value in self._changes[0].items() if key not in ("action", "id")}
+        self._write.audit(action, record.id, account_id=self.zone.account_id, detail=detail)
+        self._notify(tunnel_id=record.tunnel_id)
+
+    def finish(self, action: str) -> None:
+        """The audit rows of a write of many: each change is in one of them. And one notice for all."""
+        if self._rows:
+            self._write.session.flush()
+            self._write.session.execute(insert(Table("records", Record.metadata)), self._rows)
+        for some in list(in_lots(self._changes, AUDITED_AT_ONCE)) or [()]:
+            self._write.audit(
+                action,
+                self.zone.id,
+                account_id=self.zone.account_id,
+                detail={"changes": [*some], "name": self.zone.name},
+            )
+        self._notify(tunnel_id=None)
+
+    def _notify(self, *, tunnel_id: str | None) -> None:
+        record = Notice(NoticeKind.RECORD, zone_id=self.zone.id, account_id=self.zone.account_id, tunnel_id=tunnel_id)
+        self._write.notice(record)
+        if self._routed:
+            hostnames = tuple(sorted(self._routed)) if len(self._routed) <= NAMED_ROUTES else None
+            self._write.notice(replace(record, kind=NoticeKind.ROUTES, hostnames=hostnames))
+
+    def _changed(self, action: str, record: Record, *, before: dict[str, object] | None = None) -> None:
+        self._note_route(record)
+        change: dict[str, object] = {"action": action, "id": record.id, **told(record)}
+        self._changes.append(change if before is None else {**change, "before": before})
+
+    def _note_route(self, record: Record) -> None:
+        if record.proxied and record.tunnel_id is not None:
+            self._routed.add(record.name)
+
+    def _note_existence(self, record: Record) -> None:
+        """A name that comes or goes is no longer, or again, a wildcard's to answer for; and one with NS records hides what is
+        below it."""
+        if record.type == "NS" and record.name != self.zone.name:
+            below = Record.name.endswith(f".{record.name}", autoescape=True)
+            routed = select(Record.name).where(Record.zone_id == self.zone.id, Record.proxied.is_(True), below)
+            self._routed.update(self._write.session.scalars(routed))
+        if self._has_wildcards():
+            self._routed.add(record.name)
+
+    def _has_wildcards(self) -> bool:
+        if self._wildcards is None:
+            found = select(Record.id).where(
+                Record.zone_id == self.zone.id,
+                Record.name.startswith("*.", autoescape=True),
+                Record.proxied.is_(True),
+                Record.tunnel_id.is_not(None),
+            )
+            self._wildcards = self._write.session.scalar(found.limit(1)) is not None
+        return self._wildcards
+
+
+def _fill(record: Record, form: RecordForm, at: datetime, *, is_new: bool) -> None:
+    comment_changed = is_new or record.comment != form.comment
+    tags_changed = is_new or record.tags != form.tags
+    if is_new or _value(record) != _value(form) or not has_settings(record, form):
+        record.modified_at = at
+    record.name = form.name
+    record.type = form.type
+    record.content = form.content
+    record.content_key = form.content_key
+    record.data = form.data
+    record.written_as = form.written_as
+    record.priority = form.priority
+    record.private_routing = form.private_routing
+    record.ttl = form.ttl
+    record.proxied = form.proxied
+    record.settings = form.settings
+    record.tunnel_id = form.tunnel_id
+    if comment_changed:
+        record.comment = form.comment
+        record.comment_modified_at = at if form.comment else None
+    if tags_changed:
+        record.tags = form.tags
+        record.tags_modified_at = at if form.tags else None
+
+
+def _value(one: Any) -> tuple[object, ...]:
+    return one.name, one.type, one.content, one.data, one.priority
+
+
+def told(record: Record) -> dict[str, object]:
+    return {"name": record.name, "type": record.type, "content": record.content, "proxied": record.proxied}
+
+
+def unknown_record() -> QanatError:
+    return QanatError("record_unknown", "Record does not exist.", where="dns_record_id")

@@ -1,0 +1,131 @@
+"""An account's rows as a document."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qanat.control.transfer.document import (
+    FORMAT,
+    VERSION,
+    AccountPart,
+    ConfigurationPart,
+    ConnectorTokenPart,
+    Document,
+    RecordPart,
+    RoutePart,
+    TokenPart,
+    TunnelPart,
+    VirtualNetworkPart,
+    ZonePart,
+)
+from qanat.control.transfer.sealed import PassphraseSealer
+from qanat.store.models import (
+    Account,
+    ApiToken,
+    Configuration,
+    ConnectorToken,
+    Record,
+    TeamnetRoute,
+    Tunnel,
+    VirtualNetwork,
+    Zone,
+)
+from qanat.store.sealing import Sealer
+
+Part = TypeVar("Part", bound=msgspec.Struct)
+LOT = 500
+
+
+def read_account(
+    session: Session, account: Account, *, at: datetime, sealer: Sealer, passphrase: PassphraseSealer | None
+) -> Document:
+    """What the account is set to: live tunnels with every configuration, zones, records, private routes, the tokens that it
+    owns. Secrets only with `passphrase`, sealed under it.
+
+    Raises:
+        QanatError: `secret_key_wrong`.
+    """
+    tunnels = session.scalars(
+        select(Tunnel)
+        .where(Tunnel.account_id == account.id, Tunnel.deleted_at.is_(None), Tunnel.quick_address.is_(None))
+        .order_by(Tunnel.created_at, Tunnel.id)
+    ).all()
+    return Document(
+        format=FORMAT,
+        version=VERSION,
+        exported_at=at,
+        account=_part(AccountPart, account),
+        tunnels=_tunnels(session, tunnels, sealer, passphrase),
+        virtual_networks=[_part(VirtualNetworkPart, row) for row in _live(session, VirtualNetwork, account.id)],
+        routes=[_part(RoutePart, row) for row in _live(session, TeamnetRoute, account.id)],
+        zones=_zones(session, account.id),
+        tokens=[
+            _part(TokenPart, row)
+            for row in session.scalars(
+                select(ApiToken)
+                .where(ApiToken.account_id == account.id, ApiToken.kind == "api")
+                .order_by(ApiToken.created_at, ApiToken.id)
+            )
+        ],
+        secrets=passphrase.part if passphrase is not None else None,
+    )
+
+
+def _tunnels(
+    session: Session, tunnels: Sequence[Tunnel], sealer: Sealer, passphrase: PassphraseSealer | None
+) -> list[TunnelPart]:
+    configurations: dict[str, list[ConfigurationPart]] = {tunnel.id: [] for tunnel in tunnels}
+    tokens: dict[str, list[ConnectorTokenPart]] = {tunnel.id: [] for tunnel in tunnels}
+    for some in _lots([tunnel.id for tunnel in tunnels]):
+        query = select(Configuration).where(Configuration.tunnel_id.in_(some))
+        for row in session.scalars(query.order_by(Configuration.tunnel_id, Configuration.version)):
+            part = _part(ConfigurationPart, row, config=json.loads(row.document))
+            configurations[row.tunnel_id].append(part)
+        good = select(ConnectorToken).where(ConnectorToken.tunnel_id.in_(some), ConnectorToken.revoked_at.is_(None))
+        for token in session.scalars(good.order_by(ConnectorToken.created_at, ConnectorToken.id)):
+            secret = _sealed(token.sealed_secret, token.id, sealer, passphrase)
+            tokens[token.tunnel_id].append(_part(ConnectorTokenPart, token, secret=secret))
+    return [
+        _part(
+            TunnelPart,
+            tunnel,
+            secret=_sealed(tunnel.sealed_secret, tunnel.id, sealer, passphrase),
+            configurations=configurations[tunnel.id],
+            connector_tokens=tokens[tunnel.id],
+        )
+        for tunnel in tunnels
+    ]
+
+
+def _zones(session: Session, account_id: str) -> list[ZonePart]:
+    zones = session.scalars(select(Zone).where(Zone.account_id == account_id).order_by(Zone.created_at, Zone.id)).all()
+    records: dict[str, list[RecordPart]] = {zone.id: [] for zone in zones}
+    for some in _lots([zone.id for zone in zones]):
+        query = select(Record).where(Record.zone_id.in_(some)).order_by(Record.created_at, Record.id)
+        for row in session.scalars(query).yield_per(1000):
+            records[row.zone_id].append(_part(RecordPart, row))
+    return [_part(ZonePart, zone, records=records[zone.id]) for zone in zones]
+
+
+def _live(session: Session, model: type[Any], account_id: str) -> Iterable[Any]:
+    query = select(model).where(model.account_id == account_id, model.deleted_at.is_(None))
+    return session.scalars(query.order_by(model.created_at, model.id))
+
+
+def _sealed(sealed: bytes, context: str, sealer: Sealer, passphrase: PassphraseSealer | None) -> str | None:
+    return passphrase.seal(sealer.open(sealed, context), context) if passphrase is not None else None
+
+
+def _part(kind: type[Part], row: Any, **given: Any) -> Part:
+    """The row's columns of the part's names."""
+    names = (each.name for each in msgspec.structs.fields(kind) if each.name not in given)
+    return kind(**{name: getattr(row, name) for name in names}, **given)
+
+
+def _lots(ids: list[str]) -> Iterable[list[str]]:
+    return (ids[at : at + LOT] for at in range(0, len(ids), LOT))

@@ -1,0 +1,144 @@
+"""A document's account written here: all of it or nothing, what is there already stays, and what isn't in it too."""
+
+import hashlib
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from qanat.control.accounts import check_name
+from qanat.control.transfer import networks, tokens, tunnels, zones
+from qanat.control.transfer.document import AccountPart, Document
+from qanat.control.transfer.run import CheckToken, Effort, Outcome, Run, put
+from qanat.control.transfer.sealed import PassphraseSealer
+from qanat.dns.rules import in_lots
+from qanat.errors import QanatError
+from qanat.ids import parse_account_id
+from qanat.store.audit import Actor
+from qanat.store.database import Store
+from qanat.store.models import Account
+from qanat.store.notices import NoticeKind
+from qanat.store.sealing import Sealer
+
+AUDITED_AT_ONCE = 200
+MAX_EMAIL = 254
+
+
+class _UndoneError(Exception):
+    """Takes the transaction back."""
+
+
+def import_account(
+    store: Store,
+    actor: Actor,
+    *,
+    account_id: str,
+    document: Document,
+    sealer: Sealer,
+    secrets: PassphraseSealer | None,
+    user_id: str,
+    check_token: CheckToken,
+    dry_run: bool,
+) -> Outcome:
+    """One transaction; with `dry_run`, or with a conflict, it leaves nothing behind.
+
+    `account_id`: an account that exists, or the document's own, which is then made. `check_token`: a token's
+    policies as they are stored; raises for what the caller may not give.
+    """
+    outcome = Outcome(account_id)
+    effort = Effort()
+    checked = {**tunnels.check(document, effort), **zones.check(document, effort)}
+    try:
+        with store.writing(actor) as write:
+            run = Run(
+                write=write,
+                account_id=account_id,
+                document=document,
+                sealer=sealer,
+                secrets=secrets,
+                user_id=user_id,
+                check_token=check_token,
+                outcome=outcome,
+                checked=checked,
+            )
+            _write_all(run)
+            write.check_growth()
+            if dry_run or outcome.counts()["conflict"]:
+                raise _UndoneError
+            _audit(run)
+            outcome.applied = True
+    except _UndoneError:
+        return outcome
+    return outcome
+
+
+def _write_all(run: Run) -> None:
+    try:
+        with run.write.session.no_autoflush:
+            if not _account(run, run.document.account):
+                return
+            run.write.session.flush()
+            tunnels.write(run)
+            run.write.session.flush()
+            networks.write(run)
+            zones.write(run)
+            run.write.session.flush()
+            tokens.write(run)
+            run.write.session.flush()
+    except IntegrityError as error:
+        raise QanatError(
+            "import_conflict", f"the database refused the import: {error.orig}; nothing was written", where="document"
+        ) from error
+
+
+def _account(run: Run, part: AccountPart) -> bool:
+    """Whether it can be written at all."""
+    row = run.write.session.get(Account, run.account_id)
+    if row is not None and row.id != part.id:
+        run.step("account", row.id, row.name, "same", f"the objects of {part.name} ({part.id}) come to it")
+        return True
+    try:
+        values = {
+            "name": check_name(part.name),
+            "settings": _settings(part.settings),
+            "created_at": part.created_at,
+        }
+        account_id = parse_account_id(part.id)
+    except QanatError as error:
+        run.conflict("account", part.id, part.name, str(error))
+        return False
+    if row is None:
+        run.write.session.add(Account(id=account_id, **values))
+        run.step("account", account_id, part.name, "create")
+    else:
+        run.step("account", row.id, part.name, "change" if put(row, values) else "same")
+    run.notice(NoticeKind.ACCOUNT)
+    return True
+
+
+def _settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """QanatError `account_bad_settings`."""
+    for key, value in settings.items():
+        is_text = value is None or (isinstance(value, str) and len(value) <= MAX_EMAIL and value.isprintable())
+        good = {"delete_disconnects": isinstance(value, bool), "abuse_contact_email": is_text}
+        if not good.get(key, False):
+            raise QanatError(
+                "account_bad_settings", f"{key[:60]!r} is no setting, or has a wrong value", where="settings"
+            )
+    return settings
+
+
+def _audit(run: Run) -> None:
+    """Each change is in one of the rows."""
+    done = [
+        {"kind": step.kind, "id": step.id, "name": step.name, "action": step.action}
+        for step in run.outcome.steps
+        if step.action != "same"
+    ]
+    digest = hashlib.sha256(repr(run.document).encode()).hexdigest()
+    for some in list(in_lots(done, AUDITED_AT_ONCE)) or [[]]:
+        run.write.audit(
+            "account.import",
+            run.account_id,
+            account_id=run.account_id,
+            detail={"changes": list(some), "from": run.document.account.id, "document": digest},
+        )
