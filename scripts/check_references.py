@@ -11,9 +11,13 @@ FOLDERS = ("crates", "src", "tests", "scripts", "docs", "demo", "bench", "fuzz")
 SUFFIXES = {".rs", ".py", ".pyi", ".md", ".toml", ".json", ".capnp"}
 EXAMPLES = "test_check_references.py"
 """Full of references to what isn't there."""
+OTHERS = {"style.md"}
+"""Pages that name files of other projects."""
 SKIPPED = {"target", "__pycache__", "results", "corpus", "generated", EXAMPLES}
 
 PAGE = re.compile(r"(?<![\w/.:-])((?:[\w.-]+/)*[A-Za-z][\w-]*\.md)\b(?:['’]s)?")
+# A path of the repository, maybe with wildcards; what follows `::` is looked at by check_requirements.py.
+FILE = re.compile(r"(?<![\w/.*-])((?:crates|src|tests|scripts|docs|demo|bench|fuzz)/[\w./*-]*(?:\.[a-z]+\b|\*))")
 # A number, or several: "S12, S19", "14, 15 and 62", "2.0 to 2.4". "7.1-7" is item 7 of section 7.1.
 NUMBERS = re.compile(r"S?\d+(?:\.\d+)*(?:-\d+)?(?:(?:, | and | or | to )S?\d+(?:\.\d+)*(?:-\d+)?)*")
 AFTER = re.compile(rf",? ?§? ?({NUMBERS.pattern})(?![\w.]*\w)")
@@ -45,6 +49,10 @@ def problems_of(root: Path, path: Path) -> Iterator[str]:
             yield f"{place}: there is no page {match[1]}"
         elif page.parent == design:
             yield from (f"{place}: {match[1]} has no {what}" for what in missing(page, flat[match.end() :][:200]))
+    if path.name not in OTHERS:
+        for name in FILE.findall(text):
+            if not any(root.glob(name)):
+                yield f"{place}: there is no {name}"
     if path.parent == design:
         yield from (
             f"{place}: there is no section {number}"

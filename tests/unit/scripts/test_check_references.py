@@ -40,7 +40,8 @@ GOOD = [
     "Trap 1 and 2 of api.md",
     "# case 2",
     "how-to/run.md and docs/how-to/run.md and run.md",
-    "https://example.com/nowhere.md",
+    "https://example.com/nowhere.md and https://example.com/src/b.py",
+    "src/a.py, `docs/how-to/*` and src/a.py::function",
 ]
 
 
@@ -52,6 +53,8 @@ def test_what_is_there_is_no_problem(tree: Path, text: str) -> None:
 BAD = {
     "a page": ("(nowhere.md)", "there is no page nowhere.md"),
     "a page in a folder": ("docs/how-to/walk.md", "there is no page docs/how-to/walk.md"),
+    "a file": ("see src/b.py.", "there is no src/b.py"),
+    "files by a pattern": ("`docs/how-not-to/*`", "there is no docs/how-not-to/*"),
     "a section": ("api.md 2.6", "api.md has no section 2.6"),
     "one section of several": ("(api.md 2, 3)", "api.md has no section 3"),
     "a heading": ("(api.md, *Routes*)", "api.md has no heading 'Routes'"),
