@@ -60,7 +60,7 @@ class Writers:
     def point_to(self, where: dict[str, Any]) -> None:
         """The API's next life."""
         with httpx.Client(
-            base_url=where["url"], headers={"authorization": f"Bearer {where['token']}"}, trust_env=False
+            base_url=where["url"], headers={"authorization": f"Bearer {where['token']}"}, trust_env=False, verify=False
         ) as client:
             account = client.get("/accounts").raise_for_status().json()["result"][0]["id"]
             zones = client.get("/zones").raise_for_status().json()["result"]
@@ -85,7 +85,10 @@ class Writers:
             where = self._where
             with (
                 httpx.Client(
-                    base_url=where["url"], headers={"authorization": f"Bearer {where['token']}"}, trust_env=False
+                    base_url=where["url"],
+                    headers={"authorization": f"Bearer {where['token']}"},
+                    trust_env=False,
+                    verify=False,
                 ) as client,
             ):
                 while not self._end.is_set() and self._where is where:

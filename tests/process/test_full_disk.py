@@ -33,7 +33,11 @@ def test_a_full_disk_is_a_507_and_loses_nothing(small_disk: Path) -> None:
     mortal = MortalControl(small_disk / "data")
     where = mortal.start()
     with httpx.Client(
-        base_url=where["url"], headers={"authorization": f"Bearer {where['token']}"}, trust_env=False, timeout=30.0
+        base_url=where["url"],
+        headers={"authorization": f"Bearer {where['token']}"},
+        trust_env=False,
+        timeout=30.0,
+        verify=False,
     ) as api:
         account = api.get("/accounts").json()["result"][0]["id"]
         tunnels = f"/accounts/{account}/cfd_tunnel"
@@ -63,7 +67,11 @@ def test_a_full_disk_is_a_507_and_loses_nothing(small_disk: Path) -> None:
     assert sqlite.check_file(small_disk / "data" / "qanat.db", whole=True)
     where = mortal.start()
     with httpx.Client(
-        base_url=where["url"], headers={"authorization": f"Bearer {where['token']}"}, trust_env=False, timeout=30.0
+        base_url=where["url"],
+        headers={"authorization": f"Bearer {where['token']}"},
+        trust_env=False,
+        timeout=30.0,
+        verify=False,
     ) as api:
         for tunnel_id in acknowledged:
             assert api.get(f"{tunnels}/{tunnel_id}").status_code == 200

@@ -36,7 +36,7 @@ class Api:
 
     def __init__(self, base_url: str, token: str) -> None:
         self._client = httpx.Client(
-            base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=15.0, trust_env=False
+            base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=15.0, trust_env=False, verify=False
         )
         self._account: str | None = None
 

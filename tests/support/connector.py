@@ -83,7 +83,7 @@ class Connector:
 
     def local(self, path: str) -> httpx.Response:
         """GET of a local endpoint."""
-        return httpx.get(f"http://{self.metrics_address}{path}", trust_env=False, timeout=5.0)
+        return httpx.get(f"http://{self.metrics_address}{path}", trust_env=False, timeout=5.0, verify=False)
 
     @property
     def version(self) -> int:

@@ -109,27 +109,20 @@ class Window:
 
 @dataclass(frozen=True)
 class Round:
-    """One victim, without and with the attacker."""
+    """One victim, without and with the attacker. `quiet` None: it was not measured without."""
 
     name: str
-    quiet: Window
+    quiet: Window | None
     attacked: Window
     floor_s: float = FLOOR_S
     failed: Sequence[str] = ()
     """What was wrong in the whole of the round."""
 
     @property
-    def ratio(self) -> float:
-        """`neighbour_p99_ratio`."""
-        return self.attacked.p99_s / self.quiet.p99_s
-
-    @property
     def good(self) -> bool:
-        return (
-            not self.failed
-            and not self.attacked.wrong
-            and self.attacked.p99_s <= max(RATIO * self.quiet.p99_s, self.floor_s * self.slices)
-        )
+        own = RATIO * self.quiet.p99_s if self.quiet else 0.0
+        bound = max(own, self.floor_s * self.slices)
+        return not self.failed and not self.attacked.wrong and self.attacked.p99_s <= bound
 
     @property
     def slices(self) -> float:
@@ -137,7 +130,7 @@ class Round:
         return min(MOST_SLICES, max(1.0, self.attacked.late_s / SLICES_S))
 
     def __str__(self) -> str:
-        return f"{self.name}: quiet {self.quiet}; attacked {self.attacked}; ratio {self.ratio:.2f}"
+        return f"{self.name}: quiet {self.quiet or 'not measured'}; attacked {self.attacked}"
 
 
 class Victim:
@@ -205,12 +198,13 @@ Attack = Callable[[], AbstractContextManager[object]]
 """The attacker: it stands when entered, and is gone when left."""
 
 
-def measured(victims: Sequence[Victim], attack: Attack, *, seconds: float) -> list[Round]:
-    """One round: a quiet window, then the attack's, until a while after its end."""
+def measured(victims: Sequence[Victim], attack: Attack, *, seconds: float, compares: bool = True) -> list[Round]:
+    """One round: a quiet window (where it `compares`), then the attack's, until a while after its end."""
     for victim in victims:
         victim.wait_served()
     begin = time.monotonic()
-    time.sleep(seconds)
+    if compares:
+        time.sleep(seconds)
     quiet = time.monotonic()
     with attack():
         stands = time.monotonic()
@@ -220,7 +214,7 @@ def measured(victims: Sequence[Victim], attack: Attack, *, seconds: float) -> li
     return [
         Round(
             victim.name,
-            Window.of(victim.between(begin, quiet)),
+            Window.of(victim.between(begin, quiet)) if compares else None,
             Window.of(victim.between(stands, end)),
             victim.floor_s,
             [sample.wrong for sample in victim.between(begin, end) if sample.wrong],
@@ -232,8 +226,9 @@ def measured(victims: Sequence[Victim], attack: Attack, *, seconds: float) -> li
 def unharmed(*victims: Victim, attack: Attack, seconds: float = 2.2) -> list[Round]:
     """Asserts that none of the victims is hurt; the rounds that show it."""
     tried: list[Round] = []
-    for _ in range(ROUNDS):
-        rounds = measured(victims, attack, seconds=seconds)
+    for number in range(ROUNDS):
+        # Where a victim's p99 stays below the floor, nobody need know what it is without the attack: that is looked at first.
+        rounds = measured(victims, attack, seconds=seconds, compares=number > 0)
         tried += rounds
         told = "\n".join(str(each) for each in tried)
         failed = [wrong for each in rounds for wrong in each.failed]

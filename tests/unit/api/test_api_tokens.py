@@ -32,7 +32,9 @@ def holding(control: Control, *policies: dict[str, Any], **more: Any) -> dict[st
 
 
 def as_token(control: Control, value: str) -> httpx.Client:
-    return httpx.Client(base_url=control.url, headers={"authorization": f"Bearer {value}"}, trust_env=False)
+    return httpx.Client(
+        base_url=control.url, headers={"authorization": f"Bearer {value}"}, trust_env=False, verify=False
+    )
 
 
 def code_of(answer: httpx.Response) -> tuple[int, int, str]:

@@ -24,7 +24,7 @@ def test_the_apis_threads_come_after_the_engines_and_nobody_elses_do() -> None:
     server = ApiServer(app, "127.0.0.1:0")
     server.start()
     try:
-        httpx.get(f"{server.url}/priority", trust_env=False)
+        httpx.get(f"{server.url}/priority", trust_env=False, verify=False)
     finally:
         server.stop()
     assert seen == [NICE]
@@ -43,6 +43,6 @@ def test_it_serves_on_the_ipv6_loopback() -> None:
     server.start()
     try:
         assert server.url.startswith("http://[::1]:")
-        assert httpx.get(f"{server.url}/here", trust_env=False).json() == "here"
+        assert httpx.get(f"{server.url}/here", trust_env=False, verify=False).json() == "here"
     finally:
         server.stop()
