@@ -44,9 +44,9 @@ test-rust: .venv/installed
 	cargo test --workspace --exclude qanat-engine --quiet
 
 test-python: setup postgres
-	@# What has no processes of its own shares the cores; the others measure time and load, one at a time.
-	$(BIN)/python -m pytest --numprocesses 2 tests/unit tests/property $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests/process tests/interop $(PYTEST_ARGS)
+	@# Most tests wait more than they work and share the cores; those that measure time, memory or load run one at a time.
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal -m "not alone" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
 
 bench: .venv/editable ## measure; the last run is bench/results/latest.json
 	$(BIN)/maturin develop --skip-install --release --quiet

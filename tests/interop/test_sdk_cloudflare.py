@@ -229,6 +229,7 @@ def test_tunnels(sdk: Any, control: Control) -> None:
     assert [found.id for found in tunnels.list(account_id=control.account, uuid=made.id)] == [made.id]
 
 
+@pytest.mark.alone
 @pytest.mark.trap(16)
 def test_a_taken_name_is_a_conflict_and_not_retried(sdk: Any, control: Control, tunnel: Any) -> None:
     begun = time.monotonic()

@@ -139,6 +139,7 @@ def initial_packets(count: int) -> list[bytes]:
     return packets
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("S26")
 @quic_only  # the site is a bystander
 def test_flood_of_new_quic_connections_is_bounded_and_others_are_served(fakes: Fakes, site: Site) -> None:

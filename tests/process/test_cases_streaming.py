@@ -13,6 +13,7 @@ from tests.support.sites import Site
 from tests.support.waiting import wait_until
 
 
+@pytest.mark.alone
 @pytest.mark.case(3)
 @every_connector
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -12,7 +12,8 @@ from tests.support.neighbours import API_S, Tenant, Victim, lab, repeated, unhar
 from tests.support.sites import Lab
 from tests.support.waiting import wait_until
 
-pytestmark = quic_only  # nothing here passes through a tunnel but the victim's requests
+# nothing here passes through a tunnel but the victim's requests
+pytestmark = [pytest.mark.alone, quic_only]
 CATCH_ALL = {"service": "http_status:404"}
 
 

@@ -17,6 +17,8 @@ from tests.support.neighbours import ATTACKER, Victim, lab, repeated, unharmed  
 from tests.support.sites import Fakes
 from tests.support.websocket import ACCEPT, REQUEST_FIELDS
 
+pytestmark = pytest.mark.alone
+
 WRONG_ACCEPT = ACCEPT.swapcase()
 QANAT = ("allow_remote_config", "serialized_headers", "qanat_status")
 STOCK = ("allow_remote_config", "serialized_headers")

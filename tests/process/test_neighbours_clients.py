@@ -14,7 +14,7 @@ from tests.support.neighbours import API_S, ATTACKER, Tenant, Victim, lab, repea
 from tests.support.sites import Lab
 
 # how the tunnel is carried doesn't matter to the API
-pytestmark = [quic_only, pytest.mark.requirement("S28", "S29", "S33")]
+pytestmark = [pytest.mark.alone, quic_only, pytest.mark.requirement("S28", "S29", "S33")]
 
 
 def dialled(edge: Edge) -> socket.socket:
@@ -25,7 +25,7 @@ def dialled(edge: Edge) -> socket.socket:
 def foreign(edge: Edge) -> httpx.Client:
     """A client from the attacker's address."""
     transport = httpx.HTTPTransport(local_address=ATTACKER, verify=False)
-    return httpx.Client(base_url=edge.ready["api"], transport=transport, timeout=10.0)
+    return httpx.Client(base_url=edge.ready["api"], transport=transport, timeout=10.0, verify=False)
 
 
 def test_idle_connections(lab: Lab, victim: Victim, api_victim: Victim) -> None:  # noqa: F811

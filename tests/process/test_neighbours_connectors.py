@@ -18,7 +18,7 @@ from tests.support.neighbours import API_S, ATTACKER, Victim, lab, repeated, unh
 from tests.support.sites import Fakes, Lab, Link
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.requirement("S12", "S30", "S33")
+pytestmark = [pytest.mark.alone, pytest.mark.requirement("S12", "S30", "S33")]
 
 DIALS = 12.0
 """A second: what the connectors of these tests manage on their own thread."""

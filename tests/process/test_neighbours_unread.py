@@ -18,7 +18,7 @@ from tests.support.origin import Exchange
 from tests.support.sites import Site
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.requirement("S23", "S24")
+pytestmark = [pytest.mark.alone, pytest.mark.requirement("S23", "S24")]
 
 MIB = 1 << 20
 

@@ -39,7 +39,7 @@ from tests.support.neighbours import (  # noqa: F401
 )
 from tests.support.sites import Site
 
-pytestmark = pytest.mark.requirement("S22", "S28", "S29")
+pytestmark = [pytest.mark.alone, pytest.mark.requirement("S22", "S28", "S29")]
 
 
 @quic_only  # it ends at the edge, so the transport behind it doesn't matter

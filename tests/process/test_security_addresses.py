@@ -71,6 +71,7 @@ def test_connections_of_one_address_leave_the_others_theirs(folder: Path) -> Non
         wait_until(lambda: status(edge, ATTACKER) == 200, "places come back")
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("S29")
 def test_one_address_opens_fifty_in_a_second(folder: Path) -> None:
     with served(folder, limits_shared_networks=NOBODY) as edge:
@@ -97,6 +98,7 @@ def test_one_address_opens_fifty_in_a_second(folder: Path) -> None:
             assert sum(map(is_open, taken)) >= 50
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("S29")
 def test_failed_handshakes_make_an_address_wait_and_no_other(folder: Path) -> None:
     with served(folder, limits_shared_networks=NOBODY, limits_new_connections_per_address="1000") as edge:

@@ -48,6 +48,7 @@ def test_control_names_of_an_origin_end_at_the_edge(site: Site, version: str) ->
     assert answer.value("x-kept") == "1"
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("S20")
 @quic_only
 def test_a_loop_through_two_edges_is_cut(publish: Publisher, folder: Path) -> None:

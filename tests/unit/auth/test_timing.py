@@ -25,7 +25,7 @@ from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, open_store
 from tests.support.databases import new_file
 
-pytestmark = pytest.mark.requirement("S33")
+pytestmark = [pytest.mark.alone, pytest.mark.requirement("S33")]
 
 SAMPLES = 5000  # of each kind
 LIMIT = 4.5  # of |t|; chance alone is beyond it once in 150 000 times, and as good as never thrice in a row
