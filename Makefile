@@ -53,7 +53,7 @@ bench: .venv/editable ## measure; the last run is bench/results/latest.json
 	$(BIN)/python -m bench $(BENCH_ARGS)
 	$(BIN)/python -m bench.api $(BENCH_API_ARGS)
 
-lint: lint-python lint-rust lint-tree ## every check that is no test
+lint: lint-python lint-rust lint-tree ## every check that is not a test
 
 lint-python: setup
 	$(BIN)/ruff check

@@ -15,7 +15,7 @@ def main() -> int:
         for number, block in enumerate(_blocks(path.read_text(encoding="utf-8")), start=1):
             first = block.split()[0]
             if not re.fullmatch(r"[a-z0-9.\[\],-]+==[A-Za-z0-9.+!]+", first):
-                faults.append(f"{path.name}, entry {number}: `{first}` is no pinned distribution")
+                faults.append(f"{path.name}, entry {number}: `{first}` is not a pinned distribution")
             elif "--hash=sha256:" not in block:
                 faults.append(f"{path.name}: {first} has no hash")
             if "://" in block or "--index" in block or "--find-links" in block:

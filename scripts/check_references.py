@@ -17,7 +17,9 @@ SKIPPED = {"target", "__pycache__", "results", "corpus", "generated", EXAMPLES}
 
 PAGE = re.compile(r"(?<![\w/.:-])((?:[\w.-]+/)*[A-Za-z][\w-]*\.md)\b(?:['’]s)?")
 # A path of the repository, maybe with wildcards; what follows `::` is looked at by check_requirements.py.
-FILE = re.compile(r"(?<![\w/.*-])((?:crates|src|tests|scripts|docs|demo|bench|fuzz)/[\w./*-]*(?:\.(?!md\b)[a-z]+\b|\*))")
+FILE = re.compile(
+    r"(?<![\w/.*-])((?:crates|src|tests|scripts|docs|demo|bench|fuzz)/[\w./*-]*(?:\.(?!md\b)[a-z]+\b|\*))"
+)
 # A number, or several: "S12, S19", "14, 15 and 62", "2.0 to 2.4". "7.1-7" is item 7 of section 7.1.
 NUMBERS = re.compile(r"S?\d+(?:\.\d+)*(?:-\d+)?(?:(?:, | and | or | to )S?\d+(?:\.\d+)*(?:-\d+)?)*")
 AFTER = re.compile(rf",? ?§? ?({NUMBERS.pattern})(?![\w.]*\w)")

@@ -23,7 +23,7 @@ def problems(page: str) -> list[str]:
         )
     for number, _, state, tests in rows:
         if state not in STATES:
-            found.append(f"{number}: {state!r} is none of {', '.join(STATES)}")
+            found.append(f"{number}: {state!r} is not one of {', '.join(STATES)}")
         named = re.findall(r"`([^`]+)`", tests)
         if state == "implemented" and not named:
             found.append(f"{number} is implemented, but no test is named")
