@@ -1,56 +1,28 @@
-"""Connectors and their connections, as the edge's events tell them, and the tunnel's status that follows from them."""
+"""Connectors and their connections, as the edge's events tell them; each change settles its tunnel's status."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from sqlalchemy import CursorResult, and_, delete, event, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from qanat.errors import QanatError
+from qanat.control.tunnel_status import stored_status
 from qanat.store.audit import Actor
 from qanat.store.database import Store, Write
 from qanat.store.models import Connection, Connector, ConnectorToken, Event, Tunnel
 from qanat.store.notices import Notice, NoticeKind
 
 LOST_KEPT = timedelta(hours=1)
-RECONNECTING = timedelta(minutes=5)
-"""For so long a connection that nobody meant to end is shown as one that will come back."""
-ENDED_ON_PURPOSE = ("unregistered", "replaced", "disconnected")
 CONNECTORS_KEPT = timedelta(days=1)
 HISTORY_KEPT = 1000
 """Lines of one tunnel's story, and as many of its lost connections and connectors: its own churn pushes out no other's."""
 REFUSALS_KEPT = 200
 """Refused registrations in it, counted apart: whoever has no secret pushes out nothing but earlier refusals."""
 _UNSETTLED = "unsettled tunnels"
-IDS_A_QUERY = 500
 
 log = structlog.get_logger(__name__)
-
-Status = Literal["inactive", "healthy", "degraded", "down"]
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A tunnel's status, since when, why (when down or degraded), its live connectors with their live connections, and
-    those with connections that were lost a moment ago and are likely to come back."""
-
-    status: Status
-    since: datetime
-    reason: str | None
-    connectors: list[tuple[Connector, list[Connection]]] = field(default_factory=list)
-    lost: list[tuple[Connector, list[Connection]]] = field(default_factory=list)
-
-    @property
-    def all_connectors(self) -> list[tuple[Connector, list[Connection]]]:
-        """Each connector once: its live connections, then the lost ones."""
-        lost = {connector.id: connections for connector, connections in self.lost}
-        live = [(connector, [*connections, *lost.pop(connector.id, [])]) for connector, connections in self.connectors]
-        return live + [(connector, connections) for connector, connections in self.lost if connector.id in lost]
-
 
 # ---------------------------------------------------------------- what the edge tells
 
@@ -285,61 +257,6 @@ def count_live(session: Session, tunnel_id: str, connector_id: str | None = None
     return session.scalar(query) or 0
 
 
-def states(session: Session, tunnels: Sequence[Tunnel], *, lost_since: datetime | None = None) -> dict[str, State]:
-    """The state of each tunnel, by two queries for many. `lost_since`: with the connections that were lost after it and
-    may come back."""
-    live: dict[tuple[str, str], list[Connection]] = {}
-    lost: dict[tuple[str, str], list[Connection]] = {}
-    connectors: dict[str, list[Connector]] = {}
-    is_live = and_(Connection.lost_at.is_(None), Connection.draining_at.is_(None))
-    wanted = is_live
-    if lost_since is not None:
-        wanted = or_(is_live, and_(Connection.lost_at > lost_since, Connection.lost_reason.not_in(ENDED_ON_PURPOSE)))
-    for ids in _batches(tunnel.id for tunnel in tunnels):
-        rows = (
-            select(Connection)
-            .where(Connection.tunnel_id.in_(ids), wanted)
-            .order_by(Connection.index, Connection.opened_at, Connection.id)
-        )
-        for connection in session.scalars(rows):
-            table = live if connection.lost_at is None else lost
-            table.setdefault((connection.tunnel_id, connection.connector_id), []).append(connection)
-        known = select(Connector).where(Connector.tunnel_id.in_(ids)).order_by(Connector.run_at, Connector.id)
-        for connector in session.scalars(known):
-            if (connector.tunnel_id, connector.id) in live or (connector.tunnel_id, connector.id) in lost:
-                connectors.setdefault(connector.tunnel_id, []).append(connector)
-    for key, connections in lost.items():
-        lost[key] = _awaited(connections, live.get(key, []))
-    found = {}
-    for tunnel in tunnels:
-        own = connectors.get(tunnel.id, [])
-        found[tunnel.id] = _state(
-            tunnel,
-            [(each, live[tunnel.id, each.id]) for each in own if live.get((tunnel.id, each.id))],
-            [(each, lost[tunnel.id, each.id]) for each in own if lost.get((tunnel.id, each.id))],
-        )
-    return found
-
-
-def state(session: Session, tunnel: Tunnel, *, lost_since: datetime | None = None) -> State:
-    """The state of one tunnel."""
-    return states(session, [tunnel], lost_since=lost_since)[tunnel.id]
-
-
-def get_connector(session: Session, tunnel: Tunnel, connector_id: str) -> tuple[Connector, list[Connection]]:
-    """A live connector. QanatError `connector_unknown`."""
-    for connector, connections in state(session, tunnel).connectors:
-        if connector.id == connector_id:
-            return connector, connections
-    raise QanatError("connector_unknown", "no such connector is connected", where="connector_id")
-
-
-def known_connectors(session: Session, tunnel_id: str) -> list[Connector]:
-    """Those that are connected, then those of the last day that no longer are; each group in order of start."""
-    query = select(Connector).where(Connector.tunnel_id == tunnel_id)
-    return sorted(session.scalars(query), key=lambda each: (each.lost_at is not None, each.run_at, each.id))
-
-
 def events(session: Session, tunnel_id: str, *, offset: int, limit: int) -> tuple[list[Event], int]:
     """A page of the tunnel's story, newest first."""
     query = select(Event).where(Event.tunnel_id == tunnel_id)
@@ -361,31 +278,6 @@ def connectors_before(session: Session, tunnel_id: str, moment: datetime, *, tok
             .distinct()
         )
     )
-
-
-def _state(
-    tunnel: Tunnel,
-    connectors: list[tuple[Connector, list[Connection]]],
-    lost: list[tuple[Connector, list[Connection]]],
-) -> State:
-    status: Status = "inactive"
-    reason = None
-    short = [each.id for each, connections in connectors if len(connections) < each.max_connections]
-    if connectors:
-        status = "degraded" if short else "healthy"
-    elif tunnel.conns_active_at is not None:
-        status = "down"
-        reason = tunnel.down_reason
-    if short:
-        reason = f"{len(short)} of {len(connectors)} connectors have fewer connections than they asked for"
-    return State(status, tunnel.status_since or tunnel.created_at, reason, connectors, lost)
-
-
-def _awaited(lost: list[Connection], live: list[Connection]) -> list[Connection]:
-    """Of a connector's lost connections the newest of each index that is not back."""
-    back = {connection.index for connection in live}
-    newest = {connection.index: connection for connection in lost if connection.index not in back}
-    return list(newest.values())
 
 
 def _ended(write: Write, connection: Connection, *, at: datetime, reason: str) -> None:
@@ -432,7 +324,7 @@ def _settle(session: Session, tunnel_id: str, *, at: datetime, reason: str) -> N
     tunnel = session.get(Tunnel, tunnel_id)
     if tunnel is None:
         return
-    status = _status(session, tunnel)
+    status = stored_status(session, tunnel)
     if status == "down" and tunnel.conns_inactive_at is None:
         tunnel.conns_inactive_at = at
         tunnel.down_reason = reason
@@ -441,25 +333,7 @@ def _settle(session: Session, tunnel_id: str, *, at: datetime, reason: str) -> N
         tunnel.status_since = at
 
 
-def _status(session: Session, tunnel: Tunnel) -> Status:
-    rows = session.execute(
-        select(func.count(Connection.id), Connector.max_connections)
-        .join(Connector, and_(Connector.tunnel_id == Connection.tunnel_id, Connector.id == Connection.connector_id))
-        .where(Connection.tunnel_id == tunnel.id, Connection.lost_at.is_(None), Connection.draining_at.is_(None))
-        .group_by(Connector.id, Connector.max_connections)
-    ).all()
-    if not rows:
-        return "inactive" if tunnel.conns_active_at is None else "down"
-    return "degraded" if any(live < wanted for live, wanted in rows) else "healthy"
-
-
 def _changed(write: Write, tunnel_id: str) -> None:
     notice = Notice(NoticeKind.CONNECTIONS, tunnel_id=tunnel_id)
     if notice not in write.notices:
         write.notice(notice)
-
-
-def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(ids)
-    while batch := list(islice(iterator, IDS_A_QUERY)):
-        yield batch

@@ -145,7 +145,7 @@ class Record(Base):
 
 class Tunnel(Base):
     """A tunnel. Its secret is sealed (sealing.py); deletion is soft, so that connectors are refused with the reason.
-    `status` follows from its connections (connections.py); `status_since` None: since it was made."""
+    `status` follows from its connections (control/tunnel_status.py); `status_since` None: since it was made."""
 
     __tablename__ = "tunnels"
     __table_args__ = (

@@ -3,8 +3,8 @@ from uuid import uuid4
 
 import pytest
 
-from qanat.control import connections, tunnels
-from qanat.control.connections import State
+from qanat.control import connections, tunnel_status, tunnels
+from qanat.control.tunnel_status import TunnelState
 from qanat.store import SYSTEM, Store
 from qanat.store.models import Connection, Tunnel
 from qanat.store.sealing import Sealer
@@ -43,11 +43,11 @@ def _lose(store: Store, connection_id: str, reason: str = "timed_out") -> dateti
         return write.at
 
 
-def _state(store: Store, tunnel: Tunnel) -> State:
+def _state(store: Store, tunnel: Tunnel) -> TunnelState:
     with store.reading() as session:
         found = session.get(Tunnel, tunnel.id)
         assert found is not None
-        return connections.state(session, found)
+        return tunnel_status.state(session, found)
 
 
 def test_a_tunnel_that_never_ran_is_inactive_since_it_was_made(store: Store, tunnel: Tunnel) -> None:
@@ -195,7 +195,7 @@ def test_the_stored_status_follows_however_a_connection_ends(store: Store, tunne
                 connections.drop_live(write, tunnel.id)
     with store.reading() as session:
         found = session.get_one(Tunnel, tunnel.id)
-        assert (found.status, connections.state(session, found).status) == ("down", "down")
+        assert (found.status, tunnel_status.state(session, found).status) == ("down", "down")
         assert found.status_since == found.conns_inactive_at
 
 
@@ -217,7 +217,7 @@ def test_lost_connections_are_awaited_only_for_a_while(store: Store, tunnel: Tun
 
     def awaited(since: datetime) -> list[str]:
         with store.reading() as session:
-            state = connections.state(session, session.get_one(Tunnel, tunnel.id), lost_since=since)
+            state = tunnel_status.state(session, session.get_one(Tunnel, tunnel.id), lost_since=since)
         return [connector.id for connector, _ in state.all_connectors]
 
     assert awaited(at - timedelta(seconds=1)) == ["c1"]

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from sqlalchemy import func, select
 
-from qanat.control import connections, tunnels
+from qanat.control import connections, tunnel_status, tunnels
 from qanat.edge import by_tunnel, events
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
@@ -88,11 +88,11 @@ def log() -> Iterator[list[Any]]:
         yield captured
 
 
-def _state(store: Store, tunnel: Tunnel) -> connections.State:
+def _state(store: Store, tunnel: Tunnel) -> tunnel_status.TunnelState:
     with store.reading() as session:
         found = session.get(Tunnel, tunnel.id)
         assert found is not None
-        return connections.state(session, found)
+        return tunnel_status.state(session, found)
 
 
 def test_a_connections_life(store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]) -> None:

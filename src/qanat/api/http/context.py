@@ -14,10 +14,12 @@ from qanat.api.http.turns import Turns
 from qanat.auth import Guesses, Verifier
 from qanat.auth.failed_logins import FailedLogins
 from qanat.auth.management import ManagementKey
+from qanat.control import visibility
 from qanat.control.principal import Principal
 from qanat.control.quick_tunnels import QuickLimits
 from qanat.store import Store
 from qanat.store.keys import KeyRing
+from qanat.store.models import Account
 from qanat.store.reach import Permission
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import SkippedRows
@@ -115,3 +117,9 @@ async def _principal(request: Request, _checked: Annotated[None, Depends(checked
 
 Ctx = Annotated[Context, Depends(_context)]
 Who = Annotated[Principal, Depends(_principal)]
+
+
+def visible_account(ctx: Context, who: Principal, account_id: str, permission: Permission) -> Account:
+    """For an endpoint below an account that reads nothing else of it. QanatError `account_unknown`."""
+    with ctx.store.reading() as session:
+        return visibility.visible_account(session, who, account_id, permission)

@@ -10,10 +10,10 @@ from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import ConnectorTokenPath, TunnelPath
 from qanat.api.http.shapes import Shape, answers, page_answers
-from qanat.api.qanat.tunnels import known_tunnel
 from qanat.api.v4.tunnel_shapes import CONNECTION, MOMENT, connector_token
 from qanat.control import connector_tokens
 from qanat.control.principal import Principal
+from qanat.control.visibility import known_tunnel
 from qanat.errors import QanatError
 from qanat.store.models import ConnectorToken, Tunnel
 

@@ -8,14 +8,13 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import ok, ok_page, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.shapes import Shape, answers, page_answers
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT
+from qanat.control.visibility import sees_request, visible_skipped
 from qanat.errors import QanatError
-from qanat.store.models import Tunnel
-from qanat.store.reach import Reach
 from qanat.store.skipped import Skipped
 
 router = APIRouter(prefix="/qanat", tags=["qanat"])
@@ -83,14 +82,16 @@ class FailedRequestShape(Shape):
 @needs("edge.read")
 def get_status(ctx: Ctx, who: Who) -> Response:
     """This edge: version, addresses, counters; and which endpoints clients asked for that qanat doesn't have."""
+    reach = who.reach("edge.read")
+    skipped = Counter(row.kind for row in visible_skipped(ctx.skipped.rows(), reach))
     return ok(
         {
             "version": ctx.version,
             "location": ctx.location,
             "addresses": dict(ctx.live.addresses()),
             "counters": dict(ctx.live.counters()),
-            "skipped": dict(sorted(Counter(row.kind for row in _skipped(ctx, who.reach("edge.read"))).items())),
-            "unknown_endpoints": dict(ctx.misses) if who.reach("edge.read").is_everything else {},
+            "skipped": dict(sorted(skipped.items())),
+            "unknown_endpoints": dict(ctx.misses) if reach.is_everything else {},
         }
     )
 
@@ -100,17 +101,9 @@ def get_status(ctx: Ctx, who: Who) -> Response:
 def list_skipped(ctx: Ctx, who: Who, page: AskedPage) -> Response:
     """The rows that the edge leaves out, of the accounts that the token sees: what of them can't be used, and since when.
     Everything else goes on meanwhile."""
-    rows = _skipped(ctx, who.reach("edge.read"))
+    rows = visible_skipped(ctx.skipped.rows(), who.reach("edge.read"))
     shown = [shown_skipped(row) for row in rows[page.offset : page.offset + page.per_page]]
     return ok_page(shown, page, len(rows))
-
-
-def _skipped(ctx: Context, reach: Reach) -> list[Skipped]:
-    return [
-        row
-        for row in ctx.skipped.rows()
-        if reach.is_everything or (row.account_id is not None and reach.has_account(row.account_id))
-    ]
 
 
 def shown_skipped(row: Skipped) -> dict[str, Any]:
@@ -124,11 +117,7 @@ def explain_request(request_id: str, ctx: Ctx, who: Who) -> Response:
     """Why a recent request failed, by the id that its error page shows. Only the newest failures are remembered."""
     failed = ctx.live.failed_request(request_id)
     reach = who.reach("tunnel.read")
-    if failed is not None and not reach.is_everything:
-        with ctx.store.reading() as session:
-            tunnel = session.get(Tunnel, failed.tunnel_id) if failed.tunnel_id else None
-            if tunnel is None or not reach.has_account(tunnel.account_id):
-                failed = None
-    if failed is None:
-        raise QanatError("request_unknown", "no recent failure has this request id")
+    with ctx.store.reading() as session:
+        if failed is None or not sees_request(session, reach, failed.tunnel_id):
+            raise QanatError("request_unknown", "no recent failure has this request id")
     return ok({**asdict(failed), "started_at": rfc3339(datetime.fromtimestamp(failed.started_at, UTC))})

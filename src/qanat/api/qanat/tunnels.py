@@ -12,11 +12,9 @@ from qanat.api.http.paths import TunnelPath
 from qanat.api.http.shapes import answers, page_answers
 from qanat.api.v4.tunnel_shapes import EventShape, OwnConnectorShape, OwnTunnelShape, shown, shown_own_connector
 from qanat.control import configurations, connections, connector_tokens
-from qanat.control.connections import RECONNECTING, State
-from qanat.control.principal import Principal
-from qanat.errors import QanatError
+from qanat.control.tunnel_status import ConnectorConnections, every_connector, recent_state
+from qanat.control.visibility import known_tunnel
 from qanat.store.models import Configuration, Tunnel
-from qanat.store.reach import Permission
 
 router = APIRouter(prefix="/qanat/tunnels/{tunnel_id}", tags=["qanat"])
 
@@ -27,9 +25,9 @@ def get_tunnel(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
     """A tunnel with its status since when and why, and each connector's configuration version. A deleted one too."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
-        state = connections.state(session, tunnel, lost_since=ctx.store.clock() - RECONNECTING)
+        state = recent_state(session, tunnel, now=ctx.store.clock())
         newest = configurations.newest_configuration(session, tunnel.id)
-        connectors = _connectors(session, tunnel, state, newest, everyone=False)
+        connectors = _connectors(session, tunnel, state.all_connectors, newest)
     return ok(
         {
             **shown(tunnel, state),
@@ -48,9 +46,9 @@ def list_connectors(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
     """The connected connectors, then those that were connected in the last day, with everything that is known of them."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
-        state = connections.state(session, tunnel, lost_since=ctx.store.clock() - RECONNECTING)
+        state = recent_state(session, tunnel, now=ctx.store.clock())
         newest = configurations.newest_configuration(session, tunnel.id)
-        return ok(_connectors(session, tunnel, state, newest, everyone=True))
+        return ok(_connectors(session, tunnel, every_connector(session, tunnel.id, state), newest))
 
 
 @router.get("/events", responses=page_answers(EventShape))
@@ -63,31 +61,8 @@ def list_events(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> R
     return ok_page([{"at": rfc3339(row.at), "kind": row.kind, "detail": row.detail} for row in rows], page, total)
 
 
-def known_tunnel(
-    session: Session, who: Principal, tunnel_id: str, permission: Permission = "tunnel.read", *, deleted: bool = True
-) -> Tunnel:
-    """A tunnel without its account in the path. Deleted ones too, whose story one may want to read.
-
-    Raises:
-        QanatError: `tunnel_unknown`, the same for another account's.
-    """
-    tunnel = session.get(Tunnel, tunnel_id)
-    known = tunnel is not None and who.reach(permission).has_account(tunnel.account_id)
-    if tunnel is None or not known or (tunnel.deleted_at is not None and not deleted):
-        raise QanatError("tunnel_unknown", "no such tunnel", where="tunnel_id")
-    return tunnel
-
-
 def _connectors(
-    session: Session, tunnel: Tunnel, state: State, newest: Configuration | None, *, everyone: bool
+    session: Session, tunnel: Tunnel, connectors: list[ConnectorConnections], newest: Configuration | None
 ) -> list[dict[str, Any]]:
     names = {token.id: token.name for token in connector_tokens.every_token(session, tunnel.id)}
-    rows = state.all_connectors
-    if everyone:
-        shown_ids = {connector.id for connector, _ in rows}
-        rows += [
-            (connector, [])
-            for connector in connections.known_connectors(session, tunnel.id)
-            if connector.id not in shown_ids
-        ]
-    return [shown_own_connector(connector, conns, names, newest) for connector, conns in rows]
+    return [shown_own_connector(connector, conns, names, newest) for connector, conns in connectors]

@@ -7,11 +7,10 @@ from secrets import token_bytes
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, false, func, or_
-from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
 from qanat.api.http.conditional import IfMatch, versioned
-from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.context import Ctx, Who, needs, visible_account
 from qanat.api.http.envelope import ok, ok_page, parse_time
 from qanat.api.http.filters import choice, storable, truth, words
 from qanat.api.http.pagination import AskedPage
@@ -25,13 +24,12 @@ from qanat.api.v4.tunnel_shapes import (
     shown,
     shown_connector,
 )
-from qanat.control import accounts, connections, tunnels
-from qanat.control.connections import RECONNECTING, State
-from qanat.control.principal import Principal
+from qanat.control import accounts, tunnel_status, tunnels
+from qanat.control.tunnel_status import TunnelState, recent_state, recent_states, state
+from qanat.control.visibility import visible_tunnel
 from qanat.errors import QanatError
 from qanat.ids import parse_connector_id
-from qanat.store.models import Account, Tunnel
-from qanat.store.reach import Permission
+from qanat.store.models import Tunnel
 
 router = APIRouter(tags=["cfd_tunnel"])
 
@@ -87,7 +85,7 @@ def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Wh
         secret=secret,
         config_src=body.config_src if body.config_src is not None else "local",
     )
-    state = State("inactive", tunnel.created_at, None)
+    state = TunnelState("inactive", tunnel.created_at, None)
     return ok({**shown(tunnel, state), "token": connector_token(tunnel, secret)})
 
 
@@ -100,7 +98,7 @@ def list_tunnels(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, 
         rows, total = tunnels.list_tunnels(
             session, account_id, filters=_filters(request.query_params), offset=page.offset, limit=page.per_page
         )
-        states = connections.states(session, rows, lost_since=ctx.store.clock() - RECONNECTING)
+        states = recent_states(session, rows, now=ctx.store.clock())
     return ok_page([shown(row, states[row.id]) for row in rows], page, total)
 
 
@@ -110,7 +108,9 @@ def get_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request,
     """One tunnel, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id, deleted=shows_deleted(request))
-        return versioned(ok(shown(tunnel, recent_state(ctx, session, tunnel))), tunnels.tunnel_version(tunnel))
+        return versioned(
+            ok(shown(tunnel, recent_state(session, tunnel, now=ctx.store.clock()))), tunnels.tunnel_version(tunnel)
+        )
 
 
 @router.patch(PATH + "/{tunnel_id}", responses=answers(TunnelShape))
@@ -132,7 +132,9 @@ def change_tunnel(
         expected=if_match,
     )
     with ctx.store.reading() as session:
-        return versioned(ok(shown(tunnel, recent_state(ctx, session, tunnel))), tunnels.tunnel_version(tunnel))
+        return versioned(
+            ok(shown(tunnel, recent_state(session, tunnel, now=ctx.store.clock()))), tunnels.tunnel_version(tunnel)
+        )
 
 
 @router.delete(
@@ -154,7 +156,7 @@ def delete_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Reque
         disconnects=accounts.deletes_disconnect(account, who.token.kind),
     )
     with ctx.store.reading() as session:
-        return ok(shown(tunnel, connections.state(session, tunnel)))
+        return ok(shown(tunnel, state(session, tunnel)))
 
 
 @router.get(PATH + "/{tunnel_id}/token", responses=answers(ConnectorTokenText))
@@ -172,7 +174,7 @@ def list_connections(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, w
     """The connectors with their connections, also those that were lost a moment ago."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
-        state = recent_state(ctx, session, tunnel)
+        state = recent_state(session, tunnel, now=ctx.store.clock())
     return ok([shown_connector(connector, conns) for connector, conns in state.all_connectors])
 
 
@@ -206,7 +208,7 @@ def get_connector(
     """One connected connector."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
-        connector, conns = connections.get_connector(session, tunnel, connector_id)
+        connector, conns = tunnel_status.get_connector(session, tunnel, connector_id)
     return ok(shown_connector(connector, conns))
 
 
@@ -230,35 +232,10 @@ def wants_ours(query: QueryParams) -> bool:
     return not kinds or "cfd_tunnel" in kinds
 
 
-def visible_account(ctx: Context, who: Principal, account_id: str, permission: Permission) -> Account:
-    """QanatError `account_unknown`."""
-    with ctx.store.reading() as session:
-        return accounts.get_account(session, account_id, reach=who.reach(permission))
-
-
-def visible_tunnel(
-    session: Session,
-    who: Principal,
-    account_id: str,
-    tunnel_id: str,
-    permission: Permission = "tunnel.read",
-    *,
-    deleted: bool = False,
-) -> Tunnel:
-    """QanatError `account_unknown`, `tunnel_unknown`; `deleted`: a deleted one is found too."""
-    accounts.get_account(session, account_id, reach=who.reach(permission))
-    return tunnels.get_tunnel(session, account_id, tunnel_id, deleted=deleted)
-
-
 def shows_deleted(request: Request) -> bool:
     """Whether GET of what is deleted answers it, with `deleted_at`. Terraform's provider v5 never looks at that and would go
     on with an object that is gone; it drops one from its state on 404 alone, and plans to make it again."""
     return request.headers.get("x-stainless-lang", "").lower() != "terraform"
-
-
-def recent_state(ctx: Context, session: Session, tunnel: Tunnel) -> State:
-    """With the connections that were lost a moment ago."""
-    return connections.state(session, tunnel, lost_since=ctx.store.clock() - RECONNECTING)
 
 
 def parse_secret(text: str) -> bytes:

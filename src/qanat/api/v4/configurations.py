@@ -13,10 +13,10 @@ from qanat.api.http.envelope import ok, ok_page, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath, TunnelPath
 from qanat.api.http.shapes import Shape, answers, page_answers
-from qanat.api.qanat.tunnels import known_tunnel
-from qanat.api.v4.cfd_tunnel import PATH, visible_tunnel
+from qanat.api.v4.cfd_tunnel import PATH
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL
 from qanat.control import configurations
+from qanat.control.visibility import known_tunnel, visible_tunnel
 from qanat.errors import QanatError
 from qanat.ingress.differences import differences
 from qanat.ingress.rules import parse_configuration

@@ -2,12 +2,11 @@
 
 from fastapi import APIRouter, Response
 
-from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.context import Ctx, Who, needs, visible_account
 from qanat.api.http.envelope import ok_page
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
 from qanat.api.http.shapes import Shape, page_answers
-from qanat.api.v4.cfd_tunnel import visible_account
 
 router = APIRouter(tags=["teamnet"])
 

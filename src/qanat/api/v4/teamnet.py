@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
 
-from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.context import Ctx, Who, needs, visible_account
 from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
 from qanat.api.http.filters import truth, words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath, RoutePath
 from qanat.api.http.shapes import Described, Shape, answers, page_answers, queries
-from qanat.api.v4.cfd_tunnel import TIME, shows_deleted, visible_account, wants_ours
+from qanat.api.v4.cfd_tunnel import TIME, shows_deleted, wants_ours
 from qanat.api.v4.tunnel_shapes import CONNECTION, CONNECTOR, MOMENT, TUNNEL
 from qanat.control import networks
 from qanat.control.networks import FullRoute, Network, parse_address, parse_network

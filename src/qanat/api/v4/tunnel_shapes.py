@@ -8,7 +8,7 @@ from pydantic import Field
 
 from qanat.api.http.envelope import rfc3339
 from qanat.api.http.shapes import Shape
-from qanat.control.connections import State
+from qanat.control.tunnel_status import ConnectorStatus, Status, TunnelState, connector_status
 from qanat.store.models import Configuration, Connection, Connector, Tunnel
 
 ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
@@ -16,8 +16,6 @@ TUNNEL = "f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"
 CONNECTOR = "1bedc50d-42b3-473c-b108-ff3d10c0d925"
 CONNECTION = "6d6bb8e8-61ea-4c3c-9a4e-2f4c1f4b2b7c"
 MOMENT = "2026-01-02T03:04:05.678901Z"
-
-TunnelStatus = Literal["inactive", "healthy", "degraded", "down"]
 
 
 class ConnectionShape(Shape):
@@ -55,7 +53,7 @@ class TunnelShape(Shape):
     deleted_at: str | None = Field(examples=[None])
     config_src: Literal["local", "cloudflare"]
     remote_config: bool
-    status: TunnelStatus
+    status: Status
     tun_type: Literal["cfd_tunnel"]
     conns_active_at: str | None = Field(examples=[MOMENT])
     conns_inactive_at: str | None = Field(examples=[None])
@@ -96,7 +94,7 @@ class OwnConnectorShape(Shape):
     """A connector with everything that is known of it. `connector_token` null: the tunnel's own."""
 
     id: str = Field(examples=[CONNECTOR])
-    status: Literal["healthy", "degraded", "reconnecting", "lost"]
+    status: ConnectorStatus
     version: str = Field(examples=["2026.8.0"])
     arch: str = Field(examples=["linux_amd64"])
     features: list[str] = Field(examples=[["allow_remote_config"]])
@@ -130,7 +128,7 @@ class EventShape(Shape):
     detail: dict[str, Any] = Field(examples=[{"connector_id": CONNECTOR, "index": 0, "reason": "timed_out"}])
 
 
-def shown(tunnel: Tunnel, state: State) -> dict[str, Any]:
+def shown(tunnel: Tunnel, state: TunnelState) -> dict[str, Any]:
     """A tunnel as stock clients read it (api.md 2.2). The secret is never in it."""
     return {
         "id": tunnel.id,
@@ -184,15 +182,10 @@ def shown_own_connector(
     connector: Connector, connections: list[Connection], token_names: dict[str, str], newest: Configuration | None
 ) -> dict[str, Any]:
     """A connector with everything that is known of it."""
-    live = sum(connection.lost_at is None for connection in connections)
-    if live:
-        status = "healthy" if live >= connector.max_connections else "degraded"
-    else:
-        status = "reconnecting" if connections else "lost"
     token_id = next((connection.token_id for connection in connections if connection.token_id in token_names), None)
     return {
         "id": connector.id,
-        "status": status,
+        "status": connector_status(connector, connections),
         "version": connector.version,
         "arch": connector.arch,
         "features": connector.features,

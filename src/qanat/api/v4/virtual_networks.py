@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
 
-from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.context import Ctx, Who, needs, visible_account
 from qanat.api.http.envelope import ok, rfc3339
 from qanat.api.http.filters import truth, words
 from qanat.api.http.paths import AccountPath, VirtualNetworkPath
 from qanat.api.http.shapes import Described, Shape, answers, queries
-from qanat.api.v4.cfd_tunnel import shows_deleted, visible_account
+from qanat.api.v4.cfd_tunnel import shows_deleted
 from qanat.api.v4.teamnet import UUID
 from qanat.api.v4.tunnel_shapes import CONNECTOR, MOMENT
 from qanat.control import virtual_networks
