@@ -31,7 +31,7 @@ def answered(edge: Edge, hostname: str) -> tuple[int, bytes] | None:
 
 
 def test_main_job_from_nothing_to_recovery(lab: Lab, folder: Path, link: Link) -> None:
-    """Issue 3, item 1, without the demo's words."""
+    """The whole story that the demo tells: made, connected, configured, broken, recovered."""
     edge, api = lab.edge, lab.edge.api
     hostname = f"app-{link.protocol}.main.example.test"
     origin = Origin()

@@ -1,5 +1,5 @@
 """One tenant's names and rows are no other tenant's business: whatever an account puts into the store, the others' hostnames
-come and go, and the edge starts again (issue 8, item 3)."""
+come and go, and the edge starts again."""
 
 import sqlite3
 from collections.abc import Iterator
