@@ -35,7 +35,16 @@ ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
 
 def problems(root: Path) -> list[str]:
     """What refers to nothing, a line each."""
-    return [problem for path in files(root) for problem in problems_of(root, path)]
+    return [*(problem for path in files(root) for problem in problems_of(root, path)), *unlisted(root)]
+
+
+def unlisted(root: Path) -> Iterator[str]:
+    """Pages that the index of docs leaves out."""
+    index = root / "docs" / "README.md"
+    listed = {(index.parent / target.partition("#")[0]).resolve() for target in LINK.findall(_read(index))}
+    for page in sorted((root / "docs").rglob("*.md")):
+        if page != index and page.resolve() not in listed:
+            yield f"docs/README.md doesn't list {page.relative_to(root)}"
 
 
 def problems_of(root: Path, path: Path) -> Iterator[str]:
@@ -116,7 +125,7 @@ def broken_links(root: Path, path: Path, text: str) -> Iterator[str]:
 
 @cache
 def headings(page: Path) -> list[str]:
-    return HEADING.findall(re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+    return HEADING.findall(re.sub(r"```.*?```", "", _read(page), flags=re.DOTALL))
 
 
 @cache
@@ -131,7 +140,7 @@ def anchors(page: Path) -> set[str]:
     made = {
         re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading).lower()).replace(" ", "-") for heading in headings(page)
     }
-    return made | set(ANCHOR.findall(page.read_text(encoding="utf-8")))
+    return made | set(ANCHOR.findall(_read(page)))
 
 
 @cache
@@ -147,9 +156,13 @@ def cases(design: Path) -> set[int]:
 @cache
 def traps(design: Path) -> set[int]:
     """The rows of api.md's section on traps."""
-    text = (design / "api.md").read_text(encoding="utf-8")
+    text = _read(design / "api.md")
     section = re.search(r"^## 8\..*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     return {int(number) for number in re.findall(r"^\| (\d+) \|", section[0] if section else "", re.MULTILINE)}
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def files(root: Path) -> Iterator[Path]:

@@ -19,6 +19,10 @@ def tree(tmp_path: Path) -> Path:
         (design / name).write_text(text)
     (tmp_path / "docs" / "how-to").mkdir()
     (tmp_path / "docs" / "how-to" / "run.md").write_text("# Run it: `now`\n")
+    pages = [*(tmp_path / "docs").rglob("*.md"), tmp_path / "docs" / "page.md"]
+    listed = [f"[a]({page.relative_to(tmp_path / 'docs')})" for page in pages]
+    (tmp_path / "docs" / "page.md").write_text("# Page\n")
+    (tmp_path / "docs" / "README.md").write_text("\n".join(["# Index", *listed]))
     return tmp_path
 
 
@@ -97,3 +101,7 @@ LINKS = {
 @pytest.mark.parametrize("text", LINKS)
 def test_links_and_their_anchors(tree: Path, text: str) -> None:
     assert found(tree, text, "docs/page.md") == LINKS[text]
+
+
+def test_a_page_that_the_index_leaves_out(tree: Path) -> None:
+    assert found(tree, "# New\n", "docs/new.md") == ["docs/README.md doesn't list docs/new.md"]
