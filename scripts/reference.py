@@ -27,9 +27,9 @@ NOTE = "<!-- Made by scripts/reference.py (`make docs`): change the code, not th
 
 EFFECTS = {
     "works": "works",
-    "harmless": "accepted; nothing is lost without it",
+    "harmless": "accepted; not needed here",
     "warned": "accepted with a warning; no effect",
-    "refused": "refused for now, unless its value is the stock default",
+    "refused": "refused for now, unless it has its default value",
 }
 
 
@@ -38,7 +38,7 @@ def errors() -> str:
         "# Error codes",
         "",
         NOTE,
-        "Codes are stable: scripts may match them. A message names what was given, where it stands and the fix.",
+        "Codes are stable: scripts may match them. A message says what was given, where, and how to fix it.",
         "",
         "| code | meaning |",
         "| --- | --- |",
@@ -46,7 +46,7 @@ def errors() -> str:
         "",
         "## Warnings about a configuration",
         "",
-        "A configuration with these is sound and taken; the API's answer tells them, and the connector logs them.",
+        "A configuration with these is valid and accepted; the API's answer has them, and the connector logs them.",
         "",
         "| code | meaning |",
         "| --- | --- |",
@@ -54,7 +54,7 @@ def errors() -> str:
         "",
         "## Requests that the edge answers itself",
         "",
-        "In `X-Qanat-Error`, on the error page and by request id (`GET /qanat/requests/{id}`).",
+        "The code is in `X-Qanat-Error`, on the error page, and found by request id (`GET /qanat/requests/{id}`).",
         "",
         "| code | status | whose fault | what happened | what to do |",
         "| --- | --- | --- | --- | --- |",
@@ -101,7 +101,7 @@ def settings() -> str:
         "# `qanat edge`: settings",
         "",
         NOTE,
-        "Each by flag, else by variable, else in the TOML file, else the default.",
+        "Each can be set by flag, by variable or in the TOML file; the first of these wins, and else the default holds.",
         "",
         "| key | variable | default | meaning |",
         "| --- | --- | --- | --- |",
@@ -118,8 +118,8 @@ def permissions() -> str:
         "# API tokens: permission groups",
         "",
         NOTE,
-        "A policy names groups by id. Those of the stock API have their stock ids. Edit holds read. A group of zones also stands",
-        "on an account, for all zones in it; `com.cloudflare.api.account.*` is every account.",
+        "A policy names groups by id. Those of the stock API have their stock ids. Edit includes read. A group of zones can also be",
+        "given on an account, for all zones in it; `com.cloudflare.api.account.*` is every account.",
         "",
         "| group | id | permissions | on |",
         "| --- | --- | --- | --- |",
@@ -137,8 +137,8 @@ def commands() -> str:
         "",
         NOTE,
         "Every command that asks an API takes `--api`, `--token-file`, `--profile` and `--output text|json` (and `--account`",
-        "where it works in one account): flags win over the environment, this over the current profile, and that over this",
-        "machine's edge. `qanat edge` and `qanat tunnel run` have pages of their own.",
+        "where it works in one account): flags win over the environment, the environment over the current profile, and that",
+        "over this machine's edge. `qanat edge` and `qanat tunnel run` have pages of their own.",
         "",
         "| exit status | meaning |",
         "| --- | --- |",
@@ -161,8 +161,8 @@ def endpoints() -> str:
         "",
         NOTE,
         "Under `/client/v4`. Those outside of `/qanat` are the stock API's, with its fields, filters and error codes. Each edge",
-        "describes them whole, with schemas and examples, at `/client/v4/qanat/openapi.json` (OpenAPI 3.1; any good token reads",
-        "it). A token needs the permissions named; a write with `If-Match` never goes over somebody else's.",
+        "describes them in full, with schemas and examples, at `/client/v4/qanat/openapi.json` (OpenAPI 3.1; any good token reads",
+        "it). A token needs the permissions named; a write with `If-Match` never overwrites somebody else's.",
     ]
     for tag in described["tags"]:
         lines += [
