@@ -118,8 +118,8 @@ def permissions() -> str:
         "# API tokens: permission groups",
         "",
         NOTE,
-        "A policy names groups by id. Those of the stock API have their stock ids. Edit includes read. A group of zones can also be",
-        "given on an account, for all zones in it; `com.cloudflare.api.account.*` is every account.",
+        "A policy names groups by id. Those of the stock API have their stock ids. Edit includes read. A group of zones can",
+        "also be given on an account, for all zones in it; `com.cloudflare.api.account.*` is every account.",
         "",
         "| group | id | permissions | on |",
         "| --- | --- | --- | --- |",
@@ -161,8 +161,8 @@ def endpoints() -> str:
         "",
         NOTE,
         "Under `/client/v4`. Those outside of `/qanat` are the stock API's, with its fields, filters and error codes. Each edge",
-        "describes them in full, with schemas and examples, at `/client/v4/qanat/openapi.json` (OpenAPI 3.1; any good token reads",
-        "it). A token needs the permissions named; a write with `If-Match` never overwrites somebody else's.",
+        "describes them in full, with schemas and examples, at `/client/v4/qanat/openapi.json` (OpenAPI 3.1; any good token",
+        "reads it). A token needs the permissions named; a write with `If-Match` never overwrites somebody else's.",
     ]
     for tag in described["tags"]:
         lines += [
