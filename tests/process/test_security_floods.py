@@ -1,6 +1,6 @@
 """security.md S22: a client whose frames cost us work and it nothing is told to calm down, while another is served.
 
-The counts to the frame are in crates/edge/src/frames.rs; that nobody's latency suffers, in test_neighbours_visitors.py.
+The counts to the frame are in crates/edge/src/public/frames.rs; that nobody's latency suffers, in test_neighbours_visitors.py.
 """
 
 import threading

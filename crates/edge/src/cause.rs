@@ -1,5 +1,7 @@
 //! Everything that can go wrong with a request: one stable code, whose fault it is, the status and what a person can do.
 
+use qanat_http::HeadError;
+
 /// Whose fault a failure is: the hop that the error page names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -125,6 +127,18 @@ causes! {
         "Too many requests are open" "Try again in a moment.";
     Draining "draining" Edge 503 true
         "The edge is shutting down" "Try again: another edge, or this one after its restart, will serve it.";
+}
+
+impl From<&HeadError> for Cause {
+    /// Of a head that was refused.
+    fn from(error: &HeadError) -> Self {
+        match error {
+            HeadError::Malformed(_) | HeadError::UnsupportedVersion | HeadError::ExpectationFailed => Self::BadRequest,
+            HeadError::LineTooLong(_) => Self::TargetTooLong,
+            HeadError::TooLarge(_) | HeadError::TooManyFields(_) => Self::HeadTooLarge,
+            HeadError::ConnectRefused => Self::MethodNotAllowed,
+        }
+    }
 }
 
 /// How a connector's text begins, ours as the stock one's; the reason follows.

@@ -1,6 +1,6 @@
 //! A certificate with its key, and the names of its leaf.
 
-use crate::EdgeError;
+use crate::error::EdgeError;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

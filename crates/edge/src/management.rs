@@ -1,10 +1,12 @@
 //! The management hostname: a connector's logs and diagnostics, for who shows a token that we have verified ourselves. A stock
 //! connector believes whatever comes to it under that name (S55).
 
-use crate::head::Client;
-use crate::registry::Connection;
-use crate::server::Shared;
-use crate::{Cause, EdgeError};
+use crate::cause::Cause;
+use crate::client::Client;
+use crate::error::EdgeError;
+use crate::limits::Limits;
+use crate::tables::{Tables, TunnelEntry};
+use crate::tunnels::connection::Connection;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,8 +22,6 @@ use uuid::Uuid;
 
 /// The name under which a connector knows its own management, unless it was told another.
 const AT_CONNECTOR: &str = "management.argotunnel.com";
-/// What a connector with a management service announces (ClientInfo.features).
-pub(crate) const FEATURE: &str = "management_logs";
 /// Who issues tokens: the control API.
 const ISSUER: &str = "qanat";
 /// The longest that a token may be good for, in seconds.
@@ -123,7 +123,8 @@ impl Management {
     /// a token it is a visitor's, whose Host never reaches a connector.
     pub(crate) fn admit(
         &self,
-        shared: &Shared,
+        tables: &Tables,
+        limits: &Limits,
         client: &Client,
         head: &RequestHead,
         hostname: &Bytes,
@@ -133,16 +134,16 @@ impl Management {
         let (Some(key), true) = (&self.key, is_served) else { return Err((Cause::ManagementHost, "")) };
         let (path, query) = split(&head.target);
         let Some(token) = first(query, "access_token") else { return Err((Cause::ManagementHost, "no token")) };
-        if !shared.limits.has_tries(client.address) {
+        if !limits.has_tries(client.address) {
             return Err((Cause::Overloaded, "too many bad management tokens came from this address"));
         }
         let denied = |why| {
-            shared.limits.tried(client.address);
+            limits.tried(client.address);
             (Cause::ManagementDenied, why)
         };
         let claims = verify(key, &token, now()).map_err(denied)?;
-        let is_known = |entry: &crate::TunnelEntry| entry.account_tag.eq_ignore_ascii_case(&claims.tun.account_tag);
-        if !shared.tables.tunnel(&claims.tun.id).is_some_and(|entry| is_known(&entry)) {
+        let is_known = |entry: &TunnelEntry| entry.account_tag.eq_ignore_ascii_case(&claims.tun.account_tag);
+        if !tables.tunnel(&claims.tun.id).is_some_and(|entry| is_known(&entry)) {
             return Err(denied("the token is for a tunnel that there isn't"));
         }
         if !may_ask(&claims.res, path) {

@@ -1,13 +1,23 @@
 //! Hostname → tunnel, as DNS answers (RFC 4592): the name itself if it exists; else the wildcard at its closest encloser, the
 //! longest name above that exists. What exists without a route stands in the table too, below wildcards.
 
+use crate::error::EdgeError;
 use crate::shards::Shards;
-use crate::{EdgeError, Route};
 use bytes::Bytes;
 use std::collections::HashSet;
 use uuid::Uuid;
 
 type Names = Shards<Box<[u8]>, Option<Uuid>>;
+
+/// One public hostname (`app.example.com` or `*.example.com`, lower case, punycode, no trailing dot) and its tunnel; or a name
+/// that exists in DNS and leads to none, so that no wildcard above answers for it or for what is below it (RFC 4592).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Exact or wildcard.
+    pub hostname: String,
+    /// The tunnel that answers for it; `None`: nothing does.
+    pub tunnel_id: Option<Uuid>,
+}
 
 /// An immutable table of routes.
 #[derive(Clone, Debug, Default)]

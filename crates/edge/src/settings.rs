@@ -1,6 +1,7 @@
 //! What an edge is told once, at its start.
 
-use crate::Certificate;
+use crate::certificate::Certificate;
+use crate::error::EdgeError;
 use qanat_transport::{Congestion, Network};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -131,45 +132,6 @@ pub struct Addresses {
     pub http: Option<SocketAddr>,
     /// Tunnel listener, UDP and TCP.
     pub tunnel: SocketAddr,
-}
-
-/// Why the edge refused what it was told. `code()` is stable, the text names field and reason.
-#[derive(Debug, thiserror::Error)]
-pub enum EdgeError {
-    /// A listener could not be bound.
-    #[error("can't listen on {address}: {reason}")]
-    BindFailed {
-        /// As given.
-        address: String,
-        /// The system's reason.
-        reason: String,
-    },
-    /// Not PEM, no key, or key and leaf do not fit.
-    #[error("bad certificate: {0}")]
-    BadCertificate(String),
-    /// A setting's value.
-    #[error("bad setting: {field}: {reason}")]
-    BadSetting {
-        /// Its name.
-        field: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// One hostname occurs twice, or is not a hostname.
-    #[error("bad route: {0}")]
-    RouteConflict(String),
-}
-
-impl EdgeError {
-    /// Stable code.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::BindFailed { .. } => "bind_failed",
-            Self::BadCertificate(_) => "bad_certificate",
-            Self::BadSetting { .. } => "bad_setting",
-            Self::RouteConflict(_) => "route_conflict",
-        }
-    }
 }
 
 /// Resolves a `host:port` setting (loopback and literal addresses need no network).

@@ -1,23 +1,14 @@
 //! The immutable tables that the edge reads: swapped whole, never changed in place.
 
-use crate::router::Router;
+use crate::certificate::Certificate;
+use crate::error::EdgeError;
+use crate::router::{Route, Router};
 use crate::shards::Shards;
-use crate::{Certificate, EdgeError};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
-
-/// One public hostname (`app.example.com` or `*.example.com`, lower case, punycode, no trailing dot) and its tunnel; or a name
-/// that exists in DNS and leads to none, so that no wildcard above answers for it or for what is below it (RFC 4592).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Exact or wildcard.
-    pub hostname: String,
-    /// The tunnel that answers for it; `None`: nothing does.
-    pub tunnel_id: Option<Uuid>,
-}
 
 /// One of the secrets that let a connector register for a tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]

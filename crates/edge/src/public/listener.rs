@@ -1,44 +1,36 @@
 //! The public listeners: accept within limits, TLS with the certificate that the client's server name asks for, then HTTP/1 or
 //! HTTP/2.
 
+use crate::certificate::Certificate;
+use crate::client::Client;
 use crate::drain::Stage;
-use crate::head::Client;
 use crate::limits::Permit;
-use crate::server::Shared;
-use crate::{Certificate, h1, h2};
+use crate::public::h1;
+use crate::public::h2;
+use crate::public_side::PublicSide;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-const BACKLOG: u32 = 4096;
 /// Connections taken of the queue when the edge closes: more are a flood.
 const LAST_ACCEPTED: u32 = 1024;
 /// A fatal TLS alert, unrecognized_name (RFC 6066 3), in a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 
-/// Binds a public address.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
 /// Accepts until the edge closes; who is in the queue then is not turned away.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool) {
+pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, tls: bool) {
     let mut last = LAST_ACCEPTED;
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept(), if last > 0 => accepted,
-            () = shared.drain.reached(Stage::Closing) => return,
+            () = side.drain.reached(Stage::Closing) => return,
         };
-        if shared.drain.has_reached(Stage::Closing) {
+        if side.drain.has_reached(Stage::Closing) {
             last -= 1;
         }
         let (socket, peer) = match accepted {
@@ -51,51 +43,51 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: bool)
             }
         };
         let address = peer.ip().to_canonical();
-        let permit = if shared.pressure.refuses() { None } else { shared.limits.admit(address) };
+        let permit = if side.pressure.refuses() { None } else { side.limits.admit(address) };
         let Some(permit) = permit else {
-            shared.counters.connections_refused.add(1);
+            side.counters.connections_refused.add(1);
             continue;
         };
-        shared.counters.connections.add(1);
+        side.counters.connections.add(1);
         let client =
-            Client { address, text: address.to_string().into(), trusted: shared.trusts(address), certificate: None };
+            Client { address, text: address.to_string().into(), trusted: side.trusts(address), certificate: None };
         let _ = socket.set_nodelay(true);
-        tokio::spawn(serve_connection(shared.clone(), socket, client, tls, permit));
+        tokio::spawn(serve_connection(side.clone(), socket, client, tls, permit));
     }
 }
 
-async fn serve_connection(shared: Arc<Shared>, socket: TcpStream, mut client: Client, tls: bool, permit: Permit) {
-    let _open = shared.counters.connections_open.hold();
+async fn serve_connection(side: Arc<PublicSide>, socket: TcpStream, mut client: Client, tls: bool, permit: Permit) {
+    let _open = side.counters.connections_open.hold();
     if !tls {
-        return h1::serve(&shared, &client, socket).await;
+        return h1::serve(&side, &client, socket).await;
     }
-    let handshake = tokio::time::timeout(shared.settings.tls_handshake_timeout, accept_tls(&shared, socket)).await;
+    let handshake = tokio::time::timeout(side.settings.tls_handshake_timeout, accept_tls(&side, socket)).await;
     match handshake {
         Ok(Ok((stream, certificate))) => {
             client.certificate = Some(certificate);
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                h2::serve(&shared, Arc::new(client), stream).await;
+                h2::serve(&side, Arc::new(client), stream).await;
             } else {
-                h1::serve(&shared, &client, stream).await;
+                h1::serve(&side, &client, stream).await;
             }
         }
         Ok(Err(error)) => {
             permit.failed();
-            shared.counters.handshakes_failed.add(1);
+            side.counters.handshakes_failed.add(1);
             tracing::debug!(peer = %client.address, %error, "TLS handshake failed");
         }
         Err(_) => {
             permit.failed();
-            shared.counters.handshakes_failed.add(1);
+            side.counters.handshakes_failed.add(1);
             tracing::debug!(peer = %client.address, "TLS handshake timed out");
         }
     }
 }
 
-async fn accept_tls(shared: &Shared, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, Certificate)> {
+async fn accept_tls(side: &PublicSide, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, Certificate)> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
     let name = start.client_hello().server_name().map(|n| n.strip_suffix('.').unwrap_or(n).to_ascii_lowercase());
-    let certificate = name.as_deref().and_then(|name| shared.tables.certificates.load().find(name).cloned());
+    let certificate = name.as_deref().and_then(|name| side.tables.certificates.load().find(name).cloned());
     let Some(certificate) = certificate else {
         let mut socket = start.io;
         socket.write_all(&UNRECOGNIZED_NAME).await?;

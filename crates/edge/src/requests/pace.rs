@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-use crate::Cause;
+use crate::cause::Cause;
 
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_secs(1);

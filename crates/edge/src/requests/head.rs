@@ -1,10 +1,11 @@
 //! The edge's own gate on request heads, after the parser's: may this client ask for this hostname here, which tunnel answers,
 //! and which header fields does the tunnel get.
 
+use crate::cause::Cause;
+use crate::client::Client;
 use crate::management::Asked;
+use crate::public_side::PublicSide;
 use crate::router::hostname_of;
-use crate::server::Shared;
-use crate::{Cause, Certificate};
 use bytes::Bytes;
 use qanat_http::{Headers, RequestHead, Version, strip_client_claims, strip_hop_by_hop, tokens, websocket_key};
 use std::collections::HashMap;
@@ -15,23 +16,6 @@ use uuid::Uuid;
 const MOST_LOOPS: usize = 3;
 /// How we name ourselves in Cdn-Loop (RFC 8586).
 const OWN_NAME: &[u8] = b"qanat";
-
-/// What is known of a client's connection.
-pub(crate) struct Client {
-    pub(crate) address: IpAddr,
-    /// The address as text.
-    pub(crate) text: Bytes,
-    /// Whether its X-Forwarded-For is continued.
-    pub(crate) trusted: bool,
-    /// What it was shown; `None` without TLS.
-    pub(crate) certificate: Option<Certificate>,
-}
-
-impl Client {
-    pub(crate) fn is_tls(&self) -> bool {
-        self.certificate.is_some()
-    }
-}
 
 /// Where an admitted request goes.
 #[derive(Debug)]
@@ -44,7 +28,7 @@ pub(crate) struct Admitted {
 
 /// Whether the request may pass, and which tunnel answers; if not, why, with more words for the operator.
 pub(crate) fn admit(
-    shared: &Shared,
+    side: &PublicSide,
     client: &Client,
     head: &RequestHead,
     host_differs: bool,
@@ -58,8 +42,8 @@ pub(crate) fn admit(
         return Err((Cause::BadRequest, ""));
     }
     let hostname = hostname_of(&head.authority).ok_or((Cause::UnknownHostname, ""))?;
-    if shared.management.is_meant(&hostname) {
-        let asked = shared.management.admit(shared, client, head, &hostname)?;
+    if side.management.is_meant(&hostname) {
+        let asked = side.management.admit(&side.tables, &side.limits, client, head, &hostname)?;
         return Ok(Admitted { hostname, tunnel_id: asked.tunnel_id, management: Some(asked) });
     }
     if let Some(certificate) = &client.certificate {
@@ -68,7 +52,7 @@ pub(crate) fn admit(
             return Err((Cause::Misdirected, ""));
         }
     }
-    let tunnel_id = shared.tables.routes.load().find(&hostname).ok_or((Cause::UnknownHostname, ""))?;
+    let tunnel_id = side.tables.routes.load().find(&hostname).ok_or((Cause::UnknownHostname, ""))?;
     if loops(&head.headers) > MOST_LOOPS || most_vias(&head.headers) > MOST_LOOPS {
         return Err((Cause::LoopDetected, ""));
     }
@@ -77,7 +61,7 @@ pub(crate) fn admit(
 
 /// Turns the client's head into the one that the tunnel gets: hop-by-hop fields and what only an edge may say are removed
 /// first, then ours are added (S17, S18, S56).
-pub(crate) fn prepare(shared: &Shared, client: &Client, head: &mut RequestHead, ray: &Bytes) {
+pub(crate) fn prepare(side: &PublicSide, client: &Client, head: &mut RequestHead, ray: &Bytes) {
     let cdn_loop = cdn_loop(&head.headers);
     let forwarded = if client.trusted { joined(&head.headers, "x-forwarded-for") } else { None };
     strip_hop_by_hop(&mut head.headers);
@@ -85,7 +69,7 @@ pub(crate) fn prepare(shared: &Shared, client: &Client, head: &mut RequestHead, 
     head.headers.remove("expect");
     head.headers.remove("cdn-loop");
     let address = match &forwarded {
-        Some(list) => first_untrusted(shared, list).unwrap_or_else(|| client.text.clone()),
+        Some(list) => first_untrusted(side, list).unwrap_or_else(|| client.text.clone()),
         None => client.text.clone(),
     };
     let list = match forwarded {
@@ -154,35 +138,36 @@ fn joined(headers: &Headers, name: &str) -> Option<Bytes> {
 }
 
 /// The last address of a trusted proxy's list that isn't a trusted proxy itself.
-fn first_untrusted(shared: &Shared, list: &[u8]) -> Option<Bytes> {
+fn first_untrusted(side: &PublicSide, list: &[u8]) -> Option<Bytes> {
     let mut members: Vec<&[u8]> = tokens(list).collect();
     members.reverse();
     let addresses = members.iter().map_while(|m| std::str::from_utf8(m).ok()?.parse::<IpAddr>().ok());
-    addresses.map(|a| a.to_canonical()).find(|a| !shared.trusts(*a)).map(|a| a.to_string().into())
+    addresses.map(|a| a.to_canonical()).find(|a| !side.trusts(*a)).map(|a| a.to_string().into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Route;
+    use crate::certificate::Certificate;
+    use crate::router::Route;
     use proptest::prelude::*;
 
-    fn shared() -> Shared {
-        let mut settings = crate::server::tests::settings();
+    fn side() -> PublicSide {
+        let mut settings = crate::public_side::tests::settings();
         settings.trusted_proxies = vec!["10.0.0.0/8".to_owned()];
-        let shared = Shared::for_tests(settings);
+        let side = PublicSide::for_tests(settings);
         let routes = vec![
             Route { hostname: "app.example.test".to_owned(), tunnel_id: Some(Uuid::from_u128(1)) },
             Route { hostname: "*.other.test".to_owned(), tunnel_id: Some(Uuid::from_u128(2)) },
             Route { hostname: "*.argotunnel.com".to_owned(), tunnel_id: Some(Uuid::from_u128(3)) },
         ];
-        shared.tables.swap_routes(routes).unwrap();
-        shared
+        side.tables.swap_routes(routes).unwrap();
+        side
     }
 
-    fn client(shared: &Shared, address: &str, certificate: Option<Certificate>) -> Client {
+    fn client(side: &PublicSide, address: &str, certificate: Option<Certificate>) -> Client {
         let address: IpAddr = address.parse().unwrap();
-        Client { address, text: address.to_string().into(), trusted: shared.trusts(address), certificate }
+        Client { address, text: address.to_string().into(), trusted: side.trusts(address), certificate }
     }
 
     fn head(authority: &'static str, lines: &[(&str, &str)]) -> RequestHead {
@@ -200,8 +185,8 @@ mod tests {
         }
     }
 
-    fn prepared(shared: &Shared, client: &Client, mut head: RequestHead) -> RequestHead {
-        prepare(shared, client, &mut head, &Bytes::from_static(b"0123456789abcdef-lab"));
+    fn prepared(side: &PublicSide, client: &Client, mut head: RequestHead) -> RequestHead {
+        prepare(side, client, &mut head, &Bytes::from_static(b"0123456789abcdef-lab"));
         head
     }
 
@@ -211,10 +196,10 @@ mod tests {
 
     #[test]
     fn who_may_ask_for_what() {
-        let shared = shared();
-        let plain = client(&shared, "192.0.2.1", None);
-        let tls = client(&shared, "192.0.2.1", Some(crate::server::tests::certificate(&["app.example.test"])));
-        let verdict = |c: &Client, authority| match admit(&shared, c, &head(authority, &[]), false) {
+        let side = side();
+        let plain = client(&side, "192.0.2.1", None);
+        let tls = client(&side, "192.0.2.1", Some(crate::public_side::tests::certificate(&["app.example.test"])));
+        let verdict = |c: &Client, authority| match admit(&side, c, &head(authority, &[]), false) {
             Ok(admitted) => Ok(admitted.tunnel_id.as_u128()),
             Err((cause, _)) => Err(cause),
         };
@@ -236,16 +221,16 @@ mod tests {
         }
         assert_eq!(verdict(&tls, "app.example.test"), Ok(1));
         assert_eq!(verdict(&tls, "a.other.test"), Err(Cause::Misdirected));
-        let differs = admit(&shared, &plain, &head("app.example.test", &[]), true);
+        let differs = admit(&side, &plain, &head("app.example.test", &[]), true);
         assert_eq!(differs.unwrap_err().0, Cause::Misdirected);
     }
 
     #[test]
     fn ours_are_added_after_the_clients_were_removed() {
-        let shared = shared();
-        let client = client(&shared, "192.0.2.1", None);
+        let side = side();
+        let client = client(&side, "192.0.2.1", None);
         let head = prepared(
-            &shared,
+            &side,
             &client,
             head(
                 "App.Example.Test.:8443",
@@ -280,35 +265,35 @@ mod tests {
 
     #[test]
     fn a_trusted_proxys_list_is_continued() {
-        let shared = shared();
-        let proxy = client(&shared, "10.0.0.9", None);
+        let side = side();
+        let proxy = client(&side, "10.0.0.9", None);
         let head =
-            prepared(&shared, &proxy, head("app.example.test", &[("X-Forwarded-For", "junk, 203.0.113.7, 10.1.1.1")]));
+            prepared(&side, &proxy, head("app.example.test", &[("X-Forwarded-For", "junk, 203.0.113.7, 10.1.1.1")]));
         assert_eq!(all(&head, "x-forwarded-for"), ["junk, 203.0.113.7, 10.1.1.1, 10.0.0.9"]);
         assert_eq!(all(&head, "cf-connecting-ip"), ["203.0.113.7"]);
     }
 
     #[test]
     fn a_loop_is_cut() {
-        let shared = shared();
-        let plain = client(&shared, "192.0.2.1", None);
+        let side = side();
+        let plain = client(&side, "192.0.2.1", None);
         let mut request = head("app.example.test", &[("Cdn-Loop", "other")]);
         for _ in 0..=MOST_LOOPS {
-            assert!(admit(&shared, &plain, &request, false).is_ok());
-            request = prepared(&shared, &plain, request);
+            assert!(admit(&side, &plain, &request, false).is_ok());
+            request = prepared(&side, &plain, request);
         }
-        assert_eq!(admit(&shared, &plain, &request, false).unwrap_err().0, Cause::LoopDetected);
+        assert_eq!(admit(&side, &plain, &request, false).unwrap_err().0, Cause::LoopDetected);
         assert_eq!(all(&request, "cdn-loop"), ["other, qanat, qanat, qanat, qanat"]);
     }
 
     /// S20, where the other half of the loop keeps Via and drops Cdn-Loop.
     #[test]
     fn a_loop_shows_in_via_and_a_chain_is_none() {
-        let shared = shared();
-        let plain = client(&shared, "192.0.2.1", None);
+        let side = side();
+        let plain = client(&side, "192.0.2.1", None);
         let via = |lines: &[&str]| {
             let lines: Vec<_> = lines.iter().map(|line| ("Via", *line)).collect();
-            admit(&shared, &plain, &head("app.example.test", &lines), false).err().map(|(cause, _)| cause)
+            admit(&side, &plain, &head("app.example.test", &lines), false).err().map(|(cause, _)| cause)
         };
         assert_eq!(via(&["1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e, 1.1 f"]), None);
         assert_eq!(via(&["1.1 varnish (v4), 1.1 varnish (v4), 1.1 varnish (v4)"]), None);
@@ -327,15 +312,15 @@ mod tests {
             ], 0..12),
             upper in any::<u64>(),
         ) {
-            let shared = shared();
-            let plain = client(&shared, "192.0.2.1", None);
+            let side = side();
+            let plain = client(&side, "192.0.2.1", None);
             let lines: Vec<(String, &str)> = names.iter().map(|n| {
                 let spelled = n.bytes().enumerate()
                     .map(|(i, b)| char::from(if upper >> (i % 64) & 1 == 1 { b.to_ascii_uppercase() } else { b })).collect();
                 (spelled, if *n == "connection" { "cf-connecting-ip, cf-ray" } else { "evil" })
             }).collect();
             let lines: Vec<(&str, &str)> = lines.iter().map(|(n, v)| (n.as_str(), *v)).collect();
-            let head = prepared(&shared, &plain, head("app.example.test", &lines));
+            let head = prepared(&side, &plain, head("app.example.test", &lines));
             prop_assert!(head.headers.iter().all(|h| h.value.as_ref() != b"evil"));
             prop_assert_eq!(head.headers.len(), 6);
         }

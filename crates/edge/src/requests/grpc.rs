@@ -1,7 +1,7 @@
 //! How long a gRPC request body may take while no answer has begun. A gRPC client may keep its side open as long as it likes, and
 //! be silent between messages; within a message it must get on as any other body (S28).
 
-use crate::Cause;
+use crate::cause::Cause;
 use qanat_http::{Frame, Source, StreamError};
 use std::task::{Context, Poll};
 use std::time::Duration;

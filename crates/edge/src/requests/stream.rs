@@ -1,19 +1,21 @@
 //! One request's way through the tunnel and back: open a stream, relay both directions in the request's own task, retry what
 //! provably wasn't seen, and tell everybody who must know how it ended.
 
-use crate::HttpMode;
-use crate::answer::{AnswerBody, clean, length_for_client};
 use crate::cause::{Cause, origin_cause};
+use crate::client::Client;
 use crate::events::{Event, RequestFailed, now};
-use crate::grpc::{Messages, Watched};
-use crate::head::{self, Admitted, Client};
-use crate::linger::Linger;
 use crate::management::Asked;
-use crate::pace::Pace;
-use crate::page;
-use crate::registry::{Connection, Entered, Picked};
-use crate::server::Shared;
-use crate::upload::UploadWatch;
+use crate::public_side::PublicSide;
+use crate::requests::answer::{AnswerBody, clean, length_for_client};
+use crate::requests::grpc::{Messages, Watched};
+use crate::requests::head::{self, Admitted};
+use crate::requests::linger::Linger;
+use crate::requests::pace::Pace;
+use crate::requests::page;
+use crate::requests::upload::UploadWatch;
+use crate::settings::HttpMode;
+use crate::tunnels::connection::Connection;
+use crate::tunnels::tunnel::{Entered, Picked};
 use bytes::Bytes;
 use qanat_http::h1::ParsedRequest;
 use qanat_http::{
@@ -125,15 +127,15 @@ pub(crate) enum Outcome {
 
 /// One request and what is known of it.
 pub(crate) struct Request<'a> {
-    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) side: &'a Arc<PublicSide>,
     pub(crate) client: &'a Client,
     ray: Bytes,
     started: std::time::Instant,
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>, client: &'a Client) -> Self {
-        Self { shared, client, ray: shared.ray(), started: std::time::Instant::now() }
+    pub(crate) fn new(side: &'a Arc<PublicSide>, client: &'a Client) -> Self {
+        Self { side, client, ray: side.ray(), started: std::time::Instant::now() }
     }
 
     /// Serves it, from the parsed head to the end of its answer.
@@ -144,21 +146,21 @@ impl<'a> Request<'a> {
         download: &mut D,
         sleep: Pin<&mut Sleep>,
     ) -> Outcome {
-        let counters = &self.shared.counters;
+        let counters = &self.side.counters;
         counters.requests.add(1);
         let _open = counters.requests_open.hold();
         // Dropped first: at no time are fewer open that came early than there are.
-        let _late = self.shared.drain.late();
+        let _late = self.side.drain.late();
         let ParsedRequest { mut head, length, expect_continue, host_differs, .. } = parsed;
-        let admitted = match head::admit(self.shared, self.client, &head, host_differs) {
+        let admitted = match head::admit(self.side, self.client, &head, host_differs) {
             Ok(admitted) => admitted,
             Err((cause, why)) => return self.fail(Failed::new(cause, why), &head, None, download).await,
         };
-        if !self.client.is_tls() && self.shared.settings.http_mode == HttpMode::Redirect {
-            let answer = self.shared.redirect(&admitted.hostname, &head.target);
+        if !self.client.is_tls() && self.side.settings.http_mode == HttpMode::Redirect {
+            let answer = self.side.redirect(&admitted.hostname, &head.target);
             return send_whole(download, &answer, BodyLength::Exact(0), Bytes::new()).await;
         }
-        head::prepare(self.shared, self.client, &mut head, &self.ray);
+        head::prepare(self.side, self.client, &mut head, &self.ray);
         if let Some(asked) = &admitted.management {
             asked.rewrite(&mut head);
         }
@@ -166,20 +168,20 @@ impl<'a> Request<'a> {
         let is_grpc = page::is_grpc(&head.headers);
         let visitor = self.visitor(&head);
         let mut exchange = Exchange {
-            shared: self.shared,
+            side: self.side,
             request: TunnelRequest { kind, head, length },
             upload,
             download,
             pace: Pace::new(
                 sleep,
-                self.shared.settings.response_timeout,
-                Standing::new(&self.shared.backlog, Owner { tunnel: admitted.tunnel_id.as_u128(), visitor }),
+                self.side.settings.response_timeout,
+                Standing::new(&self.side.backlog, Owner { tunnel: admitted.tunnel_id.as_u128(), visitor }),
                 D::MOST_STALLED,
             ),
-            grpc: is_grpc.then(|| Messages::new(self.shared.settings.grpc_idle_timeout)),
+            grpc: is_grpc.then(|| Messages::new(self.side.settings.grpc_idle_timeout)),
             expects: expect_continue,
             up: Relay::new(),
-            watch: UploadWatch::new(self.shared.settings.response_timeout),
+            watch: UploadWatch::new(self.side.settings.response_timeout),
             visitor,
         };
         match exchange.run(&admitted).await {
@@ -208,7 +210,7 @@ impl<'a> Request<'a> {
     ) -> Outcome {
         let cause = failed.cause;
         if cause == Cause::ClientClosed {
-            self.shared.counters.client_closed.add(1);
+            self.side.counters.client_closed.add(1);
             tracing::debug!(ray = ?self.ray, "the client went away");
             if failed.answering {
                 download.sink().reset();
@@ -228,7 +230,7 @@ impl<'a> Request<'a> {
             status: cause.status(),
             ray: &self.ray,
             detail: &failed.detail,
-            location: &self.shared.settings.location,
+            location: &self.side.settings.location,
         };
         let is_management =
             cause == Cause::ManagementDenied || admitted.is_some_and(|admitted| admitted.management.is_some());
@@ -244,7 +246,7 @@ impl<'a> Request<'a> {
         detail: &str,
         download: &mut D,
     ) -> Outcome {
-        self.shared.counters.requests.add(1);
+        self.side.counters.requests.add(1);
         let head = RequestHead {
             method: Bytes::new(),
             target: Bytes::new(),
@@ -254,14 +256,14 @@ impl<'a> Request<'a> {
             websocket: false,
         };
         self.report(&Failed::new(cause, detail), status, &head, None);
-        let failure = page::Failure { cause, status, ray: &self.ray, detail, location: &self.shared.settings.location };
+        let failure = page::Failure { cause, status, ray: &self.ray, detail, location: &self.side.settings.location };
         answer_page(download, page::Form::Html, b"GET", &failure).await
     }
 
     fn report(&self, failed: &Failed, status: u16, head: &RequestHead, admitted: Option<&Admitted>) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.shared.counters.requests_failed.add(1);
-        self.shared.events.push(Event::RequestFailed(RequestFailed {
+        self.side.counters.requests_failed.add(1);
+        self.side.events.push(Event::RequestFailed(RequestFailed {
             request_id: text(&self.ray),
             hostname: text(admitted.map_or(&head.authority, |a| &a.hostname)),
             method: text(&head.method),
@@ -317,7 +319,7 @@ pub(crate) async fn send_whole<D: Download>(
 
 /// A request under way.
 struct Exchange<'a, U, D> {
-    shared: &'a Arc<Shared>,
+    side: &'a Arc<PublicSide>,
     request: TunnelRequest,
     upload: &'a mut U,
     download: &'a mut D,
@@ -344,15 +346,15 @@ struct Tried {
 
 impl<U: Upload, D: Download> Exchange<'_, U, D> {
     async fn run(&mut self, admitted: &Admitted) -> Result<Outcome, Failed> {
-        if self.shared.tables.tunnel(&admitted.tunnel_id).is_some_and(|entry| entry.deleted) {
+        if self.side.tables.tunnel(&admitted.tunnel_id).is_some_and(|entry| entry.deleted) {
             return Err(Failed::new(Cause::TunnelDeleted, format!("tunnel {} was deleted", admitted.tunnel_id)));
         }
-        let registry = &self.shared.registry;
+        let registry = &self.side.registry;
         let known = registry.tunnel(&admitted.tunnel_id).or_else(|| registry.expected(&admitted.tunnel_id));
         let Some(tunnel) = known else {
             return Err(Failed::new(Cause::NoConnection, "the tunnel never had a connection"));
         };
-        let Some(entered) = tunnel.enter(self.shared.settings.max_streams_per_tunnel, self.visitor) else {
+        let Some(entered) = tunnel.enter(self.side.settings.max_streams_per_tunnel, self.visitor) else {
             return Err(Failed::new(Cause::Overloaded, "the tunnel has too many open requests"));
         };
         let mut tried = Tried::default();
@@ -390,7 +392,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             if failed.cause == Cause::OriginRefused {
                 tried.connectors.push(connection.connector_id);
             }
-            self.shared.counters.retries.add(1);
+            self.side.counters.retries.add(1);
             last = Some(failed);
         }
     }
@@ -411,7 +413,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             return Err(Failed::new(Cause::GrpcNeedsHttp2, "no connection of the tunnel carries trailers"));
         }
         let waited = {
-            let expected = self.shared.registry.expected_for();
+            let expected = self.side.registry.expected_for();
             let mut wait = pin!(tokio::time::timeout(CONFIGURATION_WAIT, tunnel.wait(expected)));
             let (upload, download) = (&mut *self.upload, &mut *self.download);
             poll_fn(|cx| match wait.as_mut().poll(cx) {
@@ -536,7 +538,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                     if !is_websocket {
                         early = true;
                         clean(&mut head);
-                        self.shared.counters.informational.add(1);
+                        self.side.counters.informational.add(1);
                         self.download.informational(&head);
                     }
                 }
@@ -563,7 +565,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
     /// Trailers of the request that the tunnel's form can't carry.
     fn count_dropped_trailers(&self, sink: &impl Sink) {
         if sink.has_dropped_trailers() {
-            self.shared.counters.trailers_dropped.add(1);
+            self.side.counters.trailers_dropped.add(1);
         }
     }
 
@@ -608,7 +610,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
                 _ => gone(),
             });
         }
-        let _websocket = switching.then(|| self.shared.counters.websockets_open.hold());
+        let _websocket = switching.then(|| self.side.counters.websockets_open.hold());
         // Still held back: the client has its answer without 100 and need not send the body.
         let mut uploading = if self.request.head.websocket {
             switching
@@ -693,7 +695,7 @@ impl<U: Upload, D: Download> Exchange<'_, U, D> {
             })
         })
         .await;
-        let counters = &self.shared.counters;
+        let counters = &self.side.counters;
         counters.bytes_in.add(up.bytes());
         counters.bytes_out.add(down.bytes());
         if body.trailers_dropped {

@@ -1,6 +1,6 @@
 //! The answers that the edge makes itself: an HTML page, problem details (RFC 9457) or a gRPC status, as the client asks.
 
-use crate::Cause;
+use crate::cause::Cause;
 use bytes::Bytes;
 use qanat_http::{Headers, ResponseHead, tokens};
 

@@ -3,55 +3,15 @@
 
 use crate::counters::Counters;
 use crate::events::{ConfigurationApplied, Event, Events, now};
-use crate::registry::{Connection, Registry};
 use crate::tables::Tables;
-use bytes::Bytes;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::tunnels::connection::Connection;
+use crate::tunnels::registry::Registry;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// What one connection was sent.
-#[derive(Default)]
-pub(crate) struct Pushes(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    /// Highest version that was answered.
-    answered: Option<i32>,
-    running: bool,
-    settled: bool,
-}
-
-impl Pushes {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// True the first time: the connection may take requests.
-    pub(crate) fn settle(&self) -> bool {
-        !std::mem::replace(&mut self.lock().settled, true)
-    }
-
-    fn start(&self) -> bool {
-        !std::mem::replace(&mut self.lock().running, true)
-    }
-
-    fn note_answer(&self, version: i32) {
-        self.lock().answered = Some(version);
-    }
-
-    /// What is still to be sent of what `newest` gives; if nothing, the run ends, in one step, so that no later start is missed.
-    fn next(&self, newest: impl FnOnce() -> Option<(i32, Bytes)>) -> Option<(i32, Bytes)> {
-        let mut state = self.lock();
-        let answered = state.answered;
-        let next = newest().filter(|(version, _)| answered.is_none_or(|a| *version > a));
-        state.running = next.is_some();
-        next
-    }
-}
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// Starts pushes.
 #[derive(Clone)]
@@ -127,7 +87,7 @@ impl Pusher {
                     tracing::warn!(connection = %connection.id, version, %error, "configuration push failed");
                     self.registry.ready(connection);
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! A request body of which no more is taken: who must notice what, while nobody reads the client.
 
-use crate::Cause;
+use crate::cause::Cause;
 use qanat_http::{Choke, Relay};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -64,7 +64,7 @@ impl UploadWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pace::tests::{End, step};
+    use crate::requests::pace::tests::{End, step};
     use std::future::poll_fn;
 
     async fn ended(watch: &mut UploadWatch, relay: &mut Relay, choke: &Choke, left: bool) -> (Cause, Duration) {

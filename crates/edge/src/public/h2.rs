@@ -1,15 +1,14 @@
 //! A public HTTP/2 connection: the `h2` crate's streams, each served in a task of its own.
 
-use crate::Cause;
-use crate::cancels::{self, Cancels};
+use crate::cause::Cause;
+use crate::client::Client;
 use crate::drain::Stage;
-use crate::frames::{Watch, Watched};
-use crate::h1::cause_of;
-use crate::head::Client;
-use crate::linger::Linger;
 use crate::pressure::SHED;
-use crate::server::Shared;
-use crate::stream::{Download, Outcome, Request, Upload};
+use crate::public::cancels::{self, Cancels};
+use crate::public::frames::{Watch, Watched};
+use crate::public_side::PublicSide;
+use crate::requests::linger::Linger;
+use crate::requests::stream::{Download, Outcome, Request, Upload};
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -37,11 +36,11 @@ const REMEMBERED_RESETS: usize = 256;
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves the connection to its end.
-pub(crate) async fn serve<S>(shared: &Arc<Shared>, client: Arc<Client>, socket: S)
+pub(crate) async fn serve<S>(side: &Arc<PublicSide>, client: Arc<Client>, socket: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = &shared.settings;
+    let settings = &side.settings;
     let most_header_bytes = settings.max_header_bytes + settings.max_header_fields * FIELD_COST;
     let (socket, watch) = Watched::new(socket, most_header_bytes);
     let handshake = Builder::new()
@@ -55,7 +54,7 @@ where
         .enable_connect_protocol()
         .handshake::<_, Bytes>(socket);
     match timeout(settings.header_timeout, handshake).await {
-        Ok(Ok(connection)) => streams(shared, &client, connection, &watch).await,
+        Ok(Ok(connection)) => streams(side, &client, connection, &watch).await,
         Ok(Err(error)) => tracing::debug!(peer = %client.address, %error, "HTTP/2 handshake failed"),
         Err(_) => tracing::debug!(peer = %client.address, "HTTP/2 handshake timed out"),
     }
@@ -72,15 +71,15 @@ enum Next {
 }
 
 async fn streams<S>(
-    shared: &Arc<Shared>,
+    side: &Arc<PublicSide>,
     client: &Arc<Client>,
     mut connection: Connection<Watched<S>, Bytes>,
     watch: &Watch,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let ear = shared.drain.listen();
-    let mut idle = pin!(sleep(shared.settings.keep_alive_timeout));
+    let ear = side.drain.listen();
+    let mut idle = pin!(sleep(side.settings.keep_alive_timeout));
     let cancels = Arc::new(Cancels::new());
     let (mut asked, mut leaving, mut calming) = (false, false, false);
     loop {
@@ -108,18 +107,18 @@ async fn streams<S>(
         match next {
             Next::Stream(request, respond) => {
                 asked = true;
-                idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
+                idle.as_mut().reset(Instant::now() + side.settings.keep_alive_timeout);
                 if cancels.is_overdrawn() && !calming {
-                    calm_down(shared, client, &mut connection, watch, "too many resets");
+                    calm_down(side, client, &mut connection, watch, "too many resets");
                     (leaving, calming) = (true, true);
                     idle.as_mut().reset(Instant::now() + GOODBYE);
                     continue;
                 }
-                tokio::spawn(stream(shared.clone(), client.clone(), request, respond, cancels.clone()));
+                tokio::spawn(stream(side.clone(), client.clone(), request, respond, cancels.clone()));
             }
             Next::Ended => return,
             Next::Breach(breach) => {
-                calm_down(shared, client, &mut connection, watch, breach);
+                calm_down(side, client, &mut connection, watch, breach);
                 (leaving, calming) = (true, true);
                 idle.as_mut().reset(Instant::now() + GOODBYE);
             }
@@ -133,7 +132,7 @@ async fn streams<S>(
             Next::Tick if leaving && !connection.has_streams() => return,
             Next::Tick if leaving => idle.as_mut().reset(Instant::now() + GOODBYE),
             Next::Tick if connection.has_streams() => {
-                idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
+                idle.as_mut().reset(Instant::now() + side.settings.keep_alive_timeout);
             }
             Next::Tick => {
                 leaving = true;
@@ -146,7 +145,7 @@ async fn streams<S>(
 
 /// GOAWAY, every stream ends, and nothing is read any more.
 fn calm_down<S>(
-    shared: &Shared,
+    side: &PublicSide,
     client: &Client,
     connection: &mut Connection<Watched<S>, Bytes>,
     watch: &Watch,
@@ -154,14 +153,14 @@ fn calm_down<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    shared.counters.connections_calmed.add(1);
+    side.counters.connections_calmed.add(1);
     tracing::debug!(peer = %client.address, why, "an HTTP/2 connection was ended with ENHANCE_YOUR_CALM");
     watch.close();
     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
 }
 
 async fn stream(
-    shared: Arc<Shared>,
+    side: Arc<PublicSide>,
     client: Arc<Client>,
     request: http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
@@ -171,13 +170,13 @@ async fn stream(
     let mut download = H2Download { respond, sink: None };
     let mut linger = Linger::new();
     let end_stream = request.body().is_end_stream();
-    let head = request_from_h2(&request, end_stream, &shared.head_limits);
+    let head = request_from_h2(&request, end_stream, &side.head_limits);
     let length = head.as_ref().map_or(BodyLength::Unknown, |(_, length)| *length);
-    let mut upload = H2Upload::new(request.into_body(), length, shared.head_limits);
+    let mut upload = H2Upload::new(request.into_body(), length, side.head_limits);
     let outcome = match head {
-        Ok(_) if shared.pressure.sheds() => {
+        Ok(_) if side.pressure.sheds() => {
             linger = Linger::brief();
-            let refused = Request::new(&shared, &client);
+            let refused = Request::new(&side, &client);
             refused.refuse(Cause::Overloaded, 503, SHED, &mut download).await
         }
         Ok((head, length)) => {
@@ -185,12 +184,12 @@ async fn stream(
                 && head.headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
             let parsed =
                 ParsedRequest { head, length, keep_alive: true, expect_continue, upgrade: None, host_differs: false };
-            let pace = pin!(sleep(shared.settings.keep_alive_timeout));
-            Request::new(&shared, &client).serve(parsed, &mut upload, &mut download, pace).await
+            let pace = pin!(sleep(side.settings.keep_alive_timeout));
+            Request::new(&side, &client).serve(parsed, &mut upload, &mut download, pace).await
         }
         Err(error) => {
-            let refused = Request::new(&shared, &client);
-            refused.refuse(cause_of(&error), error.status(), &error.to_string(), &mut download).await
+            let refused = Request::new(&side, &client);
+            refused.refuse(Cause::from(&error), error.status(), &error.to_string(), &mut download).await
         }
     };
     match outcome {
@@ -268,7 +267,7 @@ struct H2Download {
 
 impl Download for H2Download {
     type Sink = H2Sink;
-    const MOST_STALLED: Duration = crate::pace::MOST_STALLED_STREAM;
+    const MOST_STALLED: Duration = crate::requests::pace::MOST_STALLED_STREAM;
 
     fn informational(&mut self, head: &ResponseHead) {
         if let Ok(response) = response_to_h2(head, BodyLength::Absent) {

@@ -1,16 +1,16 @@
 //! A public HTTP/1 connection: one request after the other, each read by the strict parser, answered, and its body read to the
 //! end or the connection closed (S9 to S11).
 
-use crate::Cause;
+use crate::cause::Cause;
+use crate::client::Client;
 use crate::drain::{Ear, Stage};
-use crate::head::Client;
-use crate::linger::Linger;
 use crate::pressure::SHED;
-use crate::server::Shared;
-use crate::stream::{Download, Outcome, Request, Upload};
+use crate::public_side::PublicSide;
+use crate::requests::linger::Linger;
+use crate::requests::stream::{Download, Outcome, Request, Upload};
 use bytes::Bytes;
 use qanat_http::h1::{Body, BorrowedBody, ParsedRequest, ReadError, Reader, Writer};
-use qanat_http::{BodyLength, Frame, Framing, HeadError, ResponseHead, Sink, Source, StreamError, Version};
+use qanat_http::{BodyLength, Frame, Framing, ResponseHead, Sink, Source, StreamError, Version};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -108,11 +108,11 @@ enum End {
 }
 
 /// Serves the connection to its end.
-pub(crate) async fn serve<S: Socket>(shared: &Arc<Shared>, client: &Client, socket: S) {
+pub(crate) async fn serve<S: Socket>(side: &Arc<PublicSide>, client: &Client, socket: S) {
     let socket = Arc::new(Mutex::new(socket));
     let mut reader = Reader::new(Half(socket.clone()));
     let mut writer = Writer::new(Half(socket));
-    let end = requests(shared, client, &mut reader, &mut writer).await;
+    let end = requests(side, client, &mut reader, &mut writer).await;
     match end {
         End::Clean => {
             let _ = timeout(GOODBYE, writer.shutdown()).await;
@@ -146,41 +146,41 @@ async fn close_slowly<S: Socket>(mut linger: Linger, reader: &mut Reader<Half<S>
 }
 
 async fn requests<S: Socket>(
-    shared: &Arc<Shared>,
+    side: &Arc<PublicSide>,
     client: &Client,
     reader: &mut Reader<Half<S>>,
     writer: &mut Writer<Half<S>>,
 ) -> End {
-    let ear = shared.drain.listen();
-    let mut idle = pin!(sleep(shared.settings.header_timeout));
-    let mut pace = pin!(sleep(shared.settings.keep_alive_timeout));
+    let ear = side.drain.listen();
+    let mut idle = pin!(sleep(side.settings.header_timeout));
+    let mut pace = pin!(sleep(side.settings.keep_alive_timeout));
     let mut fresh = true;
     loop {
-        let parsed = match next(shared, reader, idle.as_mut(), &ear, fresh).await {
+        let parsed = match next(side, reader, idle.as_mut(), &ear, fresh).await {
             Ok(parsed) => parsed,
             Err(Stop::Closed) => return End::Clean,
             Err(Stop::Refused(cause, status, detail)) => {
-                let mut download = H1Download::new(shared, writer, Version::Http11, Bytes::new(), false, false);
+                let mut download = H1Download::new(side, writer, Version::Http11, Bytes::new(), false, false);
                 let linger = if cause == Cause::HeadTooSlow { Linger::brief() } else { Linger::new() };
-                return match Request::new(shared, client).refuse(cause, status, &detail, &mut download).await {
+                return match Request::new(side, client).refuse(cause, status, &detail, &mut download).await {
                     Outcome::Cut => End::Cut,
                     Outcome::Answered | Outcome::Switched => End::Linger(linger),
                 };
             }
         };
         fresh = false;
-        if shared.pressure.sheds() {
-            let mut download = H1Download::new(shared, writer, Version::Http11, Bytes::new(), false, false);
-            let refused = Request::new(shared, client).refuse(Cause::Overloaded, 503, SHED, &mut download);
+        if side.pressure.sheds() {
+            let mut download = H1Download::new(side, writer, Version::Http11, Bytes::new(), false, false);
+            let refused = Request::new(side, client).refuse(Cause::Overloaded, 503, SHED, &mut download);
             return if refused.await == Outcome::Cut { End::Cut } else { End::Linger(Linger::brief()) };
         }
         let ParsedRequest { ref head, keep_alive, expect_continue, .. } = parsed;
         let is_websocket = head.websocket;
-        let body = Body::new(&mut *reader, parsed.framing(), &shared.head_limits);
+        let body = Body::new(&mut *reader, parsed.framing(), &side.head_limits);
         let mut upload = H1Upload { body, is_tls: client.is_tls() };
         let expects = expect_continue && head.version == Version::Http11;
-        let mut download = H1Download::new(shared, writer, head.version, head.method.clone(), keep_alive, expects);
-        let request = Request::new(shared, client);
+        let mut download = H1Download::new(side, writer, head.version, head.method.clone(), keep_alive, expects);
+        let request = Request::new(side, client);
         let outcome = request
             .serve(ParsedRequest { expect_continue: expects, ..parsed }, &mut upload, &mut download, pace.as_mut())
             .await;
@@ -202,7 +202,7 @@ async fn requests<S: Socket>(
                 }
             }
         }
-        idle.as_mut().reset(Instant::now() + shared.settings.keep_alive_timeout);
+        idle.as_mut().reset(Instant::now() + side.settings.keep_alive_timeout);
     }
 }
 
@@ -216,7 +216,7 @@ enum Stop {
 /// The next request head: `idle` limits the wait for its first byte, the header timeout the time from there (S28). On a `fresh`
 /// connection it may be on its way when the edge closes.
 async fn next<R: AsyncRead + Unpin + Send>(
-    shared: &Shared,
+    side: &PublicSide,
     reader: &mut Reader<R>,
     mut idle: Pin<&mut Sleep>,
     ear: &Ear<'_>,
@@ -242,14 +242,14 @@ async fn next<R: AsyncRead + Unpin + Send>(
             return Err(Stop::Closed);
         }
     }
-    let mut read = pin!(reader.read_request(&shared.head_limits));
+    let mut read = pin!(reader.read_request(&side.head_limits));
     let mut waiting = false;
     let read = poll_fn(|cx| match read.as_mut().poll(cx) {
         Poll::Ready(read) => Poll::Ready(Some(read)),
         Poll::Pending => {
             // Nearly every head comes whole: the timer is touched for the others only.
             if !std::mem::replace(&mut waiting, true) {
-                idle.as_mut().reset(Instant::now() + shared.settings.header_timeout);
+                idle.as_mut().reset(Instant::now() + side.settings.header_timeout);
             }
             idle.as_mut().poll(cx).map(|()| None)
         }
@@ -258,18 +258,8 @@ async fn next<R: AsyncRead + Unpin + Send>(
     match read {
         Some(Ok(Some(parsed))) => Ok(parsed),
         Some(Ok(None) | Err(ReadError::Closed { .. } | ReadError::Io(_))) => Err(Stop::Closed),
-        Some(Err(ReadError::Head(error))) => Err(Stop::Refused(cause_of(&error), error.status(), error.to_string())),
+        Some(Err(ReadError::Head(error))) => Err(Stop::Refused(Cause::from(&error), error.status(), error.to_string())),
         None => Err(Stop::Refused(Cause::HeadTooSlow, 408, "the head did not come in time".to_owned())),
-    }
-}
-
-/// The cause of a refused head.
-pub(crate) fn cause_of(error: &HeadError) -> Cause {
-    match error {
-        HeadError::Malformed(_) | HeadError::UnsupportedVersion | HeadError::ExpectationFailed => Cause::BadRequest,
-        HeadError::LineTooLong(_) => Cause::TargetTooLong,
-        HeadError::TooLarge(_) | HeadError::TooManyFields(_) => Cause::HeadTooLarge,
-        HeadError::ConnectRefused => Cause::MethodNotAllowed,
     }
 }
 
@@ -310,7 +300,7 @@ impl<S: Socket> Upload for H1Upload<'_, S> {
 
 /// The answer's way into the connection.
 struct H1Download<'a, W> {
-    shared: &'a Shared,
+    side: &'a PublicSide,
     writer: &'a mut Writer<W>,
     version: Version,
     method: Bytes,
@@ -323,20 +313,20 @@ struct H1Download<'a, W> {
 
 impl<'a, W> H1Download<'a, W> {
     fn new(
-        shared: &'a Shared,
+        side: &'a PublicSide,
         writer: &'a mut Writer<W>,
         version: Version,
         method: Bytes,
         keep_alive: bool,
         owes_continue: bool,
     ) -> Self {
-        Self { shared, writer, version, method, keep_alive, owes_continue, kept: false }
+        Self { side, writer, version, method, keep_alive, owes_continue, kept: false }
     }
 }
 
 impl<W: AsyncWrite + Unpin + Send> Download for H1Download<'_, W> {
     type Sink = Writer<W>;
-    const MOST_STALLED: Duration = crate::pace::MOST_STALLED;
+    const MOST_STALLED: Duration = crate::requests::pace::MOST_STALLED;
 
     fn informational(&mut self, head: &ResponseHead) {
         if head.status == 100 {
@@ -350,7 +340,7 @@ impl<W: AsyncWrite + Unpin + Send> Download for H1Download<'_, W> {
     }
 
     fn respond(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), StreamError> {
-        let keep_alive = self.keep_alive && !self.owes_continue && !self.shared.drain.has_reached(Stage::Leaving);
+        let keep_alive = self.keep_alive && !self.owes_continue && !self.side.drain.has_reached(Stage::Leaving);
         self.kept = self.writer.start_response(&self.method, head, length, self.version, keep_alive);
         Ok(())
     }

@@ -1,0 +1,7 @@
+//! The public listeners, and the versions of HTTP that visitors speak.
+
+mod cancels;
+mod frames;
+mod h1;
+mod h2;
+pub(crate) mod listener;

@@ -1,0 +1,162 @@
+//! What the public side serves by: the settings and tables that it reads, the connections that it picks from, its limits and counters.
+
+use crate::counters::Counters;
+use crate::drain::Drain;
+use crate::error::EdgeError;
+use crate::events::Events;
+use crate::limits::{Bounds, Limits};
+use crate::management::Management;
+use crate::pressure::Gauge;
+use crate::settings::{Settings, networks};
+use crate::tables::Tables;
+use crate::tunnels::dials::Dials;
+use crate::tunnels::registry::Registry;
+use bytes::Bytes;
+use qanat_http::{Headers, ResponseHead};
+use qanat_transport::Network;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+/// What every public request is served by.
+pub(crate) struct PublicSide {
+    pub(crate) settings: Settings,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) backlog: Arc<qanat_http::Backlog>,
+    pub(crate) pressure: Gauge,
+    pub(crate) head_limits: qanat_http::Limits,
+    pub(crate) drain: Drain,
+    pub(crate) management: Management,
+    trusted: Vec<Network>,
+    pub(crate) https_port: OnceLock<u16>,
+}
+
+impl PublicSide {
+    pub(crate) fn new(settings: Settings) -> Result<Self, EdgeError> {
+        let events = Arc::new(Events::new(settings.event_queue));
+        let counters = Arc::new(Counters::default());
+        let trusted = networks("trusted_proxies", &settings.trusted_proxies)?;
+        let shared_networks = networks("shared_networks", &settings.shared_networks)?;
+        let bounds = Bounds {
+            most: settings.max_connections,
+            most_per_address: settings.max_connections_per_address,
+            new_per_second: settings.max_new_connections_per_address,
+            failed_per_second: settings.max_failed_handshakes_per_address,
+            exempt: trusted.iter().chain(&shared_networks).copied().collect(),
+        };
+        let dials = Dials::new(settings.max_new_connections_per_address, shared_networks);
+        let location = &settings.location;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if location.is_empty() || location.len() > 64 || !location.bytes().all(plain) {
+            let reason = format!("{location:?} is not 1 to 64 letters, digits, '-', '_' or '.'");
+            return Err(EdgeError::BadSetting { field: "location", reason });
+        }
+        Ok(Self {
+            tables: Arc::new(Tables::new()),
+            registry: Arc::new(Registry::new(events.clone(), counters.clone(), dials)),
+            limits: Limits::new(bounds),
+            pressure: Gauge::default(),
+            backlog: qanat_http::Backlog::new(settings.max_unread_bytes),
+            head_limits: qanat_http::Limits {
+                line: settings.max_request_line_bytes,
+                head: settings.max_header_bytes,
+                fields: settings.max_header_fields,
+                trailers: settings.max_trailer_bytes,
+            },
+            drain: Drain::default(),
+            management: Management::new(&settings.management_hostname, settings.management_key.as_deref())?,
+            trusted,
+            https_port: OnceLock::new(),
+            events,
+            counters,
+            settings,
+        })
+    }
+
+    /// Whether `peer` is a listed proxy.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(peer))
+    }
+
+    /// A fresh request id: 16 hex digits and the location.
+    pub(crate) fn ray(&self) -> Bytes {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let number: u64 = rand::random();
+        let mut ray = Vec::with_capacity(17 + self.settings.location.len());
+        ray.extend((0..16).rev().map(|digit| HEX[(number >> (digit * 4)) as usize & 15]));
+        ray.push(b'-');
+        ray.extend_from_slice(self.settings.location.as_bytes());
+        ray.into()
+    }
+
+    /// The plain listener's answer that names the https address.
+    pub(crate) fn redirect(&self, hostname: &Bytes, target: &Bytes) -> ResponseHead {
+        let port = match self.settings.public_https_port {
+            0 => self.https_port.get().copied().unwrap_or(443),
+            port => port,
+        };
+        let mut location = b"https://".to_vec();
+        location.extend_from_slice(hostname);
+        if port != 443 {
+            location.extend_from_slice(format!(":{port}").as_bytes());
+        }
+        location.extend_from_slice(if target.starts_with(b"/") { target } else { b"/" });
+        let mut headers = Headers::new();
+        headers.push(&b"Location"[..], location);
+        ResponseHead { status: 308, headers }
+    }
+}
+
+#[cfg(test)]
+impl PublicSide {
+    pub(crate) fn for_tests(settings: Settings) -> Self {
+        Self::new(settings).unwrap()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::certificate::Certificate;
+
+    pub(crate) fn certificate(names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        Certificate::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap()
+    }
+
+    pub(crate) fn settings() -> Settings {
+        Settings::new("lab", "127.0.0.1:0", certificate(&["quic.cftunnel.com"]))
+    }
+
+    #[test]
+    fn a_request_id_has_sixteen_hex_digits_and_the_location() {
+        let side = PublicSide::for_tests(settings());
+        let ray = String::from_utf8(side.ray().to_vec()).unwrap();
+        let (number, location) = ray.split_once('-').unwrap();
+        assert!(number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit()) && location == "lab");
+        assert_ne!(side.ray(), side.ray());
+    }
+
+    #[test]
+    fn a_redirect_names_the_port_unless_it_is_443() {
+        let mut set = settings();
+        set.public_https_port = 8443;
+        let side = PublicSide::for_tests(set);
+        let location = |target: &'static str| {
+            let head = side.redirect(&Bytes::from_static(b"a.test"), &Bytes::from_static(target.as_bytes()));
+            String::from_utf8(head.headers.get("location").unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(location("/x?y=%2f"), "https://a.test:8443/x?y=%2f");
+        assert_eq!(location("*"), "https://a.test:8443/");
+        assert!(
+            PublicSide::for_tests(settings())
+                .redirect(&Bytes::from_static(b"a"), &Bytes::from_static(b"/"))
+                .headers
+                .contains("location")
+        );
+    }
+}

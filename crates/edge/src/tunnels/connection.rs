@@ -1,0 +1,131 @@
+//! One registered connection of a connector: its link, what it carries, and how many requests are open on it.
+
+use crate::tunnels::pushes::Pushes;
+use qanat_http::Choke;
+use qanat_transport::{Link, Protocol, Registration};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What a connector with a management service announces (ClientInfo.features).
+const MANAGEMENT: &str = "management_logs";
+/// What one announces whose transport carries trailers where stock's has no place for them.
+const TRAILERS: &str = "qanat_trailers";
+
+/// What the registry needs of a link; `Link` in life, a fake in tests.
+pub(crate) trait Peer: Clone + Send + Sync + 'static {
+    fn serial(&self) -> u64;
+    fn protocol(&self) -> Protocol;
+    fn address(&self) -> IpAddr;
+    fn accept(&self, features: &[String]);
+    fn close(&self, reason: &str);
+    /// The edge stops and will be back: return within that time.
+    fn close_to_return(&self, within: Duration);
+    /// It was unregistered, and its last stream has ended.
+    fn drained(&self);
+    fn is_closed(&self) -> bool;
+    /// Streams without reason and malformed answers so far.
+    fn protocol_errors(&self) -> u64;
+}
+
+impl Peer for Link {
+    fn serial(&self) -> u64 {
+        Link::serial(self)
+    }
+    fn protocol(&self) -> Protocol {
+        Link::protocol(self)
+    }
+    fn address(&self) -> IpAddr {
+        self.remote().ip().to_canonical()
+    }
+    fn accept(&self, features: &[String]) {
+        self.set_features(features);
+    }
+    fn close(&self, reason: &str) {
+        Link::close(self, reason);
+    }
+    fn close_to_return(&self, within: Duration) {
+        Link::close_to_return(self, within);
+    }
+    fn drained(&self) {
+        Link::drained(self);
+    }
+    fn is_closed(&self) -> bool {
+        Link::is_closed(self)
+    }
+    fn protocol_errors(&self) -> u64 {
+        Link::protocol_errors(self)
+    }
+}
+
+/// One registered connection.
+pub(crate) struct Connection<P = Link> {
+    pub(crate) link: P,
+    pub(crate) id: Uuid,
+    pub(crate) tunnel_id: Uuid,
+    pub(crate) connector_id: Uuid,
+    pub(crate) index: u8,
+    /// Of the secret that it registered with.
+    pub(crate) token_id: String,
+    /// Trailers reach the other side.
+    pub(crate) carries_trailers: bool,
+    /// It has a management service.
+    pub(crate) serves_management: bool,
+    pub(crate) pushes: Pushes,
+    /// Whether its windows are full of what nobody reads.
+    pub(crate) choke: Choke,
+    open: AtomicUsize,
+    draining: AtomicBool,
+}
+
+impl<P: Peer> Connection<P> {
+    /// As it registered, with the secret of that id; no request is open on it yet.
+    pub(super) fn new(link: P, registration: &Registration, token_id: String) -> Self {
+        let announces = |feature: &str| registration.features.iter().any(|f| f == feature);
+        Self {
+            id: Uuid::new_v4(),
+            tunnel_id: registration.tunnel_id,
+            connector_id: registration.connector_id,
+            index: registration.connection_index,
+            token_id,
+            carries_trailers: link.protocol() == Protocol::Http2 || announces(TRAILERS),
+            serves_management: announces(MANAGEMENT),
+            pushes: Pushes::default(),
+            choke: Choke::default(),
+            open: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            link,
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Begins the drain, once; whoever sees the last request end tells the link. Both orders are total, so that one does.
+    pub(super) fn drain(&self) -> bool {
+        let first = !self.draining.swap(true, Ordering::SeqCst);
+        if first && self.open.load(Ordering::SeqCst) == 0 {
+            self.link.drained();
+        }
+        first
+    }
+
+    /// Open requests.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more.
+    pub(super) fn enter(&self) {
+        self.open.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// And one less.
+    pub(super) fn leave(&self) {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 && self.draining.load(Ordering::SeqCst) {
+            self.link.drained();
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The door that the transport knocks at: the tables decide, the registry keeps.
+
+use crate::tables::Tables;
+use crate::tunnels::push::Pusher;
+use crate::tunnels::registry::Registry;
+use bytes::Bytes;
+use qanat_transport::{Admission, Link, Registrar, Registration, RegistrationDetails, RegistrationRefusal};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What the transport calls: the tables decide, the registry keeps.
+pub(crate) struct Door {
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) pusher: Pusher,
+    pub(crate) location: String,
+}
+
+impl Registrar for Door {
+    fn admit(&self, address: IpAddr, proved: bool) -> Admission {
+        self.registry.dials.admit(address, proved)
+    }
+
+    fn is_shared(&self, address: IpAddr) -> bool {
+        self.registry.dials.is_shared(address)
+    }
+
+    fn register(&self, link: &Link, registration: Registration) -> Result<RegistrationDetails, RegistrationRefusal> {
+        let entry = || self.tables.tunnel(&registration.tunnel_id);
+        match self.registry.register(link, &registration, entry) {
+            Ok(connection) => {
+                self.pusher.push(&connection);
+                let entry = self.tables.tunnel(&registration.tunnel_id);
+                Ok(RegistrationDetails {
+                    connection_id: connection.id,
+                    location: self.location.clone(),
+                    remotely_managed: entry.is_some_and(|e| e.remotely_managed),
+                })
+            }
+            Err(refusal) => Err(RegistrationRefusal {
+                // A stock connector over HTTP/2 exits at its first refusal unless the text holds this word.
+                cause: format!("Unauthorized: {}", refusal.told.as_ref().unwrap_or(&refusal.message)),
+                retry_after: refusal.retry_after,
+                should_retry: true,
+            }),
+        }
+    }
+
+    fn unregister(&self, link: &Link) {
+        self.registry.unregister(link.serial());
+    }
+
+    fn local_configuration(&self, link: &Link, configuration: Bytes) {
+        self.registry.local_configuration(link.serial(), configuration);
+    }
+
+    fn lost(&self, link: &Link, reason: &str) {
+        self.registry.lost(link.serial(), reason);
+    }
+}
