@@ -10,7 +10,7 @@ export MYPYPATH := src
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine postgres demo test test-rust test-python bench lint lint-python lint-rust lint-tree format docs wheel lock
+.PHONY: help setup engine postgres demo test test-rust test-python bench fuzz lint lint-python lint-rust lint-tree format docs wheel lock
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -52,6 +52,13 @@ bench: .venv/editable ## measure; the last run is bench/results/latest.json
 	$(BIN)/maturin develop --skip-install --release --quiet
 	$(BIN)/python -m bench $(BENCH_ARGS)
 	$(BIN)/python -m bench.api $(BENCH_API_ARGS)
+
+.venv/fuzz: .venv/installed requirements/fuzz.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	touch $@
+
+fuzz: setup .venv/fuzz ## each fuzz target for 30 s (SECONDS_EACH=…, TARGETS="…")
+	@scripts/fuzz
 
 lint: lint-python lint-rust lint-tree ## every check that is not a test
 

@@ -10,7 +10,7 @@ CRATES_INDEX = "registry+https://github.com/rust-lang/crates.io-index"
 
 def main() -> int:
     faults = []
-    for name in ("runtime.txt", "dev.txt"):
+    for name in ("runtime.txt", "dev.txt", "fuzz.txt"):
         path = ROOT / "requirements" / name
         for number, block in enumerate(_blocks(path.read_text(encoding="utf-8")), start=1):
             first = block.split()[0]
@@ -20,9 +20,11 @@ def main() -> int:
                 faults.append(f"{path.name}: {first} has no hash")
             if "://" in block or "--index" in block or "--find-links" in block:
                 faults.append(f"{path.name}: {first} names a host")
-    sources = set(re.findall(r'^source = "(.*)"$', (ROOT / "Cargo.lock").read_text(encoding="utf-8"), re.MULTILINE))
-    faults += [f"Cargo.lock: source {source}" for source in sorted(sources - {CRATES_INDEX})]
-    for path in (ROOT / "pyproject.toml", ROOT / "Cargo.toml", *ROOT.glob("crates/*/Cargo.toml")):
+    for lock in ("Cargo.lock", "fuzz/Cargo.lock"):
+        sources = set(re.findall(r'^source = "(.*)"$', (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
+        faults += [f"{lock}: source {source}" for source in sorted(sources - {CRATES_INDEX})]
+    manifests = (ROOT / "Cargo.toml", ROOT / "fuzz" / "Cargo.toml", *ROOT.glob("crates/*/Cargo.toml"))
+    for path in (ROOT / "pyproject.toml", *manifests):
         text = path.read_text(encoding="utf-8")
         if re.search(
             r"\b(git|registry|index-url|find-links)\s*=\s*\"|^\[(source|registries|\[?tool\.uv)", text, re.MULTILINE

@@ -123,7 +123,7 @@ def _read_file(path: str | None, home: str) -> tuple[str | None, dict[str, Any]]
     try:
         document = read_yaml(content)
     except QanatError as error:
-        message = error.message.replace("the document is no YAML", "this is no YAML")
+        message = error.message.replace("the document", "this", 1)
         raise _bad_file(path, message, hint=error.hint) from None
     if not isinstance(document, dict):
         raise _bad_file(path, "the file holds no keys")

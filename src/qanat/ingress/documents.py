@@ -29,7 +29,7 @@ def read_json(text: bytes) -> object:
     try:
         return msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise QanatError("configuration_malformed", f"the document is no JSON: {error}") from None
+        raise QanatError("configuration_malformed", f"the document is not valid JSON: {error}") from None
 
 
 def read_yaml(text: bytes) -> object:
@@ -63,7 +63,7 @@ class _Open:
         if self.expects_key and key is not None:
             if key in self.keys:
                 lines = f"in line {self.keys[key]} and in line {line}"
-                message = f"the key '{key[:80]}' stands twice in one mapping, {lines}"
+                message = f"the key {key[:80]!r} stands twice in one mapping, {lines}"
                 raise QanatError("configuration_double_key", message, hint="remove one of the two")
             self.keys[key] = line
         self.expects_key = not self.expects_key
@@ -120,4 +120,4 @@ def _check_yaml(text: bytes) -> None:
 
 
 def _no_yaml(reason: str) -> QanatError:
-    return QanatError("configuration_malformed", f"the document is no YAML: {reason}")
+    return QanatError("configuration_malformed", f"the document is not valid YAML: {' '.join(reason.split())}")
