@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
 from qanat.api.http.context import Context
-from qanat.api.http.gate import PREFIX, Gate
+from qanat.api.http.gate import Gate
+from qanat.api.http.routes import PREFIX
 from qanat.auth import Guesses
 from qanat.log import set_up_logging
 from tests.support.control import Control, running_control
@@ -107,7 +108,7 @@ async def _ask(context: Context, scope: Scope, body: bytes) -> int:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    await Gate(failing, context)(scope, receive, send)
+    await Gate(failing, context, [])(scope, receive, send)
     return int(statuses[0])
 
 

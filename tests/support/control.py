@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
 from sqlalchemy import func, select
-from starlette.middleware import Middleware
 
 from qanat.api import FailedRequest
 from qanat.api.app import create_app
 from qanat.api.http.context import Context
-from qanat.api.http.gate import Gate
 from qanat.auth import issue
 from qanat.control.accounts import ensure_first_account
 from qanat.edge.server import ApiServer
@@ -112,21 +109,6 @@ def check_failure(answer: httpx.Response) -> None:
         assert answer.headers["x-should-retry"] == "false"
 
 
-_idle_apps: list[FastAPI] = []
-
-
-def _app_for(context: Context) -> FastAPI:
-    """`create_app(context)`, with the routes of an application that nobody uses any more: making them takes longer than most
-    tests."""
-    if not _idle_apps:
-        return create_app(context)
-    app = _idle_apps.pop()
-    app.state.context = context
-    app.user_middleware = [Middleware(Gate, context=context)]
-    app.middleware_stack = None
-    return app
-
-
 @contextmanager
 def running_control(folder: Path, database: str | None = None) -> Iterator[Control]:
     """A control plane in an empty folder, or on an empty PostgreSQL database."""
@@ -139,7 +121,7 @@ def running_control(folder: Path, database: str | None = None) -> Iterator[Contr
     replace_keys(folder / "secret.key", [KEY])
     keys = KeyRing(Sealer(KEY), file=folder / "secret.key")
     context = Context(store=store, keys=keys, live=edge, location="lab01", version="0.0.1")
-    app = _app_for(context)
+    app = create_app(context)
     server = ApiServer(app, "127.0.0.1:0")
     server.start()
     try:
@@ -164,4 +146,3 @@ def running_control(folder: Path, database: str | None = None) -> Iterator[Contr
     finally:
         server.stop()
         store.close()
-        _idle_apps.append(app)

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 
 from qanat.api import FailedRequest
 from qanat.api.app import RESOURCES
+from qanat.api.http.routes import PREFIX
 from qanat.api.v4.members import ROLE_ID
 from tests.support.control import Control
 from tests.support.links import register
@@ -153,7 +154,7 @@ def routes() -> Iterator[tuple[str, str, Callable[..., Any]]]:
         for route in resource.router.routes:
             assert isinstance(route, APIRoute), route
             for method in sorted(route.methods or ()):
-                yield method, route.path, route.endpoint
+                yield method, route.path.removeprefix(PREFIX), route.endpoint
 
 
 def _token(asked: Asked) -> str:

@@ -4,18 +4,18 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from qanat.api.http.context import Context, checked
-from qanat.api.http.description import describe, operation_id
+from qanat.api.http.context import Context
+from qanat.api.http.description import describe
 from qanat.api.http.envelope import refuse
 from qanat.api.http.failures import FAILURES
-from qanat.api.http.gate import PREFIX, Gate
-from qanat.api.http.shapes import FAILS
+from qanat.api.http.gate import Gate
+from qanat.api.http.routes import PREFIX, Handover
 from qanat.api.qanat import accounts as qanat_accounts
 from qanat.api.qanat import audit as qanat_audit
 from qanat.api.qanat import connector_tokens, explain, limits, origin_certificate, status, upkeep
@@ -82,19 +82,16 @@ def create_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=operation_id,
     )
     app.state.context = context
-    app.add_middleware(Gate, context=context)
+    app.add_middleware(Gate, context=context, routes=app.router.routes)
     app.add_exception_handler(QanatError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http_failure)
-    router = APIRouter(prefix=PREFIX, responses=FAILS, dependencies=[Depends(checked)])
+    app.router.routes.insert(0, Handover())
     for resource in RESOURCES:
-        router.include_router(resource.router)
-    app.include_router(router)
-    # A stock connector asks `<its --quick-service>/tunnel`: both that and the API's own base may be named there.
-    app.include_router(quick.router, include_in_schema=False, dependencies=[Depends(checked)])
+        app.router.routes.extend(resource.router.routes)
+    app.router.routes.extend(quick.bare.routes)
     app.openapi = _described_once(app)  # type: ignore[method-assign]  # as FastAPI's documentation does it
     return app
 
@@ -142,7 +139,6 @@ async def _http_failure(request: Request, error: Exception) -> JSONResponse:
 
 def _methods_at(path: str) -> set[str]:
     """All methods of a path; the framework names those of one of its routes. A word that a route has (`verify`) is no id."""
-    below = path.removeprefix(PREFIX)
     routes = [each for resource in RESOURCES for each in resource.router.routes if isinstance(each, APIRoute)]
-    first = next((each.path for each in routes if each.path_regex.match(below)), None)
+    first = next((each.path for each in routes if each.path_regex.match(path)), None)
     return {method for each in routes if each.path == first for method in each.methods or ()}

@@ -9,7 +9,7 @@ from threading import Event, Thread, get_native_id
 import uvicorn
 from fastapi import FastAPI
 
-from qanat.api.http.gate import PREFIX
+from qanat.api.http.routes import PREFIX
 from qanat.edge.listen import listen
 from qanat.edge.patience import Crowd, PatientProtocol
 from qanat.errors import QanatError

@@ -161,3 +161,12 @@ def matching(
     if until is not None:
         filters.append(Audit.at < until)
     return filters
+
+
+def told_detail(text: str) -> dict[str, Any]:
+    """A row that somebody tampered with is shown, not hidden behind a 500."""
+    try:
+        detail = json.loads(text)
+    except ValueError:
+        detail = None
+    return detail if isinstance(detail, dict) else {"unreadable": text[:200]}

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from starlette.datastructures import Headers
 
-from qanat.api.http.body import check_json, most_account_values, read_body
-from qanat.api.http.gate import MAX_ACCOUNT_BYTES
+from qanat.api.http.body import check_json, read_body
+from qanat.api.qanat.accounts import MAX_ACCOUNT_BYTES, most_account_values
 from qanat.auth import issue
 from qanat.control import records
 from qanat.control.policies import Policy

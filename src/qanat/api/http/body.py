@@ -11,15 +11,9 @@ from qanat.errors import QanatError
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 100
 MAX_VALUES = 200_000  # and keys; one takes two bytes of the body at least, but 60 of memory and much of the time
-BYTES_A_VALUE = 6  # of an account's document, which has 12 in its records and more elsewhere
 BODY_TIMEOUT_S = 30.0
 SLOWEST_BYTES_PER_S = 100_000
 SMALL_BYTES = 16 * 1024  # checked where it is; larger ones in a thread, so that nobody else waits
-
-
-def most_account_values(size: int) -> int:
-    """Values and keys of an account's document of so many bytes: a document of empty lists has one in three."""
-    return MAX_VALUES // 10 + size // BYTES_A_VALUE
 
 
 async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:

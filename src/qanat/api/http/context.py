@@ -90,7 +90,7 @@ def needs(*permissions: Permission) -> Callable[[Endpoint], Endpoint]:
 
 
 def open_to_all(endpoint: Endpoint) -> Endpoint:
-    """Declares an endpoint that takes no credentials. The gate lists the same ones (`gate.OPEN`)."""
+    """Declares an endpoint that takes no credentials: the gate lets everybody through to it."""
     endpoint.qanat_needs = None  # type: ignore[attr-defined]
     return endpoint
 

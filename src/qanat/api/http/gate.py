@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
@@ -12,42 +12,35 @@ import structlog
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qanat.api.http.body import MAX_BODY_BYTES, MAX_VALUES, SMALL_BYTES, check_json, most_account_values, read_body
+from qanat.api.http.body import SMALL_BYTES, check_json, read_body
 from qanat.api.http.context import Context
+from qanat.api.http.endpoint import USUAL, Form
 from qanat.api.http.envelope import fail, refuse
+from qanat.api.http.routes import PREFIX, Routes, handed_over
 from qanat.api.http.shares import place_of
-from qanat.api.qanat.accounts import EDITS
 from qanat.auth.failed_logins import Way
 from qanat.auth.verifier import check_key_form
 from qanat.control.principal import Principal
 from qanat.errors import QanatError, RetryLaterError
 
-PREFIX = "/client/v4"
-# Endpoints that take no credentials (context.open_to_all).
-OPEN = frozenset({("POST", f"{PREFIX}/tunnel"), ("POST", "/tunnel")})
-FORMS = "/dns_records/import"
 WITH_BODY = ("POST", "PUT", "PATCH")
-VERIFY_PATHS = ("/user/tokens/verify", "/tokens/verify")
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")
-MAX_ACCOUNT_BYTES = 64 * 1024 * 1024
-ACCOUNT_IMPORT = re.compile(rf"{PREFIX}/qanat/accounts/[0-9a-f]{{32}}/import")
 _ACCOUNT = re.compile(r"com\.cloudflare\.api\.account\.([0-9a-f]{32})")
-HEAVY = re.compile(r"/(?:explain|diff|versions|rollback|batch|export|import|verify)$")
-_LONG_PAGE = re.compile(rb"(?:^|&)per_page=[0-9]{4,}")
-# Answers without an end in sight, for those who may do everything.
-STREAMED = re.compile(r"/qanat/(?:audit/export|backup)$")
 
 log = structlog.get_logger(__name__)
 
 
 class Gate:
-    """ASGI middleware. Puts the `Principal` into `request.state.principal`."""
+    """ASGI middleware. Puts the `Principal` into `request.state.principal`. `routes`: the application's, which declare what they
+    take."""
 
-    def __init__(self, app: ASGIApp, context: Context) -> None:
+    def __init__(self, app: ASGIApp, context: Context, routes: Iterable[BaseRoute]) -> None:
         self._app = app
         self._context = context
+        self._routes = Routes(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -81,49 +74,49 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> JSONResponse | None:
         scope = without_slash(scope)
-        path: str = scope["path"]
-        if not path.startswith(PREFIX + "/") and (scope["method"], path) not in OPEN:
+        found = self._routes.find(scope)
+        needs = found.needs if found is not None else frozenset()
+        takes = found.takes if found is not None else USUAL
+        if needs is not None and not scope["path"].startswith(PREFIX + "/"):
             return refuse(QanatError("endpoint_unknown", f"the API is under {PREFIX}"))
         headers = Headers(scope=scope)
         check_host(headers.get("host", ""), self._context.hosts, reached=scope.get("server"))
         shares = self._context.shares
         client = scope.get("client")
         address = client[0] if client else ""
-        if (scope["method"], path) not in OPEN:
+        if needs is not None:
             try:
                 principal = recall(self._context, headers, address)
                 if principal is None:
                     async with shares.strangers.turn(place_of(address)):
                         principal = await run_in_threadpool(authenticate, self._context, headers, address)
             except QanatError as error:
-                if error.code == "token_refused" and path.endswith(VERIFY_PATHS):
-                    raise QanatError("token_invalid_on_verify", "Invalid API Token") from None
+                if error.code == "token_refused" and takes.refused_token is not None:
+                    raise QanatError(*takes.refused_token) from None
                 raise
             scope.setdefault("state", {})["principal"] = principal
-            if ACCOUNT_IMPORT.fullmatch(path):
-                principal.asking(EDITS)  # who may not import must not make us hold so large a body
+            if takes.asks_first:
+                principal.asking(needs)
             key = account_of(principal)
         else:
             key = place_of(address)
-        is_import = ACCOUNT_IMPORT.fullmatch(path) is not None
-        is_streamed = STREAMED.search(path) is not None
+        is_account = takes.weight == "account"
         answer: list[Message] = []
         async with AsyncExitStack() as held:
-            if is_import:
+            if is_account:
                 await held.enter_async_context(shares.uploads.turn(key))
-            body = await read_body(headers, receive, most=most_bytes(path))
+            body = await read_body(headers, receive, most=takes.max_bytes)
             if not body and scope["method"] == "PATCH":
                 body = b"{}"  # nothing changes: some SDKs send it so
             is_large = len(body) > SMALL_BYTES
-            takes_long = (is_large or is_heavy(scope)) and not is_streamed
-            share = shares.imports if is_import else shares.heavy if takes_long else shares.light
-            async with share.turn(key):
-                if body and scope["method"] in WITH_BODY and not path.endswith(FORMS):
-                    most = most_account_values(len(body)) if is_import else MAX_VALUES
-                    check = partial(check_json, body, most_values=most)
+            takes_long = is_large or takes.weight == "heavy" or (found is not None and found.is_long_page(scope))
+            share = shares.imports if is_account else shares.heavy if takes_long else shares.light
+            async with (shares.light if takes.is_streamed else share).turn(key):
+                if body and scope["method"] in WITH_BODY and takes.form == "json":
+                    check = partial(check_json, body, most_values=takes.max_values(len(body)))
                     await run_in_threadpool(check) if is_large else check()
-                inner = {**scope, "headers": _relabelled(scope, body)}
-                if is_streamed:
+                inner = handed_over({**scope, "headers": _relabelled(scope, body, takes.form)}, found)
+                if takes.is_streamed:
                     await self._app(inner, _receiver(body), send)
                 elif is_large:
                     answer = await run_in_threadpool(_apart, self._app, inner, body)
@@ -154,15 +147,10 @@ def account_of(principal: Principal) -> str:
     return only[1] if only else token.id
 
 
-def is_heavy(scope: Scope) -> bool:
-    """Whether a call may take long whatever its body is: whole configurations and zones, comparisons, explanations."""
-    return HEAVY.search(scope["path"]) is not None or _LONG_PAGE.search(scope.get("query_string", b"")) is not None
-
-
-def _relabelled(scope: Scope, body: bytes) -> list[tuple[bytes, bytes]]:
+def _relabelled(scope: Scope, body: bytes, form: Form) -> list[tuple[bytes, bytes]]:
     """Clients label JSON bodies as they like, and some label empty ones; what we take is always JSON, but for one form."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    if scope["path"].endswith(FORMS):
+    if form != "json":
         return headers
     kept = [(name, value) for name, value in headers if name != b"content-type"]
     return [*kept, (b"content-type", b"application/json")] if body else kept
@@ -259,8 +247,3 @@ def _tried(context: Context, address: str, credentials: str, way: Way, verify: C
         if wait is None:
             raise
     raise RetryLaterError("too_many_failures", "Too many failed authentication attempts", retry_after_s=wait)
-
-
-def most_bytes(path: str) -> int:
-    """Of a body; whole accounts may be larger than anything else."""
-    return MAX_ACCOUNT_BYTES if ACCOUNT_IMPORT.fullmatch(path) else MAX_BODY_BYTES

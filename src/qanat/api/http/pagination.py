@@ -5,11 +5,15 @@ from math import ceil
 from typing import Annotated
 
 from fastapi import Depends, Query
+from fastapi.routing import APIRoute
 from pydantic import WithJsonSchema
+from starlette.datastructures import QueryParams
 
 DEFAULT_PER_PAGE = 100
 MAX_PER_PAGE = 5000
 MAX_PAGE = 10**9
+LONG_PAGE = 1000
+"""Rows that take long to gather and to write out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,12 @@ class Page:
             "total_count": total,
             "total_pages": ceil(total / self.per_page),
         }
+
+
+def is_long(query: bytes) -> bool:
+    """Whether a query asks for a `LONG_PAGE`."""
+    asked = QueryParams(query)
+    return parse_page(None, asked.get("per_page")).per_page >= LONG_PAGE
 
 
 def parse_page(page: str | None, per_page: str | None) -> Page:
@@ -67,3 +77,8 @@ async def _page(page: PageNumber = None, per_page: PerPage = None) -> Page:
 
 
 AskedPage = Annotated[Page, Depends(_page)]
+
+
+def takes_page(route: APIRoute) -> bool:
+    """Whether a list is asked for page by page."""
+    return any(each.call is _page for each in route.dependant.dependencies)

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 
+from qanat.api.http.body import MAX_VALUES
 from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.endpoint import HEAVY, Takes, takes
 from qanat.api.http.envelope import ok
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, queries
 from qanat.api.v4.tokens import PolicyInput, account_of
 from qanat.control import accounts
@@ -24,12 +27,14 @@ from qanat.errors import QanatError
 from qanat.store.models import Account, Zone
 from qanat.store.reach import Permission
 
-router = APIRouter(prefix="/qanat/accounts/{account_id}", tags=["qanat"])
+router = resource(prefix="/qanat/accounts/{account_id}", tags=["qanat"])
 
 PASSPHRASE_HEADER = "qanat-passphrase"
 READS: tuple[Permission, ...] = ("account.read", "tunnel.read", "zone.read", "dns.read", "token.read")
 EDITS: tuple[Permission, ...] = ("account.edit", "tunnel.edit", "zone.edit", "dns.edit", "token.edit")
 SHOWN_CONFLICTS = 3
+MAX_ACCOUNT_BYTES = 64 * 1024 * 1024
+BYTES_A_VALUE = 6  # of an account's document, which has 12 in its records and more elsewhere
 HEX_ID = "023e105f4ecef8ad9ca31a8372d0c353"
 UUID = "f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"
 
@@ -94,12 +99,22 @@ IMPORT_BODY = {
 }
 
 
+def most_account_values(size: int) -> int:
+    """Values and keys of an account's document of so many bytes: a document of empty lists has one in three."""
+    return MAX_VALUES // 10 + size // BYTES_A_VALUE
+
+
+# Who may not import must not make us hold so large a body.
+WHOLE_ACCOUNT = Takes(max_bytes=MAX_ACCOUNT_BYTES, max_values=most_account_values, weight="account", asks_first=True)
+
+
 async def _text(request: Request) -> bytes:
     return await request.body()
 
 
 @router.get("/export", responses=answers(AccountDocumentShape), openapi_extra=EXPORT_QUERY)
 @needs(*READS)
+@takes(HEAVY)
 def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Response:
     """Tunnels with every configuration, zones, records, private routes, and the names and policies of the account's tokens."""
     account = _account(ctx, who, account_id, READS)
@@ -118,6 +133,7 @@ def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Res
 
 @router.post("/import", responses=answers(ImportShape), openapi_extra={**IMPORT_QUERY, **IMPORT_BODY})
 @needs(*EDITS)
+@takes(WHOLE_ACCOUNT)
 def import_into_account(
     account_id: str,
     request: Request,

@@ -4,21 +4,23 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
 
 from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.endpoint import HEAVY, STREAMED, takes
 from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
 from qanat.api.http.filters import words
 from qanat.api.http.pagination import AskedPage
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, page_answers, queries, text_answers
 from qanat.control.principal import Principal
 from qanat.store import audit
 
-router = APIRouter(prefix="/qanat/audit", tags=["qanat"])
+router = resource(prefix="/qanat/audit", tags=["qanat"])
 
 MAX_SEQ_DIGITS = 18  # which databases hold in 64 bits
 FILTERS: dict[str, str | tuple[str, Mapping[str, Any]]] = {
@@ -92,6 +94,7 @@ def list_audit(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Respons
     openapi_extra=queries(FILTERS),
 )
 @needs("audit.read")
+@takes(STREAMED)
 def export_audit(request: Request, ctx: Ctx, who: Who) -> Response:
     """The same rows as JSON lines, oldest first, to the end of the log as it is when it is reached."""
     filters = _filters(request.query_params, who)
@@ -100,6 +103,7 @@ def export_audit(request: Request, ctx: Ctx, who: Who) -> Response:
 
 @router.get("/verify", responses=answers(VerdictShape))
 @needs("audit.read")
+@takes(HEAVY)
 def verify_audit(ctx: Ctx, who: Who) -> Response:
     """Walks the whole chain: each row's hash, and that none is missing before the last."""
     who.everything("audit.read")
@@ -130,7 +134,7 @@ def shown(row: Any) -> dict[str, Any]:
         "action": row.action,
         "account_id": row.account_id,
         "object_id": row.object_id,
-        "detail": told_detail(row.detail),
+        "detail": audit.told_detail(row.detail),
         "previous": row.previous,
         "hash": row.hash,
     }
@@ -166,12 +170,3 @@ def _filters(query: QueryParams, who: Principal) -> list[ColumnElement[bool]]:
 def _seq(text: str | None) -> int | None:
     """What is no number filters nothing (api.md 0.5)."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= MAX_SEQ_DIGITS else None
-
-
-def told_detail(text: str) -> dict[str, Any]:
-    """A row that somebody tampered with is shown, not hidden behind a 500."""
-    try:
-        detail = json.loads(text)
-    except ValueError:
-        detail = None
-    return detail if isinstance(detail, dict) else {"unreadable": text[:200]}

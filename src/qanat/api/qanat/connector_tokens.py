@@ -2,13 +2,14 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import ConnectorTokenPath, TunnelPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, page_answers
 from qanat.api.v4.tunnel_shapes import CONNECTION, MOMENT, connector_token
 from qanat.control import connector_tokens
@@ -17,7 +18,7 @@ from qanat.control.visibility import known_tunnel
 from qanat.errors import QanatError
 from qanat.store.models import ConnectorToken, Tunnel
 
-router = APIRouter(prefix="/qanat/tunnels/{tunnel_id}/connector-tokens", tags=["qanat"])
+router = resource(prefix="/qanat/tunnels/{tunnel_id}/connector-tokens", tags=["qanat"])
 
 
 class TokenCreate(BaseModel):

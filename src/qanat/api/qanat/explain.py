@@ -2,11 +2,13 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.endpoint import HEAVY, takes
 from qanat.api.http.envelope import ok, rfc3339
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, queries
 from qanat.api.qanat.status import SkippedShape, shown_skipped
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL
@@ -26,7 +28,7 @@ from qanat.ids import shown_hostname
 from qanat.ingress.verdicts import parse_url
 from qanat.store.models import Record, Tunnel, Zone
 
-router = APIRouter(prefix="/qanat", tags=["qanat"])
+router = resource(prefix="/qanat", tags=["qanat"])
 
 
 class ZonePart(Shape):
@@ -103,6 +105,7 @@ class ExplanationShape(Shape):
     openapi_extra=queries({"url": "A URL such as `https://app.example.com/x`, or a hostname."}),
 )
 @needs("dns.read", "tunnel.read")
+@takes(HEAVY)
 def explain(request: Request, ctx: Ctx, who: Who) -> Response:
     """Which zone, record, tunnel and ingress rule a URL would meet, by the same matching as live traffic, and why the rules
     before don't take it; or where its way ends. A hostname of an account that isn't seen is as unknown as any."""

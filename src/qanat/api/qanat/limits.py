@@ -2,17 +2,18 @@
 
 from dataclasses import asdict
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import ok
 from qanat.api.http.paths import AccountPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.control import accounts
 from qanat.store import limits
 
-router = APIRouter(prefix="/qanat/accounts/{account_id}/limits", tags=["qanat"])
+router = resource(prefix="/qanat/accounts/{account_id}/limits", tags=["qanat"])
 
 
 class LimitShape(Shape):

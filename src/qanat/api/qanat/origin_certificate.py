@@ -4,12 +4,13 @@ import json
 from base64 import b64encode
 from textwrap import wrap
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import ok
 from qanat.api.http.paths import ZonePath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.api.v4.token_shapes import TokenShape, shown
 from qanat.api.v4.tokens import account_of
@@ -19,7 +20,7 @@ from qanat.control.api_tokens import Owner
 from qanat.control.grants import check_held
 from qanat.control.policies import origin_certificate_policies
 
-router = APIRouter(prefix="/qanat", tags=["qanat"])
+router = resource(prefix="/qanat", tags=["qanat"])
 
 KIND = "origin_cert"
 PEM_TYPE = "ARGO TUNNEL TOKEN"

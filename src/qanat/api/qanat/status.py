@@ -5,19 +5,20 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import ok, ok_page, rfc3339
 from qanat.api.http.pagination import AskedPage
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, page_answers
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT
 from qanat.control.visibility import sees_request, visible_skipped
 from qanat.errors import QanatError
 from qanat.store.skipped import Skipped
 
-router = APIRouter(prefix="/qanat", tags=["qanat"])
+router = resource(prefix="/qanat", tags=["qanat"])
 
 
 class AddressesShape(Shape):

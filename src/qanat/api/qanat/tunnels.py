@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from sqlalchemy.orm import Session
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import ok, ok_page, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import TunnelPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import answers, page_answers
 from qanat.api.v4.tunnel_shapes import EventShape, OwnConnectorShape, OwnTunnelShape, shown, shown_own_connector
 from qanat.control import configurations, connections, connector_tokens
@@ -16,7 +17,7 @@ from qanat.control.tunnel_status import ConnectorConnections, every_connector, r
 from qanat.control.visibility import known_tunnel
 from qanat.store.models import Configuration, Tunnel
 
-router = APIRouter(prefix="/qanat/tunnels/{tunnel_id}", tags=["qanat"])
+router = resource(prefix="/qanat/tunnels/{tunnel_id}", tags=["qanat"])
 
 
 @router.get("", responses=answers(OwnTunnelShape))

@@ -5,17 +5,19 @@ from datetime import UTC
 from pathlib import Path
 from secrets import token_hex
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.endpoint import STREAMED, takes
 from qanat.api.http.envelope import ok
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import FAILS, Shape, answers
 from qanat.errors import QanatError
 from qanat.store import sqlite
 
-router = APIRouter(prefix="/qanat", tags=["qanat"])
+router = resource(prefix="/qanat", tags=["qanat"])
 
 MEDIA_TYPE = "application/vnd.sqlite3"
 CHUNK = 256 * 1024
@@ -40,6 +42,7 @@ class RotationShape(Shape):
     },
 )
 @needs("edge.edit")
+@takes(STREAMED)
 def get_backup(ctx: Ctx, who: Who) -> Response:
     """A consistent copy of the whole SQLite database, taken while everything goes on. Secrets in it are sealed: keep the key
     (`secret.key`) apart. On PostgreSQL it is refused, and `pg_dump` does the same."""

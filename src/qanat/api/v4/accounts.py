@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Ctx, Who, needs
@@ -11,13 +11,14 @@ from qanat.api.http.envelope import ok, ok_page, rfc3339
 from qanat.api.http.filters import words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, page_answers, queries
 from qanat.api.v4.token_shapes import HEX_ID, MOMENT, DeletedShape
 from qanat.control import accounts
 from qanat.errors import QanatError
 from qanat.store.models import Account
 
-router = APIRouter(tags=["accounts"])
+router = resource(tags=["accounts"])
 
 ROLE = "Super Administrator - All Privileges"
 MAX_EMAIL = 254

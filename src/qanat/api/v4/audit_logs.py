@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 from starlette.datastructures import QueryParams
 
@@ -11,14 +11,14 @@ from qanat.api.http.envelope import ok_page, parse_time, rfc3339
 from qanat.api.http.filters import words
 from qanat.api.http.pagination import AskedPage, Page
 from qanat.api.http.paths import AccountPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Described, Shape, page_answers, queries
-from qanat.api.qanat.audit import told_detail
 from qanat.api.v4.token_shapes import HEX_ID, MOMENT
 from qanat.control import accounts
 from qanat.store import audit
 from qanat.store.reach import Reach
 
-router = APIRouter()
+router = resource()
 
 TIME = {"type": "string", "format": "date-time"}
 FILTERS: dict[str, Described] = {
@@ -106,7 +106,7 @@ def shown(row: Any) -> dict[str, Any]:
         "interface": "API",
         "resource": {"id": row.object_id, "type": row.action.partition(".")[0]},
         "owner": {"id": row.account_id},
-        "metadata": told_detail(row.detail),
+        "metadata": audit.told_detail(row.detail),
     }
 
 

@@ -4,7 +4,7 @@ import base64
 import binascii
 from secrets import token_bytes
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, false, func, or_
 from starlette.datastructures import QueryParams
@@ -15,6 +15,7 @@ from qanat.api.http.envelope import ok, ok_page, parse_time
 from qanat.api.http.filters import choice, storable, truth, words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath, ConnectorPath, TunnelPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import ConnectorTokenText, Described, answers, page_answers, queries
 from qanat.api.v4.tunnel_shapes import (
     ConnectorShape,
@@ -31,7 +32,7 @@ from qanat.errors import QanatError
 from qanat.ids import parse_connector_id
 from qanat.store.models import Tunnel
 
-router = APIRouter(tags=["cfd_tunnel"])
+router = resource(tags=["cfd_tunnel"])
 
 PATH = "/accounts/{account_id}/cfd_tunnel"
 

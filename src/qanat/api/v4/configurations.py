@@ -4,14 +4,16 @@ history under `/qanat/tunnels/{tunnel_id}/configurations`."""
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.conditional import IfMatch, versioned
 from qanat.api.http.context import Ctx, Who, needs
+from qanat.api.http.endpoint import HEAVY, takes
 from qanat.api.http.envelope import ok, ok_page, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath, TunnelPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, page_answers
 from qanat.api.v4.cfd_tunnel import PATH
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL
@@ -22,7 +24,7 @@ from qanat.ingress.differences import differences
 from qanat.ingress.rules import parse_configuration
 from qanat.store.models import Configuration, Tunnel
 
-router = APIRouter(tags=["configurations"])
+router = resource(tags=["configurations"])
 
 OWN_PATH = "/qanat/tunnels/{tunnel_id}/configurations"
 SOURCES = ("cloudflare", "local")
@@ -139,6 +141,7 @@ def put_configuration(
 
 @router.get(OWN_PATH + "/versions", responses=page_answers(VersionShape))
 @needs("tunnel.read")
+@takes(HEAVY)
 def list_versions(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
     """Every configuration that the tunnel had, newest first, with its author."""
     with ctx.store.reading() as session:
@@ -159,6 +162,7 @@ def get_version(tunnel_id: TunnelPath, version: str, ctx: Ctx, who: Who) -> Resp
 
 @router.get(OWN_PATH + "/diff", responses=answers(DiffShape))
 @needs("tunnel.read")
+@takes(HEAVY)
 def diff_versions(
     tunnel_id: TunnelPath,
     ctx: Ctx,
@@ -185,6 +189,7 @@ def diff_versions(
 
 @router.post(OWN_PATH + "/rollback", responses=answers(VersionShape))
 @needs("tunnel.edit")
+@takes(HEAVY)
 def roll_back(tunnel_id: TunnelPath, body: RollBack, ctx: Ctx, who: Who) -> Response:
     """An earlier version's document, as a new version in force. It is validated as if it were put now."""
     with ctx.store.reading() as session:

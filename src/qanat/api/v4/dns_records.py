@@ -2,14 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from qanat.api.http.conditional import IfMatch, versioned
 from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.endpoint import HEAVY, Takes, takes
 from qanat.api.http.envelope import ok, ok_page, rfc3339
 from qanat.api.http.forms import read_form
 from qanat.api.http.pagination import AskedPage
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import answers, page_answers, queries, text_answers
 from qanat.api.v4.record_filters import QUERIES, filters, searched
 from qanat.api.v4.record_shapes import BatchInput, BatchShape, DeletedRecordShape, ImportShape, RecordInput, RecordShape
@@ -23,7 +25,7 @@ from qanat.ids import shown_hostname
 from qanat.store.models import Record, Zone
 from qanat.store.versions import row_version
 
-router = APIRouter(tags=["dns_records"])
+router = resource(tags=["dns_records"])
 
 ZONE_FILE = "$ORIGIN example.com.\n\n;; A Records\napp.example.com.\t1\tIN\tA\t192.0.2.1 ; cf_tags=cf-proxied:true\n"
 FILE_BODY = {
@@ -82,6 +84,7 @@ def create_record(zone_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Respon
 
 @router.post("/zones/{zone_id}/dns_records/batch", responses=answers(BatchShape))
 @needs("dns.edit")
+@takes(HEAVY)
 def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Response:
     """Deletes, patches, puts and posts, in this order and all or none."""
     batch = records.Batch(
@@ -103,6 +106,7 @@ def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Respons
 
 @router.get("/zones/{zone_id}/dns_records/export", responses=text_answers("text/plain", ZONE_FILE))
 @needs("dns.read")
+@takes(HEAVY)
 def export_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
     """The records as a zone file."""
     with ctx.store.reading() as session:
@@ -113,6 +117,7 @@ def export_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
 
 @router.post("/zones/{zone_id}/dns_records/import", responses=answers(ImportShape), openapi_extra=FILE_BODY)
 @needs("dns.edit")
+@takes(Takes(form="multipart", weight="heavy"))
 def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Response:
     """Adds the records of a zone file, all or none; those that are there already are left alone."""
     reach = who.reach("dns.edit")

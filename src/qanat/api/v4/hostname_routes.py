@@ -2,19 +2,20 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import ok
 from qanat.api.http.paths import TunnelPath, ZonePath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
 from qanat.control.hostname_routes import route_hostname
 from qanat.control.zones import get_zone
 from qanat.errors import QanatError
 
-router = APIRouter(tags=["routes"])
+router = resource(tags=["routes"])
 
 
 class RoutePut(BaseModel):

@@ -1,13 +1,14 @@
 """`/ips`: the networks that origins are called from."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import needs
 from qanat.api.http.envelope import ok
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 
-router = APIRouter(tags=["user"])
+router = resource(tags=["user"])
 
 
 class NetworksShape(Shape):

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.envelope import ok, rfc3339
 from qanat.api.http.paths import AccountPath, TunnelPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import JwtText, answers
 from qanat.api.v4.cfd_tunnel import PATH
 from qanat.control.principal import Principal
 from qanat.control.visibility import visible_tunnel
 
-router = APIRouter(tags=["cfd_tunnel"])
+router = resource(tags=["cfd_tunnel"])
 
 
 class ManagementAsked(BaseModel):

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.envelope import ok, ok_page
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, page_answers
 from qanat.api.v4.accounts import ROLE, membership_id
 from qanat.api.v4.token_shapes import HEX_ID
@@ -17,7 +18,7 @@ from qanat.control.principal import Principal
 from qanat.errors import QanatError
 from qanat.store.models import Account, User
 
-router = APIRouter(prefix="/accounts/{account_id}", tags=["accounts"])
+router = resource(prefix="/accounts/{account_id}", tags=["accounts"])
 
 ROLE_ID = "33666b9c79b9a5273fc7344ff42f953d"  # as stock's
 THE_ROLE: dict[str, Any] = {

@@ -1,14 +1,15 @@
 """`/accounts/{account_id}/zerotrust/routes/hostname`: private hostnames, of which qanat keeps none yet."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from qanat.api.http.context import Ctx, Who, needs, visible_account
 from qanat.api.http.envelope import ok_page
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, page_answers
 
-router = APIRouter(tags=["teamnet"])
+router = resource(tags=["teamnet"])
 
 
 class HostnameRouteShape(Shape):

@@ -3,17 +3,20 @@
 
 import base64
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, open_to_all
 from qanat.api.http.envelope import ok
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
 from qanat.control.quick_tunnels import create_quick
 from qanat.errors import QanatError
 
-router = APIRouter(tags=["quick tunnels"])
+router = resource(tags=["quick tunnels"])
+bare = resource(below="", tags=["quick tunnels"])
+"""A stock connector asks `<its --quick-service>/tunnel`: the API's own base may be named there, and what stands before it."""
 
 
 class QuickTunnelShape(Shape):
@@ -26,6 +29,7 @@ class QuickTunnelShape(Shape):
     secret: str = Field(examples=["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="])
 
 
+@bare.post("/tunnel", include_in_schema=False)
 @router.post("/tunnel", responses=answers(QuickTunnelShape))
 @open_to_all
 def create_quick_tunnel(request: Request, ctx: Ctx) -> Response:

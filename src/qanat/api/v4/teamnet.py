@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
@@ -12,6 +12,7 @@ from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
 from qanat.api.http.filters import truth, words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath, RoutePath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Described, Shape, answers, page_answers, queries
 from qanat.api.v4.cfd_tunnel import TIME, shows_deleted, wants_ours
 from qanat.api.v4.tunnel_shapes import CONNECTION, CONNECTOR, MOMENT, TUNNEL
@@ -21,7 +22,7 @@ from qanat.errors import QanatError
 from qanat.ids import parse_uuid
 from qanat.store.models import TeamnetRoute
 
-router = APIRouter(prefix="/accounts/{account_id}/teamnet/routes", tags=["teamnet"])
+router = resource(prefix="/accounts/{account_id}/teamnet/routes", tags=["teamnet"])
 
 UUID = {"type": "string", "format": "uuid"}
 VIRTUAL_NETWORK: dict[str, Described] = {

@@ -4,14 +4,16 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.endpoint import Takes, takes
 from qanat.api.http.envelope import ok, ok_page, parse_time
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import ApiTokenText, answers, page_answers, queries
 from qanat.api.v4.token_shapes import (
     DeletedShape,
@@ -34,10 +36,11 @@ from qanat.errors import QanatError
 from qanat.store.models import Account, ApiToken, Zone
 from qanat.store.reach import Permission
 
-router = APIRouter(tags=["tokens"])
+router = resource(tags=["tokens"])
 
 USERS = "/user/tokens"
 ACCOUNTS = "/accounts/{account_id}/tokens"
+VERIFIES = Takes(refused_token=("token_invalid_on_verify", "Invalid API Token"))
 GROUP_QUERIES = queries({"name": "Only the group of this name.", "scope": "Only groups for this kind of resource."})
 LIST_QUERIES = queries({"direction": ("Order by age.", {"type": "string", "enum": ["asc", "desc"]})})
 
@@ -94,6 +97,7 @@ class TokenInput(BaseModel):
 
 @router.get(f"{USERS}/verify", responses=answers(VerifiedShape))
 @needs()
+@takes(VERIFIES)
 def verify_token(ctx: Ctx, who: Who) -> Response:
     """Whether the token of this request may be used."""
     return ok(shown_verified(who.token, ctx.store.clock()))
@@ -151,6 +155,7 @@ def roll_token(token_id: str, ctx: Ctx, who: Who) -> Response:
 
 @router.get(f"{ACCOUNTS}/verify", responses=answers(VerifiedShape))
 @needs()
+@takes(VERIFIES)
 def verify_account_token(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
     """As `/user/tokens/verify`, for a token of this account, or one that reaches it."""
     if not who.sees_account(account_id):

@@ -3,11 +3,12 @@
 from secrets import token_hex
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import ok, rfc3339
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.api.v4.token_shapes import HEX_ID, MOMENT, DeletedShape
 from qanat.auth.tokens import token_hash
@@ -17,7 +18,7 @@ from qanat.control.principal import Principal
 from qanat.errors import QanatError
 from qanat.store.models import User
 
-router = APIRouter(tags=["user"])
+router = resource(tags=["user"])
 
 MAX_NAME = 60  # as stock
 KEY_CHARACTERS = 37

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
@@ -11,6 +11,7 @@ from qanat.api.http.context import Ctx, Who, needs, visible_account
 from qanat.api.http.envelope import ok, rfc3339
 from qanat.api.http.filters import truth, words
 from qanat.api.http.paths import AccountPath, VirtualNetworkPath
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Described, Shape, answers, queries
 from qanat.api.v4.cfd_tunnel import shows_deleted
 from qanat.api.v4.teamnet import UUID
@@ -18,7 +19,7 @@ from qanat.api.v4.tunnel_shapes import CONNECTOR, MOMENT
 from qanat.control import virtual_networks
 from qanat.store.models import VirtualNetwork
 
-router = APIRouter(prefix="/accounts/{account_id}/teamnet/virtual_networks", tags=["teamnet"])
+router = resource(prefix="/accounts/{account_id}/teamnet/virtual_networks", tags=["teamnet"])
 
 FILTERS: dict[str, Described] = {
     "id": ("The one of this id.", UUID),

@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.envelope import ok
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.control import zones
 from qanat.errors import QanatError
 
-router = APIRouter(prefix="/zones/{zone_id}/settings", tags=["zones"])
+router = resource(prefix="/zones/{zone_id}/settings", tags=["zones"])
 
 FIXED: dict[str, Any] = {
     "0rtt": "off",

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.envelope import ok, ok_page, rfc3339
 from qanat.api.http.filters import storable, words
 from qanat.api.http.pagination import AskedPage
+from qanat.api.http.routes import resource
 from qanat.api.http.shapes import answers, page_answers, queries
 from qanat.api.v4.zone_shapes import (
     DeletedZoneShape,
@@ -26,7 +27,7 @@ from qanat.ids import shown_hostname
 from qanat.store.models import Account, Zone
 from qanat.store.reach import Reach
 
-router = APIRouter(tags=["zones"])
+router = resource(tags=["zones"])
 
 PLAN: dict[str, Any] = {
     "id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee",

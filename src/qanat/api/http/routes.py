@@ -1,0 +1,89 @@
+"""The API's routes, in one flat list: how a resource's are made, and how one is found, once a request."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from fastapi import APIRouter, Depends
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
+
+from qanat.api.http.context import checked, declared_needs
+from qanat.api.http.description import operation_id
+from qanat.api.http.endpoint import USUAL, Takes, taken
+from qanat.api.http.pagination import is_long, takes_page
+from qanat.api.http.shapes import FAILS
+from qanat.store.reach import Permission
+
+PREFIX = "/client/v4"
+_FOUND = "qanat.found"
+
+
+def resource(*, prefix: str = "", below: str = PREFIX, tags: Iterable[str] = ()) -> APIRouter:
+    """The router of one resource, below `prefix`. `below`: what all endpoints have in front."""
+    return APIRouter(
+        prefix=below + prefix,
+        tags=list(tags),
+        responses=FAILS,
+        dependencies=[Depends(checked)],
+        generate_unique_id_function=operation_id,
+    )
+
+
+class Found(NamedTuple):
+    """The route of a request, and what the router would note in its scope."""
+
+    route: Route
+    noted: Scope
+
+    @property
+    def needs(self) -> frozenset[Permission] | None:
+        """As its endpoint declares it; the description, which is FastAPI's own, takes any good token."""
+        return declared_needs(self.route.endpoint) if isinstance(self.route, APIRoute) else frozenset()
+
+    @property
+    def takes(self) -> Takes:
+        """As its endpoint declares it."""
+        return taken(self.route.endpoint) if isinstance(self.route, APIRoute) else USUAL
+
+    def is_long_page(self, scope: Scope) -> bool:
+        """Whether it is a list, and so many of its rows are asked for that it takes long."""
+        query: bytes = scope.get("query_string", b"")
+        return bool(query) and isinstance(self.route, APIRoute) and takes_page(self.route) and is_long(query)
+
+
+class Routes:
+    """All routes of an application, in their order."""
+
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        # the router asks each route in turn, which takes five times as long as its expression alone
+        self._routes = [(route.path_regex.match, route) for route in routes if isinstance(route, Route)]
+
+    def find(self, scope: Scope) -> Found | None:
+        """The route that takes a request, by the router's own matching; None: there is none, or not for this method."""
+        path = scope["path"]
+        for may_match, route in self._routes:
+            if may_match(path):
+                match, noted = route.matches(scope)
+                if match is Match.FULL:
+                    return Found(route, noted)
+        return None
+
+
+def handed_over(scope: Scope, found: Found | None) -> Scope:
+    """The scope for the application, whose router needn't look again."""
+    return {**scope, _FOUND: found}
+
+
+class Handover(BaseRoute):
+    """The first of the application's routes: takes what was found already."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As `Routes.find` found it."""
+        found: Found | None = scope.get(_FOUND)
+        return (Match.NONE, {}) if found is None else (Match.FULL, found.noted)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """By the route that was found."""
+        found: Found = scope[_FOUND]
+        await found.route.handle(scope, receive, send)
