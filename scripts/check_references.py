@@ -16,7 +16,7 @@ OTHERS = {"style.md"}
 SKIPPED = {"target", "__pycache__", "results", "corpus", "generated", EXAMPLES}
 
 PAGE = re.compile(r"(?<![\w/.:-])((?:[\w.-]+/)*[A-Za-z][\w-]*\.md)\b(?:['’]s)?")
-# A path of the repository, maybe with wildcards; what follows `::` is looked at by check_requirements.py.
+# A path of the repository, or from a folder above the file, maybe with wildcards; what follows `::` is looked at by check_requirements.py.
 FILE = re.compile(
     r"(?<![\w/.*-])((?:crates|src|tests|scripts|docs|demo|bench|fuzz)/[\w./*-]*(?:\.(?!md\b)[a-z]+\b|\*))"
 )
@@ -62,7 +62,7 @@ def problems_of(root: Path, path: Path) -> Iterator[str]:
             yield from (f"{place}: {match[1]} has no {what}" for what in missing(page, flat[match.end() :][:200]))
     if path.name not in OTHERS:
         for name in FILE.findall(text):
-            if not any(root.glob(name)):
+            if not any(any(folder.glob(name)) for folder in path.parents if folder.is_relative_to(root)):
                 yield f"{place}: there is no {name}"
     if path.parent == design:
         yield from (
