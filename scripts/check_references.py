@@ -16,7 +16,7 @@ OTHERS = {"style.md"}
 SKIPPED = {"target", "__pycache__", "results", "corpus", "generated", EXAMPLES}
 
 PAGE = re.compile(r"(?<![\w/.:-])((?:[\w.-]+/)*[A-Za-z][\w-]*\.md)\b(?:['’]s)?")
-# A path of the repository, or from a folder above the file, maybe with wildcards; what follows `::` is looked at by check_requirements.py.
+# A path from the root or a folder above the file, maybe with wildcards; what follows `::` is for check_requirements.py.
 FILE = re.compile(
     r"(?<![\w/.*-])((?:crates|src|tests|scripts|docs|demo|bench|fuzz)/[\w./*-]*(?:\.(?!md\b)[a-z]+\b|\*))"
 )
