@@ -28,17 +28,18 @@ def populate(directory: Path, *, tunnel_count: int, record_count: int) -> None:
         store, sealer = state.store, state.sealer
         with store.reading() as session:
             account = session.scalars(select(Account.id)).one()
-        made = [
-            zones.create_zone(store, SYSTEM, account_id=account, name=f"zone{number}.test", paused=False)
-            for number in range(min(ZONES, max(1, record_count // 10)))
-        ]
-        tunnel = tunnels.create_tunnel(
-            store, SYSTEM, sealer, account_id=account, name="tunnel 0", secret=bytes(32), config_src="cloudflare"
-        )
-        route = RecordDraft(name="r", type="CNAME", content=f"{tunnel.id}.cfargotunnel.com", proxied=True)
-        plain = RecordDraft(name="p", type="A", content="192.0.2.1")
-        routed = columns(records.create_record(store, SYSTEM, made[0].id, route, reach=EVERYTHING))
-        address = columns(records.create_record(store, SYSTEM, made[0].id, plain, reach=EVERYTHING))
+        with store.writing(SYSTEM) as write:
+            made = [
+                zones.create(write, account_id=account, name=f"zone{number}.test", paused=False)
+                for number in range(min(ZONES, max(1, record_count // 10)))
+            ]
+            tunnel = tunnels.create(
+                write, sealer, account_id=account, name="tunnel 0", secret=bytes(32), config_src="cloudflare"
+            )
+            route = RecordDraft(name="r", type="CNAME", content=f"{tunnel.id}.cfargotunnel.com", proxied=True)
+            plain = RecordDraft(name="p", type="A", content="192.0.2.1")
+            routed = columns(records.create(write, made[0].id, route, reach=EVERYTHING))
+            address = columns(records.create(write, made[0].id, plain, reach=EVERYTHING))
         ids = [str(uuid4()) for _ in range(tunnel_count - 1)]
         first = columns(tunnel)
 

@@ -14,13 +14,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import select
 
 from qanat.control import accounts, records, tunnels, zones
+from qanat.control.record_batches import Batch
 from qanat.dns.forms import OWN_SUFFIX, TUNNEL_SUFFIX, RecordDraft
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, open_store
+from qanat.store import Store, open_store
 from qanat.store.models import Tunnel
 from qanat.store.reach import Reach
 from qanat.store.sealing import Sealer
 from qanat.tables import compile_routes, read_routes
+from tests.support.writes import apply, import_zone, written
 
 pytestmark = pytest.mark.requirement("S47")
 
@@ -47,7 +49,7 @@ class Ownership(RuleBasedStateMachine):
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.store.clock = lambda: self.now
         self.sealer = Sealer(bytes(32))
-        self.accounts = [accounts.create_account(self.store, SYSTEM, name=f"{run} {n}").id for n in range(3)]
+        self.accounts = [written(self.store, accounts.create, name=f"{run} {n}").id for n in range(3)]
         self.owners: dict[str, int] = {}
         self.ids: dict[str, str] = {}
         self.released: dict[str, tuple[int, datetime]] = {}
@@ -62,7 +64,7 @@ class Ownership(RuleBasedStateMachine):
     def claim(self, who: int, label: str) -> None:
         name = f"{label}.{self.top}"
         try:
-            zone = zones.create_zone(self.store, SYSTEM, account_id=self.accounts[who], name=name)
+            zone = written(self.store, zones.create, account_id=self.accounts[who], name=name)
         except QanatError as refused:
             assert refused.code in ("zone_exists", "zone_held")
             assert not self.is_free(name, who)
@@ -87,7 +89,7 @@ class Ownership(RuleBasedStateMachine):
         if name not in self.ids:
             return
         try:
-            zones.delete_zone(self.store, SYSTEM, self.ids[name], reach=self.reach(who))
+            written(self.store, zones.delete, self.ids[name], reach=self.reach(who))
         except QanatError as refused:
             assert (refused.code, who == self.owners[name]) == ("zone_unknown", False)
             return
@@ -99,7 +101,7 @@ class Ownership(RuleBasedStateMachine):
     def pause(self, who: int, label: str, paused: bool) -> None:
         zone_id = self.ids.get(f"{label}.{self.top}")
         if zone_id is not None and self.owners[f"{label}.{self.top}"] == who:
-            zones.change_zone(self.store, SYSTEM, zone_id, reach=self.reach(who), paused=paused)
+            written(self.store, zones.change, zone_id, reach=self.reach(who), paused=paused)
 
     @rule(days=st.integers(1, 40))
     def wait(self, days: int) -> None:
@@ -107,9 +109,9 @@ class Ownership(RuleBasedStateMachine):
 
     @rule(who=numbers)
     def make_tunnel(self, who: int) -> None:
-        tunnel = tunnels.create_tunnel(
+        tunnel = written(
             self.store,
-            SYSTEM,
+            tunnels.create,
             self.sealer,
             account_id=self.accounts[who],
             name=f"t{len(self.ever)}",
@@ -126,9 +128,7 @@ class Ownership(RuleBasedStateMachine):
             at = data.draw(st.integers(0, len(self.tunnels) - 1))
             tunnel_id, owner = self.tunnels[at]
             try:
-                tunnels.delete_tunnel(
-                    self.store, SYSTEM, account_id=self.accounts[owner], tunnel_id=tunnel_id, cascade=True
-                )
+                written(self.store, tunnels.delete, account_id=self.accounts[owner], tunnel_id=tunnel_id, cascade=True)
             except QanatError as refused:
                 assert refused.code == "tunnel_unknown"
 
@@ -151,17 +151,17 @@ class Ownership(RuleBasedStateMachine):
 
     def write(self, how: str, zone_id: str, draft: RecordDraft, reach: Reach) -> None:
         if how == "create":
-            records.create_record(self.store, SYSTEM, zone_id, draft, reach=reach)
+            written(self.store, records.create, zone_id, draft, reach=reach)
         elif how == "batch":
-            records.apply_batch(self.store, SYSTEM, zone_id, records.Batch(posts=[draft]), reach=reach)
+            apply(self.store, zone_id, Batch(posts=[draft]), reach=reach)
         elif how == "import":
-            records.import_records(self.store, SYSTEM, zone_id, [(1, draft)], reach=reach)
+            import_zone(self.store, zone_id, [(1, draft)], reach=reach)
         else:
             with self.store.reading() as session:
                 rows, _ = records.list_records(session, zone_id, limit=1)
             if not rows:
                 raise QanatError("record_unknown", "none")
-            records.replace_record(self.store, SYSTEM, zone_id, rows[0].id, draft, reach=reach)
+            written(self.store, records.replace, zone_id, rows[0].id, draft, reach=reach)
 
     @invariant()
     def no_route_leads_to_an_account_that_does_not_own_the_name(self) -> None:

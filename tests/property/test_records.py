@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from qanat.control import records, zones
-from qanat.control.accounts import ensure_first_account
+from qanat.control.record_batches import Batch
 from qanat.dns import zone_file
 from qanat.dns.forms import RecordDraft, RecordForm, check_record
 from qanat.dns.record_types import PROXIABLE, RECORD_TYPES
 from qanat.dns.record_types.text import carried, strings
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
-from qanat.store import SYSTEM, Store, open_store
+from qanat.store import Store, open_store
 from qanat.store.models import Audit, Record
 from qanat.store.reach import EVERYTHING
 from qanat.tables import compile_routes, read_routes
+from tests.support.writes import apply, first_account, import_zone, written
 
 ZONE = "example.test"
 
@@ -232,7 +233,7 @@ def test_a_txt_is_served_with_the_bytes_it_carries(content: str) -> None:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = open_store(tmp_path_factory.mktemp("records") / "qanat.db")
-    ensure_first_account(opened, SYSTEM, name="first")
+    first_account(opened)
     yield opened
     opened.close()
 
@@ -249,29 +250,29 @@ def counts(store: Store) -> tuple[int, int]:
 @given(st.lists(drafts | good_drafts, min_size=1, max_size=8))
 @example([RecordDraft(name="A", type="A", content="192.0.2.1", comment="\xa0")])
 def test_what_is_refused_leaves_no_trace_and_what_is_accepted_compiles(store: Store, some: list[RecordDraft]) -> None:
-    account = ensure_first_account(store, SYSTEM, name="first").id
-    zone = zones.create_zone(store, SYSTEM, account_id=account, name=f"z{next(_ZONES)}.test")
+    account = first_account(store).id
+    zone = written(store, zones.create, account_id=account, name=f"z{next(_ZONES)}.test")
     for draft in some:
         rows, audited = counts(store)
         try:
-            records.create_record(store, SYSTEM, zone.id, draft, reach=EVERYTHING)
+            written(store, records.create, zone.id, draft, reach=EVERYTHING)
         except QanatError:
             assert counts(store) == (rows, audited)
         else:
             assert counts(store) == (rows + 1, audited + 1)
     rows, audited = counts(store)
     try:
-        records.apply_batch(store, SYSTEM, zone.id, records.Batch(posts=some), reach=EVERYTHING)
+        apply(store, zone.id, Batch(posts=some), reach=EVERYTHING)
     except QanatError:
         assert counts(store) == (rows, audited)
     with store.reading() as session:
         compile_routes(read_routes(session))
         before, _ = records.list_records(session, zone.id)
     text = "".join(zone_file.written(zone.name, before))
-    zones.delete_zone(store, SYSTEM, zone.id, reach=EVERYTHING)
-    again = zones.create_zone(store, SYSTEM, account_id=account, name=zone.name)
+    written(store, zones.delete, zone.id, reach=EVERYTHING)
+    again = written(store, zones.create, account_id=account, name=zone.name)
     lines = zone_file.parsed(text, zone.name, proxied=False)
-    done = records.import_records(store, SYSTEM, again.id, lines, reach=EVERYTHING)
+    done = import_zone(store, again.id, lines, reach=EVERYTHING)
     assert (done.added, done.parsed) == (len(before), len(before))
     with store.reading() as session:
         after, _ = records.list_records(session, again.id)

@@ -14,13 +14,13 @@ from qanat.api import FailedRequest
 from qanat.api.app import create_app
 from qanat.api.http.context import Context
 from qanat.auth import issue
-from qanat.control.accounts import ensure_first_account
 from qanat.edge.server import ApiServer
-from qanat.store import SYSTEM, Notice, Store, open_store
+from qanat.store import Notice, Store, open_store
 from qanat.store.keys import KeyRing
 from qanat.store.models import Audit
 from qanat.store.sealing import Sealer, replace_keys
 from tests.support.databases import new_file
+from tests.support.writes import first_account, written
 
 KEY = bytes(range(32))
 
@@ -115,8 +115,8 @@ def running_control(folder: Path, database: str | None = None) -> Iterator[Contr
     store = open_store(database if database is not None else new_file(folder / "qanat.db"))
     notices: list[Notice] = []
     store.notices.subscribe(notices.append)
-    account = ensure_first_account(store, SYSTEM, name="first")
-    token, _ = issue(store, SYSTEM, name="test")
+    account = first_account(store)
+    token, _ = written(store, issue, name="test")
     edge = StillEdge()
     replace_keys(folder / "secret.key", [KEY])
     keys = KeyRing(Sealer(KEY), file=folder / "secret.key")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from qanat.control.accounts import ensure_first_account
-from qanat.store import SYSTEM, Store, open_store
+from qanat.store import Store, open_store
 from qanat.store.sealing import Sealer
 from tests.support.control import KEY, Control, running_control
 from tests.support.databases import new_file
 from tests.support.postgres import Postgres
+from tests.support.writes import first_account
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,7 +51,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | 
 def store(database: Path | str) -> Iterator[Store]:
     """An empty store with the first account, on each kind of database."""
     opened = open_store(database)
-    ensure_first_account(opened, SYSTEM, name="first")
+    first_account(opened)
     yield opened
     opened.close()
 
@@ -59,7 +59,7 @@ def store(database: Path | str) -> Iterator[Store]:
 @pytest.fixture
 def account(store: Store) -> str:
     """The first account's id."""
-    return ensure_first_account(store, SYSTEM, name="first").id
+    return first_account(store).id
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from qanat.control import api_tokens
 from qanat.control.policies import EVERYTHING_POLICY, account_policy
-from qanat.store import Actor, Store
+from qanat.store import Write
 from qanat.store.models import ApiToken
 
 PREFIX = "qnt_"
@@ -91,8 +91,7 @@ def parse_address(address: str) -> IPv4Address | IPv6Address:
 
 
 def issue(
-    store: Store,
-    actor: Actor,
+    write: Write,
     *,
     name: str,
     text: str | None = None,
@@ -109,12 +108,11 @@ def issue(
     """A new token (or `text`, made by `make_token` before): its text, which nobody can ask for again, and its row.
 
     Without `policies` it holds every permission on `account_id`, or on everything. Without an `owner` it is the first
-    user's. Nothing is checked here: auth/grants.py knows what one token may give another.
+    user's. Nothing is checked here: control/grants.py knows what one token may give another.
     """
     text = text if text is not None else make_token()
-    row = api_tokens.create_token(
-        store,
-        actor,
+    row = api_tokens.create(
+        write,
         sha256=token_hash(text),
         owner=owner,
         kind=kind,

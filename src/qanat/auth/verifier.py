@@ -104,7 +104,8 @@ class Verifier:
 
     def _read(self, hashed: bytes) -> ApiToken | None:
         generation = self._generation
-        token = api_tokens.find_by_sha256(self._store, hashed)
+        with self._store.reading() as session:
+            token = api_tokens.find_by_sha256(session, hashed)
         if token is not None and self._store.file is not None:
             with self._lock:
                 # A change between our reading and now would otherwise keep what it took away.
@@ -154,7 +155,8 @@ class _Uses:
                 if len(memory) > MAX_KEPT:
                     memory.popitem(last=False)
         try:
-            api_tokens.note_use(self._store, token, address, is_new_address=is_new)
+            with self._store.recording() as write:
+                api_tokens.note_use(write, token, address, is_new_address=is_new)
         except QanatError as error:
             # A full disk must not keep a good token from reading.
             with self._lock:

@@ -3,12 +3,12 @@
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
-from qanat.store.audit import Actor
-from qanat.store.database import Store
+from qanat.store.database import Write
 from qanat.store.models import (
     Account,
     ApiToken,
@@ -30,21 +30,17 @@ OWNER_EMAIL = "owner@qanat.invalid"
 MAX_NAME = 100
 
 
-def ensure_first_account(store: Store, actor: Actor, *, name: str) -> Account:
-    """The oldest account; made with its owner when there is none."""
-    with store.reading() as session:
-        account = session.scalar(select(Account).order_by(Account.created_at, Account.id).limit(1))
-    if account is not None:
-        return account
-    with store.writing(actor) as write:
-        account = Account(id=token_hex(16), name=name, settings={}, created_at=write.at)
-        write.session.add(account)
-        write.session.add(
-            User(id=token_hex(16), email=OWNER_EMAIL, first_name="", last_name="", key_sha256=None, created_at=write.at)
-        )
-        write.audit("account.create", account.id, account_id=account.id, detail={"name": name})
-        write.notice(Notice(NoticeKind.ACCOUNT, account_id=account.id))
-    return account
+def first_account(session: Session) -> Account | None:
+    """The oldest account; None in a new database."""
+    return session.scalar(select(Account).order_by(Account.created_at, Account.id).limit(1))
+
+
+def create_first(write: Write, *, name: str) -> Account:
+    """A new database's account, with its owner."""
+    write.session.add(
+        User(id=token_hex(16), email=OWNER_EMAIL, first_name="", last_name="", key_sha256=None, created_at=write.at)
+    )
+    return _add(write, name, {})
 
 
 def first_user(session: Session) -> User:
@@ -83,55 +79,54 @@ def list_accounts(
     return list(session.scalars(query.order_by(*order).offset(offset).limit(limit))), total
 
 
-def create_account(store: Store, actor: Actor, *, name: str, settings: dict[str, Any] | None = None) -> Account:
+def create(write: Write, *, name: str, settings: dict[str, Any] | None = None) -> Account:
     """QanatError `account_bad_name`. Names needn't differ."""
-    with store.writing(actor) as write:
-        account = Account(id=token_hex(16), name=check_name(name), settings=settings or {}, created_at=write.at)
-        write.session.add(account)
-        write.audit("account.create", account.id, account_id=account.id, detail={"name": name})
-        write.notice(Notice(NoticeKind.ACCOUNT, account_id=account.id))
-    return account
+    return _add(write, check_name(name), settings or {})
 
 
-def change_account(
-    store: Store, actor: Actor, account_id: str, *, reach: Reach, name: str, settings: dict[str, Any] | None
-) -> Account:
+def change(write: Write, account_id: str, *, reach: Reach, name: str, settings: dict[str, Any] | None) -> Account:
     """Another name, and the settings that are given; None leaves them. QanatError `account_unknown`, `account_bad_name`."""
-    with store.writing(actor) as write:
-        account = get_account(write.session, account_id, reach=reach)
-        account.name = check_name(name)
-        if settings is not None:
-            # A new value, since a changed dict would not be noticed.
-            account.settings = {**account.settings, **settings}
-        write.audit(
-            "account.change", account.id, account_id=account.id, detail={"name": name, "settings": account.settings}
-        )
-        write.notice(Notice(NoticeKind.ACCOUNT, account_id=account.id))
+    account = get_account(write.session, account_id, reach=reach)
+    account.name = check_name(name)
+    if settings is not None:
+        # A new value, since a changed dict would not be noticed.
+        account.settings = {**account.settings, **settings}
+    write.audit(
+        "account.change", account.id, account_id=account.id, detail={"name": name, "settings": account.settings}
+    )
+    write.notice(Notice(NoticeKind.ACCOUNT, account_id=account.id))
     return account
 
 
-def delete_account(store: Store, actor: Actor, account_id: str, *, reach: Reach) -> None:
+def delete(write: Write, account_id: str, *, reach: Reach) -> None:
     """Deletes an account that owns nothing any more, with what is left of its deleted tunnels.
 
     Raises:
         QanatError: `account_unknown`; `account_in_use`: it owns things, or it is the only one.
     """
-    with store.writing(actor) as write:
-        session = write.session
-        account = get_account(session, account_id, reach=reach)
-        left = [f"{count} {what}" for what, count in _owned(session, account_id) if count]
-        if not left and (session.scalar(select(func.count()).select_from(Account)) or 0) < 2:
-            left = ["nothing, but is the only account"]
-        if left:
-            raise QanatError("account_in_use", f"the account can't be deleted: it has {', '.join(left)}")
-        tunnels = select(Tunnel.id).where(Tunnel.account_id == account_id)
-        for model in (Configuration, Connection, Connector, ConnectorToken, Event, TeamnetRoute):
-            session.execute(delete(model).where(model.tunnel_id.in_(tunnels)))
-        for owned in (Tunnel, VirtualNetwork):
-            session.execute(delete(owned).where(owned.account_id == account_id))
-        session.delete(account)
-        write.audit("account.delete", account_id, account_id=account_id, detail={"name": account.name})
-        write.notice(Notice(NoticeKind.ACCOUNT, account_id=account_id))
+    session = write.session
+    account = get_account(session, account_id, reach=reach)
+    left = [f"{count} {what}" for what, count in _owned(session, account_id) if count]
+    if not left and (session.scalar(select(func.count()).select_from(Account)) or 0) < 2:
+        left = ["nothing, but is the only account"]
+    if left:
+        raise QanatError("account_in_use", f"the account can't be deleted: it has {', '.join(left)}")
+    tunnels = select(Tunnel.id).where(Tunnel.account_id == account_id)
+    for model in (Configuration, Connection, Connector, ConnectorToken, Event, TeamnetRoute):
+        session.execute(sql_delete(model).where(model.tunnel_id.in_(tunnels)))
+    for owned in (Tunnel, VirtualNetwork):
+        session.execute(sql_delete(owned).where(owned.account_id == account_id))
+    session.delete(account)
+    write.audit("account.delete", account_id, account_id=account_id, detail={"name": account.name})
+    write.notice(Notice(NoticeKind.ACCOUNT, account_id=account_id))
+
+
+def _add(write: Write, name: str, settings: dict[str, Any]) -> Account:
+    account = Account(id=token_hex(16), name=name, settings=settings, created_at=write.at)
+    write.session.add(account)
+    write.audit("account.create", account.id, account_id=account.id, detail={"name": name})
+    write.notice(Notice(NoticeKind.ACCOUNT, account_id=account.id))
+    return account
 
 
 def _owned(session: Session, account_id: str) -> list[tuple[str, int]]:
@@ -165,25 +160,23 @@ def find_by_key(session: Session, sha256: bytes) -> User | None:
     return session.scalar(select(User).where(User.key_sha256 == sha256))
 
 
-def change_user(store: Store, actor: Actor, user_id: str, changes: dict[str, str]) -> User:
+def change_user(write: Write, user_id: str, changes: dict[str, str]) -> User:
     """`email`, `first_name`, `last_name`, as far as given. QanatError `user_bad_field`: the address is another user's."""
-    with store.writing(actor) as write:
-        user = get_user(write.session, user_id)
-        email = changes.get("email", user.email)
-        taken = select(User.id).where(func.lower(User.email) == email.lower(), User.id != user_id)
-        if write.session.scalar(taken.limit(1)) is not None:
-            raise QanatError("user_bad_field", "another user has this address", where="email")
-        for column, value in changes.items():
-            setattr(user, column, value)
-        write.audit("user.change", user.id, detail=changes)
-        write.notice(Notice(NoticeKind.API_TOKEN))
+    user = get_user(write.session, user_id)
+    email = changes.get("email", user.email)
+    taken = select(User.id).where(func.lower(User.email) == email.lower(), User.id != user_id)
+    if write.session.scalar(taken.limit(1)) is not None:
+        raise QanatError("user_bad_field", "another user has this address", where="email")
+    for column, value in changes.items():
+        setattr(user, column, value)
+    write.audit("user.change", user.id, detail=changes)
+    write.notice(Notice(NoticeKind.API_TOKEN))
     return user
 
 
-def set_key(store: Store, actor: Actor, user_id: str, sha256: bytes | None) -> None:
+def set_key(write: Write, user_id: str, sha256: bytes | None) -> None:
     """Another legacy key for the user, or none; the one before is refused from now on."""
-    with store.writing(actor) as write:
-        user = get_user(write.session, user_id)
-        user.key_sha256 = sha256
-        write.audit("user.key" if sha256 is not None else "user.key_delete", user.id)
-        write.notice(Notice(NoticeKind.API_TOKEN))
+    user = get_user(write.session, user_id)
+    user.key_sha256 = sha256
+    write.audit("user.key" if sha256 is not None else "user.key_delete", user.id)
+    write.notice(Notice(NoticeKind.API_TOKEN))

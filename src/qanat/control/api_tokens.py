@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from qanat.control import accounts
 from qanat.errors import QanatError
 from qanat.store.audit import Actor
-from qanat.store.database import Store, Write
+from qanat.store.database import Write
 from qanat.store.limits import USER
 from qanat.store.models import ApiToken
 from qanat.store.notices import Notice, NoticeKind
@@ -39,36 +39,34 @@ class TokenContent:
     disabled: bool | None = None
 
 
-def count_tokens(store: Store) -> int:
+def count(session: Session) -> int:
     """How many API tokens exist, of any state."""
-    with store.reading() as session:
-        return session.scalar(select(func.count()).select_from(ApiToken)) or 0
+    return session.scalar(select(func.count()).select_from(ApiToken)) or 0
 
 
-def create_token(
-    store: Store, actor: Actor, *, sha256: bytes, content: TokenContent, owner: Owner | None = None, kind: str = "api"
+def create(
+    write: Write, *, sha256: bytes, content: TokenContent, owner: Owner | None = None, kind: str = "api"
 ) -> ApiToken:
     """A token of its owner; without one, of the first user. QanatError `account_unknown`: the account is gone."""
-    with store.writing(actor) as write:
-        owner = owner or Owner(user_id=accounts.first_user(write.session).id)
-        if owner.account_id is not None:
-            accounts.get_account(write.session, owner.account_id)
-        token = ApiToken(
-            id=token_hex(16),
-            user_id=owner.user_id,
-            account_id=owner.account_id,
-            kind=kind,
-            sha256=sha256,
-            disabled=bool(content.disabled),
-            created_at=write.at,
-            modified_at=write.at,
-            last_used_at=None,
-            last_used_from=None,
-            **_columns(content),
-        )
-        write.session.add(token)
-        write.grow("api_tokens", owner.account_id or f"{USER}{owner.user_id}")
-        _written(write, "token.create", token, {**_told(content), "kind": kind})
+    owner = owner or Owner(user_id=accounts.first_user(write.session).id)
+    if owner.account_id is not None:
+        accounts.get_account(write.session, owner.account_id)
+    token = ApiToken(
+        id=token_hex(16),
+        user_id=owner.user_id,
+        account_id=owner.account_id,
+        kind=kind,
+        sha256=sha256,
+        disabled=bool(content.disabled),
+        created_at=write.at,
+        modified_at=write.at,
+        last_used_at=None,
+        last_used_from=None,
+        **_columns(content),
+    )
+    write.session.add(token)
+    write.grow("api_tokens", owner.account_id or f"{USER}{owner.user_id}")
+    _written(write, "token.create", token, {**_told(content), "kind": kind})
     return token
 
 
@@ -76,39 +74,34 @@ def create_token(
 Permit = Callable[[Session, ApiToken], None]
 
 
-def change_token(
-    store: Store, actor: Actor, token_id: str, content: TokenContent, *, owner: Owner, permit: Permit
-) -> ApiToken:
+def change(write: Write, token_id: str, content: TokenContent, *, owner: Owner, permit: Permit) -> ApiToken:
     """The whole content anew. QanatError `token_unknown`: the owner has no such token; and what `permit` raises."""
-    with store.writing(actor) as write:
-        token = get_token(write.session, token_id, owner=owner)
-        permit(write.session, token)
-        for column, value in _columns(content).items():
-            setattr(token, column, value)
-        if content.disabled is not None:
-            token.disabled = content.disabled
-        token.modified_at = write.at
-        _written(write, "token.change", token, {**_told(content), "disabled": token.disabled})
+    token = get_token(write.session, token_id, owner=owner)
+    permit(write.session, token)
+    for column, value in _columns(content).items():
+        setattr(token, column, value)
+    if content.disabled is not None:
+        token.disabled = content.disabled
+    token.modified_at = write.at
+    _written(write, "token.change", token, {**_told(content), "disabled": token.disabled})
     return token
 
 
-def roll_token(store: Store, actor: Actor, token_id: str, *, sha256: bytes, owner: Owner, permit: Permit) -> ApiToken:
-    """Another text for the token; the one before is refused from now on. QanatErrors as `change_token`'s."""
-    with store.writing(actor) as write:
-        token = get_token(write.session, token_id, owner=owner)
-        permit(write.session, token)
-        token.sha256 = sha256
-        token.modified_at = write.at
-        _written(write, "token.roll", token, {"name": token.name})
+def roll(write: Write, token_id: str, *, sha256: bytes, owner: Owner, permit: Permit) -> ApiToken:
+    """Another text for the token; the one before is refused from now on. QanatErrors as `change`'s."""
+    token = get_token(write.session, token_id, owner=owner)
+    permit(write.session, token)
+    token.sha256 = sha256
+    token.modified_at = write.at
+    _written(write, "token.roll", token, {"name": token.name})
     return token
 
 
-def delete_token(store: Store, actor: Actor, token_id: str, *, owner: Owner) -> None:
+def delete(write: Write, token_id: str, *, owner: Owner) -> None:
     """From now on the token is refused, and unknown. QanatError `token_unknown`."""
-    with store.writing(actor) as write:
-        token = get_token(write.session, token_id, owner=owner)
-        write.session.delete(token)
-        _written(write, "token.delete", token, {"name": token.name})
+    token = get_token(write.session, token_id, owner=owner)
+    write.session.delete(token)
+    _written(write, "token.delete", token, {"name": token.name})
 
 
 def get_token(session: Session, token_id: str, *, owner: Owner) -> ApiToken:
@@ -129,24 +122,22 @@ def list_tokens(
     return list(session.scalars(query.order_by(*order).offset(offset).limit(limit))), total
 
 
-def find_by_sha256(store: Store, sha256: bytes) -> ApiToken | None:
+def find_by_sha256(session: Session, sha256: bytes) -> ApiToken | None:
     """The token with this hash."""
-    with store.reading() as session:
-        return session.scalar(select(ApiToken).where(ApiToken.sha256 == sha256))
+    return session.scalar(select(ApiToken).where(ApiToken.sha256 == sha256))
 
 
-def note_use(store: Store, token: ApiToken, address: str, *, is_new_address: bool) -> None:
+def note_use(write: Write, token: ApiToken, address: str, *, is_new_address: bool) -> None:
     """Writes down when and from where; a new address is an audit row (security.md S38). `token` may be no row: a key."""
-    with store.recording() as write:
-        row = write.session.get(ApiToken, token.id)
-        if is_new_address:
-            write.actor = Actor(kind="token" if row is not None else "user", name=token.id, address=address)
-            action = "token.used_from" if row is not None else "user.key_used_from"
-            before = row.last_used_from if row is not None else None
-            write.audit(action, token.id, account_id=token.account_id, detail={"before": before})
-        if row is not None:
-            row.last_used_at = write.at
-            row.last_used_from = address
+    row = write.session.get(ApiToken, token.id)
+    if is_new_address:
+        user = Actor(kind="token" if row is not None else "user", name=token.id, address=address)
+        action = "token.used_from" if row is not None else "user.key_used_from"
+        before = row.last_used_from if row is not None else None
+        write.audit(action, token.id, account_id=token.account_id, detail={"before": before}, actor=user)
+    if row is not None:
+        row.last_used_at = write.at
+        row.last_used_from = address
 
 
 def _owned(owner: Owner) -> Select[ApiToken]:

@@ -8,16 +8,14 @@ from sqlalchemy.orm import Session
 
 from qanat.control.tunnels import get_tunnel
 from qanat.errors import QanatError
-from qanat.store.audit import Actor
-from qanat.store.database import Store
+from qanat.store.database import Write
 from qanat.store.models import Configuration, Connection, Connector
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.versions import Expected
 
 
-def put_configuration(
-    store: Store,
-    actor: Actor,
+def put(
+    write: Write,
     *,
     account_id: str,
     tunnel_id: str,
@@ -33,6 +31,34 @@ def put_configuration(
     Raises:
         QanatError: `tunnel_unknown`; `configuration_malformed`, a text that isn't Unicode; `version_stale`.
     """
+    text = stored_text(document)
+    tunnel = get_tunnel(write.session, account_id, tunnel_id)
+    newest = newest_configuration(write.session, tunnel.id)
+    if expected is not None:
+        expected.check(str(newest.version if newest else 0))
+    action = "configuration.put" if rolled_back_to is None else "configuration.rollback"
+    detail = {} if rolled_back_to is None else {"rolled_back_to": rolled_back_to}
+    if newest is not None and (newest.document, newest.source) == (text, source):
+        write.audit(f"{action}_same", tunnel.id, account_id=account_id, detail={"version": newest.version, **detail})
+        return newest
+    configuration = Configuration(
+        tunnel_id=tunnel.id,
+        version=(newest.version if newest else 0) + 1,
+        document=text,
+        source=source,
+        author=write.actor.name,
+        created_at=write.at,
+    )
+    write.session.add(configuration)
+    write.session.flush()
+    forget_versions(write.session, tunnel.id, keep=write.limits.configurations)
+    write.audit(action, tunnel.id, account_id=account_id, detail={"version": configuration.version, **detail})
+    write.notice(Notice(NoticeKind.CONFIGURATION, tunnel_id=tunnel.id, account_id=account_id))
+    return configuration
+
+
+def stored_text(document: dict[str, Any]) -> str:
+    """The document as a version keeps it. QanatError `configuration_malformed`: it holds a text that isn't Unicode."""
     try:
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         text.encode()
@@ -40,32 +66,7 @@ def put_configuration(
         raise QanatError(
             "configuration_malformed", f"the configuration can't be stored: {error}", where="config"
         ) from error
-    with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id)
-        newest = newest_configuration(write.session, tunnel.id)
-        if expected is not None:
-            expected.check(str(newest.version if newest else 0))
-        action = "configuration.put" if rolled_back_to is None else "configuration.rollback"
-        detail = {} if rolled_back_to is None else {"rolled_back_to": rolled_back_to}
-        if newest is not None and (newest.document, newest.source) == (text, source):
-            write.audit(
-                f"{action}_same", tunnel.id, account_id=account_id, detail={"version": newest.version, **detail}
-            )
-            return newest
-        configuration = Configuration(
-            tunnel_id=tunnel.id,
-            version=(newest.version if newest else 0) + 1,
-            document=text,
-            source=source,
-            author=actor.name,
-            created_at=write.at,
-        )
-        write.session.add(configuration)
-        write.session.flush()
-        forget_versions(write.session, tunnel.id, keep=store.limits.configurations)
-        write.audit(action, tunnel.id, account_id=account_id, detail={"version": configuration.version, **detail})
-        write.notice(Notice(NoticeKind.CONFIGURATION, tunnel_id=tunnel.id, account_id=account_id))
-    return configuration
+    return text
 
 
 def forget_versions(session: Session, tunnel_id: str, *, keep: int) -> None:

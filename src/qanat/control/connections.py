@@ -9,8 +9,7 @@ from sqlalchemy import CursorResult, and_, delete, event, func, or_, select, upd
 from sqlalchemy.orm import Session
 
 from qanat.control.tunnel_status import stored_status
-from qanat.store.audit import Actor
-from qanat.store.database import Store, Write
+from qanat.store.database import Write
 from qanat.store.models import Connection, Connector, ConnectorToken, Event, Tunnel
 from qanat.store.notices import Notice, NoticeKind
 
@@ -176,28 +175,26 @@ def bound_history(session: Session, tunnel_id: str) -> None:
             session.execute(delete(row).where(lost_of_tunnel, row.lost_at <= since))
 
 
-def trim(store: Store) -> None:
-    """Forgets what was lost long ago; a transaction only where there is something to forget."""
-    with store.recording() as write:
-        session = write.session
-        known = select(Tunnel.id)
-        session.execute(delete(Event).where(or_(Event.tunnel_id.is_(None), Event.tunnel_id.not_in(known))))
-        crowded = select(Event.tunnel_id).group_by(Event.tunnel_id).having(func.count() > REFUSALS_KEPT)
-        for tunnel_id in list(session.scalars(crowded)):
-            if tunnel_id is not None:
-                bound_history(session, tunnel_id)
-        session.execute(delete(Connection).where(Connection.lost_at < write.at - LOST_KEPT))
-        session.execute(delete(Connector).where(Connector.lost_at < write.at - CONNECTORS_KEPT))
+def trim(write: Write) -> None:
+    """Forgets what was lost long ago."""
+    session = write.session
+    known = select(Tunnel.id)
+    session.execute(delete(Event).where(or_(Event.tunnel_id.is_(None), Event.tunnel_id.not_in(known))))
+    crowded = select(Event.tunnel_id).group_by(Event.tunnel_id).having(func.count() > REFUSALS_KEPT)
+    for tunnel_id in list(session.scalars(crowded)):
+        if tunnel_id is not None:
+            bound_history(session, tunnel_id)
+    session.execute(delete(Connection).where(Connection.lost_at < write.at - LOST_KEPT))
+    session.execute(delete(Connector).where(Connector.lost_at < write.at - CONNECTORS_KEPT))
 
 
-def clear_live(store: Store, actor: Actor) -> int:
+def clear_live(write: Write) -> int:
     """At an edge's start nothing is connected, whatever the rows say; how many were not."""
-    with store.writing(actor) as write:
-        tunnel_ids = list(
-            write.session.scalars(select(Connection.tunnel_id).where(Connection.lost_at.is_(None)).distinct())
-        )
-        cleared = sum(_clear(write, tunnel_id) for tunnel_id in tunnel_ids)
-        write.audit("edge.start", "", detail={"connections_cleared": cleared})
+    tunnel_ids = list(
+        write.session.scalars(select(Connection.tunnel_id).where(Connection.lost_at.is_(None)).distinct())
+    )
+    cleared = sum(_clear(write, tunnel_id) for tunnel_id in tunnel_ids)
+    write.audit("edge.start", "", detail={"connections_cleared": cleared})
     return cleared
 
 

@@ -13,21 +13,18 @@ from sqlalchemy.orm import Session
 from qanat.control import connections
 from qanat.control.tunnels import SECRET_BYTES, get_tunnel
 from qanat.errors import QanatError
-from qanat.store.audit import Actor
-from qanat.store.database import Store, Write
+from qanat.store.database import Write
 from qanat.store.models import Connection, ConnectorToken, Tunnel
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.sealing import Sealer
-from qanat.store.skipped import SkippedRows, each_alone
 
 MAX_NAME = 100
 
 Status = Literal["active", "expired", "revoked"]
 
 
-def create_token(
-    store: Store,
-    actor: Actor,
+def create(
+    write: Write,
     sealer: Sealer,
     *,
     account_id: str,
@@ -43,84 +40,78 @@ def create_token(
     """
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise QanatError("connector_token_bad_name", f"a name has 1 to {MAX_NAME} printable characters", where="name")
-    with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id)
-        if expires_at is not None and expires_at <= write.at:
-            raise QanatError("connector_token_bad_expiry", "this moment is over already", where="expires_at")
-        good = good_tokens(write.session, tunnel.id)
-        if any(each.name == name for each in good):
-            raise QanatError(
-                "connector_token_name_taken",
-                f"the tunnel has a connector token named {name!r}",
-                where="name",
-                hint="rotate or revoke that one, or choose another name",
-            )
-        token_id = str(uuid4())
-        token = ConnectorToken(
-            id=token_id,
-            tunnel_id=tunnel.id,
-            name=name,
-            sealed_secret=sealer.seal(token_bytes(SECRET_BYTES), token_id),
-            created_at=write.at,
-            expires_at=expires_at,
-            revoked_at=None,
-            last_used_at=None,
-            last_used_from=None,
+    tunnel = get_tunnel(write.session, account_id, tunnel_id)
+    if expires_at is not None and expires_at <= write.at:
+        raise QanatError("connector_token_bad_expiry", "this moment is over already", where="expires_at")
+    good = good_tokens(write.session, tunnel.id)
+    if any(each.name == name for each in good):
+        raise QanatError(
+            "connector_token_name_taken",
+            f"the tunnel has a connector token named {name!r}",
+            where="name",
+            hint="rotate or revoke that one, or choose another name",
         )
-        write.session.add(token)
-        write.grow("connector_tokens", tunnel.id)  # the edge compares a registration with each
-        _told(write, tunnel, token, "connector_token.create", expires_at=expires_at)
-        write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel.id, account_id=account_id))
+    token_id = str(uuid4())
+    token = ConnectorToken(
+        id=token_id,
+        tunnel_id=tunnel.id,
+        name=name,
+        sealed_secret=sealer.seal(token_bytes(SECRET_BYTES), token_id),
+        created_at=write.at,
+        expires_at=expires_at,
+        revoked_at=None,
+        last_used_at=None,
+        last_used_from=None,
+    )
+    write.session.add(token)
+    write.grow("connector_tokens", tunnel.id)  # the edge compares a registration with each
+    _told(write, tunnel, token, "connector_token.create", expires_at=expires_at)
+    write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel.id, account_id=account_id))
     return token, tunnel
 
 
-def rotate_token(
-    store: Store, actor: Actor, sealer: Sealer, *, account_id: str, tunnel_id: str, token_id: str
+def rotate(
+    write: Write, sealer: Sealer, *, account_id: str, tunnel_id: str, token_id: str
 ) -> tuple[ConnectorToken, Tunnel]:
     """A new secret: the old one registers nothing any more, its live connections end after the grace.
 
     Raises:
         QanatError: `tunnel_unknown`, `connector_token_unknown` (also a revoked one).
     """
-    with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id)
-        token = get_token(write.session, tunnel.id, token_id)
-        if token.revoked_at is not None:
-            raise QanatError("connector_token_unknown", "the connector token is revoked", where="token_id")
-        token.sealed_secret = sealer.seal(token_bytes(SECRET_BYTES), token.id)
-        _told(write, tunnel, token, "connector_token.rotate")
-        write.notice(Notice(NoticeKind.TUNNEL_SECRET, tunnel_id=tunnel.id, account_id=account_id, token_id=token.id))
+    tunnel = get_tunnel(write.session, account_id, tunnel_id)
+    token = get_token(write.session, tunnel.id, token_id)
+    if token.revoked_at is not None:
+        raise QanatError("connector_token_unknown", "the connector token is revoked", where="token_id")
+    token.sealed_secret = sealer.seal(token_bytes(SECRET_BYTES), token.id)
+    _told(write, tunnel, token, "connector_token.rotate")
+    write.notice(Notice(NoticeKind.TUNNEL_SECRET, tunnel_id=tunnel.id, account_id=account_id, token_id=token.id))
     return token, tunnel
 
 
-def revoke_token(store: Store, actor: Actor, *, account_id: str, tunnel_id: str, token_id: str) -> ConnectorToken:
+def revoke(write: Write, *, account_id: str, tunnel_id: str, token_id: str) -> ConnectorToken:
     """Never let in again, and its connections end. A revoked one again is no error: nothing changes.
 
     Raises:
         QanatError: `tunnel_unknown`, `connector_token_unknown`.
     """
-    with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id)
-        token = get_token(write.session, tunnel.id, token_id)
-        _end(write, tunnel, token, "connector_token.revoke")
+    tunnel = get_tunnel(write.session, account_id, tunnel_id)
+    token = get_token(write.session, tunnel.id, token_id)
+    _end(write, tunnel, token, "connector_token.revoke")
     return token
 
 
-def expire_tokens(store: Store, skipped: SkippedRows | None = None) -> int:
-    """Ends those whose time is over, as if revoked then; how many. Each in a write of its own: one that can't be ended is
-    noted, and keeps no other alive."""
-    with store.reading() as session:
-        due = list(session.scalars(select(ConnectorToken.id).where(_is_due(store.clock()))))
-    return each_alone("token_expiry", due, lambda token_id: _expire(store, token_id), skipped)
+def due(session: Session, at: datetime) -> list[str]:
+    """The ids of those whose time is over and that weren't ended yet."""
+    return list(session.scalars(select(ConnectorToken.id).where(_is_due(at))))
 
 
-def _expire(store: Store, token_id: str) -> bool:
-    """Whether it was still to be ended."""
-    with store.recording() as write:  # by the system itself; each has its audit row, and there may be none any more
-        token = write.session.scalar(select(ConnectorToken).where(ConnectorToken.id == token_id, _is_due(write.at)))
-        if token is None:
-            return False
-        _end(write, write.session.get_one(Tunnel, token.tunnel_id), token, "connector_token.expire")
+def expire(write: Write, token_id: str) -> bool:
+    """Ends one whose time is over, as if revoked then; whether it was still to be ended."""
+    token = write.session.scalar(select(ConnectorToken).where(ConnectorToken.id == token_id, _is_due(write.at)))
+    if token is None:
+        write.idle()
+        return False
+    _end(write, write.session.get_one(Tunnel, token.tunnel_id), token, "connector_token.expire")
     return True
 
 

@@ -9,24 +9,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qanat.control import records
-from qanat.control.record_edit import RecordChange
-from qanat.control.records import Batch
+from qanat.control.record_batches import Batch, apply_batch, check_batch
+from qanat.control.record_changes import RecordChange
 from qanat.control.tunnels import get_tunnel
 from qanat.control.zones import get_zone
 from qanat.dns.forms import TUNNEL_SUFFIX, RecordDraft, record_name
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
-from qanat.store.audit import Actor
-from qanat.store.database import Store
+from qanat.store.database import Write
 from qanat.store.models import Record, Tunnel, Zone
 from qanat.store.reach import Reach
-from qanat.store.versions import Expected, row_version
 
 ROUTED_TYPES = ("A", "AAAA", "CNAME")
-ATTEMPTS = 3
-RACES = frozenset(
-    {"record_unknown", "record_host_taken", "record_cname_taken", "record_identical", "record_exists", "version_stale"}
-)
 SHOWN_ZONES = 10
 
 Outcome = Literal["new", "updated", "unchanged"]
@@ -41,9 +35,7 @@ class Routed:
     previous: tuple[str, ...] = ()
 
 
-def route_hostname(
-    store: Store, actor: Actor, *, zone_id: str, tunnel_id: str, hostname: str, overwrite: bool, reach: Reach
-) -> Routed:
+def route(write: Write, *, zone_id: str, tunnel_id: str, hostname: str, overwrite: bool, reach: Reach) -> Routed:
     """A proxied CNAME from the hostname to the tunnel.
 
     Args:
@@ -53,16 +45,53 @@ def route_hostname(
 
     Raises:
         QanatError: `zone_unknown`, `tunnel_unknown`, `route_zone_forbidden`, `route_no_zone`, `route_taken`, and as
-            records' `create_record`.
+            `records.create`.
     """
-    for attempt in range(ATTEMPTS):
-        try:
-            return _route(store, actor, zone_id, tunnel_id, hostname, overwrite, reach)
-        except QanatError as error:
-            # somebody else wrote the same name between our look at it and our write
-            if error.code not in RACES or attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+    session = write.session
+    home = get_zone(session, zone_id, reach=reach)
+    tunnel = get_tunnel(session, home.account_id, tunnel_id)
+    zone = zone_of(session, home, hostname, reach)
+    name = record_name(hostname, zone.name)
+    beside = list(
+        session.scalars(
+            select(Record)
+            .where(Record.zone_id == zone.id, Record.name == name, Record.type.in_(ROUTED_TYPES))
+            .order_by(Record.type.desc(), Record.id)
+        )
+    )
+    target = f"{tunnel.id}{TUNNEL_SUFFIX}"
+    if not beside:
+        draft = RecordDraft(name=f"{name}.", type="CNAME", content=target, proxied=True)
+        return Routed(outcome="new", record=records.create(write, zone.id, draft, reach=reach))
+    there = beside[0].tunnel_id == tunnel.id and len(beside) == 1
+    if there and beside[0].proxied:
+        write.idle()
+        return Routed(outcome="unchanged", record=beside[0])
+    previous = tuple(f"{record.type} {record.content}" for record in beside)
+    if not (overwrite or there or all(_is_stale(session, record, zone) for record in beside)):
+        raise QanatError(
+            "route_taken",
+            f"An A, AAAA, or CNAME record with that host already exists: {name} is {', '.join(previous[:5])}",
+            where="user_hostname",
+            hint="overwrite it (--overwrite-dns), or delete that record",
+        )
+    change = RecordChange(
+        {
+            "type": "CNAME",
+            "content": target,
+            "data": None,
+            "priority": None,
+            "proxied": True,
+            "ttl": None,
+            "settings": None,
+        }
+    )
+    if len(beside) == 1:
+        changed = records.change(write, zone.id, beside[0].id, change, reach=reach)
+    else:
+        batch = Batch(deletes=[record.id for record in beside[1:]], patches=[(beside[0].id, change)])
+        changed = apply_batch(write, zone.id, check_batch(batch, zone.name), reach=reach).patches[0]
+    return Routed(outcome="updated", record=changed, previous=previous)
 
 
 def zone_of(session: Session, home: Zone, hostname: str, reach: Reach) -> Zone:
@@ -97,58 +126,6 @@ def zone_of(session: Session, home: Zone, hostname: str, reach: Reach) -> Zone:
             where="user_hostname",
         )
     return found
-
-
-def _route(
-    store: Store, actor: Actor, zone_id: str, tunnel_id: str, hostname: str, overwrite: bool, reach: Reach
-) -> Routed:
-    with store.reading() as session:
-        home = get_zone(session, zone_id, reach=reach)
-        tunnel = get_tunnel(session, home.account_id, tunnel_id)
-        zone = zone_of(session, home, hostname, reach)
-        name = record_name(hostname, zone.name)
-        beside = list(
-            session.scalars(
-                select(Record)
-                .where(Record.zone_id == zone.id, Record.name == name, Record.type.in_(ROUTED_TYPES))
-                .order_by(Record.type.desc(), Record.id)
-            )
-        )
-        is_stale = all(_is_stale(session, record, zone) for record in beside)
-    target = f"{tunnel.id}{TUNNEL_SUFFIX}"
-    if not beside:
-        draft = RecordDraft(name=f"{name}.", type="CNAME", content=target, proxied=True)
-        return Routed(outcome="new", record=records.create_record(store, actor, zone.id, draft, reach=reach))
-    there = beside[0].tunnel_id == tunnel.id and len(beside) == 1
-    if there and beside[0].proxied:
-        return Routed(outcome="unchanged", record=beside[0])
-    previous = tuple(f"{record.type} {record.content}" for record in beside)
-    if not (overwrite or is_stale or there):
-        raise QanatError(
-            "route_taken",
-            f"An A, AAAA, or CNAME record with that host already exists: {name} is {', '.join(previous[:5])}",
-            where="user_hostname",
-            hint="overwrite it (--overwrite-dns), or delete that record",
-        )
-    change = RecordChange(
-        {
-            "type": "CNAME",
-            "content": target,
-            "data": None,
-            "priority": None,
-            "proxied": True,
-            "ttl": None,
-            "settings": None,
-        }
-    )
-    if len(beside) == 1:
-        # what was judged here, and nothing that came in its place meanwhile
-        expected = Expected(frozenset({row_version(beside[0])}))
-        changed = records.change_record(store, actor, zone.id, beside[0].id, change, reach=reach, expected=expected)
-    else:
-        batch = Batch(deletes=[record.id for record in beside[1:]], patches=[(beside[0].id, change)])
-        changed = records.apply_batch(store, actor, zone.id, batch, reach=reach)[1].patches[0]
-    return Routed(outcome="updated", record=changed, previous=previous)
 
 
 def _is_stale(session: Session, record: Record, zone: Zone) -> bool:

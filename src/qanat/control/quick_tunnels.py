@@ -1,28 +1,28 @@
 """Quick tunnels: made for anybody without an account, named by words below one zone, gone soon after their connector."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
 from secrets import choice, token_bytes, token_hex
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from qanat.control import records
-from qanat.control.tunnels import SECRET_BYTES, add_tunnel, forget_tunnels, remove_tunnel
+from qanat.control import records, tunnels
+from qanat.control.tunnels import SECRET_BYTES, Quick
 from qanat.control.words import WORDS
 from qanat.dns.forms import TUNNEL_SUFFIX, RecordDraft
 from qanat.errors import QanatError, RetryLaterError
-from qanat.store.audit import SYSTEM, Actor
-from qanat.store.database import Store
+from qanat.store.audit import Actor
+from qanat.store.database import Write
 from qanat.store.models import Record, Tunnel, Zone
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
-from qanat.store.skipped import SkippedRows, each_alone
 
 ACTOR_KIND = "quick"
 WORDS_A_NAME = 3
 NAMES_TRIED = 5
+UNCONNECTED = ("inactive", "down")
 KEPT_AFTERWARDS = timedelta(days=1)
 """So long a connector of a deleted one is told so, instead of that there is no such tunnel."""
 
@@ -47,7 +47,12 @@ class QuickTunnel:
     secret: bytes
 
 
-def create_quick(store: Store, sealer: Sealer, limits: QuickLimits, *, address: str) -> QuickTunnel:
+def actor(address: str) -> Actor:
+    """Whoever asks for one from an address: nobody that is known."""
+    return Actor(kind=ACTOR_KIND, name="quick", address=address)
+
+
+def create(write: Write, sealer: Sealer, limits: QuickLimits, *, address: str) -> QuickTunnel:
     """A locally managed tunnel with its hostname.
 
     Args:
@@ -56,99 +61,96 @@ def create_quick(store: Store, sealer: Sealer, limits: QuickLimits, *, address: 
     Raises:
         QanatError: `quick_zone_missing`, `quick_too_many` (RetryLaterError).
     """
-    actor = Actor(kind=ACTOR_KIND, name="quick", address=address)
     asker = _asker(address)
     secret = token_bytes(SECRET_BYTES)
-    with store.writing(actor) as write:
-        zone = write.session.scalar(select(Zone).where(Zone.name == limits.zone))
-        if zone is None:
-            raise QanatError(
-                "quick_zone_missing",
-                f"the zone of quick tunnels, {limits.zone}, is not on this server",
-                where="control.quick_tunnels.zone",
-                hint="create the zone",
-            )
-        if _count(write.session) >= limits.in_all:
-            raise _too_many("there are too many quick tunnels right now", limits)
-        if _count(write.session, Tunnel.quick_address == asker) >= limits.per_address:
-            raise _too_many(
-                f"{asker} has {limits.per_address} quick tunnels, the most that one address may have", limits
-            )
-        tunnel = add_tunnel(
-            write,
-            sealer,
-            account_id=zone.account_id,
-            name=f"qt-{token_hex(10)}",
-            secret=secret,
-            config_src="local",
-            quick_address=asker,
-            quick_expires_at=write.at + limits.expiry,
+    zone = write.session.scalar(select(Zone).where(Zone.name == limits.zone))
+    if zone is None:
+        raise QanatError(
+            "quick_zone_missing",
+            f"the zone of quick tunnels, {limits.zone}, is not on this server",
+            where="control.quick_tunnels.zone",
+            hint="create the zone",
         )
-    for attempt in range(NAMES_TRIED):
+    if _count(write.session) >= limits.in_all:
+        raise _too_many("there are too many quick tunnels right now", limits)
+    if _count(write.session, Tunnel.quick_address == asker) >= limits.per_address:
+        raise _too_many(f"{asker} has {limits.per_address} quick tunnels, the most that one address may have", limits)
+    tunnel = tunnels.create(
+        write,
+        sealer,
+        account_id=zone.account_id,
+        name=f"qt-{token_hex(10)}",
+        secret=secret,
+        config_src="local",
+        quick=Quick(address=asker, expires_at=write.at + limits.expiry),
+    )
+    return QuickTunnel(tunnel=tunnel, hostname=_named(write, zone, tunnel), secret=secret)
+
+
+def due(session: Session, at: datetime, *, expiry: timedelta) -> list[str]:
+    """The ids of those without a connection for `expiry`."""
+    idle = (
+        _is_quick(deleted=False),
+        Tunnel.quick_expires_at <= at,
+        Tunnel.status.in_(UNCONNECTED),
+        Tunnel.conns_inactive_at.is_(None) | (Tunnel.conns_inactive_at <= at - expiry),
+    )
+    return list(session.scalars(select(Tunnel.id).where(*idle)))
+
+
+def expire(write: Write, tunnel_id: str) -> bool:
+    """Deletes one; whether it was still there and unconnected."""
+    tunnel = write.session.get(Tunnel, tunnel_id)
+    if tunnel is None or tunnel.deleted_at is not None or tunnel.status not in UNCONNECTED:
+        write.idle()
+        return False
+    tunnels.delete(write, account_id=tunnel.account_id, tunnel_id=tunnel.id, cascade=True)
+    return True
+
+
+def left_records(session: Session) -> dict[str, str]:
+    """Records of those that are deleted, and their zones, by id."""
+    query = select(Record.id, Record.zone_id).join(Tunnel, Tunnel.id == Record.tunnel_id)
+    return {row.id: row.zone_id for row in session.execute(query.where(_is_quick(deleted=True)))}
+
+
+def old(session: Session, at: datetime) -> list[str]:
+    """The ids of those that were deleted long ago."""
+    query = select(Tunnel.id).where(_is_quick(deleted=True), Tunnel.deleted_at < at - KEPT_AFTERWARDS)
+    return list(session.scalars(query))
+
+
+def forget(write: Write, tunnel_id: str) -> None:
+    """Deletes what is left of a deleted one."""
+    account_id = write.session.scalar(select(Tunnel.account_id).where(Tunnel.id == tunnel_id))
+    tunnels.forget(write.session, [tunnel_id])
+    write.audit("tunnel.forget", tunnel_id, account_id=account_id, detail={"quick": True})
+
+
+def _named(write: Write, zone: Zone, tunnel: Tunnel) -> str:
+    """A hostname of words that leads to the tunnel."""
+    for _ in range(NAMES_TRIED):
         hostname = f"{'-'.join(choice(WORDS) for _ in range(WORDS_A_NAME))}.{zone.name}"
         draft = RecordDraft(name=f"{hostname}.", type="CNAME", content=f"{tunnel.id}{TUNNEL_SUFFIX}", proxied=True)
         try:
-            records.create_record(store, actor, zone.id, draft, reach=EVERYTHING)
-            return QuickTunnel(tunnel=tunnel, hostname=hostname, secret=secret)
+            records.create(write, zone.id, draft, reach=EVERYTHING)
         except QanatError as error:
-            if attempt == NAMES_TRIED - 1 or not error.code.startswith("record_"):
-                _remove(store, tunnel.id)
+            if not error.code.startswith("record_"):
                 raise
-    raise AssertionError("the last attempt returns or raises")
+            taken = error
+        else:
+            return hostname
+    raise taken
 
 
-def expire_quick(store: Store, skipped: SkippedRows | None = None, *, expiry: timedelta) -> int:
-    """Deletes those without a connection for `expiry`, and what is left of those that are deleted; how many were deleted. One
-    that can't be deleted is noted, and stays alone."""
-    now = store.clock()
-    idle = (
-        Tunnel.quick_address.is_not(None),
-        Tunnel.deleted_at.is_(None),
-        Tunnel.quick_expires_at <= now,
-        Tunnel.status.in_(("inactive", "down")),
-        Tunnel.conns_inactive_at.is_(None) | (Tunnel.conns_inactive_at <= now - expiry),
-    )
-    with store.reading() as session:
-        due = list(session.scalars(select(Tunnel.id).where(*idle)))
-        deleted = Tunnel.quick_address.is_not(None) & Tunnel.deleted_at.is_not(None)
-        old = list(session.scalars(select(Tunnel.id).where(deleted, Tunnel.deleted_at < now - KEPT_AFTERWARDS)))
-    removed = each_alone("quick_tunnel", due, lambda tunnel_id: _remove(store, tunnel_id), skipped)
-    with store.reading() as session:
-        rows = session.execute(
-            select(Record.zone_id, Record.id).join(Tunnel, Tunnel.id == Record.tunnel_id).where(deleted)
-        ).all()
-    zones = {record_id: zone_id for zone_id, record_id in rows}
-    each_alone("quick_tunnel", zones, lambda record_id: _drop_record(store, zones[record_id], record_id), skipped)
-    each_alone("quick_tunnel", old, lambda tunnel_id: _forget(store, tunnel_id), skipped)
-    return removed
-
-
-def _drop_record(store: Store, zone_id: str, record_id: str) -> bool:
-    records.delete_record(store, SYSTEM, zone_id, record_id, reach=EVERYTHING)
-    return True
-
-
-def _remove(store: Store, tunnel_id: str) -> bool:
-    """Whether it was still there and unconnected."""
-    with store.recording() as write:
-        tunnel = write.session.get(Tunnel, tunnel_id)
-        if tunnel is None or tunnel.deleted_at is not None or tunnel.status not in ("inactive", "down"):
-            return False
-        remove_tunnel(write, tunnel, detail={"quick": True})
-    return True
-
-
-def _forget(store: Store, tunnel_id: str) -> bool:
-    with store.writing(SYSTEM) as write:
-        account_id = write.session.scalar(select(Tunnel.account_id).where(Tunnel.id == tunnel_id))
-        forget_tunnels(write.session, [tunnel_id])
-        write.audit("tunnel.forget", tunnel_id, account_id=account_id, detail={"quick": True})
-    return True
+def _is_quick(*, deleted: bool) -> ColumnElement[bool]:
+    is_gone = Tunnel.deleted_at.is_not(None) if deleted else Tunnel.deleted_at.is_(None)
+    return Tunnel.quick_address.is_not(None) & is_gone
 
 
 def _count(session: Session, *filters: ColumnElement[bool]) -> int:
     query = select(func.count()).select_from(Tunnel)
-    return session.scalar(query.where(Tunnel.quick_address.is_not(None), Tunnel.deleted_at.is_(None), *filters)) or 0
+    return session.scalar(query.where(_is_quick(deleted=False), *filters)) or 0
 
 
 def _too_many(message: str, limits: QuickLimits) -> RetryLaterError:

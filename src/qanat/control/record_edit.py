@@ -1,81 +1,24 @@
 """One write on a zone's records under way: what changes, what its audit rows say, and whom its notices wake."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import replace
 from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Table, insert, select
 
-from qanat.dns.forms import AUTOMATIC_TTL, RecordDraft, RecordForm, check_record
-from qanat.dns.rules import NAMES_AT_ONCE, NamesInUse, has_settings, in_lots
+from qanat.control.record_changes import FORMED, RecordChange, fill
+from qanat.control.record_names import NamesInUse
+from qanat.dns.forms import RecordForm, check_record
 from qanat.errors import QanatError
 from qanat.store.database import Write
+from qanat.store.lots import in_lots
 from qanat.store.models import Record, Zone
 from qanat.store.notices import Notice, NoticeKind
 
 AUDITED_AT_ONCE = 200
 NAMED_ROUTES = 1000
-FORMED = (
-    "name",
-    "type",
-    "content",
-    "content_key",
-    "data",
-    "written_as",
-    "priority",
-    "private_routing",
-    "ttl",
-    "proxied",
-    "comment",
-    "tags",
-    "settings",
-    "tunnel_id",
-)
-"""A record's columns that are its form's."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordChange:
-    """What a PATCH gives: fields of `RecordDraft`, None to unset one."""
-
-    given: Mapping[str, Any]
-
-    def draft(self, before: Record) -> RecordDraft:
-        """The record as it shall be."""
-        # The ttl of a proxied record reads as automatic; it stays so when the proxy is switched off, as on a fresh one.
-        content, data = self.given.get("content"), self.given.get("data")
-        if content is None and data is None:
-            content, data = self._value_before(before)
-        return RecordDraft(
-            name=self._taken(before, "name", before.name),
-            type=self._taken(before, "type", before.type),
-            content=content,
-            data=data,
-            priority=self._taken(before, "priority", None),
-            ttl=self._taken(before, "ttl", AUTOMATIC_TTL),
-            proxied=self._taken(before, "proxied", False),
-            comment=self._taken(before, "comment", None),
-            tags=tuple(self._taken(before, "tags", ())),
-            settings=self._taken(before, "settings", {}),
-            private_routing=self._taken(before, "private_routing", None),
-        )
-
-    def _value_before(self, before: Record) -> tuple[str, dict[str, Any] | None]:
-        """What it was, with another priority where only that is given: of an SRV it stands in both."""
-        priority = self.given.get("priority")
-        data = before.data if before.written_as == "data" else None
-        if before.type != "SRV" or priority is None:
-            return before.content, data
-        if data is not None and "priority" in data:
-            data = {**data, "priority": priority}
-        return f"{priority} {before.content.partition(' ')[2]}", data
-
-    def _taken(self, before: Record, field_name: str, default: Any) -> Any:
-        value = self.given[field_name] if field_name in self.given else getattr(before, field_name)
-        return default if value is None else value
 
 
 class RecordEdit:
@@ -93,7 +36,7 @@ class RecordEdit:
 
     def load(self, record_ids: Iterable[str]) -> None:
         """The records that the write names, in few queries."""
-        for some in in_lots(sorted({each for each in record_ids if each.isalnum()}), NAMES_AT_ONCE):
+        for some in in_lots(sorted({each for each in record_ids if each.isalnum()})):
             query = select(Record).where(Record.zone_id == self.zone.id, Record.id.in_(some))
             for record in self._write.session.scalars(query):
                 self._loaded[record.id] = record
@@ -104,13 +47,13 @@ class RecordEdit:
         try:
             return self._loaded[record_id]
         except KeyError:
-            raise unknown_record() from None
+            raise unknown() from None
 
     def create(self, form: RecordForm) -> Record:
         self.names.check(form)
         at = self._write.at
         record = Record(id=token_hex(16), zone_id=self.zone.id, created_at=at, modified_at=at)
-        _fill(record, form, at, is_new=True)
+        fill(record, form, at, is_new=True)
         self._write.session.add(record)
         self._write.grow("records", self.zone.id)
         self.names.enter(record)
@@ -141,12 +84,12 @@ class RecordEdit:
     def replace(self, record: Record, form: RecordForm) -> Record:
         self.names.leave(record)
         self.names.check(form, before=record)
-        before = told(record)
+        before = _told(record)
         self._note_route(record)
         moves = (record.name, record.type == "NS") != (form.name, form.type == "NS")
         if moves:
             self._note_existence(record)
-        _fill(record, form, self._write.at, is_new=False)
+        fill(record, form, self._write.at, is_new=False)
         self.names.enter(record)
         self._changed("change", record, before=before)
         if moves:
@@ -195,7 +138,7 @@ class RecordEdit:
 
     def _changed(self, action: str, record: Record, *, before: dict[str, object] | None = None) -> None:
         self._note_route(record)
-        change: dict[str, object] = {"action": action, "id": record.id, **told(record)}
+        change: dict[str, object] = {"action": action, "id": record.id, **_told(record)}
         self._changes.append(change if before is None else {**change, "before": before})
 
     def _note_route(self, record: Record) -> None:
@@ -224,38 +167,10 @@ class RecordEdit:
         return self._wildcards
 
 
-def _fill(record: Record, form: RecordForm, at: datetime, *, is_new: bool) -> None:
-    comment_changed = is_new or record.comment != form.comment
-    tags_changed = is_new or record.tags != form.tags
-    if is_new or _value(record) != _value(form) or not has_settings(record, form):
-        record.modified_at = at
-    record.name = form.name
-    record.type = form.type
-    record.content = form.content
-    record.content_key = form.content_key
-    record.data = form.data
-    record.written_as = form.written_as
-    record.priority = form.priority
-    record.private_routing = form.private_routing
-    record.ttl = form.ttl
-    record.proxied = form.proxied
-    record.settings = form.settings
-    record.tunnel_id = form.tunnel_id
-    if comment_changed:
-        record.comment = form.comment
-        record.comment_modified_at = at if form.comment else None
-    if tags_changed:
-        record.tags = form.tags
-        record.tags_modified_at = at if form.tags else None
-
-
-def _value(one: Any) -> tuple[object, ...]:
-    return one.name, one.type, one.content, one.data, one.priority
-
-
-def told(record: Record) -> dict[str, object]:
+def _told(record: Record) -> dict[str, object]:
     return {"name": record.name, "type": record.type, "content": record.content, "proxied": record.proxied}
 
 
-def unknown_record() -> QanatError:
+def unknown() -> QanatError:
+    """Of a record that is not in the zone."""
     return QanatError("record_unknown", "Record does not exist.", where="dns_record_id")

@@ -1,21 +1,20 @@
 """How a tunnel and its connectors are, from their connections: healthy, degraded, down or inactive, since when and why."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Literal
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
+from qanat.store.lots import in_lots
 from qanat.store.models import Connection, Connector, Tunnel
 
 RECONNECTING = timedelta(minutes=5)
 """For so long a connection that nobody meant to end is shown as one that will come back."""
 ENDED_ON_PURPOSE = ("unregistered", "replaced", "disconnected")
-IDS_A_QUERY = 500
 
 Status = Literal["inactive", "healthy", "degraded", "down"]
 ConnectorStatus = Literal["healthy", "degraded", "reconnecting", "lost"]
@@ -53,7 +52,7 @@ def states(
     wanted = is_live
     if lost_since is not None:
         wanted = or_(is_live, and_(Connection.lost_at > lost_since, Connection.lost_reason.not_in(ENDED_ON_PURPOSE)))
-    for ids in _batches(tunnel.id for tunnel in tunnels):
+    for ids in in_lots([tunnel.id for tunnel in tunnels]):
         rows = (
             select(Connection)
             .where(Connection.tunnel_id.in_(ids), wanted)
@@ -142,12 +141,6 @@ def _awaited(lost: list[Connection], live: list[Connection]) -> list[Connection]
     back = {connection.index for connection in live}
     newest = {connection.index: connection for connection in lost if connection.index not in back}
     return list(newest.values())
-
-
-def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(ids)
-    while batch := list(islice(iterator, IDS_A_QUERY)):
-        yield batch
 
 
 def stored_status(session: Session, tunnel: Tunnel) -> Status:

@@ -1,18 +1,19 @@
 """Tunnels: created, renamed, rotated, softly deleted. Their secrets pass through here sealed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
 from qanat.control import connections
 from qanat.control.accounts import get_account
 from qanat.errors import QanatError
 from qanat.ids import TunnelId
-from qanat.store.audit import Actor
-from qanat.store.database import Store, Write
+from qanat.store.database import Write
 from qanat.store.models import (
     Configuration,
     Connection,
@@ -35,19 +36,15 @@ VERSIONED = ("name", "config_src", "sealed_secret")
 CONFIG_SOURCES = ("local", "cloudflare")
 
 
-def create_tunnel(
-    store: Store, actor: Actor, sealer: Sealer, *, account_id: str, name: str, secret: bytes, config_src: str
-) -> Tunnel:
-    """QanatError `tunnel_name_taken`, `tunnel_bad_name`, `tunnel_bad_secret`, `tunnel_bad_config_src`."""
-    check_name(name)
-    check_secret(secret)
-    if config_src not in CONFIG_SOURCES:
-        raise QanatError("tunnel_bad_config_src", "config_src is `local` or `cloudflare`", where="config_src")
-    with store.writing(actor) as write:
-        return add_tunnel(write, sealer, account_id=account_id, name=name, secret=secret, config_src=config_src)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quick:
+    """What a quick tunnel has besides: who asked for it, and when it ends unless it is connected then."""
+
+    address: str
+    expires_at: datetime
 
 
-def add_tunnel(
+def create(
     write: Write,
     sealer: Sealer,
     *,
@@ -55,10 +52,18 @@ def add_tunnel(
     name: str,
     secret: bytes,
     config_src: str,
-    quick_address: str | None = None,
-    quick_expires_at: datetime | None = None,
+    quick: Quick | None = None,
 ) -> Tunnel:
-    """A tunnel within a write; its parts were checked. QanatError `tunnel_name_taken`; `account_unknown`: it is gone."""
+    """A tunnel of an account.
+
+    Raises:
+        QanatError: `tunnel_name_taken`, `tunnel_bad_name`, `tunnel_bad_secret`, `tunnel_bad_config_src`; `account_unknown`:
+            it is gone; with the commit `tunnel_too_many`.
+    """
+    check_name(name)
+    check_secret(secret)
+    if config_src not in CONFIG_SOURCES:
+        raise QanatError("tunnel_bad_config_src", "config_src is `local` or `cloudflare`", where="config_src")
     get_account(write.session, account_id)
     _check_name_free(write.session, account_id, name)
     tunnel_id = str(uuid4())
@@ -70,11 +75,12 @@ def add_tunnel(
         config_src=config_src,
         created_at=write.at,
     )
-    tunnel.quick_address = quick_address
-    tunnel.quick_expires_at = quick_expires_at
-    write.session.add(tunnel)
-    if quick_address is None:
+    if quick is None:
         write.grow("tunnels", account_id)
+    else:
+        tunnel.quick_address = quick.address
+        tunnel.quick_expires_at = quick.expires_at
+    write.session.add(tunnel)
     write.audit("tunnel.create", tunnel_id, account_id=account_id, detail={"name": name, "config_src": config_src})
     write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel_id, account_id=account_id))
     return tunnel
@@ -104,9 +110,8 @@ def new_row(
     )
 
 
-def change_tunnel(
-    store: Store,
-    actor: Actor,
+def change(
+    write: Write,
     sealer: Sealer,
     *,
     account_id: str,
@@ -121,31 +126,29 @@ def change_tunnel(
         check_name(name)
     if secret is not None:
         check_secret(secret)
-    with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id)
-        check_row(expected, tunnel, *VERSIONED)
-        renamed = name is not None and name != tunnel.name
-        if name is not None and renamed:
-            _check_name_free(write.session, account_id, name)
-            tunnel.name = name
-        rotated = secret is not None and secret != sealer.open(tunnel.sealed_secret, tunnel.id)
-        if secret is not None and rotated:
-            tunnel.sealed_secret = sealer.seal(secret, tunnel.id)
-        write.audit(
-            "tunnel.change",
-            tunnel.id,
-            account_id=account_id,
-            detail={"name": name if renamed else None, "secret_rotated": rotated},
-        )
-        kind = NoticeKind.TUNNEL_SECRET if rotated else NoticeKind.TUNNEL
-        write.notice(Notice(kind, tunnel_id=tunnel.id, account_id=account_id))
+    tunnel = get_tunnel(write.session, account_id, tunnel_id)
+    check_row(expected, tunnel, *VERSIONED)
+    renamed = name is not None and name != tunnel.name
+    if name is not None and renamed:
+        _check_name_free(write.session, account_id, name)
+        tunnel.name = name
+    rotated = secret is not None and secret != sealer.open(tunnel.sealed_secret, tunnel.id)
+    if secret is not None and rotated:
+        tunnel.sealed_secret = sealer.seal(secret, tunnel.id)
+    write.audit(
+        "tunnel.change",
+        tunnel.id,
+        account_id=account_id,
+        detail={"name": name if renamed else None, "secret_rotated": rotated},
+    )
+    kind = NoticeKind.TUNNEL_SECRET if rotated else NoticeKind.TUNNEL
+    write.notice(Notice(kind, tunnel_id=tunnel.id, account_id=account_id))
     return tunnel
 
 
-def delete_tunnel(
-    store: Store, actor: Actor, *, account_id: str, tunnel_id: str, cascade: bool, disconnects: bool = False
-) -> Tunnel:
-    """Soft: the row stays, its name is free again. One that is deleted already is no error: `terraform destroy` comes twice.
+def delete(write: Write, *, account_id: str, tunnel_id: str, cascade: bool, disconnects: bool = False) -> Tunnel:
+    """Soft: the row stays, its name is free again. All that hangs on it goes, but its DNS records. One that is deleted already
+    is no error: `terraform destroy` comes twice.
 
     Args:
         cascade: live connections end, private routes go with the tunnel.
@@ -154,71 +157,66 @@ def delete_tunnel(
     Raises:
         QanatError: `tunnel_unknown`, `tunnel_has_connections`, `tunnel_has_routes`.
     """
-    with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id, deleted=True)
-        if tunnel.deleted_at is not None:
-            write.audit("tunnel.delete_again", tunnel.id, account_id=account_id, detail={"name": tunnel.name})
-            return tunnel
-        live = connections.count_live(write.session, tunnel.id)
-        if live and not (cascade or disconnects):
-            raise QanatError(
-                "tunnel_has_connections",
-                f"the tunnel has {live} active connections",
-                where="tunnel_id",
-                hint="stop its connectors, clean up its connections, or delete with cascade=true",
-            )
-        networks = _networks(write.session, tunnel.id)
-        if networks and not cascade:
-            raise QanatError(
-                "tunnel_has_routes",
-                f"the tunnel has {len(networks)} private network routes: {', '.join(networks[:5])}",
-                where="tunnel_id",
-                hint="delete them first, or delete the tunnel with cascade=true",
-            )
-        remove_tunnel(write, tunnel, detail={"cascade": cascade, "disconnects": disconnects})
-    return tunnel
-
-
-def remove_tunnel(write: Write, tunnel: Tunnel, *, detail: Mapping[str, object]) -> None:
-    """Deletes softly within a write, with all that hangs on the tunnel but its DNS records."""
+    tunnel = get_tunnel(write.session, account_id, tunnel_id, deleted=True)
+    if tunnel.deleted_at is not None:
+        write.audit("tunnel.delete_again", tunnel.id, account_id=account_id, detail={"name": tunnel.name})
+        return tunnel
+    live = connections.count_live(write.session, tunnel.id)
+    if live and not (cascade or disconnects):
+        raise QanatError(
+            "tunnel_has_connections",
+            f"the tunnel has {live} active connections",
+            where="tunnel_id",
+            hint="stop its connectors, clean up its connections, or delete with cascade=true",
+        )
+    networks = _networks(write.session, tunnel.id)
+    if networks and not cascade:
+        raise QanatError(
+            "tunnel_has_routes",
+            f"the tunnel has {len(networks)} private network routes: {', '.join(networks[:5])}",
+            where="tunnel_id",
+            hint="delete them first, or delete the tunnel with cascade=true",
+        )
     tunnel.deleted_at = write.at
     dropped = connections.drop_live(write, tunnel.id)
-    routes = _networks(write.session, tunnel.id)
     gone = update(TeamnetRoute).where(TeamnetRoute.tunnel_id == tunnel.id, TeamnetRoute.deleted_at.is_(None))
     write.session.execute(gone.values(deleted_at=write.at))
     write.audit(
         "tunnel.delete",
         tunnel.id,
-        account_id=tunnel.account_id,
-        detail={"name": tunnel.name, "connections": dropped, "routes": routes, **detail},
+        account_id=account_id,
+        detail={
+            "name": tunnel.name,
+            "connections": dropped,
+            "routes": networks,
+            "cascade": cascade,
+            "disconnects": disconnects,
+            **({"quick": True} if tunnel.quick_address is not None else {}),
+        },
     )
-    write.notice(Notice(NoticeKind.TUNNEL_DELETED, tunnel_id=tunnel.id, account_id=tunnel.account_id))
+    write.notice(Notice(NoticeKind.TUNNEL_DELETED, tunnel_id=tunnel.id, account_id=account_id))
+    return tunnel
 
 
-def forget_tunnels(session: Session, tunnel_ids: Sequence[str]) -> None:
+def forget(session: Session, tunnel_ids: Sequence[str]) -> None:
     """Deletes their rows, with all that hangs on them. For tunnels that are deleted softly already."""
     for table in (Connection, Connector, Configuration, ConnectorToken, TeamnetRoute, Event):
-        session.execute(delete(table).where(table.tunnel_id.in_(tunnel_ids)))
-    session.execute(delete(Tunnel).where(Tunnel.id.in_(tunnel_ids)))
+        session.execute(sql_delete(table).where(table.tunnel_id.in_(tunnel_ids)))
+    session.execute(sql_delete(Tunnel).where(Tunnel.id.in_(tunnel_ids)))
 
 
-def disconnect_tunnel(
-    store: Store, actor: Actor, *, account_id: str, tunnel_id: str, connector_id: str | None = None
-) -> int:
+def disconnect(write: Write, *, account_id: str, tunnel_id: str, connector_id: str | None = None) -> int:
     """Ends the live connections (of one connector), here at once and at the edges by the notice; how many. A deleted tunnel
     has none."""
-    with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id, deleted=True)
-        dropped = connections.drop_live(write, tunnel.id, connector_id=connector_id)
-        write.audit(
-            "tunnel.disconnect",
-            tunnel.id,
-            account_id=account_id,
-            detail={"connector_id": connector_id, "connections": dropped},
-        )
-        write.notice(
-            Notice(NoticeKind.DISCONNECT, tunnel_id=tunnel.id, account_id=account_id, connector_id=connector_id)
-        )
+    tunnel = get_tunnel(write.session, account_id, tunnel_id, deleted=True)
+    dropped = connections.drop_live(write, tunnel.id, connector_id=connector_id)
+    write.audit(
+        "tunnel.disconnect",
+        tunnel.id,
+        account_id=account_id,
+        detail={"connector_id": connector_id, "connections": dropped},
+    )
+    write.notice(Notice(NoticeKind.DISCONNECT, tunnel_id=tunnel.id, account_id=account_id, connector_id=connector_id))
     return dropped
 
 

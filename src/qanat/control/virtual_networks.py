@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from qanat.control.accounts import get_account
 from qanat.errors import QanatError
-from qanat.store.audit import Actor
-from qanat.store.database import Store, Write
+from qanat.store.audit import SYSTEM
+from qanat.store.database import Write
 from qanat.store.models import TeamnetRoute, VirtualNetwork
 
 DEFAULT_NAME = "default"
@@ -17,42 +17,33 @@ MAX_NAME = 100
 MAX_COMMENT = 256
 
 
-def ensure_default(store: Store, account_id: str) -> VirtualNetwork:
+def ensure_default(write: Write, account_id: str) -> VirtualNetwork:
     """The account's default network, made by the system itself when there is none."""
-    with store.reading() as session:
-        found = default_network(session, account_id)
+    found = default_network(write.session, account_id)
     if found is not None:
         return found
-    with store.recording() as write:
-        found = default_network(write.session, account_id)
-        if found is not None:
-            return found
-        names = set(write.session.scalars(select(VirtualNetwork.name).where(_live(account_id))))
-        name = next(name for number in range(len(names) + 1) if (name := _default_name(number)) not in names)
-        network = _made(write, account_id, name, "", is_default=True)
-        _told(write, network, "virtual_network.create")
+    names = set(write.session.scalars(select(VirtualNetwork.name).where(_live(account_id))))
+    name = next(name for number in range(len(names) + 1) if (name := _default_name(number)) not in names)
+    network = _made(write, account_id, name, "", is_default=True)
+    write.audit("virtual_network.create", network.id, account_id=account_id, detail=_shown(network), actor=SYSTEM)
     return network
 
 
-def create_network(
-    store: Store, actor: Actor, *, account_id: str, name: str, comment: str, is_default: bool
-) -> VirtualNetwork:
+def create(write: Write, *, account_id: str, name: str, comment: str, is_default: bool) -> VirtualNetwork:
     """QanatError `virtual_network_bad_name`, `virtual_network_name_taken`."""
     _check(name, comment)
-    ensure_default(store, account_id)
-    with store.writing(actor) as write:
-        _check_free(write.session, account_id, name)
-        if is_default:
-            _take_default(write, account_id)
-        network = _made(write, account_id, name, comment, is_default=is_default)
-        write.grow("virtual_networks", account_id)
-        _told(write, network, "virtual_network.create")
+    ensure_default(write, account_id)
+    _check_free(write.session, account_id, name)
+    if is_default:
+        _take_default(write, account_id)
+    network = _made(write, account_id, name, comment, is_default=is_default)
+    write.grow("virtual_networks", account_id)
+    _told(write, network, "virtual_network.create")
     return network
 
 
-def change_network(
-    store: Store,
-    actor: Actor,
+def change(
+    write: Write,
     *,
     account_id: str,
     network_id: str,
@@ -67,58 +58,56 @@ def change_network(
             `virtual_network_is_default`.
     """
     _check(name, comment)
-    with store.writing(actor) as write:
-        network = get_network(write.session, account_id, network_id)
-        before = _shown(network)
-        if name is not None and name != network.name:
-            _check_free(write.session, account_id, name)
-            network.name = name
-        if comment is not None:
-            network.comment = comment
-        if is_default is False and network.is_default:
-            raise QanatError(
-                "virtual_network_is_default",
-                "an account has one default virtual network",
-                where="is_default_network",
-                hint="make another one the default",
-            )
-        if is_default and not network.is_default:
-            _take_default(write, account_id)
-            network.is_default = True
-        _told(write, network, "virtual_network.change", before=before)
+    network = get_network(write.session, account_id, network_id)
+    before = _shown(network)
+    if name is not None and name != network.name:
+        _check_free(write.session, account_id, name)
+        network.name = name
+    if comment is not None:
+        network.comment = comment
+    if is_default is False and network.is_default:
+        raise QanatError(
+            "virtual_network_is_default",
+            "an account has one default virtual network",
+            where="is_default_network",
+            hint="make another one the default",
+        )
+    if is_default and not network.is_default:
+        _take_default(write, account_id)
+        network.is_default = True
+    _told(write, network, "virtual_network.change", before=before)
     return network
 
 
-def delete_network(store: Store, actor: Actor, *, account_id: str, network_id: str, force: bool) -> VirtualNetwork:
+def delete(write: Write, *, account_id: str, network_id: str, force: bool) -> VirtualNetwork:
     """`force`: its routes go with it. One that is deleted already again is no error.
 
     Raises:
         QanatError: `virtual_network_unknown`, `virtual_network_is_default`, `virtual_network_in_use`.
     """
-    with store.writing(actor) as write:
-        network = get_network(write.session, account_id, network_id, deleted=True)
-        if network.deleted_at is not None:
-            _told(write, network, "virtual_network.delete_again")
-            return network
-        if network.is_default:
-            raise QanatError(
-                "virtual_network_is_default",
-                "the default virtual network can't be deleted",
-                where="virtual_network_id",
-                hint="make another one the default first",
-            )
-        live = (TeamnetRoute.virtual_network_id == network.id) & TeamnetRoute.deleted_at.is_(None)
-        routes = list(write.session.scalars(select(TeamnetRoute.network).where(live)))
-        if routes and not force:
-            raise QanatError(
-                "virtual_network_in_use",
-                f"the virtual network has {len(routes)} routes",
-                where="virtual_network_id",
-                hint="delete them first, or delete it with force=true",
-            )
-        write.session.execute(update(TeamnetRoute).where(live).values(deleted_at=write.at))
-        network.deleted_at = write.at
-        _told(write, network, "virtual_network.delete", routes=routes)
+    network = get_network(write.session, account_id, network_id, deleted=True)
+    if network.deleted_at is not None:
+        _told(write, network, "virtual_network.delete_again")
+        return network
+    if network.is_default:
+        raise QanatError(
+            "virtual_network_is_default",
+            "the default virtual network can't be deleted",
+            where="virtual_network_id",
+            hint="make another one the default first",
+        )
+    live = (TeamnetRoute.virtual_network_id == network.id) & TeamnetRoute.deleted_at.is_(None)
+    routes = list(write.session.scalars(select(TeamnetRoute.network).where(live)))
+    if routes and not force:
+        raise QanatError(
+            "virtual_network_in_use",
+            f"the virtual network has {len(routes)} routes",
+            where="virtual_network_id",
+            hint="delete them first, or delete it with force=true",
+        )
+    write.session.execute(update(TeamnetRoute).where(live).values(deleted_at=write.at))
+    network.deleted_at = write.at
+    _told(write, network, "virtual_network.delete", routes=routes)
     return network
 
 

@@ -4,14 +4,14 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from secrets import token_hex
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from qanat.control.accounts import get_account
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname, shown_hostname
-from qanat.store.audit import Actor
-from qanat.store.database import Store
+from qanat.store.database import Write
 from qanat.store.models import Account, Record, ReleasedName, Zone
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.reach import EVERYTHING, Reach
@@ -30,7 +30,7 @@ OPERATORS = frozenset(
 HELD = timedelta(days=30)
 
 
-def create_zone(store: Store, actor: Actor, *, account_id: str, name: str, paused: bool = False) -> Zone:
+def create(write: Write, *, account_id: str, name: str, paused: bool = False) -> Zone:
     """A zone of an account, which then owns every name below it (security.md S47).
 
     Raises:
@@ -40,47 +40,44 @@ def create_zone(store: Store, actor: Actor, *, account_id: str, name: str, pause
     hostname = parse_hostname(name, wildcard=False)
     if "." not in hostname:
         raise QanatError("bad_hostname", f"{hostname} is a single label; a zone has at least two", where="name")
-    with store.writing(actor) as write:
-        get_account(write.session, account_id)
-        check_free(write.session, hostname, account_id, write.at)
-        zone = Zone(
-            id=token_hex(16),
-            account_id=account_id,
-            name=hostname,
-            paused=paused,
-            type="full",
-            created_at=write.at,
-            modified_at=write.at,
-        )
-        write.session.add(zone)
-        write.grow("zones", account_id)
-        write.session.execute(delete(ReleasedName).where(ReleasedName.name == hostname))
-        write.audit("zone.create", zone.id, account_id=account_id, detail={"name": hostname})
-        write.notice(Notice(NoticeKind.ZONE, zone_id=zone.id, account_id=account_id))
+    get_account(write.session, account_id)
+    check_free(write.session, hostname, account_id, write.at)
+    zone = Zone(
+        id=token_hex(16),
+        account_id=account_id,
+        name=hostname,
+        paused=paused,
+        type="full",
+        created_at=write.at,
+        modified_at=write.at,
+    )
+    write.session.add(zone)
+    write.grow("zones", account_id)
+    write.session.execute(sql_delete(ReleasedName).where(ReleasedName.name == hostname))
+    write.audit("zone.create", zone.id, account_id=account_id, detail={"name": hostname})
+    write.notice(Notice(NoticeKind.ZONE, zone_id=zone.id, account_id=account_id))
     return zone
 
 
-def change_zone(store: Store, actor: Actor, zone_id: str, *, reach: Reach, paused: bool | None) -> Zone:
+def change(write: Write, zone_id: str, *, reach: Reach, paused: bool | None) -> Zone:
     """Sets what is given; `modified_at` moves only on a real change."""
-    with store.writing(actor) as write:
-        zone = get_zone(write.session, zone_id, reach=reach)
-        if paused is not None and paused != zone.paused:
-            zone.paused = paused
-            zone.modified_at = write.at
-        write.audit("zone.change", zone.id, account_id=zone.account_id, detail={"paused": paused})
-        write.notice(Notice(NoticeKind.ZONE, zone_id=zone.id, account_id=zone.account_id))
+    zone = get_zone(write.session, zone_id, reach=reach)
+    if paused is not None and paused != zone.paused:
+        zone.paused = paused
+        zone.modified_at = write.at
+    write.audit("zone.change", zone.id, account_id=zone.account_id, detail={"paused": paused})
+    write.notice(Notice(NoticeKind.ZONE, zone_id=zone.id, account_id=zone.account_id))
     return zone
 
 
-def delete_zone(store: Store, actor: Actor, zone_id: str, *, reach: Reach) -> Zone:
+def delete(write: Write, zone_id: str, *, reach: Reach) -> Zone:
     """The zone and its records. Its name is held for the account: others may not claim it for 30 days."""
-    with store.writing(actor) as write:
-        zone = get_zone(write.session, zone_id, reach=reach)
-        records = write.session.scalar(select(func.count()).select_from(Record).where(Record.zone_id == zone.id)) or 0
-        write.session.delete(zone)
-        write.session.merge(ReleasedName(name=zone.name, account_id=zone.account_id, released_at=write.at))
-        write.audit("zone.delete", zone.id, account_id=zone.account_id, detail={"name": zone.name, "records": records})
-        write.notice(Notice(NoticeKind.ZONE, zone_id=zone.id, account_id=zone.account_id))
+    zone = get_zone(write.session, zone_id, reach=reach)
+    records = write.session.scalar(select(func.count()).select_from(Record).where(Record.zone_id == zone.id)) or 0
+    write.session.delete(zone)
+    write.session.merge(ReleasedName(name=zone.name, account_id=zone.account_id, released_at=write.at))
+    write.audit("zone.delete", zone.id, account_id=zone.account_id, detail={"name": zone.name, "records": records})
+    write.notice(Notice(NoticeKind.ZONE, zone_id=zone.id, account_id=zone.account_id))
     return zone
 
 
@@ -90,6 +87,16 @@ def get_zone(session: Session, zone_id: str, *, reach: Reach = EVERYTHING) -> Zo
     if zone is None or not reach.has_zone(zone.id, zone.account_id):
         raise QanatError("zone_unknown", "no such zone", where="zone_id")
     return zone
+
+
+def account_of(session: Session) -> Callable[[str], str | None]:
+    """The account of a zone, by its id."""
+
+    def find(zone_id: str) -> str | None:
+        zone = session.get(Zone, zone_id)
+        return zone.account_id if zone is not None else None
+
+    return find
 
 
 def list_zones(

@@ -3,7 +3,7 @@ settings) stands in the line's comment as stock writes it: `; the comment cf_tag
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import dns.exception
 import dns.name
@@ -17,7 +17,6 @@ from qanat.dns.forms import AUTOMATIC_TTL, PROXIABLE, RecordDraft, tunnel_of
 from qanat.dns.record_types import RECORD_TYPES
 from qanat.dns.record_types.base import quote
 from qanat.errors import QanatError
-from qanat.store.models import Record
 
 LEAST_TTL, MOST_TTL = 30, 86400
 MOST_RECORDS = 20_000
@@ -39,7 +38,30 @@ _PLACE = re.compile(r"^line:\d+: ")
 _TAGS = re.compile(r"(?:^|\s)cf_tags=(.*)$", re.DOTALL)
 
 
-def written(zone_name: str, records: Iterable[Record]) -> Iterator[str]:
+class ZoneRecord(Protocol):
+    """What is written of a record."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def priority(self) -> int | None: ...
+    @property
+    def ttl(self) -> int: ...
+    @property
+    def proxied(self) -> bool: ...
+    @property
+    def comment(self) -> str | None: ...
+    @property
+    def tags(self) -> list[str]: ...
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+
+def written(zone_name: str, records: Iterable[ZoneRecord]) -> Iterator[str]:
     """The zone file, in pieces of whole lines."""
     yield f";; Domain: {zone_name}.\n;; Records of qanat; there is no SOA record among them.\n$ORIGIN {zone_name}.\n"
     kind = ""
@@ -121,7 +143,7 @@ class _Found:
         return self._origin, False, self._origin
 
     def check_put_rdataset(self, check: object) -> None:
-        """Which records may stand beside each other is for record_rules.py."""
+        """Which records may stand beside each other is for rules.py."""
 
     def _set_origin(self, origin: dns.name.Name | None) -> None:
         pass
@@ -170,7 +192,7 @@ def _is_tunnel(kind: str, content: str) -> bool:
         return False
 
 
-def _attributes(record: Record) -> str:
+def _attributes(record: ZoneRecord) -> str:
     tags = [_UNSAFE_IN_TAG.sub(_escape, tag) for tag in record.tags]
     own = [PROXIED_TAG] if record.proxied else []
     own += [tag for setting, tag in SETTING_TAGS.items() if record.settings.get(setting)]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from qanat.auth import issue
 from qanat.auth.tokens import make_token
-from qanat.control.accounts import ensure_first_account
-from qanat.control.api_tokens import count_tokens
+from qanat.control import accounts, api_tokens
 from qanat.errors import QanatError
 from qanat.settings import StoreSettings
 from qanat.store import SYSTEM, Store, open_store, restore, secret_file
@@ -146,7 +145,7 @@ class DataDir:
         try:
             keys = self._keys(store, settings)
             check_key(store, keys.sealer)
-            ensure_first_account(store, SYSTEM, name=account)
+            self._ensure_account(store, account)
             first_token = self._first_token(store)
             self._mark_used()
             return State(store=store, keys=keys, first_token=first_token, lease=lease)
@@ -205,8 +204,17 @@ class DataDir:
                 )
         return KeyRing(make_key(self.key), file=self.key)
 
+    def _ensure_account(self, store: Store, name: str) -> None:
+        with store.reading() as session:
+            found = accounts.first_account(session)
+        if found is None:
+            with store.writing(SYSTEM) as write:
+                accounts.create_first(write, name=name)
+
     def _first_token(self, store: Store) -> str | None:
-        return None if count_tokens(store) else self._make_token(store, "first token")
+        with store.reading() as session:
+            count = api_tokens.count(session)
+        return None if count else self._make_token(store, "first token")
 
     def _make_token(self, store: Store, name: str) -> str:
         # The file first: a crash between leaves a token that nobody accepts, never an accepted one that nobody knows.
@@ -220,5 +228,6 @@ class DataDir:
                 where="data_dir",
                 hint="make room or make it writable, and repeat",
             ) from error
-        issue(store, SYSTEM, name=name, text=text)
+        with store.writing(SYSTEM) as write:
+            issue(write, name=name, text=text)
         return text

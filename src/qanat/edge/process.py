@@ -18,10 +18,8 @@ import structlog
 
 from qanat.api import FailedRequest
 from qanat.auth.management import ManagementKey
-from qanat.control.connections import clear_live, trim
-from qanat.control.connector_tokens import expire_tokens
-from qanat.control.forgetting import forget_deleted
-from qanat.control.quick_tunnels import QuickLimits, expire_quick
+from qanat.control.connections import clear_live
+from qanat.control.quick_tunnels import QuickLimits
 from qanat.descriptors import Shares, raise_limit
 from qanat.edge import engine
 from qanat.edge.authority import Authority
@@ -34,6 +32,7 @@ from qanat.edge.feed import Feed
 from qanat.edge.listen import listen
 from qanat.edge.pressure import Pressure
 from qanat.edge.signals import Signals
+from qanat.edge.sweeps import end_connector_tokens, end_quick_tunnels, forget_deleted, trim
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
 from qanat.store.limits import AccountLimits
@@ -94,7 +93,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         state = data_dir.open(settings.store, account=settings.control.account)
         stack.callback(state.close)
         state.store.limits = account_limits(settings.account_limits)
-        cleared = clear_live(state.store, SYSTEM)
+        with state.store.writing(SYSTEM) as write:
+            cleared = clear_live(write)
         if cleared:
             log.info("connections of an earlier run were cleared", connections=cleared)
 
@@ -154,11 +154,11 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
                 *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
                 ("look at the memory", MEMORY_S, pressure.look),
                 ("catch up", CATCH_UP_S, feed.catch_up),
-                ("end connector tokens", CATCH_UP_S, lambda: expire_tokens(state.store, skipped)),
+                ("end connector tokens", CATCH_UP_S, lambda: end_connector_tokens(state.store, skipped)),
                 (
                     "end quick tunnels",
                     min(QUICK_S, quick_expiry.total_seconds()),
-                    lambda: expire_quick(state.store, skipped, expiry=quick_expiry),
+                    lambda: end_quick_tunnels(state.store, skipped, expiry=quick_expiry),
                 ),
                 (READ_CERTIFICATES, HOUR_S, lambda: certificates.give(given.load())),
                 (RENEW_CERTIFICATES, HOUR_S, feed.refresh_routes),

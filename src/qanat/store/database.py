@@ -27,7 +27,8 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True)
 class Write:
-    """One write under way: its session, and what it leaves behind when it commits."""
+    """One write under way: its session, and what it leaves behind when it commits. What is done in it happens together or
+    not at all, by however many capabilities."""
 
     session: Session
     at: datetime
@@ -36,15 +37,28 @@ class Write:
     audited: int = 0
     room: Room = field(default_factory=lambda: Room(AccountLimits()))
     grown: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    is_idle: bool = False
+    is_undone: bool = False
+
+    @property
+    def limits(self) -> AccountLimits:
+        """What one account may have."""
+        return self.room.limits
 
     def audit(
-        self, action: str, object_id: str, *, account_id: str | None = None, detail: Mapping[str, object] | None = None
+        self,
+        action: str,
+        object_id: str,
+        *,
+        account_id: str | None = None,
+        detail: Mapping[str, object] | None = None,
+        actor: Actor | None = None,
     ) -> None:
-        """The write's audit row."""
+        """An audit row of the write. `actor`: who, where it isn't the write's."""
         audit.append(
             self.session,
             at=self.at,
-            actor=self.actor,
+            actor=actor or self.actor,
             action=action,
             account_id=account_id,
             object_id=object_id,
@@ -66,6 +80,14 @@ class Write:
     def notice(self, notice: Notice) -> None:
         """Told to the subscribers after the commit."""
         self.notices.append(notice)
+
+    def idle(self) -> None:
+        """What was asked for is so already: nothing was written, and no audit row need be."""
+        self.is_idle = True
+
+    def undo(self) -> None:
+        """The whole write is taken back at its end: it leaves no rows, and tells nobody."""
+        self.is_undone = True
 
 
 class Store:
@@ -109,30 +131,35 @@ class Store:
         """One transaction with its audit rows; any exception leaves nothing behind. Notices go out after the commit."""
         with self._writing(actor) as write:
             yield write
-            if not write.audited:
+            if not (write.audited or write.is_idle or write.is_undone):
                 raise AssertionError("a write without its audit row")
-        for notice in write.notices:
-            self.notices.publish(notice)
+        self._publish(write)
 
     @contextmanager
     def recording(self) -> Iterator[Write]:
         """A transaction for what merely happened (connections, last use): no audit row, notices as for any write."""
         with self._writing(audit.SYSTEM) as write:
             yield write
-        for notice in write.notices:
-            self.notices.publish(notice)
+        self._publish(write)
 
     @contextmanager
     def _writing(self, actor: Actor) -> Iterator[Write]:
         phase = Phase()
         session = Session(self._writing_engine, expire_on_commit=False)
-        with self._writer.turn(f"{actor.kind} {actor.name}"), told(phase), session, session.begin():
+        with self._writer.turn(f"{actor.kind} {actor.name}"), told(phase), session, session.begin() as transaction:
             session.connection()  # begins, and waits here for the writer before
             write = Write(session=session, at=self.clock(), actor=actor, room=self._room)
             yield write
+            if write.is_undone:
+                transaction.rollback()
+                return
             session.flush()
             write.check_growth()
             phase.committing = True
+
+    def _publish(self, write: Write) -> None:
+        for notice in [] if write.is_undone else write.notices:
+            self.notices.publish(notice)
 
     def close(self) -> None:
         """Closes the pooled connections; the last one folds SQLite's log into the file."""

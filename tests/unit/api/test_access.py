@@ -8,6 +8,7 @@ from qanat.auth import issue
 from qanat.store import SYSTEM
 from qanat.store.models import Account
 from tests.support.control import Control, check_failure
+from tests.support.writes import written
 
 
 def _answer(control: Control, path: str, headers: dict[str, str]) -> tuple[int, int, list[int]]:
@@ -59,7 +60,7 @@ def _foreign_token(control: Control) -> str:
     with control.store.writing(SYSTEM) as write:
         write.session.add(Account(id="f" * 32, name="other", settings={}, created_at=write.at))
         write.audit("account.create", "f" * 32)
-    text, _ = issue(control.store, SYSTEM, name="other", account_id="f" * 32)
+    text, _ = written(control.store, issue, name="other", account_id="f" * 32)
     return text
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from qanat.auth import issue
 from qanat.auth.tokens import make_token
-from qanat.control.accounts import deletes_disconnect, ensure_first_account
+from qanat.control.accounts import deletes_disconnect
 from qanat.control.policies import account_policy
 from qanat.store import SYSTEM
 from qanat.store.models import Account, User
 from tests.support.control import Control, check_failure, running_control
+from tests.support.writes import first_account, written
 from tests.unit.api.test_api_tokens import as_token, code_of
 
 
@@ -87,7 +88,7 @@ def test_an_account_that_owns_things_stays(control: Control) -> None:
 
 
 def test_only_who_may_edit_every_account_makes_one(control: Control) -> None:
-    text, _ = issue(control.store, SYSTEM, name="one", policies=[account_policy(control.account)])
+    text, _ = written(control.store, issue, name="one", policies=[account_policy(control.account)])
     with as_token(control, text) as client:
         assert code_of(client.post("/accounts", json={"name": "mine"}))[:2] == (403, 10000)
         assert client.put(f"/accounts/{control.account}", json={"name": "mine"}).status_code == 200
@@ -165,7 +166,7 @@ def test_the_legacy_key_where_it_is_switched_on(legacy: Control) -> None:
 def test_a_key_is_made_only_where_keys_are_taken_and_for_who_holds_everything(control: Control) -> None:
     assert control.refused("POST", "/qanat/user/key", {})[:2] == (400, 1001)
     control.context.legacy_keys = True
-    text, _ = issue(control.store, SYSTEM, name="one", policies=[account_policy(control.account)])
+    text, _ = written(control.store, issue, name="one", policies=[account_policy(control.account)])
     with as_token(control, text) as client:
         assert code_of(client.post("/qanat/user/key"))[:2] == (403, 10000)
 
@@ -177,7 +178,7 @@ def test_a_bounded_token_makes_no_key(legacy: Control) -> None:
         {"allowed_ips": ["127.0.0.0/8"]},
         {"denied_ips": ["192.0.2.1"]},
     ):
-        text, _ = issue(legacy.store, SYSTEM, name="bounded", **bounds)
+        text, _ = written(legacy.store, issue, name="bounded", **bounds)
         with as_token(legacy, text) as client:
             answer = client.post("/qanat/user/key")
             assert code_of(answer)[:2] == (403, 10000)
@@ -242,11 +243,11 @@ def test_an_origin_certificate_needs_what_it_gives(control: Control) -> None:
     policies = [
         {"effect": "allow", "resources": on_account, "permission_groups": [{"id": each} for each in ids.values()]}
     ]
-    text, _ = issue(control.store, SYSTEM, name="weak", policies=policies)
+    text, _ = written(control.store, issue, name="weak", policies=policies)
     with as_token(control, text) as client:
         answer = client.post(f"/qanat/zones/{zone['id']}/origin-certificate")
         assert code_of(answer)[:2] == (403, 10000)
-    assert ensure_first_account(control.store, SYSTEM, name="first").id == control.account
+    assert first_account(control.store).id == control.account
 
 
 @pytest.mark.parametrize(

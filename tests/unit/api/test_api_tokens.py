@@ -6,10 +6,11 @@ import pytest
 
 from qanat.auth import issue
 from qanat.control.policies import account_policy
-from qanat.store import SYSTEM, audit
+from qanat.store import audit
 from qanat.store.models import ApiToken, Audit
 from tests.support.clock import MovedClock
 from tests.support.control import Control, check_failure
+from tests.support.writes import written
 
 ZONE = "com.cloudflare.api.account.zone"
 ACCOUNT = "com.cloudflare.api.account"
@@ -143,7 +144,7 @@ def test_bad_fields_are_named(control: Control, change: dict[str, Any], pointer:
 
 def test_unknown_and_foreign_resources_are_refused_alike(control: Control) -> None:
     other = control.call("POST", "/accounts", {"name": "other"})
-    text, _ = issue(control.store, SYSTEM, name="all of one", policies=[account_policy(control.account)])
+    text, _ = written(control.store, issue, name="all of one", policies=[account_policy(control.account)])
     foreign = control.call("POST", "/zones", {"name": "foreign.test", "account": {"id": other["id"]}})
     with as_token(control, text) as client:
         base = f"/accounts/{control.account}/tokens"

@@ -13,12 +13,12 @@ from starlette.datastructures import Headers
 from qanat.api.http.body import check_json, read_body
 from qanat.api.qanat.accounts import MAX_ACCOUNT_BYTES, most_account_values
 from qanat.auth import issue
-from qanat.control import records
+from qanat.control import record_batches
 from qanat.control.policies import Policy
 from qanat.control.transfer.document import RecordPart
 from qanat.errors import QanatError
-from qanat.store import SYSTEM
 from tests.support.control import Control
+from tests.support.writes import written
 from tests.unit.control.test_policies import EVERYTHING, policy
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -95,13 +95,13 @@ def test_every_json_body_is_bounded_alike(control: Control) -> None:
 
 def test_a_large_body_is_worked_on_where_no_other_call_waits(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
-    real = records.apply_batch
+    real = record_batches.apply_batch
 
     def apply(*arguments: Any, **more: Any) -> Any:
         threads.append(len([each for each in threading.enumerate() if each.name.startswith("AnyIO worker")]))
         return real(*arguments, **more)
 
-    monkeypatch.setattr(records, "apply_batch", apply)
+    monkeypatch.setattr(record_batches, "apply_batch", apply)
     zone = control.create_zone()
     posts = [{"type": "TXT", "name": f"t{n}", "content": '"' + "x" * 200 + '"', "ttl": 300} for n in range(100)]
     done = control.call("POST", f"/zones/{zone['id']}/dns_records/batch", {"posts": posts})
@@ -111,7 +111,7 @@ def test_a_large_body_is_worked_on_where_no_other_call_waits(control: Control, m
 
 def test_a_large_body_is_not_waited_for_from_who_may_not_import(control: Control) -> None:
     policies: list[Policy] = [policy(EVERYTHING, "Account Settings Write")]
-    text, _ = issue(control.store, SYSTEM, name="weak", policies=[dict(each) for each in policies])
+    text, _ = written(control.store, issue, name="weak", policies=[dict(each) for each in policies])
     where = urlsplit(control.url)
     head = (
         f"POST {where.path}/qanat/accounts/{control.account}/import HTTP/1.1\r\nhost: localhost\r\n"

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from qanat.control import connector_tokens
+from qanat.edge.sweeps import end_connector_tokens
 from qanat.store import NoticeKind
 from qanat.store.models import Audit, ConnectorToken
 from qanat.store.skipped import SkippedRows
@@ -109,13 +110,13 @@ def test_an_expired_token_ends_by_itself(desk: Desk) -> None:
     soon = store.clock() + timedelta(seconds=90)
     made = desk.make(expires_at=soon.isoformat())
     register(store, desk.tunnel["id"], str(uuid4()), token_id=made["id"])
-    assert connector_tokens.expire_tokens(store) == 0
+    assert end_connector_tokens(store) == 0
     later = soon + timedelta(seconds=1)
     store.clock = lambda: later
     assert desk.control.call("GET", f"{desk.path}/{made['id']}")["status"] == "expired"
     desk.control.notices.clear()
-    assert connector_tokens.expire_tokens(store) == 1
-    assert connector_tokens.expire_tokens(store) == 0
+    assert end_connector_tokens(store) == 1
+    assert end_connector_tokens(store) == 0
     assert (NoticeKind.DISCONNECT, made["id"]) in [(each.kind, each.token_id) for each in desk.control.notices]
     shown = desk.control.call("GET", f"{desk.path}/{made['id']}")
     assert (shown["status"], shown["connections"]) == ("expired", 0)
@@ -174,10 +175,10 @@ def test_a_token_that_can_not_be_ended_keeps_no_other_alive(desk: Desk, monkeypa
 
     with monkeypatch.context() as broken:
         broken.setattr(connector_tokens, "_end", fails)
-        assert connector_tokens.expire_tokens(store, skipped) == 1
+        assert end_connector_tokens(store, skipped) == 1
     with store.reading() as session:
         assert session.get_one(ConnectorToken, good).revoked_at is not None
         assert session.get_one(ConnectorToken, bad).revoked_at is None
     assert [(row.kind, row.name) for row in skipped.rows()] == [("token_expiry", bad)]
-    assert connector_tokens.expire_tokens(store, skipped) == 1
+    assert end_connector_tokens(store, skipped) == 1
     assert not skipped.rows()

@@ -13,6 +13,7 @@ from qanat.store.models import Account, Tunnel
 from qanat.store.skipped import Failure
 from tests.support.control import Control
 from tests.support.links import register
+from tests.support.writes import written
 
 RULES = [
     {"hostname": "other.example.test", "service": "http://other:80"},
@@ -147,7 +148,7 @@ def test_another_accounts_hostname_is_as_unknown_as_any(desk: Desk) -> None:
     with desk.control.store.writing(SYSTEM) as write:
         write.session.add(Account(id="f" * 32, name="other", settings={}, created_at=write.at))
         write.audit("account.create", "f" * 32)
-    text, _ = issue(desk.control.store, SYSTEM, name="other", account_id="f" * 32)
+    text, _ = written(desk.control.store, issue, name="other", account_id="f" * 32)
     desk.control.http.headers["authorization"] = f"Bearer {text}"
     seen = desk.explain("https://app.example.test/")
     unknown = desk.explain("https://app.example.none/")

@@ -1,13 +1,14 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from qanat.auth import issue
-from qanat.control import records
 from qanat.control.policies import origin_certificate_policies
-from qanat.store import SYSTEM, NoticeKind
+from qanat.store import NoticeKind
 from qanat.store.models import Audit
 from tests.support.control import Control
+from tests.support.writes import written
 
 
 class Desk:
@@ -21,7 +22,7 @@ class Desk:
 
     def as_cert_pem(self) -> None:
         policies = origin_certificate_policies(self.control.account, self.zone["id"])
-        text, _ = issue(self.control.store, SYSTEM, name="cert", policies=policies, kind="origin_cert")
+        text, _ = written(self.control.store, issue, name="cert", policies=policies, kind="origin_cert")
         self.control.http.headers["authorization"] = f"Bearer {text}"
 
     def path(self, tunnel: Any) -> str:
@@ -134,22 +135,20 @@ def test_a_cname_of_a_deleted_tunnel_is_replaced_unasked(desk: Desk) -> None:
     assert desk.record("app.a.example")["content"] == _target(desk.t2)
 
 
-def test_what_came_in_place_of_a_stale_record_meanwhile_is_not_replaced(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_many_that_ask_for_a_stale_record_at_once_one_gets_it(desk: Desk) -> None:
+    """What came in the stale one's place meanwhile is not replaced."""
     desk.route(desk.t1, "app")
-    third = desk.control.create_tunnel("t3")
     desk.control.call("DELETE", f"{desk.control.tunnels()}/{desk.t1['id']}")
-    change_record = records.change_record
-
-    def late(*arguments: Any, **more: Any) -> Any:
-        monkeypatch.setattr(records, "change_record", change_record)
-        desk.route(third, "app")
-        return change_record(*arguments, **more)
-
-    monkeypatch.setattr(records, "change_record", late)
-    assert desk.refused(desk.t2, "app")[:2] == (400, 1003)
-    assert desk.record("app.a.example")["content"] == _target(third)
+    wanted = [desk.control.create_tunnel(f"w{number}") for number in range(6)]
+    body = {"type": "dns", "user_hostname": "app", "overwrite_existing": False}
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        answers = list(pool.map(lambda each: desk.control.http.put(desk.path(each), json=body), wanted))
+    won = [tunnel for tunnel, answer in zip(wanted, answers, strict=True) if answer.status_code == 200]
+    assert len(won) == 1
+    for answer in answers:
+        if answer.status_code != 200:
+            assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, 1003)
+    assert desk.record("app.a.example")["content"] == _target(won[0])
 
 
 def test_addresses_are_replaced_only_when_asked_and_all_of_them(desk: Desk) -> None:

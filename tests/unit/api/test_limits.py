@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select
 
 from qanat.control.connections import configuration_applied
-from qanat.control.forgetting import forget_deleted
 from qanat.edge.process import account_limits
+from qanat.edge.sweeps import forget_deleted
 from qanat.settings import AccountLimitSettings
 from qanat.store import audit
 from qanat.store.limits import AccountLimits

@@ -15,11 +15,11 @@ from qanat.auth import Guesses, issue
 from qanat.auth.tokens import make_token
 from qanat.control.permissions import ALL, GROUPS
 from qanat.control.policies import EVERYTHING_POLICY, account_policy
-from qanat.store import SYSTEM
 from qanat.store.models import Audit
 from qanat.store.reach import PERMISSIONS, Permission
 from tests.support.control import check_failure, running_control
 from tests.support.matrix import ROWS, Call, World, names_of, routes, unknown
+from tests.support.writes import written
 
 ACCOUNT, ZONE, USER = (f"com.cloudflare.api.{kind}" for kind in ("account", "account.zone", "user"))
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b0+\b")
@@ -41,7 +41,7 @@ def bearer(text: str) -> dict[str, str]:
 
 
 def holder(world: World, *policies: dict[str, Any], **more: Any) -> dict[str, str]:
-    text, _ = issue(world.control.store, SYSTEM, name="holder", policies=list(policies), **more)
+    text, _ = written(world.control.store, issue, name="holder", policies=list(policies), **more)
     return bearer(text)
 
 

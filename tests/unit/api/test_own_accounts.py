@@ -12,14 +12,15 @@ import httpx
 import pytest
 
 from qanat.auth import issue
-from qanat.control.accounts import create_account
+from qanat.control import accounts
 from qanat.control.policies import account_policy
 from qanat.control.transfer import document as parts
 from qanat.control.transfer import run
-from qanat.store import SYSTEM, NoticeKind, models
+from qanat.store import NoticeKind, models
 from tests.support.control import Control, running_control
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_until
+from tests.support.writes import written
 
 PASSPHRASE = "correct horse battery – ß"
 HEADERS = {b"qanat-passphrase": PASSPHRASE.encode()}
@@ -309,7 +310,7 @@ def test_a_conflict_refuses_the_whole(full: Control, other: Control) -> None:
 
 def test_another_accounts_ids_and_names_are_conflicts(full: Control) -> None:
     document = export(full)
-    second = create_account(full.store, SYSTEM, name="second")
+    second = written(full.store, accounts.create, name="second")
     plan = imported(full, document, dry_run=True, account=second.id)
     kinds = {step["kind"] for step in plan["steps"] if step["action"] == "conflict"}
     assert {"tunnel", "zone", "virtual network", "private route", "token"} <= kinds
@@ -323,7 +324,7 @@ def test_another_accounts_ids_and_names_are_conflicts(full: Control) -> None:
 
 def test_a_record_to_another_accounts_tunnel_is_a_conflict(full: Control) -> None:
     document = export(full)
-    second = create_account(full.store, SYSTEM, name="second")
+    second = written(full.store, accounts.create, name="second")
     zone = copy.deepcopy(document["zones"][0])
     zone.update(id="b" * 32, name="second.test")
     record = next(each for each in zone["records"] if each["name"] == "app.example.test")
@@ -427,8 +428,8 @@ def test_objects_that_can_not_be_are_conflicts(full: Control, other: Control) ->
 
 
 def test_a_bounded_token_can_neither_take_nor_bring_more_than_it_holds(full: Control) -> None:
-    second = create_account(full.store, SYSTEM, name="second")
-    token, _ = issue(full.store, SYSTEM, name="theirs", account_id=second.id)
+    second = written(full.store, accounts.create, name="second")
+    token, _ = written(full.store, issue, name="theirs", account_id=second.id)
     headers = {"authorization": f"Bearer {token}"}
     assert full.http.get(f"/qanat/accounts/{full.account}/export", headers=headers).status_code == 404
     document = export(full)
@@ -504,9 +505,9 @@ def test_the_patterns_of_the_newest_configuration_are_checked(full: Control) -> 
 
 def test_one_accounts_imports_keep_no_other_account_waiting(control: Control) -> None:
     """Who sends its 64 MiB slowly, or computes for a minute, has its own turn."""
-    other = create_account(control.store, SYSTEM, name="victim")
-    text, _ = issue(
-        control.store, SYSTEM, name="victim", account_id=other.id, policies=[dict(account_policy(other.id))]
+    other = written(control.store, accounts.create, name="victim")
+    text, _ = written(
+        control.store, issue, name="victim", account_id=other.id, policies=[dict(account_policy(other.id))]
     )
     where = urlsplit(control.url)
     head = (

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import text
 
 from qanat.auth import issue
-from qanat.control.accounts import create_account
-from qanat.store import SYSTEM
+from qanat.control import accounts
 from tests.support.control import Control
+from tests.support.writes import written
 
 pytestmark = pytest.mark.requirement("S38")
 
@@ -116,8 +116,8 @@ def test_a_row_that_was_made_unreadable_is_still_shown(busy: Control) -> None:
 
 
 def test_a_token_of_one_account_sees_that_accounts_rows_alone(busy: Control) -> None:
-    other = create_account(busy.store, SYSTEM, name="other")
-    token, _ = issue(busy.store, SYSTEM, name="theirs", account_id=other.id)
+    other = written(busy.store, accounts.create, name="other")
+    token, _ = written(busy.store, issue, name="theirs", account_id=other.id)
     headers = {"authorization": f"Bearer {token}"}
     rows = busy.http.get(AUDIT, headers=headers).json()["result"]
     assert rows

@@ -7,13 +7,15 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from qanat.control.quick_tunnels import KEPT_AFTERWARDS, QuickLimits, expire_quick
-from qanat.control.tunnels import remove_tunnel
+from qanat.control import quick_tunnels
+from qanat.control.quick_tunnels import KEPT_AFTERWARDS, QuickLimits
+from qanat.edge.sweeps import end_quick_tunnels
 from qanat.store import SYSTEM, Write
 from qanat.store.models import Record, Tunnel
 from qanat.store.skipped import SkippedRows
 from tests.support.control import Control, check_failure
 from tests.support.links import lose, register
+from tests.support.writes import written
 
 EXPIRY = timedelta(seconds=300)
 
@@ -120,26 +122,26 @@ def test_the_zone_must_be_there(control: Control, anybody: httpx.Client) -> None
 
 def test_one_that_never_came_goes_with_its_record(quick: Control, anybody: httpx.Client) -> None:
     made = anybody.post("/tunnel").json()["result"]
-    assert expire_quick(quick.store, expiry=EXPIRY) == 0
+    assert end_quick_tunnels(quick.store, expiry=EXPIRY) == 0
     _later(quick, EXPIRY - timedelta(seconds=20))
-    assert expire_quick(quick.store, expiry=EXPIRY) == 0
+    assert end_quick_tunnels(quick.store, expiry=EXPIRY) == 0
     _later(quick, timedelta(seconds=40))
-    assert expire_quick(quick.store, expiry=EXPIRY) == 1
+    assert end_quick_tunnels(quick.store, expiry=EXPIRY) == 1
     assert _live(quick) == []
     with quick.store.reading() as session:
         assert session.query(Record).filter(Record.name == made["hostname"]).all() == []
-    assert expire_quick(quick.store, expiry=EXPIRY) == 0
+    assert end_quick_tunnels(quick.store, expiry=EXPIRY) == 0
 
 
 def test_one_lives_as_long_as_its_connector_and_some_minutes_more(quick: Control, anybody: httpx.Client) -> None:
     made = anybody.post("/tunnel").json()["result"]
     connection = register(quick.store, made["id"], str(uuid4()))
     _later(quick, timedelta(days=3))
-    assert expire_quick(quick.store, expiry=EXPIRY) == 0
+    assert end_quick_tunnels(quick.store, expiry=EXPIRY) == 0
     lose(quick.store, connection, "unregistered")
-    assert expire_quick(quick.store, expiry=EXPIRY) == 0
+    assert end_quick_tunnels(quick.store, expiry=EXPIRY) == 0
     _later(quick, EXPIRY)
-    assert expire_quick(quick.store, expiry=EXPIRY) == 1
+    assert end_quick_tunnels(quick.store, expiry=EXPIRY) == 1
 
 
 def test_a_deleted_one_is_forgotten_after_a_day(quick: Control, anybody: httpx.Client) -> None:
@@ -147,10 +149,10 @@ def test_a_deleted_one_is_forgotten_after_a_day(quick: Control, anybody: httpx.C
     kept = quick.create_tunnel("kept")
     lose(quick.store, register(quick.store, made["id"], str(uuid4())))
     _later(quick, EXPIRY * 2)
-    assert expire_quick(quick.store, expiry=EXPIRY) == 1
+    assert end_quick_tunnels(quick.store, expiry=EXPIRY) == 1
     assert len(quick.call("GET", quick.tunnels())) == 2
     _later(quick, KEPT_AFTERWARDS + timedelta(seconds=1))
-    expire_quick(quick.store, expiry=EXPIRY)
+    end_quick_tunnels(quick.store, expiry=EXPIRY)
     assert [row["id"] for row in quick.call("GET", quick.tunnels())] == [kept["id"]]
 
 
@@ -159,41 +161,39 @@ def test_what_a_crash_left_behind_is_tidied(quick: Control, anybody: httpx.Clien
     with quick.store.writing(SYSTEM) as write:
         write.session.get_one(Tunnel, made["id"]).deleted_at = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
         write.audit("test", "")
-    expire_quick(quick.store, expiry=EXPIRY)
+    end_quick_tunnels(quick.store, expiry=EXPIRY)
     with quick.store.reading() as session:
         assert session.query(Record).filter(Record.name == made["hostname"]).all() == []
 
 
 def test_ipv6_addresses_count_by_their_network(quick: Control) -> None:
-    from qanat.control.quick_tunnels import create_quick
-
     limits: Any = quick.context.quick
     for address in ("2001:db8::1", "2001:db8::2"):
-        create_quick(quick.store, quick.sealer, limits, address=address)
+        written(quick.store, quick_tunnels.create, quick.sealer, limits, address=address)
     with pytest.raises(Exception, match="2001:db8::/64 has 2 quick tunnels"):
-        create_quick(quick.store, quick.sealer, limits, address="2001:db8::3")
-    create_quick(quick.store, quick.sealer, limits, address="2001:db8:1::3")
+        written(quick.store, quick_tunnels.create, quick.sealer, limits, address="2001:db8::3")
+    written(quick.store, quick_tunnels.create, quick.sealer, limits, address="2001:db8:1::3")
 
 
 def test_one_that_can_not_be_deleted_keeps_no_other(
     quick: Control, anybody: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = (anybody.post("/tunnel").json()["result"]["id"] for _ in range(2))
-    remove = remove_tunnel
+    expire = quick_tunnels.expire
 
-    def fails(write: Write, tunnel: Tunnel, **more: Any) -> None:
-        if tunnel.id == bad:
+    def fails(write: Write, tunnel_id: str) -> bool:
+        if tunnel_id == bad:
             raise ValueError("what it holds is from a newer version")
-        remove(write, tunnel, **more)
+        return expire(write, tunnel_id)
 
     skipped = SkippedRows()
     _later(quick, EXPIRY * 2)
     with monkeypatch.context() as broken:
-        broken.setattr("qanat.control.quick_tunnels.remove_tunnel", fails)
-        assert expire_quick(quick.store, skipped, expiry=EXPIRY) == 1
+        broken.setattr(quick_tunnels, "expire", fails)
+        assert end_quick_tunnels(quick.store, skipped, expiry=EXPIRY) == 1
     with quick.store.reading() as session:
         assert session.get_one(Tunnel, bad).deleted_at is None
         assert session.get_one(Tunnel, good).deleted_at is not None
     assert [(row.kind, row.name, row.code) for row in skipped.rows()] == [("quick_tunnel", bad, "row_unreadable")]
-    assert expire_quick(quick.store, skipped, expiry=EXPIRY) == 1
+    assert end_quick_tunnels(quick.store, skipped, expiry=EXPIRY) == 1
     assert not skipped.rows()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from qanat.control.records import MAX_BATCH
+from qanat.control.record_batches import MAX_BATCH
 from qanat.store import NoticeKind
 from tests.unit.api.conftest import ZoneDesk
 

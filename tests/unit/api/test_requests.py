@@ -2,9 +2,9 @@ from dataclasses import replace
 
 from qanat.api import FailedRequest
 from qanat.auth import issue
-from qanat.store import SYSTEM
 from qanat.store.skipped import Failure
 from tests.support.control import Control
+from tests.support.writes import written
 
 FAILED = FailedRequest(
     request_id="0123456789abcdef-lab01",
@@ -39,7 +39,7 @@ def test_a_token_of_one_account_sees_only_its_tunnels_failures(control: Control)
     tunnel = control.create_tunnel()
     control.edge.failed["own"] = replace(FAILED, request_id="own", tunnel_id=tunnel["id"])
     control.edge.failed["nobody's"] = replace(FAILED, request_id="nobody's")
-    text, _ = issue(control.store, SYSTEM, name="bound", account_id=control.account)
+    text, _ = written(control.store, issue, name="bound", account_id=control.account)
     control.http.headers["authorization"] = f"Bearer {text}"
     control.call("GET", "/qanat/requests/own")
     assert control.refused("GET", "/qanat/requests/nobody's")[0] == 404
@@ -69,7 +69,7 @@ def test_skipped_rows_are_listed_for_who_sees_their_account(control: Control) ->
         "reason": "it points to two",
         "since": listed[2]["since"],
     }
-    text, _ = issue(control.store, SYSTEM, name="bound", account_id=control.account)
+    text, _ = written(control.store, issue, name="bound", account_id=control.account)
     control.http.headers["authorization"] = f"Bearer {text}"
     assert [row["name"] for row in control.call("GET", "/qanat/skipped")] == ["own.test"]
     assert control.call("GET", "/qanat/status")["skipped"] == {"hostname": 1}

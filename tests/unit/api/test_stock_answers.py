@@ -7,9 +7,9 @@ import pytest
 
 from qanat.auth import issue
 from qanat.control.permissions import ALL
-from qanat.store import SYSTEM
 from tests.support.api import Json
 from tests.support.control import Control
+from tests.support.writes import written
 from tests.unit.api.conftest import ZoneDesk
 
 IDS = {
@@ -33,7 +33,7 @@ def test_a_slash_at_the_end_names_the_same_endpoint(control: Control) -> None:
     described = control.http.get("/qanat/openapi.json").json()
     zone = control.create_zone("slash.test")
     other = control.call("POST", "/accounts", {"name": "other"})["id"]
-    others, _ = issue(control.store, SYSTEM, name="other's", account_id=other)
+    others, _ = written(control.store, issue, name="other's", account_id=other)
     for path, operations in described["paths"].items():
         if path in ("/qanat/audit/export", "/qanat/backup"):
             continue

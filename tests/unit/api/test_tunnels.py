@@ -13,6 +13,7 @@ from qanat.store import SYSTEM, NoticeKind
 from qanat.store.models import Account
 from tests.support.control import Control
 from tests.support.links import lose, register
+from tests.support.writes import written
 
 SECRET = base64.b64encode(bytes(range(32))).decode()
 
@@ -290,7 +291,7 @@ def test_delete_ends_connections_for_api_tokens_and_not_for_cert_pem(control: Co
     _register(control, tunnel["id"], str(uuid4()))
     own, control.http.headers["authorization"] = (
         control.http.headers["authorization"],
-        f"Bearer {issue(control.store, SYSTEM, name='cert', kind='origin_cert')[0]}",
+        f"Bearer {written(control.store, issue, name='cert', kind='origin_cert')[0]}",
     )
     assert control.refused("DELETE", one)[:2] == (400, 1022)
     control.http.headers["authorization"] = own

@@ -13,12 +13,13 @@ from qanat.auth import issue
 from qanat.control import tunnels
 from qanat.edge.backup import check_backup, restore_backup
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, open_store
+from qanat.store import open_store
 from qanat.store.audit import first_broken
 from qanat.store.models import Audit, Tunnel
 from qanat.store.sealing import load_key
 from qanat.store.sqlite import APPLICATION_ID
 from tests.support.control import Control, check_failure, running_control
+from tests.support.writes import written
 
 BACKUP = "/qanat/backup"
 ROTATE = "/qanat/keys/rotate"
@@ -223,7 +224,7 @@ def test_a_rotation_over_the_api(control: Control, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", BACKUP), ("POST", ROTATE)])
 def test_a_token_of_one_account_may_neither(control: Control, method: str, path: str) -> None:
-    text, _ = issue(control.store, SYSTEM, name="bounded", account_id=control.account)
+    text, _ = written(control.store, issue, name="bounded", account_id=control.account)
     answer = control.http.request(method, path, headers={"authorization": f"Bearer {text}"})
     check_failure(answer)
     assert answer.status_code == 403

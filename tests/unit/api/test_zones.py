@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from qanat.control import accounts
-from qanat.store import SYSTEM
 from tests.support.control import Control
+from tests.support.writes import written
 
 
 def names(control: Control, **query: str) -> list[str]:
@@ -64,7 +64,7 @@ def test_bad_names(control: Control, name: str) -> None:
 def test_an_account_owns_every_name_of_its_zones(control: Control) -> None:
     mine = control.create_zone("example.test")
     control.create_zone("sub.example.test")
-    other = accounts.create_account(control.store, SYSTEM, name="other").id
+    other = written(control.store, accounts.create, name="other").id
     taken = (400, 1061)
     for name in ("example.test", "deep.sub.example.test", "new.example.test"):
         assert control.refused("POST", "/zones", {"name": name, "account": {"id": other}})[:2] == taken
@@ -75,7 +75,7 @@ def test_an_account_owns_every_name_of_its_zones(control: Control) -> None:
 
 def test_without_an_account_a_zone_goes_to_the_only_one_that_the_token_edits(control: Control) -> None:
     assert control.create_zone("one.test")["account"]["id"] == control.account
-    accounts.create_account(control.store, SYSTEM, name="other")
+    written(control.store, accounts.create, name="other")
     assert control.refused("POST", "/zones", {"name": "two.test"}) == (
         400,
         6007,
@@ -86,7 +86,7 @@ def test_without_an_account_a_zone_goes_to_the_only_one_that_the_token_edits(con
 
 @pytest.mark.requirement("S47")
 def test_a_deleted_zones_name_is_held_for_its_account(control: Control) -> None:
-    other = accounts.create_account(control.store, SYSTEM, name="other").id
+    other = written(control.store, accounts.create, name="other").id
     now = [control.store.clock()]
     control.store.clock = lambda: now[0]
     mine = {"name": "sub.example.test", "account": {"id": control.account}}
@@ -111,7 +111,7 @@ def test_a_deleted_zones_name_is_held_for_its_account(control: Control) -> None:
 
 
 def test_a_record_never_names_another_accounts_tunnel(control: Control) -> None:
-    other = accounts.create_account(control.store, SYSTEM, name="other").id
+    other = written(control.store, accounts.create, name="other").id
     tunnel = control.call("POST", f"/accounts/{other}/cfd_tunnel", {"name": "theirs"})
     zone = control.call("POST", "/zones", {"name": "example.test", "account": {"id": control.account}})
     fields = {"type": "CNAME", "name": "a", "content": f"{tunnel['id']}.cfargotunnel.com", "proxied": True}

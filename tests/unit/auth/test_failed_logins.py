@@ -13,9 +13,10 @@ from qanat.auth.failed_logins import ACTION, BURST, FailedLogins
 from qanat.auth.tokens import make_token
 from qanat.control import accounts
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, audit
+from qanat.store import Store, audit
 from qanat.store.models import Audit
 from tests.support.control import Control
+from tests.support.writes import written
 
 pytestmark = pytest.mark.requirement("S38")
 
@@ -78,7 +79,7 @@ def test_a_flood_from_everywhere_is_told_in_few_rows_that_count_all(
             logins.flush()
         clock.pass_(seconds=1)
     assert len(_rows(store)) <= BURST + 6
-    accounts.create_account(store, SYSTEM, name="victim's own row")
+    written(store, accounts.create, name="victim's own row")
     clock.pass_(hours=2)
     logins.flush(all_now=True)
     assert _count(store) == 360 * 51

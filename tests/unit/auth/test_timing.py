@@ -19,11 +19,12 @@ import pytest
 
 from qanat.auth import Verifier, issue
 from qanat.auth.tokens import ALPHABET, PREFIX, RANDOM_CHARACTERS, checksum, make_token, token_hash
-from qanat.control import accounts
-from qanat.control.api_tokens import Owner, delete_token
+from qanat.control import accounts, api_tokens
+from qanat.control.api_tokens import Owner
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, open_store
+from qanat.store import Store, open_store
 from tests.support.databases import new_file
+from tests.support.writes import first_account, written
 
 pytestmark = [pytest.mark.alone, pytest.mark.requirement("S33")]
 
@@ -38,7 +39,7 @@ Refusal = Callable[[], object]
 @pytest.fixture
 def on_sqlite(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(new_file(tmp_path / "qanat.db"))
-    accounts.ensure_first_account(opened, SYSTEM, name="first")
+    first_account(opened)
     yield opened
     opened.close()
 
@@ -85,10 +86,10 @@ def tells_apart(one: Callable[[], Refusal], other: Callable[[], Refusal], sample
 @pytest.mark.parametrize("kind", ["begins as a good one", "deleted"])
 def test_a_token_is_refused_as_fast_as_one_that_never_was(on_sqlite: Store, kind: str) -> None:
     verifier = Verifier(on_sqlite)
-    good, row = issue(on_sqlite, SYSTEM, name="mine")
+    good, row = written(on_sqlite, issue, name="mine")
     verifier.verify(good, address="192.0.2.1")
     if kind == "deleted":
-        delete_token(on_sqlite, SYSTEM, row.id, owner=Owner(user_id=row.user_id))
+        written(on_sqlite, api_tokens.delete, row.id, owner=Owner(user_id=row.user_id))
 
     def asking(text: str) -> Refusal:
         return lambda: verifier.verify(text, address="192.0.2.1")
@@ -100,9 +101,9 @@ def test_a_token_is_refused_as_fast_as_one_that_never_was(on_sqlite: Store, kind
 def test_a_token_that_is_there_is_refused_after_the_same_work(on_sqlite: Store, kind: str) -> None:
     """Who has the whole text may see that its row is read (a tenth to a fifth longer), but never that nothing is."""
     verifier = Verifier(on_sqlite)
-    text, _ = issue(
+    text, _ = written(
         on_sqlite,
-        SYSTEM,
+        issue,
         name="mine",
         expires_on=on_sqlite.clock() - timedelta(seconds=1) if kind == "expired" else None,
         disabled=kind == "disabled",
@@ -123,7 +124,7 @@ def test_a_key_is_refused_as_fast_for_an_address_that_is_known(on_sqlite: Store)
     verifier = Verifier(on_sqlite)
     with on_sqlite.reading() as session:
         user = accounts.first_user(session)
-    accounts.set_key(on_sqlite, SYSTEM, user.id, token_hash("0" * 37))
+    written(on_sqlite, accounts.set_key, user.id, token_hash("0" * 37))
 
     def asking(email: str) -> Refusal:
         key = token_hex(19)[:37]
@@ -135,7 +136,7 @@ def test_a_key_is_refused_as_fast_for_an_address_that_is_known(on_sqlite: Store)
 @pytest.mark.parametrize("skipped", ["the reading", "the hash"])
 def test_the_measure_finds_what_an_early_answer_saves(on_sqlite: Store, skipped: str) -> None:
     verifier = Verifier(on_sqlite)
-    good, _ = issue(on_sqlite, SYSTEM, name="mine")
+    good, _ = written(on_sqlite, issue, name="mine")
 
     def asking(text: str) -> Refusal:
         def verify() -> None:

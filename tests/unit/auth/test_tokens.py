@@ -4,15 +4,17 @@ from datetime import timedelta
 from threading import Barrier, Event
 
 import pytest
+from sqlalchemy.orm import Session
 
 from qanat.auth import Verifier, issue
 from qanat.auth.tokens import is_well_formed, make_token, may_come_from, token_hash
 from qanat.control import api_tokens
-from qanat.control.api_tokens import Owner, TokenContent, change_token, delete_token, roll_token
+from qanat.control.api_tokens import Owner, TokenContent
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store
+from qanat.store import Store
 from qanat.store.models import ApiToken, Audit
 from tests.support.clock import MovedClock
+from tests.support.writes import written
 
 REFUSED = {"code": "token_refused", "message": "Invalid access token", "where": "Authorization"}
 
@@ -20,7 +22,7 @@ REFUSED = {"code": "token_refused", "message": "Invalid access token", "where": 
 def disable(store: Store, row: ApiToken) -> None:
     content = TokenContent(name=row.name, policies=row.policies, disabled=True)
     owner = Owner(user_id=row.user_id)
-    change_token(store, SYSTEM, row.id, content, owner=owner, permit=lambda _session, _token: None)
+    written(store, api_tokens.change, row.id, content, owner=owner, permit=lambda _session, _token: None)
 
 
 def test_a_token_has_the_form_that_stock_clients_demand() -> None:
@@ -39,7 +41,7 @@ def test_one_wrong_character_is_seen_without_the_database() -> None:
 
 
 def test_a_good_token_names_its_principal_and_its_use_is_noted(store: Store, account: str) -> None:
-    text, row = issue(store, SYSTEM, name="mine", account_id=account)
+    text, row = written(store, issue, name="mine", account_id=account)
     principal = Verifier(store).verify(text, address="192.0.2.1")
     assert principal.token.id == row.id
     assert principal.reach("dns.read").accounts == frozenset({account})
@@ -57,9 +59,9 @@ def test_a_good_token_names_its_principal_and_its_use_is_noted(store: Store, acc
 )
 def test_every_bad_token_gets_the_same_answer(store: Store, why: str) -> None:
     now = store.clock()
-    text, row = issue(
+    text, row = written(
         store,
-        SYSTEM,
+        issue,
         name="mine",
         expires_on=now - timedelta(seconds=1) if why == "expired" else None,
         not_before=now + timedelta(hours=1) if why == "not yet" else None,
@@ -74,7 +76,7 @@ def test_every_bad_token_gets_the_same_answer(store: Store, why: str) -> None:
         case "disabled":
             disable(store, row)
         case "deleted":
-            delete_token(store, SYSTEM, row.id, owner=Owner(user_id=row.user_id))
+            written(store, api_tokens.delete, row.id, owner=Owner(user_id=row.user_id))
         case "empty":
             text = ""
         case "not ASCII":
@@ -99,21 +101,21 @@ def test_every_bad_token_gets_the_same_answer(store: Store, why: str) -> None:
     ],
 )
 def test_address_bounds(store: Store, allowed: list[str], denied: list[str], address: str, good: bool) -> None:
-    _, row = issue(store, SYSTEM, name="bound", allowed_ips=allowed, denied_ips=denied)
+    _, row = written(store, issue, name="bound", allowed_ips=allowed, denied_ips=denied)
     assert may_come_from(row, address) is good
 
 
 def test_a_token_in_memory_is_refused_from_its_change_on(store: Store) -> None:
     verifier = Verifier(store)
-    text, row = issue(store, SYSTEM, name="mine")
+    text, row = written(store, issue, name="mine")
     owner = Owner(user_id=row.user_id)
     assert verifier.verify(text, address="").token.id == row.id
     other = make_token()
-    roll_token(store, SYSTEM, row.id, sha256=token_hash(other), owner=owner, permit=lambda _session, _token: None)
+    written(store, api_tokens.roll, row.id, sha256=token_hash(other), owner=owner, permit=lambda _session, _token: None)
     with pytest.raises(QanatError):
         verifier.verify(text, address="")
     assert verifier.verify(other, address="").token.id == row.id
-    delete_token(store, SYSTEM, row.id, owner=owner)
+    written(store, api_tokens.delete, row.id, owner=owner)
     with pytest.raises(QanatError):
         verifier.verify(other, address="")
 
@@ -121,7 +123,7 @@ def test_a_token_in_memory_is_refused_from_its_change_on(store: Store) -> None:
 def test_a_token_in_memory_expires_on_time(store: Store) -> None:
     clock = MovedClock(store)
     verifier = Verifier(store)
-    text, _ = issue(store, SYSTEM, name="mine", expires_on=store.clock() + timedelta(seconds=10))
+    text, _ = written(store, issue, name="mine", expires_on=store.clock() + timedelta(seconds=10))
     verifier.verify(text, address="")
     clock.move(seconds=11)
     with pytest.raises(QanatError):
@@ -132,15 +134,15 @@ def test_a_deletion_while_a_token_is_read_does_not_leave_it_in_memory(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verifier = Verifier(store)
-    text, row = issue(store, SYSTEM, name="mine")
+    text, row = written(store, issue, name="mine")
     from qanat.control import api_tokens
 
     find = api_tokens.find_by_sha256
 
-    def read_and_lose(asked: Store, sha256: bytes) -> ApiToken | None:
+    def read_and_lose(asked: Session, sha256: bytes) -> ApiToken | None:
         found = find(asked, sha256)
         monkeypatch.setattr(api_tokens, "find_by_sha256", find)
-        delete_token(store, SYSTEM, row.id, owner=Owner(user_id=row.user_id))
+        written(store, api_tokens.delete, row.id, owner=Owner(user_id=row.user_id))
         return found
 
     monkeypatch.setattr(api_tokens, "find_by_sha256", read_and_lose)
@@ -152,7 +154,7 @@ def test_a_deletion_while_a_token_is_read_does_not_leave_it_in_memory(
 def test_use_is_written_once_a_minute_and_for_each_new_address(store: Store) -> None:
     clock = MovedClock(store)
     verifier = Verifier(store)
-    text, row = issue(store, SYSTEM, name="mine")
+    text, row = written(store, issue, name="mine")
 
     def noted() -> tuple[object, str | None, int]:
         with store.reading() as session:
@@ -184,14 +186,14 @@ def test_a_full_disk_keeps_no_good_token_from_reading(store: Store, monkeypatch:
         raise QanatError("store_full", "the disk is full")
 
     monkeypatch.setattr(api_tokens, "note_use", full)
-    text, row = issue(store, SYSTEM, name="mine")
+    text, row = written(store, issue, name="mine")
     assert Verifier(store).verify(text, address="192.0.2.1").token.id == row.id
 
 
 def test_what_is_recalled_needs_neither_reading_nor_writing(store: Store) -> None:
     clock = MovedClock(store)
     verifier = Verifier(store)
-    text, row = issue(store, SYSTEM, name="mine", expires_on=clock.now + timedelta(hours=1), denied_ips=["192.0.2.9"])
+    text, row = written(store, issue, name="mine", expires_on=clock.now + timedelta(hours=1), denied_ips=["192.0.2.9"])
     assert verifier.recall(text, address="192.0.2.1") is None
     verifier.verify(text, address="192.0.2.1")
     recalled = verifier.recall(text, address="192.0.2.1")
@@ -214,7 +216,7 @@ def test_what_is_recalled_needs_neither_reading_nor_writing(store: Store) -> Non
 def test_no_thread_accepts_a_token_after_its_deletion_was_answered(store: Store) -> None:
     verifier = Verifier(store)
     for _ in range(5):
-        text, row = issue(store, SYSTEM, name="mine")
+        text, row = written(store, issue, name="mine")
         deleted, stop = Event(), Event()
         late: list[str] = []
         tried = Barrier(5)
@@ -242,7 +244,7 @@ def test_no_thread_accepts_a_token_after_its_deletion_was_answered(store: Store)
         with ThreadPoolExecutor(4) as pool:
             asking = [pool.submit(ask) for _ in range(4)]
             tried.wait()
-            delete_token(store, SYSTEM, row.id, owner=Owner(user_id=row.user_id))
+            written(store, api_tokens.delete, row.id, owner=Owner(user_id=row.user_id))
             deleted.set()
             done, _ = wait(asking, timeout=20)
             stop.set()
@@ -256,15 +258,15 @@ def test_every_refusal_costs_one_reading(store: Store, monkeypatch: pytest.Monke
     """security.md S33: not even the time tells an unknown token from one that is good elsewhere or was good."""
     verifier = Verifier(store)
     now = store.clock()
-    elsewhere, _ = issue(store, SYSTEM, name="elsewhere", denied_ips=["192.0.2.1"])
-    expired, _ = issue(store, SYSTEM, name="expired", expires_on=now - timedelta(seconds=1))
-    disabled, _ = issue(store, SYSTEM, name="disabled", disabled=True)
+    elsewhere, _ = written(store, issue, name="elsewhere", denied_ips=["192.0.2.1"])
+    expired, _ = written(store, issue, name="expired", expires_on=now - timedelta(seconds=1))
+    disabled, _ = written(store, issue, name="disabled", disabled=True)
     verifier.verify(elsewhere, address="192.0.2.2")
     from qanat.control import api_tokens
 
     find, reads = api_tokens.find_by_sha256, []
 
-    def counted(asked: Store, sha256: bytes) -> ApiToken | None:
+    def counted(asked: Session, sha256: bytes) -> ApiToken | None:
         reads.append(sha256)
         return find(asked, sha256)
 

@@ -9,8 +9,8 @@ from qanat.cli.access import Access, check_encrypted, resolve
 from qanat.cli.main import main
 from qanat.client.profiles import Profiles, write_secret
 from qanat.errors import QanatError
-from qanat.store import SYSTEM
 from tests.support.control import Control, running_control
+from tests.support.writes import written
 
 A, B, C = (f"https://{name}.example.net/client/v4" for name in "abc")
 
@@ -191,7 +191,7 @@ def test_exit_statuses(at_control: Control, monkeypatch: pytest.MonkeyPatch) -> 
     assert main(["tunnel", "create", ""]) == 1
     assert main(["zone", "lst"]) == 2
     assert main(["zone", "create"]) == 2
-    weak, _ = issue(at_control.store, SYSTEM, name="weak", policies=[zone_reader()])
+    weak, _ = written(at_control.store, issue, name="weak", policies=[zone_reader()])
     monkeypatch.delenv("QANAT_API_TOKEN_FILE")
     monkeypatch.setenv("QANAT_API_TOKEN", weak)
     assert main(["zone", "list"]) == 0

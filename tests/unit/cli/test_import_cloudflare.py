@@ -11,6 +11,7 @@ import pytest
 
 from qanat.cli.main import main
 from tests.support.control import Control, running_control
+from tests.support.writes import written
 
 Run = Callable[..., dict[str, Any]]
 
@@ -157,10 +158,9 @@ def test_only_what_was_chosen(there: Control, filled: dict[str, str], at_control
 def test_what_our_api_refuses_is_told_and_the_rest_goes_on(
     there: Control, filled: dict[str, str], at_control: Control, run: Run
 ) -> None:
-    from qanat.control.accounts import create_account
-    from qanat.store import SYSTEM
+    from qanat.control import accounts
 
-    other = create_account(at_control.store, SYSTEM, name="other")
+    other = written(at_control.store, accounts.create, name="other")
     at_control.call("POST", "/zones", {"name": "app.example.test", "account": {"id": other.id}})
     done = run(there.url, "--all-zones", "--account", "first", "--apply", expect=1)
     assert steps(done, "refused") == {("zone", "example.test")}

@@ -5,15 +5,17 @@ import pytest
 
 from qanat.control import connections, tunnel_status, tunnels
 from qanat.control.tunnel_status import TunnelState
-from qanat.store import SYSTEM, Store
+from qanat.edge.sweeps import trim
+from qanat.store import Store
 from qanat.store.models import Connection, Tunnel
 from qanat.store.sealing import Sealer
+from tests.support.writes import written
 
 
 @pytest.fixture
 def tunnel(store: Store, sealer: Sealer, account: str) -> Tunnel:
-    return tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="t", secret=bytes(32), config_src="cloudflare"
+    return written(
+        store, tunnels.create, sealer, account_id=account, name="t", secret=bytes(32), config_src="cloudflare"
     )
 
 
@@ -137,10 +139,10 @@ def test_what_a_connection_answered_to_a_push_is_kept(store: Store, tunnel: Tunn
 def test_at_an_edges_start_nothing_is_connected(store: Store, tunnel: Tunnel) -> None:
     for index in range(3):
         _register(store, tunnel, "c1", index)
-    assert connections.clear_live(store, SYSTEM) == 3
+    assert written(store, connections.clear_live) == 3
     state = _state(store, tunnel)
     assert (state.status, state.reason) == ("down", "edge_restarted")
-    assert connections.clear_live(store, SYSTEM) == 0
+    assert written(store, connections.clear_live) == 0
 
 
 def test_events_of_unknown_connections_do_no_harm(store: Store, tunnel: Tunnel) -> None:
@@ -158,7 +160,7 @@ def test_only_old_losses_are_forgotten(store: Store, tunnel: Tunnel) -> None:
         connections.lost(write, connection_id=old, reason="closed", at=write.at - timedelta(hours=2))
     fresh = _register(store, tunnel, "c1", 0)
     _lose(store, fresh)
-    connections.trim(store)
+    trim(store)
     with store.reading() as session:
         assert session.get(Connection, old) is None
         assert session.get(Connection, fresh) is not None
@@ -184,7 +186,7 @@ def test_each_status_is_told_with_its_own_since(store: Store, tunnel: Tunnel) ->
 def test_the_stored_status_follows_however_a_connection_ends(store: Store, tunnel: Tunnel, end: str) -> None:
     connection_id = _register(store, tunnel, "c1", 0)
     if end == "restarted":
-        connections.clear_live(store, SYSTEM)
+        written(store, connections.clear_live)
     else:
         with store.recording() as write:
             if end == "lost":

@@ -5,15 +5,16 @@ import pytest
 
 from qanat.control import accounts, configurations, tunnels, virtual_networks, zones
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Notice, NoticeKind, Store
+from qanat.store import Notice, NoticeKind, Store
 from qanat.store.models import Tunnel
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
+from tests.support.writes import written
 
 
 def _create(store: Store, sealer: Sealer, account: str, name: str = "t") -> Tunnel:
-    return tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name=name, secret=bytes(32), config_src="cloudflare"
+    return written(
+        store, tunnels.create, sealer, account_id=account, name=name, secret=bytes(32), config_src="cloudflare"
     )
 
 
@@ -22,22 +23,22 @@ def test_a_name_is_free_again_after_deletion(store: Store, sealer: Sealer, accou
     with pytest.raises(QanatError) as refused:
         _create(store, sealer, account)
     assert refused.value.code == "tunnel_name_taken"
-    tunnels.delete_tunnel(store, SYSTEM, account_id=account, tunnel_id=first.id, cascade=False)
+    written(store, tunnels.delete, account_id=account, tunnel_id=first.id, cascade=False)
     assert _create(store, sealer, account).id != first.id
 
 
 @pytest.mark.parametrize("what", ["tunnel", "zone", "virtual network", "default network"])
 def test_an_account_that_went_meanwhile_gets_nothing(store: Store, sealer: Sealer, account: str, what: str) -> None:
     """`account` stays: the only one can't be deleted."""
-    gone = accounts.create_account(store, SYSTEM, name="gone").id
-    accounts.delete_account(store, SYSTEM, gone, reach=EVERYTHING)
+    gone = written(store, accounts.create, name="gone").id
+    written(store, accounts.delete, gone, reach=EVERYTHING)
     make: dict[str, Callable[[], object]] = {
         "tunnel": lambda: _create(store, sealer, gone),
-        "zone": lambda: zones.create_zone(store, SYSTEM, account_id=gone, name="gone.test"),
-        "virtual network": lambda: virtual_networks.create_network(
-            store, SYSTEM, account_id=gone, name="n", comment="", is_default=False
+        "zone": lambda: written(store, zones.create, account_id=gone, name="gone.test"),
+        "virtual network": lambda: written(
+            store, virtual_networks.create, account_id=gone, name="n", comment="", is_default=False
         ),
-        "default network": lambda: virtual_networks.ensure_default(store, gone),
+        "default network": lambda: written(store, virtual_networks.ensure_default, gone),
     }
     with pytest.raises(QanatError) as refused:
         make[what]()
@@ -56,8 +57,8 @@ def test_the_same_secret_again_is_no_rotation(store: Store, sealer: Sealer, acco
     heard: list[Notice] = []
     store.notices.subscribe(heard.append)
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel.id}
-    tunnels.change_tunnel(store, SYSTEM, sealer, **scope, secret=bytes(32))
-    changed = tunnels.change_tunnel(store, SYSTEM, sealer, **scope, secret=b"1" * 32)
+    written(store, tunnels.change, sealer, **scope, secret=bytes(32))
+    changed = written(store, tunnels.change, sealer, **scope, secret=b"1" * 32)
     assert [notice.kind for notice in heard] == [NoticeKind.TUNNEL, NoticeKind.TUNNEL_SECRET]
     assert tunnels.open_secret(sealer, changed) == b"1" * 32
 
@@ -65,8 +66,8 @@ def test_the_same_secret_again_is_no_rotation(store: Store, sealer: Sealer, acco
 def test_versions_rise_by_one_and_an_equal_one_keeps_its_version(store: Store, sealer: Sealer, account: str) -> None:
     tunnel = _create(store, sealer, account)
     versions = [
-        configurations.put_configuration(
-            store, SYSTEM, account_id=account, tunnel_id=tunnel.id, document=document, source="cloudflare"
+        written(
+            store, configurations.put, account_id=account, tunnel_id=tunnel.id, document=document, source="cloudflare"
         ).version
         for document in ({"a": 1}, {"a": 1}, {"a": 2}, {"a": 1})
     ]
@@ -76,8 +77,13 @@ def test_versions_rise_by_one_and_an_equal_one_keeps_its_version(store: Store, s
 def test_text_that_is_not_unicode_is_refused_and_leaves_nothing(store: Store, sealer: Sealer, account: str) -> None:
     tunnel = _create(store, sealer, account)
     with pytest.raises(QanatError) as refused:
-        configurations.put_configuration(
-            store, SYSTEM, account_id=account, tunnel_id=tunnel.id, document={"a": "\ud800"}, source="cloudflare"
+        written(
+            store,
+            configurations.put,
+            account_id=account,
+            tunnel_id=tunnel.id,
+            document={"a": "\ud800"},
+            source="cloudflare",
         )
     assert refused.value.code == "configuration_malformed"
     with store.reading() as session:

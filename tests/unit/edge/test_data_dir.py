@@ -7,7 +7,6 @@ from sqlalchemy import select
 
 from qanat.auth import Verifier
 from qanat.control import tunnels
-from qanat.control.accounts import ensure_first_account
 from qanat.edge.data_dir import DataDir, State
 from qanat.errors import QanatError
 from qanat.settings import StoreSettings
@@ -15,6 +14,7 @@ from qanat.store import SYSTEM
 from qanat.store import keys as store_keys
 from qanat.store.models import Audit
 from tests.support.postgres import Postgres
+from tests.support.writes import first_account, written
 
 SQLITE = StoreSettings()
 
@@ -108,9 +108,9 @@ def test_an_empty_database_at_the_url_is_not_taken_for_the_one_before(tmp_path: 
 def test_a_lost_key_is_not_replaced_once_something_is_sealed(tmp_path: Path, settings: StoreSettings) -> None:
     directory = DataDir(tmp_path / "data").lock()
     state = _open(directory, settings)
-    account = ensure_first_account(state.store, SYSTEM, name="mine")
-    tunnels.create_tunnel(
-        state.store, SYSTEM, state.sealer, account_id=account.id, name="t", secret=bytes(32), config_src="local"
+    account = first_account(state.store, name="mine")
+    written(
+        state.store, tunnels.create, state.sealer, account_id=account.id, name="t", secret=bytes(32), config_src="local"
     )
     state.close()
     directory.key.unlink()

@@ -12,10 +12,12 @@ from qanat.control import connections, tunnel_status, tunnels
 from qanat.edge import by_tunnel, events
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
+from qanat.edge.sweeps import trim
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store
+from qanat.store import Store
 from qanat.store.models import Connection, Connector, Event, Tunnel
 from qanat.store.sealing import Sealer
+from tests.support.writes import written
 
 KINDS = {
     "ConnectionRegistered": "connection_id tunnel_id connector_id connection_index protocol origin_ip version arch "
@@ -50,8 +52,8 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def tunnel(store: Store, sealer: Sealer, account: str) -> Tunnel:
-    return tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="t", secret=bytes(32), config_src="cloudflare"
+    return written(
+        store, tunnels.create, sealer, account_id=account, name="t", secret=bytes(32), config_src="cloudflare"
     )
 
 
@@ -212,8 +214,8 @@ def test_a_tunnels_churn_pushes_out_its_own_history_and_no_other(
     monkeypatch.setattr(connections, "HISTORY_KEPT", 30)
     monkeypatch.setattr(events, "HISTORY_EVERY", 10)
     monkeypatch.setattr(events, "BETWEEN_WRITES_S", 0.0)
-    quiet = tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="quiet", secret=bytes(32), config_src="cloudflare"
+    quiet = written(
+        store, tunnels.create, sealer, account_id=account, name="quiet", secret=bytes(32), config_src="cloudflare"
     )
     story: dict[str, Any] = {"tunnel_id": quiet.id, "connection_id": str(uuid4()), "connector_id": str(uuid4())}
     pump.take([make("ConnectionRegistered", **story, connection_index=0, features=[]), make("ConnectionLost", **story)])
@@ -227,7 +229,7 @@ def test_a_tunnels_churn_pushes_out_its_own_history_and_no_other(
         }
         churn += [make("ConnectionRegistered", **ids, features=[]), make("ConnectionLost", **ids)]
     pump.take(churn)
-    connections.trim(store)
+    trim(store)
     with store.reading() as session:
         assert connections.events(session, quiet.id, offset=0, limit=10)[1] == 2
         assert connections.events(session, tunnel.id, offset=0, limit=1)[1] <= 30 + 10 + 2 * events.WRITTEN_AT_ONCE
@@ -253,7 +255,7 @@ def test_who_has_no_secret_pushes_out_nothing_of_a_tunnels_own_story(
         story, total = connections.events(session, tunnel.id, offset=0, limit=100)
     assert total == 11
     assert story[-1].kind == "registered"
-    connections.trim(store)
+    trim(store)
     with store.reading() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == 11, (
             "what an older version wrote for unknown ids goes"
@@ -318,8 +320,8 @@ def test_one_tunnels_flood_does_not_stand_before_anothers_event(
     make: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    victim = tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="v", secret=bytes(32), config_src="cloudflare"
+    victim = written(
+        store, tunnels.create, sealer, account_id=account, name="v", secret=bytes(32), config_src="cloudflare"
     )
     order: list[str] = []
     monkeypatch.setattr(pump, "_told", lambda event: True)

@@ -22,7 +22,7 @@ from qanat.edge.authority import Authority
 from qanat.edge.certificates import Certificates
 from qanat.edge.feed import Feed
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store
+from qanat.store import Store
 from qanat.store.models import ConnectorToken, Record, Tunnel
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
@@ -31,6 +31,7 @@ from qanat.tables import compile_routes, read_routes, read_stops
 from qanat.tables.routes import Target
 from tests.support.links import register
 from tests.support.waiting import wait_until
+from tests.support.writes import import_zone, written
 
 
 @dataclass
@@ -110,8 +111,8 @@ def feed(store: Store, sealer: Sealer, engine: RememberingEngine, skipped: Skipp
 
 
 def _tunnel(store: Store, sealer: Sealer, account: str) -> str:
-    return tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="t", secret=bytes(32), config_src="cloudflare"
+    return written(
+        store, tunnels.create, sealer, account_id=account, name="t", secret=bytes(32), config_src="cloudflare"
     ).id
 
 
@@ -121,7 +122,7 @@ def test_a_write_is_in_effect_when_it_returns(
     tunnel_id = _tunnel(store, sealer, account)
     assert engine.tunnels[tunnel_id].configuration is None
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel_id}
-    configurations.put_configuration(store, SYSTEM, **scope, document={"ingress": []}, source="cloudflare")
+    written(store, configurations.put, **scope, document={"ingress": []}, source="cloudflare")
     assert engine.tunnels[tunnel_id].configuration_version == 1
     assert engine.tunnels[tunnel_id].configuration == b'{"ingress":[]}'
     assert engine.calls == ["put_tunnel", "put_tunnel"]
@@ -131,18 +132,18 @@ def test_routes_and_certificates_follow_the_records(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
-    zone = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
+    zone = written(store, zones.create, account_id=account, name="example.test")
     assert len(engine.certificates) == 1
     draft = RecordDraft(name="app", type="CNAME", content=f"{tunnel_id}.cfargotunnel.com", proxied=True)
     engine.calls.clear()
-    record = records.create_record(store, SYSTEM, zone.id, draft, reach=EVERYTHING)
+    record = written(store, records.create, zone.id, draft, reach=EVERYTHING)
     assert engine.routes == {"app.example.test": tunnel_id}
     assert engine.calls == ["change_routes +1 -0"]
-    records.create_record(store, SYSTEM, zone.id, RecordDraft(name="x", type="TXT", content="x"), reach=EVERYTHING)
+    written(store, records.create, zone.id, RecordDraft(name="x", type="TXT", content="x"), reach=EVERYTHING)
     assert engine.calls == ["change_routes +1 -0"]
-    records.delete_record(store, SYSTEM, zone.id, record.id, reach=EVERYTHING)
+    written(store, records.delete, zone.id, record.id, reach=EVERYTHING)
     assert engine.routes == {}
-    zones.delete_zone(store, SYSTEM, zone.id, reach=EVERYTHING)
+    written(store, zones.delete, zone.id, reach=EVERYTHING)
     assert engine.certificates == []
 
 
@@ -151,7 +152,7 @@ def test_a_deleted_tunnel_is_refused_before_its_connections_are_dropped(
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
     engine.calls.clear()
-    tunnels.delete_tunnel(store, SYSTEM, account_id=account, tunnel_id=tunnel_id, cascade=True)
+    written(store, tunnels.delete, account_id=account, tunnel_id=tunnel_id, cascade=True)
     assert engine.tunnels[tunnel_id].deleted
     assert engine.calls == ["put_tunnel", f"disconnect {tunnel_id} None None"]
 
@@ -160,7 +161,7 @@ def test_only_the_connector_that_was_named_is_dropped(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
-    tunnels.disconnect_tunnel(store, SYSTEM, account_id=account, tunnel_id=tunnel_id, connector_id="c1")
+    written(store, tunnels.disconnect, account_id=account, tunnel_id=tunnel_id, connector_id="c1")
     assert engine.calls[-1] == f"disconnect {tunnel_id} c1 None"
 
 
@@ -184,7 +185,7 @@ def test_connectors_with_an_old_secret_are_dropped_after_the_grace(
     tunnel_id = _tunnel(store, sealer, account)
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel_id}
     register(store, tunnel_id, "old")
-    tunnels.change_tunnel(store, SYSTEM, sealer, **scope, secret=b"1" * 32)
+    written(store, tunnels.change, sealer, **scope, secret=b"1" * 32)
     register(store, tunnel_id, "new")
     engine.calls.clear()
     feed.catch_up()
@@ -196,10 +197,10 @@ def test_a_revoked_connector_token_lets_nobody_in_and_ends_what_came_with_it(
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel_id}
-    token, _ = connector_tokens.create_token(store, SYSTEM, sealer, **scope, name="host", expires_at=None)
+    token, _ = written(store, connector_tokens.create, sealer, **scope, name="host", expires_at=None)
     assert [token_id for token_id, _ in engine.tunnels[tunnel_id].secrets] == ["", token.id]
     engine.calls.clear()
-    connector_tokens.revoke_token(store, SYSTEM, **scope, token_id=token.id)
+    written(store, connector_tokens.revoke, **scope, token_id=token.id)
     assert [token_id for token_id, _ in engine.tunnels[tunnel_id].secrets] == [""]
     assert engine.calls == ["put_tunnel", f"disconnect {tunnel_id} None {token.id}"]
 
@@ -209,11 +210,11 @@ def test_a_rotated_connector_token_leaves_the_others_alone(
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel_id}
-    token, _ = connector_tokens.create_token(store, SYSTEM, sealer, **scope, name="host", expires_at=None)
+    token, _ = written(store, connector_tokens.create, sealer, **scope, name="host", expires_at=None)
     register(store, tunnel_id, "own")
     register(store, tunnel_id, "named", token_id=token.id)
     before = dict(engine.tunnels[tunnel_id].secrets)
-    connector_tokens.rotate_token(store, SYSTEM, sealer, **scope, token_id=token.id)
+    written(store, connector_tokens.rotate, sealer, **scope, token_id=token.id)
     after = dict(engine.tunnels[tunnel_id].secrets)
     assert (before[""], before.keys()) == (after[""], after.keys())
     assert before[token.id] != after[token.id]
@@ -231,7 +232,7 @@ def test_a_zone_takes_its_hostnames_with_it_and_no_others(
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
     made = {
-        name: zones.create_zone(store, SYSTEM, account_id=account, name=name).id
+        name: written(store, zones.create, account_id=account, name=name).id
         for name in ("example.test", "sub.example.test", "anexample.test")
     }
     for zone, name in (
@@ -240,18 +241,18 @@ def test_a_zone_takes_its_hostnames_with_it_and_no_others(
         ("sub.example.test", "a.sub.example.test"),
         ("anexample.test", "b.anexample.test"),
     ):
-        records.create_record(store, SYSTEM, made[zone], _routed(tunnel_id, name), reach=EVERYTHING)
+        written(store, records.create, made[zone], _routed(tunnel_id, name), reach=EVERYTHING)
     assert len(engine.routes) == 4
     engine.calls.clear()
-    zones.change_zone(store, SYSTEM, made["example.test"], reach=EVERYTHING, paused=True)
+    written(store, zones.change, made["example.test"], reach=EVERYTHING, paused=True)
     assert set(engine.routes) == {"a.sub.example.test", "b.anexample.test"}
-    zones.change_zone(store, SYSTEM, made["example.test"], reach=EVERYTHING, paused=False)
+    written(store, zones.change, made["example.test"], reach=EVERYTHING, paused=False)
     assert len(engine.routes) == 4
     assert engine.calls == ["change_routes +0 -2", "change_routes +2 -0"]
-    zones.delete_zone(store, SYSTEM, made["example.test"], reach=EVERYTHING)
+    written(store, zones.delete, made["example.test"], reach=EVERYTHING)
     assert set(engine.routes) == {"a.sub.example.test", "b.anexample.test"}
     assert len(engine.certificates) == 2, "what the zone inside it needs has stayed"
-    zones.delete_zone(store, SYSTEM, made["sub.example.test"], reach=EVERYTHING)
+    written(store, zones.delete, made["sub.example.test"], reach=EVERYTHING)
     assert set(engine.routes) == {"b.anexample.test"}
     assert len(engine.certificates) == 1
 
@@ -260,15 +261,15 @@ def test_a_zone_that_is_deleted_uncovers_the_one_around_it(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed
 ) -> None:
     outer_tunnel = _tunnel(store, sealer, account)
-    inner_tunnel = tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="inner", secret=bytes(32), config_src="cloudflare"
+    inner_tunnel = written(
+        store, tunnels.create, sealer, account_id=account, name="inner", secret=bytes(32), config_src="cloudflare"
     ).id
-    outer = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
-    inner = zones.create_zone(store, SYSTEM, account_id=account, name="sub.example.test")
+    outer = written(store, zones.create, account_id=account, name="example.test")
+    inner = written(store, zones.create, account_id=account, name="sub.example.test")
     for zone, tunnel_id in ((inner, inner_tunnel), (outer, outer_tunnel)):
-        records.create_record(store, SYSTEM, zone.id, _routed(tunnel_id, "a.sub.example.test"), reach=EVERYTHING)
+        written(store, records.create, zone.id, _routed(tunnel_id, "a.sub.example.test"), reach=EVERYTHING)
         assert engine.routes == {"a.sub.example.test": inner_tunnel}
-    zones.delete_zone(store, SYSTEM, inner.id, reach=EVERYTHING)
+    written(store, zones.delete, inner.id, reach=EVERYTHING)
     assert engine.routes == {"a.sub.example.test": outer_tunnel}
     assert len(engine.certificates) == 2, "of example.test, and of sub.example.test for the hostname"
 
@@ -277,12 +278,12 @@ def test_a_change_that_failed_is_made_good_by_the_next_or_by_catching_up(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
-    zone = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
+    zone = written(store, zones.create, account_id=account, name="example.test")
     engine.fails = True
-    records.create_record(store, SYSTEM, zone.id, _routed(tunnel_id, "a"), reach=EVERYTHING)
+    written(store, records.create, zone.id, _routed(tunnel_id, "a"), reach=EVERYTHING)
     assert engine.routes == {}
     engine.fails = False
-    records.create_record(store, SYSTEM, zone.id, _routed(tunnel_id, "b"), reach=EVERYTHING)
+    written(store, records.create, zone.id, _routed(tunnel_id, "b"), reach=EVERYTHING)
     assert set(engine.routes) == {"a.example.test", "b.example.test"}
 
 
@@ -290,15 +291,15 @@ def test_concurrent_writers_leave_what_the_store_says(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
-    zone = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
+    zone = written(store, zones.create, account_id=account, name="example.test")
 
     def write(worker: int) -> None:
         for n in range(8):
             name = f"w{worker}.n{n % 3}"
-            record = records.create_record(store, SYSTEM, zone.id, _routed(tunnel_id, name), reach=EVERYTHING)
+            record = written(store, records.create, zone.id, _routed(tunnel_id, name), reach=EVERYTHING)
             assert engine.routes[record.name] == tunnel_id
             if n != 7:
-                records.delete_record(store, SYSTEM, zone.id, record.id, reach=EVERYTHING)
+                written(store, records.delete, zone.id, record.id, reach=EVERYTHING)
                 assert record.name not in engine.routes
 
     with ThreadPoolExecutor(4) as pool:
@@ -312,7 +313,7 @@ def test_a_record_write_reads_that_name_alone(
     store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tunnel_id = _tunnel(store, sealer, account)
-    zone = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
+    zone = written(store, zones.create, account_id=account, name="example.test")
     asked: list[object] = []
 
     def remembering(session: Session, hostnames: Collection[str] | None, left_out: LeftOut) -> list[Target]:
@@ -320,8 +321,8 @@ def test_a_record_write_reads_that_name_alone(
         return read_routes(session, hostnames, left_out)
 
     monkeypatch.setattr("qanat.edge.routes.read_routes", remembering)
-    record = records.create_record(store, SYSTEM, zone.id, _routed(tunnel_id, "a"), reach=EVERYTHING)
-    records.replace_record(store, SYSTEM, zone.id, record.id, _routed(tunnel_id, "b"), reach=EVERYTHING)
+    record = written(store, records.create, zone.id, _routed(tunnel_id, "a"), reach=EVERYTHING)
+    written(store, records.replace, zone.id, record.id, _routed(tunnel_id, "b"), reach=EVERYTHING)
     assert asked == [{"a.example.test"}, {"a.example.test", "b.example.test"}]
     assert set(engine.routes) == {"b.example.test"}
 
@@ -338,12 +339,12 @@ class Party:
     domain: str
 
     def publish(self, name: str) -> str:
-        return records.create_record(self.store, SYSTEM, self.zone, _routed(self.tunnel, name), reach=EVERYTHING).id
+        return written(self.store, records.create, self.zone, _routed(self.tunnel, name), reach=EVERYTHING).id
 
 
 def _party(store: Store, sealer: Sealer, name: str) -> Party:
-    account = accounts.create_account(store, SYSTEM, name=name).id
-    zone = zones.create_zone(store, SYSTEM, account_id=account, name=f"{name}.test")
+    account = written(store, accounts.create, name=name).id
+    zone = written(store, zones.create, account_id=account, name=f"{name}.test")
     return Party(store, account, _tunnel(store, sealer, account), zone.id, zone.name)
 
 
@@ -367,7 +368,7 @@ def _serves(victim: Party, engine: RememberingEngine, name: str) -> None:
     hostname = f"{name}.{victim.domain}"
     assert engine.routes[hostname] == victim.tunnel
     assert [f"{victim.domain}", f"*.{victim.domain}"] in _covered(engine)
-    records.delete_record(victim.store, SYSTEM, victim.zone, record, reach=EVERYTHING)
+    written(victim.store, records.delete, victim.zone, record, reach=EVERYTHING)
     assert hostname not in engine.routes
 
 
@@ -476,7 +477,7 @@ def test_an_account_gets_so_many_certificates_and_leaves_the_others_theirs(
     feed.load()
     assert len(_covered(engine)) == 7
     for record in made[:5]:
-        records.delete_record(store, SYSTEM, attacker.zone, record, reach=EVERYTHING)
+        written(store, records.delete, attacker.zone, record, reach=EVERYTHING)
     feed.refresh_routes()
     assert not skipped.rows()
     assert ["b6.attacker.test", "*.b6.attacker.test"] in _covered(engine)
@@ -513,7 +514,7 @@ def test_many_certificates_are_made_by_turns_with_other_accounts(
     publishing = Thread(target=publish)
     monkeypatch.setattr(Authority, "leaf", slowly)
     lines = [(n, _routed(attacker.tunnel, f"a.b{n}")) for n in range(30)]
-    records.import_records(store, SYSTEM, attacker.zone, lines, reach=EVERYTHING)
+    import_zone(store, attacker.zone, lines, reach=EVERYTHING)
     publishing.join(10)
     covered = [names[0] for names in _covered(engine)]
     assert {f"b{n}.attacker.test" for n in range(30)} <= set(covered)
@@ -533,7 +534,7 @@ def test_files_of_certificates_that_nobody_needs_go(
     feed.refresh_routes()
     files = {"ca.key", "attacker.test.pem", "b.attacker.test.pem", "victim.test.pem", "b.victim.test.pem"}
     assert {file.name for file in folder.iterdir()} == files
-    records.delete_record(store, SYSTEM, attacker.zone, record, reach=EVERYTHING)
+    written(store, records.delete, attacker.zone, record, reach=EVERYTHING)
     feed.refresh_routes()
     assert {file.name for file in folder.iterdir()} == files - {"b.attacker.test.pem"}
 
@@ -553,8 +554,8 @@ def test_a_secret_that_does_not_open_keeps_nobody_else_out(
     skipped: SkippedRows,
 ) -> None:
     scope: dict[str, Any] = {"account_id": attacker.account, "tunnel_id": attacker.tunnel}
-    good, _ = connector_tokens.create_token(store, SYSTEM, sealer, **scope, name="good", expires_at=None)
-    bad, _ = connector_tokens.create_token(store, SYSTEM, sealer, **scope, name="bad", expires_at=None)
+    good, _ = written(store, connector_tokens.create, sealer, **scope, name="good", expires_at=None)
+    bad, _ = written(store, connector_tokens.create, sealer, **scope, name="bad", expires_at=None)
     for seal in (b"\x09 of a newer version", b""):
         _spoil(store, Tunnel, attacker.tunnel, sealed_secret=seal)
         _spoil(store, ConnectorToken, bad.id, sealed_secret=seal)
@@ -581,8 +582,13 @@ def test_a_row_that_sqlite_holds_and_nobody_reads_is_left_out_alone(
         pytest.skip("PostgreSQL keeps its columns' types")
     record = attacker.publish("odd")
     other = attacker.publish("even")
-    configurations.put_configuration(
-        store, SYSTEM, account_id=attacker.account, tunnel_id=attacker.tunnel, document={}, source="cloudflare"
+    written(
+        store,
+        configurations.put,
+        account_id=attacker.account,
+        tunnel_id=attacker.tunnel,
+        document={},
+        source="cloudflare",
     )
     with store.recording() as write:
         execute = write.session.connection().exec_driver_sql
@@ -599,7 +605,7 @@ def test_a_row_that_sqlite_holds_and_nobody_reads_is_left_out_alone(
         ("record", record): "row_unreadable",
         ("tunnel", attacker.tunnel): "row_unreadable",
     }
-    assert clear_live(store, SYSTEM) == 0
+    assert written(store, clear_live) == 0
     with store.recording() as write:
         execute = write.session.connection().exec_driver_sql
         execute("UPDATE records SET name = 'odd.attacker.test' WHERE id = ?", (record,))
@@ -609,7 +615,7 @@ def test_a_row_that_sqlite_holds_and_nobody_reads_is_left_out_alone(
     assert not skipped.rows()
     assert attacker.tunnel in engine.tunnels
     assert {"odd.attacker.test", "even.attacker.test"} < set(engine.routes)
-    records.delete_record(store, SYSTEM, attacker.zone, other, reach=EVERYTHING)
+    written(store, records.delete, attacker.zone, other, reach=EVERYTHING)
 
 
 def test_a_route_that_the_engine_does_not_take_is_left_out_alone(
@@ -648,7 +654,7 @@ def test_a_start_clears_every_tunnel_though_one_can_not_be_read(store: Store, at
         write.session.connection().exec_driver_sql(
             "UPDATE tunnels SET created_at = 'soon' WHERE id = ?", (attacker.tunnel,)
         )
-    assert clear_live(store, SYSTEM) == 2
+    assert written(store, clear_live) == 2
     with store.reading() as session:
         assert not count_live(session, attacker.tunnel)
         assert session.get_one(Tunnel, victim.tunnel).status == "down"
@@ -677,7 +683,7 @@ def test_changes_one_by_one_leave_the_table_that_a_start_would_make(
     tunnel_id = _tunnel(store, sealer, account)
     chance = Random(seed)
     made: dict[str, list[str]] = {"example.test": []}
-    ids = {"example.test": zones.create_zone(store, SYSTEM, account_id=account, name="example.test").id}
+    ids = {"example.test": written(store, zones.create, account_id=account, name="example.test").id}
 
     def expected() -> dict[str, str | None]:
         with store.reading() as session:
@@ -688,16 +694,16 @@ def test_changes_one_by_one_leave_the_table_that_a_start_would_make(
     for _ in range(40):
         zone = chance.choice([*ids, "b.example.test", "a.b.example.test"])
         if zone not in ids:
-            ids[zone] = zones.create_zone(store, SYSTEM, account_id=account, name=zone).id
+            ids[zone] = written(store, zones.create, account_id=account, name=zone).id
             made[zone] = []
         elif zone != "example.test" and chance.random() < 0.2:
-            zones.delete_zone(store, SYSTEM, ids.pop(zone), reach=EVERYTHING)
+            written(store, zones.delete, ids.pop(zone), reach=EVERYTHING)
             del made[zone]
         elif chance.random() < 0.1:
-            zones.change_zone(store, SYSTEM, ids[zone], reach=EVERYTHING, paused=chance.random() < 0.5)
+            written(store, zones.change, ids[zone], reach=EVERYTHING, paused=chance.random() < 0.5)
         elif made[zone] and chance.random() < 0.4:
             record_id = made[zone].pop(chance.randrange(len(made[zone])))
-            records.delete_record(store, SYSTEM, ids[zone], record_id, reach=EVERYTHING)
+            written(store, records.delete, ids[zone], record_id, reach=EVERYTHING)
         else:
             name = ".".join(chance.choices("abc", k=chance.randint(1, 3)))
             kinds = [_routed(tunnel_id, name), _routed(tunnel_id, f"*.{name}"), _routed(tunnel_id, "*")]
@@ -706,7 +712,7 @@ def test_changes_one_by_one_leave_the_table_that_a_start_would_make(
                 RecordDraft(name=name, type="NS", content="n.net"),
             ]
             try:
-                record = records.create_record(store, SYSTEM, ids[zone], chance.choice(kinds), reach=EVERYTHING)
+                record = written(store, records.create, ids[zone], chance.choice(kinds), reach=EVERYTHING)
             except QanatError:
                 continue  # what may not stand beside each other
             made[zone].append(record.id)

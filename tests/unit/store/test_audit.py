@@ -5,34 +5,38 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from qanat.control import accounts, configurations, records, tunnels, zones
+from qanat.control import configurations, records, tunnels, zones
 from qanat.dns.forms import RecordDraft
-from qanat.store import SYSTEM, Actor, Store
+from qanat.store import Actor, Store
 from qanat.store.audit import first_broken
 from qanat.store.models import Audit, Base
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
+from tests.support.writes import first_account
 
 SECRET = b"s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t"
 ACTOR = Actor(kind="token", name="a" * 32, address="192.0.2.1")
 
 
 def _write_everything(store: Store, sealer: Sealer, account: str) -> None:
-    tunnel = tunnels.create_tunnel(
-        store, ACTOR, sealer, account_id=account, name="t", secret=SECRET, config_src="cloudflare"
-    )
+    with store.writing(ACTOR) as write:
+        tunnel = tunnels.create(write, sealer, account_id=account, name="t", secret=SECRET, config_src="cloudflare")
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel.id}
-    tunnels.change_tunnel(store, ACTOR, sealer, **scope, name="u", secret=SECRET + b"!")
-    configurations.put_configuration(store, ACTOR, **scope, document={"ingress": []}, source="cloudflare")
-    zone = zones.create_zone(store, ACTOR, account_id=account, name="example.test")
     draft = RecordDraft(name="app", type="A", content="192.0.2.7")
-    record = records.create_record(store, ACTOR, zone.id, draft, reach=EVERYTHING)
-    records.replace_record(store, ACTOR, zone.id, record.id, draft, reach=EVERYTHING)
-    records.delete_record(store, ACTOR, zone.id, record.id, reach=EVERYTHING)
-    zones.change_zone(store, ACTOR, zone.id, reach=EVERYTHING, paused=True)
-    zones.delete_zone(store, ACTOR, zone.id, reach=EVERYTHING)
-    tunnels.disconnect_tunnel(store, ACTOR, **scope)
-    tunnels.delete_tunnel(store, ACTOR, **scope, cascade=False)
+    with store.writing(ACTOR) as write:
+        tunnels.change(write, sealer, **scope, name="u", secret=SECRET + b"!")
+        configurations.put(write, **scope, document={"ingress": []}, source="cloudflare")
+        zone = zones.create(write, account_id=account, name="example.test")
+        record = records.create(write, zone.id, draft, reach=EVERYTHING)
+    with store.writing(ACTOR) as write:
+        records.replace(write, zone.id, record.id, draft, reach=EVERYTHING)
+    with store.writing(ACTOR) as write:
+        records.delete(write, zone.id, record.id, reach=EVERYTHING)
+        zones.change(write, zone.id, reach=EVERYTHING, paused=True)
+    with store.writing(ACTOR) as write:
+        zones.delete(write, zone.id, reach=EVERYTHING)
+        tunnels.disconnect(write, **scope)
+        tunnels.delete(write, **scope, cascade=False)
 
 
 @pytest.mark.requirement("S38")
@@ -99,7 +103,7 @@ def test_tampering_is_found_where_it_was_done(
 
 
 def test_the_detail_is_json(store: Store) -> None:
-    accounts.ensure_first_account(store, SYSTEM, name="first")
+    first_account(store)
     with store.reading() as session:
         row = session.scalars(select(Audit)).first()
     assert row is not None

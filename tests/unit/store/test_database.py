@@ -10,20 +10,20 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from qanat.control import tunnels
-from qanat.control.accounts import ensure_first_account
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Notice, NoticeKind, Store, open_store
 from qanat.store.audit import first_broken
 from qanat.store.models import Account, Audit, Event, Zone
 from qanat.store.sealing import Sealer
+from tests.support.writes import first_account, written
 
 
 def test_what_was_written_is_there_after_reopening(database: Path | str) -> None:
     first = open_store(database)
-    account = ensure_first_account(first, SYSTEM, name="mine")
+    account = first_account(first, name="mine")
     first.close()
     second = open_store(database)
-    assert ensure_first_account(second, SYSTEM, name="other").id == account.id
+    assert first_account(second, name="other").id == account.id
     second.close()
 
 
@@ -103,8 +103,8 @@ def _at_once(count: int, act: Callable[[int], object]) -> list[object]:
 def test_concurrent_creates_of_one_name_have_one_winner(store: Store, sealer: Sealer, account: str) -> None:
     results = _at_once(
         8,
-        lambda _: tunnels.create_tunnel(
-            store, SYSTEM, sealer, account_id=account, name="same", secret=bytes(32), config_src="local"
+        lambda _: written(
+            store, tunnels.create, sealer, account_id=account, name="same", secret=bytes(32), config_src="local"
         ),
     )
     assert results.count("tunnel_name_taken") == 7

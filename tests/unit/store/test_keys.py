@@ -13,6 +13,7 @@ from qanat.store.audit import first_broken
 from qanat.store.keys import KeyRing, check_key, is_current
 from qanat.store.models import Audit, Base, KeyCheck, Tunnel
 from qanat.store.sealing import FIRST_FORM, Sealer, load_key, make_key, read_keys
+from tests.support.writes import written
 
 STEPS = ("key written", "sealed anew", "old key dropped")
 
@@ -28,7 +29,7 @@ def ring(tmp_path: Path, store: Store) -> KeyRing:
 
 def _create(store: Store, sealer: Sealer, account: str, name: str) -> bytes:
     secret = name.encode().ljust(32, b"-")
-    tunnels.create_tunnel(store, SYSTEM, sealer, account_id=account, name=name, secret=secret, config_src="cloudflare")
+    written(store, tunnels.create, sealer, account_id=account, name=name, secret=secret, config_src="cloudflare")
     return secret
 
 

@@ -12,7 +12,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
-from qanat.control.accounts import ensure_first_account
 from qanat.control.permissions import DNS_READ
 from qanat.control.policies import EVERYTHING_POLICY, account_policy
 from qanat.errors import QanatError
@@ -21,6 +20,7 @@ from qanat.store.audit import first_broken
 from qanat.store.models import ApiToken, Base, Connection, Record, Tunnel
 from qanat.store.schema import alembic_config, downgrade, migrate, newest_revision, revisions
 from tests.support.postgres import Postgres
+from tests.support.writes import first_account
 
 FIRST = "0001"
 ID = "0123456789abcdef0123456789abcdef"
@@ -97,7 +97,7 @@ def test_down_to_nothing_and_up_again(engine: Engine) -> None:
     assert _tables(engine) == set()
     migrate(engine)
     store = Store(engine)
-    ensure_first_account(store, SYSTEM, name="again")
+    first_account(store, name="again")
     with pytest.raises(DBAPIError, match="append-only"), store.recording() as write:
         write.session.execute(text("DELETE FROM audit"))
 

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from sqlalchemy import func, select, text
 
-from qanat.control.accounts import ensure_first_account
 from qanat.errors import QanatError
 from qanat.settings import load_edge_settings
 from qanat.store import SYSTEM, Store, open_store
@@ -21,11 +20,13 @@ from qanat.store.models import Account, Audit, Tunnel
 from qanat.store.postgres import LOCKS, connect, read_password, shown
 from qanat.store.postgres import WRITER as WRITER_LOCK
 from tests.support.postgres import Postgres, running_postgres
+from tests.support.writes import first_account
 
 WRITER = """
 import sys
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, open_store, tunnels
+from qanat.control import tunnels
+from qanat.store import SYSTEM, open_store
 from qanat.store.sealing import Sealer
 
 url, account, name, count = sys.argv[1:]
@@ -35,8 +36,8 @@ for number in range(int(count)):
     with store.writing(SYSTEM) as write:
         write.audit("some", f"{name}.{number}")
     try:
-        tunnels.create_tunnel(store, SYSTEM, Sealer(bytes(32)), account_id=account, name=f"t{number}", secret=bytes(32),
-                              config_src="local")
+        with store.writing(SYSTEM) as write:
+            tunnels.create(write, Sealer(bytes(32)), account_id=account, name=f"t{number}", secret=bytes(32), config_src="local")
         won += 1
     except QanatError as error:
         assert error.code == "tunnel_name_taken", error
@@ -54,7 +55,7 @@ def url(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 def pg_store(url: str) -> Iterator[Store]:
     opened = open_store(url, busy_timeout_s=0.5)
-    ensure_first_account(opened, SYSTEM, name="first")
+    first_account(opened)
     yield opened
     opened.close()
 
@@ -66,7 +67,7 @@ def _refusal(url: str, **more: object) -> QanatError:
 
 
 def test_writers_in_several_processes_make_one_chain_and_a_name_has_one_winner(pg_store: Store, url: str) -> None:
-    account = ensure_first_account(pg_store, SYSTEM, name="first").id
+    account = first_account(pg_store).id
     count = 20
     writers = [
         subprocess.Popen(
@@ -163,7 +164,7 @@ def test_a_commit_whose_answer_is_lost_is_not_called_undone(pg_store: Store, url
 def test_a_server_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     with running_postgres() as server:
         store = open_store(server.database())
-        ensure_first_account(store, SYSTEM, name="first")
+        first_account(store)
         server.stop(at_once=True)
         for _ in range(2):
             with pytest.raises(QanatError) as refused, store.writing(SYSTEM) as write:
@@ -222,7 +223,7 @@ def test_another_programs_database_is_refused(postgres: Postgres) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA ours")
     store = open_store(url + "&options=-csearch_path%3Dours")
-    ensure_first_account(store, SYSTEM, name="beside")
+    first_account(store, name="beside")
     store.close()
 
 
@@ -340,5 +341,5 @@ def test_a_migration_that_is_cut_leaves_nothing_and_the_next_start_makes_it(
         patched.setattr("qanat.store.postgres.finish_migration", cut)
         open_store(url)
     store = open_store(url)
-    ensure_first_account(store, SYSTEM, name="first")
+    first_account(store)
     store.close()

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from qanat.control.accounts import ensure_first_account
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, open_store, sqlite
 from qanat.store.models import Account, Audit
 from qanat.store.sqlite import APPLICATION_ID
+from tests.support.writes import first_account
 
 
 def _refusal(file: Path) -> QanatError:
@@ -60,7 +60,7 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     file = tmp_path / "qanat.db"
     store = open_store(file)
-    ensure_first_account(store, SYSTEM, name="first")
+    first_account(store)
     store.close()
     content = bytearray(file.read_bytes())
     for page in range(1, len(content) // 4096):
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path) -> None:
 def test_a_cut_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "qanat.db"
     store = open_store(file)
-    ensure_first_account(store, SYSTEM, name="first")
+    first_account(store)
     store.close()
     file.write_bytes(file.read_bytes()[: 4096 * 3])
     assert _refusal(file).code == "store_damaged"
@@ -94,7 +94,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_as_such_and_loses_nothing(tmp_path: Path) -> None:
     store = open_store(tmp_path / "qanat.db")
-    account = ensure_first_account(store, SYSTEM, name="first")
+    account = first_account(store)
 
     def write_much() -> None:
         with store.writing(SYSTEM) as write:
@@ -129,7 +129,7 @@ def _files_at_most(size: int) -> Iterator[None]:
 def test_when_no_file_can_grow_what_was_acknowledged_stays_and_reads_go_on(tmp_path: Path) -> None:
     file = tmp_path / "qanat.db"
     store = open_store(file)
-    acknowledged: list[str] = [ensure_first_account(store, SYSTEM, name="first").id]
+    acknowledged: list[str] = [first_account(store).id]
 
     def write_until_it_fails() -> None:
         for number in range(1000):
@@ -156,7 +156,7 @@ def test_when_no_file_can_grow_what_was_acknowledged_stays_and_reads_go_on(tmp_p
 
 def test_a_copy_is_whole_while_writers_go_on(tmp_path: Path) -> None:
     store = open_store(tmp_path / "qanat.db")
-    ensure_first_account(store, SYSTEM, name="first")
+    first_account(store)
     for number in range(20):
         with store.writing(SYSTEM) as write:
             write.audit("before", str(number))
@@ -184,7 +184,7 @@ def test_a_copy_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
 def test_a_damaged_page_that_is_met_later_is_told(tmp_path: Path) -> None:
     file = tmp_path / "qanat.db"
     store = open_store(file)
-    ensure_first_account(store, SYSTEM, name="first")
+    first_account(store)
     store.close()
     engine = sqlite.open_file(file, busy_timeout_s=1.0)
     content = bytearray(file.read_bytes())

@@ -5,7 +5,7 @@ from typing import Any
 from qanat.control import configurations, connector_tokens, records, tunnels, zones
 from qanat.dns.forms import RecordDraft
 from qanat.ids import Hostname, TunnelId
-from qanat.store import SYSTEM, Store
+from qanat.store import Store
 from qanat.store.models import ConnectorToken
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
@@ -20,6 +20,7 @@ from qanat.tables import (
     read_zone_hostnames,
 )
 from qanat.tables.routes import Target
+from tests.support.writes import written
 
 
 def test_of_a_hostname_with_two_tunnels_one_counts_whatever_the_order_and_the_others_are_not_touched() -> None:
@@ -37,10 +38,8 @@ def test_of_a_hostname_with_two_tunnels_one_counts_whatever_the_order_and_the_ot
 
 
 def test_only_proxied_names_of_tunnels_are_routes(store: Store, sealer: Sealer, account: str) -> None:
-    tunnel = tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="t", secret=bytes(32), config_src="local"
-    )
-    zone = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
+    tunnel = written(store, tunnels.create, sealer, account_id=account, name="t", secret=bytes(32), config_src="local")
+    zone = written(store, zones.create, account_id=account, name="example.test")
     target = f"{tunnel.id}.cfargotunnel.com"
     for draft in (
         RecordDraft(name="app", type="CNAME", content=target, proxied=True),
@@ -48,23 +47,21 @@ def test_only_proxied_names_of_tunnels_are_routes(store: Store, sealer: Sealer, 
         RecordDraft(name="elsewhere", type="CNAME", content="example.org", proxied=True),
         RecordDraft(name="address", type="A", content="192.0.2.1", proxied=True),
     ):
-        records.create_record(store, SYSTEM, zone.id, draft, reach=EVERYTHING)
+        written(store, records.create, zone.id, draft, reach=EVERYTHING)
     expected = {"*.deep.example.test": tunnel.id, "app.example.test": tunnel.id}
     with store.reading() as session:
         assert compile_routes(read_routes(session)) == expected
-    tunnels.delete_tunnel(store, SYSTEM, account_id=account, tunnel_id=tunnel.id, cascade=False)
+    written(store, tunnels.delete, account_id=account, tunnel_id=tunnel.id, cascade=False)
     with store.reading() as session:
         assert compile_routes(read_routes(session)) == expected
-    zones.change_zone(store, SYSTEM, zone.id, reach=EVERYTHING, paused=True)
+    written(store, zones.change, zone.id, reach=EVERYTHING, paused=True)
     with store.reading() as session:
         assert read_routes(session) == []
 
 
 def test_a_tunnel_as_the_edge_knows_it(store: Store, sealer: Sealer, account: str) -> None:
     secret = b"s" * 40
-    tunnel = tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="t", secret=secret, config_src="local"
-    )
+    tunnel = written(store, tunnels.create, sealer, account_id=account, name="t", secret=secret, config_src="local")
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel.id}
     with store.reading() as session:
         (entry,) = read_tunnels(session, sealer, store.clock())
@@ -72,15 +69,15 @@ def test_a_tunnel_as_the_edge_knows_it(store: Store, sealer: Sealer, account: st
     assert (entry.remotely_managed, entry.configuration_version, entry.configuration) == (False, 0, None)
     assert not entry.deleted
 
-    configurations.put_configuration(store, SYSTEM, **scope, document={"ingress": []}, source="cloudflare")
-    configurations.put_configuration(store, SYSTEM, **scope, document={"é": 1}, source="cloudflare")
+    written(store, configurations.put, **scope, document={"ingress": []}, source="cloudflare")
+    written(store, configurations.put, **scope, document={"é": 1}, source="cloudflare")
     with store.reading() as session:
         (entry,) = read_tunnels(session, sealer, store.clock())
         assert read_tunnel(session, sealer, tunnel.id, store.clock()) == entry
     assert (entry.remotely_managed, entry.configuration_version) == (True, 2)
     assert entry.configuration == '{"é":1}'.encode()
 
-    tunnels.delete_tunnel(store, SYSTEM, **scope, cascade=False)
+    written(store, tunnels.delete, **scope, cascade=False)
     with store.reading() as session:
         found = read_tunnel(session, sealer, tunnel.id, store.clock())
         assert found is not None
@@ -89,16 +86,14 @@ def test_a_tunnel_as_the_edge_knows_it(store: Store, sealer: Sealer, account: st
 
 
 def test_each_good_connector_token_lets_in(store: Store, sealer: Sealer, account: str) -> None:
-    tunnel = tunnels.create_tunnel(
-        store, SYSTEM, sealer, account_id=account, name="t", secret=bytes(32), config_src="local"
-    )
+    tunnel = written(store, tunnels.create, sealer, account_id=account, name="t", secret=bytes(32), config_src="local")
     scope: dict[str, Any] = {"account_id": account, "tunnel_id": tunnel.id}
     soon = store.clock() + timedelta(hours=1)
     made = {
-        name: connector_tokens.create_token(store, SYSTEM, sealer, **scope, name=name, expires_at=expires_at)[0]
+        name: written(store, connector_tokens.create, sealer, **scope, name=name, expires_at=expires_at)[0]
         for name, expires_at in (("stays", None), ("expires", soon), ("revoked", None))
     }
-    connector_tokens.revoke_token(store, SYSTEM, **scope, token_id=made["revoked"].id)
+    written(store, connector_tokens.revoke, **scope, token_id=made["revoked"].id)
 
     def digest(token: ConnectorToken) -> bytes:
         return sha256(connector_tokens.open_secret(sealer, token)).digest()
@@ -116,13 +111,11 @@ def test_each_good_connector_token_lets_in(store: Store, sealer: Sealer, account
 
 def test_routes_of_some_hostnames_are_those_among_all(store: Store, sealer: Sealer, account: str) -> None:
     first, second = (
-        tunnels.create_tunnel(
-            store, SYSTEM, sealer, account_id=account, name=name, secret=bytes(32), config_src="local"
-        ).id
+        written(store, tunnels.create, sealer, account_id=account, name=name, secret=bytes(32), config_src="local").id
         for name in ("one", "two")
     )
-    outer = zones.create_zone(store, SYSTEM, account_id=account, name="example.test")
-    inner = zones.create_zone(store, SYSTEM, account_id=account, name="sub.example.test")
+    outer = written(store, zones.create, account_id=account, name="example.test")
+    inner = written(store, zones.create, account_id=account, name="sub.example.test")
     for zone, name, tunnel in (
         (outer, "a.example.test", first),
         (outer, "*.example.test", first),
@@ -131,7 +124,7 @@ def test_routes_of_some_hostnames_are_those_among_all(store: Store, sealer: Seal
         (inner, "sub.example.test", second),
     ):
         draft = RecordDraft(name=name, type="CNAME", content=f"{tunnel}.cfargotunnel.com", proxied=True)
-        records.create_record(store, SYSTEM, zone.id, draft, reach=EVERYTHING)
+        written(store, records.create, zone.id, draft, reach=EVERYTHING)
     with store.reading() as session:
         every = compile_routes(read_routes(session))
         assert every == {

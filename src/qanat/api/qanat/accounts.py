@@ -1,11 +1,9 @@
 """`/qanat/accounts/{account_id}/export` and `…/import`: a whole account as one document."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
-from pydantic import Field, ValidationError
-from sqlalchemy.orm import Session
+from pydantic import Field
 
 from qanat.api.http.body import MAX_VALUES
 from qanat.api.http.context import Context, Ctx, Who, needs
@@ -13,18 +11,16 @@ from qanat.api.http.endpoint import HEAVY, Takes, takes
 from qanat.api.http.envelope import ok
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers, queries
-from qanat.api.v4.tokens import PolicyInput, account_of
 from qanat.control import accounts
-from qanat.control.grants import check_bounds, check_held, check_name, check_policies, parse_networks
-from qanat.control.policies import Resource, reach_of
+from qanat.control.policies import reach_of
 from qanat.control.principal import Principal
-from qanat.control.transfer.document import Document, TokenPart, plain, read_document
+from qanat.control.transfer.document import Document, plain, read_document
 from qanat.control.transfer.reading import read_account
 from qanat.control.transfer.run import Outcome
 from qanat.control.transfer.sealed import PassphraseSealer, new_sealer, open_sealer
-from qanat.control.transfer.writing import import_account
+from qanat.control.transfer.writing import check, import_account
 from qanat.errors import QanatError
-from qanat.store.models import Account, Zone
+from qanat.store.models import Account
 from qanat.store.reach import Permission
 
 router = resource(prefix="/qanat/accounts/{account_id}", tags=["qanat"])
@@ -146,17 +142,19 @@ def import_into_account(
     document = read_document(text)
     writes = request.query_params.get("dry_run", "true").lower() in ("false", "0")
     _check_reach(ctx, who, account_id, document)
-    outcome = import_account(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        document=document,
-        sealer=ctx.sealer,
-        secrets=_sealer_for_import(request, document),
-        user_id=who.token.user_id,
-        check_token=_token_check(ctx, who, account_id),
-        dry_run=not writes,
-    )
+    secrets = _sealer_for_import(request, document)
+    checked = check(document)
+    with ctx.store.writing(who.actor) as write:
+        outcome = import_account(
+            write,
+            account_id=account_id,
+            document=document,
+            checked=checked,
+            sealer=ctx.sealer,
+            secrets=secrets,
+            giver=who.token,
+            dry_run=not writes,
+        )
     if writes and not outcome.applied:
         raise _conflicts(outcome)
     return ok(
@@ -228,33 +226,6 @@ def _passphrase(request: Request) -> str | None:
         return text.encode("latin-1").decode() if text else None
     except UnicodeDecodeError:
         raise QanatError("passphrase_wrong", "the passphrase is not in UTF-8", where=PASSPHRASE_HEADER) from None
-
-
-def _token_check(
-    ctx: Context, who: Principal, account_id: str
-) -> Callable[[Session, TokenPart, list[dict[str, Any]]], list[dict[str, Any]]]:
-    """By the rules for a new token of the account: nothing beyond it, and nothing that the caller doesn't hold."""
-
-    def check(session: Session, part: TokenPart, policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        def is_known(resource: Resource) -> bool:
-            if resource.kind == "account":
-                return resource.id == account_id
-            zone = session.get(Zone, resource.id) if resource.kind == "zone" else None
-            return resource.kind == "zone" and (zone is None or zone.account_id == account_id)
-
-        try:
-            shaped = [PolicyInput.model_validate(policy).model_dump() for policy in policies]
-        except ValidationError as error:
-            raise QanatError("token_bad_policy", f"a policy has a wrong form: {error.errors()[0]['msg']}") from error
-        check_name(part.name)
-        checked = check_policies(shaped, is_known=is_known)
-        check_held(who.token.policies, checked, account_of(session))
-        allowed = parse_networks(part.allowed_ips, where="allowed_ips")
-        denied = parse_networks(part.denied_ips, where="denied_ips")
-        check_bounds(who.token, expires_on=part.expires_on, allowed=allowed, denied=denied)
-        return checked
-
-    return check
 
 
 def _conflicts(outcome: Outcome) -> QanatError:

@@ -66,15 +66,15 @@ def list_tokens(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> R
 def create_token(tunnel_id: TunnelPath, body: TokenCreate, ctx: Ctx, who: Who) -> Response:
     """Makes a token; the answer holds it, and it can be asked for again."""
     tunnel = _tunnel(ctx, who, tunnel_id)
-    made, tunnel = connector_tokens.create_token(
-        ctx.store,
-        who.actor,
-        ctx.sealer,
-        account_id=tunnel.account_id,
-        tunnel_id=tunnel.id,
-        name=body.name,
-        expires_at=parse_time(body.expires_at, where="expires_at") if body.expires_at is not None else None,
-    )
+    with ctx.store.writing(who.actor) as write:
+        made, tunnel = connector_tokens.create(
+            write,
+            ctx.sealer,
+            account_id=tunnel.account_id,
+            tunnel_id=tunnel.id,
+            name=body.name,
+            expires_at=parse_time(body.expires_at, where="expires_at") if body.expires_at is not None else None,
+        )
     return ok({**_shown(ctx, made, 0), "token": _text(ctx, tunnel, made)})
 
 
@@ -107,14 +107,10 @@ def show_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ct
 def rotate_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who) -> Response:
     """A new secret under the same name: the old one is refused at once, its live connections end after a grace."""
     tunnel = _tunnel(ctx, who, tunnel_id)
-    token, tunnel = connector_tokens.rotate_token(
-        ctx.store,
-        who.actor,
-        ctx.sealer,
-        account_id=tunnel.account_id,
-        tunnel_id=tunnel.id,
-        token_id=connector_token_id,
-    )
+    with ctx.store.writing(who.actor) as write:
+        token, tunnel = connector_tokens.rotate(
+            write, ctx.sealer, account_id=tunnel.account_id, tunnel_id=tunnel.id, token_id=connector_token_id
+        )
     with ctx.store.reading() as session:
         live = connector_tokens.live_connections(session, [token])
     return ok({**_shown(ctx, token, live.get(token.id, 0)), "token": _text(ctx, tunnel, token)})
@@ -125,9 +121,10 @@ def rotate_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, 
 def revoke_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who) -> Response:
     """Revokes it: its connections end, and it is never let in again. The row stays, for the record."""
     tunnel = _tunnel(ctx, who, tunnel_id)
-    token = connector_tokens.revoke_token(
-        ctx.store, who.actor, account_id=tunnel.account_id, tunnel_id=tunnel.id, token_id=connector_token_id
-    )
+    with ctx.store.writing(who.actor) as write:
+        token = connector_tokens.revoke(
+            write, account_id=tunnel.account_id, tunnel_id=tunnel.id, token_id=connector_token_id
+        )
     return ok(_shown(ctx, token, 0))
 
 

@@ -13,12 +13,12 @@ from qanat.api.http.paths import ZonePath
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.api.v4.token_shapes import TokenShape, shown
-from qanat.api.v4.tokens import account_of
 from qanat.auth import issue
 from qanat.control import accounts, zones
 from qanat.control.api_tokens import Owner
 from qanat.control.grants import check_held
 from qanat.control.policies import origin_certificate_policies
+from qanat.control.zones import account_of
 
 router = resource(prefix="/qanat", tags=["qanat"])
 
@@ -44,17 +44,17 @@ def make_origin_certificate(zone_id: ZonePath, ctx: Ctx, who: Who) -> Response:
         account = accounts.get_account(session, zone.account_id, reach=who.reach("token.edit"))
         policies = origin_certificate_policies(account.id, zone.id)
         check_held(who.token.policies, policies, account_of(session), where="Authorization")
-    text, token = issue(
-        ctx.store,
-        who.actor,
-        name=f"origin certificate of {zone.name}"[:120],
-        policies=policies,
-        owner=Owner(user_id=who.token.user_id, account_id=account.id),
-        kind=KIND,
-        allowed_ips=who.token.allowed_ips,
-        denied_ips=who.token.denied_ips,
-        expires_on=who.token.expires_on,
-    )
+    with ctx.store.writing(who.actor) as write:
+        text, token = issue(
+            write,
+            name=f"origin certificate of {zone.name}"[:120],
+            policies=policies,
+            owner=Owner(user_id=who.token.user_id, account_id=account.id),
+            kind=KIND,
+            allowed_ips=who.token.allowed_ips,
+            denied_ips=who.token.denied_ips,
+            expires_on=who.token.expires_on,
+        )
     certificate = origin_certificate(zone_id=zone.id, account_id=account.id, token=text)
     return ok({"certificate": certificate, "token": shown(token, ctx.store.clock())})
 

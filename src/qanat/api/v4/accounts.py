@@ -112,7 +112,8 @@ def create_account(body: AccountInput, ctx: Ctx, who: Who) -> Response:
     who.everything("account.edit")
     _check_kind(body)
     settings = _changed(body.settings)
-    account = accounts.create_account(ctx.store, who.actor, name=body.name, settings=settings or {})
+    with ctx.store.writing(who.actor) as write:
+        account = accounts.create(write, name=body.name, settings=settings or {})
     return ok(shown(account))
 
 
@@ -129,14 +130,10 @@ def get_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
 def change_account(account_id: AccountPath, body: AccountInput, ctx: Ctx, who: Who) -> Response:
     """Another name, and the settings that are given."""
     _check_kind(body)
-    account = accounts.change_account(
-        ctx.store,
-        who.actor,
-        account_id,
-        reach=who.reach("account.edit"),
-        name=body.name,
-        settings=_changed(body.settings),
-    )
+    with ctx.store.writing(who.actor) as write:
+        account = accounts.change(
+            write, account_id, reach=who.reach("account.edit"), name=body.name, settings=_changed(body.settings)
+        )
     return ok(shown(account))
 
 
@@ -144,7 +141,8 @@ def change_account(account_id: AccountPath, body: AccountInput, ctx: Ctx, who: W
 @needs("account.edit")
 def delete_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
     """Deletes an account that owns no zones, tunnels, private routes and API tokens any more. The last one stays."""
-    accounts.delete_account(ctx.store, who.actor, account_id, reach=who.reach("account.edit"))
+    with ctx.store.writing(who.actor) as write:
+        accounts.delete(write, account_id, reach=who.reach("account.edit"))
     return ok({"id": account_id})
 
 

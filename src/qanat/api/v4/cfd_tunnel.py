@@ -77,15 +77,15 @@ def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Wh
     """Makes a tunnel; the answer holds its connector token."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     secret = parse_secret(body.tunnel_secret) if body.tunnel_secret is not None else token_bytes(tunnels.SECRET_BYTES)
-    tunnel = tunnels.create_tunnel(
-        ctx.store,
-        who.actor,
-        ctx.sealer,
-        account_id=account_id,
-        name=body.name,
-        secret=secret,
-        config_src=body.config_src if body.config_src is not None else "local",
-    )
+    with ctx.store.writing(who.actor) as write:
+        tunnel = tunnels.create(
+            write,
+            ctx.sealer,
+            account_id=account_id,
+            name=body.name,
+            secret=secret,
+            config_src=body.config_src if body.config_src is not None else "local",
+        )
     state = TunnelState("inactive", tunnel.created_at, None)
     return ok({**shown(tunnel, state), "token": connector_token(tunnel, secret)})
 
@@ -122,16 +122,16 @@ def change_tunnel(
     """Renames the tunnel or changes its secret (and with it its token): connectors with the old one are refused at once,
     their live connections end after a grace."""
     visible_account(ctx, who, account_id, "tunnel.edit")
-    tunnel = tunnels.change_tunnel(
-        ctx.store,
-        who.actor,
-        ctx.sealer,
-        account_id=account_id,
-        tunnel_id=tunnel_id,
-        name=body.name,
-        secret=parse_secret(body.tunnel_secret) if body.tunnel_secret is not None else None,
-        expected=if_match,
-    )
+    with ctx.store.writing(who.actor) as write:
+        tunnel = tunnels.change(
+            write,
+            ctx.sealer,
+            account_id=account_id,
+            tunnel_id=tunnel_id,
+            name=body.name,
+            secret=parse_secret(body.tunnel_secret) if body.tunnel_secret is not None else None,
+            expected=if_match,
+        )
     with ctx.store.reading() as session:
         return versioned(
             ok(shown(tunnel, recent_state(session, tunnel, now=ctx.store.clock()))), tunnels.tunnel_version(tunnel)
@@ -148,14 +148,14 @@ def delete_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Reque
     """Deletes softly: the name is free, connectors are refused; one that is deleted already answers the same. Live connections
     end by `cascade=true`, or by the account's setting `delete_disconnects`; private routes go with it only by `cascade=true`."""
     account = visible_account(ctx, who, account_id, "tunnel.edit")
-    tunnel = tunnels.delete_tunnel(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        tunnel_id=tunnel_id,
-        cascade=truth(request.query_params, "cascade") is True,
-        disconnects=accounts.deletes_disconnect(account, who.token.kind),
-    )
+    with ctx.store.writing(who.actor) as write:
+        tunnel = tunnels.delete(
+            write,
+            account_id=account_id,
+            tunnel_id=tunnel_id,
+            cascade=truth(request.query_params, "cascade") is True,
+            disconnects=accounts.deletes_disconnect(account, who.token.kind),
+        )
     with ctx.store.reading() as session:
         return ok(shown(tunnel, state(session, tunnel)))
 
@@ -191,13 +191,13 @@ def delete_connections(
     """Disconnects the tunnel's connectors, or the one of `client_id`."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     client_id = request.query_params.get("client_id")
-    tunnels.disconnect_tunnel(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        tunnel_id=tunnel_id,
-        connector_id=parse_connector_id(client_id) if client_id is not None else None,
-    )
+    with ctx.store.writing(who.actor) as write:
+        tunnels.disconnect(
+            write,
+            account_id=account_id,
+            tunnel_id=tunnel_id,
+            connector_id=parse_connector_id(client_id) if client_id is not None else None,
+        )
     return ok({})
 
 

@@ -127,15 +127,15 @@ def put_configuration(
         raise QanatError("source_unknown", "source is `cloudflare` or `local`", where="source")
     ctx.configuring.count(tunnel.id, "configurations of one tunnel")
     document = parse_configuration(body.config or {}).document
-    configuration = configurations.put_configuration(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        tunnel_id=tunnel.id,
-        document=document,
-        source=body.source if body.source is not None else "cloudflare",
-        expected=if_match,
-    )
+    with ctx.store.writing(who.actor) as write:
+        configuration = configurations.put(
+            write,
+            account_id=account_id,
+            tunnel_id=tunnel.id,
+            document=document,
+            source=body.source if body.source is not None else "cloudflare",
+            expected=if_match,
+        )
     return versioned(ok(shown(account_id, configuration)), str(configuration.version))
 
 
@@ -196,15 +196,16 @@ def roll_back(tunnel_id: TunnelPath, body: RollBack, ctx: Ctx, who: Who) -> Resp
         tunnel = known_tunnel(session, who, tunnel_id, "tunnel.edit", deleted=False)
         earlier = configurations.get_version(session, tunnel.id, body.version)
     ctx.configuring.count(tunnel.id, "configurations of one tunnel")
-    configuration = configurations.put_configuration(
-        ctx.store,
-        who.actor,
-        account_id=tunnel.account_id,
-        tunnel_id=tunnel.id,
-        document=parse_configuration(json.loads(earlier.document)).document,
-        source=earlier.source,
-        rolled_back_to=earlier.version,
-    )
+    document = parse_configuration(json.loads(earlier.document)).document
+    with ctx.store.writing(who.actor) as write:
+        configuration = configurations.put(
+            write,
+            account_id=tunnel.account_id,
+            tunnel_id=tunnel.id,
+            document=document,
+            source=earlier.source,
+            rolled_back_to=earlier.version,
+        )
     return ok(shown_version(tunnel, configuration))
 
 

@@ -15,7 +15,7 @@ from qanat.api.http.routes import resource
 from qanat.api.http.shapes import answers, page_answers, queries, text_answers
 from qanat.api.v4.record_filters import QUERIES, filters, searched
 from qanat.api.v4.record_shapes import BatchInput, BatchShape, DeletedRecordShape, ImportShape, RecordInput, RecordShape
-from qanat.control import records, zones
+from qanat.control import record_batches, records, zones
 from qanat.control.principal import Principal
 from qanat.dns import zone_file
 from qanat.dns.forms import RecordDraft
@@ -78,7 +78,8 @@ def list_records(zone_id: str, request: Request, ctx: Ctx, who: Who, page: Asked
 @needs("dns.edit")
 def create_record(zone_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Response:
     """Makes a record; a proxied CNAME to `<tunnel id>.cfargotunnel.com` routes the hostname to that tunnel."""
-    record = records.create_record(ctx.store, who.actor, zone_id, body.draft(), reach=who.reach("dns.edit"))
+    with ctx.store.writing(who.actor) as write:
+        record = records.create(write, zone_id, body.draft(), reach=who.reach("dns.edit"))
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
@@ -87,13 +88,18 @@ def create_record(zone_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Respon
 @takes(HEAVY)
 def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Response:
     """Deletes, patches, puts and posts, in this order and all or none."""
-    batch = records.Batch(
+    reach = who.reach("dns.edit")
+    batch = record_batches.Batch(
         deletes=[item.id for item in body.deletes or ()],
         patches=[(item.id, item.change()) for item in body.patches or ()],
         puts=[(item.id, _placed(f"puts[{at}]", item)) for at, item in enumerate(body.puts or ())],
         posts=[_placed(f"posts[{at}]", item) for at, item in enumerate(body.posts or ())],
     )
-    zone, done = records.apply_batch(ctx.store, who.actor, zone_id, batch, reach=who.reach("dns.edit"))
+    with ctx.store.reading() as session:
+        zone = zones.get_zone(session, zone_id, reach=reach)
+    checked = record_batches.check_batch(batch, zone.name)
+    with ctx.store.writing(who.actor) as write:
+        done = record_batches.apply_batch(write, zone.id, checked, reach=reach)
     return ok(
         {
             "deletes": [shown(record, zone) for record in done.deletes],
@@ -132,8 +138,9 @@ def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Response:
     with ctx.store.reading() as session:
         zone = zones.get_zone(session, zone_id, reach=reach)
     is_proxied = form.get("proxied", b"").strip().lower() == b"true"
-    lines = zone_file.parsed(text, zone.name, proxied=is_proxied)
-    done = records.import_records(ctx.store, who.actor, zone.id, lines, reach=reach)
+    forms = record_batches.check_lines(zone_file.parsed(text, zone.name, proxied=is_proxied), zone.name)
+    with ctx.store.writing(who.actor) as write:
+        done = record_batches.import_lines(write, zone.id, forms, reach=reach)
     return ok({"recs_added": done.added, "total_records_parsed": done.parsed})
 
 
@@ -176,9 +183,10 @@ def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Response:
 @needs("dns.edit")
 def replace_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
     """The whole record anew: what is missing goes back to its default."""
-    record = records.replace_record(
-        ctx.store, who.actor, zone_id, record_id, body.draft(), reach=who.reach("dns.edit"), expected=if_match
-    )
+    with ctx.store.writing(who.actor) as write:
+        record = records.replace(
+            write, zone_id, record_id, body.draft(), reach=who.reach("dns.edit"), expected=if_match
+        )
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
@@ -186,9 +194,10 @@ def replace_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, wh
 @needs("dns.edit")
 def change_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
     """What is given changes; null unsets."""
-    record = records.change_record(
-        ctx.store, who.actor, zone_id, record_id, body.change(), reach=who.reach("dns.edit"), expected=if_match
-    )
+    with ctx.store.writing(who.actor) as write:
+        record = records.change(
+            write, zone_id, record_id, body.change(), reach=who.reach("dns.edit"), expected=if_match
+        )
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
@@ -196,9 +205,8 @@ def change_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who
 @needs("dns.edit")
 def delete_record(zone_id: str, record_id: str, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
     """Deletes a record."""
-    record = records.delete_record(
-        ctx.store, who.actor, zone_id, record_id, reach=who.reach("dns.edit"), expected=if_match
-    )
+    with ctx.store.writing(who.actor) as write:
+        record = records.delete(write, zone_id, record_id, reach=who.reach("dns.edit"), expected=if_match)
     return ok({"id": record.id})
 
 

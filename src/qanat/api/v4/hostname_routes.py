@@ -11,7 +11,7 @@ from qanat.api.http.paths import TunnelPath, ZonePath
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
-from qanat.control.hostname_routes import route_hostname
+from qanat.control import hostname_routes
 from qanat.control.zones import get_zone
 from qanat.errors import QanatError
 
@@ -62,15 +62,15 @@ def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx
         raise QanatError("route_bad_type", f"{body.type[:40]!r} is no kind of route; `dns` is one", where="type")
     if not body.user_hostname or not body.user_hostname.strip():
         raise QanatError("route_bad_hostname", "a dns route needs a hostname", where="user_hostname")
-    routed = route_hostname(
-        ctx.store,
-        who.actor,
-        zone_id=zone.id,
-        tunnel_id=tunnel_id,
-        hostname=body.user_hostname,
-        overwrite=bool(body.overwrite_existing),
-        reach=who.reach("dns.edit"),
-    )
+    with ctx.store.writing(who.actor) as write:
+        routed = hostname_routes.route(
+            write,
+            zone_id=zone.id,
+            tunnel_id=tunnel_id,
+            hostname=body.user_hostname,
+            overwrite=bool(body.overwrite_existing),
+            reach=who.reach("dns.edit"),
+        )
     return ok(
         {
             "cname": routed.outcome,

@@ -11,7 +11,7 @@ from qanat.api.http.envelope import ok
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, answers
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
-from qanat.control.quick_tunnels import create_quick
+from qanat.control import quick_tunnels
 from qanat.errors import QanatError
 
 router = resource(tags=["quick tunnels"])
@@ -40,7 +40,8 @@ def create_quick_tunnel(request: Request, ctx: Ctx) -> Response:
         # a web page in somebody's browser: it has no business here, and would count as that person
         raise QanatError("quick_refused", "quick tunnels are for connectors, not for web pages")
     address = request.client.host if request.client is not None else ""
-    made = create_quick(ctx.store, ctx.sealer, ctx.quick, address=address)
+    with ctx.store.writing(quick_tunnels.actor(address)) as write:
+        made = quick_tunnels.create(write, ctx.sealer, ctx.quick, address=address)
     return ok(
         {
             "id": made.tunnel.id,

@@ -7,7 +7,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from qanat.api.http.shapes import Shape
-from qanat.control.record_edit import RecordChange
+from qanat.control.record_changes import RecordChange
 from qanat.dns.forms import AUTOMATIC_TTL, RecordDraft
 from qanat.errors import QanatError
 

@@ -16,8 +16,8 @@ from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Described, Shape, answers, page_answers, queries
 from qanat.api.v4.cfd_tunnel import TIME, shows_deleted, wants_ours
 from qanat.api.v4.tunnel_shapes import CONNECTION, CONNECTOR, MOMENT, TUNNEL
-from qanat.control import networks
-from qanat.control.networks import FullRoute, Network, parse_address, parse_network
+from qanat.control import private_routes
+from qanat.control.private_routes import FullRoute, Network, parse_address, parse_network
 from qanat.errors import QanatError
 from qanat.ids import parse_uuid
 from qanat.store.models import TeamnetRoute
@@ -108,7 +108,7 @@ def list_routes(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, p
     if not wants_ours(query):
         return ok_page([], page, 0)
     with ctx.store.reading() as session:
-        rows, total = networks.list_routes(
+        rows, total = private_routes.list_routes(
             session,
             account_id,
             filters=filters,
@@ -125,15 +125,15 @@ def list_routes(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, p
 def create_route(account_id: AccountPath, body: RouteCreate, ctx: Ctx, who: Who) -> Response:
     """Keeps a route. Each network is once in a virtual network; a longer prefix within a shorter one is allowed."""
     visible_account(ctx, who, account_id, "tunnel.edit")
-    made = networks.create_route(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        network=body.network,
-        tunnel_id=body_uuid(body.tunnel_id, "tunnel_id"),
-        network_id=body_uuid(body.virtual_network_id, "virtual_network_id") if body.virtual_network_id else None,
-        comment=body.comment if body.comment is not None else "",
-    )
+    with ctx.store.writing(who.actor) as write:
+        made = private_routes.create(
+            write,
+            account_id=account_id,
+            network=body.network,
+            tunnel_id=body_uuid(body.tunnel_id, "tunnel_id"),
+            network_id=body_uuid(body.virtual_network_id, "virtual_network_id") if body.virtual_network_id else None,
+            comment=body.comment if body.comment is not None else "",
+        )
     return ok(shown(made))
 
 
@@ -144,7 +144,7 @@ def get_route_of_address(account_id: AccountPath, ip: str, request: Request, ctx
     visible_account(ctx, who, account_id, "tunnel.read")
     address = parse_address(ip)
     with ctx.store.reading() as session:
-        found = networks.route_of_address(session, account_id, address, _network_id(request.query_params))
+        found = private_routes.route_of_address(session, account_id, address, _network_id(request.query_params))
     return ok(shown(found) if found is not None else {})
 
 
@@ -157,15 +157,15 @@ def create_network_route(
     visible_account(ctx, who, account_id, "tunnel.edit")
     if body.tunnel_id is None:
         raise QanatError("body_malformed", "a route needs a tunnel", where="tunnel_id")
-    made = networks.create_route(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        network=network,
-        tunnel_id=body_uuid(body.tunnel_id, "tunnel_id"),
-        network_id=_network_id(request.query_params, body.virtual_network_id),
-        comment=body.comment if body.comment is not None else "",
-    )
+    with ctx.store.writing(who.actor) as write:
+        made = private_routes.create(
+            write,
+            account_id=account_id,
+            network=network,
+            tunnel_id=body_uuid(body.tunnel_id, "tunnel_id"),
+            network_id=_network_id(request.query_params, body.virtual_network_id),
+            comment=body.comment if body.comment is not None else "",
+        )
     return ok(shown(made))
 
 
@@ -178,15 +178,15 @@ def change_network_route(
     visible_account(ctx, who, account_id, "tunnel.edit")
     network_id = _network_id(request.query_params, body.virtual_network_id)
     with ctx.store.reading() as session:
-        found = networks.find_route(session, account_id, network, network_id)
-    changed = networks.change_route(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        route_id=found.route.id,
-        tunnel_id=body_uuid(body.tunnel_id, "tunnel_id") if body.tunnel_id is not None else None,
-        comment=body.comment,
-    )
+        found = private_routes.find_route(session, account_id, network, network_id)
+    with ctx.store.writing(who.actor) as write:
+        changed = private_routes.change(
+            write,
+            account_id=account_id,
+            route_id=found.route.id,
+            tunnel_id=body_uuid(body.tunnel_id, "tunnel_id") if body.tunnel_id is not None else None,
+            comment=body.comment,
+        )
     return ok(shown(changed))
 
 
@@ -197,8 +197,10 @@ def delete_network_route(account_id: AccountPath, network: str, request: Request
     visible_account(ctx, who, account_id, "tunnel.edit")
     network_id = _network_id(request.query_params)
     with ctx.store.reading() as session:
-        found = networks.find_route(session, account_id, network, network_id, deleted=True)
-    return ok(shown(networks.delete_route(ctx.store, who.actor, account_id=account_id, route_id=found.route.id)))
+        found = private_routes.find_route(session, account_id, network, network_id, deleted=True)
+    with ctx.store.writing(who.actor) as write:
+        gone = private_routes.delete(write, account_id=account_id, route_id=found.route.id)
+    return ok(shown(gone))
 
 
 @router.get("/{route_id}", responses=answers(TeamnetRouteShape))
@@ -207,7 +209,7 @@ def get_route(account_id: AccountPath, route_id: RoutePath, request: Request, ct
     """One route, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     visible_account(ctx, who, account_id, "tunnel.read")
     with ctx.store.reading() as session:
-        return ok(shown(networks.get_route(session, account_id, route_id, deleted=shows_deleted(request))))
+        return ok(shown(private_routes.get_route(session, account_id, route_id, deleted=shows_deleted(request))))
 
 
 @router.patch("/{route_id}", responses=answers(TeamnetRouteShape))
@@ -215,16 +217,16 @@ def get_route(account_id: AccountPath, route_id: RoutePath, request: Request, ct
 def change_route(account_id: AccountPath, route_id: RoutePath, body: RouteChange, ctx: Ctx, who: Who) -> Response:
     """Changes what is given."""
     visible_account(ctx, who, account_id, "tunnel.edit")
-    changed = networks.change_route(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        route_id=route_id,
-        network=body.network,
-        tunnel_id=body_uuid(body.tunnel_id, "tunnel_id") if body.tunnel_id is not None else None,
-        network_id=body_uuid(body.virtual_network_id, "virtual_network_id") if body.virtual_network_id else None,
-        comment=body.comment,
-    )
+    with ctx.store.writing(who.actor) as write:
+        changed = private_routes.change(
+            write,
+            account_id=account_id,
+            route_id=route_id,
+            network=body.network,
+            tunnel_id=body_uuid(body.tunnel_id, "tunnel_id") if body.tunnel_id is not None else None,
+            network_id=body_uuid(body.virtual_network_id, "virtual_network_id") if body.virtual_network_id else None,
+            comment=body.comment,
+        )
     return ok(shown(changed))
 
 
@@ -233,7 +235,9 @@ def change_route(account_id: AccountPath, route_id: RoutePath, body: RouteChange
 def delete_route(account_id: AccountPath, route_id: RoutePath, ctx: Ctx, who: Who) -> Response:
     """Deletes softly. One that is deleted already, such as with its tunnel, answers the same."""
     visible_account(ctx, who, account_id, "tunnel.edit")
-    return ok(shown(networks.delete_route(ctx.store, who.actor, account_id=account_id, route_id=route_id)))
+    with ctx.store.writing(who.actor) as write:
+        gone = private_routes.delete(write, account_id=account_id, route_id=route_id)
+    return ok(shown(gone))
 
 
 def shown(full: FullRoute) -> dict[str, Any]:

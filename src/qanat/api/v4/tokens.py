@@ -32,6 +32,7 @@ from qanat.control.grants import check_bounds, check_held, check_name, check_pol
 from qanat.control.permissions import ACCOUNT, USER, ZONE, find_groups
 from qanat.control.policies import ANY, Resource
 from qanat.control.principal import Principal
+from qanat.control.zones import account_of
 from qanat.errors import QanatError
 from qanat.store.models import Account, ApiToken, Zone
 from qanat.store.reach import Permission
@@ -252,18 +253,18 @@ def _get(ctx: Context, owner: Owner, token_id: str) -> Response:
 def _create(ctx: Context, who: Principal, owner: Owner, body: TokenInput) -> Response:
     with ctx.store.reading() as session:
         content = _checked(ctx, session, who, owner, body, before=None)
-    text, token = issue(
-        ctx.store,
-        who.actor,
-        name=content.name,
-        policies=content.policies,
-        owner=owner,
-        allowed_ips=content.allowed_ips,
-        denied_ips=content.denied_ips,
-        not_before=content.not_before,
-        expires_on=content.expires_on,
-        disabled=bool(content.disabled),
-    )
+    with ctx.store.writing(who.actor) as write:
+        text, token = issue(
+            write,
+            name=content.name,
+            policies=content.policies,
+            owner=owner,
+            allowed_ips=content.allowed_ips,
+            denied_ips=content.denied_ips,
+            not_before=content.not_before,
+            expires_on=content.expires_on,
+            disabled=bool(content.disabled),
+        )
     return ok({**shown(token, ctx.store.clock()), "value": text})
 
 
@@ -271,20 +272,21 @@ def _replace(ctx: Context, who: Principal, owner: Owner, token_id: str, body: To
     with ctx.store.reading() as session:
         before = api_tokens.get_token(session, token_id, owner=owner)
         content = _checked(ctx, session, who, owner, body, before=before)
-    token = api_tokens.change_token(ctx.store, who.actor, token_id, content, owner=owner, permit=_holds(who))
+    with ctx.store.writing(who.actor) as write:
+        token = api_tokens.change(write, token_id, content, owner=owner, permit=_holds(who))
     return ok(shown(token, ctx.store.clock()))
 
 
 def _delete(ctx: Context, who: Principal, owner: Owner, token_id: str) -> Response:
-    api_tokens.delete_token(ctx.store, who.actor, token_id, owner=owner)
+    with ctx.store.writing(who.actor) as write:
+        api_tokens.delete(write, token_id, owner=owner)
     return ok({"id": token_id})
 
 
 def _roll(ctx: Context, who: Principal, owner: Owner, token_id: str) -> Response:
     text = make_token()
-    api_tokens.roll_token(
-        ctx.store, who.actor, token_id, sha256=token_hash(text), owner=owner, permit=_holds(who, bounds=True)
-    )
+    with ctx.store.writing(who.actor) as write:
+        api_tokens.roll(write, token_id, sha256=token_hash(text), owner=owner, permit=_holds(who, bounds=True))
     return ok(text)
 
 
@@ -335,16 +337,6 @@ def _checked(
 
 def _time(text: str | None, where: str) -> datetime | None:
     return parse_time(text, where=where) if text else None
-
-
-def account_of(session: Session) -> Callable[[str], str | None]:
-    """The account of a zone, by its id."""
-
-    def find(zone_id: str) -> str | None:
-        zone = session.get(Zone, zone_id)
-        return zone.account_id if zone is not None else None
-
-    return find
 
 
 def _known_to(session: Session, who: Principal, owner: Owner) -> Callable[[Resource], bool]:

@@ -85,7 +85,9 @@ def change_user(body: UserChange, ctx: Ctx, who: Who) -> Response:
         if not EMAIL_FORM.fullmatch(body.email) or not body.email.isascii() or not body.email.isprintable():
             raise QanatError("user_bad_field", "not an email address in ASCII", where="email")
         changes["email"] = body.email
-    return ok(shown(accounts.change_user(ctx.store, who.actor, user_id, changes)))
+    with ctx.store.writing(who.actor) as write:
+        user = accounts.change_user(write, user_id, changes)
+    return ok(shown(user))
 
 
 @router.post("/qanat/user/key", tags=["qanat"], responses=answers(KeyShape))
@@ -104,7 +106,8 @@ def make_key(ctx: Ctx, who: Who) -> Response:
     if not ctx.legacy_keys:
         raise QanatError("legacy_keys_off", "this edge takes no legacy keys", hint="set control.legacy_keys = true")
     key = token_hex(KEY_CHARACTERS)[:KEY_CHARACTERS]
-    accounts.set_key(ctx.store, who.actor, user_id, token_hash(key))
+    with ctx.store.writing(who.actor) as write:
+        accounts.set_key(write, user_id, token_hash(key))
     with ctx.store.reading() as session:
         return ok({"email": accounts.get_user(session, user_id).email, "key": key})
 
@@ -114,7 +117,8 @@ def make_key(ctx: Ctx, who: Who) -> Response:
 def delete_key(ctx: Ctx, who: Who) -> Response:
     """The user's legacy key is refused from now on."""
     user_id = who.own("user.edit")
-    accounts.set_key(ctx.store, who.actor, user_id, None)
+    with ctx.store.writing(who.actor) as write:
+        accounts.set_key(write, user_id, None)
     return ok({"id": user_id})
 
 

@@ -68,7 +68,11 @@ def list_networks(account_id: AccountPath, request: Request, ctx: Ctx, who: Who)
     """All of the account's virtual networks, on one page. The default one is made when there is none yet."""
     visible_account(ctx, who, account_id, "tunnel.read")
     filters = _filters(request.query_params)
-    virtual_networks.ensure_default(ctx.store, account_id)
+    with ctx.store.reading() as session:
+        is_missing = virtual_networks.default_network(session, account_id) is None
+    if is_missing:
+        with ctx.store.recording() as write:
+            virtual_networks.ensure_default(write, account_id)
     with ctx.store.reading() as session:
         return ok([shown(row) for row in virtual_networks.list_networks(session, account_id, filters=filters)])
 
@@ -78,14 +82,14 @@ def list_networks(account_id: AccountPath, request: Request, ctx: Ctx, who: Who)
 def create_network(account_id: AccountPath, body: NetworkCreate, ctx: Ctx, who: Who) -> Response:
     """Makes a virtual network; as the default it takes that place from another."""
     visible_account(ctx, who, account_id, "tunnel.edit")
-    made = virtual_networks.create_network(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        name=body.name,
-        comment=body.comment if body.comment is not None else "",
-        is_default=bool(body.is_default_network or body.is_default),
-    )
+    with ctx.store.writing(who.actor) as write:
+        made = virtual_networks.create(
+            write,
+            account_id=account_id,
+            name=body.name,
+            comment=body.comment if body.comment is not None else "",
+            is_default=bool(body.is_default_network or body.is_default),
+        )
     return ok(shown(made))
 
 
@@ -108,15 +112,15 @@ def change_network(
 ) -> Response:
     """Changes what is given. The default one stays it until another is made the default."""
     visible_account(ctx, who, account_id, "tunnel.edit")
-    changed = virtual_networks.change_network(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        network_id=virtual_network_id,
-        name=body.name,
-        comment=body.comment,
-        is_default=body.is_default_network,
-    )
+    with ctx.store.writing(who.actor) as write:
+        changed = virtual_networks.change(
+            write,
+            account_id=account_id,
+            network_id=virtual_network_id,
+            name=body.name,
+            comment=body.comment,
+            is_default=body.is_default_network,
+        )
     return ok(shown(changed))
 
 
@@ -131,13 +135,13 @@ def delete_network(
 ) -> Response:
     """Deletes softly one without routes, or with them by `force=true`; never the default one."""
     visible_account(ctx, who, account_id, "tunnel.edit")
-    gone = virtual_networks.delete_network(
-        ctx.store,
-        who.actor,
-        account_id=account_id,
-        network_id=virtual_network_id,
-        force=truth(request.query_params, "force") is True,
-    )
+    with ctx.store.writing(who.actor) as write:
+        gone = virtual_networks.delete(
+            write,
+            account_id=account_id,
+            network_id=virtual_network_id,
+            force=truth(request.query_params, "force") is True,
+        )
     return ok(shown(gone))
 
 

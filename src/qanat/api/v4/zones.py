@@ -125,7 +125,8 @@ def create_zone(body: ZoneCreate, ctx: Ctx, who: Who) -> Response:
     """Makes a zone. Its account owns all names below it; no other account may have a zone above or below."""
     _check(body.type, body.vanity_name_servers)
     account = _account(ctx, who, body.account.id if body.account else None)
-    zone = zones.create_zone(ctx.store, who.actor, account_id=account.id, name=body.name, paused=bool(body.paused))
+    with ctx.store.writing(who.actor) as write:
+        zone = zones.create(write, account_id=account.id, name=body.name, paused=bool(body.paused))
     return ok(shown(zone, account, ctx.name_servers))
 
 
@@ -144,7 +145,8 @@ def change_zone(zone_id: str, body: ZoneChange, ctx: Ctx, who: Who) -> Response:
     if body.plan is not None and body.plan.id not in (None, PLAN["id"]):
         raise QanatError("body_malformed", f"there is one plan, {PLAN['id']}", where="plan.id")
     reach = who.reach("zone.edit")
-    zones.change_zone(ctx.store, who.actor, zone_id, reach=reach, paused=body.paused)
+    with ctx.store.writing(who.actor) as write:
+        zones.change(write, zone_id, reach=reach, paused=body.paused)
     return ok(_shown_now(ctx, zone_id, reach))
 
 
@@ -152,7 +154,8 @@ def change_zone(zone_id: str, body: ZoneChange, ctx: Ctx, who: Who) -> Response:
 @needs("zone.edit")
 def delete_zone(zone_id: str, ctx: Ctx, who: Who) -> Response:
     """Deletes the zone and its records. For 30 days no other account may have the name."""
-    zone = zones.delete_zone(ctx.store, who.actor, zone_id, reach=who.reach("zone.edit"))
+    with ctx.store.writing(who.actor) as write:
+        zone = zones.delete(write, zone_id, reach=who.reach("zone.edit"))
     return ok({"id": zone.id})
 
 

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 from sqlalchemy import select
 
-from qanat.control.networks import MAX_COMMENT as MAX_ROUTE_COMMENT
+from qanat.control.private_routes import MAX_COMMENT as MAX_ROUTE_COMMENT
 from qanat.control.transfer.document import RoutePart, VirtualNetworkPart
 from qanat.control.transfer.run import Run, put
 from qanat.control.virtual_networks import MAX_COMMENT, MAX_NAME

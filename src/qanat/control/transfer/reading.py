@@ -24,6 +24,7 @@ from qanat.control.transfer.document import (
     ZonePart,
 )
 from qanat.control.transfer.sealed import PassphraseSealer
+from qanat.store.lots import in_lots
 from qanat.store.models import (
     Account,
     ApiToken,
@@ -38,7 +39,6 @@ from qanat.store.models import (
 from qanat.store.sealing import Sealer
 
 Part = TypeVar("Part", bound=msgspec.Struct)
-LOT = 500
 
 
 def read_account(
@@ -81,7 +81,7 @@ def _tunnels(
 ) -> list[TunnelPart]:
     configurations: dict[str, list[ConfigurationPart]] = {tunnel.id: [] for tunnel in tunnels}
     tokens: dict[str, list[ConnectorTokenPart]] = {tunnel.id: [] for tunnel in tunnels}
-    for some in _lots([tunnel.id for tunnel in tunnels]):
+    for some in in_lots([tunnel.id for tunnel in tunnels]):
         query = select(Configuration).where(Configuration.tunnel_id.in_(some))
         for row in session.scalars(query.order_by(Configuration.tunnel_id, Configuration.version)):
             part = _part(ConfigurationPart, row, config=json.loads(row.document))
@@ -105,7 +105,7 @@ def _tunnels(
 def _zones(session: Session, account_id: str) -> list[ZonePart]:
     zones = session.scalars(select(Zone).where(Zone.account_id == account_id).order_by(Zone.created_at, Zone.id)).all()
     records: dict[str, list[RecordPart]] = {zone.id: [] for zone in zones}
-    for some in _lots([zone.id for zone in zones]):
+    for some in in_lots([zone.id for zone in zones]):
         query = select(Record).where(Record.zone_id.in_(some)).order_by(Record.created_at, Record.id)
         for row in session.scalars(query).yield_per(1000):
             records[row.zone_id].append(_part(RecordPart, row))
@@ -125,7 +125,3 @@ def _part(kind: type[Part], row: Any, **given: Any) -> Part:
     """The row's columns of the part's names."""
     names = (each.name for each in msgspec.structs.fields(kind) if each.name not in given)
     return kind(**{name: getattr(row, name) for name in names}, **given)
-
-
-def _lots(ids: list[str]) -> Iterable[list[str]]:
-    return (ids[at : at + LOT] for at in range(0, len(ids), LOT))

@@ -6,19 +6,17 @@ from time import thread_time
 from typing import Any, Literal
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from qanat.control.transfer.document import Document, TokenPart
+from qanat.control.transfer.document import Document
 from qanat.control.transfer.sealed import PassphraseSealer
-from qanat.dns.rules import in_lots
 from qanat.errors import QanatError
 from qanat.store.database import Write
+from qanat.store.lots import in_lots
+from qanat.store.models import ApiToken
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.sealing import Sealer
 
 Action = Literal["create", "change", "same", "conflict"]
-CheckToken = Callable[[Session, TokenPart, list[dict[str, Any]]], list[dict[str, Any]]]
-
 
 Checked = dict[int, object]
 """What became of a document's parts before the write began, by the parts' `id()`: a value, or the QanatError."""
@@ -81,15 +79,15 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """One import under way: what `tunnels`, `networks`, `zones` and `tokens` work on."""
+    """One import under way: what `tunnels`, `networks`, `zones` and `tokens` work on. `giver`: the token that asks for it; new
+    ones are its user's, and hold nothing that it doesn't."""
 
     write: Write
     account_id: str
     document: Document
     sealer: Sealer
     secrets: PassphraseSealer | None
-    user_id: str
-    check_token: CheckToken
+    giver: ApiToken
     outcome: Outcome
     checked: Checked
 
@@ -109,7 +107,7 @@ class Run:
     def rows(self, model: type[Any], ids: Iterable[str]) -> dict[str, Any]:
         """Those with these ids, whoever's, in few queries."""
         found: dict[str, Any] = {}
-        for some in in_lots(sorted(set(ids)), 500):
+        for some in in_lots(sorted(set(ids))):
             for row in self.write.session.scalars(select(model).where(model.id.in_(some))):
                 found[row.id] = row
         return found

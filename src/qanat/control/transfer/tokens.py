@@ -3,14 +3,29 @@
 from secrets import token_bytes
 from typing import Any
 
+import msgspec
+
+from qanat.control.grants import check_bounds, check_held, check_name, check_policies, parse_networks
+from qanat.control.permissions import ACCOUNT
+from qanat.control.policies import Resource
 from qanat.control.transfer.document import TokenPart
 from qanat.control.transfer.run import Run, put
+from qanat.control.zones import account_of
 from qanat.errors import QanatError
 from qanat.ids import parse_record_id
-from qanat.store.models import ApiToken
+from qanat.store.models import ApiToken, Zone
 from qanat.store.notices import NoticeKind
 
-ACCOUNT = "com.cloudflare.api.account"
+
+class _GroupPart(msgspec.Struct, kw_only=True):
+    id: str
+    meta: dict[str, Any] | None = None
+
+
+class _PolicyPart(msgspec.Struct, kw_only=True):
+    effect: str
+    resources: dict[str, str | dict[str, str]]
+    permission_groups: list[_GroupPart]
 
 
 def write(run: Run) -> None:
@@ -32,9 +47,7 @@ def _token(run: Run, part: TokenPart, row: ApiToken | None) -> None:
         raise QanatError("import_conflict", "the id is taken")
     values: dict[str, Any] = {
         "name": part.name,
-        "policies": run.check_token(
-            run.write.session, part, _moved(part.policies, run.document.account.id, run.account_id)
-        ),
+        "policies": _granted(run, part),
         "allowed_ips": part.allowed_ips,
         "denied_ips": part.denied_ips,
         "disabled": part.disabled,
@@ -47,7 +60,7 @@ def _token(run: Run, part: TokenPart, row: ApiToken | None) -> None:
         run.write.session.add(
             ApiToken(
                 id=part.id,
-                user_id=run.user_id,
+                user_id=run.giver.user_id,
                 account_id=run.account_id,
                 kind="api",
                 sha256=token_bytes(32),  # of no text at all, until the token is rolled
@@ -64,6 +77,35 @@ def _token(run: Run, part: TokenPart, row: ApiToken | None) -> None:
         run.notice(NoticeKind.API_TOKEN)
     else:
         run.step("token", part.id, part.name, "same")
+
+
+def _granted(run: Run, part: TokenPart) -> list[dict[str, Any]]:
+    """The policies as they are stored, by the rules for a new token of the account: nothing beyond it, and nothing that the
+    giver doesn't hold."""
+    session = run.write.session
+
+    def is_known(resource: Resource) -> bool:
+        if resource.kind == "account":
+            return resource.id == run.account_id
+        zone = session.get(Zone, resource.id) if resource.kind == "zone" else None
+        return resource.kind == "zone" and (zone is None or zone.account_id == run.account_id)
+
+    check_name(part.name)
+    policies = check_policies(
+        _shaped(_moved(part.policies, run.document.account.id, run.account_id)), is_known=is_known
+    )
+    check_held(run.giver.policies, policies, account_of(session))
+    allowed = parse_networks(part.allowed_ips, where="allowed_ips")
+    denied = parse_networks(part.denied_ips, where="denied_ips")
+    check_bounds(run.giver, expires_on=part.expires_on, allowed=allowed, denied=denied)
+    return policies
+
+
+def _shaped(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    try:
+        return [msgspec.to_builtins(msgspec.convert(policy, _PolicyPart)) for policy in policies]
+    except msgspec.ValidationError as error:
+        raise QanatError("token_bad_policy", f"a policy has a wrong form: {error}") from error
 
 
 def _moved(policies: list[dict[str, Any]], old: str, new: str) -> list[dict[str, Any]]:

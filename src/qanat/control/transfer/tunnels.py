@@ -1,6 +1,5 @@
 """Tunnels of a document: rows, secrets, configurations, connector tokens."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,15 +8,15 @@ from typing import cast
 
 from sqlalchemy import select
 
-from qanat.control.configurations import forget_versions
+from qanat.control.configurations import forget_versions, stored_text
 from qanat.control.connector_tokens import MAX_NAME as MAX_TOKEN_NAME
 from qanat.control.transfer.document import ConfigurationPart, ConnectorTokenPart, Document, TunnelPart
 from qanat.control.transfer.run import Checked, Effort, Run, first_error, put
 from qanat.control.tunnels import CONFIG_SOURCES, SECRET_BYTES, check_name, check_secret, new_row
-from qanat.dns.rules import in_lots
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
 from qanat.ingress.rules import parse_configuration
+from qanat.store.lots import in_lots
 from qanat.store.models import Configuration, ConnectorToken, Tunnel
 from qanat.store.notices import NoticeKind
 
@@ -74,7 +73,7 @@ def _present(run: Run, parts: Sequence[TunnelPart]) -> _Present:
     session = run.write.session
     configurations: dict[str, list[tuple[int, str, str]]] = {part.id: [] for part in parts}
     names: dict[str, dict[str, str]] = {part.id: {} for part in parts}
-    for some in in_lots([part.id for part in parts], 500):
+    for some in in_lots([part.id for part in parts]):
         query = select(Configuration).where(Configuration.tunnel_id.in_(some)).order_by(Configuration.version)
         for row in session.scalars(query):
             configurations[row.tunnel_id].append((row.version, row.document, row.source))
@@ -149,7 +148,7 @@ def _configurations(run: Run, part: TunnelPart, here: list[tuple[int, str, str]]
         newest = part.configurations[-1]
         _add(run, part.id, here[-1][0] + 1, there[-1][1], newest)
     run.write.session.flush()
-    forget_versions(run.write.session, part.id, keep=run.write.room.limits.configurations)
+    forget_versions(run.write.session, part.id, keep=run.write.limits.configurations)
     name = f"{part.name} version {part.configurations[-1].version}"
     run.step("configuration", part.id, name, "change" if here else "create")
     return True
@@ -187,16 +186,10 @@ def _checked(run: Run, part: ConfigurationPart) -> str:
 
 
 def _text(part: ConfigurationPart, *, is_newest: bool) -> str:
-    """As `store.configurations` keeps it."""
+    """As the version will keep it."""
     if part.source not in CONFIG_SOURCES:
         raise QanatError("configuration_bad_type", "source is `cloudflare` or `local`", where=f"version {part.version}")
-    document = parse_configuration(part.config, patterns=is_newest).document
-    try:
-        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except ValueError as error:
-        raise QanatError("configuration_malformed", f"it can't be stored: {error}") from error
-    return text
+    return stored_text(parse_configuration(part.config, patterns=is_newest).document)
 
 
 def _connector_token(run: Run, tunnel: TunnelPart, part: ConnectorTokenPart, present: _Present) -> None:

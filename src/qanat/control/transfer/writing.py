@@ -8,14 +8,13 @@ from sqlalchemy.exc import IntegrityError
 from qanat.control.accounts import check_name
 from qanat.control.transfer import networks, tokens, tunnels, zones
 from qanat.control.transfer.document import AccountPart, Document
-from qanat.control.transfer.run import CheckToken, Effort, Outcome, Run, put
+from qanat.control.transfer.run import Checked, Effort, Outcome, Run, put
 from qanat.control.transfer.sealed import PassphraseSealer
-from qanat.dns.rules import in_lots
 from qanat.errors import QanatError
 from qanat.ids import parse_account_id
-from qanat.store.audit import Actor
-from qanat.store.database import Store
-from qanat.store.models import Account
+from qanat.store.database import Write
+from qanat.store.lots import in_lots
+from qanat.store.models import Account, ApiToken
 from qanat.store.notices import NoticeKind
 from qanat.store.sealing import Sealer
 
@@ -23,51 +22,49 @@ AUDITED_AT_ONCE = 200
 MAX_EMAIL = 254
 
 
-class _UndoneError(Exception):
-    """Takes the transaction back."""
+def check(document: Document) -> Checked:
+    """What becomes of the document's parts, or what is wrong with them. Before the one writer's turn: it takes longer than
+    writing them. QanatError `import_too_long`."""
+    effort = Effort()
+    return {**tunnels.check(document, effort), **zones.check(document, effort)}
 
 
 def import_account(
-    store: Store,
-    actor: Actor,
+    write: Write,
     *,
     account_id: str,
     document: Document,
+    checked: Checked,
     sealer: Sealer,
     secrets: PassphraseSealer | None,
-    user_id: str,
-    check_token: CheckToken,
+    giver: ApiToken,
     dry_run: bool,
 ) -> Outcome:
-    """One transaction; with `dry_run`, or with a conflict, it leaves nothing behind.
+    """With `dry_run`, or with a conflict, the whole write is taken back.
 
-    `account_id`: an account that exists, or the document's own, which is then made. `check_token`: a token's
-    policies as they are stored; raises for what the caller may not give.
+    Args:
+        account_id: an account that exists, or the document's own, which is then made.
+        checked: what `check` made of the document.
+        giver: who asks: its user gets the tokens, none of which holds more than it does.
     """
     outcome = Outcome(account_id)
-    effort = Effort()
-    checked = {**tunnels.check(document, effort), **zones.check(document, effort)}
-    try:
-        with store.writing(actor) as write:
-            run = Run(
-                write=write,
-                account_id=account_id,
-                document=document,
-                sealer=sealer,
-                secrets=secrets,
-                user_id=user_id,
-                check_token=check_token,
-                outcome=outcome,
-                checked=checked,
-            )
-            _write_all(run)
-            write.check_growth()
-            if dry_run or outcome.counts()["conflict"]:
-                raise _UndoneError
-            _audit(run)
-            outcome.applied = True
-    except _UndoneError:
-        return outcome
+    run = Run(
+        write=write,
+        account_id=account_id,
+        document=document,
+        sealer=sealer,
+        secrets=secrets,
+        giver=giver,
+        outcome=outcome,
+        checked=checked,
+    )
+    _write_all(run)
+    write.check_growth()
+    if dry_run or outcome.counts()["conflict"]:
+        write.undo()
+    else:
+        _audit(run)
+        outcome.applied = True
     return outcome
 
 

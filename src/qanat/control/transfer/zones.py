@@ -6,11 +6,12 @@ from typing import Any, cast
 
 from sqlalchemy import Table, delete, insert
 
+from qanat.control.record_changes import FORMED
+from qanat.control.record_names import NamesInUse
 from qanat.control.transfer.document import Document, RecordPart, ZonePart
 from qanat.control.transfer.run import Checked, Effort, Run, first_error, put
 from qanat.control.zones import check_free
 from qanat.dns.forms import RecordDraft, RecordForm, check_record
-from qanat.dns.rules import NamesInUse
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname, parse_record_id, parse_zone_id
 from qanat.store.models import Record, ReleasedName, Tunnel, Zone
@@ -176,20 +177,7 @@ def put_all(row: Record, values: dict[str, Any]) -> None:
 
 def _values(part: RecordPart, form: RecordForm) -> dict[str, Any]:
     return {
-        "name": form.name,
-        "type": form.type,
-        "content": form.content,
-        "content_key": form.content_key,
-        "data": form.data,
-        "written_as": form.written_as,
-        "priority": form.priority,
-        "private_routing": form.private_routing,
-        "ttl": form.ttl,
-        "proxied": form.proxied,
-        "comment": form.comment,
-        "tags": form.tags,
-        "settings": form.settings,
-        "tunnel_id": form.tunnel_id,
+        **{name: getattr(form, name) for name in FORMED},
         "created_at": part.created_at,
         "modified_at": part.modified_at,
         "comment_modified_at": part.comment_modified_at,

@@ -1,4 +1,4 @@
-"""Private network routes and virtual networks: kept and listed as stock clients do. Their traffic is not carried yet."""
+"""Private network routes: kept and listed as stock clients do. Their traffic is not carried yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from qanat.control.tunnels import get_tunnel
 from qanat.control.virtual_networks import default_network, ensure_default, get_network
 from qanat.errors import QanatError
-from qanat.store.audit import Actor
-from qanat.store.database import Store, Write
+from qanat.store.database import Write
 from qanat.store.models import TeamnetRoute, Tunnel, VirtualNetwork
 
 MAX_COMMENT = 100
@@ -58,8 +57,8 @@ def parse_address(text: str, *, where: str = "ip") -> Address:
         ) from None
 
 
-def create_route(
-    store: Store, actor: Actor, *, account_id: str, network: str, tunnel_id: str, network_id: str | None, comment: str
+def create(
+    write: Write, *, account_id: str, network: str, tunnel_id: str, network_id: str | None, comment: str
 ) -> FullRoute:
     """In the account's default virtual network unless one is named.
 
@@ -70,30 +69,28 @@ def create_route(
     canonical = str(parse_network(network))
     _check_comment(comment)
     if network_id is None:
-        network_id = ensure_default(store, account_id).id
-    with store.writing(actor) as write:
-        tunnel = get_tunnel(write.session, account_id, tunnel_id)
-        virtual = get_network(write.session, account_id, network_id)
-        _check_free(write.session, virtual, canonical)
-        route = TeamnetRoute(
-            id=str(uuid4()),
-            account_id=account_id,
-            network=canonical,
-            tunnel_id=tunnel.id,
-            virtual_network_id=virtual.id,
-            comment=comment,
-            created_at=write.at,
-            deleted_at=None,
-        )
-        write.session.add(route)
-        write.grow("private_routes", account_id)
-        _told(write, route, "teamnet_route.create")
+        network_id = ensure_default(write, account_id).id
+    tunnel = get_tunnel(write.session, account_id, tunnel_id)
+    virtual = get_network(write.session, account_id, network_id)
+    _check_free(write.session, virtual, canonical)
+    route = TeamnetRoute(
+        id=str(uuid4()),
+        account_id=account_id,
+        network=canonical,
+        tunnel_id=tunnel.id,
+        virtual_network_id=virtual.id,
+        comment=comment,
+        created_at=write.at,
+        deleted_at=None,
+    )
+    write.session.add(route)
+    write.grow("private_routes", account_id)
+    _told(write, route, "teamnet_route.create")
     return FullRoute(route, tunnel, virtual)
 
 
-def change_route(
-    store: Store,
-    actor: Actor,
+def change(
+    write: Write,
     *,
     account_id: str,
     route_id: str,
@@ -102,40 +99,36 @@ def change_route(
     network_id: str | None = None,
     comment: str | None = None,
 ) -> FullRoute:
-    """Sets what is given. QanatError as `create_route`, and `teamnet_route_unknown`."""
+    """Sets what is given. QanatError as `create`, and `teamnet_route_unknown`."""
     canonical = str(parse_network(network)) if network is not None else None
     if comment is not None:
         _check_comment(comment)
-    with store.writing(actor) as write:
-        route = get_route(write.session, account_id, route_id).route
-        before = _shown(route)
-        tunnel = get_tunnel(write.session, account_id, tunnel_id if tunnel_id is not None else route.tunnel_id)
-        virtual = get_network(
-            write.session, account_id, network_id if network_id is not None else route.virtual_network_id
-        )
-        place = (virtual.id, canonical if canonical is not None else route.network)
-        if place != (route.virtual_network_id, route.network):
-            _check_free(write.session, virtual, place[1])
-        route.virtual_network_id, route.network = place
-        route.tunnel_id = tunnel.id
-        route.comment = comment if comment is not None else route.comment
-        _told(write, route, "teamnet_route.change", before=before)
+    route = get_route(write.session, account_id, route_id).route
+    before = _shown(route)
+    tunnel = get_tunnel(write.session, account_id, tunnel_id if tunnel_id is not None else route.tunnel_id)
+    virtual = get_network(write.session, account_id, network_id if network_id is not None else route.virtual_network_id)
+    place = (virtual.id, canonical if canonical is not None else route.network)
+    if place != (route.virtual_network_id, route.network):
+        _check_free(write.session, virtual, place[1])
+    route.virtual_network_id, route.network = place
+    route.tunnel_id = tunnel.id
+    route.comment = comment if comment is not None else route.comment
+    _told(write, route, "teamnet_route.change", before=before)
     return FullRoute(route, tunnel, virtual)
 
 
-def delete_route(store: Store, actor: Actor, *, account_id: str, route_id: str) -> FullRoute:
+def delete(write: Write, *, account_id: str, route_id: str) -> FullRoute:
     """One that is deleted already again is no error: its tunnel may have taken it along (api.md 2.7).
 
     Raises:
         QanatError: `teamnet_route_unknown`, there never was one.
     """
-    with store.writing(actor) as write:
-        full = get_route(write.session, account_id, route_id, deleted=True)
-        if full.route.deleted_at is None:
-            full.route.deleted_at = write.at
-            _told(write, full.route, "teamnet_route.delete")
-        else:
-            _told(write, full.route, "teamnet_route.delete_again")
+    full = get_route(write.session, account_id, route_id, deleted=True)
+    if full.route.deleted_at is None:
+        full.route.deleted_at = write.at
+        _told(write, full.route, "teamnet_route.delete")
+    else:
+        _told(write, full.route, "teamnet_route.delete_again")
     return full
 
 
