@@ -3,9 +3,10 @@
 //!
 //! `stubs EDGE CA_FILE TOKEN_FILE quic|http2 CONNECTORS CONNECTIONS_EACH`
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use qanat_transport::{Applied, DialSettings, EdgeLink, Incoming, Protocol, Registration, connector_tls};
-use qanat_wire::token::Credentials;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -18,10 +19,23 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Dials under way at once: an edge limits handshakes.
 const DIALS: usize = 64;
 
+/// A connector token, as far as it is used here.
+#[derive(serde::Deserialize)]
+struct Token {
+    #[serde(rename = "a")]
+    account_tag: String,
+    #[serde(rename = "t")]
+    tunnel_id: Uuid,
+    /// Base64.
+    #[serde(rename = "s")]
+    secret: String,
+}
+
 struct Plan {
     edge: SocketAddr,
     settings: DialSettings,
-    credentials: Credentials,
+    token: Token,
+    secret: Bytes,
     protocol: Protocol,
     connectors: usize,
     connections: u8,
@@ -32,6 +46,7 @@ fn plan() -> Result<Plan, Failure> {
     let [edge, ca, token, protocol, connectors, connections] = &arguments[..] else {
         return Err("EDGE CA_FILE TOKEN_FILE quic|http2 CONNECTORS CONNECTIONS_EACH".into());
     };
+    let token: Token = serde_json::from_slice(&STANDARD.decode(std::fs::read_to_string(token)?.trim())?)?;
     Ok(Plan {
         edge: edge.parse()?,
         settings: DialSettings {
@@ -42,7 +57,8 @@ fn plan() -> Result<Plan, Failure> {
             rpc_timeout: Duration::from_secs(30),
             bind: None,
         },
-        credentials: Credentials::from_token(std::fs::read_to_string(token)?.trim())?,
+        secret: STANDARD.decode(&token.secret)?.into(),
+        token,
         protocol: if protocol == "quic" { Protocol::Quic } else { Protocol::Http2 },
         connectors: connectors.parse()?,
         connections: connections.parse()?,
@@ -69,9 +85,9 @@ async fn connect(
         }
     });
     link.register(Registration {
-        account_tag: plan.credentials.account_tag.clone(),
-        secret: Bytes::from(plan.credentials.secret.clone()),
-        tunnel_id: plan.credentials.tunnel_id,
+        account_tag: plan.token.account_tag.clone(),
+        secret: plan.secret.clone(),
+        tunnel_id: plan.token.tunnel_id,
         connection_index: index,
         connector_id: connector,
         features: vec!["allow_remote_config".to_owned()],

@@ -1,23 +1,23 @@
 //! How long the lines to the other ends are, and what window a stream needs there: `quinn` fixes a connection's stream window
 //! when it is made, so that what is known of an address from before decides.
 
-use crate::congestion::Congestion;
+use crate::quic::Congestion;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of one stream that may lie unread, at least.
-pub(crate) const LEAST_WINDOW: u32 = 1 << 20;
+pub(crate) const MIN_WINDOW: u32 = 1 << 20;
 /// On a longer line a stream's window lets through so many bytes a second; half of it where losses have to be mended meanwhile.
 const RATE: f64 = 80.0 * (1 << 20) as f64;
 /// After this time a line may have become longer.
 const KEPT: Duration = Duration::from_secs(600);
-const MOST_KEPT: usize = 4096;
+const MAX_KEPT: usize = 4096;
 
 /// The round trips to other ends, each the shortest of late.
 pub struct Lines {
-    most_window: u32,
+    max_window: u32,
     seen: Mutex<HashMap<IpAddr, Seen>>,
 }
 
@@ -27,18 +27,18 @@ struct Seen {
 }
 
 impl Lines {
-    /// Nothing is known yet. `most_window`: bytes of one stream that may lie unread, however long its line.
-    pub fn new(most_window: u32) -> Arc<Self> {
-        Arc::new(Self { most_window: most_window.max(LEAST_WINDOW), seen: Mutex::default() })
+    /// Nothing is known yet. `max_window`: bytes of one stream that may lie unread, however long its line.
+    pub fn new(max_window: u32) -> Arc<Self> {
+        Arc::new(Self { max_window: max_window.max(MIN_WINDOW), seen: Mutex::default() })
     }
 
     /// A round trip was measured. The window that a stream needs on this line.
     pub fn note(&self, address: IpAddr, rtt: Duration) -> u32 {
         let (address, now) = (address.to_canonical(), Instant::now());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= MOST_KEPT && !seen.contains_key(&address) {
+        if seen.len() >= MAX_KEPT && !seen.contains_key(&address) {
             seen.retain(|_, one| now.duration_since(one.at) < KEPT);
-            if seen.len() >= MOST_KEPT {
+            if seen.len() >= MAX_KEPT {
                 seen.clear();
             }
         }
@@ -52,13 +52,13 @@ impl Lines {
     /// The window for a new connection with this address.
     pub(crate) fn window(&self, address: IpAddr) -> u32 {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&address.to_canonical()).map_or(LEAST_WINDOW, |one| self.suits(one.rtt))
+        seen.get(&address.to_canonical()).map_or(MIN_WINDOW, |one| self.suits(one.rtt))
     }
 
     /// The window for a round trip.
     pub(crate) fn suits(&self, rtt: Duration) -> u32 {
         // A float's conversion to an integer saturates.
-        ((rtt.as_secs_f64() * RATE) as u32).clamp(LEAST_WINDOW, self.most_window)
+        ((rtt.as_secs_f64() * RATE) as u32).clamp(MIN_WINDOW, self.max_window)
     }
 }
 
@@ -74,7 +74,7 @@ pub struct Flow {
 impl Default for Flow {
     /// Windows that don't grow.
     fn default() -> Self {
-        Self { lines: Lines::new(LEAST_WINDOW), congestion: Congestion::default() }
+        Self { lines: Lines::new(MIN_WINDOW), congestion: Congestion::default() }
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
         for n in 0..20_000 {
             lines.note(ip(n), Duration::from_millis(100));
         }
-        assert!(lines.seen.lock().unwrap().len() <= MOST_KEPT);
+        assert!(lines.seen.lock().unwrap().len() <= MAX_KEPT);
         assert_eq!(lines.window(ip(19_999)), 4 << 20);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::TunnelSource;
 use bytes::Bytes;
-use qanat_http::{BodyLength, Headers, RequestHead, ResponseHead};
+use qanat_http::{BodyLength, RequestHead, ResponseHead, StreamError};
 use std::net::IpAddr;
 use std::time::Duration;
 use uuid::Uuid;
@@ -103,6 +103,16 @@ pub enum ResponseError {
     TooManyFields(usize),
 }
 
+impl From<StreamError> for ResponseError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::ConnectionLost(reason) => ResponseError::ConnectionLost(reason),
+            StreamError::Reset => ResponseError::Reset,
+            other => ResponseError::Malformed(other.to_string()),
+        }
+    }
+}
+
 /// Why a stream could not be opened: nothing of the request reached the connector.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -174,6 +184,3 @@ pub struct Applied {
     /// Why the pushed one is not, `None` when it is (or was not newer). Empty text: no reason given (HTTP/2).
     pub error: Option<String>,
 }
-
-/// Trailers or none, for callers that keep them.
-pub type Trailers = Option<Headers>;

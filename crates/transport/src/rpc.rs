@@ -1,6 +1,5 @@
 //! The control RPC's thread and its streams. Cap'n Proto's RPC objects can't change threads, so all of them live on one.
 
-use crate::allowance::{Allowance, Framing};
 use crate::{TunnelSink, TunnelSource};
 use bytes::Bytes;
 use capnp::message::ReaderOptions;
@@ -10,13 +9,15 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 use qanat_http::{Frame, Sink, Source, StreamError};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// What a peer may send on one control or RPC stream over its whole life. Stock connectors need some kilobytes.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Largest control message, in words: 4 MiB.
-const TRAVERSAL: usize = 4 * 1024 * 1024 / 8;
+const MAX_MESSAGE_WORDS: usize = 4 * 1024 * 1024 / 8;
 
 /// How long a connection may outlive its control stream.
 pub(crate) const CONTROL_GRACE: Duration = Duration::from_millis(500);
@@ -54,28 +55,28 @@ fn start_thread() -> mpsc::UnboundedSender<Job> {
     jobs
 }
 
-/// Two-party RPC over the two directions of a stream. `budget`: bytes the peer may send over the stream's life.
-pub(crate) fn network(source: TunnelSource, sink: TunnelSink, side: Side, budget: usize) -> VatNetwork<RpcReader> {
-    start(RpcReader { source, rest: Bytes::new(), budget, guard: None }, sink, side)
-}
-
-/// The same for a control stream, which is bounded more narrowly until its connection has registered. `is_counted`: the stream's
-/// own bytes are counted here, not those of the connection elsewhere.
-pub(crate) fn control_network(
+/// Two-party RPC over the two directions of a stream. `check` sees what the peer sends before it is read, and may end it.
+pub(crate) fn network<F: FnMut(&[u8]) -> io::Result<()> + Unpin + 'static>(
     source: TunnelSource,
     sink: TunnelSink,
-    budget: usize,
-    allowance: Arc<Allowance>,
-    is_counted: bool,
-) -> VatNetwork<RpcReader> {
-    let guard = Some(Guard { allowance, framing: Framing::default(), is_counted });
-    start(RpcReader { source, rest: Bytes::new(), budget, guard }, sink, Side::Server)
+    side: Side,
+    check: F,
+) -> VatNetwork<RpcReader<F>> {
+    let mut options = ReaderOptions::new();
+    options.traversal_limit_in_words(Some(MAX_MESSAGE_WORDS)).nesting_limit(64);
+    let reader = RpcReader { source, rest: Bytes::new(), left: MAX_BYTES, check };
+    VatNetwork::new(reader, RpcWriter { sink }, side, options)
 }
 
-fn start(reader: RpcReader, sink: TunnelSink, side: Side) -> VatNetwork<RpcReader> {
-    let mut options = ReaderOptions::new();
-    options.traversal_limit_in_words(Some(TRAVERSAL)).nesting_limit(64);
-    VatNetwork::new(reader, RpcWriter { sink }, side, options)
+/// Longest text taken of a peer.
+const MAX_TEXT: usize = 1024;
+
+/// A text of a message.
+pub(crate) fn text(text: capnp::text::Reader<'_>) -> Result<String, capnp::Error> {
+    if text.len() > MAX_TEXT {
+        return Err(capnp::Error::failed("a text is longer than 1024 bytes".into()));
+    }
+    Ok(String::from_utf8_lossy(text.as_bytes()).into_owned())
 }
 
 fn io_error(error: StreamError) -> io::Error {
@@ -86,33 +87,15 @@ fn io_error(error: StreamError) -> io::Error {
     io::Error::new(kind, error)
 }
 
-pub(crate) struct RpcReader {
+pub(crate) struct RpcReader<F> {
     source: TunnelSource,
     rest: Bytes,
-    budget: usize,
-    guard: Option<Guard>,
+    /// Bytes that the peer may still send.
+    left: usize,
+    check: F,
 }
 
-/// The bounds of a stream whose peer has shown no valid secret yet.
-struct Guard {
-    allowance: Arc<Allowance>,
-    framing: Framing,
-    is_counted: bool,
-}
-
-impl Guard {
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.allowance.is_lifted() {
-            return Ok(());
-        }
-        if self.is_counted {
-            self.allowance.take(bytes.len())?;
-        }
-        self.framing.feed(bytes)
-    }
-}
-
-impl AsyncRead for RpcReader {
+impl<F: FnMut(&[u8]) -> io::Result<()> + Unpin> AsyncRead for RpcReader<F> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         while self.rest.is_empty() {
             match ready!(self.source.poll_frame(cx)) {
@@ -121,14 +104,12 @@ impl AsyncRead for RpcReader {
                 Some(Ok(Frame::Trailers(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
             }
-            match self.budget.checked_sub(self.rest.len()) {
-                Some(left) => self.budget = left,
+            match self.left.checked_sub(self.rest.len()) {
+                Some(left) => self.left = left,
                 None => return Poll::Ready(Err(io::Error::other("too many bytes on a control stream"))),
             }
             let this = &mut *self;
-            if let Some(guard) = &mut this.guard {
-                guard.take(&this.rest)?;
-            }
+            (this.check)(&this.rest)?;
         }
         let count = buf.len().min(self.rest.len());
         buf[..count].copy_from_slice(&self.rest.split_to(count));

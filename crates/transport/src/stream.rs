@@ -1,11 +1,24 @@
 //! The two directions of a tunnel stream as `Source` and `Sink`.
 
-use crate::edge::StreamGuard;
-use crate::quic_stream::{QuicSink, QuicSource};
+use crate::quic::stream::{QuicSink, QuicSource};
 use bytes::Bytes;
 use qanat_http::h2::{H2Sink, H2Source};
 use qanat_http::{Empty, Frame, Headers, Sink, Source, StreamError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+
+/// Requests at once on one connection.
+pub(crate) const MAX_STREAMS: u32 = 4096;
+
+/// Counts a stream of an HTTP/2 connection while it lives.
+pub(crate) struct StreamGuard(pub(crate) Arc<AtomicUsize>);
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// The reading end of a tunnel stream, whichever transport. Dropped before its end, it is stopped.
 pub struct TunnelSource(pub(crate) SourceKind);

@@ -1,10 +1,11 @@
 //! Heads over QUIC: requests and answers to and from metadata, and the reader that gathers them.
 
+use super::stream::poll_read;
 use crate::features::Features;
-use crate::quic_stream::poll_read;
+use crate::head::{authority_for, check_fields, check_request, is_length, is_transfer_encoding, parse_length};
 use crate::{OpenError, RequestKind, ResponseError, TunnelRequest};
 use bytes::{Buf, Bytes, BytesMut};
-use qanat_http::{BodyLength, HeadError, Headers, Limits, RequestHead, ResponseHead, StreamError, Version};
+use qanat_http::{BodyLength, Headers, Limits, RequestHead, ResponseHead, StreamError, Version};
 use qanat_wire::connect::{self, ConnectRequest, ConnectResponse, ConnectionType, Pair};
 use qanat_wire::names::{self, HTTP_HEADER};
 use qanat_wire::preamble::{self, StreamKind};
@@ -12,54 +13,6 @@ use quinn::RecvStream;
 use std::task::{Context, Poll, ready};
 
 const SCHEME: &[u8] = b"http://";
-
-/// A decimal number without an allocation.
-pub(crate) struct Decimal {
-    digits: [u8; 20],
-    start: usize,
-}
-
-impl Decimal {
-    pub(crate) fn new(mut number: u64) -> Self {
-        let mut decimal = Self { digits: [0; 20], start: 20 };
-        loop {
-            decimal.start -= 1;
-            decimal.digits[decimal.start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return decimal;
-            }
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.digits[self.start..]
-    }
-}
-
-pub(crate) fn is_length(name: &[u8]) -> bool {
-    name.len() == 14 && name.eq_ignore_ascii_case(b"content-length")
-}
-
-pub(crate) fn is_transfer_encoding(name: &[u8]) -> bool {
-    name.len() == 17 && name.eq_ignore_ascii_case(b"transfer-encoding")
-}
-
-/// One decimal number, no sign, no list, not above what a body may have.
-pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok().filter(|length| *length <= qanat_http::MAX_BODY)
-}
-
-/// An answer's fields within the limits of answers.
-pub(crate) fn check_fields(headers: &Headers) -> Result<(), ResponseError> {
-    Limits::ANSWERS.check(headers).map_err(|error| match error {
-        HeadError::TooManyFields(limit) => ResponseError::TooManyFields(limit),
-        _ => ResponseError::TooLarge(Limits::ANSWERS.head),
-    })
-}
 
 fn header<'a>(name: &'a [u8], value: &'a [u8]) -> Pair<'a> {
     Pair { prefix: HTTP_HEADER, name, value }
@@ -78,50 +31,12 @@ pub(crate) fn may_have_trailers(headers: &Headers, length: BodyLength) -> bool {
     }
 }
 
-/// Host as received. Stock ingress matching knows neither case nor a trailing dot: a stock peer gets the host in lower case
-/// and without one.
-pub(crate) fn authority_for(request: &TunnelRequest, peer: Features) -> Bytes {
-    let authority = &request.head.authority;
-    if peer.has(Features::QANAT) {
-        return authority.clone();
-    }
-    let end = authority.iter().rposition(|b| *b == b':').unwrap_or(authority.len());
-    let dotted = authority[..end].ends_with(b".");
-    if !dotted && !authority.iter().any(u8::is_ascii_uppercase) {
-        return authority.clone();
-    }
-    let mut host = authority[..end].strip_suffix(b".").unwrap_or(&authority[..end]).to_ascii_lowercase();
-    host.extend_from_slice(&authority[end..]);
-    host.into()
-}
-
-/// Refuses what must not go to a connector (S54, S57), on both transports.
-pub(crate) fn check_request(request: &TunnelRequest) -> Result<(), OpenError> {
-    let head = &request.head;
-    if head.headers.iter().any(|line| names::is_reserved(&line.name)) {
-        return Err(OpenError::Invalid("a header of the tunnel protocol"));
-    }
-    if request.kind == RequestKind::Tcp {
-        return if head.authority.is_empty() { Err(OpenError::Invalid("no destination")) } else { Ok(()) };
-    }
-    if !qanat_http::is_authority(&head.authority) {
-        return Err(OpenError::Invalid("a malformed or missing host"));
-    }
-    if !qanat_http::is_target(&head.target) {
-        return Err(OpenError::Invalid("a malformed target"));
-    }
-    if !qanat_http::is_token(&head.method) {
-        return Err(OpenError::Invalid("a malformed method"));
-    }
-    Ok(())
-}
-
 /// Preamble and `ConnectRequest`, and whether the body is framed.
 pub(crate) fn encode_request(request: &TunnelRequest, peer: Features) -> Result<(Bytes, bool), OpenError> {
     let head = &request.head;
     check_request(request)?;
     let authority = authority_for(request, peer);
-    let decimal;
+    let mut digits = itoa::Buffer::new();
     let mut pairs = Vec::with_capacity(head.headers.len() + 6);
     let mut out = BytesMut::with_capacity(256 + head.target.len() + head.headers.len() * 96);
     out.extend_from_slice(&preamble::DATA);
@@ -135,10 +50,7 @@ pub(crate) fn encode_request(request: &TunnelRequest, peer: Features) -> Result<
     let lines = head.headers.iter().filter(|h| !is_length(&h.name) && !is_transfer_encoding(&h.name));
     pairs.extend(lines.map(|h| header(&h.name, &h.value)));
     match request.length {
-        BodyLength::Exact(length) => {
-            decimal = Decimal::new(length);
-            pairs.push(header(b"Content-Length", decimal.bytes()));
-        }
+        BodyLength::Exact(length) => pairs.push(header(b"Content-Length", digits.format(length).as_bytes())),
         BodyLength::Unknown => pairs.push(header(b"Transfer-Encoding", b"chunked")),
         BodyLength::Absent | BodyLength::Opaque => {}
     }
@@ -247,14 +159,12 @@ pub(crate) fn encode_response(
     framed: bool,
     first: bool,
 ) -> Result<Bytes, StreamError> {
-    let status = Decimal::new(u64::from(head.status));
-    let decimal;
+    let (mut status, mut digits) = (itoa::Buffer::new(), itoa::Buffer::new());
     let mut pairs = Vec::with_capacity(head.headers.len() + 3);
-    pairs.push(plain(names::HTTP_STATUS, status.bytes()));
+    pairs.push(plain(names::HTTP_STATUS, status.format(head.status).as_bytes()));
     let mut counted = None;
     if let BodyLength::Exact(length) = length {
-        decimal = Decimal::new(length);
-        counted = Some(decimal.bytes());
+        counted = Some(digits.format(length).as_bytes());
     }
     for line in head.headers.iter().filter(|h| !is_transfer_encoding(&h.name) && !names::is_reserved(&h.name)) {
         if !is_length(&line.name) {

@@ -8,22 +8,22 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes of one connection. A stock connector registers with less than one kilobyte.
-pub(crate) const MOST_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BYTES: usize = 64 * 1024;
 /// Bytes of all that haven't registered, what each has of its own left out.
-const BUDGET: usize = 8 * 1024 * 1024;
+const MAX_SHARED_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes that each connection has of its own, so that nobody's registration depends on what others have used up.
 const OWN_BYTES: usize = 4 * 1024;
 /// Messages of one connection: a stock connector registers with two.
-const MOST_MESSAGES: usize = 16;
+const MAX_MESSAGES: usize = 16;
 /// Cap'n Proto's own bound.
-const MOST_SEGMENTS: usize = 512;
+const MAX_SEGMENTS: usize = 512;
 
 /// The bytes that unregistered connections share.
 pub(crate) struct Budget(AtomicUsize);
 
 impl Budget {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicUsize::new(BUDGET)))
+        Arc::new(Self(AtomicUsize::new(MAX_SHARED_BYTES)))
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -63,7 +63,7 @@ impl Allowance {
         let before = self.sent.load(Ordering::Acquire);
         let after = before.saturating_add(bytes);
         let drawn = after.saturating_sub(OWN_BYTES.max(before));
-        if after > MOST_BYTES || !self.budget.take(drawn) {
+        if after > MAX_BYTES || !self.budget.take(drawn) {
             return Err(io::Error::other("too many bytes before the registration"));
         }
         self.sent.store(after, Ordering::Release);
@@ -115,7 +115,7 @@ impl Framing {
         };
         let (part, rest) = bytes.split_at(bytes.len().min(length - self.table.len()));
         self.table.extend_from_slice(part);
-        if self.table.len() == 4 && number(&self.table) >= MOST_SEGMENTS {
+        if self.table.len() == 4 && number(&self.table) >= MAX_SEGMENTS {
             return Err(io::Error::other("too many segments before the registration"));
         }
         if self.table.len() < length || length == 4 {
@@ -126,7 +126,7 @@ impl Framing {
         self.body = self.body.saturating_mul(8);
         self.table.clear();
         self.messages += 1;
-        if self.body > MOST_BYTES || self.messages > MOST_MESSAGES {
+        if self.body > MAX_BYTES || self.messages > MAX_MESSAGES {
             return Err(io::Error::other("too large or too many messages before the registration"));
         }
         Ok(rest)
@@ -192,25 +192,25 @@ mod tests {
     fn each_connection_has_its_bound_and_gives_back_what_it_drew() {
         let budget = Budget::new();
         let one = Allowance::new(&budget);
-        assert!(one.take(OWN_BYTES).is_ok() && left(&budget) == BUDGET);
-        assert!(one.take(MOST_BYTES - OWN_BYTES).is_ok() && left(&budget) == BUDGET - (MOST_BYTES - OWN_BYTES));
+        assert!(one.take(OWN_BYTES).is_ok() && left(&budget) == MAX_SHARED_BYTES);
+        assert!(one.take(MAX_BYTES - OWN_BYTES).is_ok() && left(&budget) == MAX_SHARED_BYTES - (MAX_BYTES - OWN_BYTES));
         assert!(one.take(1).is_err());
         one.lift();
-        assert!(left(&budget) == BUDGET && one.take(usize::MAX).is_ok());
+        assert!(left(&budget) == MAX_SHARED_BYTES && one.take(usize::MAX).is_ok());
         drop(one);
-        assert_eq!(left(&budget), BUDGET);
+        assert_eq!(left(&budget), MAX_SHARED_BYTES);
     }
 
     #[test]
     fn who_uses_the_shared_budget_up_takes_nobodys_own_bytes() {
         let budget = Budget::new();
         let greedy: Vec<_> = (0..1000).map(|_| Allowance::new(&budget)).collect();
-        let refused = greedy.iter().filter(|one| one.take(MOST_BYTES).is_err()).count();
+        let refused = greedy.iter().filter(|one| one.take(MAX_BYTES).is_err()).count();
         assert!(refused > 800, "{refused}");
         let honest = Allowance::new(&budget);
         assert!(honest.take(1000).is_ok() && honest.take(1000).is_ok());
         drop(greedy);
-        assert_eq!(left(&budget), BUDGET);
+        assert_eq!(left(&budget), MAX_SHARED_BYTES);
     }
 
     fn message(words: &[u32]) -> Vec<u8> {
@@ -228,7 +228,7 @@ mod tests {
         assert!(Framing::default().feed(&[255, 255, 255, 255]).is_err());
         assert!(Framing::default().feed(&[0, 2, 0, 0]).is_err(), "513 segments");
         let mut many = Framing::default();
-        assert!((0..MOST_MESSAGES).all(|_| many.feed(&message(&[1])).is_ok()));
+        assert!((0..MAX_MESSAGES).all(|_| many.feed(&message(&[1])).is_ok()));
         assert!(many.feed(&message(&[0])).is_err());
     }
 

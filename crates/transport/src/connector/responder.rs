@@ -1,9 +1,11 @@
 //! The connector's answer to one request.
 
 use crate::features::Features;
-use crate::quic_stream::QuicSink;
+use crate::http2::head as http2_head;
+use crate::quic::head as quic_head;
+use crate::quic::stream::QuicSink;
 use crate::stream::SinkKind;
-use crate::{AnsweredBy, TunnelSink, http2_head, quic_head};
+use crate::{AnsweredBy, TunnelSink};
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;

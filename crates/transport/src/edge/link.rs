@@ -1,62 +1,28 @@
-//! The edge's side: a connection of a connector, and the streams the edge opens on it.
+//! A connection of a connector, as the edge holds it, and the streams that the edge opens on it.
 
-use crate::allowance::Allowance;
-use crate::connector::close_quic;
+use super::allowance::Allowance;
+use super::peer::Peer;
+use super::push;
+use super::response::{Http2Response, QuicResponse, ResponseState, ResponseStream};
 use crate::features::Features;
-use crate::quic_head::{HeadReader, encode_request};
-use crate::quic_stream::{QuicSink, QuicSource};
-use crate::response::{Http2Response, QuicResponse, ResponseState, ResponseStream};
-use crate::stream::{SinkKind, SourceKind};
+use crate::quic::head::{HeadReader, encode_request};
+use crate::quic::stream::QuicSink;
+use crate::stream::{SinkKind, StreamGuard};
 use crate::{
-    Applied, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal, RequestKind, ResponseError,
-    TunnelRequest, TunnelSink, TunnelSource, http2_head, rpc_edge,
+    Applied, OpenError, Protocol, RegistrationDetails, RegistrationRefusal, RequestKind, ResponseError, TunnelRequest,
+    TunnelSink, http2, quic,
 };
 use bytes::Bytes;
 use h2::client::SendRequest;
-use qanat_http::h2::{H2Sink, stream_error};
-use qanat_http::{BodyLength, Frame, Sink, Source, StreamError};
-use qanat_wire::{connect, farewell, names, preamble};
+use qanat_http::BodyLength;
+use qanat_http::h2::H2Sink;
+use qanat_wire::{connect, farewell};
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-/// What to do with a dial, before anything is spent on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Take it.
-    Admit,
-    /// Take it once the address is proved (QUIC Retry).
-    Prove,
-    /// Too many of late: QUIC leaves it without an answer (a refusal would be redialled at once), TCP closes.
-    Refuse,
-}
-
-/// Decides about registrations and hears of connections. Called on the RPC thread (`lost` on any): must not block.
-pub trait Registrar: Send + Sync + 'static {
-    /// Somebody dials. `proved`: the address is no forgery, so that what is counted against it was its own doing.
-    fn admit(&self, address: IpAddr, proved: bool) -> Admission {
-        let _ = (address, proved);
-        Admission::Admit
-    }
-    /// Many hosts are behind this address.
-    fn is_shared(&self, address: IpAddr) -> bool {
-        let _ = address;
-        false
-    }
-    /// A connector asks to register this link.
-    fn register(&self, link: &Link, registration: Registration) -> Result<RegistrationDetails, RegistrationRefusal>;
-    /// unregisterConnection: no new streams from now on. Who is called says `Link::drained` when the last one has ended.
-    fn unregister(&self, link: &Link);
-    /// updateLocalConfiguration.
-    fn local_configuration(&self, link: &Link, configuration: Bytes);
-    /// The link ended (also one that never registered). `reason`: unregistered, closed, timed_out, disconnected, reset.
-    fn lost(&self, link: &Link, reason: &str);
-}
 
 /// Where a link stands with its registration.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,19 +34,17 @@ enum Phase {
     Lost,
 }
 
-pub(crate) enum Peer {
+/// What the connection is made of.
+pub(crate) enum Transport {
     Quic(quinn::Connection),
     Http2 { requests: SendRequest<Bytes>, close: CancellationToken, active: Arc<AtomicUsize> },
 }
 
-struct Inner {
+struct ConnectorConnection {
     serial: u64,
     remote: SocketAddr,
-    max_head: usize,
-    stream_window: AtomicU32,
-    features: AtomicU8,
+    peer: Arc<Peer>,
     draining: AtomicBool,
-    rejected: AtomicU64,
     phase: Mutex<Phase>,
     registered: CancellationToken,
     allowance: Arc<Allowance>,
@@ -89,39 +53,21 @@ struct Inner {
     farewell: OnceLock<Duration>,
     control_over: CancellationToken,
     ended: CancellationToken,
-    peer: Peer,
+    transport: Transport,
 }
 
 /// One connection of a connector, as the edge holds it. Cheap to clone.
 #[derive(Clone)]
-pub struct Link(Arc<Inner>);
+pub struct ConnectorLink(Arc<ConnectorConnection>);
 
-/// Counts a stream of an HTTP/2 connection while it lives.
-pub(crate) struct StreamGuard(Arc<AtomicUsize>);
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Link {
-    pub(crate) fn new(
-        peer: Peer,
-        remote: SocketAddr,
-        max_head: usize,
-        stream_window: u32,
-        allowance: Arc<Allowance>,
-    ) -> Self {
+impl ConnectorLink {
+    pub(crate) fn new(transport: Transport, remote: SocketAddr, peer: Peer, allowance: Arc<Allowance>) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
-        Self(Arc::new(Inner {
+        Self(Arc::new(ConnectorConnection {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             remote,
-            max_head,
-            stream_window: AtomicU32::new(stream_window),
-            features: AtomicU8::new(0),
+            peer: Arc::new(peer),
             draining: AtomicBool::new(false),
-            rejected: AtomicU64::new(0),
             phase: Mutex::new(Phase::Fresh),
             registered: CancellationToken::new(),
             allowance,
@@ -129,7 +75,7 @@ impl Link {
             farewell: OnceLock::new(),
             control_over: CancellationToken::new(),
             ended: CancellationToken::new(),
-            peer,
+            transport,
         }))
     }
 
@@ -140,45 +86,33 @@ impl Link {
 
     /// Which transport.
     pub fn protocol(&self) -> Protocol {
-        match self.0.peer {
-            Peer::Quic(_) => Protocol::Quic,
-            Peer::Http2 { .. } => Protocol::Http2,
+        match self.0.transport {
+            Transport::Quic(_) => Protocol::Quic,
+            Transport::Http2 { .. } => Protocol::Http2,
         }
     }
 
     /// The peer. Over QUIC the address it has now.
     pub fn remote(&self) -> SocketAddr {
-        match &self.0.peer {
-            Peer::Quic(connection) => connection.remote_address(),
-            Peer::Http2 { .. } => self.0.remote,
+        match &self.0.transport {
+            Transport::Quic(connection) => connection.remote_address(),
+            Transport::Http2 { .. } => self.0.remote,
         }
     }
 
     /// Set at registration from ClientInfo.features: which of our own additions may be used on it.
     pub fn set_features(&self, features: &[String]) {
-        self.0.features.store(Features::announced(features).bits(), Ordering::Relaxed);
+        self.0.peer.set_features(Features::announced(features));
     }
 
     /// Streams that the connector opened without reason, and answers of it that broke the protocol.
     pub fn protocol_errors(&self) -> u64 {
-        self.0.rejected.load(Ordering::Relaxed)
+        self.0.peer.protocol_errors()
     }
 
-    pub(crate) fn count_protocol_error(&self) {
-        self.0.rejected.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn features(&self) -> Features {
-        Features::from_bits(self.0.features.load(Ordering::Relaxed))
-    }
-
-    /// Bytes of one stream that may lie unread.
-    pub(crate) fn stream_window(&self) -> u32 {
-        self.0.stream_window.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_stream_window(&self, window: u32) {
-        self.0.stream_window.store(window, Ordering::Relaxed);
+    /// What is known of the connector.
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.0.peer
     }
 
     /// Opens a stream and sends the request's head (and FIN when `request.length` is `Absent` or `Exact(0)`).
@@ -186,9 +120,9 @@ impl Link {
         if self.0.draining.load(Ordering::Relaxed) {
             return Err(OpenError::Closed("the connector is shutting down".into()));
         }
-        match &self.0.peer {
-            Peer::Quic(connection) => self.open_quic(connection, request).await,
-            Peer::Http2 { requests, active, .. } => self.open_http2(requests, active, request),
+        match &self.0.transport {
+            Transport::Quic(connection) => self.open_quic(connection, request).await,
+            Transport::Http2 { requests, active, .. } => self.open_http2(requests, active, request),
         }
     }
 
@@ -197,17 +131,17 @@ impl Link {
         connection: &quinn::Connection,
         request: &TunnelRequest,
     ) -> Result<OpenStream, OpenError> {
-        let features = self.features();
+        let features = self.0.peer.features();
         let (head, framed) = encode_request(request, features)?;
-        let (send, recv) = open_bi(connection).await?;
+        let (send, recv) = quic::open(connection).await?;
         let mut sink = QuicSink::new(send, head, framed);
         let ends = is_bodiless(request);
         let sent = poll_fn(|cx| if ends { sink.poll_finish(cx, &mut None) } else { sink.poll_flush(cx) }).await;
         sent.map_err(|error| OpenError::Closed(error.to_string()))?;
         let response = QuicResponse {
-            link: self.clone(),
+            peer: self.0.peer.clone(),
             recv,
-            reader: HeadReader::new(self.0.max_head, connect::decode_response),
+            reader: HeadReader::new(self.0.peer.max_head, connect::decode_response),
             informational: features.has(Features::INFORMATIONAL),
         };
         Ok(OpenStream {
@@ -225,7 +159,7 @@ impl Link {
         if self.is_closed() {
             return Err(OpenError::Closed("the connection has ended".into()));
         }
-        let head = http2_head::encode_request(request, self.features())?;
+        let head = http2::head::encode_request(request, self.0.peer.features())?;
         let count = active.fetch_add(1, Ordering::Relaxed);
         let guard = StreamGuard(active.clone());
         if count >= requests.current_max_send_streams() {
@@ -235,7 +169,7 @@ impl Link {
         let (future, stream) =
             requests.clone().send_request(head, ends).map_err(|error| OpenError::Closed(error.to_string()))?;
         let sink = if ends { SinkKind::Ended } else { SinkKind::Http2(H2Sink::new(stream, h2::Reason::CANCEL)) };
-        let response = Http2Response { link: self.clone(), future, guard };
+        let response = Http2Response { peer: self.0.peer.clone(), future, guard };
         Ok(OpenStream {
             sink: TunnelSink(sink),
             response: ResponseStream::new(ResponseState::Http2(response), request),
@@ -250,9 +184,11 @@ impl Link {
         timeout: Duration,
     ) -> Result<Applied, ResponseError> {
         let push = async {
-            match &self.0.peer {
-                Peer::Quic(connection) => push_quic(connection, version, json).await,
-                Peer::Http2 { requests, .. } => push_http2(requests, self.features(), version, &json).await,
+            match &self.0.transport {
+                Transport::Quic(connection) => push::over_quic(connection, version, json).await,
+                Transport::Http2 { requests, .. } => {
+                    push::over_http2(requests, self.0.peer.features(), version, &json).await
+                }
             }
         };
         let late = || ResponseError::ConnectionLost(format!("no answer within {timeout:?}"));
@@ -261,19 +197,19 @@ impl Link {
 
     /// Ends the connection; open streams are reset.
     pub fn close(&self, reason: &str) {
-        match &self.0.peer {
-            Peer::Quic(connection) => close_quic(connection, reason.as_bytes()),
-            Peer::Http2 { close, .. } => close.cancel(),
+        match &self.0.transport {
+            Transport::Quic(connection) => quic::close(connection, reason.as_bytes()),
+            Transport::Http2 { close, .. } => close.cancel(),
         }
     }
 
     /// Ends the connection, since the edge stops and will be back: a connector of ours returns `within` that time, without
     /// back-off, and no two at once.
     pub fn close_to_return(&self, within: Duration) {
-        match &self.0.peer {
-            Peer::Quic(connection) => close_quic(connection, farewell::reason(within).as_bytes()),
-            Peer::Http2 { close, .. } => {
-                if self.features().has(Features::RETURN) {
+        match &self.0.transport {
+            Transport::Quic(connection) => quic::close(connection, farewell::reason(within).as_bytes()),
+            Transport::Http2 { close, .. } => {
+                if self.0.peer.features().has(Features::RETURN) {
                     let _ = self.0.farewell.set(within);
                 }
                 close.cancel();
@@ -301,9 +237,9 @@ impl Link {
 
     /// True once it has ended.
     pub fn is_closed(&self) -> bool {
-        match &self.0.peer {
-            Peer::Quic(connection) => connection.close_reason().is_some(),
-            Peer::Http2 { close, .. } => close.is_cancelled() || self.0.ended.is_cancelled(),
+        match &self.0.transport {
+            Transport::Quic(connection) => connection.close_reason().is_some(),
+            Transport::Http2 { close, .. } => close.is_cancelled() || self.0.ended.is_cancelled(),
         }
     }
 
@@ -333,7 +269,7 @@ impl Link {
     /// Asks for a registration once; never after the link was lost.
     pub(crate) fn registering(
         &self,
-        decide: impl FnOnce(&Link) -> Result<RegistrationDetails, RegistrationRefusal>,
+        decide: impl FnOnce(&ConnectorLink) -> Result<RegistrationDetails, RegistrationRefusal>,
     ) -> Result<Result<RegistrationDetails, RegistrationRefusal>, capnp::Error> {
         let mut phase = self.phase();
         if *phase != Phase::Fresh {
@@ -397,69 +333,4 @@ pub struct OpenStream {
     pub sink: TunnelSink,
     /// Where the answer comes from.
     pub response: ResponseStream,
-}
-
-/// Opens a stream if the peer allows one now.
-async fn open_bi(connection: &quinn::Connection) -> Result<(quinn::SendStream, quinn::RecvStream), OpenError> {
-    match poll_fn(|cx| Poll::Ready(pin!(connection.open_bi()).poll(cx))).await {
-        Poll::Ready(Ok(stream)) => Ok(stream),
-        Poll::Ready(Err(error)) => Err(OpenError::Closed(error.to_string())),
-        Poll::Pending => Err(OpenError::Exhausted),
-    }
-}
-
-async fn push_quic(connection: &quinn::Connection, version: i32, json: Bytes) -> Result<Applied, ResponseError> {
-    let (send, recv) = open_bi(connection).await.map_err(|error| ResponseError::ConnectionLost(error.to_string()))?;
-    let source = TunnelSource(SourceKind::Quic(QuicSource::new(recv, Bytes::new())));
-    let sink = TunnelSink(SinkKind::Quic(QuicSink::new(send, Bytes::from_static(&preamble::RPC), false)));
-    match rpc_edge::push(source, sink, version, json).await {
-        Ok(Ok(applied)) => Ok(applied),
-        Ok(Err(_)) if connection.close_reason().is_some() => {
-            Err(ResponseError::ConnectionLost("while pushing a configuration".into()))
-        }
-        Ok(Err(error)) => Err(ResponseError::Malformed(error)),
-        Err(_) => Err(ResponseError::Reset),
-    }
-}
-
-async fn push_http2(
-    requests: &SendRequest<Bytes>,
-    features: Features,
-    version: i32,
-    json: &[u8],
-) -> Result<Applied, ResponseError> {
-    let body = qanat_wire::configuration::encode_push(version, json);
-    let body = body.map_err(|error| ResponseError::Malformed(error.to_string()))?;
-    let head = http2_head::control_request(names::UPGRADE_CONFIGURATION, features.accept());
-    let lost = |error: h2::Error| response_error(stream_error(&error));
-    let (future, stream) = requests.clone().send_request(head, false).map_err(lost)?;
-    let mut sink = H2Sink::new(stream, h2::Reason::CANCEL);
-    poll_fn(|cx| sink.poll_ready(cx)).await.map_err(response_error)?;
-    sink.send(body);
-    poll_fn(|cx| sink.poll_finish(cx, &mut None)).await.map_err(response_error)?;
-    let response = future.await.map_err(lost)?;
-    if response.status() != http::StatusCode::OK {
-        return Err(ResponseError::Malformed(format!("a configuration answered with {}", response.status())));
-    }
-    let mut source = qanat_http::h2::H2Source::new(response.into_body(), BodyLength::Unknown);
-    let mut answer = Vec::new();
-    while let Some(frame) = poll_fn(|cx| source.poll_frame(cx)).await {
-        if let Frame::Data(data) = frame.map_err(response_error)? {
-            answer.extend_from_slice(&data);
-        }
-        if answer.len() > 64 * 1024 {
-            return Err(ResponseError::TooLarge(64 * 1024));
-        }
-    }
-    let (version, error) = qanat_wire::configuration::decode_answer(&answer)
-        .map_err(|error| ResponseError::Malformed(error.to_string()))?;
-    Ok(Applied { version, error })
-}
-
-pub(crate) fn response_error(error: StreamError) -> ResponseError {
-    match error {
-        StreamError::ConnectionLost(reason) => ResponseError::ConnectionLost(reason),
-        StreamError::Reset => ResponseError::Reset,
-        other => ResponseError::Malformed(other.to_string()),
-    }
 }

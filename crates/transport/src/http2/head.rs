@@ -1,7 +1,7 @@
 //! Heads on the HTTP/2 transport: ordinary request headers, serialised response headers.
 
 use crate::features::Features;
-use crate::quic_head::{authority_for, check_fields, check_request, is_length, is_transfer_encoding, parse_length};
+use crate::head::{authority_for, check_fields, check_request, is_length, is_transfer_encoding, parse_length};
 use crate::{AnsweredBy, OpenError, RequestKind, ResponseError, TunnelRequest};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};

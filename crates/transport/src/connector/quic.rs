@@ -1,10 +1,13 @@
 //! Streams that the edge opens over QUIC, as the connector takes them.
 
-use crate::connector::{Context as LinkContext, IncomingRequest};
-use crate::quic_head::{self, GatherError, Gathered, HeadReader};
-use crate::quic_stream::{QuicSink, QuicSource};
+use super::context::LinkContext;
+use super::incoming::IncomingRequest;
+use super::responder::TunnelResponder;
+use super::rpc;
+use crate::quic::head::{self as quic_head, GatherError, Gathered, HeadReader};
+use crate::quic::stream::{QuicSink, QuicSource};
 use crate::stream::{SinkKind, SourceKind};
-use crate::{TunnelResponder, TunnelSink, TunnelSource, rpc_connector};
+use crate::{TunnelSink, TunnelSource};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
 use qanat_http::BodyLength;
@@ -94,7 +97,7 @@ impl Opening {
             Gathered::Rpc(rest) => {
                 let source = TunnelSource(SourceKind::Quic(QuicSource::new(recv, rest)));
                 let sink = TunnelSink(SinkKind::Quic(QuicSink::new(send, Bytes::new(), false)));
-                rpc_connector::serve(source, sink, self.context.pushes.clone(), self.context.rpc_timeout);
+                rpc::serve(source, sink, self.context.pushes.clone(), self.context.rpc_timeout);
                 return Ok(None);
             }
         };

@@ -11,13 +11,13 @@ use std::task::{Context, Poll, ready};
 /// Error code of every reset and stop, as stock peers use it.
 const CODE: VarInt = VarInt::from_u32(0);
 /// A sink is ready below this.
-const BUFFER: usize = 64 * 1024;
+const MAX_BUFFERED: usize = 64 * 1024;
 /// Trailers of a framed body (S16), with what their form adds: both ends check the fields themselves.
 const MAX_TRAILERS: usize = 32 * 1024;
 /// With this much at hand a whole window may lie behind it.
 const LOOK_AHEAD: usize = 64 * 1024;
 /// Chunks (one per packet) taken with one lock of the connection.
-const CHUNKS: usize = 24;
+const MAX_CHUNKS: usize = 24;
 
 pub(crate) fn lost(error: &quinn::ConnectionError) -> StreamError {
     StreamError::ConnectionLost(error.to_string())
@@ -39,7 +39,7 @@ fn write_error(error: WriteError) -> StreamError {
 
 /// The next bytes of a stream, `None` at its end. What lies there in several packets becomes one piece.
 pub(crate) fn poll_read(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
-    let mut chunks: [Bytes; CHUNKS] = Default::default();
+    let mut chunks: [Bytes; MAX_CHUNKS] = Default::default();
     let read = pin!(recv.read_chunks(&mut chunks)).poll(cx);
     let Some(count) = ready!(read).map_err(read_error)? else { return Poll::Ready(Ok(None)) };
     if count == 1 {
@@ -257,7 +257,7 @@ impl QuicSink {
         if self.closed {
             return Poll::Ready(Err(StreamError::Reset));
         }
-        if self.buffered < BUFFER { Poll::Ready(Ok(())) } else { self.poll_drain(cx) }
+        if self.buffered < MAX_BUFFERED { Poll::Ready(Ok(())) } else { self.poll_drain(cx) }
     }
 
     pub(crate) fn send(&mut self, data: Bytes) {

@@ -1,7 +1,9 @@
-//! Settings and the heartbeat of the HTTP/2 transport, for both ends.
+//! The HTTP/2 transport: its settings and its heartbeat, for both ends.
 
-use crate::lines::LEAST_WINDOW;
-use crate::quic::MAX_STREAMS;
+pub(crate) mod head;
+
+use crate::lines::MIN_WINDOW;
+use crate::stream::MAX_STREAMS;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,9 +12,9 @@ use tokio::sync::watch;
 /// No bound of its own, as over QUIC: the largest window there is (RFC 9113 6.9.1).
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Data of one stream that waits for the socket.
-const SEND_BUFFER: usize = 64 * 1024;
+const MAX_BUFFERED: usize = 64 * 1024;
 /// Streams that were reset and may still receive frames.
-const REMEMBERED_RESETS: usize = 1024;
+const MAX_REMEMBERED_RESETS: usize = 1024;
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_WAIT: Duration = Duration::from_secs(5);
 
@@ -26,8 +28,8 @@ pub(crate) fn client(max_head: usize) -> h2::client::Builder {
         .initial_window_size(UNREGISTERED_WINDOW)
         .initial_connection_window_size(UNREGISTERED_WINDOW)
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
+        .max_send_buffer_size(MAX_BUFFERED)
         .enable_push(false);
     builder
 }
@@ -37,20 +39,20 @@ pub(crate) fn widen<T: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut h2::client::Connection<T, Bytes>,
 ) -> Result<(), h2::Error> {
     connection.set_target_window_size(CONNECTION_WINDOW);
-    connection.set_initial_window_size(LEAST_WINDOW)
+    connection.set_initial_window_size(MIN_WINDOW)
 }
 
 /// The connector is the server. Its edge may cancel as often as clients do.
 pub(crate) fn server(max_head: usize) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(LEAST_WINDOW)
+        .initial_window_size(MIN_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         .max_concurrent_streams(MAX_STREAMS)
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
         .max_pending_accept_reset_streams(MAX_STREAMS as usize)
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(MAX_BUFFERED);
     builder
 }
 

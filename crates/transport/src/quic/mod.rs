@@ -1,13 +1,22 @@
-//! Settings of QUIC for both ends.
+//! The QUIC transport: its settings, for both ends.
 
-use crate::congestion::Congestion;
-use crate::tls::TlsError;
+mod congestion;
+pub(crate) mod head;
+pub(crate) mod stream;
+
+pub use congestion::Congestion;
+
+use crate::stream::MAX_STREAMS;
+use crate::{OpenError, TlsError};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
     ValidationTokenConfig, VarInt,
 };
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Bytes of all streams of a connection that may lie unread: no bound of its own. Visitors share a connection, and with one
@@ -16,23 +25,20 @@ use std::time::Duration;
 const CONNECTION_WINDOW: VarInt = VarInt::MAX;
 /// Bytes of all streams of a connection that were sent and not acknowledged. Acknowledgements come whether or not anybody reads.
 const SEND_WINDOW: u64 = 16 * 1024 * 1024;
-/// Requests at once on one connection.
-pub(crate) const MAX_STREAMS: u32 = 4096;
-
 const EDGE_IDLE: u32 = 8_000;
 const EDGE_KEEP_ALIVE: Duration = Duration::from_secs(2);
 const CONNECTOR_IDLE: u32 = 5_000;
 const CONNECTOR_KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// A connector opens its control stream and no other.
-const STREAMS_OF_CONNECTOR: u32 = 4;
+const MAX_STREAMS_OF_CONNECTOR: u32 = 4;
 /// Packets that a peer which knows the extension (ours) may leave unacknowledged for a moment. One acknowledgement for every
 /// other packet, the default, costs an eighth of the CPU of small requests.
-const UNACKNOWLEDGED: u32 = 8;
+const MAX_UNACKNOWLEDGED: u32 = 8;
 /// Nobody reads datagrams yet, so that they stay until newer ones push them out.
-const DATAGRAM_BUFFER: usize = 8 * 1024;
+const MAX_DATAGRAM_BYTES: usize = 8 * 1024;
 /// What a connection may leave unread, and the streams it may open, before it has registered.
 const UNREGISTERED_WINDOW: u32 = 16 * 1024;
-const UNREGISTERED_STREAMS: u32 = 2;
+const MAX_UNREGISTERED_STREAMS: u32 = 2;
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 
 /// What one connection is given.
@@ -45,7 +51,7 @@ pub(crate) struct Tuning {
 
 fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt, tuning: Tuning) -> Arc<TransportConfig> {
     let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED));
+    acks.ack_eliciting_threshold(VarInt::from_u32(MAX_UNACKNOWLEDGED));
     let mut config = TransportConfig::default();
     config
         .ack_frequency_config(Some(acks))
@@ -57,7 +63,7 @@ fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt, t
         .receive_window(window)
         .send_window(SEND_WINDOW)
         .congestion_controller_factory(tuning.congestion.factory())
-        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER));
+        .datagram_receive_buffer_size(Some(MAX_DATAGRAM_BYTES));
     Arc::new(config)
 }
 
@@ -81,7 +87,7 @@ pub(crate) fn server(tls: &rustls::ServerConfig, max_pending: usize, tuning: Tun
         .transport_config(transport(
             EDGE_IDLE,
             EDGE_KEEP_ALIVE,
-            UNREGISTERED_STREAMS,
+            MAX_UNREGISTERED_STREAMS,
             VarInt::from_u32(UNREGISTERED_WINDOW),
             tuning,
         ))
@@ -94,7 +100,23 @@ pub(crate) fn server(tls: &rustls::ServerConfig, max_pending: usize, tuning: Tun
 /// What a connection gets when it has registered.
 pub(crate) fn widen(connection: &quinn::Connection) {
     connection.set_receive_window(CONNECTION_WINDOW);
-    connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_OF_CONNECTOR));
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(MAX_STREAMS_OF_CONNECTOR));
+}
+
+/// Opens a stream if the peer allows one now.
+pub(crate) async fn open(connection: &quinn::Connection) -> Result<(quinn::SendStream, quinn::RecvStream), OpenError> {
+    match poll_fn(|cx| Poll::Ready(pin!(connection.open_bi()).poll(cx))).await {
+        Poll::Ready(Ok(stream)) => Ok(stream),
+        Poll::Ready(Err(error)) => Err(OpenError::Closed(error.to_string())),
+        Poll::Pending => Err(OpenError::Exhausted),
+    }
+}
+
+/// Ends a connection. Ending one that has ended would hide why.
+pub(crate) fn close(connection: &quinn::Connection, reason: &[u8]) {
+    if connection.close_reason().is_none() {
+        connection.close(0u32.into(), reason);
+    }
 }
 
 /// The connector's side.

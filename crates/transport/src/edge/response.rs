@@ -1,10 +1,10 @@
 //! The answering side of a stream that the edge opened.
 
-use crate::edge::{Link, StreamGuard, response_error};
-use crate::http2_head::{self, Answered};
-use crate::quic_head::{self, GatherError, Gathered, HeadReader};
-use crate::quic_stream::QuicSource;
-use crate::stream::SourceKind;
+use super::peer::Peer;
+use crate::http2::head::{self as http2_head, Answered};
+use crate::quic::head::{self as quic_head, GatherError, Gathered, HeadReader};
+use crate::quic::stream::QuicSource;
+use crate::stream::{SourceKind, StreamGuard};
 use crate::{AnsweredBy, RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse, TunnelSource};
 use bytes::Bytes;
 use http::StatusCode;
@@ -15,17 +15,18 @@ use qanat_wire::names;
 use quinn::RecvStream;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pub(crate) struct QuicResponse {
-    pub(crate) link: Link,
+    pub(crate) peer: Arc<Peer>,
     pub(crate) recv: RecvStream,
     pub(crate) reader: HeadReader<ConnectResponse>,
     pub(crate) informational: bool,
 }
 
 pub(crate) struct Http2Response {
-    pub(crate) link: Link,
+    pub(crate) peer: Arc<Peer>,
     pub(crate) future: h2::client::ResponseFuture,
     pub(crate) guard: StreamGuard,
 }
@@ -86,8 +87,8 @@ impl ResponseStream {
         );
         if broken {
             match &self.state {
-                ResponseState::Quic(QuicResponse { link, .. }) | ResponseState::Http2(Http2Response { link, .. }) => {
-                    link.count_protocol_error();
+                ResponseState::Quic(QuicResponse { peer, .. }) | ResponseState::Http2(Http2Response { peer, .. }) => {
+                    peer.count_protocol_error();
                 }
                 ResponseState::Over => {}
             }
@@ -119,7 +120,7 @@ impl ResponseStream {
     fn poll_quic(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, ResponseError>> {
         let ResponseState::Quic(response) = &mut self.state else { return Poll::Pending };
         let gathered = ready!(response.reader.poll(&mut response.recv, cx)).map_err(|error| match error {
-            GatherError::Stream(error) => response_error(error),
+            GatherError::Stream(error) => error.into(),
             GatherError::Ended => ResponseError::Malformed("the stream ended before the answer's head".into()),
             GatherError::Malformed(what) => ResponseError::Malformed(what),
             GatherError::TooLarge(limit) => ResponseError::TooLarge(limit),
@@ -161,7 +162,7 @@ impl ResponseStream {
         let ResponseState::Quic(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {
             return Err(ResponseError::Reset);
         };
-        let mut source = QuicSource::new(response.recv, rest).with_window(response.link.stream_window());
+        let mut source = QuicSource::new(response.recv, rest).with_window(response.peer.stream_window());
         let mut length = match told {
             _ if status == 101 || self.kind == RequestKind::Tcp => BodyLength::Opaque,
             _ if self.is_bodiless(status) => BodyLength::Absent,
@@ -190,7 +191,7 @@ impl ResponseStream {
     fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, ResponseError>> {
         let ResponseState::Http2(response) = &mut self.state else { return Poll::Pending };
         if let Poll::Ready(Some(early)) = response.future.poll_informational(cx) {
-            let early = early.map_err(|error| response_error(stream_error(&error)))?;
+            let early = early.map_err(|error| ResponseError::from(stream_error(&error)))?;
             if early.status() == StatusCode::SWITCHING_PROTOCOLS {
                 // RFC 9113 8.6: HTTP/2 has no 101.
                 return Poll::Ready(Err(ResponseError::Malformed("status 101 over HTTP/2".into())));
@@ -201,9 +202,9 @@ impl ResponseStream {
             return Poll::Ready(Ok(ResponseEvent::Informational(head)));
         }
         let answer = ready!(Pin::new(&mut response.future).poll(cx));
-        let (parts, body) = answer.map_err(|error| response_error(stream_error(&error)))?.into_parts();
+        let (parts, body) = answer.map_err(|error| ResponseError::from(stream_error(&error)))?.into_parts();
         let end_stream = body.is_end_stream();
-        let decoded = http2_head::decode_response(&parts, self.key.as_deref(), response.link.features(), end_stream)?;
+        let decoded = http2_head::decode_response(&parts, self.key.as_deref(), response.peer.features(), end_stream)?;
         let Answered::Head { head, length, from } = decoded else {
             let Answered::Failed(reason) = decoded else { return Poll::Ready(Err(ResponseError::Reset)) };
             return Poll::Ready(Err(ResponseError::Origin(reason)));
@@ -222,7 +223,7 @@ impl ResponseStream {
         let body = match end_stream && !matches!(length, BodyLength::Exact(1..)) {
             true => SourceKind::Empty,
             false => SourceKind::Counted {
-                source: H2Source::new(body, length).with_window(response.link.stream_window() as usize),
+                source: H2Source::new(body, length).with_window(response.peer.stream_window() as usize),
                 _guard: response.guard,
             },
         };

@@ -1,10 +1,14 @@
 //! Requests of the edge over HTTP/2, as the connector takes them. One task drives the connection.
 
-use crate::connector::{Context, IncomingRequest};
+use super::context::LinkContext;
+use super::incoming::IncomingRequest;
+use super::responder::TunnelResponder;
+use super::rpc;
 use crate::features::Features;
-use crate::http2_head::{self, Asked};
+use crate::http2;
+use crate::http2::head::{self as http2_head, Asked};
 use crate::stream::{SinkKind, SourceKind};
-use crate::{TunnelResponder, TunnelSink, TunnelSource, http2, rpc_connector};
+use crate::{TunnelSink, TunnelSource};
 use bytes::{Bytes, BytesMut};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -27,7 +31,7 @@ type Control = Option<oneshot::Sender<(TunnelSource, TunnelSink)>>;
 /// Runs the connection until it ends and says why.
 pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     mut connection: Connection<T, Bytes>,
-    context: Arc<Context>,
+    context: Arc<LinkContext>,
     requests: mpsc::Sender<IncomingRequest>,
     control: oneshot::Sender<(TunnelSource, TunnelSink)>,
     close: CancellationToken,
@@ -69,7 +73,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
 fn take(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    context: &Arc<Context>,
+    context: &Arc<LinkContext>,
     requests: &mpsc::Sender<IncomingRequest>,
     control: &mut Control,
 ) {
@@ -117,7 +121,7 @@ fn take(
     }
 }
 
-async fn configure(body: RecvStream, mut respond: SendResponse<Bytes>, accept: Features, context: &Context) {
+async fn configure(body: RecvStream, mut respond: SendResponse<Bytes>, accept: Features, context: &LinkContext) {
     let mut source = H2Source::new(body, BodyLength::Unknown);
     let mut document = BytesMut::new();
     while let Some(Ok(frame)) = poll_fn(|cx| source.poll_frame(cx)).await {
@@ -129,7 +133,7 @@ async fn configure(body: RecvStream, mut respond: SendResponse<Bytes>, accept: F
         }
     }
     let applied = match configuration::decode_push(&document) {
-        Ok((version, json)) if source.is_end() => rpc_connector::ask(&context.pushes, version, json).await,
+        Ok((version, json)) if source.is_end() => rpc::ask(&context.pushes, version, json).await,
         _ => {
             context.reject("a malformed configuration update");
             None

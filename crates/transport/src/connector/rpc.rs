@@ -1,9 +1,7 @@
 //! The connector's half of the control RPC: registers, takes pushed configurations.
 
-use crate::{
-    Applied, ConfigurationPush, RegisterError, Registration, RegistrationDetails, RegistrationRefusal, TunnelSink,
-    TunnelSource, rpc,
-};
+use super::incoming::ConfigurationPush;
+use crate::{Applied, Registration, RegistrationDetails, RegistrationRefusal, TunnelSink, TunnelSource, rpc};
 use bytes::Bytes;
 use capnp::Error;
 use capnp_rpc::RpcSystem;
@@ -16,8 +14,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-/// What an edge may send on a control or RPC stream over its life.
-const BUDGET: usize = 8 * 1024 * 1024;
+/// Why a registration failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The edge said no.
+    #[error("the edge refused: {}", .0.cause)]
+    Refused(RegistrationRefusal),
+    /// The connection ended or the RPC timed out.
+    #[error("the connection was lost while registering: {0}")]
+    Lost(String),
+}
 
 type Answer<T> = oneshot::Sender<Result<T, RegisterError>>;
 
@@ -41,7 +47,7 @@ pub(crate) fn control(
             // Whoever waits for an answer sees its sender dropped.
             return;
         };
-        let network = rpc::network(source, sink, Side::Client, BUDGET);
+        let network = rpc::network(source, sink, Side::Client, |_| Ok(()));
         let mut system = RpcSystem::new(Box::new(network), None);
         let server: registration_server::Client = system.bootstrap(Side::Server);
         let disconnect = system.get_disconnector();
@@ -178,18 +184,18 @@ pub(crate) fn serve(
     timeout: Duration,
 ) {
     rpc::spawn(move || async move {
-        let network = rpc::network(source, sink, Side::Server, BUDGET);
-        let service: cloudflared_server::Client = capnp_rpc::new_client(Service { pushes });
+        let network = rpc::network(source, sink, Side::Server, |_| Ok(()));
+        let service: cloudflared_server::Client = capnp_rpc::new_client(Configurations { pushes });
         let system = RpcSystem::new(Box::new(network), Some(service.client));
         let _ = tokio::time::timeout(timeout, system).await;
     });
 }
 
-struct Service {
+struct Configurations {
     pushes: mpsc::Sender<ConfigurationPush>,
 }
 
-impl configuration_manager::Server for Service {
+impl configuration_manager::Server for Configurations {
     async fn update_configuration(
         self: Rc<Self>,
         params: configuration_manager::UpdateConfigurationParams,
@@ -210,7 +216,7 @@ impl configuration_manager::Server for Service {
     }
 }
 
-impl session_manager::Server for Service {
+impl session_manager::Server for Configurations {
     async fn register_udp_session(
         self: Rc<Self>,
         _: session_manager::RegisterUdpSessionParams,
@@ -221,7 +227,7 @@ impl session_manager::Server for Service {
     }
 }
 
-impl cloudflared_server::Server for Service {}
+impl cloudflared_server::Server for Configurations {}
 
 /// Hands a configuration to the link's user and waits for what came of it.
 pub(crate) async fn ask(

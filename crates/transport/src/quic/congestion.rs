@@ -44,14 +44,14 @@ impl Congestion {
 }
 
 /// A queue shorter than this doesn't show among what timers and schedulers add.
-const LEAST_QUEUE: Duration = Duration::from_millis(2);
+const MIN_QUEUE: Duration = Duration::from_millis(2);
 /// … nor one shorter than this part of the round trip.
 const QUEUE_PART: u32 = 8;
 /// One in so many of a round's bytes may be lost before it means a full line, queue or not: BBR's second version draws the line at
 /// the same 2 % (draft-ietf-ccwg-bbr, LossThresh).
 const LOSS_PART: u64 = 50;
 /// … and so many packets, where the window is small.
-const LEAST_LOST: u64 = 3;
+const MIN_LOST: u64 = 3;
 
 struct TolerantConfig;
 
@@ -88,7 +88,7 @@ impl Tolerant {
     fn note(&mut self, now: Instant, rtt: Duration, least: Duration) {
         self.shortest = self.shortest.min(rtt);
         if now >= self.round_ends {
-            self.is_queued = self.shortest.saturating_sub(least) > LEAST_QUEUE.max(least / QUEUE_PART);
+            self.is_queued = self.shortest.saturating_sub(least) > MIN_QUEUE.max(least / QUEUE_PART);
             self.round_ends = now + rtt;
             self.shortest = Duration::MAX;
             self.lost = 0;
@@ -98,7 +98,7 @@ impl Tolerant {
     /// Whether a loss of so many bytes says that the line is full.
     fn is_full(&mut self, lost: u64) -> bool {
         self.lost += lost;
-        self.is_queued || self.lost > (self.cubic.window() / LOSS_PART).max(LEAST_LOST * self.mtu)
+        self.is_queued || self.lost > (self.cubic.window() / LOSS_PART).max(MIN_LOST * self.mtu)
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
             let now = now + 2 * RTT * round;
             one.note(now - RTT / 2, RTT + Duration::from_millis(10), RTT);
             one.note(now, RTT * 2, RTT);
-            one.on_congestion_event(now, now, false, LEAST_LOST * 1200);
+            one.on_congestion_event(now, now, false, MIN_LOST * 1200);
         }
         assert_eq!(one.window(), window);
     }
@@ -175,12 +175,12 @@ mod tests {
         type Happening = fn(&mut Tolerant, Instant);
         let cases: [(&str, Happening); 4] = [
             ("a queue", |one, at| {
-                one.note(at, RTT + RTT / QUEUE_PART + LEAST_QUEUE, RTT);
+                one.note(at, RTT + RTT / QUEUE_PART + MIN_QUEUE, RTT);
                 one.on_congestion_event(at, at, false, 1200);
             }),
             ("many in one round", |one, at| {
                 one.note(at, RTT, RTT);
-                (0..=LEAST_LOST).for_each(|_| one.on_congestion_event(at, at, false, 1200));
+                (0..=MIN_LOST).for_each(|_| one.on_congestion_event(at, at, false, 1200));
             }),
             ("ECN", |one, at| one.on_congestion_event(at, at, false, 0)),
             ("silence", |one, at| one.on_congestion_event(at, at, true, 1200)),

@@ -1,7 +1,7 @@
 //! Connections that have not registered yet, counted in all and by address, so that a flood of dials stays cheap and nobody takes
 //! every place.
 
-use crate::network::owner;
+use crate::owner;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ const RETRY_ABOVE: usize = 1000;
 /// One address may have so many of all places, ...
 const SHARE: usize = 16;
 /// ... but always a few.
-const LEAST_SHARE: usize = 8;
+const MIN_SHARE: usize = 8;
 
 /// The places there are.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ impl Pending {
         let owner = owner(address);
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = self.0.limit;
-        let share = if is_shared { limit.div_ceil(2) } else { (limit / SHARE).max(LEAST_SHARE).min(limit.div_ceil(2)) };
+        let share = if is_shared { limit.div_ceil(2) } else { (limit / SHARE).max(MIN_SHARE).min(limit.div_ceil(2)) };
         let own = taken.by_address.get(&owner).copied().unwrap_or_default();
         if taken.total >= limit || own >= share {
             return Verdict::Refuse;

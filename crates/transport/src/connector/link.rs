@@ -1,0 +1,180 @@
+//! A connection to an edge, as the connector holds it.
+
+use super::context::LinkContext;
+use super::incoming::{ConfigurationPush, Incoming, IncomingRequest};
+use super::quic::QuicAcceptor;
+use super::rpc::{self, Command, RegisterError};
+use crate::{Protocol, Registration, RegistrationDetails, TunnelSink, TunnelSource, quic};
+use bytes::Bytes;
+use qanat_wire::farewell;
+use quinn::ConnectionError;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What the connection is made of.
+pub(super) enum Transport {
+    Quic(quinn::Connection),
+    Http2 { close: CancellationToken, ended: watch::Receiver<Option<String>> },
+}
+
+impl Transport {
+    fn close(&self) {
+        match self {
+            Transport::Quic(connection) => quic::close(connection, b""),
+            Transport::Http2 { close, .. } => close.cancel(),
+        }
+    }
+}
+
+/// Where requests come from.
+pub(super) enum Requests {
+    Quic(QuicAcceptor),
+    Http2(mpsc::Receiver<IncomingRequest>),
+}
+
+struct Acceptor {
+    requests: Requests,
+    pushes: mpsc::Receiver<ConfigurationPush>,
+}
+
+struct EdgeConnection {
+    transport: Transport,
+    commands: mpsc::UnboundedSender<Command>,
+    acceptor: tokio::sync::Mutex<Acceptor>,
+    context: Arc<LinkContext>,
+}
+
+impl Drop for EdgeConnection {
+    fn drop(&mut self) {
+        self.transport.close();
+    }
+}
+
+/// A connection to an edge. Dropping the last clone closes it.
+#[derive(Clone)]
+pub struct EdgeLink(Arc<EdgeConnection>);
+
+impl EdgeLink {
+    pub(super) fn new(
+        transport: Transport,
+        requests: Requests,
+        context: Arc<LinkContext>,
+        pushes: mpsc::Receiver<ConfigurationPush>,
+        control: oneshot::Receiver<(TunnelSource, TunnelSink)>,
+        on_end: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let (commands, queue) = mpsc::unbounded_channel();
+        rpc::control(control, queue, context.rpc_timeout, on_end);
+        let acceptor = tokio::sync::Mutex::new(Acceptor { requests, pushes });
+        Self(Arc::new(EdgeConnection { transport, commands, acceptor, context }))
+    }
+
+    /// Which transport.
+    pub fn protocol(&self) -> Protocol {
+        match self.0.transport {
+            Transport::Quic(_) => Protocol::Quic,
+            Transport::Http2 { .. } => Protocol::Http2,
+        }
+    }
+
+    /// Streams of the edge that were reset since they broke the protocol.
+    pub fn protocol_errors(&self) -> u64 {
+        self.0.context.protocol_errors()
+    }
+
+    /// registerConnection.
+    pub async fn register(&self, registration: Registration) -> Result<RegistrationDetails, RegisterError> {
+        self.command(|answer| Command::Register(Box::new(registration), answer)).await
+    }
+
+    /// unregisterConnection: starts the drain.
+    pub async fn unregister(&self) -> Result<(), RegisterError> {
+        self.command(Command::Unregister).await
+    }
+
+    /// updateLocalConfiguration.
+    pub async fn send_local_configuration(&self, json: Bytes) -> Result<(), RegisterError> {
+        self.command(|answer| Command::LocalConfiguration(json, answer)).await
+    }
+
+    async fn command<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, RegisterError>>) -> Command,
+    ) -> Result<T, RegisterError> {
+        let (answer, result) = oneshot::channel();
+        let lost = || RegisterError::Lost("the control stream has ended".into());
+        self.0.commands.send(command(answer)).map_err(|_| lost())?;
+        result.await.map_err(|_| lost())?
+    }
+
+    /// The next thing the edge asks for; `None` when the connection has ended. Cancel-safe. A request whose head comes slowly
+    /// holds up no other.
+    pub async fn accept(&self) -> Option<Incoming> {
+        let mut acceptor = self.0.acceptor.lock().await;
+        let Acceptor { requests, pushes } = &mut *acceptor;
+        match requests {
+            Requests::Quic(requests) => {
+                let next = requests.next();
+                tokio::pin!(next);
+                poll_fn(|cx| {
+                    if let Poll::Ready(Some(push)) = pushes.poll_recv(cx) {
+                        return Poll::Ready(Some(Incoming::Configuration(push)));
+                    }
+                    Poll::Ready(ready!(next.as_mut().poll(cx)).map(Incoming::Request))
+                })
+                .await
+            }
+            Requests::Http2(requests) => {
+                poll_fn(|cx| {
+                    if let Poll::Ready(Some(push)) = pushes.poll_recv(cx) {
+                        return Poll::Ready(Some(Incoming::Configuration(push)));
+                    }
+                    Poll::Ready(ready!(requests.poll_recv(cx)).map(Incoming::Request))
+                })
+                .await
+            }
+        }
+    }
+
+    /// Why it ended; waits until it has.
+    pub async fn closed(&self) -> String {
+        match &self.0.transport {
+            Transport::Quic(connection) => match connection.closed().await {
+                ConnectionError::LocallyClosed => "closed".into(),
+                ConnectionError::TimedOut => "timed out".into(),
+                ConnectionError::ApplicationClosed(close) if !close.reason.is_empty() => {
+                    format!("closed by the edge: {}", String::from_utf8_lossy(&close.reason))
+                }
+                ConnectionError::ApplicationClosed(_) => "closed by the edge".into(),
+                error => error.to_string(),
+            },
+            Transport::Http2 { ended, .. } => {
+                let mut ended = ended.clone();
+                match ended.wait_for(Option::is_some).await {
+                    Ok(reason) => reason.clone().unwrap_or_default(),
+                    Err(_) => "closed".into(),
+                }
+            }
+        }
+    }
+
+    /// After its end: the edge stopped and will be back; within which time to return.
+    pub fn farewell(&self) -> Option<Duration> {
+        match &self.0.transport {
+            Transport::Quic(connection) => match connection.close_reason() {
+                Some(ConnectionError::ApplicationClosed(close)) => farewell::read_reason(&close.reason),
+                _ => None,
+            },
+            Transport::Http2 { .. } => self.0.context.farewell.get().copied(),
+        }
+    }
+
+    /// Closes with application error 0.
+    pub fn close(&self) {
+        self.0.transport.close();
+    }
+}

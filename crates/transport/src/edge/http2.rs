@@ -1,0 +1,168 @@
+//! Connectors that dial over HTTP/2.
+
+use super::allowance::{Allowance, Metered};
+use super::goodbye::Goodbye;
+use super::link::{ConnectorLink, Transport};
+use super::peer::Peer;
+use super::pending::{Pending, Place, Verdict};
+use super::reception::Reception;
+use super::registrar::Admission;
+use super::registration;
+use crate::http2;
+use crate::lines::MIN_WINDOW;
+use crate::stream::{SinkKind, SourceKind};
+use crate::{TunnelSink, TunnelSource};
+use bytes::Bytes;
+use h2::client::SendRequest;
+use qanat_http::BodyLength;
+use qanat_http::h2::{H2Sink, H2Source};
+use qanat_wire::names;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// For a connector of ours to hear that the edge will be back.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// Takes dials until the listener stops.
+pub(super) async fn accept(listener: &TcpListener, reception: &Arc<Reception>, tasks: &TaskTracker) {
+    let pending = Pending::new(reception.settings.max_pending_handshakes);
+    let open = Arc::new(Semaphore::new(reception.settings.max_tcp_connections.min(Semaphore::MAX_PERMITS)));
+    let mut tls = (*reception.settings.tls).clone();
+    tls.alpn_protocols.clear();
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = reception.stop.cancelled() => return,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: wait for some to come back.
+                tracing::warn!(%error, "can't accept a tunnel connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let address = remote.ip();
+        if reception.registrar.admit(address, true) == Admission::Refuse {
+            continue;
+        }
+        let Ok(permit) = open.clone().try_acquire_owned() else { continue };
+        if let Verdict::Accept(place) | Verdict::Prove(place) =
+            pending.arrive(address, reception.registrar.is_shared(address))
+        {
+            let (reception, acceptor) = (reception.clone(), acceptor.clone());
+            tasks.spawn(async move {
+                serve(stream, remote, place, acceptor, &reception).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, remote: SocketAddr, place: Place, acceptor: TlsAcceptor, reception: &Reception) {
+    let _ = stream.set_nodelay(true);
+    let allowance = Allowance::new(&reception.budget);
+    let metered = allowance.clone();
+    let handshake = async {
+        let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
+        let stream = Metered::new(Goodbye::new(stream), metered);
+        http2::client(reception.settings.max_head)
+            .handshake::<_, Bytes>(stream)
+            .await
+            .map_err(|error| error.to_string())
+    };
+    let (requests, mut connection) = match tokio::time::timeout(reception.settings.handshake_timeout, handshake).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(error)) => {
+            tracing::debug!(%remote, %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let close = CancellationToken::new();
+    let active = Arc::new(AtomicUsize::new(0));
+    let transport = Transport::Http2 { requests: requests.clone(), close: close.clone(), active };
+    let peer = Peer::new(reception.settings.max_head, MIN_WINDOW);
+    let link = ConnectorLink::new(transport, remote, peer, allowance);
+    let mut farewells = requests.clone();
+    let control = async {
+        if let Err(error) = open_control(requests, &link, reception).await {
+            tracing::debug!(%remote, %error, "no control stream");
+            link.close("no control stream");
+        }
+        std::future::pending().await
+    };
+    let (told, mut rtts) = watch::channel(None);
+    let heartbeat = http2::heartbeat(connection.ping_pong(), told);
+    let ended = async {
+        tokio::pin!(heartbeat);
+        let mut is_wide = false;
+        loop {
+            tokio::select! {
+                result = &mut connection => break match result {
+                    Err(error) if error.is_io() => "reset",
+                    _ => "disconnected",
+                },
+                () = close.cancelled() => {
+                    let said = link.farewell().map(|within| farewells.send_request(http2::head::farewell(within), true));
+                    if let Some(Ok((heard, _))) = said {
+                        // Once the end is there as well, the connector's `h2` would not look at it any more.
+                        let heard = async { tokio::select! { _ = heard => {}, _ = &mut connection => {} } };
+                        let _ = tokio::time::timeout(FAREWELL, heard).await;
+                    } else {
+                        // What is queued goes out before the goodbye.
+                        let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await;
+                    }
+                    break "closed";
+                }
+                () = &mut heartbeat => break "timed_out",
+                Ok(()) = rtts.changed(), if is_wide => {
+                    let suits = rtts.borrow_and_update().map_or(0, |rtt| reception.settings.flow.lines.suits(rtt));
+                    if suits > link.peer().stream_window() && connection.set_initial_window_size(suits).is_ok() {
+                        link.peer().set_stream_window(suits);
+                    }
+                }
+                () = link.registered(), if !is_wide => {
+                    is_wide = true;
+                    if http2::widen(&mut connection).is_err() {
+                        // It has not even acknowledged our first SETTINGS.
+                        break "disconnected";
+                    }
+                }
+            }
+        }
+    };
+    reception.supervise(&link, place, link.registered(), ended, control).await;
+}
+
+/// The edge asks for the control stream, the connector then calls on it.
+async fn open_control(
+    mut requests: SendRequest<Bytes>,
+    link: &ConnectorLink,
+    reception: &Reception,
+) -> Result<(), h2::Error> {
+    let head = http2::head::control_request(names::UPGRADE_CONTROL, None);
+    let (response, stream) = requests.send_request(head, false)?;
+    let sink = TunnelSink(SinkKind::Http2(H2Sink::new(stream, h2::Reason::CANCEL)));
+    let response = response.await?;
+    if response.status() != http::StatusCode::OK {
+        tracing::debug!(status = %response.status(), "control stream refused");
+        link.close("the control stream was refused");
+        return Ok(());
+    }
+    let source = H2Source::new(response.into_body(), BodyLength::Unknown);
+    let source = TunnelSource(SourceKind::Http2(source));
+    registration::serve(link.clone(), source, sink, reception.registrar.clone());
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What every connection that arrives needs, and its life until it ends.
+
+use super::allowance::Budget;
+use super::link::ConnectorLink;
+use super::pending::Place;
+use super::registrar::Registrar;
+use crate::quic::{self, Tuning};
+use crate::{Flow, TlsError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How the tunnel listener behaves.
+#[derive(Clone)]
+pub struct ListenerSettings {
+    /// Server configuration with the tunnel certificate, made by `edge_tls`; ALPN is set per transport by the listener.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Connections that have not registered yet, per transport; above half of it QUIC answers Retry, above it dials are ignored;
+    /// TCP closes.
+    pub max_pending_handshakes: usize,
+    /// TCP connections in all, registered ones as well.
+    pub max_tcp_connections: usize,
+    /// TLS or QUIC handshake limit.
+    pub handshake_timeout: Duration,
+    /// A connection that has not registered by then is closed.
+    pub registration_timeout: Duration,
+    /// Largest response head (capnp message or HTTP/2 header block) accepted.
+    pub max_head: usize,
+    /// How the streams of connections use the network.
+    pub flow: Flow,
+}
+
+impl ListenerSettings {
+    pub(super) fn quic(&self, stream_window: u32) -> Result<quinn::ServerConfig, TlsError> {
+        let tuning = Tuning { stream_window, congestion: self.flow.congestion };
+        quic::server(&self.tls, self.max_pending_handshakes, tuning)
+    }
+}
+
+/// Where connections arrive.
+pub(super) struct Reception {
+    pub(super) settings: ListenerSettings,
+    pub(super) registrar: Arc<dyn Registrar>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Reception {
+    pub(super) fn new(settings: ListenerSettings, registrar: Arc<dyn Registrar>, stop: CancellationToken) -> Self {
+        Self { settings, registrar, budget: Budget::new(), stop }
+    }
+
+    /// Lives as long as the connection: registration in time, closing on shutdown, and the last event. `place` is kept and `widened`
+    /// waited for until it has registered.
+    pub(super) async fn supervise(
+        &self,
+        link: &ConnectorLink,
+        place: Place,
+        widened: impl Future<Output = ()>,
+        ended: impl Future<Output = &'static str>,
+        control: impl Future<Output = std::convert::Infallible>,
+    ) {
+        let widened = async {
+            widened.await;
+            drop(place);
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        let overdue = async {
+            tokio::time::sleep(self.settings.registration_timeout).await;
+            link.registration_overdue();
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        let stopped = async {
+            self.stop.cancelled().await;
+            link.close("the edge is shutting down");
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        let reason = tokio::select! {
+            reason = ended => reason,
+            never = control => match never {},
+            never = widened => match never {},
+            never = overdue => match never {},
+            never = stopped => match never {},
+        };
+        let reason = link.finish(reason);
+        tracing::debug!(serial = link.serial(), remote = %link.remote(), reason, "tunnel connection ended");
+        self.registrar.lost(link, reason);
+    }
+}
