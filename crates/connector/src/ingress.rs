@@ -1,64 +1,17 @@
 //! Which rule serves a request: rules compiled once, matched in order (protocol.md, *Configuration*).
 
 use crate::TableError;
+use crate::hostname::{HostPattern, bare_host};
 use crate::origin::OriginBounds;
+use crate::path::{decode_path, path_of};
 use crate::pattern::{self, Budget, Pattern, PatternError};
+use crate::rule::Rule;
 use crate::service::Service;
-use crate::settings::OriginSettings;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What kind of service a rule names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServiceKind {
-    /// `target`: `http://host:port` or `https://host:port`.
-    Http,
-    /// `target`: the path of a socket.
-    Unix,
-    /// TLS over a unix socket; `target`: its path.
-    UnixTls,
-    /// `target`: the status code.
-    Status,
-    /// The built-in page.
-    HelloWorld,
-    /// Answered 502 with a reason; `target`: the service text.
-    Unsupported,
-}
-
-impl ServiceKind {
-    /// Reads the words of the Python stub: `http`, `unix`, `unix+tls`, `status`, `hello_world`, `unsupported`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "http" => Self::Http,
-            "unix" => Self::Unix,
-            "unix+tls" => Self::UnixTls,
-            "status" => Self::Status,
-            "hello_world" => Self::HelloWorld,
-            "unsupported" => Self::Unsupported,
-            _ => return None,
-        })
-    }
-}
-
-/// One ingress rule as Python hands it over.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// `""` or `*` every host, `*.x` any depth below x.
-    pub hostname: String,
-    /// Go (RE2) pattern, unanchored; `""` every path.
-    pub path: String,
-    /// What `target` is.
-    pub kind: ServiceKind,
-    /// Depends on `kind`.
-    pub target: String,
-    /// What the user wrote, for logs.
-    pub service: String,
-    /// originRequest with defaults.
-    pub origin: OriginSettings,
-}
 
 /// Checks that the paths of one configuration compile, and all of them within what a configuration may take; each is dropped
 /// before the next. The error's rule is the index in `paths`; "" is every path.
@@ -193,108 +146,11 @@ impl IngressTable {
     }
 }
 
-/// A rule's hostname, in the form written and in punycode where that differs.
-#[derive(Debug)]
-enum HostPattern {
-    Any,
-    Exact(Vec<String>),
-    /// With the leading dot.
-    Below(Vec<String>),
-}
-
-impl HostPattern {
-    fn new(hostname: &str) -> Result<Self, String> {
-        if hostname.is_empty() || hostname == "*" {
-            return Ok(Self::Any);
-        }
-        let (name, wildcard) = match hostname.strip_prefix("*.") {
-            Some(name) => (name, true),
-            None => (hostname, false),
-        };
-        if name.contains('*') {
-            return Err(format!("`{hostname}`: `*` may only stand alone as the first label"));
-        }
-        let written = name.strip_suffix('.').unwrap_or(name).to_lowercase();
-        if written.is_empty() {
-            return Err(format!("`{hostname}` is empty"));
-        }
-        let mut forms = vec![written];
-        if !forms[0].is_ascii() {
-            let puny = idna::domain_to_ascii(&forms[0]).map_err(|_| format!("`{hostname}` is no valid IDN"))?;
-            forms.push(puny);
-        }
-        Ok(if wildcard {
-            Self::Below(forms.into_iter().map(|f| format!(".{f}")).collect())
-        } else {
-            Self::Exact(forms)
-        })
-    }
-
-    fn matches(&self, host: &[u8]) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(forms) => forms.iter().any(|f| host.eq_ignore_ascii_case(f.as_bytes())),
-            Self::Below(forms) => forms
-                .iter()
-                .any(|f| host.len() > f.len() && host[host.len() - f.len()..].eq_ignore_ascii_case(f.as_bytes())),
-        }
-    }
-}
-
-/// A Host field without port and trailing dot.
-pub(crate) fn bare_host(host: &[u8]) -> &[u8] {
-    let name = match host.iter().rposition(|b| *b == b':') {
-        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) && !host[..colon].contains(&b':') => {
-            &host[..colon]
-        }
-        Some(colon) if host[..colon].ends_with(b"]") => &host[..colon],
-        _ => host,
-    };
-    name.strip_suffix(b".").unwrap_or(name)
-}
-
-/// A target without its query.
-fn path_of(target: &[u8]) -> &[u8] {
-    &target[..target.iter().position(|b| *b == b'?').unwrap_or(target.len())]
-}
-
-/// Percent-decoded; bytes that are no UTF-8 become U+FFFD one by one, as Go reads them.
-fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
-    let decoded = if path.contains(&b'%') { Cow::Owned(percent_decode(path)) } else { Cow::Borrowed(path) };
-    if std::str::from_utf8(&decoded).is_ok() {
-        return decoded;
-    }
-    let mut text = Vec::with_capacity(decoded.len() + 8);
-    for chunk in decoded.utf8_chunks() {
-        text.extend_from_slice(chunk.valid().as_bytes());
-        for _ in chunk.invalid() {
-            text.extend_from_slice("\u{FFFD}".as_bytes());
-        }
-    }
-    Cow::Owned(text)
-}
-
-fn percent_decode(path: &[u8]) -> Vec<u8> {
-    let digit = |b: u8| (b as char).to_digit(16);
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&first, tail)) = rest.split_first() {
-        if let (b'%', [high, low, after @ ..]) = (first, tail)
-            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
-        {
-            decoded.push((high * 16 + low) as u8);
-            rest = after;
-        } else {
-            decoded.push(first);
-            rest = tail;
-        }
-    }
-    decoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::ServiceKind;
+    use crate::settings::OriginSettings;
     use proptest::prelude::*;
 
     fn rule(hostname: &str, path: &str) -> Rule {
@@ -441,12 +297,6 @@ mod tests {
             }).unwrap_or(rules.len());
             let sent = port.map_or(host.clone(), |p| format!("{host}:{p}"));
             prop_assert_eq!(table(&all).find(sent.as_bytes(), b"/"), Some(expected));
-        }
-
-        #[test]
-        fn decoding_undoes_encoding(path in prop::collection::vec(any::<u8>(), 0..40)) {
-            let encoded: String = path.iter().map(|b| format!("%{b:02x}")).collect();
-            prop_assert_eq!(percent_decode(encoded.as_bytes()), path);
         }
 
         #[test]

@@ -97,45 +97,46 @@ impl AsyncWrite for Io {
 
 /// One connection as its reading and its writing half (two clones), and as what the pool looks at.
 #[derive(Clone)]
-pub(crate) struct Half(Arc<Mutex<Inner>>);
+pub(crate) struct Half(Arc<Mutex<Counted>>);
 
-struct Inner {
+/// A connection and how much was written to it.
+struct Counted {
     io: Io,
     written: u64,
 }
 
 impl Half {
     pub(crate) fn new(io: Io) -> Self {
-        Self(Arc::new(Mutex::new(Inner { io, written: 0 })))
+        Self(Arc::new(Mutex::new(Counted { io, written: 0 })))
     }
 
     /// Never held across an await: both halves belong to one task.
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Counted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As `Io::is_stale`.
     pub(crate) fn is_stale(&self) -> bool {
-        self.inner().io.is_stale()
+        self.lock().io.is_stale()
     }
 
     /// How many bytes the system has taken since the connection was opened.
     pub(crate) fn written(&self) -> u64 {
-        self.inner().written
+        self.lock().written
     }
 }
 
 impl AsyncRead for Half {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner().io).poll_read(cx, buf)
+        Pin::new(&mut self.lock().io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Half {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut inner = self.inner();
-        let n = ready!(Pin::new(&mut inner.io).poll_write(cx, buf))?;
-        inner.written += n as u64;
+        let mut counted = self.lock();
+        let n = ready!(Pin::new(&mut counted.io).poll_write(cx, buf))?;
+        counted.written += n as u64;
         Poll::Ready(Ok(n))
     }
     fn poll_write_vectored(
@@ -143,18 +144,18 @@ impl AsyncWrite for Half {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut inner = self.inner();
-        let n = ready!(Pin::new(&mut inner.io).poll_write_vectored(cx, bufs))?;
-        inner.written += n as u64;
+        let mut counted = self.lock();
+        let n = ready!(Pin::new(&mut counted.io).poll_write_vectored(cx, bufs))?;
+        counted.written += n as u64;
         Poll::Ready(Ok(n))
     }
     fn is_write_vectored(&self) -> bool {
-        self.inner().io.is_write_vectored()
+        self.lock().io.is_write_vectored()
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner().io).poll_flush(cx)
+        Pin::new(&mut self.lock().io).poll_flush(cx)
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner().io).poll_shutdown(cx)
+        Pin::new(&mut self.lock().io).poll_shutdown(cx)
     }
 }

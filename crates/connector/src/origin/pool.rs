@@ -21,7 +21,7 @@ const MAX_H2: usize = 16;
 pub(crate) const H2_STREAM_WINDOW: u32 = 1 << 20;
 /// No bound of its own: visitors share the connection, and who doesn't read must not stop who does (`Backlog` bounds all).
 const H2_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-const H2_MAX_HEADER_LIST: u32 = 128 * 1024;
+const MAX_H2_HEADER_LIST: u32 = 128 * 1024;
 
 /// Totals over all origins.
 #[derive(Default)]
@@ -231,7 +231,7 @@ impl Origin {
         let handshake = h2::client::Builder::new()
             .initial_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
-            .max_header_list_size(H2_MAX_HEADER_LIST)
+            .max_header_list_size(MAX_H2_HEADER_LIST)
             .enable_push(false)
             .handshake::<_, Bytes>(io);
         let (send, connection) = handshake.await.map_err(|e| OriginError::BadResponse {

@@ -16,22 +16,22 @@ use std::str::Chars;
 use std::time::Instant;
 
 /// Bounds one compiled program: `\pL{200}` is refused, `\pL{100}` (1.5 MiB) is not.
-const SIZE_LIMIT: usize = 4 << 20;
+const MAX_SIZE: usize = 4 << 20;
 /// Bounds all patterns of a configuration together: 5 000 usual ones (1 to 2 KB each), 1 600 with a Unicode class (16 KB), 50 like
 /// `\pL{1,40}` (620 KB).
-const TOTAL_SIZE: usize = 32 << 20;
+const MAX_TOTAL_SIZE: usize = 32 << 20;
 /// What a pattern takes beside its program.
 const EACH: usize = 4 << 10;
 /// Bounds the time that compiling a whole configuration takes where its size says nothing (`(?i)[^a]{0}`): characters read, a
 /// Unicode class or a case-folded range counting for as many as take the same time (about 1 µs each, unoptimised).
-const TOTAL_WORK: usize = 2_000_000;
+const MAX_TOTAL_WORK: usize = 2_000_000;
 const CLASS_WORK: usize = 20;
 const FOLDED_CLASS_WORK: usize = 400;
 const CODE_POINTS_FOLDED: usize = 128;
 /// Memory for the states that the patterns of a table find while they match, for each thread that matches.
-const CACHES: usize = 8 << 20;
+const MAX_CACHES: usize = 8 << 20;
 /// Go's largest repeat count.
-const REPEAT_LIMIT: u32 = 1000;
+const MAX_REPEAT: u32 = 1000;
 /// How many bytes are matched between two looks at the clock.
 const STRIDE: usize = 32;
 
@@ -55,7 +55,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new() -> Self {
-        Self { size: TOTAL_SIZE, work: TOTAL_WORK }
+        Self { size: MAX_TOTAL_SIZE, work: MAX_TOTAL_WORK }
     }
 }
 
@@ -109,13 +109,15 @@ pub(crate) fn compile(pattern: &str, budget: &mut Budget, shared_by: usize) -> R
     let too_much = |reason: String| PatternError::TooMuch(format!("`{shown}`: with the patterns before it, {reason}"));
     let (translated, work) = Translator::new(pattern).run().map_err(|reason| bad(&reason))?;
     budget.work = budget.work.checked_sub(work).ok_or_else(|| {
-        too_much(format!("it takes more than {TOTAL_WORK} steps to compile: use fewer Unicode or case-folded classes"))
+        too_much(format!(
+            "it takes more than {MAX_TOTAL_WORK} steps to compile: use fewer Unicode or case-folded classes"
+        ))
     })?;
     let program = thompson::Config::new()
         .utf8(false)
         .which_captures(thompson::WhichCaptures::None)
-        .nfa_size_limit(Some(SIZE_LIMIT));
-    let capacity = (CACHES / shared_by.max(1)).clamp(16 << 10, 1 << 20);
+        .nfa_size_limit(Some(MAX_SIZE));
+    let capacity = (MAX_CACHES / shared_by.max(1)).clamp(16 << 10, 1 << 20);
     let dfa = DFA::builder()
         .syntax(syntax::Config::new().utf8(false))
         .thompson(program)
@@ -125,7 +127,7 @@ pub(crate) fn compile(pattern: &str, budget: &mut Budget, shared_by: usize) -> R
     let size = dfa.get_nfa().memory_usage() + EACH;
     budget.size = budget.size.checked_sub(size).ok_or_else(|| {
         too_much(format!(
-            "it compiles to more than {TOTAL_SIZE} bytes: use fewer or shorter counts and Unicode classes"
+            "it compiles to more than {MAX_TOTAL_SIZE} bytes: use fewer or shorter counts and Unicode classes"
         ))
     })?;
     Ok(Pattern::new(dfa))
@@ -265,7 +267,7 @@ impl<'a> Translator<'a> {
             return Ok(None);
         }
         self.rest = ahead;
-        let bounded = |text: &str| text.parse::<u32>().ok().filter(|n| *n <= REPEAT_LIMIT);
+        let bounded = |text: &str| text.parse::<u32>().ok().filter(|n| *n <= MAX_REPEAT);
         let shown = format!("{{{low},{}}}", high.as_deref().unwrap_or(""));
         let least = bounded(&low).ok_or_else(|| format!("invalid repeat count `{shown}`"))?;
         if let Some(high) = &high {

@@ -1,7 +1,8 @@
 //! `hello_world`: a built-in origin to try a tunnel with. `/` a page, `/uptime`, `/ws` a WebSocket echo, `/sse` a stream of events,
 //! `/_health`.
 
-use super::{Call, End, Responder, status};
+use super::call::{Call, End, Responder};
+use super::status;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use qanat_http::h1::{Body, Framing, Reader, Writer};

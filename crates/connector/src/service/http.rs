@@ -1,17 +1,16 @@
 //! `http://`, `https://` and unix sockets: a request to an origin over its pool.
 
-use super::{Call, End, Extras, Responder, http1, http2, status};
-use crate::errors::{OriginError, Sent, TableError, may_repeat};
-use crate::ingress::bare_host;
+use super::attempt::Attempt;
+use super::call::{Call, End, Responder};
+use super::{http1, http2, status};
+use crate::errors::{OriginError, TableError, may_repeat};
+use crate::hostname::bare_host;
 use crate::origin::tls::ca_pool;
 use crate::origin::{Address, Checkout, Origin, OriginBounds, OriginKey, OriginPools, TlsIdentity};
 use crate::settings::OriginSettings;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
-use qanat_http::{
-    BodyLength, Frame, Headers, Limits, RequestHead, ResponseHead, Source, StreamError, strip_hop_by_hop,
-    strip_origin_control,
-};
+use qanat_http::{BodyLength, Frame, Headers, RequestHead, ResponseHead, Source, StreamError};
 use qanat_transport::AnsweredBy;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -20,8 +19,6 @@ use std::time::Instant;
 
 /// Without chunked encoding, a body of unknown length is read whole up to here to learn its length.
 const MAX_BUFFERED: usize = 1 << 20;
-/// What an origin's answer may cost.
-pub(super) const ANSWER_LIMITS: Limits = Limits::ANSWERS;
 
 /// Reads `http://host:port`, `https://…`, `ws://…` or `wss://…`: where to, and whether by TLS.
 pub(super) fn parse_target(target: &str) -> Result<(Address, bool), String> {
@@ -67,6 +64,20 @@ pub fn refusal_of_target(bounds: &OriginBounds, target: &str) -> Option<&'static
     }
 }
 
+/// What is added to every request to an origin.
+pub(crate) struct Extras {
+    /// `Cf-Warp-Tag-Id`.
+    pub(crate) headers: Headers,
+}
+
+impl Extras {
+    pub(crate) fn new(connector_id: uuid::Uuid) -> Self {
+        let mut headers = Headers::with_capacity(1);
+        headers.push(Bytes::from_static(b"Cf-Warp-Tag-Id"), connector_id.to_string());
+        Self { headers }
+    }
+}
+
 /// An origin as a rule describes it.
 pub(crate) struct OriginService {
     key: OriginKey,
@@ -96,7 +107,7 @@ impl OriginService {
         if let Some(name) = &server_name
             && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
         {
-            return Err(bad("originServerName", format!("`{name}` is no server name")));
+            return Err(bad("originServerName", format!("`{name}` is not a valid server name")));
         }
         // The stock connector takes the request's host for a unix socket, which has no name of its own.
         let name_from_host =
@@ -270,14 +281,6 @@ async fn buffered<B: Source + Unpin, R: Responder>(call: &mut Call<B, R>) -> Res
     }
 }
 
-/// How one try on one connection ended.
-pub(super) enum Attempt {
-    /// For good.
-    End(End),
-    /// The connection was lost before any byte of an answer; on a reused one that may be nobody's fault.
-    Lost { sent: Sent, error: OriginError },
-}
-
 /// Tries on a pooled connection, and once more on a new one where the first was lost and repeating is allowed (case 56).
 async fn exchange<B: Source + Unpin, R: Responder>(
     origin: &Arc<Origin>,
@@ -319,14 +322,6 @@ async fn exchange<B: Source + Unpin, R: Responder>(
             Attempt::Lost { error, .. } => return End::Failed(error),
         }
     }
-}
-
-/// Takes out of an answer's head what stays between origin and connector.
-pub(super) fn clean_answer(head: &mut ResponseHead) {
-    if head.status != 101 {
-        strip_hop_by_hop(&mut head.headers);
-    }
-    strip_origin_control(&mut head.headers);
 }
 
 #[cfg(test)]

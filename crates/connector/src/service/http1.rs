@@ -1,15 +1,15 @@
 //! One request on one HTTP/1.1 connection to an origin, both directions in the caller's task.
 
-use super::http::{ANSWER_LIMITS, Attempt, clean_answer};
-use super::{Asked, Call, End, LINGER, MOST_STALLED, Responder};
+use super::attempt::{Attempt, MAX_LINGER, MAX_STALLED, TOO_MUCH_INTERIM, clean_answer};
+use super::call::{Asked, Call, End, Responder};
 use crate::OriginError;
 use crate::errors::Sent;
 use crate::origin::{H1Connection, Half, Origin};
 use bytes::Bytes;
 use qanat_http::h1::{Body, HeadError, ParsedResponse, Writer, parse_response};
 use qanat_http::{
-    BodyLength, Headers, Interim, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, Stalled, StreamError,
-    Watch, Whole, check_websocket_answer,
+    BodyLength, Headers, Interim, Limits, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, Stalled,
+    StreamError, Watch, Whole, check_websocket_answer,
 };
 use qanat_transport::AnsweredBy;
 use std::future::{Future, poll_fn};
@@ -20,8 +20,6 @@ use tokio::time::{Sleep, sleep};
 
 /// How long a body is held back for the origin's 100 (as the stock connector does).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
-/// What is wrong with an origin that says too much before its answer.
-pub(super) const TOO_MUCH_INTERIM: &str = "too many informational heads too fast";
 
 /// Serves one call. Also says whether the connection may be kept, and the origin's `Keep-Alive: timeout` then.
 pub(super) async fn exchange<B: Source + Unpin, R: Responder>(
@@ -136,12 +134,12 @@ fn poll_head<S: Source + ?Sized, R: Responder>(
     if let Poll::Ready(Err(error)) = upload.poll(cx, body, &mut connection.writer, call.upload) {
         return Poll::Ready(Step::BadBody(error));
     }
-    if upload.state == State::Stalled {
+    if upload.state == UploadState::Stalled {
         return Poll::Ready(Step::Stalled);
     }
     loop {
         if !connection.reader.buffer().is_empty() {
-            match parse_response(connection.reader.buffer_mut(), &call.head.method, &ANSWER_LIMITS) {
+            match parse_response(connection.reader.buffer_mut(), &call.head.method, &Limits::ANSWERS) {
                 Ok(Some(parsed)) => return Poll::Ready(Step::Head(parsed)),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Step::BadHead(error)),
@@ -193,7 +191,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
     }
     upload.give_up_waiting(body);
     let H1Connection { reader, writer, .. } = connection;
-    let mut answer_body = Body::of_answer(&mut *reader, framing, &ANSWER_LIMITS);
+    let mut answer_body = Body::of_answer(&mut *reader, framing, &Limits::ANSWERS);
     let mut download = Relay::new();
     let outcome = poll_fn(|cx| {
         if !upload.is_over()
@@ -237,7 +235,7 @@ async fn linger<S: Source + ?Sized>(
     watch: &mut Watch,
     unlimited: bool,
 ) {
-    let mut stalled = Box::pin(sleep(LINGER));
+    let mut stalled = Box::pin(sleep(MAX_LINGER));
     let mut seen = upload.bytes();
     poll_fn(|cx| {
         if upload.poll(cx, body, writer, watch).is_ready() {
@@ -245,7 +243,7 @@ async fn linger<S: Source + ?Sized>(
         }
         if upload.bytes() > seen {
             seen = upload.bytes();
-            stalled.as_mut().reset(tokio::time::Instant::now() + LINGER);
+            stalled.as_mut().reset(tokio::time::Instant::now() + MAX_LINGER);
         }
         if unlimited { Poll::Pending } else { stalled.as_mut().poll(cx) }
     })
@@ -259,7 +257,7 @@ async fn linger<S: Source + ?Sized>(
 /// The request's way to the origin.
 struct Upload {
     relay: Relay,
-    state: State,
+    state: UploadState,
     /// Announced length.
     exact: Option<u64>,
     /// Why the origin takes no more.
@@ -268,7 +266,7 @@ struct Upload {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum State {
+enum UploadState {
     /// Only a head: it is to be flushed and finished.
     Head,
     /// A WebSocket's head: flushed, and left open for what follows a 101.
@@ -289,18 +287,18 @@ impl Upload {
     fn new<R>(call: &Asked<'_, R>) -> Self {
         let exact = if let BodyLength::Exact(n) = call.length { Some(n) } else { None };
         let state = match call.length {
-            _ if call.head.websocket => State::Handshake,
-            BodyLength::Absent | BodyLength::Exact(0) => State::Head,
-            _ if call.head.headers.has_token("expect", "100-continue") => State::HeldBack,
-            _ => State::Body,
+            _ if call.head.websocket => UploadState::Handshake,
+            BodyLength::Absent | BodyLength::Exact(0) => UploadState::Head,
+            _ if call.head.headers.has_token("expect", "100-continue") => UploadState::HeldBack,
+            _ => UploadState::Body,
         };
-        let patience = (state == State::HeldBack).then(|| Box::pin(sleep(CONTINUE_PATIENCE)));
+        let patience = (state == UploadState::HeldBack).then(|| Box::pin(sleep(CONTINUE_PATIENCE)));
         Self { relay: Relay::new(), state, exact, cut: None, patience }
     }
 
     /// After a 101.
     fn opaque() -> Self {
-        Self { relay: Relay::new(), state: State::Body, exact: None, cut: None, patience: None }
+        Self { relay: Relay::new(), state: UploadState::Body, exact: None, cut: None, patience: None }
     }
 
     fn bytes(&self) -> u64 {
@@ -308,26 +306,26 @@ impl Upload {
     }
 
     fn is_over(&self) -> bool {
-        matches!(self.state, State::Complete | State::Cut | State::Stalled)
+        matches!(self.state, UploadState::Complete | UploadState::Cut | UploadState::Stalled)
     }
 
     /// True when the whole request was written and its connection stands before the next one.
     fn is_complete(&mut self, writer: &mut Writer<Half>) -> bool {
-        self.state == State::Complete && writer.is_reusable()
+        self.state == UploadState::Complete && writer.is_reusable()
     }
 
     /// The origin wants the body.
     fn go_on(&mut self) {
-        if self.state == State::HeldBack {
-            self.state = State::Body;
+        if self.state == UploadState::HeldBack {
+            self.state = UploadState::Body;
             self.patience = None;
         }
     }
 
     /// The answer came instead of a 100 or a 101: nothing more is sent.
     fn give_up_waiting<S: Source + ?Sized>(&mut self, body: &mut S) {
-        if matches!(self.state, State::HeldBack | State::Handshake) {
-            self.state = State::Cut;
+        if matches!(self.state, UploadState::HeldBack | UploadState::Handshake) {
+            self.state = UploadState::Cut;
             body.stop();
         }
     }
@@ -342,16 +340,16 @@ impl Upload {
     ) -> Poll<Result<(), StreamError>> {
         loop {
             let written = match self.state {
-                State::Complete | State::Cut | State::Stalled => return Poll::Ready(Ok(())),
-                State::Head => ready!(writer.poll_finish(cx, &mut None)),
-                State::Handshake => {
+                UploadState::Complete | UploadState::Cut | UploadState::Stalled => return Poll::Ready(Ok(())),
+                UploadState::Head => ready!(writer.poll_finish(cx, &mut None)),
+                UploadState::Handshake => {
                     // An upgrade has no body: what the client sends before the answer waits.
                     return match ready!(writer.poll_flush(cx)) {
                         Ok(()) => Poll::Pending,
                         Err(error) => self.cut_off(error, body),
                     };
                 }
-                State::HeldBack => {
+                UploadState::HeldBack => {
                     if let Poll::Ready(Err(error)) = writer.poll_flush(cx) {
                         return self.cut_off(error, body);
                     }
@@ -361,7 +359,7 @@ impl Upload {
                     self.go_on();
                     continue;
                 }
-                State::Body => match self.relay.poll(cx, body, writer) {
+                UploadState::Body => match self.relay.poll(cx, body, writer) {
                     Poll::Ready(Ok(_)) => Ok(()),
                     Poll::Ready(Err(RelayError::Source(error))) => return Poll::Ready(Err(error)),
                     // More or fewer bytes than announced: the edge's doing, not the origin's.
@@ -376,10 +374,10 @@ impl Upload {
                         ready!(writer.poll_finish(cx, &mut None))
                     }
                     Poll::Pending => {
-                        return match ready!(watch.poll(cx, &self.relay, body, MOST_STALLED)) {
+                        return match ready!(watch.poll(cx, &self.relay, body, MAX_STALLED)) {
                             Stalled::Source(error) => Poll::Ready(Err(error)),
                             Stalled::Sink => {
-                                self.state = State::Stalled;
+                                self.state = UploadState::Stalled;
                                 body.stop();
                                 Poll::Ready(Ok(()))
                             }
@@ -389,7 +387,7 @@ impl Upload {
             };
             return match written {
                 Ok(()) => {
-                    self.state = State::Complete;
+                    self.state = UploadState::Complete;
                     Poll::Ready(Ok(()))
                 }
                 Err(error) => self.cut_off(error, body),
@@ -399,7 +397,7 @@ impl Upload {
 
     fn cut_off<S: Source + ?Sized>(&mut self, error: StreamError, body: &mut S) -> Poll<Result<(), StreamError>> {
         self.cut = Some(error.to_string());
-        self.state = State::Cut;
+        self.state = UploadState::Cut;
         body.stop();
         Poll::Ready(Ok(()))
     }

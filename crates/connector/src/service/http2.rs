@@ -1,8 +1,7 @@
 //! One request on one stream of an HTTP/2 connection to an origin (`http2Origin`), trailers included.
 
-use super::http::{ANSWER_LIMITS, Attempt, clean_answer};
-use super::http1::TOO_MUCH_INTERIM;
-use super::{Asked, Call, End, LINGER, MOST_STALLED, Responder};
+use super::attempt::{Attempt, MAX_LINGER, MAX_STALLED, TOO_MUCH_INTERIM, clean_answer};
+use super::call::{Asked, Call, End, Responder};
 use crate::OriginError;
 use crate::errors::Sent;
 use crate::origin::{H2_STREAM_WINDOW, H2Connection, Origin};
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use h2::Reason;
 use qanat_http::h2::{H2Sink, H2Source, request_to_h2, response_from_h2};
 use qanat_http::{
-    BodyLength, Choke, HeadError, Headers, Interim, Relay, RelayError, ResponseHead, Sink, Source, Stalled,
+    BodyLength, Choke, HeadError, Headers, Interim, Limits, Relay, RelayError, ResponseHead, Sink, Source, Stalled,
     StreamError, Whole,
 };
 use qanat_transport::AnsweredBy;
@@ -147,7 +146,7 @@ fn poll_head<S: Source + ?Sized, R: Responder>(
         match upload.poll(cx, body, sink) {
             Poll::Ready(Err(RelayError::Source(error))) => return Poll::Ready(Step::BadBody(error)),
             Poll::Ready(_) => {}
-            Poll::Pending => match call.upload.poll(cx, upload, body, MOST_STALLED) {
+            Poll::Pending => match call.upload.poll(cx, upload, body, MAX_STALLED) {
                 Poll::Ready(Stalled::Source(error)) => return Poll::Ready(Step::BadBody(error)),
                 Poll::Ready(Stalled::Sink) => return Poll::Ready(Step::Stalled),
                 Poll::Pending => {}
@@ -169,7 +168,7 @@ fn refused_informational(origin: &Origin, head: &ResponseHead, interim: &mut Int
     if head.status == 101 {
         return Some(OriginError::BadResponse { address: address(), reason: "101 over HTTP/2".to_owned() });
     }
-    if let Err(error) = ANSWER_LIMITS.check(&head.headers) {
+    if let Err(error) = Limits::ANSWERS.check(&head.headers) {
         return Some(OriginError::HeadTooLarge { address: address(), reason: error.to_string() });
     }
     let reason = || TOO_MUCH_INTERIM.to_owned();
@@ -188,7 +187,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
     call: &mut Asked<'_, R>,
 ) -> Attempt {
     let end_stream = response.body().is_end_stream();
-    let (mut head, length) = match response_from_h2(&response, &call.head.method, end_stream, &ANSWER_LIMITS) {
+    let (mut head, length) = match response_from_h2(&response, &call.head.method, end_stream, &Limits::ANSWERS) {
         Ok(parsed) => parsed,
         Err(error) => {
             sink.reset_with(Reason::PROTOCOL_ERROR);
@@ -216,7 +215,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
                 Poll::Ready(Err(RelayError::Source(_))) => true,
                 Poll::Ready(_) => false,
                 Poll::Pending => {
-                    call.upload.poll(cx, &upload, body, MOST_STALLED).is_ready() || chokes(choke, &upload, call)
+                    call.upload.poll(cx, &upload, body, MAX_STALLED).is_ready() || chokes(choke, &upload, call)
                 }
             };
             if stands {
@@ -231,7 +230,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
             return Poll::Ready(ended);
         }
         // Its edge takes none of it.
-        call.download.poll(cx, &download, &mut from_origin, MOST_STALLED).map(|stalled| {
+        call.download.poll(cx, &download, &mut from_origin, MAX_STALLED).map(|stalled| {
             to_client.reset();
             Err(match stalled {
                 Stalled::Sink => RelayError::Sink(StreamError::Reset),
@@ -247,7 +246,7 @@ async fn answer<S: Source + ?Sized, R: Responder>(
                 // An h2 origin that has answered whole and wants the rest no more says RST_STREAM; until then it goes on.
                 let rest = poll_fn(|cx| match upload.poll(cx, body, &mut sink) {
                     Poll::Ready(_) => Poll::Ready(true),
-                    Poll::Pending => call.upload.poll(cx, &upload, body, LINGER).map(|_| false),
+                    Poll::Pending => call.upload.poll(cx, &upload, body, MAX_LINGER).map(|_| false),
                 });
                 if !rest.await {
                     body.stop();
