@@ -22,6 +22,9 @@ ConnectionId = NewType("ConnectionId", str)
 Hostname = NewType("Hostname", str)
 """Lower case, punycode, no trailing dot; perhaps a wildcard `*.example.com`."""
 
+LONGEST_NAME = 253
+"""Of a hostname, in characters: 255 bytes on the wire (RFC 1035 section 2.3.4)."""
+
 _HEX32 = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
@@ -94,8 +97,8 @@ def parse_hostname(text: str, *, wildcard: bool = True) -> Hostname:
     name = name.lower()
     if not name:
         raise _bad_hostname("the hostname is empty", None)
-    if len(prefix) + len(name) > 253:
-        raise _bad_hostname(f"{shown} is longer than 253 characters", None)
+    if len(prefix) + len(name) > LONGEST_NAME:
+        raise _bad_hostname(f"{shown} is longer than {LONGEST_NAME} characters", None)
     labels = name.split(".")
     for label in labels:
         if not _LABEL.fullmatch(label):

@@ -21,7 +21,8 @@ from qanat.store import Store, open_store
 from qanat.store.models import Tunnel
 from qanat.store.reach import Reach
 from qanat.store.sealing import Sealer
-from qanat.tables import compile_routes, read_routes
+from qanat.tables import compile_routes
+from qanat.tables.reading import read_routes
 from tests.support.writes import apply, import_zone, written
 
 pytestmark = pytest.mark.requirement("S47")

@@ -21,7 +21,8 @@ from qanat.ids import parse_hostname
 from qanat.store import Store, open_store
 from qanat.store.models import Audit, Record
 from qanat.store.reach import EVERYTHING
-from qanat.tables import compile_routes, read_routes
+from qanat.tables import compile_routes
+from qanat.tables.reading import read_routes
 from tests.support.writes import apply, first_account, import_zone, written
 
 ZONE = "example.test"

@@ -17,7 +17,8 @@ from qanat.store import Notice, NoticeKind, Store
 from qanat.store.models import ConnectorToken
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
-from qanat.tables import TunnelEntry, read_tunnel, read_tunnels
+from qanat.tables import TunnelEntry
+from qanat.tables.reading import read_tunnel, read_tunnels
 
 RETRY = timedelta(minutes=1)
 RETRIED_AT_ONCE = 500

@@ -1,6 +1,6 @@
 """Hostname routes and their certificates in the engine, kept equal to the store's rows at the cost of what has changed."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
@@ -14,7 +14,9 @@ from qanat.ids import Hostname, TunnelId
 from qanat.store import Store
 from qanat.store.models import Zone
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
-from qanat.tables import compile_routes, read_hostnames_below, read_routes, read_stops, read_zone_hostnames
+from qanat.tables import compile_routes
+from qanat.tables.closest import up_to
+from qanat.tables.reading import read_hostnames_below, read_routes, read_stops, read_zone_hostnames
 
 Name = TypeVar("Name", bound=str)
 
@@ -198,7 +200,7 @@ class Routes:
     def _zones_around(self, names: Iterable[str], new: set[str]) -> set[str]:
         """The zones that these names are in, or are."""
         known = new | self._owners.keys()
-        return {above for name in names for above in _at_and_above(name) if above in known}
+        return {above for name in names for above in up_to(name) if above in known}
 
     def _restopped(
         self, stops: Mapping[str, set[str]], hostnames: Iterable[str], routed: Collection[str]
@@ -265,17 +267,7 @@ def _engine_routes(routes: dict[Hostname, TunnelId], left_out: LeftOut, owners: 
 
 def _owner(owners: Mapping[str, str], name: str) -> str | None:
     """The account of the innermost zone that a name lies in."""
-    while name:
-        if name in owners:
-            return owners[name]
-        name = name.partition(".")[2]
-    return None
-
-
-def _at_and_above(name: str) -> Iterator[str]:
-    while name:
-        yield name
-        name = name.partition(".")[2]
+    return next((owners[above] for above in up_to(name) if above in owners), None)
 
 
 def _in_zone(names: Iterable[Name], zone: str) -> list[Name]:

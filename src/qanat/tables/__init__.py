@@ -1,27 +1,9 @@
-"""Store rows → immutable tables for the edge. Pure functions; the edge turns them into the engine's types."""
+"""Store rows → immutable tables for the edge, which turns them into the engine's types. `reading` reads the rows; everything
+else here is pure: `routes`, `tunnels`, `certificates`, and `closest`, what DNS answers a name with."""
 
 from qanat.tables.certificates import LeafNames, compile_leaves
 from qanat.tables.closest import owner
-from qanat.tables.routes import (
-    compile_routes,
-    read_hostnames_below,
-    read_routes,
-    read_stops,
-    read_zone_hostnames,
-)
-from qanat.tables.tunnels import TunnelEntry, compile_tunnel, read_tunnel, read_tunnels
+from qanat.tables.routes import compile_routes
+from qanat.tables.tunnels import TunnelEntry, compile_tunnel
 
-__all__ = [
-    "LeafNames",
-    "TunnelEntry",
-    "compile_leaves",
-    "compile_routes",
-    "compile_tunnel",
-    "owner",
-    "read_hostnames_below",
-    "read_routes",
-    "read_stops",
-    "read_tunnel",
-    "read_tunnels",
-    "read_zone_hostnames",
-]
+__all__ = ["LeafNames", "TunnelEntry", "compile_leaves", "compile_routes", "compile_tunnel", "owner"]

@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qanat.ids import Hostname
-
-LONGEST_NAME = 253
+from qanat.ids import LONGEST_NAME, Hostname
 
 
 @dataclass(frozen=True, slots=True, order=True)

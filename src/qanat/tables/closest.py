@@ -50,8 +50,8 @@ def zone_table(
     return table
 
 
-def up_to(name: str, zone: str) -> Iterator[str]:
-    """The name and those above it, below the zone's apex."""
+def up_to(name: str, zone: str = "") -> Iterator[str]:
+    """The name and those above it, below the zone's apex; without a zone, all of them."""
     while name != zone and name:
         yield name
         name = name.partition(".")[2]

@@ -16,7 +16,7 @@ from qanat.settings import StoreSettings
 from qanat.store import Store
 from qanat.store.models import Base
 from qanat.store.sealing import make_key
-from qanat.tables import read_tunnels
+from qanat.tables.reading import read_tunnels
 from tests.support.control import Control
 from tests.support.matrix import World
 

@@ -27,7 +27,8 @@ from qanat.store.models import ConnectorToken, Record, Tunnel
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
-from qanat.tables import compile_routes, read_routes, read_stops
+from qanat.tables import compile_routes
+from qanat.tables.reading import read_routes, read_stops
 from qanat.tables.routes import Target
 from tests.support.links import register
 from tests.support.waiting import wait_until

@@ -10,15 +10,8 @@ from qanat.store.models import ConnectorToken
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import LeftOut
-from qanat.tables import (
-    LeafNames,
-    compile_leaves,
-    compile_routes,
-    read_routes,
-    read_tunnel,
-    read_tunnels,
-    read_zone_hostnames,
-)
+from qanat.tables import LeafNames, compile_leaves, compile_routes
+from qanat.tables.reading import read_routes, read_tunnel, read_tunnels, read_zone_hostnames
 from qanat.tables.routes import Target
 from tests.support.writes import written
 

@@ -1,4 +1,4 @@
-"""Reading many rows at once, so that one that can't be read doesn't take the others along."""
+"""Many rows read at once, so that one that can't be read doesn't take the others along."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,8 @@ from sqlalchemy import Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from qanat.store.lots import in_lots
 from qanat.store.skipped import Failure, Kind, LeftOut
-
-AT_ONCE = 500
 
 
 def read_rows(
@@ -24,8 +23,8 @@ def read_rows(
             raise
     keys = sorted(session.scalars(query.with_only_columns(key)).all())
     rows: list[Any] = []
-    for start in range(0, len(keys), AT_ONCE):
-        rows.extend(_some(session, query, key, keys[start : start + AT_ONCE], kind, left_out))
+    for some in in_lots(keys):
+        rows.extend(_some(session, query, key, some, kind, left_out))
     return rows
 
 
