@@ -1,5 +1,6 @@
 """Why a rule takes a request and those before it don't: asked rule by rule of the engine's own matching."""
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ class Verdict(Struct, frozen=True):
 
     index: int
     rule: IngressRule
-    missed: str | None
+    missed: Literal["hostname", "path"] | None
 
 
 class Asked(Struct, frozen=True):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any
+from typing import Any, overload
 
 from fastapi.responses import JSONResponse
 
@@ -67,6 +67,12 @@ def pointer(where: str, *, under: str = "") -> str:
     return under + "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts if part)
 
 
+@overload
+def rfc3339(moment: datetime) -> str: ...
+@overload
+def rfc3339(moment: None) -> None: ...
+@overload
+def rfc3339(moment: datetime | None) -> str | None: ...
 def rfc3339(moment: datetime | None) -> str | None:
     """`2024-01-02T03:04:05.123456Z`, None for None (never "")."""
     if moment is None:

@@ -1,34 +1,40 @@
-"""What the endpoints answer, for the OpenAPI description. The answers themselves are plain dicts: what a client sent is echoed
-byte by byte (api.md 2.5, 3.2), which a model's defaults would spoil."""
+"""What the endpoints answer: dictionaries, whose types are the OpenAPI description too. No model is made of an answer: what a
+client sent is echoed byte by byte (api.md 2.5, 3.2), which a model's defaults would spoil."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, with_config
+from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 Result = TypeVar("Result")
 
 
-class Shape(BaseModel):
+@with_config(ConfigDict(extra="allow"))
+class Shape(TypedDict):
     """Base of the described answers; clients must tolerate further fields."""
+
+
+class Envelope(BaseModel):
+    """Base of what is around every answer, which is only described."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class ErrorSource(Shape):
+class ErrorSource(Envelope):
     """Which field of the body an error is about, a JSON pointer."""
 
     pointer: str = Field(examples=["/config/ingress/2/service"])
 
 
-class ErrorLink(Shape):
+class ErrorLink(Envelope):
     """What is behind an error."""
 
     code: int = Field(examples=[6111])
     message: str = Field(examples=["Invalid format for Authorization header"])
 
 
-class ErrorShape(Shape):
+class ErrorShape(Envelope):
     """One error: the stock `code`, and qanat's own stable `qanat_code` (docs/reference/errors)."""
 
     code: int = Field(examples=[1056])
@@ -38,7 +44,7 @@ class ErrorShape(Shape):
     error_chain: list[ErrorLink] = Field([], examples=[[]])
 
 
-class Failed(Shape):
+class Failed(Envelope):
     """Every failure."""
 
     success: Literal[False]
@@ -50,7 +56,7 @@ class Failed(Shape):
 FAILS: dict[int | str, dict[str, Any]] = {"default": {"model": Failed, "description": "Refused or failed"}}
 
 
-class Answer(Shape, Generic[Result]):
+class Answer(Envelope, Generic[Result]):
     """Every success."""
 
     success: Literal[True]
@@ -59,7 +65,7 @@ class Answer(Shape, Generic[Result]):
     result: Result
 
 
-class ResultInfo(Shape):
+class ResultInfo(Envelope):
     """Where a page is in its list."""
 
     page: int = Field(ge=1, examples=[1])
@@ -69,7 +75,7 @@ class ResultInfo(Shape):
     total_pages: int = Field(ge=0, examples=[1])
 
 
-class PageAnswer(Shape, Generic[Result]):
+class PageAnswer(Envelope, Generic[Result]):
     """A page of a list."""
 
     success: Literal[True]

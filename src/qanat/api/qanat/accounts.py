@@ -1,6 +1,6 @@
 """`/qanat/accounts/{account_id}/export` and `…/import`: a whole account as one document."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from fastapi import Depends, Request, Response
 from pydantic import Field
@@ -46,36 +46,44 @@ PASSPHRASE = {
 class AccountDocumentShape(Shape):
     """An account: `format` and `version` say how to read it. Without `secrets` it holds none."""
 
-    format: str = Field(examples=["qanat-account"])
-    version: int = Field(examples=[1])
-    exported_at: str = Field(examples=["2026-01-02T03:04:05.678901Z"])
-    account: dict[str, Any] = Field(examples=[{"id": HEX_ID, "name": "default"}])
-    tunnels: list[dict[str, Any]] = Field([], examples=[[{"id": UUID, "name": "web", "config_src": "cloudflare"}]])
-    virtual_networks: list[dict[str, Any]] = Field([], examples=[[]])
-    routes: list[dict[str, Any]] = Field([], examples=[[]])
-    zones: list[dict[str, Any]] = Field([], examples=[[{"id": HEX_ID, "name": "example.com", "records": []}]])
-    tokens: list[dict[str, Any]] = Field([], examples=[[]])
+    format: Annotated[str, Field(examples=["qanat-account"])]
+    version: Annotated[int, Field(examples=[1])]
+    exported_at: Annotated[str, Field(examples=["2026-01-02T03:04:05.678901Z"])]
+    account: Annotated[dict[str, Any], Field(examples=[{"id": HEX_ID, "name": "default"}])]
+    tunnels: NotRequired[
+        Annotated[list[dict[str, Any]], Field(examples=[[{"id": UUID, "name": "web", "config_src": "cloudflare"}]])]
+    ]
+    virtual_networks: NotRequired[Annotated[list[dict[str, Any]], Field(examples=[[]])]]
+    routes: NotRequired[Annotated[list[dict[str, Any]], Field(examples=[[]])]]
+    zones: NotRequired[
+        Annotated[list[dict[str, Any]], Field(examples=[[{"id": HEX_ID, "name": "example.com", "records": []}]])]
+    ]
+    tokens: NotRequired[Annotated[list[dict[str, Any]], Field(examples=[[]])]]
 
 
 class ImportStepShape(Shape):
     """What is done with one object."""
 
-    kind: str = Field(examples=["tunnel"])
-    id: str = Field(examples=[UUID])
-    name: str = Field(examples=["web"])
-    action: str = Field(examples=["create"], description="`create`, `change`, `same` or `conflict`")
-    reason: str | None = Field(examples=[None])
+    kind: Annotated[str, Field(examples=["tunnel"])]
+    id: Annotated[str, Field(examples=[UUID])]
+    name: Annotated[str, Field(examples=["web"])]
+    action: Annotated[str, Field(examples=["create"], description="`create`, `change`, `same` or `conflict`")]
+    reason: Annotated[str | None, Field(examples=[None])]
 
 
 class ImportShape(Shape):
     """What an import did, or would do."""
 
-    account_id: str = Field(examples=[HEX_ID])
-    applied: bool = Field(examples=[False], description="false for a dry run")
-    counts: dict[str, int] = Field(examples=[{"create": 1, "change": 0, "same": 0, "conflict": 0}])
+    account_id: Annotated[str, Field(examples=[HEX_ID])]
+    applied: Annotated[bool, Field(examples=[False], description="false for a dry run")]
+    counts: Annotated[dict[str, int], Field(examples=[{"create": 1, "change": 0, "same": 0, "conflict": 0}])]
     steps: list[ImportStepShape]
-    new_secrets: list[str] = Field(examples=[["web"]], description="tunnels whose connectors need a new token")
-    new_values: list[str] = Field(examples=[[]], description="API tokens with a value that nobody knows: roll them")
+    new_secrets: Annotated[
+        list[str], Field(examples=[["web"]], description="tunnels whose connectors need a new token")
+    ]
+    new_values: Annotated[
+        list[str], Field(examples=[[]], description="API tokens with a value that nobody knows: roll them")
+    ]
 
 
 EXPORT_QUERY = queries({"secrets": ("`sealed`: with secrets, sealed under the passphrase", {"enum": ["sealed"]})})

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -40,37 +40,37 @@ LINE_EXAMPLE = '{"seq":1,"at":"2026-01-02T03:04:05.678901Z","action":"account.cr
 class AuditActorShape(Shape):
     """Who wrote."""
 
-    kind: str = Field(
-        examples=["token"],
-        description="`token`, `user`, `quick`, `system`, or `address`, whose log-ins failed",
-    )
-    id: str = Field(examples=["ed17574386854bf78a67040be0a770b0"])
-    address: str = Field(examples=["203.0.113.7"], description="where from; empty for the edge itself")
+    kind: Annotated[
+        str,
+        Field(examples=["token"], description="`token`, `user`, `quick`, `system`, or `address`, whose log-ins failed"),
+    ]
+    id: Annotated[str, Field(examples=["ed17574386854bf78a67040be0a770b0"])]
+    address: Annotated[str, Field(examples=["203.0.113.7"], description="where from; empty for the edge itself")]
 
 
 class AuditShape(Shape):
     """One write. `hash` covers the row and `previous`, the hash of the row before."""
 
-    seq: int = Field(examples=[42], ge=1)
-    at: str = Field(examples=["2026-01-02T03:04:05.678901Z"], json_schema_extra={"format": "date-time"})
+    seq: Annotated[int, Field(examples=[42], ge=1)]
+    at: Annotated[str, Field(examples=["2026-01-02T03:04:05.678901Z"], json_schema_extra={"format": "date-time"})]
     actor: AuditActorShape
-    action: str = Field(examples=["record.create"])
-    account_id: str | None = Field(examples=["023e105f4ecef8ad9ca31a8372d0c353"])
-    object_id: str = Field(examples=["372e67954025e0ba6aaa6d586b9e0b59"])
-    detail: dict[str, Any] = Field(examples=[{"name": "app.example.com", "type": "CNAME"}])
-    previous: str = Field(examples=["0" * 64], min_length=64, max_length=64)
-    hash: str = Field(examples=["9f" * 32], min_length=64, max_length=64)
+    action: Annotated[str, Field(examples=["record.create"])]
+    account_id: Annotated[str | None, Field(examples=["023e105f4ecef8ad9ca31a8372d0c353"])]
+    object_id: Annotated[str, Field(examples=["372e67954025e0ba6aaa6d586b9e0b59"])]
+    detail: Annotated[dict[str, Any], Field(examples=[{"name": "app.example.com", "type": "CNAME"}])]
+    previous: Annotated[str, Field(examples=["0" * 64], min_length=64, max_length=64)]
+    hash: Annotated[str, Field(examples=["9f" * 32], min_length=64, max_length=64)]
 
 
 class VerdictShape(Shape):
     """Whether the audit chain holds. Keep `last_seq` and `last_hash` elsewhere, and a cut end shows too."""
 
-    ok: bool = Field(examples=[True])
-    count: int = Field(examples=[42], description="rows that hold, from the first on")
-    last_seq: int | None = Field(examples=[42])
-    last_hash: str | None = Field(examples=["9f" * 32])
-    first_broken: int | None = Field(examples=[None], description="`seq` of the first row that doesn't hold")
-    reason: str | None = Field(examples=[None])
+    ok: Annotated[bool, Field(examples=[True])]
+    count: Annotated[int, Field(examples=[42], description="rows that hold, from the first on")]
+    last_seq: Annotated[int | None, Field(examples=[42])]
+    last_hash: Annotated[str | None, Field(examples=["9f" * 32])]
+    first_broken: Annotated[int | None, Field(examples=[None], description="`seq` of the first row that doesn't hold")]
+    reason: Annotated[str | None, Field(examples=[None])]
 
 
 @router.get("", responses=page_answers(AuditShape), openapi_extra=queries({**FILTERS, **BEFORE}))
@@ -125,7 +125,7 @@ def verify_audit(ctx: Ctx, who: Who) -> Response:
     )
 
 
-def shown(row: Any) -> dict[str, Any]:
+def shown(row: Any) -> AuditShape:
     """A row for readers; `digest` of its fields as stored is its `hash`."""
     return {
         "seq": row.seq,

@@ -1,6 +1,6 @@
 """`/qanat/tunnels/{tunnel_id}/connector-tokens`: named connector tokens, one a host, each rotated and revoked alone."""
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,21 +33,21 @@ class TokenCreate(BaseModel):
 class ConnectorTokenShape(Shape):
     """A connector token, without its text."""
 
-    id: str = Field(examples=[CONNECTION])
-    name: str = Field(examples=["web-1"])
+    id: Annotated[str, Field(examples=[CONNECTION])]
+    name: Annotated[str, Field(examples=["web-1"])]
     status: Literal["active", "expired", "revoked"]
-    created_at: str = Field(examples=[MOMENT])
-    expires_at: str | None = Field(examples=["2027-01-31T00:00:00Z"])
-    revoked_at: str | None = Field(examples=[None])
-    last_used_at: str | None = Field(examples=[MOMENT])
-    last_used_from: str | None = Field(examples=["192.0.2.7"])
-    connections: int = Field(examples=[4], description="how many it holds now")
+    created_at: Annotated[str, Field(examples=[MOMENT])]
+    expires_at: Annotated[str | None, Field(examples=["2027-01-31T00:00:00Z"])]
+    revoked_at: Annotated[str | None, Field(examples=[None])]
+    last_used_at: Annotated[str | None, Field(examples=[MOMENT])]
+    last_used_from: Annotated[str | None, Field(examples=["192.0.2.7"])]
+    connections: Annotated[int, Field(examples=[4], description="how many it holds now")]
 
 
 class ShownConnectorTokenShape(ConnectorTokenShape):
     """A connector token with its text, which `tunnel run --token` takes."""
 
-    token: str = Field(examples=["eyJhIjoi…"])
+    token: Annotated[str, Field(examples=["eyJhIjoi…"])]
 
 
 @router.get("", responses=page_answers(ConnectorTokenShape))
@@ -137,7 +137,7 @@ def _text(ctx: Context, tunnel: Tunnel, token: ConnectorToken) -> str:
     return connector_token(tunnel, connector_tokens.open_secret(ctx.sealer, token))
 
 
-def _shown(ctx: Context, token: ConnectorToken, live: int) -> dict[str, Any]:
+def _shown(ctx: Context, token: ConnectorToken, live: int) -> ConnectorTokenShape:
     return {
         "id": token.id,
         "name": token.name,

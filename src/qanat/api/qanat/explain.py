@@ -1,6 +1,6 @@
 """`/qanat/explain`: where a URL goes, step by step, and where its way ends. Nothing is sent."""
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Request, Response
 from pydantic import Field
@@ -34,69 +34,73 @@ router = resource(prefix="/qanat", tags=["qanat"])
 class ZonePart(Shape):
     """The zone that the hostname is in."""
 
-    id: str = Field(examples=[ACCOUNT])
-    name: str = Field(examples=["example.com"])
+    id: Annotated[str, Field(examples=[ACCOUNT])]
+    name: Annotated[str, Field(examples=["example.com"])]
     paused: bool
 
 
 class RecordPart(Shape):
     """The record that decides."""
 
-    id: str = Field(examples=[ACCOUNT])
-    name: str = Field(examples=["*.example.com"])
-    type: str = Field(examples=["CNAME"])
-    content: str = Field(examples=[f"{TUNNEL}.cfargotunnel.com"])
+    id: Annotated[str, Field(examples=[ACCOUNT])]
+    name: Annotated[str, Field(examples=["*.example.com"])]
+    type: Annotated[str, Field(examples=["CNAME"])]
+    content: Annotated[str, Field(examples=[f"{TUNNEL}.cfargotunnel.com"])]
     proxied: bool
 
 
 class TunnelPart(Shape):
     """The tunnel, and how it is."""
 
-    id: str = Field(examples=[TUNNEL])
-    name: str = Field(examples=["web"])
+    id: Annotated[str, Field(examples=[TUNNEL])]
+    name: Annotated[str, Field(examples=["web"])]
     status: Status
-    status_since: str = Field(examples=[MOMENT])
-    status_reason: str | None = Field(examples=[None])
-    connectors: int = Field(examples=[2])
-    deleted_at: str | None = Field(examples=[None])
+    status_since: Annotated[str, Field(examples=[MOMENT])]
+    status_reason: Annotated[str | None, Field(examples=[None])]
+    connectors: Annotated[int, Field(examples=[2])]
+    deleted_at: Annotated[str | None, Field(examples=[None])]
 
 
 class ConfigurationPart(Shape):
     """Whose rules are looked at: the newest that was put, or what a locally managed connector told."""
 
-    version: int = Field(examples=[4], description="0: the connector's own")
+    version: Annotated[int, Field(examples=[4], description="0: the connector's own")]
     managed: Managed
 
 
 class RulePart(Shape):
     """An ingress rule. `missed`: what of it didn't match; null for the one that takes the request."""
 
-    index: int = Field(examples=[1])
-    hostname: str = Field(examples=["app.example.com"], description="empty for every host")
-    path: str = Field(examples=["^/api/"], description="empty for every path")
-    service: str = Field(examples=["http://127.0.0.1:80"])
+    index: Annotated[int, Field(examples=[1])]
+    hostname: Annotated[str, Field(examples=["app.example.com"], description="empty for every host")]
+    path: Annotated[str, Field(examples=["^/api/"], description="empty for every path")]
+    service: Annotated[str, Field(examples=["http://127.0.0.1:80"])]
     missed: Literal["hostname", "path"] | None
-    reason: str = Field(examples=["the path /x doesn't match ^/api/"])
+    reason: Annotated[str, Field(examples=["the path /x doesn't match ^/api/"])]
 
 
 class ExplanationShape(Shape):
     """Where a URL goes. What was not reached is null; `rule` is the one that takes the request, `earlier` those before."""
 
-    url: str = Field(examples=["https://app.example.com/x"])
-    hostname: str = Field(examples=["app.example.com"])
-    path: str = Field(examples=["/x"])
+    url: Annotated[str, Field(examples=["https://app.example.com/x"])]
+    hostname: Annotated[str, Field(examples=["app.example.com"])]
+    path: Annotated[str, Field(examples=["/x"])]
     outcome: Outcome
-    reason: str = Field(examples=["rule 1 takes it to http://127.0.0.1:80"])
+    reason: Annotated[str, Field(examples=["rule 1 takes it to http://127.0.0.1:80"])]
     zone: ZonePart | None
     record: RecordPart | None
     tunnel: TunnelPart | None
     configuration: ConfigurationPart | None
     rule: RulePart | None
     earlier: list[RulePart]
-    service: str | None = Field(examples=["http://127.0.0.1:80"])
-    skipped: list[SkippedShape] = Field(
-        examples=[[]], description="what the edge leaves out of this: the hostname's route or certificate, its tunnel"
-    )
+    service: Annotated[str | None, Field(examples=["http://127.0.0.1:80"])]
+    skipped: Annotated[
+        list[SkippedShape],
+        Field(
+            examples=[[]],
+            description="what the edge leaves out of this: the hostname's route or certificate, its tunnel",
+        ),
+    ]
 
 
 @router.get(
@@ -141,11 +145,11 @@ def explain(request: Request, ctx: Ctx, who: Who) -> Response:
     )
 
 
-def _shown_zone(zone: Zone) -> dict[str, Any]:
+def _shown_zone(zone: Zone) -> ZonePart:
     return {"id": zone.id, "name": shown_hostname(zone.name), "paused": zone.paused}
 
 
-def _shown_record(record: Record) -> dict[str, Any]:
+def _shown_record(record: Record) -> RecordPart:
     return {
         "id": record.id,
         "name": record.name,
@@ -155,7 +159,7 @@ def _shown_record(record: Record) -> dict[str, Any]:
     }
 
 
-def _shown_tunnel(tunnel: Tunnel, state: TunnelState) -> dict[str, Any]:
+def _shown_tunnel(tunnel: Tunnel, state: TunnelState) -> TunnelPart:
     return {
         "id": tunnel.id,
         "name": tunnel.name,
@@ -167,11 +171,11 @@ def _shown_tunnel(tunnel: Tunnel, state: TunnelState) -> dict[str, Any]:
     }
 
 
-def _shown_rules(rules: Rules) -> dict[str, Any]:
+def _shown_rules(rules: Rules) -> ConfigurationPart:
     return {"version": rules.version, "managed": rules.managed}
 
 
-def _shown_rule(explained: ExplainedRule) -> dict[str, Any]:
+def _shown_rule(explained: ExplainedRule) -> RulePart:
     verdict = explained.verdict
     return {
         "index": verdict.index,

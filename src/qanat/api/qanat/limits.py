@@ -1,6 +1,7 @@
 """`/qanat/accounts/{account_id}/limits`: what an account may have, and how much of it is used."""
 
 from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import Response
 from pydantic import Field
@@ -19,16 +20,20 @@ router = resource(prefix="/qanat/accounts/{account_id}/limits", tags=["qanat"])
 class LimitShape(Shape):
     """One limit: the edge's setting is `account_limits.<name>`."""
 
-    name: str = Field(examples=["records"])
-    of: str = Field(examples=["zone"], description="`account`, `zone` or `tunnel`: what may have so many")
-    limit: int = Field(examples=[20000])
-    used: int | None = Field(
-        examples=[42],
-        description="how many there are; of a zone's or a tunnel's, what the one with the most has; null: not counted",
-    )
-    code: str | None = Field(
-        examples=["record_too_many"], description="the refusal of one more; null: older ones are forgotten"
-    )
+    name: Annotated[str, Field(examples=["records"])]
+    of: Annotated[str, Field(examples=["zone"], description="`account`, `zone` or `tunnel`: what may have so many")]
+    limit: Annotated[int, Field(examples=[20000])]
+    used: Annotated[
+        int | None,
+        Field(
+            examples=[42],
+            description="how many there are; of a zone's or a tunnel's, what the one with the most has; null: not counted",
+        ),
+    ]
+    code: Annotated[
+        str | None,
+        Field(examples=["record_too_many"], description="the refusal of one more; null: older ones are forgotten"),
+    ]
 
 
 @router.get("", responses=answers(list[LimitShape]))

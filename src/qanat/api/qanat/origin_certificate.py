@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from textwrap import wrap
+from typing import Annotated
 
 from fastapi import Response
 from pydantic import Field
@@ -30,7 +31,9 @@ PEM_COLUMNS = 64
 class OriginCertificateShape(Shape):
     """`certificate` is the text of cert.pem; its token is shown without its value."""
 
-    certificate: str = Field(examples=[f"-----BEGIN {PEM_TYPE}-----\neyJ6b25lSUQi…\n-----END {PEM_TYPE}-----\n"])
+    certificate: Annotated[
+        str, Field(examples=[f"-----BEGIN {PEM_TYPE}-----\neyJ6b25lSUQi…\n-----END {PEM_TYPE}-----\n"])
+    ]
     token: TokenShape
 
 

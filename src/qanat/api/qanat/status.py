@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, cast
 
 from fastapi import Response
 from pydantic import Field
@@ -24,59 +24,73 @@ router = resource(prefix="/qanat", tags=["qanat"])
 class AddressesShape(Shape):
     """Where the edge listens; null for what is switched off."""
 
-    https: str | None = Field(examples=["0.0.0.0:443"])
-    http: str | None = Field(examples=["0.0.0.0:80"])
-    tunnel: str | None = Field(examples=["0.0.0.0:7844"])
+    https: Annotated[str | None, Field(examples=["0.0.0.0:443"])]
+    http: Annotated[str | None, Field(examples=["0.0.0.0:80"])]
+    tunnel: Annotated[str | None, Field(examples=["0.0.0.0:7844"])]
 
 
 class StatusShape(Shape):
     """An edge."""
 
-    version: str = Field(examples=["0.2.0"])
-    location: str = Field(examples=["fra01"])
+    version: Annotated[str, Field(examples=["0.2.0"])]
+    location: Annotated[str, Field(examples=["fra01"])]
     addresses: AddressesShape
-    counters: dict[str, int] = Field(examples=[{"requests": 1200, "request_errors": 3}], description="since its start")
-    skipped: dict[str, int] = Field(
-        examples=[{"certificate": 1}],
-        description="rows, by kind, that the edge leaves out; `/qanat/skipped` lists them. Of the accounts that are seen",
-    )
-    unknown_endpoints: dict[str, int] = Field(
-        examples=[{"GET /client/v4/accounts/{id}/workers/scripts": 2}],
-        description="how often clients asked for what qanat doesn't have; empty for a token that doesn't see the whole server",
-    )
+    counters: Annotated[
+        dict[str, int], Field(examples=[{"requests": 1200, "request_errors": 3}], description="since its start")
+    ]
+    skipped: Annotated[
+        dict[str, int],
+        Field(
+            examples=[{"certificate": 1}],
+            description="rows, by kind, that the edge leaves out; `/qanat/skipped` lists them. Of the accounts that are seen",
+        ),
+    ]
+    unknown_endpoints: Annotated[
+        dict[str, int],
+        Field(
+            examples=[{"GET /client/v4/accounts/{id}/workers/scripts": 2}],
+            description="how often clients asked for what qanat doesn't have; empty for a token that doesn't "
+            "see the whole server",
+        ),
+    ]
 
 
 class SkippedShape(Shape):
     """A row that the edge leaves out because something of it can't be used; it is tried again every minute."""
 
-    kind: str = Field(
-        examples=["certificate"],
-        description="tunnel, configuration, connector_token, token_expiry, record, hostname, certificate, given_certificate "
-        "or quick_tunnel",
-    )
-    name: str = Field(examples=["app.example.com"], description="a hostname, an id, or a file")
-    account_id: str | None = Field(examples=[ACCOUNT], description="null: of no account, or unknown")
-    code: str = Field(examples=["certificate_unkept"])
-    reason: str = Field(examples=["OSError: No space left on device (ENOSPC)"])
-    since: str = Field(examples=[MOMENT])
+    kind: Annotated[
+        str,
+        Field(
+            examples=["certificate"],
+            description="tunnel, configuration, connector_token, token_expiry, record, hostname, certificate, given_certificate "
+            "or quick_tunnel",
+        ),
+    ]
+    name: Annotated[str, Field(examples=["app.example.com"], description="a hostname, an id, or a file")]
+    account_id: Annotated[str | None, Field(examples=[ACCOUNT], description="null: of no account, or unknown")]
+    code: Annotated[str, Field(examples=["certificate_unkept"])]
+    reason: Annotated[str, Field(examples=["OSError: No space left on device (ENOSPC)"])]
+    since: Annotated[str, Field(examples=[MOMENT])]
 
 
 class FailedRequestShape(Shape):
     """A request that the edge answered itself or cut."""
 
-    request_id: str = Field(examples=["8f2c1d4e5a6b7c80-fra01"])
-    hostname: str = Field(examples=["app.example.com"])
-    method: str = Field(examples=["GET"])
-    path: str = Field(examples=["/login"])
-    tunnel_id: str | None = Field(examples=["f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"])
-    connection_id: str | None = Field(examples=["1bedc50d-42b3-473c-b108-ff3d10c0d925"])
-    status: int = Field(examples=[502], description="what the client was answered; 0 when the connection was cut")
-    cause: str = Field(examples=["origin_refused"])
-    fault: str = Field(examples=["origin"], description="client, edge, tunnel or origin")
-    detail: str = Field(examples=["dial tcp 127.0.0.1:80: connection refused"])
-    started_at: str = Field(examples=["2026-01-02T03:04:05.678901Z"])
-    duration_s: float = Field(examples=[0.004])
-    client_ip: str = Field(examples=["192.0.2.7"])
+    request_id: Annotated[str, Field(examples=["8f2c1d4e5a6b7c80-fra01"])]
+    hostname: Annotated[str, Field(examples=["app.example.com"])]
+    method: Annotated[str, Field(examples=["GET"])]
+    path: Annotated[str, Field(examples=["/login"])]
+    tunnel_id: Annotated[str | None, Field(examples=["f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"])]
+    connection_id: Annotated[str | None, Field(examples=["1bedc50d-42b3-473c-b108-ff3d10c0d925"])]
+    status: Annotated[
+        int, Field(examples=[502], description="what the client was answered; 0 when the connection was cut")
+    ]
+    cause: Annotated[str, Field(examples=["origin_refused"])]
+    fault: Annotated[str, Field(examples=["origin"], description="client, edge, tunnel or origin")]
+    detail: Annotated[str, Field(examples=["dial tcp 127.0.0.1:80: connection refused"])]
+    started_at: Annotated[str, Field(examples=["2026-01-02T03:04:05.678901Z"])]
+    duration_s: Annotated[float, Field(examples=[0.004])]
+    client_ip: Annotated[str, Field(examples=["192.0.2.7"])]
 
 
 @router.get("/status", responses=answers(StatusShape))
@@ -107,9 +121,16 @@ def list_skipped(ctx: Ctx, who: Who, page: AskedPage) -> Response:
     return ok_page(shown, page, len(rows))
 
 
-def shown_skipped(row: Skipped) -> dict[str, Any]:
+def shown_skipped(row: Skipped) -> SkippedShape:
     """For answers."""
-    return {**asdict(row), "since": rfc3339(row.since)}
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "account_id": row.account_id,
+        "code": row.code,
+        "reason": row.reason,
+        "since": rfc3339(row.since),
+    }
 
 
 @router.get("/requests/{request_id}", responses=answers(FailedRequestShape))
@@ -121,4 +142,5 @@ def explain_request(request_id: str, ctx: Ctx, who: Who) -> Response:
     with ctx.store.reading() as session:
         if failed is None or not sees_request(session, reach, failed.tunnel_id):
             raise QanatError("request_unknown", "no recent failure has this request id")
-    return ok({**asdict(failed), "started_at": rfc3339(datetime.fromtimestamp(failed.started_at, UTC))})
+    started_at = rfc3339(datetime.fromtimestamp(failed.started_at, UTC))
+    return ok(cast(FailedRequestShape, {**asdict(failed), "started_at": started_at}))

@@ -1,7 +1,5 @@
 """`/qanat/tunnels`: a tunnel with everything that a person wants to see of it, which the stock API has no place for."""
 
-from typing import Any
-
 from fastapi import Response
 from sqlalchemy.orm import Session
 
@@ -64,6 +62,6 @@ def list_events(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> R
 
 def _connectors(
     session: Session, tunnel: Tunnel, connectors: list[ConnectorConnections], newest: Configuration | None
-) -> list[dict[str, Any]]:
+) -> list[OwnConnectorShape]:
     names = {token.id: token.name for token in connector_tokens.every_token(session, tunnel.id)}
     return [shown_own_connector(connector, conns, names, newest) for connector, conns in connectors]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 from secrets import token_hex
+from typing import Annotated
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
@@ -26,9 +27,13 @@ CHUNK = 256 * 1024
 class RotationShape(Shape):
     """What a rotation did, and what is left to do."""
 
-    key_id: str = Field(examples=["1f0c9a3e"], description="the new key's; it tells nothing of the key itself")
-    secrets: int = Field(examples=[42], description="secrets that were sealed anew")
-    next: str = Field(examples=["keep the new secret.key with your next backup; older backups need the key they had"])
+    key_id: Annotated[
+        str, Field(examples=["1f0c9a3e"], description="the new key's; it tells nothing of the key itself")
+    ]
+    secrets: Annotated[int, Field(examples=[42], description="secrets that were sealed anew")]
+    next: Annotated[
+        str, Field(examples=["keep the new secret.key with your next backup; older backups need the key they had"])
+    ]
 
 
 @router.get(

@@ -1,7 +1,7 @@
 """`/accounts` and `/memberships`: what owns tunnels and zones, and who may act for it."""
 
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,30 +57,30 @@ class AccountInput(BaseModel):
 class AccountSettingsShape(Shape):
     """An account's settings."""
 
-    enforce_twofactor: bool = Field(examples=[False])
-    abuse_contact_email: str | None = Field(examples=[None])
-    delete_disconnects: bool = Field(examples=[True])
+    enforce_twofactor: Annotated[bool, Field(examples=[False])]
+    abuse_contact_email: Annotated[str | None, Field(examples=[None])]
+    delete_disconnects: Annotated[bool, Field(examples=[True])]
 
 
 class AccountShape(Shape):
     """An account."""
 
-    id: str = Field(examples=[HEX_ID])
-    name: str = Field(examples=["example"])
-    type: str = Field(examples=["standard"])
-    created_on: str = Field(examples=[MOMENT])
+    id: Annotated[str, Field(examples=[HEX_ID])]
+    name: Annotated[str, Field(examples=["example"])]
+    type: Annotated[str, Field(examples=["standard"])]
+    created_on: Annotated[str, Field(examples=[MOMENT])]
     settings: AccountSettingsShape
-    managed_by: None = Field(examples=[None])
+    managed_by: Annotated[None, Field(examples=[None])]
 
 
 class MembershipShape(Shape):
     """That the user may act for an account."""
 
-    id: str = Field(examples=[HEX_ID])
-    code: str = Field(examples=["accepted"])
-    status: str = Field(examples=["accepted"])
-    roles: list[str] = Field(examples=[[ROLE]])
-    permissions: dict[str, Any] = Field(examples=[{}])
+    id: Annotated[str, Field(examples=[HEX_ID])]
+    code: Annotated[str, Field(examples=["accepted"])]
+    status: Annotated[str, Field(examples=["accepted"])]
+    roles: Annotated[list[str], Field(examples=[[ROLE]])]
+    permissions: Annotated[dict[str, Any], Field(examples=[{}])]
     account: AccountShape
 
 
@@ -202,7 +202,7 @@ def list_account_name_servers(account_id: AccountPath, ctx: Ctx, who: Who) -> Re
     return ok([])
 
 
-def shown(account: Account) -> dict[str, object]:
+def shown(account: Account) -> AccountShape:
     """An account as stock clients read it."""
     return {
         "id": account.id,
@@ -230,7 +230,7 @@ def membership_id(user_id: str, account_id: str) -> str:
     return sha256(f"{user_id}/{account_id}".encode()).hexdigest()[:32]
 
 
-def _membership(user_id: str, account: Account) -> dict[str, object]:
+def _membership(user_id: str, account: Account) -> MembershipShape:
     return {
         "id": membership_id(user_id, account.id),
         "code": "accepted",

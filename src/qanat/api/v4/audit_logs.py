@@ -1,6 +1,6 @@
 """`/user/audit_logs` and `/accounts/{account_id}/audit_logs`: the rows of `/qanat/audit` in the stock form."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request, Response
 from pydantic import Field
@@ -36,42 +36,42 @@ NOT_KEPT = ("actor.email", "zone.name")
 class LogActionShape(Shape):
     """What was done."""
 
-    type: str = Field(examples=["record.create"])
+    type: Annotated[str, Field(examples=["record.create"])]
     result: bool
 
 
 class LogActorShape(Shape):
     """Who did it."""
 
-    id: str = Field(examples=[HEX_ID])
-    type: str = Field(examples=["user"])
-    ip: str = Field(examples=["203.0.113.7"])
+    id: Annotated[str, Field(examples=[HEX_ID])]
+    type: Annotated[str, Field(examples=["user"])]
+    ip: Annotated[str, Field(examples=["203.0.113.7"])]
 
 
 class LogResourceShape(Shape):
     """What it was done to."""
 
-    id: str = Field(examples=[HEX_ID])
-    type: str = Field(examples=["record"])
+    id: Annotated[str, Field(examples=[HEX_ID])]
+    type: Annotated[str, Field(examples=["record"])]
 
 
 class LogOwnerShape(Shape):
     """The account."""
 
-    id: str | None = Field(examples=[HEX_ID])
+    id: Annotated[str | None, Field(examples=[HEX_ID])]
 
 
 class LogShape(Shape):
     """A write."""
 
-    id: str = Field(examples=["42"])
-    when: str = Field(examples=[MOMENT])
+    id: Annotated[str, Field(examples=["42"])]
+    when: Annotated[str, Field(examples=[MOMENT])]
     action: LogActionShape
     actor: LogActorShape
-    interface: str = Field(examples=["API"])
+    interface: Annotated[str, Field(examples=["API"])]
     resource: LogResourceShape
     owner: LogOwnerShape
-    metadata: dict[str, Any] = Field(examples=[{"name": "app.example.com", "type": "CNAME"}])
+    metadata: Annotated[dict[str, Any], Field(examples=[{"name": "app.example.com", "type": "CNAME"}])]
 
 
 @router.get("/user/audit_logs", tags=["user"], responses=page_answers(LogShape), openapi_extra=queries(FILTERS))
@@ -96,7 +96,7 @@ def list_account_logs(account_id: AccountPath, request: Request, ctx: Ctx, who: 
     return _page(ctx, request.query_params, reach, page, account_id=account_id)
 
 
-def shown(row: Any) -> dict[str, Any]:
+def shown(row: Any) -> LogShape:
     """A row as stock clients read it."""
     return {
         "id": str(row.seq),

@@ -2,10 +2,11 @@
 history under `/qanat/tunnels/{tunnel_id}/configurations`."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from qanat.api.http.conditional import IfMatch, versioned
 from qanat.api.http.context import Ctx, Who, needs
@@ -27,7 +28,8 @@ from qanat.store.models import Configuration, Tunnel
 router = resource(tags=["configurations"])
 
 OWN_PATH = "/qanat/tunnels/{tunnel_id}/configurations"
-SOURCES = ("cloudflare", "local")
+Source = Literal["cloudflare", "local"]
+SOURCES: tuple[str, ...] = get_args(Source)
 DOCUMENT = {
     "ingress": [
         {"hostname": "app.example.com", "service": "http://127.0.0.1:80", "originRequest": {"connectTimeout": 10}},
@@ -56,36 +58,44 @@ class RollBack(BaseModel):
 class ConfigurationShape(Shape):
     """A configuration. `config` holds exactly the keys that were sent, nulls dropped, and `warp-routing.enabled`."""
 
-    tunnel_id: str = Field(examples=[TUNNEL])
-    account_id: str = Field(examples=[ACCOUNT])
-    version: int = Field(examples=[4], description="0: none was ever put")
-    config: dict[str, Any] = Field(examples=[{**DOCUMENT, "warp-routing": {"enabled": False}}])
-    source: Literal["cloudflare", "local"]
-    created_at: str = Field(examples=[MOMENT])
+    tunnel_id: Annotated[str, Field(examples=[TUNNEL])]
+    account_id: Annotated[str, Field(examples=[ACCOUNT])]
+    version: Annotated[int, Field(examples=[4], description="0: none was ever put")]
+    config: Annotated[dict[str, Any], Field(examples=[{**DOCUMENT, "warp-routing": {"enabled": False}}])]
+    source: Source
+    created_at: Annotated[str, Field(examples=[MOMENT])]
 
 
 class VersionShape(ConfigurationShape):
     """A configuration with who put it."""
 
-    author: str = Field(examples=[ACCOUNT], description="the API token's or the user's id, as in the audit log")
+    author: Annotated[
+        str, Field(examples=[ACCOUNT], description="the API token's or the user's id, as in the audit log")
+    ]
 
 
 class DifferenceShape(Shape):
     """One value that differs; null where there is none."""
 
-    path: str = Field(
-        examples=["ingress[0].service"],
-        description="where it stands in the later document; in the earlier one when it was removed",
-    )
-    before: Any = Field(examples=["http://127.0.0.1:80"])
-    after: Any = Field(examples=["http://127.0.0.1:8080"])
+    path: Annotated[
+        str,
+        Field(
+            examples=["ingress[0].service"],
+            description="where it stands in the later document; in the earlier one when it was removed",
+        ),
+    ]
+    before: Annotated[Any, Field(examples=["http://127.0.0.1:80"])]
+    after: Annotated[Any, Field(examples=["http://127.0.0.1:8080"])]
 
 
-class DiffShape(Shape):
+_Versions = TypedDict(
+    "_Versions", {"from": Annotated[int, Field(examples=[3])], "to": Annotated[int, Field(examples=[4])]}
+)
+
+
+class DiffShape(Shape, _Versions):
     """What changed from one version to another."""
 
-    from_version: int = Field(alias="from", examples=[3])
-    to_version: int = Field(alias="to", examples=[4])
     changes: list[DifferenceShape]
 
 
@@ -97,12 +107,12 @@ def get_configuration(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, 
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
         newest = configurations.newest_configuration(session, tunnel.id)
     if newest is None:
-        nothing = {
+        nothing: ConfigurationShape = {
             "tunnel_id": tunnel.id,
             "account_id": tunnel.account_id,
             "version": 0,
             "config": {"warp-routing": {"enabled": False}},
-            "source": tunnel.config_src,
+            "source": cast(Source, tunnel.config_src),
             "created_at": rfc3339(tunnel.created_at),
         }
         return versioned(ok(nothing), "0")
@@ -209,19 +219,19 @@ def roll_back(tunnel_id: TunnelPath, body: RollBack, ctx: Ctx, who: Who) -> Resp
     return ok(shown_version(tunnel, configuration))
 
 
-def shown(account_id: str, configuration: Configuration) -> dict[str, Any]:
+def shown(account_id: str, configuration: Configuration) -> ConfigurationShape:
     """A configuration by the echo rule of api.md 2.5."""
     return {
         "tunnel_id": configuration.tunnel_id,
         "account_id": account_id,
         "version": configuration.version,
         "config": echoed(json.loads(configuration.document)),
-        "source": configuration.source,
+        "source": cast(Source, configuration.source),
         "created_at": rfc3339(configuration.created_at),
     }
 
 
-def shown_version(tunnel: Tunnel, configuration: Configuration) -> dict[str, Any]:
+def shown_version(tunnel: Tunnel, configuration: Configuration) -> VersionShape:
     """The same with its author."""
     return {**shown(tunnel.account_id, configuration), "author": configuration.author}
 

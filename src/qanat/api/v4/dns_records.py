@@ -1,6 +1,6 @@
 """`/zones/{zone_id}/dns_records`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -210,11 +210,11 @@ def delete_record(zone_id: str, record_id: str, ctx: Ctx, who: Who, if_match: If
     return ok({"id": record.id})
 
 
-def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> dict[str, Any]:
+def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> RecordShape:
     """A record as stock clients read it (api.md 3.2). `data`, and an SRV's priority, that were not written are derived for
     lists only: octodns reads lists and needs them, Terraform reads single records and would see a change."""
     kind = RECORD_TYPES[record.type]
-    result: dict[str, Any] = {
+    result: RecordShape = {
         "id": record.id,
         "zone_id": zone.id,
         "zone_name": shown_hostname(zone.name),
@@ -235,18 +235,20 @@ def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> dict[str, A
     if is_listed:
         priority = kind.answered_priority(record.content, priority)
         data = data if data is not None else kind.parts(record.content, priority)
-    optional = {
-        "data": data,
-        "priority": priority,
-        "private_routing": record.private_routing,
-        "comment_modified_on": rfc3339(record.comment_modified_at),
-        "tags_modified_on": rfc3339(record.tags_modified_at),
-    }
-    result.update({key: value for key, value in optional.items() if value is not None})
+    if data is not None:
+        result["data"] = data
+    if priority is not None:
+        result["priority"] = priority
+    if record.private_routing is not None:
+        result["private_routing"] = record.private_routing
+    if record.comment_modified_at is not None:
+        result["comment_modified_on"] = rfc3339(record.comment_modified_at)
+    if record.tags_modified_at is not None:
+        result["tags_modified_on"] = rfc3339(record.tags_modified_at)
     return result
 
 
-def _shown_in(ctx: Context, record: Record) -> dict[str, Any]:
+def _shown_in(ctx: Context, record: Record) -> RecordShape:
     with ctx.store.reading() as session:
         return shown(record, zones.get_zone(session, record.zone_id))
 

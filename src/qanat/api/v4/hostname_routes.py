@@ -1,6 +1,6 @@
 """`/zones/{zone_id}/tunnels/{tunnel_id}/routes`: what `cloudflared tunnel route dns` and `route lb` call."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,11 +34,12 @@ class RouteShape(Shape):
     """What came of it."""
 
     cname: Literal["new", "updated", "unchanged"]
-    name: str = Field(examples=["app.example.com"])
-    dns_tag: str = Field(examples=[ACCOUNT], description="the record's id")
-    previous: list[str] = Field(
-        examples=[[f"CNAME {TUNNEL}.cfargotunnel.com"]], description="what an updated hostname was before"
-    )
+    name: Annotated[str, Field(examples=["app.example.com"])]
+    dns_tag: Annotated[str, Field(examples=[ACCOUNT], description="the record's id")]
+    previous: Annotated[
+        list[str],
+        Field(examples=[[f"CNAME {TUNNEL}.cfargotunnel.com"]], description="what an updated hostname was before"),
+    ]
 
 
 @router.put("/zones/{zone_id}/tunnels/{tunnel_id}/routes", responses=answers(RouteShape))

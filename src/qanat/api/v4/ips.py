@@ -1,5 +1,7 @@
 """`/ips`: the networks that origins are called from."""
 
+from typing import Annotated
+
 from fastapi import Response
 from pydantic import Field
 
@@ -14,9 +16,9 @@ router = resource(tags=["user"])
 class NetworksShape(Shape):
     """Networks (CIDR)."""
 
-    ipv4_cidrs: list[str] = Field(examples=[[]])
-    ipv6_cidrs: list[str] = Field(examples=[[]])
-    etag: str = Field(examples=["none"])
+    ipv4_cidrs: Annotated[list[str], Field(examples=[[]])]
+    ipv6_cidrs: Annotated[list[str], Field(examples=[[]])]
+    etag: Annotated[str, Field(examples=["none"])]
 
 
 @router.get("/ips", responses=answers(NetworksShape))

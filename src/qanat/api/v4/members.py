@@ -1,6 +1,6 @@
 """`/accounts/{account_id}/members` and `/roles`: the user of the asking token, with the one role that there is."""
 
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Response
 from pydantic import Field
@@ -20,43 +20,42 @@ from qanat.store.models import Account, User
 
 router = resource(prefix="/accounts/{account_id}", tags=["accounts"])
 
+Row = TypeVar("Row", "MemberShape", "RoleShape")
 ROLE_ID = "33666b9c79b9a5273fc7344ff42f953d"  # as stock's
-THE_ROLE: dict[str, Any] = {
-    "id": ROLE_ID,
-    "name": ROLE,
-    "description": "May do everything in the account; what a token may do, its policies say.",
-    "permissions": {},
-}
+ROLE_TEXT = "May do everything in the account; what a token may do, its policies say."
 
 
 class MemberUserShape(Shape):
     """Who it is."""
 
-    id: str = Field(examples=[HEX_ID])
-    email: str = Field(examples=["owner@example.com"])
-    first_name: str | None = Field(examples=["Mir"])
-    last_name: str | None = Field(examples=[None])
-    two_factor_authentication_enabled: bool = Field(examples=[False])
+    id: Annotated[str, Field(examples=[HEX_ID])]
+    email: Annotated[str, Field(examples=["owner@example.com"])]
+    first_name: Annotated[str | None, Field(examples=["Mir"])]
+    last_name: Annotated[str | None, Field(examples=[None])]
+    two_factor_authentication_enabled: Annotated[bool, Field(examples=[False])]
 
 
 class RoleShape(Shape):
     """A role."""
 
-    id: str = Field(examples=[ROLE_ID])
-    name: str = Field(examples=[ROLE])
-    description: str = Field(examples=[THE_ROLE["description"]])
-    permissions: dict[str, Any] = Field(examples=[{}])
+    id: Annotated[str, Field(examples=[ROLE_ID])]
+    name: Annotated[str, Field(examples=[ROLE])]
+    description: Annotated[str, Field(examples=[ROLE_TEXT])]
+    permissions: Annotated[dict[str, Any], Field(examples=[{}])]
+
+
+THE_ROLE: RoleShape = {"id": ROLE_ID, "name": ROLE, "description": ROLE_TEXT, "permissions": {}}
 
 
 class MemberShape(Shape):
     """A user who may act for the account."""
 
-    id: str = Field(examples=[HEX_ID])
-    email: str = Field(examples=["owner@example.com"])
-    status: str = Field(examples=["accepted"])
+    id: Annotated[str, Field(examples=[HEX_ID])]
+    email: Annotated[str, Field(examples=["owner@example.com"])]
+    status: Annotated[str, Field(examples=["accepted"])]
     user: MemberUserShape
     roles: list[RoleShape]
-    policies: list[dict[str, Any]] = Field(examples=[[]])
+    policies: Annotated[list[dict[str, Any]], Field(examples=[[]])]
 
 
 @router.get("/members", responses=page_answers(MemberShape))
@@ -90,7 +89,7 @@ def get_role(account_id: AccountPath, role: str, ctx: Ctx, who: Who) -> Response
     return ok(_of_id([THE_ROLE], role))
 
 
-def shown(user: User, account: Account) -> dict[str, Any]:
+def shown(user: User, account: Account) -> MemberShape:
     """A member as stock clients read it."""
     return {
         "id": membership_id(user.id, account.id),
@@ -113,7 +112,7 @@ def _account(ctx: Context, who: Principal, account_id: str) -> Account:
         return accounts.get_account(session, account_id, reach=who.reach("account.read"))
 
 
-def _members(ctx: Context, who: Principal, account_id: str) -> list[dict[str, Any]]:
+def _members(ctx: Context, who: Principal, account_id: str) -> list[MemberShape]:
     account = _account(ctx, who, account_id)
     if who.token.account_id is not None:
         return []
@@ -121,7 +120,7 @@ def _members(ctx: Context, who: Principal, account_id: str) -> list[dict[str, An
         return [shown(accounts.get_user(session, who.token.user_id), account)]
 
 
-def _of_id(rows: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+def _of_id(rows: list[Row], wanted: str) -> Row:
     found = next((row for row in rows if row["id"] == wanted.lower()), None)
     if found is None:
         raise QanatError("user_unknown", "no such member or role")

@@ -2,6 +2,7 @@
 `--quick-service <base>`."""
 
 import base64
+from typing import Annotated
 
 from fastapi import Request, Response
 from pydantic import Field
@@ -22,11 +23,11 @@ bare = resource(below="", tags=["quick tunnels"])
 class QuickTunnelShape(Shape):
     """A quick tunnel, with the secret that its connector registers by."""
 
-    id: str = Field(examples=[TUNNEL])
-    name: str = Field(examples=["qt-3f9c0b6d2a7e41c58d90"])
-    hostname: str = Field(examples=["quiet-river-lantern.try.example.com"])
-    account_tag: str = Field(examples=[ACCOUNT])
-    secret: str = Field(examples=["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="])
+    id: Annotated[str, Field(examples=[TUNNEL])]
+    name: Annotated[str, Field(examples=["qt-3f9c0b6d2a7e41c58d90"])]
+    hostname: Annotated[str, Field(examples=["quiet-river-lantern.try.example.com"])]
+    account_tag: Annotated[str, Field(examples=[ACCOUNT])]
+    secret: Annotated[str, Field(examples=["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="])]
 
 
 @bare.post("/tunnel", include_in_schema=False)

@@ -1,6 +1,6 @@
 """What the endpoints of records take and answer."""
 
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
@@ -115,32 +115,34 @@ class BatchInput(BaseModel):
 class RecordShape(Shape):
     """A record. `data` is there when it was written so; in lists also when it was derived from the content."""
 
-    id: str = Field(examples=[RECORD_ID])
-    zone_id: str = Field(examples=["023e105f4ecef8ad9ca31a8372d0c353"])
-    zone_name: str = Field(examples=["example.com"])
-    name: str = Field(examples=["app.example.com"])
-    type: str = Field(examples=["CNAME"])
-    content: str = Field(examples=[TUNNEL_TARGET])
-    data: dict[str, str | int | float] = Field({}, examples=[DATA_EXAMPLE])
-    priority: int = Field(0, examples=[10])
-    proxiable: bool = Field(examples=[True])
-    proxied: bool = Field(examples=[True])
-    ttl: int = Field(examples=[1])
-    settings: dict[str, bool] = Field(examples=[{"flatten_cname": False, "ipv4_only": False, "ipv6_only": False}])
+    id: Annotated[str, Field(examples=[RECORD_ID])]
+    zone_id: Annotated[str, Field(examples=["023e105f4ecef8ad9ca31a8372d0c353"])]
+    zone_name: Annotated[str, Field(examples=["example.com"])]
+    name: Annotated[str, Field(examples=["app.example.com"])]
+    type: Annotated[str, Field(examples=["CNAME"])]
+    content: Annotated[str, Field(examples=[TUNNEL_TARGET])]
+    data: NotRequired[Annotated[dict[str, str | int | float], Field(examples=[DATA_EXAMPLE])]]
+    priority: NotRequired[Annotated[int, Field(examples=[10])]]
+    proxiable: Annotated[bool, Field(examples=[True])]
+    proxied: Annotated[bool, Field(examples=[True])]
+    ttl: Annotated[int, Field(examples=[1])]
+    settings: Annotated[
+        dict[str, bool], Field(examples=[{"flatten_cname": False, "ipv4_only": False, "ipv6_only": False}])
+    ]
     meta: dict[str, str]
-    comment: str | None = Field(examples=["the shop"])
-    tags: list[str] = Field(examples=[["team:web"]])
-    private_routing: bool = False
-    created_on: str = Field(examples=["2024-01-02T03:04:05.123456Z"])
-    modified_on: str = Field(examples=["2024-01-02T03:04:05.123456Z"])
-    comment_modified_on: str = Field("", examples=["2024-01-02T03:04:05.123456Z"])
-    tags_modified_on: str = Field("", examples=["2024-01-02T03:04:05.123456Z"])
+    comment: Annotated[str | None, Field(examples=["the shop"])]
+    tags: Annotated[list[str], Field(examples=[["team:web"]])]
+    private_routing: NotRequired[bool]
+    created_on: Annotated[str, Field(examples=["2024-01-02T03:04:05.123456Z"])]
+    modified_on: Annotated[str, Field(examples=["2024-01-02T03:04:05.123456Z"])]
+    comment_modified_on: NotRequired[Annotated[str, Field(examples=["2024-01-02T03:04:05.123456Z"])]]
+    tags_modified_on: NotRequired[Annotated[str, Field(examples=["2024-01-02T03:04:05.123456Z"])]]
 
 
 class DeletedRecordShape(Shape):
     """What was deleted."""
 
-    id: str = Field(examples=[RECORD_ID])
+    id: Annotated[str, Field(examples=[RECORD_ID])]
 
 
 class BatchShape(Shape):
@@ -155,5 +157,5 @@ class BatchShape(Shape):
 class ImportShape(Shape):
     """How an import went; records that were there already are parsed and not added."""
 
-    recs_added: int = Field(examples=[5])
-    total_records_parsed: int = Field(examples=[5])
+    recs_added: Annotated[int, Field(examples=[5])]
+    total_records_parsed: Annotated[int, Field(examples=[5])]

@@ -1,6 +1,6 @@
 """`/accounts/{account_id}/teamnet/routes`: private network routes, kept and listed as stock. Traffic comes later."""
 
-from typing import Any, Literal
+from typing import Annotated, Literal, NotRequired
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -76,24 +76,24 @@ class NetworkRoute(BaseModel):
 class TeamnetRouteShape(Shape):
     """A private network route."""
 
-    id: str = Field(examples=[CONNECTION])
-    network: str = Field(examples=["10.20.0.0/16"])
-    tunnel_id: str = Field(examples=[TUNNEL])
-    tunnel_name: str = Field(examples=["web"])
+    id: Annotated[str, Field(examples=[CONNECTION])]
+    network: Annotated[str, Field(examples=["10.20.0.0/16"])]
+    tunnel_id: Annotated[str, Field(examples=[TUNNEL])]
+    tunnel_name: Annotated[str, Field(examples=["web"])]
     tun_type: Literal["cfd_tunnel"]
-    virtual_network_id: str = Field(examples=[CONNECTOR])
-    virtual_network_name: str = Field(examples=["default"])
-    comment: str = Field(examples=["office"])
-    created_at: str = Field(examples=[MOMENT])
-    deleted_at: str | None = Field(examples=[None])
+    virtual_network_id: Annotated[str, Field(examples=[CONNECTOR])]
+    virtual_network_name: Annotated[str, Field(examples=["default"])]
+    comment: Annotated[str, Field(examples=["office"])]
+    created_at: Annotated[str, Field(examples=[MOMENT])]
+    deleted_at: Annotated[str | None, Field(examples=[None])]
 
 
 class FoundRouteShape(Shape):
     """The route that an address lies in; an empty object when there is none."""
 
-    id: str | None = Field(default=None, examples=[CONNECTION])
-    network: str | None = Field(default=None, examples=["10.20.0.0/16"])
-    tunnel_id: str | None = Field(default=None, examples=[TUNNEL])
+    id: NotRequired[Annotated[str | None, Field(examples=[CONNECTION])]]
+    network: NotRequired[Annotated[str | None, Field(examples=["10.20.0.0/16"])]]
+    tunnel_id: NotRequired[Annotated[str | None, Field(examples=[TUNNEL])]]
 
 
 @router.get("", responses=page_answers(TeamnetRouteShape), openapi_extra=queries(FILTERS))
@@ -240,7 +240,7 @@ def delete_route(account_id: AccountPath, route_id: RoutePath, ctx: Ctx, who: Wh
     return ok(shown(gone))
 
 
-def shown(full: FullRoute) -> dict[str, Any]:
+def shown(full: FullRoute) -> TeamnetRouteShape:
     """A route as stock clients read it (api.md 2.7)."""
     route = full.route
     return {

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -16,119 +16,122 @@ TUNNEL = "f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"
 CONNECTOR = "1bedc50d-42b3-473c-b108-ff3d10c0d925"
 CONNECTION = "6d6bb8e8-61ea-4c3c-9a4e-2f4c1f4b2b7c"
 MOMENT = "2026-01-02T03:04:05.678901Z"
+ConfigSource = Literal["local", "cloudflare"]
+Protocol = Literal["quic", "http2"]
 
 
 class ConnectionShape(Shape):
     """One of a connector's connections to an edge. `is_pending_reconnect`: lost a moment ago, and likely to come back."""
 
-    id: str = Field(examples=[CONNECTION])
-    uuid: str = Field(examples=[CONNECTION], description="the same as `id`")
-    client_id: str = Field(examples=[CONNECTOR])
-    client_version: str = Field(examples=["2026.8.0"])
-    colo_name: str = Field(examples=["fra1"], description="the edge's location")
+    id: Annotated[str, Field(examples=[CONNECTION])]
+    uuid: Annotated[str, Field(examples=[CONNECTION], description="the same as `id`")]
+    client_id: Annotated[str, Field(examples=[CONNECTOR])]
+    client_version: Annotated[str, Field(examples=["2026.8.0"])]
+    colo_name: Annotated[str, Field(examples=["fra1"], description="the edge's location")]
     is_pending_reconnect: bool
-    opened_at: str = Field(examples=[MOMENT])
-    origin_ip: str = Field(examples=["192.0.2.7"])
+    opened_at: Annotated[str, Field(examples=[MOMENT])]
+    origin_ip: Annotated[str, Field(examples=["192.0.2.7"])]
 
 
 class ConnectorShape(Shape):
     """A connector with its connections."""
 
-    id: str = Field(examples=[CONNECTOR])
-    features: list[str] = Field(examples=[["allow_remote_config", "serialized_headers"]])
-    version: str = Field(examples=["2026.8.0"])
-    arch: str = Field(examples=["linux_amd64"])
-    run_at: str = Field(examples=[MOMENT])
-    config_version: int = Field(examples=[7])
+    id: Annotated[str, Field(examples=[CONNECTOR])]
+    features: Annotated[list[str], Field(examples=[["allow_remote_config", "serialized_headers"]])]
+    version: Annotated[str, Field(examples=["2026.8.0"])]
+    arch: Annotated[str, Field(examples=["linux_amd64"])]
+    run_at: Annotated[str, Field(examples=[MOMENT])]
+    config_version: Annotated[int, Field(examples=[7])]
     conns: list[ConnectionShape]
 
 
 class TunnelShape(Shape):
     """A tunnel. Its secret is never in it."""
 
-    id: str = Field(examples=[TUNNEL])
-    account_tag: str = Field(examples=[ACCOUNT])
-    name: str = Field(examples=["web"])
-    created_at: str = Field(examples=[MOMENT])
-    deleted_at: str | None = Field(examples=[None])
-    config_src: Literal["local", "cloudflare"]
+    id: Annotated[str, Field(examples=[TUNNEL])]
+    account_tag: Annotated[str, Field(examples=[ACCOUNT])]
+    name: Annotated[str, Field(examples=["web"])]
+    created_at: Annotated[str, Field(examples=[MOMENT])]
+    deleted_at: Annotated[str | None, Field(examples=[None])]
+    config_src: ConfigSource
     remote_config: bool
     status: Status
     tun_type: Literal["cfd_tunnel"]
-    conns_active_at: str | None = Field(examples=[MOMENT])
-    conns_inactive_at: str | None = Field(examples=[None])
+    conns_active_at: Annotated[str | None, Field(examples=[MOMENT])]
+    conns_inactive_at: Annotated[str | None, Field(examples=[None])]
     connections: list[ConnectionShape]
-    metadata: dict[str, Any] = Field(examples=[{}])
+    metadata: Annotated[dict[str, Any], Field(examples=[{}])]
 
 
 class NewTunnelShape(TunnelShape):
     """A tunnel just made, with its connector token."""
 
-    token: str = Field(examples=["eyJhIjoi…"])
+    token: Annotated[str, Field(examples=["eyJhIjoi…"])]
 
 
 class OwnConnectionShape(Shape):
     """A connection, with what its connector made of the configuration that was pushed over it."""
 
-    id: str = Field(examples=[CONNECTION])
-    index: int = Field(examples=[0])
-    protocol: Literal["quic", "http2"]
-    location: str = Field(examples=["fra1"])
-    origin_ip: str = Field(examples=["192.0.2.7"])
-    opened_at: str = Field(examples=[MOMENT])
-    lost_at: str | None = Field(examples=[None])
-    lost_reason: str | None = Field(examples=[None])
-    pushed_version: int | None = Field(examples=[7])
-    applied_version: int | None = Field(examples=[7])
-    config_error: str = Field(examples=[""])
+    id: Annotated[str, Field(examples=[CONNECTION])]
+    index: Annotated[int, Field(examples=[0])]
+    protocol: Protocol
+    location: Annotated[str, Field(examples=["fra1"])]
+    origin_ip: Annotated[str, Field(examples=["192.0.2.7"])]
+    opened_at: Annotated[str, Field(examples=[MOMENT])]
+    lost_at: Annotated[str | None, Field(examples=[None])]
+    lost_reason: Annotated[str | None, Field(examples=[None])]
+    pushed_version: Annotated[int | None, Field(examples=[7])]
+    applied_version: Annotated[int | None, Field(examples=[7])]
+    config_error: Annotated[str, Field(examples=[""])]
 
 
 class ConnectorTokenName(Shape):
     """Which named connector token a connector came with."""
 
-    id: str = Field(examples=[CONNECTION])
-    name: str = Field(examples=["web-1"])
+    id: Annotated[str, Field(examples=[CONNECTION])]
+    name: Annotated[str, Field(examples=["web-1"])]
 
 
 class OwnConnectorShape(Shape):
     """A connector with everything that is known of it. `connector_token` null: the tunnel's own."""
 
-    id: str = Field(examples=[CONNECTOR])
+    id: Annotated[str, Field(examples=[CONNECTOR])]
     status: ConnectorStatus
-    version: str = Field(examples=["2026.8.0"])
-    arch: str = Field(examples=["linux_amd64"])
-    features: list[str] = Field(examples=[["allow_remote_config"]])
-    run_at: str = Field(examples=[MOMENT])
-    lost_at: str | None = Field(examples=[None])
-    wanted_connections: int = Field(examples=[4])
+    version: Annotated[str, Field(examples=["2026.8.0"])]
+    arch: Annotated[str, Field(examples=["linux_amd64"])]
+    features: Annotated[list[str], Field(examples=[["allow_remote_config"]])]
+    run_at: Annotated[str, Field(examples=[MOMENT])]
+    lost_at: Annotated[str | None, Field(examples=[None])]
+    wanted_connections: Annotated[int, Field(examples=[4])]
     connector_token: ConnectorTokenName | None
-    config_version: int = Field(examples=[7], description="the version that it applied; 0: none")
-    config_in_force: bool = Field(description="whether that is the tunnel's newest version")
-    config_error: str = Field(examples=[""], description="why it didn't apply the one that was pushed")
+    config_version: Annotated[int, Field(examples=[7], description="the version that it applied; 0: none")]
+    config_in_force: Annotated[bool, Field(description="whether that is the tunnel's newest version")]
+    config_error: Annotated[str, Field(examples=[""], description="why it didn't apply the one that was pushed")]
     connections: list[OwnConnectionShape]
 
 
 class OwnTunnelShape(TunnelShape):
     """A tunnel with its status since when and why, and its connectors."""
 
-    status_since: str = Field(examples=[MOMENT])
-    status_reason: str | None = Field(examples=[None])
-    configuration_version: int = Field(examples=[7])
+    status_since: Annotated[str, Field(examples=[MOMENT])]
+    status_reason: Annotated[str | None, Field(examples=[None])]
+    configuration_version: Annotated[int, Field(examples=[7])]
     connectors: list[OwnConnectorShape]
-    local_configuration: str | None = Field(
-        examples=[None], description="what the connector of a locally managed tunnel said that it runs, JSON"
-    )
+    local_configuration: Annotated[
+        str | None,
+        Field(examples=[None], description="what the connector of a locally managed tunnel said that it runs, JSON"),
+    ]
 
 
 class EventShape(Shape):
     """One line of a tunnel's story."""
 
-    at: str = Field(examples=[MOMENT])
+    at: Annotated[str, Field(examples=[MOMENT])]
     kind: Literal["registered", "lost", "refused"]
-    detail: dict[str, Any] = Field(examples=[{"connector_id": CONNECTOR, "index": 0, "reason": "timed_out"}])
+    detail: Annotated[dict[str, Any], Field(examples=[{"connector_id": CONNECTOR, "index": 0, "reason": "timed_out"}])]
 
 
-def shown(tunnel: Tunnel, state: TunnelState) -> dict[str, Any]:
+def shown(tunnel: Tunnel, state: TunnelState) -> TunnelShape:
     """A tunnel as stock clients read it (api.md 2.2). The secret is never in it."""
     return {
         "id": tunnel.id,
@@ -136,7 +139,7 @@ def shown(tunnel: Tunnel, state: TunnelState) -> dict[str, Any]:
         "name": tunnel.name,
         "created_at": rfc3339(tunnel.created_at),
         "deleted_at": rfc3339(tunnel.deleted_at),
-        "config_src": tunnel.config_src,
+        "config_src": cast(ConfigSource, tunnel.config_src),
         "remote_config": tunnel.config_src == "cloudflare",
         "status": state.status,
         "tun_type": "cfd_tunnel",
@@ -151,7 +154,7 @@ def shown(tunnel: Tunnel, state: TunnelState) -> dict[str, Any]:
     }
 
 
-def shown_connector(connector: Connector, connections: list[Connection]) -> dict[str, Any]:
+def shown_connector(connector: Connector, connections: list[Connection]) -> ConnectorShape:
     """A "client" of api.md 2.3."""
     return {
         "id": connector.id,
@@ -164,7 +167,7 @@ def shown_connector(connector: Connector, connections: list[Connection]) -> dict
     }
 
 
-def shown_connection(connection: Connection, connector: Connector) -> dict[str, Any]:
+def shown_connection(connection: Connection, connector: Connector) -> ConnectionShape:
     """A connection of api.md 2.3; `colo_name` is the edge's location."""
     return {
         "id": connection.id,
@@ -180,7 +183,7 @@ def shown_connection(connection: Connection, connector: Connector) -> dict[str, 
 
 def shown_own_connector(
     connector: Connector, connections: list[Connection], token_names: dict[str, str], newest: Configuration | None
-) -> dict[str, Any]:
+) -> OwnConnectorShape:
     """A connector with everything that is known of it."""
     token_id = next((connection.token_id for connection in connections if connection.token_id in token_names), None)
     return {
@@ -200,7 +203,7 @@ def shown_own_connector(
             {
                 "id": connection.id,
                 "index": connection.index,
-                "protocol": connection.protocol,
+                "protocol": cast(Protocol, connection.protocol),
                 "location": connection.location,
                 "origin_ip": connection.origin_ip,
                 "opened_at": rfc3339(connection.opened_at),

@@ -1,7 +1,7 @@
 """`/user` and the user's legacy key."""
 
 from secrets import token_hex
-from typing import Any
+from typing import Annotated
 
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,21 +40,25 @@ class UserChange(BaseModel):
 class UserShape(Shape):
     """A user."""
 
-    id: str = Field(examples=[HEX_ID])
-    email: str = Field(examples=["owner@example.com"])
-    first_name: str | None = Field(examples=["Mir"])
-    last_name: str | None = Field(examples=[None])
-    created_on: str = Field(examples=[MOMENT])
-    modified_on: str = Field(examples=[MOMENT])
-    suspended: bool = Field(examples=[False])
-    two_factor_authentication_enabled: bool = Field(examples=[False])
+    id: Annotated[str, Field(examples=[HEX_ID])]
+    email: Annotated[str, Field(examples=["owner@example.com"])]
+    first_name: Annotated[str | None, Field(examples=["Mir"])]
+    last_name: Annotated[str | None, Field(examples=[None])]
+    telephone: None
+    country: None
+    zipcode: None
+    created_on: Annotated[str, Field(examples=[MOMENT])]
+    modified_on: Annotated[str, Field(examples=[MOMENT])]
+    suspended: Annotated[bool, Field(examples=[False])]
+    two_factor_authentication_enabled: Annotated[bool, Field(examples=[False])]
+    two_factor_authentication_locked: Annotated[bool, Field(examples=[False])]
 
 
 class KeyShape(Shape):
     """A legacy key, shown once."""
 
-    email: str = Field(examples=["owner@example.com"])
-    key: str = Field(examples=["0123456789abcdef0123456789abcdef01234"])
+    email: Annotated[str, Field(examples=["owner@example.com"])]
+    key: Annotated[str, Field(examples=["0123456789abcdef0123456789abcdef01234"])]
 
 
 @router.get("/user", responses=answers(UserShape))
@@ -122,7 +126,7 @@ def delete_key(ctx: Ctx, who: Who) -> Response:
     return ok({"id": user_id})
 
 
-def shown(user: User) -> dict[str, Any]:
+def shown(user: User) -> UserShape:
     """A user as stock clients read it."""
     return {
         "id": user.id,

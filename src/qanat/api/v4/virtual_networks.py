@@ -1,6 +1,6 @@
 """`/accounts/{account_id}/teamnet/virtual_networks`: virtual networks of private routes, kept and listed as stock."""
 
-from typing import Any
+from typing import Annotated
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -54,12 +54,12 @@ class NetworkChange(BaseModel):
 class VirtualNetworkShape(Shape):
     """A virtual network."""
 
-    id: str = Field(examples=[CONNECTOR])
-    name: str = Field(examples=["staging"])
-    comment: str = Field(examples=["lab"])
+    id: Annotated[str, Field(examples=[CONNECTOR])]
+    name: Annotated[str, Field(examples=["staging"])]
+    comment: Annotated[str, Field(examples=["lab"])]
     is_default_network: bool
-    created_at: str = Field(examples=[MOMENT])
-    deleted_at: str | None = Field(examples=[None])
+    created_at: Annotated[str, Field(examples=[MOMENT])]
+    deleted_at: Annotated[str | None, Field(examples=[None])]
 
 
 @router.get("", responses=answers(list[VirtualNetworkShape]), openapi_extra=queries(FILTERS))
@@ -145,7 +145,7 @@ def delete_network(
     return ok(shown(gone))
 
 
-def shown(network: VirtualNetwork) -> dict[str, Any]:
+def shown(network: VirtualNetwork) -> VirtualNetworkShape:
     """A virtual network as stock clients read it (api.md 2.7)."""
     return {
         "id": network.id,

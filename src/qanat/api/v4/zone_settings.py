@@ -1,6 +1,6 @@
 """`/zones/{zone_id}/settings`: what stock clients ask of a zone, told with what holds here. Nothing of it can be set."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -65,10 +65,10 @@ FIXED: dict[str, Any] = {
 class SettingShape(Shape):
     """A setting, which can't be changed."""
 
-    id: str = Field(examples=["min_tls_version"])
-    value: Any = Field(examples=["1.2"])
-    editable: bool = Field(examples=[False])
-    modified_on: None = Field(examples=[None])
+    id: Annotated[str, Field(examples=["min_tls_version"])]
+    value: Annotated[Any, Field(examples=["1.2"])]
+    editable: Annotated[bool, Field(examples=[False])]
+    modified_on: Annotated[None, Field(examples=[None])]
 
 
 class SettingChange(BaseModel):
@@ -109,7 +109,7 @@ def change_setting(zone_id: str, setting: str, body: SettingChange, ctx: Ctx, wh
     return ok(shown(setting, value))
 
 
-def shown(name: str, value: Any) -> dict[str, Any]:
+def shown(name: str, value: Any) -> SettingShape:
     """A setting as stock clients read it."""
     return {"id": name, "value": value, "editable": False, "modified_on": None}
 

@@ -1,7 +1,6 @@
 """`/zones`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,7 +28,7 @@ from qanat.store.reach import Reach
 
 router = resource(tags=["zones"])
 
-PLAN: dict[str, Any] = {
+PLAN: PlanShape = {
     "id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
     "name": "Free Website",
     "price": 0,
@@ -226,7 +225,7 @@ def list_regional_hostnames(zone_id: str, ctx: Ctx, who: Who) -> Response:
     return ok([])
 
 
-def shown(zone: Zone, account: Account, name_servers: Sequence[str]) -> dict[str, Any]:
+def shown(zone: Zone, account: Account, name_servers: Sequence[str]) -> ZoneShape:
     """A zone as stock clients read it: its name in Unicode, every key present, numbers whole."""
     return {
         "id": zone.id,
@@ -261,7 +260,7 @@ def shown(zone: Zone, account: Account, name_servers: Sequence[str]) -> dict[str
     }
 
 
-def _shown_now(ctx: Context, zone_id: str, reach: Reach) -> dict[str, Any]:
+def _shown_now(ctx: Context, zone_id: str, reach: Reach) -> ZoneShape:
     with ctx.store.reading() as session:
         zone = zones.get_zone(session, zone_id, reach=reach)
         return shown(zone, accounts.get_account(session, zone.account_id), ctx.name_servers)
