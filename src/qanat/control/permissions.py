@@ -28,10 +28,6 @@ class PermissionGroup:
         """Whether it gives the permission where it is allowed."""
         return permission in self.permissions or permission in self.shows
 
-    def as_dict(self) -> dict[str, object]:
-        """As `…/tokens/permission_groups` lists it."""
-        return {"id": self.id, "name": self.name, "scopes": list(self.scopes)}
-
 
 def _group(group_id: str, name: str, scope: str, *permissions: Permission) -> PermissionGroup:
     return PermissionGroup(group_id, name, frozenset(permissions), (scope,))

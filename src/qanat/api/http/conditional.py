@@ -1,18 +1,19 @@
 """`ETag` and `If-Match` (RFC 9110): a client says which version its change was made for. Without it, as stock."""
 
 import re
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Response
 
 from qanat.errors import QanatError
 from qanat.store.versions import Expected
 
+Answer = TypeVar("Answer", bound=Response)
 TAG = re.compile(r'\s*(?P<weak>W/)?"(?P<version>[\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
 MAX_TAGS = 100
 
 
-def versioned(answer: Response, version: str) -> Response:
+def versioned(answer: Answer, version: str) -> Answer:
     """The answer with its version, which a later `If-Match` can name."""
     answer.headers["etag"] = f'"{version}"'
     return answer

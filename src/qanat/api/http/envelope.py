@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 from fastapi.responses import JSONResponse
 
@@ -11,17 +11,27 @@ from qanat.api.http.failures import failure_of
 from qanat.api.http.pagination import Page
 from qanat.errors import QanatError, RetryLaterError
 
+Result = TypeVar("Result")
+
 DO_NOT_RETRY = {"x-should-retry": "false"}
 
 
-def ok(result: object) -> JSONResponse:
-    """200 with the result; `messages` stays empty, since stock clients disagree on its shape."""
-    return JSONResponse({"success": True, "errors": [], "messages": [], "result": result})
+class Ok(JSONResponse, Generic[Result]):
+    """200 with a `Result`. As what an endpoint returns it is its description, too."""
 
 
-def ok_page(rows: Sequence[object], page: Page, total: int) -> JSONResponse:
-    """200 with a page and its `result_info`."""
-    return JSONResponse(
+class OkPage(JSONResponse, Generic[Result]):
+    """200 with a page of `Result`s. The endpoint takes an `AskedPage`: its parameters are described."""
+
+
+def ok(result: Result) -> Ok[Result]:
+    """`messages` stays empty, since stock clients disagree on its shape."""
+    return Ok({"success": True, "errors": [], "messages": [], "result": result})
+
+
+def ok_page(rows: Sequence[Result], page: Page, total: int) -> OkPage[Result]:
+    """With its `result_info`."""
+    return OkPage(
         {
             "success": True,
             "errors": [],

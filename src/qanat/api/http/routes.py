@@ -1,7 +1,7 @@
 """The API's routes, in one flat list: how a resource's are made, and how one is found, once a request."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, get_args, get_origin
 
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
@@ -11,17 +11,29 @@ from starlette.types import Receive, Scope, Send
 from qanat.api.http.context import checked, declared_needs
 from qanat.api.http.description import operation_id
 from qanat.api.http.endpoint import USUAL, Takes, taken
+from qanat.api.http.envelope import Ok, OkPage
 from qanat.api.http.pagination import is_long, takes_page
-from qanat.api.http.shapes import FAILS
+from qanat.api.http.shapes import FAILS, answers, page_answers
 from qanat.store.reach import Permission
 
 PREFIX = "/client/v4"
 _FOUND = "qanat.found"
 
 
+class _Router(APIRouter):
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """As FastAPI's. What the endpoint answers is read of its annotation, so that mypy checks what is described."""
+        answered = endpoint.__annotations__["return"]
+        kind: object = get_origin(answered)
+        for each, described in ((Ok, answers), (OkPage, page_answers)):
+            if kind is each:
+                options.update(responses=described(*get_args(answered)), response_model=None)
+        super().add_api_route(path, endpoint, **options)
+
+
 def resource(*, prefix: str = "", below: str = PREFIX, tags: Iterable[str] = ()) -> APIRouter:
     """The router of one resource, below `prefix`. `below`: what all endpoints have in front."""
-    return APIRouter(
+    return _Router(
         prefix=below + prefix,
         tags=list(tags),
         responses=FAILS,

@@ -1,16 +1,16 @@
 """`/qanat/accounts/{account_id}/export` and `…/import`: a whole account as one document."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, cast
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 from pydantic import Field
 
 from qanat.api.http.body import MAX_VALUES
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.endpoint import HEAVY, Takes, takes
-from qanat.api.http.envelope import ok
+from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers, queries
+from qanat.api.http.shapes import Shape, queries
 from qanat.control import accounts
 from qanat.control.policies import reach_of
 from qanat.control.principal import Principal
@@ -116,10 +116,10 @@ async def _text(request: Request) -> bytes:
     return await request.body()
 
 
-@router.get("/export", responses=answers(AccountDocumentShape), openapi_extra=EXPORT_QUERY)
+@router.get("/export", openapi_extra=EXPORT_QUERY)
 @needs(*READS)
 @takes(HEAVY)
-def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Response:
+def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Ok[AccountDocumentShape]:
     """Tunnels with every configuration, zones, records, private routes, and the names and policies of the account's tokens."""
     account = _account(ctx, who, account_id, READS)
     sealed = _sealer_for_export(request, who, account.id)
@@ -132,10 +132,10 @@ def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Res
             account_id=account.id,
             detail={"secrets": sealed is not None, "tunnels": len(document.tunnels), "zones": len(document.zones)},
         )
-    return ok(plain(document))
+    return ok(cast(AccountDocumentShape, plain(document)))
 
 
-@router.post("/import", responses=answers(ImportShape), openapi_extra={**IMPORT_QUERY, **IMPORT_BODY})
+@router.post("/import", openapi_extra={**IMPORT_QUERY, **IMPORT_BODY})
 @needs(*EDITS)
 @takes(WHOLE_ACCOUNT)
 def import_into_account(
@@ -144,7 +144,7 @@ def import_into_account(
     ctx: Ctx,
     who: Who,
     text: Annotated[bytes, Depends(_text)],
-) -> Response:
+) -> Ok[ImportShape]:
     """Writes an exported account here, whole or not at all; without `dry_run=false` it only says what it would do. An
     account that doesn't exist is made when its id is the document's own. What isn't in the document stays as it is."""
     document = read_document(text)

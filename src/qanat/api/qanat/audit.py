@@ -12,11 +12,11 @@ from starlette.datastructures import QueryParams
 
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.endpoint import HEAVY, STREAMED, takes
-from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, parse_time, rfc3339
 from qanat.api.http.filters import words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers, page_answers, queries, text_answers
+from qanat.api.http.shapes import Shape, queries, text_answers
 from qanat.control.principal import Principal
 from qanat.store import audit
 
@@ -73,9 +73,9 @@ class VerdictShape(Shape):
     reason: Annotated[str | None, Field(examples=[None])]
 
 
-@router.get("", responses=page_answers(AuditShape), openapi_extra=queries({**FILTERS, **BEFORE}))
+@router.get("", openapi_extra=queries({**FILTERS, **BEFORE}))
 @needs("audit.read")
-def list_audit(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_audit(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[AuditShape]:
     """The writes in the accounts that the token sees, newest first. Rows that come in between don't move those of a
     `before`."""
     query = request.query_params
@@ -101,10 +101,10 @@ def export_audit(request: Request, ctx: Ctx, who: Who) -> Response:
     return StreamingResponse(_lines(ctx, filters), media_type="application/x-ndjson")
 
 
-@router.get("/verify", responses=answers(VerdictShape))
+@router.get("/verify")
 @needs("audit.read")
 @takes(HEAVY)
-def verify_audit(ctx: Ctx, who: Who) -> Response:
+def verify_audit(ctx: Ctx, who: Who) -> Ok[VerdictShape]:
     """Walks the whole chain: each row's hash, and that none is missing before the last."""
     who.everything("audit.read")
 

@@ -2,15 +2,14 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
-from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, parse_time, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import ConnectorTokenPath, TunnelPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers, page_answers
+from qanat.api.http.shapes import Shape
 from qanat.api.v4.tunnel_shapes import CONNECTION, MOMENT, connector_token
 from qanat.control import connector_tokens
 from qanat.control.principal import Principal
@@ -50,9 +49,9 @@ class ShownConnectorTokenShape(ConnectorTokenShape):
     token: Annotated[str, Field(examples=["eyJhIjoi…"])]
 
 
-@router.get("", responses=page_answers(ConnectorTokenShape))
+@router.get("")
 @needs("tunnel.read")
-def list_tokens(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_tokens(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[ConnectorTokenShape]:
     """The tunnel's named tokens in order of age, also those that are over."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
@@ -61,9 +60,9 @@ def list_tokens(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> R
     return ok_page([_shown(ctx, row, live.get(row.id, 0)) for row in rows], page, total)
 
 
-@router.post("", responses=answers(ShownConnectorTokenShape))
+@router.post("")
 @needs("tunnel.edit")
-def create_token(tunnel_id: TunnelPath, body: TokenCreate, ctx: Ctx, who: Who) -> Response:
+def create_token(tunnel_id: TunnelPath, body: TokenCreate, ctx: Ctx, who: Who) -> Ok[ShownConnectorTokenShape]:
     """Makes a token; the answer holds it, and it can be asked for again."""
     tunnel = _tunnel(ctx, who, tunnel_id)
     with ctx.store.writing(who.actor) as write:
@@ -78,9 +77,11 @@ def create_token(tunnel_id: TunnelPath, body: TokenCreate, ctx: Ctx, who: Who) -
     return ok({**_shown(ctx, made, 0), "token": _text(ctx, tunnel, made)})
 
 
-@router.get("/{connector_token_id}", responses=answers(ConnectorTokenShape))
+@router.get("/{connector_token_id}")
 @needs("tunnel.read")
-def get_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who) -> Response:
+def get_token(
+    tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who
+) -> Ok[ConnectorTokenShape]:
     """One token, without its text."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
@@ -89,9 +90,11 @@ def get_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx
     return ok(_shown(ctx, token, live.get(token.id, 0)))
 
 
-@router.get("/{connector_token_id}/token", responses=answers(ShownConnectorTokenShape))
+@router.get("/{connector_token_id}/token")
 @needs("tunnel.edit")
-def show_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who) -> Response:
+def show_token(
+    tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who
+) -> Ok[ShownConnectorTokenShape]:
     """The token again, with its text. One that is over is not shown."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id, "tunnel.edit", deleted=False)
@@ -102,9 +105,11 @@ def show_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ct
     return ok({**_shown(ctx, token, live.get(token.id, 0)), "token": _text(ctx, tunnel, token)})
 
 
-@router.post("/{connector_token_id}/rotate", responses=answers(ShownConnectorTokenShape))
+@router.post("/{connector_token_id}/rotate")
 @needs("tunnel.edit")
-def rotate_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who) -> Response:
+def rotate_token(
+    tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who
+) -> Ok[ShownConnectorTokenShape]:
     """A new secret under the same name: the old one is refused at once, its live connections end after a grace."""
     tunnel = _tunnel(ctx, who, tunnel_id)
     with ctx.store.writing(who.actor) as write:
@@ -116,9 +121,11 @@ def rotate_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, 
     return ok({**_shown(ctx, token, live.get(token.id, 0)), "token": _text(ctx, tunnel, token)})
 
 
-@router.delete("/{connector_token_id}", responses=answers(ConnectorTokenShape))
+@router.delete("/{connector_token_id}")
 @needs("tunnel.edit")
-def revoke_token(tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who) -> Response:
+def revoke_token(
+    tunnel_id: TunnelPath, connector_token_id: ConnectorTokenPath, ctx: Ctx, who: Who
+) -> Ok[ConnectorTokenShape]:
     """Revokes it: its connections end, and it is never let in again. The row stays, for the record."""
     tunnel = _tunnel(ctx, who, tunnel_id)
     with ctx.store.writing(who.actor) as write:

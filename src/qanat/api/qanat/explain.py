@@ -2,14 +2,14 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.endpoint import HEAVY, takes
-from qanat.api.http.envelope import ok, rfc3339
+from qanat.api.http.envelope import Ok, ok, rfc3339
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers, queries
+from qanat.api.http.shapes import Shape, queries
 from qanat.api.qanat.status import SkippedShape, shown_skipped
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL
 from qanat.control.explain import (
@@ -105,12 +105,11 @@ class ExplanationShape(Shape):
 
 @router.get(
     "/explain",
-    responses=answers(ExplanationShape),
     openapi_extra=queries({"url": "A URL such as `https://app.example.com/x`, or a hostname."}),
 )
 @needs("dns.read", "tunnel.read")
 @takes(HEAVY)
-def explain(request: Request, ctx: Ctx, who: Who) -> Response:
+def explain(request: Request, ctx: Ctx, who: Who) -> Ok[ExplanationShape]:
     """Which zone, record, tunnel and ingress rule a URL would meet, by the same matching as live traffic, and why the rules
     before don't take it; or where its way ends. A hostname of an account that isn't seen is as unknown as any."""
     text = request.query_params.get("url", "")

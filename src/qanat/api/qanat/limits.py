@@ -3,14 +3,13 @@
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
-from qanat.api.http.envelope import ok
+from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.paths import AccountPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers
+from qanat.api.http.shapes import Shape
 from qanat.control import accounts
 from qanat.store import limits
 
@@ -36,14 +35,14 @@ class LimitShape(Shape):
     ]
 
 
-@router.get("", responses=answers(list[LimitShape]))
+@router.get("")
 @needs("account.read")
-def list_limits(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+def list_limits(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[list[LimitShape]]:
     """What the account may have so that it leaves room for others, and what it has."""
     allowed = asdict(ctx.store.limits)
     with ctx.store.reading() as session:
         account = accounts.get_account(session, account_id, reach=who.reach("account.read"))
-        rows = [
+        rows: list[LimitShape] = [
             {
                 "name": kind,
                 "of": counted.of,

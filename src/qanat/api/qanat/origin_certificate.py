@@ -5,14 +5,13 @@ from base64 import b64encode
 from textwrap import wrap
 from typing import Annotated
 
-from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
-from qanat.api.http.envelope import ok
+from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.paths import ZonePath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers
+from qanat.api.http.shapes import Shape
 from qanat.api.v4.token_shapes import TokenShape, shown
 from qanat.auth import issue
 from qanat.control import accounts, zones
@@ -37,9 +36,9 @@ class OriginCertificateShape(Shape):
     token: TokenShape
 
 
-@router.post("/zones/{zone_id}/origin-certificate", responses=answers(OriginCertificateShape))
+@router.post("/zones/{zone_id}/origin-certificate")
 @needs("token.edit", "zone.read")
-def make_origin_certificate(zone_id: ZonePath, ctx: Ctx, who: Who) -> Response:
+def make_origin_certificate(zone_id: ZonePath, ctx: Ctx, who: Who) -> Ok[OriginCertificateShape]:
     """Makes a token for the account's tunnels and this zone's records, as cert.pem. The account owns it: it is listed
     and deleted with the account's tokens. For tokens that may do all that themselves."""
     with ctx.store.reading() as session:

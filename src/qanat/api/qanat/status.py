@@ -5,14 +5,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, cast
 
-from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
-from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers, page_answers
+from qanat.api.http.shapes import Shape
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT
 from qanat.control.visibility import sees_request, visible_skipped
 from qanat.errors import QanatError
@@ -93,17 +92,17 @@ class FailedRequestShape(Shape):
     client_ip: Annotated[str, Field(examples=["192.0.2.7"])]
 
 
-@router.get("/status", responses=answers(StatusShape))
+@router.get("/status")
 @needs("edge.read")
-def get_status(ctx: Ctx, who: Who) -> Response:
+def get_status(ctx: Ctx, who: Who) -> Ok[StatusShape]:
     """This edge: version, addresses, counters; and which endpoints clients asked for that qanat doesn't have."""
-    reach = who.reach("edge.read")
+    reach, listens = who.reach("edge.read"), ctx.live.addresses()
     skipped = Counter(row.kind for row in visible_skipped(ctx.skipped.rows(), reach))
     return ok(
         {
             "version": ctx.version,
             "location": ctx.location,
-            "addresses": dict(ctx.live.addresses()),
+            "addresses": {"https": listens["https"], "http": listens["http"], "tunnel": listens["tunnel"]},
             "counters": dict(ctx.live.counters()),
             "skipped": dict(sorted(skipped.items())),
             "unknown_endpoints": dict(ctx.misses) if reach.is_everything else {},
@@ -111,9 +110,9 @@ def get_status(ctx: Ctx, who: Who) -> Response:
     )
 
 
-@router.get("/skipped", responses=page_answers(SkippedShape))
+@router.get("/skipped")
 @needs("edge.read")
-def list_skipped(ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_skipped(ctx: Ctx, who: Who, page: AskedPage) -> OkPage[SkippedShape]:
     """The rows that the edge leaves out, of the accounts that the token sees: what of them can't be used, and since when.
     Everything else goes on meanwhile."""
     rows = visible_skipped(ctx.skipped.rows(), who.reach("edge.read"))
@@ -133,9 +132,9 @@ def shown_skipped(row: Skipped) -> SkippedShape:
     }
 
 
-@router.get("/requests/{request_id}", responses=answers(FailedRequestShape))
+@router.get("/requests/{request_id}")
 @needs("tunnel.read")
-def explain_request(request_id: str, ctx: Ctx, who: Who) -> Response:
+def explain_request(request_id: str, ctx: Ctx, who: Who) -> Ok[FailedRequestShape]:
     """Why a recent request failed, by the id that its error page shows. Only the newest failures are remembered."""
     failed = ctx.live.failed_request(request_id)
     reach = who.reach("tunnel.read")

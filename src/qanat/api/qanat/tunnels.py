@@ -1,15 +1,22 @@
 """`/qanat/tunnels`: a tunnel with everything that a person wants to see of it, which the stock API has no place for."""
 
-from fastapi import Response
+from typing import cast
+
 from sqlalchemy.orm import Session
 
 from qanat.api.http.context import Ctx, Who, needs
-from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import TunnelPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import answers, page_answers
-from qanat.api.v4.tunnel_shapes import EventShape, OwnConnectorShape, OwnTunnelShape, shown, shown_own_connector
+from qanat.api.v4.tunnel_shapes import (
+    EventKind,
+    EventShape,
+    OwnConnectorShape,
+    OwnTunnelShape,
+    shown,
+    shown_own_connector,
+)
 from qanat.control import configurations, connections, connector_tokens
 from qanat.control.tunnel_status import ConnectorConnections, every_connector, recent_state
 from qanat.control.visibility import known_tunnel
@@ -18,9 +25,9 @@ from qanat.store.models import Configuration, Tunnel
 router = resource(prefix="/qanat/tunnels/{tunnel_id}", tags=["qanat"])
 
 
-@router.get("", responses=answers(OwnTunnelShape))
+@router.get("")
 @needs("tunnel.read")
-def get_tunnel(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+def get_tunnel(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[OwnTunnelShape]:
     """A tunnel with its status since when and why, and each connector's configuration version. A deleted one too."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
@@ -39,9 +46,9 @@ def get_tunnel(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
     )
 
 
-@router.get("/connectors", responses=answers(list[OwnConnectorShape]))
+@router.get("/connectors")
 @needs("tunnel.read")
-def list_connectors(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+def list_connectors(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[list[OwnConnectorShape]]:
     """The connected connectors, then those that were connected in the last day, with everything that is known of them."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
@@ -50,14 +57,17 @@ def list_connectors(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
         return ok(_connectors(session, tunnel, every_connector(session, tunnel.id, state), newest))
 
 
-@router.get("/events", responses=page_answers(EventShape))
+@router.get("/events")
 @needs("tunnel.read")
-def list_events(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_events(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[EventShape]:
     """What happened to the tunnel's connections, newest first."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
         rows, total = connections.events(session, tunnel.id, offset=page.offset, limit=page.per_page)
-    return ok_page([{"at": rfc3339(row.at), "kind": row.kind, "detail": row.detail} for row in rows], page, total)
+    told: list[EventShape] = [
+        {"at": rfc3339(row.at), "kind": cast(EventKind, row.kind), "detail": row.detail} for row in rows
+    ]
+    return ok_page(told, page, total)
 
 
 def _connectors(

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.endpoint import STREAMED, takes
-from qanat.api.http.envelope import ok
+from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import FAILS, Shape, answers
+from qanat.api.http.shapes import FAILS, Shape
 from qanat.errors import QanatError
 from qanat.store import sqlite
 
@@ -78,9 +78,9 @@ def get_backup(ctx: Ctx, who: Who) -> Response:
     )
 
 
-@router.post("/keys/rotate", responses=answers(RotationShape))
+@router.post("/keys/rotate")
 @needs("edge.edit")
-def rotate_key(ctx: Ctx, who: Who) -> Response:
+def rotate_key(ctx: Ctx, who: Who) -> Ok[RotationShape]:
     """A new key, and every secret in the store sealed with it. Where `store.key_command` gives the key, the command must
     print a new one first."""
     who.everything("edge.edit")

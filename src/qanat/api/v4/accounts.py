@@ -3,16 +3,16 @@
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Ctx, Who, needs
-from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, rfc3339
 from qanat.api.http.filters import words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers, page_answers, queries
+from qanat.api.http.shapes import Shape, queries
 from qanat.api.v4.token_shapes import HEX_ID, MOMENT, DeletedShape
 from qanat.control import accounts
 from qanat.errors import QanatError
@@ -86,11 +86,10 @@ class MembershipShape(Shape):
 
 @router.get(
     "/accounts",
-    responses=page_answers(AccountShape),
     openapi_extra=queries({"name": "Only accounts of this name.", "direction": ORDER}),
 )
 @needs("account.read")
-def list_accounts(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_accounts(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[AccountShape]:
     """The accounts that the token sees."""
     query = request.query_params
     with ctx.store.reading() as session:
@@ -105,9 +104,9 @@ def list_accounts(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Resp
     return ok_page([shown(row) for row in rows], page, total)
 
 
-@router.post("/accounts", responses=answers(AccountShape))
+@router.post("/accounts")
 @needs("account.edit")
-def create_account(body: AccountInput, ctx: Ctx, who: Who) -> Response:
+def create_account(body: AccountInput, ctx: Ctx, who: Who) -> Ok[AccountShape]:
     """Makes an account; for tokens that may edit every account."""
     who.everything("account.edit")
     _check_kind(body)
@@ -117,17 +116,17 @@ def create_account(body: AccountInput, ctx: Ctx, who: Who) -> Response:
     return ok(shown(account))
 
 
-@router.get("/accounts/{account_id}", responses=answers(AccountShape))
+@router.get("/accounts/{account_id}")
 @needs("account.read")
-def get_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+def get_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[AccountShape]:
     """One account."""
     with ctx.store.reading() as session:
         return ok(shown(accounts.get_account(session, account_id, reach=who.reach("account.read"))))
 
 
-@router.put("/accounts/{account_id}", responses=answers(AccountShape))
+@router.put("/accounts/{account_id}")
 @needs("account.edit")
-def change_account(account_id: AccountPath, body: AccountInput, ctx: Ctx, who: Who) -> Response:
+def change_account(account_id: AccountPath, body: AccountInput, ctx: Ctx, who: Who) -> Ok[AccountShape]:
     """Another name, and the settings that are given."""
     _check_kind(body)
     with ctx.store.writing(who.actor) as write:
@@ -137,9 +136,9 @@ def change_account(account_id: AccountPath, body: AccountInput, ctx: Ctx, who: W
     return ok(shown(account))
 
 
-@router.delete("/accounts/{account_id}", responses=answers(DeletedShape))
+@router.delete("/accounts/{account_id}")
 @needs("account.edit")
-def delete_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+def delete_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[DeletedShape]:
     """Deletes an account that owns no zones, tunnels, private routes and API tokens any more. The last one stays."""
     with ctx.store.writing(who.actor) as write:
         accounts.delete(write, account_id, reach=who.reach("account.edit"))
@@ -149,7 +148,6 @@ def delete_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
 @router.get(
     "/memberships",
     tags=["memberships"],
-    responses=page_answers(MembershipShape),
     openapi_extra=queries(
         {
             "account.name": "Only the one of the account of this name.",
@@ -160,7 +158,7 @@ def delete_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
     ),
 )
 @needs("account.read")
-def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[MembershipShape]:
     """One row for each account that the token sees: qanat knows one kind of member."""
     query = request.query_params
     wanted = query.get("status")
@@ -178,9 +176,9 @@ def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> R
     return ok_page([_membership(who.token.user_id, row) for row in rows], page, total)
 
 
-@router.get("/memberships/{membership_id}", tags=["memberships"], responses=answers(MembershipShape))
+@router.get("/memberships/{membership_id}", tags=["memberships"])
 @needs("account.read")
-def get_membership(membership_id: str, ctx: Ctx, who: Who) -> Response:
+def get_membership(membership_id: str, ctx: Ctx, who: Who) -> Ok[MembershipShape]:
     """One of them."""
     with ctx.store.reading() as session:
         rows, _ = accounts.list_accounts(
@@ -193,9 +191,9 @@ def get_membership(membership_id: str, ctx: Ctx, who: Who) -> Response:
     raise QanatError("user_unknown", "no such membership")
 
 
-@router.get("/accounts/{account_id}/custom_ns", responses=answers(list[dict[str, Any]]))
+@router.get("/accounts/{account_id}/custom_ns")
 @needs("account.read")
-def list_account_name_servers(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+def list_account_name_servers(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[list[dict[str, Any]]]:
     """None: qanat has no name servers of accounts."""
     with ctx.store.reading() as session:
         accounts.get_account(session, account_id, reach=who.reach("account.read"))

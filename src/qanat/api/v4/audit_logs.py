@@ -2,17 +2,17 @@
 
 from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import Field
 from starlette.datastructures import QueryParams
 
 from qanat.api.http.context import Context, Ctx, Who, needs
-from qanat.api.http.envelope import ok_page, parse_time, rfc3339
+from qanat.api.http.envelope import OkPage, ok_page, parse_time, rfc3339
 from qanat.api.http.filters import words
 from qanat.api.http.pagination import AskedPage, Page
 from qanat.api.http.paths import AccountPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Described, Shape, page_answers, queries
+from qanat.api.http.shapes import Described, Shape, queries
 from qanat.api.v4.token_shapes import HEX_ID, MOMENT
 from qanat.control import accounts
 from qanat.store import audit
@@ -74,9 +74,9 @@ class LogShape(Shape):
     metadata: Annotated[dict[str, Any], Field(examples=[{"name": "app.example.com", "type": "CNAME"}])]
 
 
-@router.get("/user/audit_logs", tags=["user"], responses=page_answers(LogShape), openapi_extra=queries(FILTERS))
+@router.get("/user/audit_logs", tags=["user"], openapi_extra=queries(FILTERS))
 @needs("audit.read")
-def list_user_logs(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_user_logs(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[LogShape]:
     """The writes in the accounts that the token sees, newest first; `/qanat/audit` tells more of each."""
     return _page(ctx, request.query_params, who.reach("audit.read"), page)
 
@@ -84,11 +84,12 @@ def list_user_logs(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Res
 @router.get(
     "/accounts/{account_id}/audit_logs",
     tags=["accounts"],
-    responses=page_answers(LogShape),
     openapi_extra=queries(FILTERS),
 )
 @needs("audit.read")
-def list_account_logs(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_account_logs(
+    account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage
+) -> OkPage[LogShape]:
     """The same of one account."""
     reach = who.reach("audit.read")
     with ctx.store.reading() as session:
@@ -110,7 +111,9 @@ def shown(row: Any) -> LogShape:
     }
 
 
-def _page(ctx: Context, query: QueryParams, reach: Reach, page: Page, *, account_id: str | None = None) -> Response:
+def _page(
+    ctx: Context, query: QueryParams, reach: Reach, page: Page, *, account_id: str | None = None
+) -> OkPage[LogShape]:
     if any(name in query for name in NOT_KEPT):
         return ok_page([], page, 0)
     since, before = query.get("since"), query.get("before")

@@ -4,19 +4,19 @@ import base64
 import binascii
 from secrets import token_bytes
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, false, func, or_
 from starlette.datastructures import QueryParams
 
 from qanat.api.http.conditional import IfMatch, versioned
 from qanat.api.http.context import Ctx, Who, needs, visible_account
-from qanat.api.http.envelope import ok, ok_page, parse_time
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, parse_time
 from qanat.api.http.filters import choice, storable, truth, words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath, ConnectorPath, TunnelPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import ConnectorTokenText, Described, answers, page_answers, queries
+from qanat.api.http.shapes import ConnectorTokenText, Described, queries
 from qanat.api.v4.tunnel_shapes import (
     ConnectorShape,
     NewTunnelShape,
@@ -71,9 +71,9 @@ class TunnelChange(BaseModel):
     tunnel_secret: str | None = Field(default=None, description="at least 32 characters of base64")
 
 
-@router.post(PATH, responses=answers(NewTunnelShape))
+@router.post(PATH)
 @needs("tunnel.edit")
-def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Who) -> Response:
+def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Who) -> Ok[NewTunnelShape]:
     """Makes a tunnel; the answer holds its connector token."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     secret = parse_secret(body.tunnel_secret) if body.tunnel_secret is not None else token_bytes(tunnels.SECRET_BYTES)
@@ -90,9 +90,9 @@ def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Wh
     return ok({**shown(tunnel, state), "token": connector_token(tunnel, secret)})
 
 
-@router.get(PATH, responses=page_answers(TunnelShape), openapi_extra=queries(FILTERS))
+@router.get(PATH, openapi_extra=queries(FILTERS))
 @needs("tunnel.read")
-def list_tunnels(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_tunnels(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[TunnelShape]:
     """The account's tunnels in order of age, deleted ones too unless `is_deleted=false`."""
     with ctx.store.reading() as session:
         accounts.get_account(session, account_id, reach=who.reach("tunnel.read"))
@@ -103,9 +103,9 @@ def list_tunnels(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, 
     return ok_page([shown(row, states[row.id]) for row in rows], page, total)
 
 
-@router.get(PATH + "/{tunnel_id}", responses=answers(TunnelShape))
+@router.get(PATH + "/{tunnel_id}")
 @needs("tunnel.read")
-def get_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who) -> Response:
+def get_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who) -> Ok[TunnelShape]:
     """One tunnel, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id, deleted=shows_deleted(request))
@@ -114,11 +114,11 @@ def get_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request,
         )
 
 
-@router.patch(PATH + "/{tunnel_id}", responses=answers(TunnelShape))
+@router.patch(PATH + "/{tunnel_id}")
 @needs("tunnel.edit")
 def change_tunnel(
     account_id: AccountPath, tunnel_id: TunnelPath, body: TunnelChange, ctx: Ctx, who: Who, if_match: IfMatch
-) -> Response:
+) -> Ok[TunnelShape]:
     """Renames the tunnel or changes its secret (and with it its token): connectors with the old one are refused at once,
     their live connections end after a grace."""
     visible_account(ctx, who, account_id, "tunnel.edit")
@@ -140,11 +140,12 @@ def change_tunnel(
 
 @router.delete(
     PATH + "/{tunnel_id}",
-    responses=answers(TunnelShape),
     openapi_extra=queries({"cascade": ("End connections, delete private routes.", {"type": "boolean"})}),
 )
 @needs("tunnel.edit")
-def delete_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who) -> Response:
+def delete_tunnel(
+    account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who
+) -> Ok[TunnelShape]:
     """Deletes softly: the name is free, connectors are refused; one that is deleted already answers the same. Live connections
     end by `cascade=true`, or by the account's setting `delete_disconnects`; private routes go with it only by `cascade=true`."""
     account = visible_account(ctx, who, account_id, "tunnel.edit")
@@ -160,18 +161,18 @@ def delete_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Reque
         return ok(shown(tunnel, state(session, tunnel)))
 
 
-@router.get(PATH + "/{tunnel_id}/token", responses=answers(ConnectorTokenText))
+@router.get(PATH + "/{tunnel_id}/token")
 @needs("tunnel.edit")
-def get_token(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+def get_token(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[ConnectorTokenText]:
     """The connector token."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id, "tunnel.edit")
     return ok(connector_token(tunnel, tunnels.open_secret(ctx.sealer, tunnel)))
 
 
-@router.get(PATH + "/{tunnel_id}/connections", responses=answers(list[ConnectorShape]))
+@router.get(PATH + "/{tunnel_id}/connections")
 @needs("tunnel.read")
-def list_connections(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+def list_connections(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[list[ConnectorShape]]:
     """The connectors with their connections, also those that were lost a moment ago."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
@@ -181,13 +182,12 @@ def list_connections(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, w
 
 @router.delete(
     PATH + "/{tunnel_id}/connections",
-    responses=answers(dict[str, str]),
     openapi_extra=queries({"client_id": ("Only this connector's.", {"type": "string", "format": "uuid"})}),
 )
 @needs("tunnel.edit")
 def delete_connections(
     account_id: AccountPath, tunnel_id: TunnelPath, request: Request, ctx: Ctx, who: Who
-) -> Response:
+) -> Ok[dict[str, str]]:
     """Disconnects the tunnel's connectors, or the one of `client_id`."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     client_id = request.query_params.get("client_id")
@@ -201,11 +201,11 @@ def delete_connections(
     return ok({})
 
 
-@router.get(PATH + "/{tunnel_id}/connectors/{connector_id}", responses=answers(ConnectorShape))
+@router.get(PATH + "/{tunnel_id}/connectors/{connector_id}")
 @needs("tunnel.read")
 def get_connector(
     account_id: AccountPath, tunnel_id: TunnelPath, connector_id: ConnectorPath, ctx: Ctx, who: Who
-) -> Response:
+) -> Ok[ConnectorShape]:
     """One connected connector."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
@@ -215,11 +215,12 @@ def get_connector(
 
 @router.get(
     "/accounts/{account_id}/tunnels",
-    responses=page_answers(TunnelShape),
     openapi_extra=queries({**FILTERS, "tun_types": "Kinds of tunnels, with commas or repeated."}),
 )
 @needs("tunnel.read")
-def list_all_kinds(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_all_kinds(
+    account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage
+) -> OkPage[TunnelShape]:
     """All kinds of tunnels, of which qanat has one, `cfd_tunnel`."""
     if not wants_ours(request.query_params):
         visible_account(ctx, who, account_id, "tunnel.read")

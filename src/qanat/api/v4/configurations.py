@@ -4,18 +4,18 @@ history under `/qanat/tunnels/{tunnel_id}/configurations`."""
 import json
 from typing import Annotated, Any, Literal, cast, get_args
 
-from fastapi import Query, Response
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from qanat.api.http.conditional import IfMatch, versioned
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.endpoint import HEAVY, takes
-from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, rfc3339
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath, TunnelPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers, page_answers
+from qanat.api.http.shapes import Shape
 from qanat.api.v4.cfd_tunnel import PATH
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL
 from qanat.control import configurations
@@ -99,9 +99,9 @@ class DiffShape(Shape, _Versions):
     changes: list[DifferenceShape]
 
 
-@router.get(PATH + "/{tunnel_id}/configurations", responses=answers(ConfigurationShape))
+@router.get(PATH + "/{tunnel_id}/configurations")
 @needs("tunnel.read")
-def get_configuration(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Response:
+def get_configuration(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[ConfigurationShape]:
     """The configuration in force; version 0 when there never was one."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
@@ -119,7 +119,7 @@ def get_configuration(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, 
     return versioned(ok(shown(tunnel.account_id, newest)), str(newest.version))
 
 
-@router.put(PATH + "/{tunnel_id}/configurations", responses=answers(ConfigurationShape))
+@router.put(PATH + "/{tunnel_id}/configurations")
 @needs("tunnel.edit")
 def put_configuration(
     account_id: AccountPath,
@@ -128,7 +128,7 @@ def put_configuration(
     ctx: Ctx,
     who: Who,
     if_match: IfMatch,
-) -> Response:
+) -> Ok[ConfigurationShape]:
     """Validates, stores as one more version, and pushes to the connectors; a bad one leaves no trace. An equal one keeps its
     version. A locally managed tunnel takes one too: its connectors follow it from then on."""
     with ctx.store.reading() as session:
@@ -149,10 +149,10 @@ def put_configuration(
     return versioned(ok(shown(account_id, configuration)), str(configuration.version))
 
 
-@router.get(OWN_PATH + "/versions", responses=page_answers(VersionShape))
+@router.get(OWN_PATH + "/versions")
 @needs("tunnel.read")
 @takes(HEAVY)
-def list_versions(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_versions(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[VersionShape]:
     """Every configuration that the tunnel had, newest first, with its author."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
@@ -160,9 +160,9 @@ def list_versions(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) ->
     return ok_page([shown_version(tunnel, row) for row in rows], page, total)
 
 
-@router.get(OWN_PATH + "/versions/{version}", responses=answers(VersionShape))
+@router.get(OWN_PATH + "/versions/{version}")
 @needs("tunnel.read")
-def get_version(tunnel_id: TunnelPath, version: str, ctx: Ctx, who: Who) -> Response:
+def get_version(tunnel_id: TunnelPath, version: str, ctx: Ctx, who: Who) -> Ok[VersionShape]:
     """One version."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
@@ -170,7 +170,7 @@ def get_version(tunnel_id: TunnelPath, version: str, ctx: Ctx, who: Who) -> Resp
     return ok(shown_version(tunnel, found))
 
 
-@router.get(OWN_PATH + "/diff", responses=answers(DiffShape))
+@router.get(OWN_PATH + "/diff")
 @needs("tunnel.read")
 @takes(HEAVY)
 def diff_versions(
@@ -182,7 +182,7 @@ def diff_versions(
         Query(alias="from", description="The earlier version; 0 is none. When absent: the one before the later."),
     ] = None,
     to: Annotated[str | None, Query(description="The later version. When absent: the one in force.")] = None,
-) -> Response:
+) -> Ok[DiffShape]:
     """What changed between two versions, by key and rule."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
@@ -193,14 +193,16 @@ def diff_versions(
             json.loads(configurations.get_version(session, tunnel.id, version).document) if version else {}
             for version in (earlier, later)
         )
-    changes = [{"path": each.path, "before": each.before, "after": each.after} for each in differences(before, after)]
+    changes: list[DifferenceShape] = [
+        {"path": each.path, "before": each.before, "after": each.after} for each in differences(before, after)
+    ]
     return ok({"from": earlier, "to": later, "changes": changes})
 
 
-@router.post(OWN_PATH + "/rollback", responses=answers(VersionShape))
+@router.post(OWN_PATH + "/rollback")
 @needs("tunnel.edit")
 @takes(HEAVY)
-def roll_back(tunnel_id: TunnelPath, body: RollBack, ctx: Ctx, who: Who) -> Response:
+def roll_back(tunnel_id: TunnelPath, body: RollBack, ctx: Ctx, who: Who) -> Ok[VersionShape]:
     """An earlier version's document, as a new version in force. It is validated as if it were put now."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id, "tunnel.edit", deleted=False)

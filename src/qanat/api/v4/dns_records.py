@@ -8,11 +8,11 @@ from fastapi.responses import PlainTextResponse
 from qanat.api.http.conditional import IfMatch, versioned
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.endpoint import HEAVY, Takes, takes
-from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, rfc3339
 from qanat.api.http.forms import read_form
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import answers, page_answers, queries, text_answers
+from qanat.api.http.shapes import queries, text_answers
 from qanat.api.v4.record_filters import QUERIES, filters, searched
 from qanat.api.v4.record_shapes import BatchInput, BatchShape, DeletedRecordShape, ImportShape, RecordInput, RecordShape
 from qanat.control import record_batches, records, zones
@@ -53,9 +53,9 @@ FILE_BODY = {
 Form = Annotated[dict[str, bytes], Depends(read_form)]
 
 
-@router.get("/zones/{zone_id}/dns_records", responses=page_answers(RecordShape), openapi_extra=queries(QUERIES))
+@router.get("/zones/{zone_id}/dns_records", openapi_extra=queries(QUERIES))
 @needs("dns.read")
-def list_records(zone_id: str, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_records(zone_id: str, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[RecordShape]:
     """The zone's records."""
     query = request.query_params
     with ctx.store.reading() as session:
@@ -74,19 +74,19 @@ def list_records(zone_id: str, request: Request, ctx: Ctx, who: Who, page: Asked
     return ok_page([shown(row, zone, is_listed=True) for row in rows], page, total)
 
 
-@router.post("/zones/{zone_id}/dns_records", responses=answers(RecordShape))
+@router.post("/zones/{zone_id}/dns_records")
 @needs("dns.edit")
-def create_record(zone_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Response:
+def create_record(zone_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Ok[RecordShape]:
     """Makes a record; a proxied CNAME to `<tunnel id>.cfargotunnel.com` routes the hostname to that tunnel."""
     with ctx.store.writing(who.actor) as write:
         record = records.create(write, zone_id, body.draft(), reach=who.reach("dns.edit"))
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
-@router.post("/zones/{zone_id}/dns_records/batch", responses=answers(BatchShape))
+@router.post("/zones/{zone_id}/dns_records/batch")
 @needs("dns.edit")
 @takes(HEAVY)
-def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Response:
+def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Ok[BatchShape]:
     """Deletes, patches, puts and posts, in this order and all or none."""
     reach = who.reach("dns.edit")
     batch = record_batches.Batch(
@@ -121,10 +121,10 @@ def export_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
     return PlainTextResponse("".join(zone_file.written(zone.name, rows)))
 
 
-@router.post("/zones/{zone_id}/dns_records/import", responses=answers(ImportShape), openapi_extra=FILE_BODY)
+@router.post("/zones/{zone_id}/dns_records/import", openapi_extra=FILE_BODY)
 @needs("dns.edit")
 @takes(Takes(form="multipart", weight="heavy"))
-def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Response:
+def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Ok[ImportShape]:
     """Adds the records of a zone file, all or none; those that are there already are left alone."""
     reach = who.reach("dns.edit")
     if "file" not in form:
@@ -144,34 +144,34 @@ def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Response:
     return ok({"recs_added": done.added, "total_records_parsed": done.parsed})
 
 
-@router.post("/zones/{zone_id}/dns_records/scan", responses=answers(ImportShape))
+@router.post("/zones/{zone_id}/dns_records/scan")
 @needs("dns.edit")
-def scan_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def scan_records(zone_id: str, ctx: Ctx, who: Who) -> Ok[ImportShape]:
     """Looks for records elsewhere, and finds none: qanat asks no other server."""
     _check_edits(ctx, zone_id, who)
     return ok({"recs_added": 0, "total_records_parsed": 0})
 
 
-@router.post("/zones/{zone_id}/dns_records/scan/trigger", responses=answers(dict[str, str]))
+@router.post("/zones/{zone_id}/dns_records/scan/trigger")
 @needs("dns.edit")
-def trigger_scan(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def trigger_scan(zone_id: str, ctx: Ctx, who: Who) -> Ok[dict[str, str]]:
     """The same, to be reviewed later."""
     _check_edits(ctx, zone_id, who)
     return ok({})
 
 
-@router.get("/zones/{zone_id}/dns_records/scan/review", responses=answers(list[RecordShape]))
+@router.get("/zones/{zone_id}/dns_records/scan/review")
 @needs("dns.read")
-def review_scan(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def review_scan(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[RecordShape]]:
     """What a scan found: nothing."""
     with ctx.store.reading() as session:
         zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
     return ok([])
 
 
-@router.get("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@router.get("/zones/{zone_id}/dns_records/{record_id}")
 @needs("dns.read")
-def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Response:
+def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Ok[RecordShape]:
     """One record."""
     with ctx.store.reading() as session:
         zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
@@ -179,9 +179,11 @@ def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Response:
     return versioned(ok(shown(record, zone)), row_version(record))
 
 
-@router.put("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@router.put("/zones/{zone_id}/dns_records/{record_id}")
 @needs("dns.edit")
-def replace_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
+def replace_record(
+    zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch
+) -> Ok[RecordShape]:
     """The whole record anew: what is missing goes back to its default."""
     with ctx.store.writing(who.actor) as write:
         record = records.replace(
@@ -190,9 +192,11 @@ def replace_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, wh
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
-@router.patch("/zones/{zone_id}/dns_records/{record_id}", responses=answers(RecordShape))
+@router.patch("/zones/{zone_id}/dns_records/{record_id}")
 @needs("dns.edit")
-def change_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
+def change_record(
+    zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch
+) -> Ok[RecordShape]:
     """What is given changes; null unsets."""
     with ctx.store.writing(who.actor) as write:
         record = records.change(
@@ -201,9 +205,9 @@ def change_record(zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
-@router.delete("/zones/{zone_id}/dns_records/{record_id}", responses=answers(DeletedRecordShape))
+@router.delete("/zones/{zone_id}/dns_records/{record_id}")
 @needs("dns.edit")
-def delete_record(zone_id: str, record_id: str, ctx: Ctx, who: Who, if_match: IfMatch) -> Response:
+def delete_record(zone_id: str, record_id: str, ctx: Ctx, who: Who, if_match: IfMatch) -> Ok[DeletedRecordShape]:
     """Deletes a record."""
     with ctx.store.writing(who.actor) as write:
         record = records.delete(write, zone_id, record_id, reach=who.reach("dns.edit"), expected=if_match)

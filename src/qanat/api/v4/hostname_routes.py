@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Ctx, Who, needs
-from qanat.api.http.envelope import ok
+from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.paths import TunnelPath, ZonePath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers
+from qanat.api.http.shapes import Shape
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
 from qanat.control import hostname_routes
 from qanat.control.zones import get_zone
@@ -42,9 +41,9 @@ class RouteShape(Shape):
     ]
 
 
-@router.put("/zones/{zone_id}/tunnels/{tunnel_id}/routes", responses=answers(RouteShape))
+@router.put("/zones/{zone_id}/tunnels/{tunnel_id}/routes")
 @needs("dns.edit", "tunnel.read")
-def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx, who: Who) -> Response:
+def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx, who: Who) -> Ok[RouteShape]:
     """Makes the hostname a proxied CNAME to the tunnel, in the longest zone of the account that it is in. A name that is in
     none of them is relative to the zone in the path. Another target stays unless `overwrite_existing`, or its tunnel is
     deleted."""

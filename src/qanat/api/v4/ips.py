@@ -2,13 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import needs
-from qanat.api.http.envelope import ok
+from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers
+from qanat.api.http.shapes import Shape
 
 router = resource(tags=["user"])
 
@@ -21,8 +20,8 @@ class NetworksShape(Shape):
     etag: Annotated[str, Field(examples=["none"])]
 
 
-@router.get("/ips", responses=answers(NetworksShape))
+@router.get("/ips")
 @needs()
-def list_ips() -> Response:
+def list_ips() -> Ok[NetworksShape]:
     """None: an origin is called by the connector beside it, never by the edge."""
     return ok({"ipv4_cidrs": [], "ipv6_cidrs": [], "etag": "none"})

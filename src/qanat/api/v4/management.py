@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
-from qanat.api.http.envelope import ok, rfc3339
+from qanat.api.http.envelope import Ok, ok, rfc3339
 from qanat.api.http.paths import AccountPath, TunnelPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import JwtText, answers
+from qanat.api.http.shapes import JwtText
 from qanat.api.v4.cfd_tunnel import PATH
 from qanat.control.principal import Principal
 from qanat.control.visibility import visible_tunnel
@@ -25,16 +24,18 @@ class ManagementAsked(BaseModel):
     resources: list[str] = Field(examples=[["logs"]])
 
 
-@router.post(PATH + "/{tunnel_id}/management", responses=answers(JwtText))
+@router.post(PATH + "/{tunnel_id}/management")
 @needs("tunnel.edit")
-def create_token(account_id: AccountPath, tunnel_id: TunnelPath, body: ManagementAsked, ctx: Ctx, who: Who) -> Response:
+def create_token(
+    account_id: AccountPath, tunnel_id: TunnelPath, body: ManagementAsked, ctx: Ctx, who: Who
+) -> Ok[JwtText]:
     """A management token (JWT, ES256) for one hour."""
     return ok(_issued(ctx, who, account_id, tunnel_id, body.resources))
 
 
-@router.post(PATH + "/{tunnel_id}/management/{resource}", responses=answers(JwtText))
+@router.post(PATH + "/{tunnel_id}/management/{resource}")
 @needs("tunnel.edit")
-def create_token_for(account_id: AccountPath, tunnel_id: TunnelPath, resource: str, ctx: Ctx, who: Who) -> Response:
+def create_token_for(account_id: AccountPath, tunnel_id: TunnelPath, resource: str, ctx: Ctx, who: Who) -> Ok[JwtText]:
     """The same for one resource: `logs`, `admin` or `host_details`. This is the form that cloudflared calls."""
     return ok(_issued(ctx, who, account_id, tunnel_id, [resource]))
 

@@ -2,15 +2,14 @@
 
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Response
 from pydantic import Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
-from qanat.api.http.envelope import ok, ok_page
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers, page_answers
+from qanat.api.http.shapes import Shape
 from qanat.api.v4.accounts import ROLE, membership_id
 from qanat.api.v4.token_shapes import HEX_ID
 from qanat.control import accounts
@@ -58,32 +57,32 @@ class MemberShape(Shape):
     policies: Annotated[list[dict[str, Any]], Field(examples=[[]])]
 
 
-@router.get("/members", responses=page_answers(MemberShape))
+@router.get("/members")
 @needs("account.read")
-def list_members(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_members(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[MemberShape]:
     """The user that the token acts for; nobody for a token of the account, which acts for none."""
     found = _members(ctx, who, account_id)
     return ok_page(found[page.offset : page.offset + page.per_page], page, len(found))
 
 
-@router.get("/members/{member_id}", responses=answers(MemberShape))
+@router.get("/members/{member_id}")
 @needs("account.read")
-def get_member(account_id: AccountPath, member_id: str, ctx: Ctx, who: Who) -> Response:
+def get_member(account_id: AccountPath, member_id: str, ctx: Ctx, who: Who) -> Ok[MemberShape]:
     """One of them."""
     return ok(_of_id(_members(ctx, who, account_id), member_id))
 
 
-@router.get("/roles", responses=page_answers(RoleShape))
+@router.get("/roles")
 @needs("account.read")
-def list_roles(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_roles(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[RoleShape]:
     """The one role."""
     _account(ctx, who, account_id)
     return ok_page([THE_ROLE][page.offset : page.offset + page.per_page], page, 1)
 
 
-@router.get("/roles/{role}", responses=answers(RoleShape))
+@router.get("/roles/{role}")
 @needs("account.read")
-def get_role(account_id: AccountPath, role: str, ctx: Ctx, who: Who) -> Response:
+def get_role(account_id: AccountPath, role: str, ctx: Ctx, who: Who) -> Ok[RoleShape]:
     """The one role."""
     _account(ctx, who, account_id)
     return ok(_of_id([THE_ROLE], role))

@@ -4,13 +4,13 @@
 import base64
 from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import Field
 
 from qanat.api.http.context import Ctx, open_to_all
-from qanat.api.http.envelope import ok
+from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers
+from qanat.api.http.shapes import Shape
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
 from qanat.control import quick_tunnels
 from qanat.errors import QanatError
@@ -31,9 +31,9 @@ class QuickTunnelShape(Shape):
 
 
 @bare.post("/tunnel", include_in_schema=False)
-@router.post("/tunnel", responses=answers(QuickTunnelShape))
+@router.post("/tunnel")
 @open_to_all
-def create_quick_tunnel(request: Request, ctx: Ctx) -> Response:
+def create_quick_tunnel(request: Request, ctx: Ctx) -> Ok[QuickTunnelShape]:
     """Makes a quick tunnel: a hostname that works as long as its connector is connected. A body is ignored."""
     if ctx.quick is None:
         raise QanatError("quick_off", "quick tunnels are not switched on here")

@@ -1,19 +1,19 @@
 """`/accounts/{account_id}/teamnet/routes`: private network routes, kept and listed as stock. Traffic comes later."""
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired, cast
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
 
 from qanat.api.http.context import Ctx, Who, needs, visible_account
-from qanat.api.http.envelope import ok, ok_page, parse_time, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, parse_time, rfc3339
 from qanat.api.http.filters import truth, words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath, RoutePath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Described, Shape, answers, page_answers, queries
+from qanat.api.http.shapes import Described, Shape, queries
 from qanat.api.v4.cfd_tunnel import TIME, shows_deleted, wants_ours
 from qanat.api.v4.tunnel_shapes import CONNECTION, CONNECTOR, MOMENT, TUNNEL
 from qanat.control import private_routes
@@ -96,9 +96,11 @@ class FoundRouteShape(Shape):
     tunnel_id: NotRequired[Annotated[str | None, Field(examples=[TUNNEL])]]
 
 
-@router.get("", responses=page_answers(TeamnetRouteShape), openapi_extra=queries(FILTERS))
+@router.get("", openapi_extra=queries(FILTERS))
 @needs("tunnel.read")
-def list_routes(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_routes(
+    account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage
+) -> OkPage[TeamnetRouteShape]:
     """The account's routes in order of age. The same network as `network_subset` and `network_superset` finds exactly it."""
     query = request.query_params
     visible_account(ctx, who, account_id, "tunnel.read")
@@ -120,9 +122,9 @@ def list_routes(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, p
     return ok_page([shown(row) for row in rows], page, total)
 
 
-@router.post("", responses=answers(TeamnetRouteShape))
+@router.post("")
 @needs("tunnel.edit")
-def create_route(account_id: AccountPath, body: RouteCreate, ctx: Ctx, who: Who) -> Response:
+def create_route(account_id: AccountPath, body: RouteCreate, ctx: Ctx, who: Who) -> Ok[TeamnetRouteShape]:
     """Keeps a route. Each network is once in a virtual network; a longer prefix within a shorter one is allowed."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     with ctx.store.writing(who.actor) as write:
@@ -137,22 +139,22 @@ def create_route(account_id: AccountPath, body: RouteCreate, ctx: Ctx, who: Who)
     return ok(shown(made))
 
 
-@router.get("/ip/{ip}", responses=answers(FoundRouteShape), openapi_extra=queries(VIRTUAL_NETWORK))
+@router.get("/ip/{ip}", openapi_extra=queries(VIRTUAL_NETWORK))
 @needs("tunnel.read")
-def get_route_of_address(account_id: AccountPath, ip: str, request: Request, ctx: Ctx, who: Who) -> Response:
+def get_route_of_address(account_id: AccountPath, ip: str, request: Request, ctx: Ctx, who: Who) -> Ok[FoundRouteShape]:
     """The route with the longest prefix that the address lies in; an empty object when there is none."""
     visible_account(ctx, who, account_id, "tunnel.read")
     address = parse_address(ip)
     with ctx.store.reading() as session:
         found = private_routes.route_of_address(session, account_id, address, _network_id(request.query_params))
-    return ok(shown(found) if found is not None else {})
+    return ok(cast(FoundRouteShape, shown(found) if found is not None else {}))
 
 
-@router.post("/network/{network:path}", responses=answers(TeamnetRouteShape), openapi_extra=queries(VIRTUAL_NETWORK))
+@router.post("/network/{network:path}", openapi_extra=queries(VIRTUAL_NETWORK))
 @needs("tunnel.edit")
 def create_network_route(
     account_id: AccountPath, network: str, body: NetworkRoute, request: Request, ctx: Ctx, who: Who
-) -> Response:
+) -> Ok[TeamnetRouteShape]:
     """As POST of a route; what old clients call."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     if body.tunnel_id is None:
@@ -169,11 +171,11 @@ def create_network_route(
     return ok(shown(made))
 
 
-@router.patch("/network/{network:path}", responses=answers(TeamnetRouteShape), openapi_extra=queries(VIRTUAL_NETWORK))
+@router.patch("/network/{network:path}", openapi_extra=queries(VIRTUAL_NETWORK))
 @needs("tunnel.edit")
 def change_network_route(
     account_id: AccountPath, network: str, body: NetworkRoute, request: Request, ctx: Ctx, who: Who
-) -> Response:
+) -> Ok[TeamnetRouteShape]:
     """As PATCH of a route, found by its network; what old clients call."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     network_id = _network_id(request.query_params, body.virtual_network_id)
@@ -190,9 +192,11 @@ def change_network_route(
     return ok(shown(changed))
 
 
-@router.delete("/network/{network:path}", responses=answers(TeamnetRouteShape), openapi_extra=queries(VIRTUAL_NETWORK))
+@router.delete("/network/{network:path}", openapi_extra=queries(VIRTUAL_NETWORK))
 @needs("tunnel.edit")
-def delete_network_route(account_id: AccountPath, network: str, request: Request, ctx: Ctx, who: Who) -> Response:
+def delete_network_route(
+    account_id: AccountPath, network: str, request: Request, ctx: Ctx, who: Who
+) -> Ok[TeamnetRouteShape]:
     """As DELETE of a route, found by its network; what old clients call."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     network_id = _network_id(request.query_params)
@@ -203,18 +207,22 @@ def delete_network_route(account_id: AccountPath, network: str, request: Request
     return ok(shown(gone))
 
 
-@router.get("/{route_id}", responses=answers(TeamnetRouteShape))
+@router.get("/{route_id}")
 @needs("tunnel.read")
-def get_route(account_id: AccountPath, route_id: RoutePath, request: Request, ctx: Ctx, who: Who) -> Response:
+def get_route(
+    account_id: AccountPath, route_id: RoutePath, request: Request, ctx: Ctx, who: Who
+) -> Ok[TeamnetRouteShape]:
     """One route, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     visible_account(ctx, who, account_id, "tunnel.read")
     with ctx.store.reading() as session:
         return ok(shown(private_routes.get_route(session, account_id, route_id, deleted=shows_deleted(request))))
 
 
-@router.patch("/{route_id}", responses=answers(TeamnetRouteShape))
+@router.patch("/{route_id}")
 @needs("tunnel.edit")
-def change_route(account_id: AccountPath, route_id: RoutePath, body: RouteChange, ctx: Ctx, who: Who) -> Response:
+def change_route(
+    account_id: AccountPath, route_id: RoutePath, body: RouteChange, ctx: Ctx, who: Who
+) -> Ok[TeamnetRouteShape]:
     """Changes what is given."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     with ctx.store.writing(who.actor) as write:
@@ -230,9 +238,9 @@ def change_route(account_id: AccountPath, route_id: RoutePath, body: RouteChange
     return ok(shown(changed))
 
 
-@router.delete("/{route_id}", responses=answers(TeamnetRouteShape))
+@router.delete("/{route_id}")
 @needs("tunnel.edit")
-def delete_route(account_id: AccountPath, route_id: RoutePath, ctx: Ctx, who: Who) -> Response:
+def delete_route(account_id: AccountPath, route_id: RoutePath, ctx: Ctx, who: Who) -> Ok[TeamnetRouteShape]:
     """Deletes softly. One that is deleted already, such as with its tunnel, answers the same."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     with ctx.store.writing(who.actor) as write:

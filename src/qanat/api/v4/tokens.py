@@ -4,17 +4,17 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.endpoint import Takes, takes
-from qanat.api.http.envelope import ok, ok_page, parse_time
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, parse_time
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import ApiTokenText, answers, page_answers, queries
+from qanat.api.http.shapes import ApiTokenText, queries
 from qanat.api.v4.token_shapes import (
     DeletedShape,
     NewTokenShape,
@@ -96,68 +96,68 @@ class TokenInput(BaseModel):
     status: str | None = Field(default=None, examples=["active"])
 
 
-@router.get(f"{USERS}/verify", responses=answers(VerifiedShape))
+@router.get(f"{USERS}/verify")
 @needs()
 @takes(VERIFIES)
-def verify_token(ctx: Ctx, who: Who) -> Response:
+def verify_token(ctx: Ctx, who: Who) -> Ok[VerifiedShape]:
     """Whether the token of this request may be used."""
     return ok(shown_verified(who.token, ctx.store.clock()))
 
 
-@router.get(f"{USERS}/permission_groups", responses=answers(list[PermissionGroupShape]), openapi_extra=GROUP_QUERIES)
+@router.get(f"{USERS}/permission_groups", openapi_extra=GROUP_QUERIES)
 @needs("token.read")
-def list_permission_groups(request: Request, who: Who) -> Response:
+def list_permission_groups(request: Request, who: Who) -> Ok[list[PermissionGroupShape]]:
     """What policies can grant."""
     who.own("token.read")
     return _groups(request, frozenset({ACCOUNT, ZONE, USER}))
 
 
-@router.get(USERS, responses=page_answers(TokenShape), openapi_extra=LIST_QUERIES)
+@router.get(USERS, openapi_extra=LIST_QUERIES)
 @needs("token.read")
-def list_tokens(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_tokens(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[TokenShape]:
     """The user's tokens."""
     return _list(request, ctx, page, _of_user(who, "token.read"))
 
 
-@router.post(USERS, responses=answers(NewTokenShape))
+@router.post(USERS)
 @needs("token.edit")
-def create_token(body: TokenInput, ctx: Ctx, who: Who) -> Response:
+def create_token(body: TokenInput, ctx: Ctx, who: Who) -> Ok[NewTokenShape]:
     """Makes a token that holds no more than the asking one. `value` is shown here, and never again."""
     return _create(ctx, who, _of_user(who, "token.edit"), body)
 
 
-@router.get(USERS + "/{token_id}", responses=answers(TokenShape))
+@router.get(USERS + "/{token_id}")
 @needs("token.read")
-def get_token(token_id: str, ctx: Ctx, who: Who) -> Response:
+def get_token(token_id: str, ctx: Ctx, who: Who) -> Ok[TokenShape]:
     """One token."""
     return _get(ctx, _of_user(who, "token.read"), token_id)
 
 
-@router.put(USERS + "/{token_id}", responses=answers(TokenShape))
+@router.put(USERS + "/{token_id}")
 @needs("token.edit")
-def replace_token(token_id: str, body: TokenInput, ctx: Ctx, who: Who) -> Response:
+def replace_token(token_id: str, body: TokenInput, ctx: Ctx, who: Who) -> Ok[TokenShape]:
     """Name, policies, bounds and times anew; its value stays. Without a `status`, that stays too."""
     return _replace(ctx, who, _of_user(who, "token.edit"), token_id, body)
 
 
-@router.delete(USERS + "/{token_id}", responses=answers(DeletedShape))
+@router.delete(USERS + "/{token_id}")
 @needs("token.edit")
-def delete_token(token_id: str, ctx: Ctx, who: Who) -> Response:
+def delete_token(token_id: str, ctx: Ctx, who: Who) -> Ok[DeletedShape]:
     """From now on the token is refused."""
     return _delete(ctx, who, _of_user(who, "token.edit"), token_id)
 
 
-@router.put(USERS + "/{token_id}/value", responses=answers(ApiTokenText))
+@router.put(USERS + "/{token_id}/value")
 @needs("token.edit")
-def roll_token(token_id: str, ctx: Ctx, who: Who) -> Response:
+def roll_token(token_id: str, ctx: Ctx, who: Who) -> Ok[ApiTokenText]:
     """Another value, shown here and never again; the one before is refused from now on."""
     return _roll(ctx, who, _of_user(who, "token.edit"), token_id)
 
 
-@router.get(f"{ACCOUNTS}/verify", responses=answers(VerifiedShape))
+@router.get(f"{ACCOUNTS}/verify")
 @needs()
 @takes(VERIFIES)
-def verify_account_token(account_id: AccountPath, ctx: Ctx, who: Who) -> Response:
+def verify_account_token(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[VerifiedShape]:
     """As `/user/tokens/verify`, for a token of this account, or one that reaches it."""
     if not who.sees_account(account_id):
         raise QanatError("account_unknown", "no such account", where="account_id")
@@ -166,52 +166,58 @@ def verify_account_token(account_id: AccountPath, ctx: Ctx, who: Who) -> Respons
     return ok(shown_verified(who.token, ctx.store.clock()))
 
 
-@router.get(f"{ACCOUNTS}/permission_groups", responses=answers(list[PermissionGroupShape]), openapi_extra=GROUP_QUERIES)
+@router.get(f"{ACCOUNTS}/permission_groups", openapi_extra=GROUP_QUERIES)
 @needs("token.read")
-def list_account_permission_groups(account_id: AccountPath, request: Request, ctx: Ctx, who: Who) -> Response:
+def list_account_permission_groups(
+    account_id: AccountPath, request: Request, ctx: Ctx, who: Who
+) -> Ok[list[PermissionGroupShape]]:
     """What policies of an account's tokens can grant."""
     _of_account(ctx, who, account_id, "token.read")
     return _groups(request, frozenset({ACCOUNT, ZONE}))
 
 
-@router.get(ACCOUNTS, responses=page_answers(TokenShape), openapi_extra=LIST_QUERIES)
+@router.get(ACCOUNTS, openapi_extra=LIST_QUERIES)
 @needs("token.read")
-def list_account_tokens(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_account_tokens(
+    account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage
+) -> OkPage[TokenShape]:
     """The account's tokens."""
     return _list(request, ctx, page, _of_account(ctx, who, account_id, "token.read"))
 
 
-@router.post(ACCOUNTS, responses=answers(NewTokenShape))
+@router.post(ACCOUNTS)
 @needs("token.edit")
-def create_account_token(account_id: AccountPath, body: TokenInput, ctx: Ctx, who: Who) -> Response:
+def create_account_token(account_id: AccountPath, body: TokenInput, ctx: Ctx, who: Who) -> Ok[NewTokenShape]:
     """Makes a token that the account owns, and that reaches nothing beyond it."""
     return _create(ctx, who, _of_account(ctx, who, account_id, "token.edit"), body)
 
 
-@router.get(ACCOUNTS + "/{token_id}", responses=answers(TokenShape))
+@router.get(ACCOUNTS + "/{token_id}")
 @needs("token.read")
-def get_account_token(account_id: AccountPath, token_id: str, ctx: Ctx, who: Who) -> Response:
+def get_account_token(account_id: AccountPath, token_id: str, ctx: Ctx, who: Who) -> Ok[TokenShape]:
     """One token of the account."""
     return _get(ctx, _of_account(ctx, who, account_id, "token.read"), token_id)
 
 
-@router.put(ACCOUNTS + "/{token_id}", responses=answers(TokenShape))
+@router.put(ACCOUNTS + "/{token_id}")
 @needs("token.edit")
-def replace_account_token(account_id: AccountPath, token_id: str, body: TokenInput, ctx: Ctx, who: Who) -> Response:
+def replace_account_token(
+    account_id: AccountPath, token_id: str, body: TokenInput, ctx: Ctx, who: Who
+) -> Ok[TokenShape]:
     """As for a user's token."""
     return _replace(ctx, who, _of_account(ctx, who, account_id, "token.edit"), token_id, body)
 
 
-@router.delete(ACCOUNTS + "/{token_id}", responses=answers(DeletedShape))
+@router.delete(ACCOUNTS + "/{token_id}")
 @needs("token.edit")
-def delete_account_token(account_id: AccountPath, token_id: str, ctx: Ctx, who: Who) -> Response:
+def delete_account_token(account_id: AccountPath, token_id: str, ctx: Ctx, who: Who) -> Ok[DeletedShape]:
     """From now on the token is refused."""
     return _delete(ctx, who, _of_account(ctx, who, account_id, "token.edit"), token_id)
 
 
-@router.put(ACCOUNTS + "/{token_id}/value", responses=answers(ApiTokenText))
+@router.put(ACCOUNTS + "/{token_id}/value")
 @needs("token.edit")
-def roll_account_token(account_id: AccountPath, token_id: str, ctx: Ctx, who: Who) -> Response:
+def roll_account_token(account_id: AccountPath, token_id: str, ctx: Ctx, who: Who) -> Ok[ApiTokenText]:
     """As for a user's token."""
     return _roll(ctx, who, _of_account(ctx, who, account_id, "token.edit"), token_id)
 
@@ -226,13 +232,13 @@ def _of_account(ctx: Context, who: Principal, account_id: str, permission: Permi
     return Owner(user_id=who.token.user_id, account_id=account.id)
 
 
-def _groups(request: Request, scopes: frozenset[str]) -> Response:
+def _groups(request: Request, scopes: frozenset[str]) -> Ok[list[PermissionGroupShape]]:
     query = request.query_params
     found = find_groups(name=query.get("name"), scope=query.get("scope"), scopes=scopes)
-    return ok([group.as_dict() for group in found])
+    return ok([{"id": group.id, "name": group.name, "scopes": list(group.scopes)} for group in found])
 
 
-def _list(request: Request, ctx: Context, page: AskedPage, owner: Owner) -> Response:
+def _list(request: Request, ctx: Context, page: AskedPage, owner: Owner) -> OkPage[TokenShape]:
     with ctx.store.reading() as session:
         rows, total = api_tokens.list_tokens(
             session,
@@ -245,12 +251,12 @@ def _list(request: Request, ctx: Context, page: AskedPage, owner: Owner) -> Resp
     return ok_page([shown(row, now) for row in rows], page, total)
 
 
-def _get(ctx: Context, owner: Owner, token_id: str) -> Response:
+def _get(ctx: Context, owner: Owner, token_id: str) -> Ok[TokenShape]:
     with ctx.store.reading() as session:
         return ok(shown(api_tokens.get_token(session, token_id, owner=owner), ctx.store.clock()))
 
 
-def _create(ctx: Context, who: Principal, owner: Owner, body: TokenInput) -> Response:
+def _create(ctx: Context, who: Principal, owner: Owner, body: TokenInput) -> Ok[NewTokenShape]:
     with ctx.store.reading() as session:
         content = _checked(ctx, session, who, owner, body, before=None)
     with ctx.store.writing(who.actor) as write:
@@ -268,7 +274,7 @@ def _create(ctx: Context, who: Principal, owner: Owner, body: TokenInput) -> Res
     return ok({**shown(token, ctx.store.clock()), "value": text})
 
 
-def _replace(ctx: Context, who: Principal, owner: Owner, token_id: str, body: TokenInput) -> Response:
+def _replace(ctx: Context, who: Principal, owner: Owner, token_id: str, body: TokenInput) -> Ok[TokenShape]:
     with ctx.store.reading() as session:
         before = api_tokens.get_token(session, token_id, owner=owner)
         content = _checked(ctx, session, who, owner, body, before=before)
@@ -277,13 +283,13 @@ def _replace(ctx: Context, who: Principal, owner: Owner, token_id: str, body: To
     return ok(shown(token, ctx.store.clock()))
 
 
-def _delete(ctx: Context, who: Principal, owner: Owner, token_id: str) -> Response:
+def _delete(ctx: Context, who: Principal, owner: Owner, token_id: str) -> Ok[DeletedShape]:
     with ctx.store.writing(who.actor) as write:
         api_tokens.delete(write, token_id, owner=owner)
     return ok({"id": token_id})
 
 
-def _roll(ctx: Context, who: Principal, owner: Owner, token_id: str) -> Response:
+def _roll(ctx: Context, who: Principal, owner: Owner, token_id: str) -> Ok[ApiTokenText]:
     text = make_token()
     with ctx.store.writing(who.actor) as write:
         api_tokens.roll(write, token_id, sha256=token_hash(text), owner=owner, permit=_holds(who, bounds=True))

@@ -18,6 +18,7 @@ CONNECTION = "6d6bb8e8-61ea-4c3c-9a4e-2f4c1f4b2b7c"
 MOMENT = "2026-01-02T03:04:05.678901Z"
 ConfigSource = Literal["local", "cloudflare"]
 Protocol = Literal["quic", "http2"]
+EventKind = Literal["registered", "lost", "refused"]
 
 
 class ConnectionShape(Shape):
@@ -127,7 +128,7 @@ class EventShape(Shape):
     """One line of a tunnel's story."""
 
     at: Annotated[str, Field(examples=[MOMENT])]
-    kind: Literal["registered", "lost", "refused"]
+    kind: EventKind
     detail: Annotated[dict[str, Any], Field(examples=[{"connector_id": CONNECTOR, "index": 0, "reason": "timed_out"}])]
 
 

@@ -3,13 +3,12 @@
 from secrets import token_hex
 from typing import Annotated
 
-from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Ctx, Who, needs
-from qanat.api.http.envelope import ok, rfc3339
+from qanat.api.http.envelope import Ok, ok, rfc3339
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers
+from qanat.api.http.shapes import Shape
 from qanat.api.v4.token_shapes import HEX_ID, MOMENT, DeletedShape
 from qanat.auth.tokens import token_hash
 from qanat.auth.verifier import EMAIL_FORM
@@ -61,18 +60,18 @@ class KeyShape(Shape):
     key: Annotated[str, Field(examples=["0123456789abcdef0123456789abcdef01234"])]
 
 
-@router.get("/user", responses=answers(UserShape))
+@router.get("/user")
 @needs()
-def get_user(ctx: Ctx, who: Who) -> Response:
+def get_user(ctx: Ctx, who: Who) -> Ok[UserShape]:
     """The user that the token acts for. A token of an account acts for none."""
     _check_acts_for_user(who)
     with ctx.store.reading() as session:
         return ok(shown(accounts.get_user(session, who.token.user_id)))
 
 
-@router.patch("/user", responses=answers(UserShape))
+@router.patch("/user")
 @needs("user.edit")
-def change_user(body: UserChange, ctx: Ctx, who: Who) -> Response:
+def change_user(body: UserChange, ctx: Ctx, who: Who) -> Ok[UserShape]:
     """Changes name and address. The address is not written to: qanat sends no mail."""
     user_id = who.own("user.edit")
     changes: dict[str, str] = {}
@@ -94,9 +93,9 @@ def change_user(body: UserChange, ctx: Ctx, who: Who) -> Response:
     return ok(shown(user))
 
 
-@router.post("/qanat/user/key", tags=["qanat"], responses=answers(KeyShape))
+@router.post("/qanat/user/key", tags=["qanat"])
 @needs("edge.edit", "user.edit")
-def make_key(ctx: Ctx, who: Who) -> Response:
+def make_key(ctx: Ctx, who: Who) -> Ok[KeyShape]:
     """A new legacy key for the user, who may touch everything by it: shown here, and never again. The one before is
     refused from now on. For clients that can't send API tokens, where `control.legacy_keys` is on."""
     user_id = who.own("user.edit")
@@ -116,9 +115,9 @@ def make_key(ctx: Ctx, who: Who) -> Response:
         return ok({"email": accounts.get_user(session, user_id).email, "key": key})
 
 
-@router.delete("/qanat/user/key", tags=["qanat"], responses=answers(DeletedShape))
+@router.delete("/qanat/user/key", tags=["qanat"])
 @needs("edge.edit", "user.edit")
-def delete_key(ctx: Ctx, who: Who) -> Response:
+def delete_key(ctx: Ctx, who: Who) -> Ok[DeletedShape]:
     """The user's legacy key is refused from now on."""
     user_id = who.own("user.edit")
     with ctx.store.writing(who.actor) as write:

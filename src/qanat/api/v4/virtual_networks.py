@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
 
 from qanat.api.http.context import Ctx, Who, needs, visible_account
-from qanat.api.http.envelope import ok, rfc3339
+from qanat.api.http.envelope import Ok, ok, rfc3339
 from qanat.api.http.filters import truth, words
 from qanat.api.http.paths import AccountPath, VirtualNetworkPath
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Described, Shape, answers, queries
+from qanat.api.http.shapes import Described, Shape, queries
 from qanat.api.v4.cfd_tunnel import shows_deleted
 from qanat.api.v4.teamnet import UUID
 from qanat.api.v4.tunnel_shapes import CONNECTOR, MOMENT
@@ -62,9 +62,9 @@ class VirtualNetworkShape(Shape):
     deleted_at: Annotated[str | None, Field(examples=[None])]
 
 
-@router.get("", responses=answers(list[VirtualNetworkShape]), openapi_extra=queries(FILTERS))
+@router.get("", openapi_extra=queries(FILTERS))
 @needs("tunnel.read")
-def list_networks(account_id: AccountPath, request: Request, ctx: Ctx, who: Who) -> Response:
+def list_networks(account_id: AccountPath, request: Request, ctx: Ctx, who: Who) -> Ok[list[VirtualNetworkShape]]:
     """All of the account's virtual networks, on one page. The default one is made when there is none yet."""
     visible_account(ctx, who, account_id, "tunnel.read")
     filters = _filters(request.query_params)
@@ -77,9 +77,9 @@ def list_networks(account_id: AccountPath, request: Request, ctx: Ctx, who: Who)
         return ok([shown(row) for row in virtual_networks.list_networks(session, account_id, filters=filters)])
 
 
-@router.post("", responses=answers(VirtualNetworkShape))
+@router.post("")
 @needs("tunnel.edit")
-def create_network(account_id: AccountPath, body: NetworkCreate, ctx: Ctx, who: Who) -> Response:
+def create_network(account_id: AccountPath, body: NetworkCreate, ctx: Ctx, who: Who) -> Ok[VirtualNetworkShape]:
     """Makes a virtual network; as the default it takes that place from another."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     with ctx.store.writing(who.actor) as write:
@@ -93,11 +93,11 @@ def create_network(account_id: AccountPath, body: NetworkCreate, ctx: Ctx, who: 
     return ok(shown(made))
 
 
-@router.get("/{virtual_network_id}", responses=answers(VirtualNetworkShape))
+@router.get("/{virtual_network_id}")
 @needs("tunnel.read")
 def get_network(
     account_id: AccountPath, virtual_network_id: VirtualNetworkPath, request: Request, ctx: Ctx, who: Who
-) -> Response:
+) -> Ok[VirtualNetworkShape]:
     """One virtual network, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     visible_account(ctx, who, account_id, "tunnel.read")
     deleted = shows_deleted(request)
@@ -105,11 +105,11 @@ def get_network(
         return ok(shown(virtual_networks.get_network(session, account_id, virtual_network_id, deleted=deleted)))
 
 
-@router.patch("/{virtual_network_id}", responses=answers(VirtualNetworkShape))
+@router.patch("/{virtual_network_id}")
 @needs("tunnel.edit")
 def change_network(
     account_id: AccountPath, virtual_network_id: VirtualNetworkPath, body: NetworkChange, ctx: Ctx, who: Who
-) -> Response:
+) -> Ok[VirtualNetworkShape]:
     """Changes what is given. The default one stays it until another is made the default."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     with ctx.store.writing(who.actor) as write:
@@ -126,13 +126,12 @@ def change_network(
 
 @router.delete(
     "/{virtual_network_id}",
-    responses=answers(VirtualNetworkShape),
     openapi_extra=queries({"force": ("Delete its routes as well.", {"type": "boolean"})}),
 )
 @needs("tunnel.edit")
 def delete_network(
     account_id: AccountPath, virtual_network_id: VirtualNetworkPath, request: Request, ctx: Ctx, who: Who
-) -> Response:
+) -> Ok[VirtualNetworkShape]:
     """Deletes softly one without routes, or with them by `force=true`; never the default one."""
     visible_account(ctx, who, account_id, "tunnel.edit")
     with ctx.store.writing(who.actor) as write:

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
-from qanat.api.http.envelope import ok
+from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import Shape, answers
+from qanat.api.http.shapes import Shape
 from qanat.control import zones
 from qanat.errors import QanatError
 
@@ -79,27 +78,27 @@ class SettingChange(BaseModel):
     value: Any = Field(examples=["1.2"])
 
 
-@router.get("", responses=answers(list[SettingShape]))
+@router.get("")
 @needs("zone.read")
-def list_settings(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def list_settings(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[SettingShape]]:
     """What holds for the zone, as for every other."""
     with ctx.store.reading() as session:
         zones.get_zone(session, zone_id, reach=who.reach("zone.read"))
     return ok([shown(name, value) for name, value in _values(ctx).items()])
 
 
-@router.get("/{setting}", responses=answers(SettingShape))
+@router.get("/{setting}")
 @needs("zone.read")
-def get_setting(zone_id: str, setting: str, ctx: Ctx, who: Who) -> Response:
+def get_setting(zone_id: str, setting: str, ctx: Ctx, who: Who) -> Ok[SettingShape]:
     """One setting; 404 with code 7000 for one that means nothing here."""
     with ctx.store.reading() as session:
         zones.get_zone(session, zone_id, reach=who.reach("zone.read"))
     return ok(shown(setting, _value(ctx, setting)))
 
 
-@router.patch("/{setting}", responses=answers(SettingShape))
+@router.patch("/{setting}")
 @needs("zone.edit")
-def change_setting(zone_id: str, setting: str, body: SettingChange, ctx: Ctx, who: Who) -> Response:
+def change_setting(zone_id: str, setting: str, body: SettingChange, ctx: Ctx, who: Who) -> Ok[SettingShape]:
     """Takes the value that holds already, and refuses any other."""
     with ctx.store.reading() as session:
         zones.get_zone(session, zone_id, reach=who.reach("zone.edit"))

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from qanat.api.http.context import Context, Ctx, Who, needs
-from qanat.api.http.envelope import ok, ok_page, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, rfc3339
 from qanat.api.http.filters import storable, words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.routes import resource
-from qanat.api.http.shapes import answers, page_answers, queries
+from qanat.api.http.shapes import queries
 from qanat.api.v4.zone_shapes import (
     DeletedZoneShape,
     PageRuleShape,
@@ -95,9 +95,9 @@ class ZoneChange(BaseModel):
     plan: PlanReference | None = None
 
 
-@router.get("/zones", responses=page_answers(ZoneShape), openapi_extra=QUERIES)
+@router.get("/zones", openapi_extra=QUERIES)
 @needs("zone.read")
-def list_zones(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Response:
+def list_zones(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[ZoneShape]:
     """The zones that the token sees."""
     query = request.query_params
     with ctx.store.reading() as session:
@@ -118,9 +118,9 @@ def list_zones(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> Respons
     return ok_page([shown(zone, account, ctx.name_servers) for zone, account in rows], page, total)
 
 
-@router.post("/zones", responses=answers(ZoneShape))
+@router.post("/zones")
 @needs("zone.edit")
-def create_zone(body: ZoneCreate, ctx: Ctx, who: Who) -> Response:
+def create_zone(body: ZoneCreate, ctx: Ctx, who: Who) -> Ok[ZoneShape]:
     """Makes a zone. Its account owns all names below it; no other account may have a zone above or below."""
     _check(body.type, body.vanity_name_servers)
     account = _account(ctx, who, body.account.id if body.account else None)
@@ -129,16 +129,16 @@ def create_zone(body: ZoneCreate, ctx: Ctx, who: Who) -> Response:
     return ok(shown(zone, account, ctx.name_servers))
 
 
-@router.get("/zones/{zone_id}", responses=answers(ZoneShape))
+@router.get("/zones/{zone_id}")
 @needs("zone.read")
-def get_zone(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def get_zone(zone_id: str, ctx: Ctx, who: Who) -> Ok[ZoneShape]:
     """One zone."""
     return ok(_shown_now(ctx, zone_id, who.reach("zone.read")))
 
 
-@router.patch("/zones/{zone_id}", responses=answers(ZoneShape))
+@router.patch("/zones/{zone_id}")
 @needs("zone.edit")
-def change_zone(zone_id: str, body: ZoneChange, ctx: Ctx, who: Who) -> Response:
+def change_zone(zone_id: str, body: ZoneChange, ctx: Ctx, who: Who) -> Ok[ZoneShape]:
     """Pauses a zone (its hostnames aren't served), or goes on with it."""
     _check(body.type, body.vanity_name_servers)
     if body.plan is not None and body.plan.id not in (None, PLAN["id"]):
@@ -149,34 +149,34 @@ def change_zone(zone_id: str, body: ZoneChange, ctx: Ctx, who: Who) -> Response:
     return ok(_shown_now(ctx, zone_id, reach))
 
 
-@router.delete("/zones/{zone_id}", responses=answers(DeletedZoneShape))
+@router.delete("/zones/{zone_id}")
 @needs("zone.edit")
-def delete_zone(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def delete_zone(zone_id: str, ctx: Ctx, who: Who) -> Ok[DeletedZoneShape]:
     """Deletes the zone and its records. For 30 days no other account may have the name."""
     with ctx.store.writing(who.actor) as write:
         zone = zones.delete(write, zone_id, reach=who.reach("zone.edit"))
     return ok({"id": zone.id})
 
 
-@router.get("/zones/{zone_id}/pagerules", responses=answers(list[PageRuleShape]))
+@router.get("/zones/{zone_id}/pagerules")
 @needs("zone.read")
-def list_pagerules(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def list_pagerules(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[PageRuleShape]]:
     """None: octodns asks on every run."""
     _check_seen(ctx, zone_id, who)
     return ok([])
 
 
-@router.get("/zones/{zone_id}/available_plans", responses=answers(list[PlanShape]))
+@router.get("/zones/{zone_id}/available_plans")
 @needs("zone.read")
-def list_plans(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def list_plans(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[PlanShape]]:
     """The one plan."""
     _check_seen(ctx, zone_id, who)
     return ok([PLAN])
 
 
-@router.get("/zones/{zone_id}/subscription", responses=answers(SubscriptionShape))
+@router.get("/zones/{zone_id}/subscription")
 @needs("zone.read")
-def get_subscription(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def get_subscription(zone_id: str, ctx: Ctx, who: Who) -> Ok[SubscriptionShape]:
     """To the one plan, which costs nothing."""
     _check_seen(ctx, zone_id, who)
     return ok(
@@ -200,26 +200,26 @@ def get_subscription(zone_id: str, ctx: Ctx, who: Who) -> Response:
     )
 
 
-@router.put("/zones/{zone_id}/activation_check", responses=answers(DeletedZoneShape))
+@router.put("/zones/{zone_id}/activation_check")
 @needs("zone.edit")
-def check_activation(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def check_activation(zone_id: str, ctx: Ctx, who: Who) -> Ok[DeletedZoneShape]:
     """Every zone is active: there is nothing to wait for."""
     with ctx.store.reading() as session:
         zone = zones.get_zone(session, zone_id, reach=who.reach("zone.edit"))
     return ok({"id": zone.id})
 
 
-@router.get("/zones/{zone_id}/custom_ns", responses=answers(list[str]))
+@router.get("/zones/{zone_id}/custom_ns")
 @needs("zone.read")
-def list_custom_name_servers(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def list_custom_name_servers(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[str]]:
     """None: every zone has the name servers of the edge's settings."""
     _check_seen(ctx, zone_id, who)
     return ok([])
 
 
-@router.get("/zones/{zone_id}/addressing/regional_hostnames", responses=answers(list[RegionalHostnameShape]))
+@router.get("/zones/{zone_id}/addressing/regional_hostnames")
 @needs("zone.read")
-def list_regional_hostnames(zone_id: str, ctx: Ctx, who: Who) -> Response:
+def list_regional_hostnames(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[RegionalHostnameShape]]:
     """None: clients ask when told to."""
     _check_seen(ctx, zone_id, who)
     return ok([])
