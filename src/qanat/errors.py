@@ -238,7 +238,7 @@ _CODES: dict[str, str] = {
     "record_bad_name": "a record's name is not a name in its zone",
     "record_bad_type": "a record's type is none that there is",
     "record_bad_address": "an A record's content is not an IPv4 address",
-    "record_bad_content": "a record's content or data is not right for its type, or names no tunnel of the account",
+    "record_bad_content": "a record's content or data is not right for its type, or names a tunnel that isn't the account's",
     "record_bad_priority": "a record's priority is missing, or not from 0 to 65535",
     "record_bad_tag": "a record's tag is not `name` or `name:value`, or there are too many",
     "record_bad_proxied": "a record's `proxied` is neither true nor false",

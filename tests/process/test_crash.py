@@ -13,9 +13,9 @@ from sqlalchemy import select
 
 from qanat.control import tunnels
 from qanat.store import open_store, sqlite
-from qanat.store.audit import first_broken
 from qanat.store.models import Audit, Configuration, Record, Tunnel
 from qanat.store.sealing import load_key
+from tests.support.audits import first_broken
 from tests.support.mortal import MortalControl
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.waiting import wait_until

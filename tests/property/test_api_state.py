@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from qanat.store.audit import first_broken
+from tests.support.audits import first_broken
 from tests.support.control import Control, running_control
 
 NAMES = st.sampled_from(["a", "b", "c", "é"])

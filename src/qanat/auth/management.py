@@ -68,7 +68,7 @@ class ManagementKey:
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise QanatError(
                 "management_key_bad",
-                f"{path} holds no private key on P-256, PEM",
+                f"{path} does not hold a private key on P-256 in PEM",
                 where=str(path),
                 hint="remove it, and a new one is made",
             )

@@ -37,12 +37,12 @@ def parse_network(text: str, *, where: str = "network") -> Network:
     """
     try:
         if "%" in text:
-            raise ValueError("an address with a scope is no route")
+            raise ValueError("an address with a scope can't be routed")
         return ip_network(text)
     except ValueError as error:
         raise QanatError(
             "teamnet_bad_network",
-            f"Could not parse input: {text[:60]!a} is no network (CIDR): {_reason(text, error)}",
+            f"Could not parse input: {text[:60]!a} is not a valid network (CIDR): {_reason(text, error)}",
             where=where,
         ) from None
 
@@ -53,7 +53,9 @@ def parse_address(text: str, *, where: str = "ip") -> Address:
         return ip_address(text)
     except ValueError:
         raise QanatError(
-            "teamnet_bad_network", f"Could not parse input: {text[:60]!a} is no IP address", where=where
+            "teamnet_bad_network",
+            f"Could not parse input: {text[:60]!a} is not a valid IP address, such as 10.0.0.1",
+            where=where,
         ) from None
 
 

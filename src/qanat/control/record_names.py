@@ -66,7 +66,7 @@ class NamesInUse:
         if tunnel is None or tunnel.account_id != self._zone.account_id or (tunnel.deleted_at is not None and not kept):
             raise QanatError(
                 "record_bad_content",
-                f"{form.content} names no tunnel of this account",
+                f"{form.content} is not the name of a tunnel of this account",
                 where="content",
                 hint="create the tunnel first, and use its id",
             )

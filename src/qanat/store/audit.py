@@ -87,11 +87,6 @@ class Verdict:
     reason: str | None
 
 
-def first_broken(session: Session) -> int | None:
-    """The `seq` of the first row that was changed, or follows a removed one; None when the chain holds."""
-    return verify(lambda after: read_rows(session, after)).first_broken
-
-
 def verify(read: Callable[[int], Sequence[Any]]) -> Verdict:
     """Walks the chain from its start; `read` gives the next rows after a `seq`, none at the end."""
     previous, last, count = START, 0, 0

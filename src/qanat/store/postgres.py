@@ -149,7 +149,7 @@ def check_database(engine: Engine, url: str) -> bool:
             if version < OLDEST
             else f"its encoding is {encoding}, and qanat needs UTF8"
             if encoding != "UTF8"
-            else "its search_path names no schema that exists"
+            else "no schema in its search_path exists"
         )
         raise QanatError("store_unsuitable", f"the database can't be used: {reason}", where=where)
     if not tables:

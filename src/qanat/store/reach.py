@@ -77,4 +77,3 @@ class Reach:
 
 
 EVERYTHING = Reach(accounts=None)
-NOTHING = Reach()

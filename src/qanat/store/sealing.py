@@ -158,7 +158,7 @@ def parse_keys(content: bytes, *, where: str) -> list[bytes]:
     if not keys or any(len(key) != KEY_BYTES for key in keys):
         raise QanatError(
             "secret_key_bad",
-            f"{where} holds no keys of {KEY_BYTES} bytes in hex, one a line",
+            f"{where} does not hold keys of {KEY_BYTES} bytes in hexadecimal, one a line",
             where=where,
             hint="restore it from the backup that belongs to this database",
         ) from None

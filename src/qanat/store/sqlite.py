@@ -14,7 +14,6 @@ from qanat.errors import QanatError
 APPLICATION_ID = 0x716E6174  # "qnat", in the file's header: no other program's database is taken for ours
 SQLITE_MAGIC = b"SQLite format 3\x00"
 JOURNALS = ("-wal", "-shm", "-journal")
-COPY_PAGES = 512
 
 
 def open_file(file: Path, *, busy_timeout_s: float) -> Engine:

@@ -6,8 +6,8 @@ import pytest
 
 from qanat.auth import issue
 from qanat.control.policies import account_policy
-from qanat.store import audit
 from qanat.store.models import ApiToken, Audit
+from tests.support.audits import first_broken
 from tests.support.clock import MovedClock
 from tests.support.control import Control, check_failure
 from tests.support.writes import written
@@ -99,7 +99,7 @@ def test_the_life_of_a_token(control: Control, of: str) -> None:
     with control.store.reading() as session:
         actions = {row.action for row in session.query(Audit).filter_by(object_id=made["id"])}
         assert {"token.create", "token.change", "token.roll", "token.delete", "token.used_from"} <= actions
-        assert audit.first_broken(session) is None
+        assert first_broken(session) is None
         details = " ".join(row.detail for row in session.query(Audit))
     assert value not in details
     assert other not in details

@@ -12,7 +12,6 @@ from qanat.control.connections import configuration_applied
 from qanat.edge.process import account_limits
 from qanat.edge.sweeps import forget_deleted
 from qanat.settings import AccountLimitSettings
-from qanat.store import audit
 from qanat.store.limits import AccountLimits
 from qanat.store.models import (
     Configuration,
@@ -23,6 +22,7 @@ from qanat.store.models import (
     Tunnel,
     VirtualNetwork,
 )
+from tests.support.audits import first_broken
 from tests.support.control import Control
 from tests.support.links import register
 
@@ -225,7 +225,7 @@ def test_what_was_deleted_is_forgotten_but_for_the_newest(tenants: tuple[Tenant,
             assert session.scalar(select(func.count()).select_from(model)) == 2
         assert session.scalar(select(func.count()).where(VirtualNetwork.deleted_at.is_not(None))) == 2
         assert session.scalar(select(func.count()).select_from(ConnectorToken)) == 3
-        assert audit.first_broken(session) is None
+        assert first_broken(session) is None
     later = store.clock() + timedelta(days=31)
     store.clock = lambda: later
     forget_deleted(store)

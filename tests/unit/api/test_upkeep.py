@@ -14,10 +14,10 @@ from qanat.control import tunnels
 from qanat.edge.backup import check_backup, restore_backup
 from qanat.errors import QanatError
 from qanat.store import open_store
-from qanat.store.audit import first_broken
 from qanat.store.models import Audit, Tunnel
 from qanat.store.sealing import load_key
 from qanat.store.sqlite import APPLICATION_ID
+from tests.support.audits import first_broken
 from tests.support.control import Control, check_failure, running_control
 from tests.support.writes import written
 

@@ -13,8 +13,9 @@ from qanat.auth.failed_logins import ACTION, BURST, FailedLogins
 from qanat.auth.tokens import make_token
 from qanat.control import accounts
 from qanat.errors import QanatError
-from qanat.store import Store, audit
+from qanat.store import Store
 from qanat.store.models import Audit
+from tests.support.audits import first_broken
 from tests.support.control import Control
 from tests.support.writes import written
 
@@ -85,7 +86,7 @@ def test_a_flood_from_everywhere_is_told_in_few_rows_that_count_all(
     assert _count(store) == 360 * 51
     assert len(_rows(store)) <= 2 * BURST + 6
     with store.reading() as session:
-        assert audit.first_broken(session) is None
+        assert first_broken(session) is None
         rows = session.scalars(select(Audit.action)).all()
     assert rows.count("account.create") >= 1
     assert len(rows) < before + 2 * BURST + 10

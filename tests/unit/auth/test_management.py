@@ -45,7 +45,7 @@ def test_the_key_file_is_private_and_kept(tmp_path: Path) -> None:
         ManagementKey.open(path)
     path.chmod(0o600)
     path.write_text("nonsense")
-    with pytest.raises(QanatError, match="holds no private key"):
+    with pytest.raises(QanatError, match="does not hold a private key"):
         ManagementKey.open(path)
 
 

@@ -1,12 +1,13 @@
 """The pure parts of whole accounts as documents; the way through the API is in tests/unit/api/test_own_accounts.py."""
 
 import copy
+import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qanat.control.transfer.document import parse_document, plain
+from qanat.control.transfer.document import plain, read_document
 from qanat.control.transfer.sealed import PassphraseSealer, new_sealer, open_sealer
 from qanat.errors import QanatError
 
@@ -62,7 +63,7 @@ def test_a_document_cannot_make_us_work_for_ever(sealer: PassphraseSealer, chang
 
 
 def test_the_smallest_document() -> None:
-    assert plain(parse_document(DOCUMENT))["account"]["name"] == "old"
+    assert plain(read_document(json.dumps(DOCUMENT).encode()))["account"]["name"] == "old"
 
 
 json_values = st.recursive(
@@ -80,7 +81,7 @@ json_values = st.recursive(
 )
 def test_a_document_is_taken_or_refused_with_the_place(key: str, value: object) -> None:
     try:
-        parse_document({**DOCUMENT, key: value})
+        read_document(json.dumps({**DOCUMENT, key: value}).encode())
     except QanatError as error:
         assert error.code == "export_malformed"
         assert error.where

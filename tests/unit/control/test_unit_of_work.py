@@ -12,11 +12,11 @@ from qanat.control import configurations, hostname_routes, records, tunnels, zon
 from qanat.dns.forms import RecordDraft
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Actor, Notice, Store, Write
-from qanat.store.audit import first_broken
 from qanat.store.limits import AccountLimits
 from qanat.store.models import Audit, Configuration, Record, Tunnel, Zone
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
+from tests.support.audits import first_broken
 from tests.support.writes import written
 
 OPENS = {"writing", "recording", "reading"}

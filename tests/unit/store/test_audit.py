@@ -8,10 +8,10 @@ from sqlalchemy.exc import DBAPIError
 from qanat.control import configurations, records, tunnels, zones
 from qanat.dns.forms import RecordDraft
 from qanat.store import Actor, Store
-from qanat.store.audit import first_broken
 from qanat.store.models import Audit, Base
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
+from tests.support.audits import first_broken
 from tests.support.writes import first_account
 
 SECRET = b"s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t"

@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from qanat.control import tunnels
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Notice, NoticeKind, Store, open_store
-from qanat.store.audit import first_broken
 from qanat.store.models import Account, Audit, Event, Zone
 from qanat.store.sealing import Sealer
+from tests.support.audits import first_broken
 from tests.support.writes import first_account, written
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from qanat.control import tunnels
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Actor, Store, keys
-from qanat.store.audit import first_broken
 from qanat.store.keys import KeyRing, check_key, is_current
 from qanat.store.models import Audit, Base, KeyCheck, Tunnel
 from qanat.store.sealing import FIRST_FORM, Sealer, load_key, make_key, read_keys
+from tests.support.audits import first_broken
 from tests.support.writes import written
 
 STEPS = ("key written", "sealed anew", "old key dropped")

@@ -16,9 +16,9 @@ from qanat.control.permissions import DNS_READ
 from qanat.control.policies import EVERYTHING_POLICY, account_policy
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, open_store, postgres, sqlite
-from qanat.store.audit import first_broken
 from qanat.store.models import ApiToken, Base, Connection, Record, Tunnel
 from qanat.store.schema import alembic_config, downgrade, migrate, newest_revision, revisions
+from tests.support.audits import first_broken
 from tests.support.postgres import Postgres
 from tests.support.writes import first_account
 

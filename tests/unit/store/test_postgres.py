@@ -13,12 +13,12 @@ from sqlalchemy import func, select, text
 from qanat.errors import QanatError
 from qanat.settings import load_edge_settings
 from qanat.store import SYSTEM, Store, open_store
-from qanat.store.audit import first_broken
 from qanat.store.failures import failure_of
 from qanat.store.lease import Lease
 from qanat.store.models import Account, Audit, Tunnel
 from qanat.store.postgres import LOCKS, connect, read_password, shown
 from qanat.store.postgres import WRITER as WRITER_LOCK
+from tests.support.audits import first_broken
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.writes import first_account
 

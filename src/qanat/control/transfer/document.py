@@ -208,7 +208,8 @@ class _Outline(msgspec.Struct, kw_only=True):
 
 def read_document(text: bytes) -> Document:
     """A document from its text, whose types are known before anything is built of it. Tunnel by tunnel and zone by zone, as the
-    interpreter is held as long as one call decodes. QanatError as `parse_document`."""
+    interpreter is held as long as one call decodes. QanatError `export_unknown_format` (another format, or a newer
+    version), `export_malformed` (with the place)."""
     outline = _decoded(text.removeprefix(b"\xef\xbb\xbf"), _Outline, "")
     _check_format(outline.format, outline.version)
     given = {name: getattr(outline, name) for name in _Outline.__struct_fields__}
@@ -234,18 +235,6 @@ def _decoded(text: Any, kind: Any, place: str) -> Any:
         message, _, where = str(error).partition(" - at `$")
         where = f"{place}{where.rstrip('`')}".removeprefix(".")
         raise QanatError("export_malformed", message, where=where or "document") from error
-
-
-def parse_document(raw: dict[str, Any]) -> Document:
-    """QanatError `export_unknown_format` (another format, or a newer version), `export_malformed` (with the place)."""
-    _check_format(raw.get("format"), raw.get("version"))
-    try:
-        document = msgspec.convert(raw, Document)
-    except (msgspec.ValidationError, OverflowError) as error:
-        message, _, place = str(error).partition(" - at `$.")
-        raise QanatError("export_malformed", message, where=place.rstrip("`") or "document") from error
-    _check_times(document)
-    return document
 
 
 def _check_format(name: object, version: object) -> None:

@@ -35,7 +35,7 @@ def _networks(run: Run) -> dict[str, str]:
     for part in run.document.virtual_networks:
         row = rows.get(part.id)
         if part.id in ids or not _is_id(part.id) or (row is not None and row.account_id != run.account_id):
-            run.conflict("virtual network", part.id, part.name, "the id is taken, or is no UUID")
+            run.conflict("virtual network", part.id, part.name, "the id is taken, or is not a UUID")
         elif not (part.name.strip() and len(part.name) <= MAX_NAME and part.name.isprintable()):
             run.conflict("virtual network", part.id, part.name, f"a name has 1 to {MAX_NAME} printable characters")
         elif len(part.comment) > MAX_COMMENT:
@@ -82,7 +82,7 @@ def _routes(run: Run, networks: dict[str, str]) -> None:
         row = rows.get(part.id)
         network_id = networks.get(part.virtual_network_id)
         if not _is_id(part.id) or (row is not None and row.account_id != run.account_id):
-            run.conflict("private route", part.id, part.network, "the id is taken, or is no UUID")
+            run.conflict("private route", part.id, part.network, "the id is taken, or is not a UUID")
         elif network_id is None or part.tunnel_id not in tunnels:
             run.conflict("private route", part.id, part.network, "its tunnel or virtual network is not in the file")
         elif len(part.comment) > MAX_ROUTE_COMMENT:
@@ -90,7 +90,7 @@ def _routes(run: Run, networks: dict[str, str]) -> None:
                 "private route", part.id, part.network, f"a comment has at most {MAX_ROUTE_COMMENT} characters"
             )
         elif not _is_canonical(part.network):
-            run.conflict("private route", part.id, part.network, "it is no network such as 10.0.0.0/8")
+            run.conflict("private route", part.id, part.network, "it is not a valid network, such as 10.0.0.0/8")
         elif taken.get((network_id, part.network), part.id) != part.id:
             run.conflict("private route", part.id, part.network, "another route has this network")
         else:

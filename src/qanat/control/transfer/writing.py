@@ -119,7 +119,9 @@ def _settings(settings: dict[str, Any]) -> dict[str, Any]:
         good = {"delete_disconnects": isinstance(value, bool), "abuse_contact_email": is_text}
         if not good.get(key, False):
             raise QanatError(
-                "account_bad_settings", f"{key[:60]!r} is no setting, or has a wrong value", where="settings"
+                "account_bad_settings",
+                f"{key[:60]!r} is not a setting of accounts, or its value is not valid",
+                where="settings",
             )
     return settings
 

@@ -5,8 +5,6 @@ import dns.rdata
 from qanat.dns.record_types.base import RecordType, Value, Written, bad_content, bounded, parse_rdata, target_name
 from qanat.errors import QanatError
 
-MAX_PRIORITY = 65535
-
 
 class Target(RecordType):
     """CNAME, NS and PTR."""

@@ -41,7 +41,7 @@ def strings(content: str) -> list[bytes]:
 
 
 def carried(content: str) -> bytes:
-    """The joined bytes. QanatError `record_bad_content`: an escape `\\999` is no byte."""
+    """The joined bytes. QanatError `record_bad_content`: an escape such as `\\999` is not a byte."""
     parts = _parts(content)
     return content.encode() if parts is None else b"".join(_unescaped(part) for part in parts)
 
@@ -70,6 +70,6 @@ def _byte(found: re.Match[bytes]) -> bytes:
     code = found.group(1)
     if len(code) == 3:
         if int(code) > 255:
-            raise bad_content(f"\\{code.decode()} in a TXT is no byte", where="content")
+            raise bad_content(f"\\{code.decode()} in a TXT is not a byte: \\000 to \\255 are", where="content")
         return bytes([int(code)])
     return code
