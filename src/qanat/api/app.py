@@ -18,7 +18,8 @@ from qanat.api.http.gate import Gate
 from qanat.api.http.routes import PREFIX, Handover
 from qanat.api.qanat import accounts as qanat_accounts
 from qanat.api.qanat import audit as qanat_audit
-from qanat.api.qanat import connector_tokens, explain, limits, origin_certificate, status, upkeep
+from qanat.api.qanat import configurations as qanat_configurations
+from qanat.api.qanat import connector_tokens, explain, limits, origin_certificate, status, upkeep, user_key
 from qanat.api.qanat import tunnels as qanat_tunnels
 from qanat.api.v4 import (
     accounts,
@@ -45,6 +46,7 @@ _IDS = re.compile(r"/(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-
 
 RESOURCES = (
     user,
+    user_key,
     ips,
     audit_logs,
     tokens,
@@ -56,6 +58,7 @@ RESOURCES = (
     dns_records,
     cfd_tunnel,
     configurations,
+    qanat_configurations,
     management,
     hostname_routes,
     virtual_networks,

@@ -139,7 +139,7 @@ def group_of(groups: Sequence[PermissionGroup], wanted: str) -> PermissionGroup:
         if name in (group.id, group.name.lower()):
             return group
     known = ", ".join(each for each in STOCK_NAMES if each != "*")
-    raise QanatError("permission_unknown", f"{wanted!r} is no permission; there are {known}", where="--allow")
+    raise QanatError("permission_unknown", f"{wanted!r} is not a valid permission: {known}", where="--allow")
 
 
 def permission_of(group: PermissionGroup) -> str | None:

@@ -152,7 +152,7 @@ class Calls:
                 hint="is `qanat edge` running? The address is set by --api, QANAT_API or a profile",
             ) from error
         except httpx.InvalidURL as error:
-            raise QanatError("api_unreachable", f"{self.base_url} is no address of an API: {error}") from error
+            raise QanatError("api_unreachable", f"{self.base_url} is not a valid address of an API: {error}") from error
 
     def _answer(self, response: httpx.Response) -> dict[str, Any]:
         try:

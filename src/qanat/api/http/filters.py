@@ -21,14 +21,16 @@ def parse_truth(text: str, *, where: str) -> bool:
     try:
         return TRUTHS[text.lower()]
     except KeyError:
-        raise QanatError("filter_bad_value", f"{text[:40]!a} is neither true nor false", where=where) from None
+        raise QanatError(
+            "filter_bad_value", f"{text[:40]!a} is not a valid choice: true or false", where=where
+        ) from None
 
 
 def choice(query: QueryParams, name: str, among: Collection[str]) -> str | None:
     """One of several words; None where it isn't asked. QanatError `filter_bad_value`."""
     text = query.get(name)
     if text is not None and text not in among:
-        raise QanatError("filter_bad_value", f"{text[:40]!a} is none of {', '.join(among)}", where=name)
+        raise QanatError("filter_bad_value", f"{text[:40]!a} is not a valid choice: {', '.join(among)}", where=name)
     return text
 
 

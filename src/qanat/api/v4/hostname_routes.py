@@ -59,7 +59,9 @@ def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx
             hint="use `tunnel route dns`",
         )
     if body.type != "dns":
-        raise QanatError("route_bad_type", f"{body.type[:40]!r} is no kind of route; `dns` is one", where="type")
+        raise QanatError(
+            "route_bad_type", f"{body.type[:40]!r} is not a valid kind of route: `dns` is the only one", where="type"
+        )
     if not body.user_hostname or not body.user_hostname.strip():
         raise QanatError("route_bad_hostname", "a dns route needs a hostname", where="user_hostname")
     with ctx.store.writing(who.actor) as write:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Literal, assert_never, get_args
 
 from sqlalchemy import ColumnElement, Text, bindparam, cast, false, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -17,8 +17,10 @@ from qanat.store.models import Record, Zone
 
 HOST_CONTENTS = ("CNAME", "MX", "NS", "PTR")
 FIELDS = ("name", "content", "comment")
-PARTIAL = ("contains", "startswith", "endswith")
-TAG_TESTS = ("exact", "present", "absent", *PARTIAL)
+Partial = Literal["contains", "startswith", "endswith"]
+PARTIAL: tuple[Partial, ...] = get_args(Partial)
+TagTest = Literal["exact", "present", "absent", Partial]
+TAG_TESTS: tuple[TagTest, ...] = get_args(TagTest)
 NO_TAGS = "[]"
 WITH_PRIORITY = ("SRV", "URI")
 _BEHIND_PRIORITY = re.compile(r'\d+ (?:\d+ \S+|".*")', re.ASCII)
@@ -141,12 +143,13 @@ def _partly(field: str, how: str, text: str) -> ColumnElement[bool]:
 
 
 def _tag_tests(query: QueryParams) -> Iterable[Test]:
-    for name, how in (("tag", "exact"), *((f"tag.{how}", how) for how in TAG_TESTS)):
+    named: list[tuple[str, TagTest]] = [("tag", "exact"), *((f"tag.{how}", how) for how in TAG_TESTS)]
+    for name, how in named:
         for text in _values(query, name):
             yield _tag_test(how, text.lower())
 
 
-def _tag_test(how: str, text: str) -> Test:
+def _tag_test(how: TagTest, text: str) -> Test:
     name, _, part = text.partition(":")
 
     def names(tags: list[str]) -> bool:
@@ -167,8 +170,9 @@ def _tag_test(how: str, text: str) -> Test:
             return lambda tags: any(part in value for value in values(tags))
         case "startswith":
             return lambda tags: any(value.startswith(part) for value in values(tags))
-        case _:
+        case "endswith":
             return lambda tags: any(value.endswith(part) for value in values(tags))
+    assert_never(how)
 
 
 def _tagged(

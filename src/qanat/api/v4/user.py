@@ -1,6 +1,5 @@
-"""`/user` and the user's legacy key."""
+"""`/user`: who the token of the request acts for."""
 
-from secrets import token_hex
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,8 +8,7 @@ from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import Ok, ok, rfc3339
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape
-from qanat.api.v4.token_shapes import HEX_ID, MOMENT, DeletedShape
-from qanat.auth.tokens import token_hash
+from qanat.api.v4.token_shapes import HEX_ID, MOMENT
 from qanat.auth.verifier import EMAIL_FORM
 from qanat.control import accounts
 from qanat.control.principal import Principal
@@ -20,7 +18,6 @@ from qanat.store.models import User
 router = resource(tags=["user"])
 
 MAX_NAME = 60  # as stock
-KEY_CHARACTERS = 37
 
 
 class UserChange(BaseModel):
@@ -51,13 +48,6 @@ class UserShape(Shape):
     suspended: Annotated[bool, Field(examples=[False])]
     two_factor_authentication_enabled: Annotated[bool, Field(examples=[False])]
     two_factor_authentication_locked: Annotated[bool, Field(examples=[False])]
-
-
-class KeyShape(Shape):
-    """A legacy key, shown once."""
-
-    email: Annotated[str, Field(examples=["owner@example.com"])]
-    key: Annotated[str, Field(examples=["0123456789abcdef0123456789abcdef01234"])]
 
 
 @router.get("/user")
@@ -91,38 +81,6 @@ def change_user(body: UserChange, ctx: Ctx, who: Who) -> Ok[UserShape]:
     with ctx.store.writing(who.actor) as write:
         user = accounts.change_user(write, user_id, changes)
     return ok(shown(user))
-
-
-@router.post("/qanat/user/key", tags=["qanat"])
-@needs("edge.edit", "user.edit")
-def make_key(ctx: Ctx, who: Who) -> Ok[KeyShape]:
-    """A new legacy key for the user, who may touch everything by it: shown here, and never again. The one before is
-    refused from now on. For clients that can't send API tokens, where `control.legacy_keys` is on."""
-    user_id = who.own("user.edit")
-    who.everything_there_is()
-    if who.token.expires_on is not None or who.token.allowed_ips or who.token.denied_ips:
-        raise QanatError(
-            "token_escalates",
-            "the asking token has an expiry or bounds on addresses, and a legacy key has none",
-            hint="ask with a token without bounds",
-        )
-    if not ctx.legacy_keys:
-        raise QanatError("legacy_keys_off", "this edge takes no legacy keys", hint="set control.legacy_keys = true")
-    key = token_hex(KEY_CHARACTERS)[:KEY_CHARACTERS]
-    with ctx.store.writing(who.actor) as write:
-        accounts.set_key(write, user_id, token_hash(key))
-    with ctx.store.reading() as session:
-        return ok({"email": accounts.get_user(session, user_id).email, "key": key})
-
-
-@router.delete("/qanat/user/key", tags=["qanat"])
-@needs("edge.edit", "user.edit")
-def delete_key(ctx: Ctx, who: Who) -> Ok[DeletedShape]:
-    """The user's legacy key is refused from now on."""
-    user_id = who.own("user.edit")
-    with ctx.store.writing(who.actor) as write:
-        accounts.set_key(write, user_id, None)
-    return ok({"id": user_id})
 
 
 def shown(user: User) -> UserShape:
