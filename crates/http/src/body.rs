@@ -114,6 +114,9 @@ macro_rules! forward {
             fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
                 (**self).poll_stopped(cx)
             }
+            fn has_dropped_trailers(&self) -> bool {
+                (**self).has_dropped_trailers()
+            }
         }
     )+};
 }
@@ -140,5 +143,80 @@ impl Source for Whole {
     }
     fn is_end(&self) -> bool {
         self.0.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers everything otherwise than the traits' own defaults do.
+    #[derive(Default)]
+    struct Own {
+        calls: Vec<&'static str>,
+    }
+
+    impl Source for Own {
+        fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+            self.calls.push("poll_frame");
+            Poll::Ready(None)
+        }
+        fn stop(&mut self) {
+            self.calls.push("stop");
+        }
+        fn is_end(&self) -> bool {
+            true
+        }
+        fn behind(&mut self, _: &mut Context<'_>) -> Result<usize, StreamError> {
+            Ok(7)
+        }
+    }
+
+    impl Sink for Own {
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+            self.calls.push("poll_ready");
+            Poll::Ready(Ok(()))
+        }
+        fn send(&mut self, _: Bytes) {
+            self.calls.push("send");
+        }
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+            self.calls.push("poll_flush");
+            Poll::Ready(Ok(()))
+        }
+        fn poll_finish(&mut self, _: &mut Context<'_>, _: &mut Option<Headers>) -> Poll<Result<(), StreamError>> {
+            self.calls.push("poll_finish");
+            Poll::Ready(Ok(()))
+        }
+        fn reset(&mut self) {
+            self.calls.push("reset");
+        }
+        fn poll_stopped(&mut self, _: &mut Context<'_>) -> Poll<StreamError> {
+            self.calls.push("poll_stopped");
+            Poll::Ready(StreamError::Reset)
+        }
+        fn has_dropped_trailers(&self) -> bool {
+            true
+        }
+    }
+
+    fn use_all(mut end: impl Source + Sink) {
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(end.poll_frame(cx).is_ready() && end.is_end() && end.behind(cx) == Ok(7));
+        assert!(end.poll_ready(cx).is_ready() && end.poll_flush(cx).is_ready());
+        assert!(end.poll_finish(cx, &mut None).is_ready() && end.poll_stopped(cx).is_ready());
+        assert!(end.has_dropped_trailers());
+        end.stop();
+        end.send(Bytes::new());
+        end.reset();
+    }
+
+    #[test]
+    fn whoever_stands_before_an_end_passes_everything_on() {
+        let mut own = Own::default();
+        use_all(&mut own);
+        let calls = std::mem::take(&mut own.calls);
+        assert_eq!(calls.len(), 8, "{calls:?}");
+        use_all(Box::new(own));
     }
 }
