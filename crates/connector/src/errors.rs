@@ -106,17 +106,6 @@ impl TableError {
     }
 }
 
-/// How much of a request had reached an origin connection when it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// Not one byte.
-    No,
-    /// The head (or a part of it), no byte of the body.
-    Head,
-    /// Some of the body.
-    Body,
-}
-
 /// The origin's part in a request that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
@@ -244,33 +233,9 @@ impl OriginError {
 pub const UNREACHABLE: &str = "Unable to reach the origin service. The service may be down or it may not be responding to \
      traffic from cloudflared:";
 
-/// May a request be sent again on another connection? Only where nobody can have acted on it: not a byte was written, or
-/// the method is idempotent and no byte of a body was (RFC 9110 9.2.2).
-pub fn may_repeat(method: &[u8], sent: Sent) -> bool {
-    match sent {
-        Sent::No => true,
-        Sent::Head => is_idempotent(method),
-        Sent::Body => false,
-    }
-}
-
-/// RFC 9110 9.2.2.
-pub fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_post_is_repeated_only_when_nothing_was_written() {
-        assert!(may_repeat(b"POST", Sent::No));
-        assert!(!may_repeat(b"POST", Sent::Head));
-        assert!(may_repeat(b"GET", Sent::Head));
-        assert!(!may_repeat(b"PUT", Sent::Body));
-        assert!(!may_repeat(b"get", Sent::Head), "methods are case-sensitive");
-    }
 
     #[test]
     fn the_text_begins_as_scripts_expect() {

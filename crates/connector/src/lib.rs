@@ -22,7 +22,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 
-pub use errors::{OriginError, Sent, SettingError, TableError, UNREACHABLE, is_idempotent, may_repeat};
+pub use errors::{OriginError, SettingError, TableError, UNREACHABLE};
 pub use events::{Event, ReceivedRequest};
 pub use ingress::{IngressTable, check_patterns, explain};
 pub use origin::OriginBounds;

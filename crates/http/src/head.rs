@@ -54,3 +54,28 @@ pub enum BodyLength {
     /// Opaque bytes both ways (after 101, extended CONNECT, or a TCP stream).
     Opaque,
 }
+
+impl BodyLength {
+    /// Whether the message has a body that may come after its head: opaque bytes are none.
+    pub fn has_body(self) -> bool {
+        matches!(self, Self::Exact(1..) | Self::Unknown)
+    }
+
+    /// Whether nothing at all follows the head, so that it may end its stream.
+    pub fn is_nothing(self) -> bool {
+        matches!(self, Self::Absent | Self::Exact(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_websocket_has_no_body_though_its_head_does_not_end_it() {
+        use BodyLength::{Absent, Exact, Opaque, Unknown};
+        let all = [Absent, Exact(0), Exact(1), Unknown, Opaque];
+        assert_eq!(all.map(BodyLength::has_body), [false, false, true, true, false]);
+        assert_eq!(all.map(BodyLength::is_nothing), [true, true, false, false, false]);
+    }
+}

@@ -10,6 +10,7 @@ mod hygiene;
 mod interim;
 mod octets;
 mod relay;
+mod retry;
 mod websocket;
 
 pub mod h1;
@@ -26,4 +27,5 @@ pub use hygiene::{retain_safe_trailers, strip_client_claims, strip_hop_by_hop, s
 pub use interim::Interim;
 pub use octets::{check_request, check_response, is_authority, is_field_value, is_target, is_token};
 pub use relay::{Relay, RelayError, relay};
+pub use retry::{Hop, Sent, may_retry};
 pub use websocket::{check_websocket_answer, websocket_accept, websocket_key};

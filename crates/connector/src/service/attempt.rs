@@ -2,8 +2,7 @@
 
 use super::call::End;
 use crate::OriginError;
-use crate::errors::Sent;
-use qanat_http::{ResponseHead, strip_hop_by_hop, strip_origin_control};
+use qanat_http::{ResponseHead, Sent, strip_hop_by_hop, strip_origin_control};
 use std::time::Duration;
 
 /// How long an origin or an edge may take nothing of a body: longer than an edge of ours waits for either.

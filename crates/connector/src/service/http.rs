@@ -3,14 +3,14 @@
 use super::attempt::Attempt;
 use super::call::{Call, End, Responder};
 use super::{http1, http2, status};
-use crate::errors::{OriginError, TableError, may_repeat};
+use crate::errors::{OriginError, TableError};
 use crate::hostname::bare_host;
 use crate::origin::tls::ca_pool;
 use crate::origin::{Address, Checkout, Origin, OriginBounds, OriginKey, OriginPools, TlsIdentity};
 use crate::settings::OriginSettings;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
-use qanat_http::{BodyLength, Frame, Headers, RequestHead, ResponseHead, Source, StreamError};
+use qanat_http::{BodyLength, Frame, Headers, Hop, RequestHead, ResponseHead, Source, StreamError, may_retry};
 use qanat_transport::AnsweredBy;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -314,7 +314,9 @@ async fn exchange<B: Source + Unpin, R: Responder>(
         };
         match attempt {
             Attempt::End(end) => return end,
-            Attempt::Lost { sent, .. } if reused && !fresh && may_repeat(&call.head.method, sent) => fresh = true,
+            Attempt::Lost { sent, .. } if reused && !fresh && may_retry(&call.head.method, sent, Hop::Origin) => {
+                fresh = true
+            }
             Attempt::Lost { error, .. } if reused && !fresh => {
                 let address = origin.address();
                 return End::Failed(OriginError::ReusedClosed { address, reason: error.to_string() });

@@ -3,12 +3,11 @@
 use super::attempt::{Attempt, MAX_LINGER, MAX_STALLED, TOO_MUCH_INTERIM, clean_answer};
 use super::call::{Asked, Call, End, Responder};
 use crate::OriginError;
-use crate::errors::Sent;
 use crate::origin::{H1Connection, Half, Origin};
 use bytes::Bytes;
 use qanat_http::h1::{Body, HeadError, ParsedResponse, Writer, parse_response};
 use qanat_http::{
-    BodyLength, Headers, Interim, Limits, Relay, RelayError, RequestHead, ResponseHead, Sink, Source, Stalled,
+    BodyLength, Headers, Interim, Limits, Relay, RelayError, RequestHead, ResponseHead, Sent, Sink, Source, Stalled,
     StreamError, Watch, Whole, check_websocket_answer,
 };
 use qanat_transport::AnsweredBy;

@@ -3,14 +3,13 @@
 use super::attempt::{Attempt, MAX_LINGER, MAX_STALLED, TOO_MUCH_INTERIM, clean_answer};
 use super::call::{Asked, Call, End, Responder};
 use crate::OriginError;
-use crate::errors::Sent;
 use crate::origin::{H2_STREAM_WINDOW, H2Connection, Origin};
 use bytes::Bytes;
 use h2::Reason;
 use qanat_http::h2::{H2Sink, H2Source, request_to_h2, response_from_h2};
 use qanat_http::{
-    BodyLength, Choke, HeadError, Headers, Interim, Limits, Relay, RelayError, ResponseHead, Sink, Source, Stalled,
-    StreamError, Whole,
+    BodyLength, Choke, HeadError, Headers, Interim, Limits, Relay, RelayError, ResponseHead, Sent, Sink, Source,
+    Stalled, StreamError, Whole,
 };
 use qanat_transport::AnsweredBy;
 use std::future::{Future, poll_fn};

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// A stream that lived for so long is no rapid reset (Envoy's measure of a premature one).
 const LIVED: Duration = Duration::from_secs(1);
 /// Cancels at once …
-pub(crate) const MOST: u32 = 500;
+pub(crate) const MAX_CANCELS: u32 = 500;
 /// … and for each second after: more than a map's tiles ten times a second.
 const PER_SECOND: f64 = 50.0;
 
@@ -27,7 +27,7 @@ struct Account {
 
 impl Cancels {
     pub(crate) fn new() -> Self {
-        let bucket = Bucket::holding(PER_SECOND, f64::from(MOST), Instant::now());
+        let bucket = Bucket::holding(PER_SECOND, f64::from(MAX_CANCELS), Instant::now());
         Self(Mutex::new(Account { bucket, overdrawn: false }))
     }
 
@@ -77,7 +77,7 @@ mod tests {
             cancels.canceled(SOON);
             cancels.answered();
         }
-        (0..MOST).for_each(|_| cancels.canceled(SOON));
+        (0..MAX_CANCELS).for_each(|_| cancels.canceled(SOON));
         assert!(!cancels.is_overdrawn());
         cancels.canceled(SOON);
         assert!(cancels.is_overdrawn());

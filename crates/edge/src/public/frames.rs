@@ -15,13 +15,13 @@ const HEADER: usize = 9;
 /// What is counted is counted within this time.
 const WINDOW: Duration = Duration::from_secs(10);
 /// SETTINGS, PING, PRIORITY, unknown and empty frames, and resets of no stream: so many, and ...
-const MOST_IDLE_FRAMES: u64 = 100;
+const MAX_IDLE_FRAMES: u64 = 100;
 /// ... one more for each stream opened and for so many bytes sent to the client, which may ping to measure the link.
 const BYTES_AN_IDLE_FRAME: u64 = 16 * 1024;
 /// WINDOW_UPDATE: so many, and one more for so many bytes sent.
-const MOST_UPDATES: u64 = 10_000;
+const MAX_UPDATES: u64 = 10_000;
 const BYTES_AN_UPDATE: u64 = 256;
-const MOST_CONTINUATIONS: u32 = 16;
+const MAX_CONTINUATIONS: u32 = 16;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -70,10 +70,10 @@ struct Counts {
 
 impl Counts {
     fn breach(&self) -> Option<&'static str> {
-        if self.idle > MOST_IDLE_FRAMES + self.streams + self.written / BYTES_AN_IDLE_FRAME {
+        if self.idle > MAX_IDLE_FRAMES + self.streams + self.written / BYTES_AN_IDLE_FRAME {
             return Some("too many SETTINGS, PING, PRIORITY, unknown or empty frames");
         }
-        if self.updates > MOST_UPDATES + self.written / BYTES_AN_UPDATE {
+        if self.updates > MAX_UPDATES + self.written / BYTES_AN_UPDATE {
             return Some("too many WINDOW_UPDATE frames");
         }
         None
@@ -94,11 +94,11 @@ struct Scan {
     resettable: u64,
     continuations: u32,
     block: usize,
-    most_block: usize,
+    max_block: usize,
 }
 
 impl Scan {
-    fn new(most_block: usize) -> Self {
+    fn new(max_block: usize) -> Self {
         Self {
             skip: PREFACE,
             padded: None,
@@ -109,7 +109,7 @@ impl Scan {
             resettable: 0,
             continuations: 0,
             block: 0,
-            most_block,
+            max_block,
         }
     }
 
@@ -169,10 +169,10 @@ impl Scan {
             _ => counts.idle += 1,
         }
         if matches!(kind, HEADERS | CONTINUATION) {
-            if self.continuations > MOST_CONTINUATIONS {
+            if self.continuations > MAX_CONTINUATIONS {
                 return Err("too many CONTINUATION frames");
             }
-            if self.block > self.most_block {
+            if self.block > self.max_block {
                 return Err("too large a header block");
             }
             if has(END_HEADERS) {
@@ -191,10 +191,10 @@ pub(crate) struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    /// `most_block`: bytes of a header block.
-    pub(crate) fn new(socket: S, most_block: usize) -> (Self, Arc<Watch>) {
+    /// `max_block`: bytes of a header block.
+    pub(crate) fn new(socket: S, max_block: usize) -> (Self, Arc<Watch>) {
         let watch = Arc::new(Watch::default());
-        (Self { socket, scan: Scan::new(most_block), watch: watch.clone() }, watch)
+        (Self { socket, scan: Scan::new(max_block), watch: watch.clone() }, watch)
     }
 }
 

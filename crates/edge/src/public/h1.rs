@@ -6,8 +6,10 @@ use crate::client::Client;
 use crate::drain::{Ear, Stage};
 use crate::pressure::SHED;
 use crate::public_side::PublicSide;
+use crate::requests::ends::{Download, Upload};
+use crate::requests::exchange::Outcome;
 use crate::requests::linger::Linger;
-use crate::requests::stream::{Download, Outcome, Request, Upload};
+use crate::requests::request::Request;
 use bytes::Bytes;
 use qanat_http::h1::{Body, BorrowedBody, ParsedRequest, ReadError, Reader, Writer};
 use qanat_http::{BodyLength, Frame, Framing, ResponseHead, Sink, Source, StreamError, Version};
@@ -326,7 +328,7 @@ impl<'a, W> H1Download<'a, W> {
 
 impl<W: AsyncWrite + Unpin + Send> Download for H1Download<'_, W> {
     type Sink = Writer<W>;
-    const MOST_STALLED: Duration = crate::requests::pace::MOST_STALLED;
+    const MAX_STALLED: Duration = crate::requests::pace::MAX_STALLED;
 
     fn informational(&mut self, head: &ResponseHead) {
         if head.status == 100 {

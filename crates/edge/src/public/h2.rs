@@ -7,8 +7,10 @@ use crate::pressure::SHED;
 use crate::public::cancels::{self, Cancels};
 use crate::public::frames::{Watch, Watched};
 use crate::public_side::PublicSide;
+use crate::requests::ends::{Download, Upload};
+use crate::requests::exchange::Outcome;
 use crate::requests::linger::Linger;
-use crate::requests::stream::{Download, Outcome, Request, Upload};
+use crate::requests::request::Request;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -24,12 +26,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 
 // S22.
-const MOST_STREAMS: u32 = 100;
+const MAX_STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// HPACK counts 32 bytes more for each field.
 const FIELD_COST: usize = 32;
-const MOST_LOCAL_RESETS: usize = 100;
+const MAX_LOCAL_RESETS: usize = 100;
 /// Streams that we reset after their answer and on which a client may still be sending.
 const REMEMBERED_RESETS: usize = 256;
 /// After GOAWAY, for a client that doesn't answer to it.
@@ -41,15 +43,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = &side.settings;
-    let most_header_bytes = settings.max_header_bytes + settings.max_header_fields * FIELD_COST;
-    let (socket, watch) = Watched::new(socket, most_header_bytes);
+    let max_header_bytes = settings.max_header_bytes + settings.max_header_fields * FIELD_COST;
+    let (socket, watch) = Watched::new(socket, max_header_bytes);
     let handshake = Builder::new()
-        .max_concurrent_streams(MOST_STREAMS)
+        .max_concurrent_streams(MAX_STREAMS)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(most_header_bytes).unwrap_or(u32::MAX))
-        .max_local_error_reset_streams(Some(MOST_LOCAL_RESETS))
-        .max_pending_accept_reset_streams(cancels::MOST as usize)
+        .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
+        .max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+        .max_pending_accept_reset_streams(cancels::MAX_CANCELS as usize)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(socket);
@@ -267,7 +269,7 @@ struct H2Download {
 
 impl Download for H2Download {
     type Sink = H2Sink;
-    const MOST_STALLED: Duration = crate::requests::pace::MOST_STALLED_STREAM;
+    const MAX_STALLED: Duration = crate::requests::pace::MAX_STALLED_STREAM;
 
     fn informational(&mut self, head: &ResponseHead) {
         if let Ok(response) = response_to_h2(head, BodyLength::Absent) {
@@ -281,7 +283,7 @@ impl Download for H2Download {
 
     fn respond(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), StreamError> {
         let response = response_to_h2(head, length).map_err(|_| StreamError::Malformed("response head"))?;
-        let is_end = matches!(length, BodyLength::Absent | BodyLength::Exact(0));
+        let is_end = length.is_nothing();
         let stream = self.respond.send_response(response, is_end).map_err(|error| stream_error(&error))?;
         self.sink = Some(if is_end { H2Sink::ended(stream) } else { H2Sink::new(stream, Reason::INTERNAL_ERROR) });
         Ok(())

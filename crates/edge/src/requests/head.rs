@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use uuid::Uuid;
 
 /// How often a request may have come by here already.
-const MOST_LOOPS: usize = 3;
+const MAX_LOOPS: usize = 3;
 /// How we name ourselves in Cdn-Loop (RFC 8586).
 const OWN_NAME: &[u8] = b"qanat";
 
@@ -53,7 +53,7 @@ pub(crate) fn admit(
         }
     }
     let tunnel_id = side.tables.routes.load().find(&hostname).ok_or((Cause::UnknownHostname, ""))?;
-    if loops(&head.headers) > MOST_LOOPS || most_vias(&head.headers) > MOST_LOOPS {
+    if loops(&head.headers) > MAX_LOOPS || most_vias(&head.headers) > MAX_LOOPS {
         return Err((Cause::LoopDetected, ""));
     }
     Ok(Admitted { hostname, tunnel_id, management: None })
@@ -278,7 +278,7 @@ mod tests {
         let side = side();
         let plain = client(&side, "192.0.2.1", None);
         let mut request = head("app.example.test", &[("Cdn-Loop", "other")]);
-        for _ in 0..=MOST_LOOPS {
+        for _ in 0..=MAX_LOOPS {
             assert!(admit(&side, &plain, &request, false).is_ok());
             request = prepared(&side, &plain, request);
         }

@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep};
 /// The rest may pause for so long (nginx's `lingering_timeout`) …
 const PAUSE: Duration = Duration::from_secs(5);
 /// … last so long in all (its `lingering_time`) …
-const MOST: Duration = Duration::from_secs(30);
+const MAX_TIME: Duration = Duration::from_secs(30);
 /// … and be so large.
-const MOST_BYTES: usize = 256 << 20;
+const MAX_BYTES: usize = 256 << 20;
 /// The same where no more time is given away: to a client that was too slow, or while memory is short.
 const BRIEF: Duration = Duration::from_secs(1);
 const BRIEF_BYTES: usize = 64 * 1024;
@@ -28,7 +28,7 @@ const READ: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Linger {
     pause: Duration,
-    most: Duration,
+    max: Duration,
     end: Option<Instant>,
     left: usize,
 }
@@ -36,12 +36,12 @@ pub(crate) struct Linger {
 impl Linger {
     /// For a client like any other.
     pub(crate) fn new() -> Self {
-        Self { pause: PAUSE, most: MOST, end: None, left: MOST_BYTES }
+        Self { pause: PAUSE, max: MAX_TIME, end: None, left: MAX_BYTES }
     }
 
     /// Where no more time is given away.
     pub(crate) fn brief() -> Self {
-        Self { pause: BRIEF, most: BRIEF, end: None, left: BRIEF_BYTES }
+        Self { pause: BRIEF, max: BRIEF, end: None, left: BRIEF_BYTES }
     }
 
     /// Drops what is there. `read`: how many bytes it dropped, or `None` when nothing more comes. Ready then, or when enough
@@ -67,7 +67,7 @@ impl Linger {
     /// The same until its time is over; called again, it goes on with what is left of that.
     pub(crate) async fn run(&mut self, mut read: impl FnMut(&mut Context<'_>) -> Poll<Option<usize>>) {
         let now = Instant::now();
-        let end = *self.end.get_or_insert(now + self.most);
+        let end = *self.end.get_or_insert(now + self.max);
         let mut paused = pin!(sleep(self.pause.min(end.duration_since(now))));
         poll_fn(|cx| {
             let before = self.left;
@@ -110,7 +110,7 @@ mod tests {
         let (busy, dropped) = lasted(Linger::new(), Duration::from_millis(100)).await;
         assert!(busy.as_secs() == 30 && dropped > 250_000, "{busy:?}, {dropped} bytes");
         let (quick, dropped) = lasted(Linger::new(), Duration::ZERO).await;
-        assert!(quick.as_secs() < 30 && dropped >= MOST_BYTES, "{quick:?}, {dropped} bytes");
+        assert!(quick.as_secs() < 30 && dropped >= MAX_BYTES, "{quick:?}, {dropped} bytes");
         let (brief, _) = lasted(Linger::brief(), Duration::from_millis(100)).await;
         assert_eq!(brief.as_secs(), 1);
     }

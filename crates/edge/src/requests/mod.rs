@@ -2,10 +2,16 @@
 //! it when that fails.
 
 mod answer;
+mod attempts;
+mod body;
+pub(crate) mod ends;
+pub(crate) mod exchange;
+mod failed;
 mod grpc;
 mod head;
 pub(crate) mod linger;
 pub(crate) mod pace;
 mod page;
-pub(crate) mod stream;
+mod reply;
+pub(crate) mod request;
 mod upload;

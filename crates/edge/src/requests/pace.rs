@@ -18,12 +18,12 @@ const BODY_GRACE: Duration = Duration::from_secs(30);
 const SLOWEST_BODY: u64 = 500;
 /// A client may take none of its answer for so long: bytes of a connection (S28), or of a stream whose window it keeps shut
 /// (S23).
-pub(crate) const MOST_STALLED: Duration = Duration::from_secs(60);
-pub(crate) const MOST_STALLED_STREAM: Duration = Duration::from_secs(30);
+pub(crate) const MAX_STALLED: Duration = Duration::from_secs(60);
+pub(crate) const MAX_STALLED_STREAM: Duration = Duration::from_secs(30);
 /// After the whole answer, the rest of the request body may pause for so long …
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 /// … and last so long in all.
-const LINGER_MOST: Duration = Duration::from_secs(30);
+const MAX_LINGER: Duration = Duration::from_secs(30);
 /// The open half of a WebSocket may pause for so long once the other is closed.
 const HALF_CLOSED_PAUSE: Duration = Duration::from_secs(60);
 
@@ -41,16 +41,16 @@ pub(crate) struct Pace<'a> {
     linger_end: Option<Instant>,
     /// The answer's body.
     standing: Standing,
-    most_stalled: Duration,
+    max_stalled: Duration,
 }
 
 impl<'a> Pace<'a> {
-    /// Begins now. `sleep` may be any timer; it is reset. `most_stalled`: how long the client may take nothing.
+    /// Begins now. `sleep` may be any timer; it is reset. `max_stalled`: how long the client may take nothing.
     pub(crate) fn new(
         mut sleep: Pin<&'a mut Sleep>,
         response_timeout: Duration,
         standing: Standing,
-        most_stalled: Duration,
+        max_stalled: Duration,
     ) -> Self {
         let now = Instant::now();
         sleep.as_mut().reset(now + TICK.min(response_timeout));
@@ -64,7 +64,7 @@ impl<'a> Pace<'a> {
             linger_pause: LINGER_PAUSE,
             linger_end: None,
             standing,
-            most_stalled,
+            max_stalled,
         }
     }
 
@@ -129,7 +129,7 @@ impl<'a> Pace<'a> {
     ) -> Poll<Stalled> {
         while self.sleep.as_mut().poll(cx).is_ready() {
             match self.standing.look(cx, download, body) {
-                Ok(stood) if stood >= self.most_stalled => return Poll::Ready(Stalled::Sink),
+                Ok(stood) if stood >= self.max_stalled => return Poll::Ready(Stalled::Sink),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Stalled::Source(error)),
             }
@@ -144,7 +144,7 @@ impl<'a> Pace<'a> {
         if half_closed {
             self.linger_pause = HALF_CLOSED_PAUSE;
         } else {
-            self.linger_end = Some(now + LINGER_MOST);
+            self.linger_end = Some(now + MAX_LINGER);
         }
         self.moved = now;
         self.bytes = u64::MAX;
@@ -215,7 +215,7 @@ pub(crate) mod tests {
 
     fn pace_of(sleep: Pin<&mut Sleep>, response_timeout: Duration) -> Pace<'_> {
         let owner = qanat_http::Owner { tunnel: 1, visitor: 1 };
-        Pace::new(sleep, response_timeout, Standing::new(&qanat_http::Backlog::new(1 << 20), owner), MOST_STALLED)
+        Pace::new(sleep, response_timeout, Standing::new(&qanat_http::Backlog::new(1 << 20), owner), MAX_STALLED)
     }
 
     fn idle() -> End {
@@ -248,11 +248,11 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_cut_and_a_shut_window_sooner() {
-        assert_eq!((MOST_STALLED.as_secs(), MOST_STALLED_STREAM.as_secs()), (60, 30));
-        for limit in [MOST_STALLED, MOST_STALLED_STREAM] {
+        assert_eq!((MAX_STALLED.as_secs(), MAX_STALLED_STREAM.as_secs()), (60, 30));
+        for limit in [MAX_STALLED, MAX_STALLED_STREAM] {
             let start = Instant::now();
             let sleep = pin!(tokio::time::sleep(LIMIT));
-            let mut pace = Pace { most_stalled: limit, ..pace_of(sleep, LIMIT) };
+            let mut pace = Pace { max_stalled: limit, ..pace_of(sleep, LIMIT) };
             let mut relay = Relay::new();
             pace.start_answer();
             step(&mut relay, End { give: true, full: true });

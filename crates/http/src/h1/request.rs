@@ -215,7 +215,7 @@ fn complete(head: &Bytes, lines: usize, limits: &Limits) -> Result<ParsedRequest
         None if facts.chunked => BodyLength::Unknown,
         None => BodyLength::Absent,
     };
-    let has_body = !matches!(length, BodyLength::Absent | BodyLength::Exact(0));
+    let has_body = length.has_body();
     let expect_continue = match facts.expect {
         // RFC 9110 10.1.1: ignored in HTTP/1.0, and of no meaning without a body.
         _ if !http11 => false,

@@ -1,0 +1,214 @@
+//! One request from its parsed head to the end of its answer, and what everybody who must know is told of one that failed.
+
+use crate::cause::Cause;
+use crate::client::Client;
+use crate::events::{Event, RequestFailed, now};
+use crate::limits;
+use crate::public_side::PublicSide;
+use crate::requests::attempts;
+use crate::requests::body::RequestBody;
+use crate::requests::ends::{Download, Upload};
+use crate::requests::exchange::{Exchange, Outcome};
+use crate::requests::failed::Failed;
+use crate::requests::grpc::Messages;
+use crate::requests::head::{self, Admitted};
+use crate::requests::pace::Pace;
+use crate::requests::page;
+use crate::settings::HttpMode;
+use bytes::Bytes;
+use qanat_http::h1::ParsedRequest;
+use qanat_http::{BodyLength, Headers, Owner, RequestHead, ResponseHead, Sink, Standing};
+use qanat_transport::{RequestKind, TunnelRequest};
+use std::pin::Pin;
+use tokio::time::Sleep;
+
+/// One request and what is known of it.
+pub(crate) struct Request<'a> {
+    side: &'a PublicSide,
+    client: &'a Client,
+    ray: Bytes,
+    started: std::time::Instant,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(side: &'a PublicSide, client: &'a Client) -> Self {
+        Self { side, client, ray: side.ray(), started: std::time::Instant::now() }
+    }
+
+    /// Serves it, from the parsed head to the end of its answer.
+    pub(crate) async fn serve<U: Upload, D: Download>(
+        self,
+        parsed: ParsedRequest,
+        upload: &mut U,
+        download: &mut D,
+        sleep: Pin<&mut Sleep>,
+    ) -> Outcome {
+        let counters = &self.side.counters;
+        counters.requests.add(1);
+        let _open = counters.requests_open.hold();
+        // Dropped first: at no time are fewer open that came early than there are.
+        let _late = self.side.drain.late();
+        let ParsedRequest { mut head, length, expect_continue, host_differs, .. } = parsed;
+        let admitted = match head::admit(self.side, self.client, &head, host_differs) {
+            Ok(admitted) => admitted,
+            Err((cause, why)) => return self.fail(Failed::new(cause, why), &head, None, download).await,
+        };
+        if !self.client.is_tls() && self.side.settings.http_mode == HttpMode::Redirect {
+            let answer = self.side.redirect(&admitted.hostname, &head.target);
+            return send_whole(download, &answer, BodyLength::Exact(0), Bytes::new()).await;
+        }
+        head::prepare(self.side, self.client, &mut head, &self.ray);
+        if let Some(asked) = &admitted.management {
+            asked.rewrite(&mut head);
+        }
+        let kind = if head.websocket { RequestKind::WebSocket } else { RequestKind::Http };
+        let is_grpc = page::is_grpc(&head.headers);
+        let visitor = self.visitor(&head);
+        let owner = Owner { tunnel: admitted.tunnel_id.as_u128(), visitor };
+        let patience = self.side.settings.response_timeout;
+        let mut exchange = Exchange {
+            side: self.side,
+            body: RequestBody::new(
+                upload,
+                length.has_body(),
+                expect_continue,
+                is_grpc.then(|| Messages::new(self.side.settings.grpc_idle_timeout)),
+                patience,
+            ),
+            request: TunnelRequest { kind, head, length },
+            download,
+            pace: Pace::new(sleep, patience, Standing::new(&self.side.backlog, owner), D::MAX_STALLED),
+            visitor,
+        };
+        match attempts::run(&mut exchange, &admitted).await {
+            Ok(outcome) => outcome,
+            Err(failed) => {
+                let Exchange { request, download, .. } = exchange;
+                self.fail(failed, &request.head, Some(&admitted), download).await
+            }
+        }
+    }
+
+    /// A number for who asks: behind a listed proxy not the proxy's.
+    fn visitor(&self, prepared: &RequestHead) -> u128 {
+        let told = || std::str::from_utf8(prepared.headers.get("cf-connecting-ip")?).ok()?.parse().ok();
+        let address = if self.client.trusted { told() } else { None };
+        limits::number(address.unwrap_or(self.client.address))
+    }
+
+    /// Tells of the failure, and answers with its page while that can still be done.
+    async fn fail<D: Download>(
+        self,
+        failed: Failed,
+        head: &RequestHead,
+        admitted: Option<&Admitted>,
+        download: &mut D,
+    ) -> Outcome {
+        let cause = failed.cause;
+        if cause == Cause::ClientClosed {
+            self.side.counters.client_closed.add(1);
+            tracing::debug!(ray = ?self.ray, "the client went away");
+            if failed.answering {
+                download.sink().reset();
+            }
+            return Outcome::Cut;
+        }
+        self.report(&failed, cause.status(), head, admitted);
+        if failed.answering {
+            download.sink().reset();
+            return Outcome::Cut;
+        }
+        if matches!(cause, Cause::BadRequest | Cause::HeadTooLarge | Cause::BodyTooSlow) {
+            download.end_connection();
+        }
+        let failure = page::Failure {
+            cause,
+            status: cause.status(),
+            ray: &self.ray,
+            detail: &failed.detail,
+            location: &self.side.settings.location,
+        };
+        let is_management =
+            cause == Cause::ManagementDenied || admitted.is_some_and(|admitted| admitted.management.is_some());
+        let form = if is_management { page::Form::Management } else { page::form_of(&head.headers) };
+        answer_page(download, form, &head.method, &failure).await
+    }
+
+    /// Answers a head that could not be parsed. `head` holds what is known of it: as a rule nothing.
+    pub(crate) async fn refuse<D: Download>(
+        self,
+        cause: Cause,
+        status: u16,
+        detail: &str,
+        download: &mut D,
+    ) -> Outcome {
+        self.side.counters.requests.add(1);
+        let head = RequestHead {
+            method: Bytes::new(),
+            target: Bytes::new(),
+            authority: Bytes::new(),
+            version: qanat_http::Version::Http11,
+            headers: Headers::new(),
+            websocket: false,
+        };
+        self.report(&Failed::new(cause, detail), status, &head, None);
+        let failure = page::Failure { cause, status, ray: &self.ray, detail, location: &self.side.settings.location };
+        answer_page(download, page::Form::Html, b"GET", &failure).await
+    }
+
+    fn report(&self, failed: &Failed, status: u16, head: &RequestHead, admitted: Option<&Admitted>) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.side.counters.requests_failed.add(1);
+        self.side.events.push(Event::RequestFailed(RequestFailed {
+            request_id: text(&self.ray),
+            hostname: text(admitted.map_or(&head.authority, |a| &a.hostname)),
+            method: text(&head.method),
+            path: text(head.target.split(|b| *b == b'?').next().unwrap_or_default()),
+            tunnel_id: admitted.map(|a| a.tunnel_id),
+            connection_id: failed.connection,
+            status,
+            cause: failed.cause.code(),
+            fault: failed.cause.fault().name(),
+            detail: failed.detail.clone(),
+            started_at: now() - self.started.elapsed().as_secs_f64(),
+            duration: self.started.elapsed(),
+            client_ip: self.client.address,
+        }));
+    }
+}
+
+async fn answer_page<D: Download>(
+    download: &mut D,
+    form: page::Form,
+    method: &[u8],
+    failure: &page::Failure<'_>,
+) -> Outcome {
+    let (head, body) = page::render(form, failure);
+    let length = match body.len() {
+        _ if method == b"HEAD" || form == page::Form::Grpc => BodyLength::Absent,
+        n => BodyLength::Exact(n as u64),
+    };
+    let body = if length == BodyLength::Absent { Bytes::new() } else { body };
+    send_whole(download, &head, length, body).await
+}
+
+/// Sends an answer whose body is at hand.
+pub(crate) async fn send_whole<D: Download>(
+    download: &mut D,
+    head: &ResponseHead,
+    length: BodyLength,
+    body: Bytes,
+) -> Outcome {
+    if download.respond(head, length).is_err() {
+        return Outcome::Cut;
+    }
+    let mut body = qanat_http::Whole::new(body);
+    let sent = qanat_http::relay(&mut body, download.sink());
+    match tokio::time::timeout(D::MAX_STALLED, sent).await {
+        Ok(Ok(_)) => Outcome::Answered,
+        _ => {
+            download.sink().reset();
+            Outcome::Cut
+        }
+    }
+}
