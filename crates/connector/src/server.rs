@@ -73,7 +73,7 @@ impl Connector {
                 ingress: ArcSwapOption::empty(),
                 extras: Extras::new(settings.connector_id),
                 origins: OriginPools::new(),
-                lines: Lines::new(backlog.most_stream_window()),
+                lines: Lines::new(backlog.max_stream_window()),
                 backlog,
                 events: EventQueue::new(settings.event_queue),
                 counters: Counters::new(),

@@ -125,8 +125,6 @@ causes! {
         "The origin could not be reached" "Look at the connector's log: it names the reason.";
     Overloaded "overloaded" Edge 503 true
         "Too many requests are open" "Try again in a moment.";
-    Draining "draining" Edge 503 true
-        "The edge is shutting down" "Try again: another edge, or this one after its restart, will serve it.";
 }
 
 impl From<&HeadError> for Cause {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 /// A chain and its key, checked to fit. Cheap to clone.
 #[derive(Clone)]
-pub struct Certificate(Arc<Inner>);
+pub struct Certificate(Arc<Identity>);
 
-struct Inner {
+/// Who it says we are, in the forms that are asked for.
+struct Identity {
     hostnames: Vec<String>,
     chain_pem: Vec<u8>,
     key_pem: Vec<u8>,
@@ -49,7 +50,7 @@ impl Certificate {
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|e| bad("TLS", &e))?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Identity {
             hostnames,
             chain_pem: chain_pem.to_vec(),
             key_pem: key_pem.to_vec(),

@@ -1,7 +1,8 @@
 //! How many public connections there may be, in all and from one address, and how fast one address may open them and fail (S29).
 
 use crate::bucket::Bucket;
-use qanat_transport::{Network, owner};
+use ipnet::IpNet;
+use qanat_transport::owner;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +15,15 @@ const SWEEP_ABOVE: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     /// Open at once, in all.
-    pub(crate) most: usize,
+    pub(crate) max: usize,
     /// Open at once, of one address.
-    pub(crate) most_per_address: usize,
+    pub(crate) max_per_address: usize,
     /// Of one address in a second.
     pub(crate) new_per_second: u32,
     /// Failed handshakes of one address in a second.
     pub(crate) failed_per_second: u32,
     /// Many hosts are behind each of these addresses: only the bound of all counts for them.
-    pub(crate) exempt: Vec<Network>,
+    pub(crate) exempt: Vec<IpNet>,
 }
 
 /// Counts connections.
@@ -62,7 +63,7 @@ impl Limits {
         let owner = self.counted(peer);
         let now = Instant::now();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.all >= bounds.most {
+        if open.all >= bounds.max {
             return None;
         }
         if let Some(owner) = owner {
@@ -72,7 +73,7 @@ impl Limits {
                 new: Bucket::full(bounds.new_per_second, now),
                 failed: Bucket::full(bounds.failed_per_second, now),
             });
-            if own.open >= bounds.most_per_address || !own.failed.has_any(now) || !own.new.take(now) {
+            if own.open >= bounds.max_per_address || !own.failed.has_any(now) || !own.new.take(now) {
                 return None;
             }
             own.open += 1;
@@ -97,7 +98,7 @@ impl Limits {
     }
 
     fn counted(&self, peer: IpAddr) -> Option<IpAddr> {
-        let is_exempt = self.bounds.exempt.iter().any(|network| network.contains(peer));
+        let is_exempt = self.bounds.exempt.iter().any(|network| network.contains(&peer));
         (!is_exempt).then(|| owner(peer))
     }
 }
@@ -145,7 +146,7 @@ mod tests {
     use std::time::Duration;
 
     fn bounds() -> Bounds {
-        Bounds { most: 3, most_per_address: 2, new_per_second: 100, failed_per_second: 10, exempt: Vec::new() }
+        Bounds { max: 3, max_per_address: 2, new_per_second: 100, failed_per_second: 10, exempt: Vec::new() }
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_v6_host_counts_with_its_64() {
-        let limits = Limits::new(Bounds { most: 10, most_per_address: 1, ..bounds() });
+        let limits = Limits::new(Bounds { max: 10, max_per_address: 1, ..bounds() });
         let _one = limits.admit(ip("2001:db8::1")).unwrap();
         assert!(limits.admit(ip("2001:db8::2")).is_none());
         assert!(limits.admit(ip("2001:db8:0:1::2")).is_some());
@@ -174,7 +175,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_address_may_open_and_fail_only_so_fast_and_others_do_not_notice() {
-        let limits = Limits::new(Bounds { most: 1000, most_per_address: 1000, new_per_second: 50, ..bounds() });
+        let limits = Limits::new(Bounds { max: 1000, max_per_address: 1000, new_per_second: 50, ..bounds() });
         let opened = (0..200).filter(|_| limits.admit(ip("192.0.2.1")).is_some()).count();
         assert_eq!(opened, 50);
         assert!(limits.admit(ip("192.0.2.2")).is_some());
@@ -200,8 +201,8 @@ mod tests {
 
     #[test]
     fn listed_networks_have_only_the_bound_of_all() {
-        let exempt = vec![Network::parse("10.0.0.0/8").unwrap()];
-        let limits = Limits::new(Bounds { most: 100, exempt, ..bounds() });
+        let exempt = vec!["10.0.0.0/8".parse().unwrap()];
+        let limits = Limits::new(Bounds { max: 100, exempt, ..bounds() });
         let open: Vec<_> = (0..200).filter_map(|_| limits.admit(ip("10.1.2.3"))).collect();
         open.iter().for_each(Permit::failed);
         assert_eq!(open.len(), 100);
@@ -210,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn addresses_of_no_interest_are_forgotten() {
-        let limits = Limits::new(Bounds { most: 1_000_000, ..bounds() });
+        let limits = Limits::new(Bounds { max: 1_000_000, ..bounds() });
         let _kept = limits.admit(ip("203.0.113.9")).unwrap();
         for round in 0..8_u32 {
             for n in 0..1000_u32 {

@@ -25,12 +25,12 @@ const AT_CONNECTOR: &str = "management.argotunnel.com";
 /// Who issues tokens: the control API.
 const ISSUER: &str = "qanat";
 /// The longest that a token may be good for, in seconds.
-const MOST_LIFETIME: u64 = 3600;
+const MAX_LIFETIME: u64 = 3600;
 /// How far ahead the clock of who issued a token may be, in seconds.
-const MOST_AHEAD: u64 = 60;
-const LONGEST_TOKEN: usize = 4096;
+const MAX_AHEAD: u64 = 60;
+const MAX_TOKEN: usize = 4096;
 /// Open requests of one tunnel's management: a connector streams its log to one person.
-const MOST_OPEN: usize = 16;
+const MAX_OPEN: usize = 16;
 
 /// Who may ask, and how many of them there are.
 pub(crate) struct Management {
@@ -162,7 +162,7 @@ impl Management {
     fn enter(&self, tunnel_id: Uuid) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let own = open.entry(tunnel_id).or_default();
-        if *own >= MOST_OPEN {
+        if *own >= MAX_OPEN {
             return None;
         }
         *own += 1;
@@ -195,7 +195,7 @@ fn now() -> u64 {
 /// What a token says, once it is known to be ours and good at `now`. The algorithm is ours to choose, never the token's.
 fn verify(key: &ParsedPublicKey, token: &str, now: u64) -> Result<Claims, &'static str> {
     const NO_TOKEN: &str = "what came as a token is none";
-    if token.len() > LONGEST_TOKEN {
+    if token.len() > MAX_TOKEN {
         return Err(NO_TOKEN);
     }
     let (signed, signature) = token.rsplit_once('.').ok_or(NO_TOKEN)?;
@@ -211,7 +211,7 @@ fn verify(key: &ParsedPublicKey, token: &str, now: u64) -> Result<Claims, &'stat
     if now >= claims.exp {
         return Err("the token is over");
     }
-    if claims.iat > now.saturating_add(MOST_AHEAD) || claims.exp.saturating_sub(claims.iat) > MOST_LIFETIME {
+    if claims.iat > now.saturating_add(MAX_AHEAD) || claims.exp.saturating_sub(claims.iat) > MAX_LIFETIME {
         return Err("the token is not good yet, or for too long");
     }
     Ok(claims)
@@ -284,7 +284,7 @@ mod tests {
 
     fn claims() -> Value {
         json!({
-            "iss": ISSUER, "iat": NOW, "exp": NOW + MOST_LIFETIME, "res": ["logs"],
+            "iss": ISSUER, "iat": NOW, "exp": NOW + MAX_LIFETIME, "res": ["logs"],
             "tun": {"id": Uuid::from_u128(7), "account_tag": "a"}, "actor": {"id": "someone", "support": false},
         })
     }
@@ -302,11 +302,11 @@ mod tests {
         let token = issuer.sign(&header(), &claims());
         let key = issuer.public();
         for (at, is_good) in [
-            (NOW - MOST_AHEAD - 1, false),
-            (NOW - MOST_AHEAD, true),
+            (NOW - MAX_AHEAD - 1, false),
+            (NOW - MAX_AHEAD, true),
             (NOW, true),
-            (NOW + MOST_LIFETIME - 1, true),
-            (NOW + MOST_LIFETIME, false),
+            (NOW + MAX_LIFETIME - 1, true),
+            (NOW + MAX_LIFETIME, false),
             (NOW + 86_400, false),
             (u64::MAX, false),
         ] {
@@ -339,12 +339,12 @@ mod tests {
             String::new(),
             "a.b.c".to_owned(),
             "..".to_owned(),
-            "x".repeat(LONGEST_TOKEN + 1),
+            "x".repeat(MAX_TOKEN + 1),
             // signed by us, and yet none of ours
             issuer.sign(&json!({"alg": "HS256"}), &claims()),
             issuer.sign(&json!({}), &claims()),
-            issuer.sign(&header(), &with("exp", json!(NOW + MOST_LIFETIME + 1))),
-            issuer.sign(&header(), &with("iat", json!(NOW + MOST_AHEAD + 1))),
+            issuer.sign(&header(), &with("exp", json!(NOW + MAX_LIFETIME + 1))),
+            issuer.sign(&header(), &with("iat", json!(NOW + MAX_AHEAD + 1))),
             issuer.sign(&header(), &with("iss", json!("else"))),
             issuer.sign(&header(), &with("tun", json!("x"))),
             issuer.sign(&header(), &with("tun", json!({"id": "x", "account_tag": "a"}))),
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_tunnel_has_so_many_places_and_they_come_back() {
         let management = Management::new("", None).unwrap();
-        let mut held: Vec<_> = (0..MOST_OPEN).map(|_| management.enter(Uuid::from_u128(1)).unwrap()).collect();
+        let mut held: Vec<_> = (0..MAX_OPEN).map(|_| management.enter(Uuid::from_u128(1)).unwrap()).collect();
         assert!(management.enter(Uuid::from_u128(1)).is_none());
         assert!(management.enter(Uuid::from_u128(2)).is_some());
         held.pop();

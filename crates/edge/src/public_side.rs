@@ -12,8 +12,8 @@ use crate::tables::Tables;
 use crate::tunnels::dials::Dials;
 use crate::tunnels::registry::Registry;
 use bytes::Bytes;
+use ipnet::IpNet;
 use qanat_http::{Headers, ResponseHead};
-use qanat_transport::Network;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -30,7 +30,7 @@ pub(crate) struct PublicSide {
     pub(crate) head_limits: qanat_http::Limits,
     pub(crate) drain: Drain,
     pub(crate) management: Management,
-    trusted: Vec<Network>,
+    trusted: Vec<IpNet>,
     pub(crate) https_port: OnceLock<u16>,
 }
 
@@ -41,8 +41,8 @@ impl PublicSide {
         let trusted = networks("trusted_proxies", &settings.trusted_proxies)?;
         let shared_networks = networks("shared_networks", &settings.shared_networks)?;
         let bounds = Bounds {
-            most: settings.max_connections,
-            most_per_address: settings.max_connections_per_address,
+            max: settings.max_connections,
+            max_per_address: settings.max_connections_per_address,
             new_per_second: settings.max_new_connections_per_address,
             failed_per_second: settings.max_failed_handshakes_per_address,
             exempt: trusted.iter().chain(&shared_networks).copied().collect(),
@@ -78,18 +78,12 @@ impl PublicSide {
 
     /// Whether `peer` is a listed proxy.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(peer))
+        self.trusted.iter().any(|network| network.contains(&peer))
     }
 
     /// A fresh request id: 16 hex digits and the location.
     pub(crate) fn ray(&self) -> Bytes {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let number: u64 = rand::random();
-        let mut ray = Vec::with_capacity(17 + self.settings.location.len());
-        ray.extend((0..16).rev().map(|digit| HEX[(number >> (digit * 4)) as usize & 15]));
-        ray.push(b'-');
-        ray.extend_from_slice(self.settings.location.as_bytes());
-        ray.into()
+        format!("{:016x}-{}", rand::random::<u64>(), self.settings.location).into()
     }
 
     /// The plain listener's answer that names the https address.

@@ -2,8 +2,9 @@
 
 use crate::certificate::Certificate;
 use crate::error::EdgeError;
-use qanat_transport::{Congestion, Network};
-use std::net::{SocketAddr, ToSocketAddrs};
+use ipnet::IpNet;
+use qanat_transport::Congestion;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 /// What the plain listener does with a request for a known hostname.
@@ -142,7 +143,28 @@ pub(crate) fn resolve(field: &'static str, text: &str) -> Result<SocketAddr, Edg
 }
 
 /// Reads addresses and networks (`10.0.0.0/8`).
-pub(crate) fn networks(field: &'static str, texts: &[String]) -> Result<Vec<Network>, EdgeError> {
+pub(crate) fn networks(field: &'static str, texts: &[String]) -> Result<Vec<IpNet>, EdgeError> {
     let bad = |text| EdgeError::BadSetting { field, reason: format!("{text:?} is no address or network") };
-    texts.iter().map(|text| Network::parse(text).ok_or_else(|| bad(text))).collect()
+    let read = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    texts.iter().map(|text| read(text).map_err(|_| bad(text))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_an_address_or_a_prefix_and_holds_its_addresses_only() {
+        let holds = |network: &str, peer: &str| {
+            networks("shared_networks", &[network.to_owned()]).unwrap()[0].contains(&peer.parse::<IpAddr>().unwrap())
+        };
+        assert!(holds("10.1.0.0/16", "10.1.2.3") && !holds("10.1.0.0/16", "10.2.2.3") && !holds("10.1.0.0/16", "::1"));
+        assert!(holds("10.1.9.9/16", "10.1.2.3"), "whatever stands behind the prefix");
+        assert!(holds("::/0", "2001:db8::1"));
+        assert!(holds("127.0.0.1", "127.0.0.1") && !holds("127.0.0.1", "127.0.0.2"));
+        for bad in ["10.0.0.0/33", "x", "", "10.0.0.0/"] {
+            let refused = networks("shared_networks", &[bad.to_owned()]).unwrap_err().to_string();
+            assert!(refused.contains("shared_networks") && refused.contains(bad), "{refused}");
+        }
+    }
 }

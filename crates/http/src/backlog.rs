@@ -20,9 +20,9 @@ const READERS: usize = 4;
 
 /// Windows of streams that fit into the whole.
 const WINDOWS: usize = 64;
-const LEAST_WINDOW: u32 = 1 << 20;
+const MIN_WINDOW: u32 = 1 << 20;
 /// 40 MB/s at a round trip of 100 ms.
-const MOST_WINDOW: u32 = 4 << 20;
+const MAX_WINDOW: u32 = 4 << 20;
 
 /// Who a body is for: the tunnel it comes through, and the visitor who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,8 +74,8 @@ impl Backlog {
 
     /// The largest window of a stream that suits the bound: a 64th of it, so that a reader who stands on eight streams loses none,
     /// from 1 to 4 MiB.
-    pub fn most_stream_window(&self) -> u32 {
-        u32::try_from(self.max / WINDOWS).unwrap_or(u32::MAX).clamp(LEAST_WINDOW, MOST_WINDOW)
+    pub fn max_stream_window(&self) -> u32 {
+        u32::try_from(self.max / WINDOWS).unwrap_or(u32::MAX).clamp(MIN_WINDOW, MAX_WINDOW)
     }
 
     /// Bytes that lie now.
@@ -322,7 +322,7 @@ mod tests {
     fn a_window_follows_the_bound_so_that_eight_of_them_are_within_a_readers_soft_part() {
         for (max, window) in [(1 << 20, 1 << 20), (64 << 20, 1 << 20), (128 << 20, 2 << 20), (2 << 30, 4 << 20)] {
             let backlog = Backlog::new(max);
-            assert_eq!(backlog.most_stream_window(), window);
+            assert_eq!(backlog.max_stream_window(), window);
             assert!(max < 64 << 20 || 8 * window as usize <= max / READERS / 2);
         }
     }

@@ -11,13 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Every peer takes so much of one stream: a body that stands below it waits for the connection's window, not for its own.
-const LEAST_WINDOW: u64 = 64 * 1024;
+const MIN_WINDOW: u64 = 64 * 1024;
 /// A stream below that stands for so long: the connection is choked.
 const SUSPICION: Duration = Duration::from_millis(250);
 /// … and counts as choked for so long after the last sign of it.
 const CHOKED: Duration = Duration::from_secs(1);
 /// On a choked connection a body may stand for so long.
-const MOST_CHOKING: Duration = Duration::from_secs(3);
+const MAX_CHOKING: Duration = Duration::from_secs(3);
 
 /// What the streams of one connection have seen of its window.
 #[derive(Debug, Default)]
@@ -42,10 +42,10 @@ impl Choke {
     /// Told of a body of which nothing was taken for `stood`, after `bytes` of it. True when it must go, so that the others
     /// can move.
     pub fn stands(&self, bytes: u64, stood: Duration) -> bool {
-        if bytes < LEAST_WINDOW && stood >= SUSPICION {
+        if bytes < MIN_WINDOW && stood >= SUSPICION {
             self.0.store(Self::now(), Ordering::Relaxed);
         }
-        bytes >= LEAST_WINDOW && stood >= MOST_CHOKING && self.is_on()
+        bytes >= MIN_WINDOW && stood >= MAX_CHOKING && self.is_on()
     }
 }
 
@@ -60,8 +60,8 @@ mod tests {
         assert!(!choke.stands(0, Duration::from_millis(100)) && !choke.is_on());
         assert!(!choke.stands(0, SUSPICION) && choke.is_on());
         assert!(!choke.stands(1 << 20, Duration::from_secs(1)), "it may still move");
-        assert!(choke.stands(1 << 20, MOST_CHOKING));
+        assert!(choke.stands(1 << 20, MAX_CHOKING));
         tokio::time::advance(CHOKED).await;
-        assert!(!choke.is_on() && !choke.stands(1 << 20, MOST_CHOKING));
+        assert!(!choke.is_on() && !choke.stands(1 << 20, MAX_CHOKING));
     }
 }

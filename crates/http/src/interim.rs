@@ -4,7 +4,7 @@ use crate::Headers;
 use tokio::time::Instant;
 
 /// Bytes of interim heads at once: any one that an answer's limits let pass …
-const MOST: f64 = 128.0 * 1024.0;
+const MAX_BYTES: f64 = 128.0 * 1024.0;
 /// … and for each second after.
 const PER_SECOND: f64 = 4.0 * 1024.0;
 /// What a head costs beside its fields.
@@ -14,7 +14,7 @@ const EACH: usize = 256;
 /// 15.2) and none can keep us busy with nothing else.
 #[derive(Debug)]
 pub struct Interim {
-    most: f64,
+    max: f64,
     per_second: f64,
     left: f64,
     at: Instant,
@@ -32,7 +32,7 @@ impl Interim {
     }
 
     fn bounded(times: f64) -> Self {
-        Self { most: MOST * times, per_second: PER_SECOND * times, left: MOST * times, at: Instant::now() }
+        Self { max: MAX_BYTES * times, per_second: PER_SECOND * times, left: MAX_BYTES * times, at: Instant::now() }
     }
 
     /// Whether one more with these fields is borne.
@@ -40,7 +40,7 @@ impl Interim {
         let now = Instant::now();
         let since = now.duration_since(std::mem::replace(&mut self.at, now)).as_secs_f64();
         let bytes: usize = fields.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
-        self.left = (self.left + since * self.per_second).min(self.most) - (EACH + bytes) as f64;
+        self.left = (self.left + since * self.per_second).min(self.max) - (EACH + bytes) as f64;
         self.left >= -(EACH as f64)
     }
 }

@@ -22,7 +22,7 @@ pub enum RelayError {
 }
 
 #[derive(Debug)]
-enum State {
+enum Phase {
     Copying,
     Finishing,
     Done(Result<u64, RelayError>),
@@ -31,7 +31,7 @@ enum State {
 /// The state of a relay, polled by whoever drives it: two directions fit in one task.
 #[derive(Debug)]
 pub struct Relay {
-    state: State,
+    state: Phase,
     bytes: u64,
     unflushed: bool,
     /// Came before the end did.
@@ -48,7 +48,7 @@ impl Default for Relay {
 impl Relay {
     /// Nothing moved yet. A head that waits in the sink's buffer leaves with the first data, or at once when there is none.
     pub fn new() -> Self {
-        Self { state: State::Copying, bytes: 0, unflushed: true, trailers: None, blocked: false }
+        Self { state: Phase::Copying, bytes: 0, unflushed: true, trailers: None, blocked: false }
     }
 
     /// Data bytes taken from the source.
@@ -63,7 +63,7 @@ impl Relay {
 
     /// True once the relay has ended, well or badly.
     pub fn is_done(&self) -> bool {
-        matches!(self.state, State::Done(_))
+        matches!(self.state, Phase::Done(_))
     }
 
     /// Moves what can be moved: all that the sink takes, flushed as soon as the source has no more. Ready at the end with the
@@ -74,7 +74,7 @@ impl Relay {
         source: &mut S,
         sink: &mut K,
     ) -> Poll<Result<u64, RelayError>> {
-        if let State::Done(result) = &self.state {
+        if let Phase::Done(result) = &self.state {
             return Poll::Ready(result.clone());
         }
         let result = match ready!(self.advance(cx, source, sink)) {
@@ -87,7 +87,7 @@ impl Relay {
                 Err(error)
             }
         };
-        self.state = State::Done(result.clone());
+        self.state = Phase::Done(result.clone());
         Poll::Ready(result)
     }
 
@@ -99,7 +99,7 @@ impl Relay {
     ) -> Poll<Result<(), RelayError>> {
         let start = self.bytes;
         let mut frames = 0;
-        while let State::Copying = self.state {
+        while let Phase::Copying = self.state {
             self.blocked = true;
             ready!(sink.poll_ready(cx)).map_err(RelayError::Sink)?;
             self.blocked = false;
@@ -115,7 +115,7 @@ impl Relay {
                     sink.send(data);
                 }
                 Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.trailers = Some(fields),
-                Poll::Ready(None) => self.state = State::Finishing,
+                Poll::Ready(None) => self.state = Phase::Finishing,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(RelayError::Source(error))),
                 Poll::Pending => {
                     if self.unflushed && sink.poll_flush(cx).map_err(RelayError::Sink)?.is_ready() {

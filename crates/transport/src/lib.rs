@@ -18,14 +18,13 @@ mod warning;
 pub use connector::{
     ConfigurationPush, DialError, DialSettings, EdgeLink, Incoming, IncomingRequest, RegisterError, TunnelResponder,
 };
-pub use edge::ConnectorLink as Link;
 pub use edge::{Admission, ConnectorLink, ListenerSettings, OpenStream, Registrar, ResponseStream, TunnelListener};
 pub use lines::{Flow, Lines};
 pub use message::{
     AnsweredBy, Applied, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal, RequestKind,
     ResponseError, ResponseEvent, TunnelRequest, TunnelResponse,
 };
-pub use owner::{Network, owner};
+pub use owner::owner;
 pub use quic::Congestion;
 pub use stream::{TunnelSink, TunnelSource};
 pub use tls::{TlsError, connector_tls, connector_tls_post_quantum, edge_tls};

@@ -90,7 +90,7 @@ async fn streams_that_a_connector_may_not_open_are_reset_and_counted() {
 }
 
 /// A connector that registers by our own client and answers requests by hand.
-async fn answering(bytes: Vec<u8>) -> (Edge, Link, tokio::task::JoinHandle<()>) {
+async fn answering(bytes: Vec<u8>) -> (Edge, ConnectorLink, tokio::task::JoinHandle<()>) {
     let edge = Edge::start();
     let (raw, accepted) = hostile_edge_pair(&edge).await;
     let task = tokio::spawn(async move {

@@ -2,7 +2,11 @@
 
 use crate::cause::Cause;
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use qanat_http::{Headers, ResponseHead, tokens};
+
+/// What a gRPC status message has no place for (gRPC over HTTP2, *Percent-Encoded*), beside what isn't ASCII.
+const UNPRINTED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// How the client wants an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +102,7 @@ pub(crate) fn render(form: Form, failure: &Failure<'_>) -> (ResponseHead, Bytes)
     headers.push(&b"Cf-Ray"[..], (*ray).clone());
     match cause {
         Cause::MethodNotAllowed => headers.push(&b"Allow"[..], &b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"[..]),
-        Cause::Overloaded | Cause::Draining => headers.push(&b"Retry-After"[..], &b"1"[..]),
+        Cause::Overloaded => headers.push(&b"Retry-After"[..], &b"1"[..]),
         _ => {}
     }
     (ResponseHead { status: if form == Form::Grpc { 200 } else { *status }, headers }, body)
@@ -190,9 +194,7 @@ fn grpc_message(failure: &Failure<'_>) -> String {
         failure.cause.title(),
         String::from_utf8_lossy(failure.ray)
     );
-    text.bytes()
-        .map(|b| if matches!(b, b' '..=b'~') && b != b'%' { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
+    utf8_percent_encode(&text, UNPRINTED).to_string()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::tunnels::pushes::Pushes;
 use qanat_http::Choke;
-use qanat_transport::{Link, Protocol, Registration};
+use qanat_transport::{ConnectorLink, Protocol, Registration};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ const MANAGEMENT: &str = "management_logs";
 /// What one announces whose transport carries trailers where stock's has no place for them.
 const TRAILERS: &str = "qanat_trailers";
 
-/// What the registry needs of a link; `Link` in life, a fake in tests.
+/// What the registry needs of a link; `ConnectorLink` in life, a fake in tests.
 pub(crate) trait Peer: Clone + Send + Sync + 'static {
     fn serial(&self) -> u64;
     fn protocol(&self) -> Protocol;
@@ -29,12 +29,12 @@ pub(crate) trait Peer: Clone + Send + Sync + 'static {
     fn protocol_errors(&self) -> u64;
 }
 
-impl Peer for Link {
+impl Peer for ConnectorLink {
     fn serial(&self) -> u64 {
-        Link::serial(self)
+        ConnectorLink::serial(self)
     }
     fn protocol(&self) -> Protocol {
-        Link::protocol(self)
+        ConnectorLink::protocol(self)
     }
     fn address(&self) -> IpAddr {
         self.remote().ip().to_canonical()
@@ -43,24 +43,24 @@ impl Peer for Link {
         self.set_features(features);
     }
     fn close(&self, reason: &str) {
-        Link::close(self, reason);
+        ConnectorLink::close(self, reason);
     }
     fn close_to_return(&self, within: Duration) {
-        Link::close_to_return(self, within);
+        ConnectorLink::close_to_return(self, within);
     }
     fn drained(&self) {
-        Link::drained(self);
+        ConnectorLink::drained(self);
     }
     fn is_closed(&self) -> bool {
-        Link::is_closed(self)
+        ConnectorLink::is_closed(self)
     }
     fn protocol_errors(&self) -> u64 {
-        Link::protocol_errors(self)
+        ConnectorLink::protocol_errors(self)
     }
 }
 
 /// One registered connection.
-pub(crate) struct Connection<P = Link> {
+pub(crate) struct Connection<P = ConnectorLink> {
     pub(crate) link: P,
     pub(crate) id: Uuid,
     pub(crate) tunnel_id: Uuid,

@@ -2,7 +2,8 @@
 //! another's share by forging its address. A valid secret is never made to wait for the failures of others.
 
 use crate::bucket::Bucket;
-use qanat_transport::{Admission, Network, owner};
+use ipnet::IpNet;
+use qanat_transport::{Admission, owner};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,13 +19,13 @@ const WINDOW: Duration = Duration::from_secs(60);
 const AFTER_FAILURES: u32 = 5;
 /// How long a refused connector is told to wait, and the most that this becomes.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(30);
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Refusals of one address that are told: so many at once, so many in a second.
 const TOLD_AT_ONCE: f64 = 10.0;
 const TOLD_OF_ONE_PER_SECOND: f64 = 0.1;
 /// Refusals told in a second, of each kind: those for tunnels that there are must not drown in the others.
 const TOLD_PER_SECOND: u32 = 20;
-const MOST_ADDRESSES: usize = 10_000;
+const MAX_ADDRESSES: usize = 10_000;
 
 /// What follows from a refusal.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(crate) struct Verdict {
 /// Counts dials and failures by address.
 pub(crate) struct Dials {
     per_second: u32,
-    exempt: Vec<Network>,
+    exempt: Vec<IpNet>,
     book: Mutex<Book>,
 }
 
@@ -83,7 +84,7 @@ impl Own {
 
 fn retry_after(failures: u32) -> Duration {
     let doubled = failures.saturating_sub(FAILURES - 1).min(10);
-    (RETRY_AFTER * 2_u32.pow(doubled)).min(LONGEST_RETRY_AFTER)
+    (RETRY_AFTER * 2_u32.pow(doubled)).min(MAX_RETRY_AFTER)
 }
 
 /// The entry of an address; `None`: too many are of interest.
@@ -94,12 +95,12 @@ fn own<'a>(
     per_second: u32,
     now: Instant,
 ) -> Option<&'a mut Own> {
-    if by_address.len() >= MOST_ADDRESSES && !by_address.contains_key(&owner) {
+    if by_address.len() >= MAX_ADDRESSES && !by_address.contains_key(&owner) {
         if now.saturating_duration_since(*swept) >= Duration::from_secs(1) {
             *swept = now;
             by_address.retain(|_, own| own.is_of_interest(now));
         }
-        if by_address.len() >= MOST_ADDRESSES {
+        if by_address.len() >= MAX_ADDRESSES {
             return None;
         }
     }
@@ -107,7 +108,7 @@ fn own<'a>(
 }
 
 impl Dials {
-    pub(crate) fn new(per_second: u32, exempt: Vec<Network>) -> Self {
+    pub(crate) fn new(per_second: u32, exempt: Vec<IpNet>) -> Self {
         let now = Instant::now();
         let book = Book {
             unproved: Bucket::full(UNPROVED_PER_SECOND, now),
@@ -125,7 +126,7 @@ impl Dials {
     /// Many hosts are behind this address.
     pub(crate) fn is_shared(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.exempt.iter().any(|network| network.contains(address))
+        self.exempt.iter().any(|network| network.contains(&address))
     }
 
     /// Whether to take a dial.
@@ -155,7 +156,7 @@ impl Dials {
         let mut guard = self.lock();
         let Book { by_address, swept, told, .. } = &mut *guard;
         let Some(own) = own(by_address, swept, owner(address), self.per_second, now) else {
-            return Verdict { retry_after: LONGEST_RETRY_AFTER, told: None };
+            return Verdict { retry_after: MAX_RETRY_AFTER, told: None };
         };
         if is_failure {
             own.failures = own.failures(now).saturating_add(1);
@@ -222,7 +223,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn listed_networks_dial_as_they_like() {
-        let dials = Dials::new(50, vec![Network::parse("192.0.2.0/24").unwrap()]);
+        let dials = Dials::new(50, vec!["192.0.2.0/24".parse().unwrap()]);
         assert_eq!(admitted(&dials, ONE, 1000), 1000);
         let refused: Vec<_> = (0..20).map(|_| dials.refused(ONE, true, true)).collect();
         assert!(refused.iter().all(|verdict| *verdict == Verdict { retry_after: RETRY_AFTER, told: Some(1) }));
@@ -234,7 +235,7 @@ mod tests {
         for n in 0..20_000_u32 {
             dials.refused(IpAddr::from((0x0a00_0000 + n).to_be_bytes()), false, true);
         }
-        assert_eq!(dials.lock().by_address.len(), MOST_ADDRESSES);
+        assert_eq!(dials.lock().by_address.len(), MAX_ADDRESSES);
         assert_eq!(dials.admit(ONE, true), Admission::Admit, "whoever holds a secret still gets in");
         tokio::time::advance(Duration::from_secs(101)).await;
         dials.refused(ONE, true, true);

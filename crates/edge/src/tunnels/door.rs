@@ -4,7 +4,7 @@ use crate::tables::Tables;
 use crate::tunnels::push::Pusher;
 use crate::tunnels::registry::Registry;
 use bytes::Bytes;
-use qanat_transport::{Admission, Link, Registrar, Registration, RegistrationDetails, RegistrationRefusal};
+use qanat_transport::{Admission, ConnectorLink, Registrar, Registration, RegistrationDetails, RegistrationRefusal};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,7 +25,11 @@ impl Registrar for Door {
         self.registry.dials.is_shared(address)
     }
 
-    fn register(&self, link: &Link, registration: Registration) -> Result<RegistrationDetails, RegistrationRefusal> {
+    fn register(
+        &self,
+        link: &ConnectorLink,
+        registration: Registration,
+    ) -> Result<RegistrationDetails, RegistrationRefusal> {
         let entry = || self.tables.tunnel(&registration.tunnel_id);
         match self.registry.register(link, &registration, entry) {
             Ok(connection) => {
@@ -46,15 +50,15 @@ impl Registrar for Door {
         }
     }
 
-    fn unregister(&self, link: &Link) {
+    fn unregister(&self, link: &ConnectorLink) {
         self.registry.unregister(link.serial());
     }
 
-    fn local_configuration(&self, link: &Link, configuration: Bytes) {
+    fn local_configuration(&self, link: &ConnectorLink, configuration: Bytes) {
         self.registry.local_configuration(link.serial(), configuration);
     }
 
-    fn lost(&self, link: &Link, reason: &str) {
+    fn lost(&self, link: &ConnectorLink, reason: &str) {
         self.registry.lost(link.serial(), reason);
     }
 }

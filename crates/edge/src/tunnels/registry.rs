@@ -14,7 +14,7 @@ use crate::tunnels::live::Live;
 use crate::tunnels::tunnel::Tunnel;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use qanat_transport::{Link, Registration};
+use qanat_transport::{ConnectorLink, Registration};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ const RETURNS_PER_SECOND: f64 = 500.0;
 const MIN_RETURN: Duration = Duration::from_millis(400);
 
 /// All live connections.
-pub(crate) struct Registry<P = Link> {
+pub(crate) struct Registry<P = ConnectorLink> {
     tunnels: ArcSwap<Shards<Uuid, Arc<Tunnel<P>>>>,
     /// The lock also orders changes and their events.
     live: Mutex<Live<P>>,

@@ -3,7 +3,7 @@
 use crate::tunnels::balancer;
 use crate::tunnels::connection::{Connection, Peer};
 use arc_swap::ArcSwap;
-use qanat_transport::Link;
+use qanat_transport::ConnectorLink;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ const MIN_PART: usize = 16;
 const MAX_OPEN: usize = usize::MAX / 2;
 
 /// A tunnel's connections that take new requests.
-pub(crate) struct Tunnel<P = Link> {
+pub(crate) struct Tunnel<P = ConnectorLink> {
     ready: ArcSwap<Vec<Arc<Connection<P>>>>,
     /// Registered, but their first configuration is not answered yet.
     pending: AtomicUsize,
@@ -115,7 +115,7 @@ impl<P: Peer> Tunnel<P> {
 }
 
 /// A connection with one more open request.
-pub(crate) struct Picked<P: Peer = Link>(Arc<Connection<P>>);
+pub(crate) struct Picked<P: Peer = ConnectorLink>(Arc<Connection<P>>);
 
 impl<P: Peer> std::ops::Deref for Picked<P> {
     type Target = Arc<Connection<P>>;
@@ -131,7 +131,7 @@ impl<P: Peer> Drop for Picked<P> {
 }
 
 /// A request's place in its tunnel.
-pub(crate) struct Entered<P: Peer = Link> {
+pub(crate) struct Entered<P: Peer = ConnectorLink> {
     tunnel: Arc<Tunnel<P>>,
     /// Whose part it is of.
     visitor: Option<u128>,

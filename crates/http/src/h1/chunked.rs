@@ -12,7 +12,7 @@ const MAX_EXTENSION: usize = 1024;
 const MAX_OVERHEAD: u64 = 16 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Next {
     Size {
         size: u64,
         digits: u8,
@@ -42,7 +42,7 @@ enum State {
 /// Takes chunks off a buffer.
 #[derive(Debug)]
 pub(super) struct Chunked {
-    state: State,
+    state: Next,
     overhead: u64,
     limits: Limits,
     /// It is an origin's.
@@ -51,28 +51,28 @@ pub(super) struct Chunked {
 
 impl Chunked {
     pub(super) fn new(limits: &Limits, lenient: bool) -> Self {
-        Self { state: State::Size { size: 0, digits: 0 }, overhead: 0, limits: *limits, lenient }
+        Self { state: Next::Size { size: 0, digits: 0 }, overhead: 0, limits: *limits, lenient }
     }
 
     pub(super) fn is_end(&self) -> bool {
-        self.state == State::End
+        self.state == Next::End
     }
 
     /// The next data or trailers; `None` when more bytes are needed or the end is reached.
     pub(super) fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, StreamError> {
         loop {
             match self.state {
-                State::Data { left } => {
+                Next::Data { left } => {
                     if buf.is_empty() {
                         return Ok(None);
                     }
                     let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
                     let left = left - n as u64;
-                    self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+                    self.state = if left == 0 { Next::DataCr } else { Next::Data { left } };
                     return Ok(Some(Frame::Data(buf.split_to(n).freeze())));
                 }
-                State::Trailers => return self.trailers(buf),
-                State::End => return Ok(None),
+                Next::Trailers => return self.trailers(buf),
+                Next::End => return Ok(None),
                 _ => {
                     let Some(&byte) = buf.first() else { return Ok(None) };
                     buf.advance(1);
@@ -82,43 +82,43 @@ impl Chunked {
         }
     }
 
-    fn step(&mut self, byte: u8) -> Result<State, StreamError> {
+    fn step(&mut self, byte: u8) -> Result<Next, StreamError> {
         match self.state {
-            State::Size { size, digits } => match (byte, hex(byte)) {
+            Next::Size { size, digits } => match (byte, hex(byte)) {
                 (_, Some(_)) if digits == 16 => Err(StreamError::Malformed("a chunk size of more than 16 digits")),
-                (_, Some(value)) => Ok(State::Size { size: size << 4 | u64::from(value), digits: digits + 1 }),
+                (_, Some(value)) => Ok(Next::Size { size: size << 4 | u64::from(value), digits: digits + 1 }),
                 _ if digits == 0 => Err(StreamError::Malformed("a chunk size without digits")),
-                (b'\r', _) => Ok(State::SizeLf { size, line: u64::from(digits) + 2 }),
-                (b';', _) => Ok(State::Extension { size, length: 1 }),
-                (b' ' | b'\t', _) if self.lenient => Ok(State::Blank { size, length: 1 }),
+                (b'\r', _) => Ok(Next::SizeLf { size, line: u64::from(digits) + 2 }),
+                (b';', _) => Ok(Next::Extension { size, length: 1 }),
+                (b' ' | b'\t', _) if self.lenient => Ok(Next::Blank { size, length: 1 }),
                 _ => Err(StreamError::Malformed("a chunk size that is not hexadecimal digits")),
             },
-            State::Blank { size, length } => match byte {
-                b' ' | b'\t' if length < MAX_EXTENSION => Ok(State::Blank { size, length: length + 1 }),
-                b'\r' => Ok(State::SizeLf { size, line: length as u64 + 18 }),
-                b';' => Ok(State::Extension { size, length: length + 1 }),
+            Next::Blank { size, length } => match byte {
+                b' ' | b'\t' if length < MAX_EXTENSION => Ok(Next::Blank { size, length: length + 1 }),
+                b'\r' => Ok(Next::SizeLf { size, line: length as u64 + 18 }),
+                b';' => Ok(Next::Extension { size, length: length + 1 }),
                 _ => Err(StreamError::Malformed("a chunk size that is not hexadecimal digits")),
             },
-            State::Extension { size, length } => match byte {
-                b'\r' => Ok(State::SizeLf { size, line: length as u64 + 18 }),
-                b'\t' | b' '..=b'~' if length < MAX_EXTENSION => Ok(State::Extension { size, length: length + 1 }),
+            Next::Extension { size, length } => match byte {
+                b'\r' => Ok(Next::SizeLf { size, line: length as u64 + 18 }),
+                b'\t' | b' '..=b'~' if length < MAX_EXTENSION => Ok(Next::Extension { size, length: length + 1 }),
                 b'\t' | b' '..=b'~' => Err(StreamError::TooLarge("chunk extension")),
                 _ => Err(StreamError::Malformed("a byte that may not stand in a chunk extension")),
             },
-            State::SizeLf { size, line } => {
+            Next::SizeLf { size, line } => {
                 expect(byte, b'\n', "a bare CR in a chunk's first line")?;
                 // A chunk's first line is paid for by its data, so that tiny chunks and long extensions can't go on for ever.
                 self.overhead = (self.overhead + line).saturating_sub(size.saturating_mul(2).saturating_add(16));
                 if self.overhead > MAX_OVERHEAD {
                     return Err(StreamError::TooLarge("chunk extensions"));
                 }
-                Ok(if size == 0 { State::Trailers } else { State::Data { left: size } })
+                Ok(if size == 0 { Next::Trailers } else { Next::Data { left: size } })
             }
-            State::DataCr => expect(byte, b'\r', "a chunk longer than its size").map(|()| State::DataLf),
-            State::DataLf => {
-                expect(byte, b'\n', "a chunk not ended by CRLF").map(|()| State::Size { size: 0, digits: 0 })
+            Next::DataCr => expect(byte, b'\r', "a chunk longer than its size").map(|()| Next::DataLf),
+            Next::DataLf => {
+                expect(byte, b'\n', "a chunk not ended by CRLF").map(|()| Next::Size { size: 0, digits: 0 })
             }
-            state @ (State::Data { .. } | State::Trailers | State::End) => Ok(state),
+            state @ (Next::Data { .. } | Next::Trailers | Next::End) => Ok(state),
         }
     }
 
@@ -127,7 +127,7 @@ impl Chunked {
         let scanned = scan(buf, 0, self.limits.fields).map_err(trailer_error)?;
         match scanned.end {
             Some(end) => {
-                self.state = State::End;
+                self.state = Next::End;
                 let section = buf.split_to(end).freeze();
                 let mut trailers = match trailer_section(&section, scanned.lines, &self.limits) {
                     Err(StreamError::Malformed(_)) if self.lenient => {

@@ -47,7 +47,7 @@ pub fn encode_response_head(
     keep_alive: bool,
 ) {
     out.put_slice(b"HTTP/1.1 ");
-    put_number(out, u64::from(head.status));
+    out.put_slice(itoa::Buffer::new().format(head.status).as_bytes());
     out.put_u8(b' ');
     let reason = http::StatusCode::from_u16(head.status).ok().and_then(|s| s.canonical_reason());
     out.put_slice(reason.unwrap_or_default().as_bytes());
@@ -97,7 +97,7 @@ fn put_framing(out: &mut impl BufMut, framing: Framing) {
     match framing {
         Framing::Exact(n) => {
             out.put_slice(b"Content-Length: ");
-            put_number(out, n);
+            out.put_slice(itoa::Buffer::new().format(n).as_bytes());
             out.put_slice(b"\r\n");
         }
         Framing::Chunked => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -114,20 +114,6 @@ pub(super) fn put_field(out: &mut impl BufMut, name: &[u8], value: &[u8]) {
     out.put_slice(b": ");
     out.put_slice(value);
     out.put_slice(b"\r\n");
-}
-
-/// Writes a decimal number.
-fn put_number(out: &mut impl BufMut, mut n: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            return out.put_slice(&digits[at..]);
-        }
-    }
 }
 
 #[cfg(test)]

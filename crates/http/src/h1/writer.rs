@@ -28,7 +28,7 @@ enum Piece {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Phase {
     /// Between messages.
     Idle,
     /// In a body.
@@ -50,7 +50,7 @@ pub struct Writer<W> {
     framing: Framing,
     /// Of an exact body, what is still to come.
     left: u64,
-    state: State,
+    state: Phase,
     failed: Option<StreamError>,
     closed: bool,
 }
@@ -66,7 +66,7 @@ impl<W> Writer<W> {
             waiting: 0,
             framing: Framing::None,
             left: 0,
-            state: State::Idle,
+            state: Phase::Idle,
             failed: None,
             closed: false,
         }
@@ -119,10 +119,10 @@ impl<W> Writer<W> {
 
     /// Begins a body whose head is in the buffer or already written.
     pub fn start(&mut self, framing: Framing) {
-        debug_assert_eq!(self.state, State::Idle, "the body before is not finished");
+        debug_assert_eq!(self.state, Phase::Idle, "the body before is not finished");
         self.framing = framing;
         self.left = if let Framing::Exact(n) = framing { n } else { 0 };
-        self.state = State::Open;
+        self.state = Phase::Open;
     }
 
     /// Appends raw bytes, whatever they mean: for heads made elsewhere.
@@ -137,7 +137,7 @@ impl<W> Writer<W> {
 
     /// True between messages on a connection that may carry the next one: the last body was finished and written out.
     pub fn is_reusable(&self) -> bool {
-        self.state == State::Idle && self.failed.is_none() && !self.closed && self.waiting == 0
+        self.state == Phase::Idle && self.failed.is_none() && !self.closed && self.waiting == 0
     }
 
     /// True after `reset` or an error: close the connection without another byte. A body until close must be closed by a TCP
@@ -293,7 +293,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             Framing::UntilClose | Framing::Opaque => self.closed = true,
             Framing::None | Framing::Exact(_) => {}
         }
-        self.state = State::Ending;
+        self.state = Phase::Ending;
         Ok(())
     }
 }
@@ -304,7 +304,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Writer<W> {
     }
 
     fn send(&mut self, data: Bytes) {
-        if data.is_empty() || self.failed.is_some() || self.state != State::Open {
+        if data.is_empty() || self.failed.is_some() || self.state != Phase::Open {
             return;
         }
         match self.framing {
@@ -336,18 +336,18 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Writer<W> {
         if let Some(error) = &self.failed {
             return Poll::Ready(Err(error.clone()));
         }
-        if self.state == State::Open {
+        if self.state == Phase::Open {
             self.end(trailers)?;
         }
         ready!(self.poll_write_out(cx, 0))?;
         ready!(self.poll_io(cx, self.closed))?;
-        self.state = State::Idle;
+        self.state = Phase::Idle;
         self.copy.shrink_to(IDLE_BUFFER);
         Poll::Ready(Ok(()))
     }
 
     fn reset(&mut self) {
-        if self.state == State::Open || self.state == State::Ending {
+        if self.state == Phase::Open || self.state == Phase::Ending {
             self.fail(StreamError::Reset);
         }
     }

@@ -27,12 +27,16 @@ pub enum Heard {
 pub type Decide = fn(&Registration) -> Option<RegistrationRefusal>;
 
 pub struct Recorder {
-    heard: mpsc::UnboundedSender<(Link, Heard)>,
+    heard: mpsc::UnboundedSender<(ConnectorLink, Heard)>,
     decide: Decide,
 }
 
 impl Registrar for Recorder {
-    fn register(&self, link: &Link, registration: Registration) -> Result<RegistrationDetails, RegistrationRefusal> {
+    fn register(
+        &self,
+        link: &ConnectorLink,
+        registration: Registration,
+    ) -> Result<RegistrationDetails, RegistrationRefusal> {
         if let Some(refusal) = (self.decide)(&registration) {
             return Err(refusal);
         }
@@ -40,13 +44,13 @@ impl Registrar for Recorder {
         let _ = self.heard.send((link.clone(), Heard::Registered(registration)));
         Ok(RegistrationDetails { connection_id: Uuid::from_u128(7), location: "lab01".into(), remotely_managed: true })
     }
-    fn unregister(&self, link: &Link) {
+    fn unregister(&self, link: &ConnectorLink) {
         let _ = self.heard.send((link.clone(), Heard::Unregistered));
     }
-    fn local_configuration(&self, link: &Link, configuration: Bytes) {
+    fn local_configuration(&self, link: &ConnectorLink, configuration: Bytes) {
         let _ = self.heard.send((link.clone(), Heard::Local(configuration)));
     }
-    fn lost(&self, link: &Link, reason: &str) {
+    fn lost(&self, link: &ConnectorLink, reason: &str) {
         let _ = self.heard.send((link.clone(), Heard::Lost(reason.into())));
     }
 }
@@ -55,7 +59,7 @@ pub struct Edge {
     pub stop: CancellationToken,
     pub address: SocketAddr,
     pub ca: String,
-    pub heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<(Link, Heard)>>,
+    pub heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<(ConnectorLink, Heard)>>,
 }
 
 pub struct Certificate {
@@ -114,11 +118,11 @@ impl Edge {
         Self { stop, address, ca: certificate.ca, heard: tokio::sync::Mutex::new(queue) }
     }
 
-    pub async fn next(&self) -> (Link, Heard) {
+    pub async fn next(&self) -> (ConnectorLink, Heard) {
         within(async { self.heard.lock().await.recv().await }).await.unwrap()
     }
 
-    pub async fn registered(&self) -> Link {
+    pub async fn registered(&self) -> ConnectorLink {
         match self.next().await {
             (link, Heard::Registered(_)) => link,
             (_, other) => panic!("{other:?}"),
@@ -141,7 +145,7 @@ impl Edge {
     }
 
     /// A registered connection: the edge's end and the connector's.
-    pub async fn connect(&self, protocol: Protocol, qanat: bool) -> (Link, EdgeLink) {
+    pub async fn connect(&self, protocol: Protocol, qanat: bool) -> (ConnectorLink, EdgeLink) {
         let connector = self.dial(protocol).await;
         connector.register(registration(qanat)).await.unwrap();
         (self.registered().await, connector)
@@ -259,7 +263,7 @@ pub fn serve_echo(connector: EdgeLink) -> Arc<Mutex<usize>> {
 }
 
 /// Asks and reads the answer of `serve_echo`.
-pub async fn echo(link: &Link, target: &'static str, body: &Bytes) -> Result<Bytes, String> {
+pub async fn echo(link: &ConnectorLink, target: &'static str, body: &Bytes) -> Result<Bytes, String> {
     let mut request = request(RequestKind::Http, "POST", target, BodyLength::Exact(body.len() as u64));
     if body.is_empty() {
         request.length = BodyLength::Absent;
