@@ -8,8 +8,9 @@ use qanat_connector::{
 };
 use qanat_http::{BodyLength, Frame, Headers, RequestHead, Source, StreamError, Version};
 use qanat_transport::{
-    Link, ListenerSettings, OpenStream, Protocol, Registrar, Registration, RegistrationDetails, RegistrationRefusal,
-    RequestKind, ResponseError, ResponseEvent, TunnelListener, TunnelRequest, TunnelResponse, edge_tls,
+    ConnectorLink, ListenerSettings, OpenStream, Protocol, Registrar, Registration, RegistrationDetails,
+    RegistrationRefusal, RequestKind, ResponseError, ResponseEvent, TunnelListener, TunnelRequest, TunnelResponse,
+    edge_tls,
 };
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What an edge has heard.
 #[derive(Default)]
 pub(crate) struct Heard {
-    pub(crate) registered: Mutex<Vec<(Link, Registration)>>,
+    pub(crate) registered: Mutex<Vec<(ConnectorLink, Registration)>>,
     pub(crate) unregistered: Mutex<Vec<u64>>,
     pub(crate) local: Mutex<Vec<Bytes>>,
     pub(crate) lost: Mutex<Vec<(u64, String)>>,
@@ -37,7 +38,11 @@ pub(crate) struct Heard {
 }
 
 impl Registrar for Heard {
-    fn register(&self, link: &Link, registration: Registration) -> Result<RegistrationDetails, RegistrationRefusal> {
+    fn register(
+        &self,
+        link: &ConnectorLink,
+        registration: Registration,
+    ) -> Result<RegistrationDetails, RegistrationRefusal> {
         if let Some(refusal) = self.refusals.lock().unwrap().pop_front() {
             return Err(refusal);
         }
@@ -46,19 +51,19 @@ impl Registrar for Heard {
         let remotely_managed = !self.locally_managed.load(std::sync::atomic::Ordering::Relaxed);
         Ok(RegistrationDetails { connection_id: Uuid::new_v4(), location: "test".into(), remotely_managed })
     }
-    fn unregister(&self, link: &Link) {
+    fn unregister(&self, link: &ConnectorLink) {
         self.unregistered.lock().unwrap().push(link.serial());
     }
-    fn local_configuration(&self, _: &Link, configuration: Bytes) {
+    fn local_configuration(&self, _: &ConnectorLink, configuration: Bytes) {
         self.local.lock().unwrap().push(configuration);
     }
-    fn lost(&self, link: &Link, reason: &str) {
+    fn lost(&self, link: &ConnectorLink, reason: &str) {
         self.lost.lock().unwrap().push((link.serial(), reason.into()));
     }
 }
 
 impl Heard {
-    pub(crate) fn live(&self) -> Vec<(Link, Registration)> {
+    pub(crate) fn live(&self) -> Vec<(ConnectorLink, Registration)> {
         self.registered.lock().unwrap().iter().filter(|(link, _)| !link.is_closed()).cloned().collect()
     }
 }
@@ -134,7 +139,7 @@ impl Edge {
     }
 
     /// Any live link.
-    pub(crate) async fn link(&self) -> Link {
+    pub(crate) async fn link(&self) -> ConnectorLink {
         eventually(|| self.heard.live().pop().map(|(link, _)| link)).await
     }
 
