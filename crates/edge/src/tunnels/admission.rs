@@ -102,11 +102,15 @@ mod tests {
             start.elapsed().as_nanos() as f64
         };
         // A busy machine may disturb one run; a leak would show in each.
-        let is_even = (0..5).any(|_| {
+        let is_even = (0..10).any(|_| {
             let (mut first, mut second, mut third) = (Vec::new(), Vec::new(), Vec::new());
-            for _ in 0..10_000 {
+            for _ in 0..5_000 {
+                // In both orders: what ran just before has left its mark on the processor.
                 first.push(time(Some(&real), &near));
                 second.push(time(Some(&real), &far));
+                third.push(time(None, &near));
+                second.push(time(Some(&real), &far));
+                first.push(time(Some(&real), &near));
                 third.push(time(None, &near));
             }
             let [near, far, unknown] = [first, second, third].map(|mut sample| moments(&mut sample));
