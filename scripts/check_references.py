@@ -9,11 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("crates", "src", "tests", "scripts", "docs", "demo", "bench", "fuzz")
 SUFFIXES = {".rs", ".py", ".pyi", ".md", ".toml", ".json", ".capnp"}
-EXAMPLES = "test_check_references.py"
+EXAMPLES = {"test_check_references.py", "test_check_walks.py"}
 """Full of references to what isn't there."""
 OTHERS = {"style.md"}
 """Pages that name files of other projects."""
-SKIPPED = {"target", "__pycache__", "results", "corpus", "generated", EXAMPLES}
+SKIPPED = {"target", "__pycache__", "results", "corpus", "generated", *EXAMPLES}
 
 PAGE = re.compile(r"(?<![\w/.:-])((?:[\w.-]+/)*[A-Za-z][\w-]*\.md)\b(?:['’]s)?")
 # A path from the root or a folder above the file, maybe with wildcards; what follows `::` is for check_requirements.py.
