@@ -1,6 +1,6 @@
 //! Request and response heads, the same for every version and transport.
 
-use crate::Headers;
+use crate::{HeadError, Headers, is_authority, is_target, is_token};
 use bytes::Bytes;
 
 /// The version a head was received in.
@@ -40,6 +40,29 @@ pub struct ResponseHead {
     pub status: u16,
     /// Fields in order.
     pub headers: Headers,
+}
+
+/// Checks a request head that did not come through a parser of ours (tunnel metadata, S12): tokens, values, target, authority.
+/// An empty authority passes: HTTP/1.0 may have none.
+pub fn check_request(head: &RequestHead) -> Result<(), HeadError> {
+    if !is_token(&head.method) {
+        return Err(HeadError::Malformed("the method is not a token"));
+    }
+    if !is_target(&head.target) {
+        return Err(HeadError::Malformed("the target has a byte that may not stand there"));
+    }
+    if !head.authority.is_empty() && !is_authority(&head.authority) {
+        return Err(HeadError::Malformed("the authority is not host or host:port"));
+    }
+    head.headers.check()
+}
+
+/// Checks a response head that did not come through a parser of ours: status, tokens, values.
+pub fn check_response(head: &ResponseHead) -> Result<(), HeadError> {
+    if !(100..=999).contains(&head.status) {
+        return Err(HeadError::Malformed("the status is not 100 to 999"));
+    }
+    head.headers.check()
 }
 
 /// What is known of a body before it comes.

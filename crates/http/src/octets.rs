@@ -1,8 +1,5 @@
 //! Which bytes may stand where, the same for every version and transport.
 
-use crate::HeadError;
-use crate::{RequestHead, ResponseHead};
-
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut b = 0;
@@ -87,29 +84,6 @@ pub(crate) fn without_empty_port(authority: &[u8]) -> &[u8] {
         [host @ .., b':'] if host.ends_with(b"]") || !host.contains(&b':') => host,
         _ => authority,
     }
-}
-
-/// Checks a request head that did not come through a parser of ours (tunnel metadata, S12): tokens, values, target, authority.
-/// An empty authority passes: HTTP/1.0 may have none.
-pub fn check_request(head: &RequestHead) -> Result<(), HeadError> {
-    if !is_token(&head.method) {
-        return Err(HeadError::Malformed("the method is not a token"));
-    }
-    if !is_target(&head.target) {
-        return Err(HeadError::Malformed("the target has a byte that may not stand there"));
-    }
-    if !head.authority.is_empty() && !is_authority(&head.authority) {
-        return Err(HeadError::Malformed("the authority is not host or host:port"));
-    }
-    head.headers.check()
-}
-
-/// Checks a response head that did not come through a parser of ours: status, tokens, values.
-pub fn check_response(head: &ResponseHead) -> Result<(), HeadError> {
-    if !(100..=999).contains(&head.status) {
-        return Err(HeadError::Malformed("the status is not 100 to 999"));
-    }
-    head.headers.check()
 }
 
 #[cfg(test)]

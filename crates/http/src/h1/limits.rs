@@ -1,6 +1,6 @@
 //! Limits of heads, and what is wrong with a head.
 
-use crate::{Headers, StreamError};
+use crate::{HeadError, Headers, StreamError};
 
 /// What one head may cost. A head of exactly the limit passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,64 +47,4 @@ impl Limits {
 
 fn size(headers: &Headers) -> usize {
     headers.iter().map(|header| header.name.len() + header.value.len() + 4).sum()
-}
-
-/// Why a head is refused. After any of them the connection ends: where the message ends is no longer known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeadError {
-    /// It breaks the grammar or the framing rules; how.
-    #[error("malformed: {0}")]
-    Malformed(&'static str),
-    /// The first line is above the limit.
-    #[error("the first line is longer than {0} bytes")]
-    LineTooLong(usize),
-    /// The head is above the limit.
-    #[error("the head is larger than {0} bytes")]
-    TooLarge(usize),
-    /// More field lines than the limit.
-    #[error("the head has more than {0} field lines")]
-    TooManyFields(usize),
-    /// CONNECT, other than for a WebSocket over HTTP/2 (S13).
-    #[error("the method CONNECT is not allowed")]
-    ConnectRefused,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
-    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
-    UnsupportedVersion,
-    /// An Expect field other than one `100-continue`.
-    #[error("the only expectation known is 100-continue")]
-    ExpectationFailed,
-}
-
-impl HeadError {
-    /// The status that answers it.
-    pub fn status(&self) -> u16 {
-        match self {
-            HeadError::Malformed(_) => 400,
-            HeadError::LineTooLong(_) => 414,
-            HeadError::TooLarge(_) | HeadError::TooManyFields(_) => 431,
-            HeadError::ConnectRefused => 405,
-            HeadError::UnsupportedVersion => 505,
-            HeadError::ExpectationFailed => 417,
-        }
-    }
-
-    /// The cause's stable code, for a request.
-    pub fn code(&self) -> &'static str {
-        match self {
-            HeadError::Malformed(_) | HeadError::UnsupportedVersion | HeadError::ExpectationFailed => "bad_request",
-            HeadError::LineTooLong(_) => "target_too_long",
-            HeadError::TooLarge(_) | HeadError::TooManyFields(_) => "head_too_large",
-            HeadError::ConnectRefused => "method_not_allowed",
-        }
-    }
-
-    /// The cause's stable code, for an origin's response.
-    pub fn response_code(&self) -> &'static str {
-        match self {
-            HeadError::LineTooLong(_) | HeadError::TooLarge(_) | HeadError::TooManyFields(_) => {
-                "response_head_too_large"
-            }
-            _ => "origin_bad_response",
-        }
-    }
 }

@@ -15,13 +15,14 @@ mod request;
 mod response;
 mod writer;
 
+pub use crate::error::HeadError;
 pub use body::{Body, BorrowedBody};
 pub use decoder::{Decoded, Decoder};
 pub use encode::{encode_request_head, encode_response_head};
 pub use fields::MAX_BODY;
 pub(crate) use fields::content_length;
 pub use framing::{Framing, response_has_no_body};
-pub use limits::{HeadError, Limits};
+pub use limits::Limits;
 pub use reader::{ReadError, Reader};
 pub use request::{ParsedRequest, parse_request};
 pub use response::{ParsedResponse, parse_response};
