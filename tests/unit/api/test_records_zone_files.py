@@ -145,11 +145,36 @@ def test_a_form_is_taken_apart_where_no_other_request_waits(desk: ZoneDesk, monk
         ),
     ],
 )
-def test_bodies_that_are_no_forms(body: bytes) -> None:
+def test_bodies_that_are_not_forms(body: bytes) -> None:
     try:
         assert "file" not in parse_form("multipart/form-data; boundary=b", body)
     except QanatError as error:
         assert error.code == "body_malformed"
+
+
+CUT = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\na A 192.0.2.1\r\nb A 192.0.2.2\r\n'
+
+
+@pytest.mark.parametrize("end", [b"", b"-", b"--", b"--b", b"--b\r\n", b"--b-"])
+def test_a_form_that_was_cut_is_not_a_form(end: bytes) -> None:
+    """Half a zone file has good lines too."""
+    assert parse_form("multipart/form-data; boundary=b", CUT + b"--b--") == {"file": b"a A 192.0.2.1\r\nb A 192.0.2.2"}
+    with pytest.raises(QanatError) as refused:
+        parse_form("multipart/form-data; boundary=b", CUT + end)
+    assert refused.value.code == "body_malformed"
+
+
+def test_a_form_has_few_fields() -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n'
+    twenty = b"".join(part % number for number in range(20))
+    assert len(parse_form("multipart/form-data; boundary=b", twenty + b"--b--")) == 20
+    with pytest.raises(QanatError):
+        parse_form("multipart/form-data; boundary=b", twenty + part % 20 + b"--b--")
+
+
+def test_a_field_that_is_not_utf8_stays_bytes() -> None:
+    body = CUT.replace(b"192.0.2.1", b"\xff\xfe") + b"--b--"
+    assert parse_form("multipart/form-data; boundary=b", body)["file"].startswith(b"a A \xff\xfe")
 
 
 def test_export_and_import_round_trip(desk: ZoneDesk) -> None:
