@@ -159,7 +159,7 @@ class Ownership(RuleBasedStateMachine):
             import_zone(self.store, zone_id, [(1, draft)], reach=reach)
         else:
             with self.store.reading() as session:
-                rows, _ = records.list_records(session, zone_id, limit=1)
+                rows, _ = records.page(session, zone_id, limit=1)
             if not rows:
                 raise QanatError("record_unknown", "none")
             written(self.store, records.replace, zone_id, rows[0].id, draft, reach=reach)

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
-from qanat.control import accounts
+from qanat.control import accounts, zones
 from qanat.control.record_batches import Batch, BatchDone, Imported, apply_batch, check_batch, check_lines, import_lines
-from qanat.control.zones import get_zone
 from qanat.dns.forms import RecordDraft
 from qanat.store import SYSTEM, Store, Write
 from qanat.store.models import Account
@@ -33,7 +32,7 @@ def first_account(store: Store, name: str = "first") -> Account:
 def apply(store: Store, zone_id: str, batch: Batch, *, reach: Reach = EVERYTHING) -> BatchDone:
     """A batch of records."""
     with store.reading() as session:
-        zone = get_zone(session, zone_id, reach=reach)
+        zone = zones.get(session, zone_id, reach=reach)
     return written(store, apply_batch, zone.id, check_batch(batch, zone.name), reach=reach)
 
 
@@ -42,5 +41,5 @@ def import_zone(
 ) -> Imported:
     """The records of a zone file."""
     with store.reading() as session:
-        zone = get_zone(session, zone_id, reach=reach)
+        zone = zones.get(session, zone_id, reach=reach)
     return written(store, import_lines, zone.id, check_lines(lines, zone.name), reach=reach)

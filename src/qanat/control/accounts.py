@@ -59,7 +59,7 @@ def get_user(session: Session, user_id: str) -> User:
     return user
 
 
-def get_account(session: Session, account_id: str, *, reach: Reach = EVERYTHING) -> Account:
+def get(session: Session, account_id: str, *, reach: Reach = EVERYTHING) -> Account:
     """The account, if it is within reach. QanatError `account_unknown`, the same for both."""
     account = session.get(Account, account_id) if reach.has_account(account_id) else None
     if account is None:
@@ -67,7 +67,7 @@ def get_account(session: Session, account_id: str, *, reach: Reach = EVERYTHING)
     return account
 
 
-def list_accounts(
+def page(
     session: Session, *, reach: Reach, name: str | None, descending: bool, offset: int, limit: int | None
 ) -> tuple[list[Account], int]:
     """A page of accounts in order of age, and how many there are in all."""
@@ -86,7 +86,7 @@ def create(write: Write, *, name: str, settings: dict[str, Any] | None = None) -
 
 def change(write: Write, account_id: str, *, reach: Reach, name: str, settings: dict[str, Any] | None) -> Account:
     """Another name, and the settings that are given; None leaves them. QanatError `account_unknown`, `account_bad_name`."""
-    account = get_account(write.session, account_id, reach=reach)
+    account = get(write.session, account_id, reach=reach)
     account.name = check_name(name)
     if settings is not None:
         # A new value, since a changed dict would not be noticed.
@@ -105,7 +105,7 @@ def delete(write: Write, account_id: str, *, reach: Reach) -> None:
         QanatError: `account_unknown`; `account_in_use`: it owns things, or it is the only one.
     """
     session = write.session
-    account = get_account(session, account_id, reach=reach)
+    account = get(session, account_id, reach=reach)
     left = [f"{count} {what}" for what, count in _owned(session, account_id) if count]
     if not left and (session.scalar(select(func.count()).select_from(Account)) or 0) < 2:
         left = ["nothing, but is the only account"]

@@ -50,7 +50,7 @@ def create(
     """A token of its owner; without one, of the first user. QanatError `account_unknown`: the account is gone."""
     owner = owner or Owner(user_id=accounts.first_user(write.session).id)
     if owner.account_id is not None:
-        accounts.get_account(write.session, owner.account_id)
+        accounts.get(write.session, owner.account_id)
     token = ApiToken(
         id=token_hex(16),
         user_id=owner.user_id,
@@ -76,7 +76,7 @@ Permit = Callable[[Session, ApiToken], None]
 
 def change(write: Write, token_id: str, content: TokenContent, *, owner: Owner, permit: Permit) -> ApiToken:
     """The whole content anew. QanatError `token_unknown`: the owner has no such token; and what `permit` raises."""
-    token = get_token(write.session, token_id, owner=owner)
+    token = get(write.session, token_id, owner=owner)
     permit(write.session, token)
     for column, value in _columns(content).items():
         setattr(token, column, value)
@@ -89,7 +89,7 @@ def change(write: Write, token_id: str, content: TokenContent, *, owner: Owner, 
 
 def roll(write: Write, token_id: str, *, sha256: bytes, owner: Owner, permit: Permit) -> ApiToken:
     """Another text for the token; the one before is refused from now on. QanatErrors as `change`'s."""
-    token = get_token(write.session, token_id, owner=owner)
+    token = get(write.session, token_id, owner=owner)
     permit(write.session, token)
     token.sha256 = sha256
     token.modified_at = write.at
@@ -99,12 +99,12 @@ def roll(write: Write, token_id: str, *, sha256: bytes, owner: Owner, permit: Pe
 
 def delete(write: Write, token_id: str, *, owner: Owner) -> None:
     """From now on the token is refused, and unknown. QanatError `token_unknown`."""
-    token = get_token(write.session, token_id, owner=owner)
+    token = get(write.session, token_id, owner=owner)
     write.session.delete(token)
     _written(write, "token.delete", token, {"name": token.name})
 
 
-def get_token(session: Session, token_id: str, *, owner: Owner) -> ApiToken:
+def get(session: Session, token_id: str, *, owner: Owner) -> ApiToken:
     """A token of this owner. QanatError `token_unknown`."""
     token = session.scalar(_owned(owner).where(ApiToken.id == token_id))
     if token is None:
@@ -112,9 +112,7 @@ def get_token(session: Session, token_id: str, *, owner: Owner) -> ApiToken:
     return token
 
 
-def list_tokens(
-    session: Session, *, owner: Owner, descending: bool, offset: int, limit: int
-) -> tuple[list[ApiToken], int]:
+def page(session: Session, *, owner: Owner, descending: bool, offset: int, limit: int) -> tuple[list[ApiToken], int]:
     """A page of the owner's tokens in order of age, and how many there are in all."""
     query = _owned(owner)
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from qanat.control.tunnels import get_tunnel
+from qanat.control import tunnels
 from qanat.errors import QanatError
 from qanat.store.database import Write
 from qanat.store.models import Configuration, Connection, Connector
@@ -32,18 +32,18 @@ def put(
         QanatError: `tunnel_unknown`; `configuration_malformed`, a text that isn't Unicode; `version_stale`.
     """
     text = stored_text(document)
-    tunnel = get_tunnel(write.session, account_id, tunnel_id)
-    newest = newest_configuration(write.session, tunnel.id)
+    tunnel = tunnels.get(write.session, account_id, tunnel_id)
+    before = newest(write.session, tunnel.id)
     if expected is not None:
-        expected.check(str(newest.version if newest else 0))
+        expected.check(str(before.version if before else 0))
     action = "configuration.put" if rolled_back_to is None else "configuration.rollback"
     detail = {} if rolled_back_to is None else {"rolled_back_to": rolled_back_to}
-    if newest is not None and (newest.document, newest.source) == (text, source):
-        write.audit(f"{action}_same", tunnel.id, account_id=account_id, detail={"version": newest.version, **detail})
-        return newest
+    if before is not None and (before.document, before.source) == (text, source):
+        write.audit(f"{action}_same", tunnel.id, account_id=account_id, detail={"version": before.version, **detail})
+        return before
     configuration = Configuration(
         tunnel_id=tunnel.id,
-        version=(newest.version if newest else 0) + 1,
+        version=(before.version if before else 0) + 1,
         document=text,
         source=source,
         author=write.actor.name,
@@ -71,8 +71,8 @@ def stored_text(document: dict[str, Any]) -> str:
 
 def forget_versions(session: Session, tunnel_id: str, *, keep: int) -> None:
     """Deletes all but the newest `keep` versions, and those that a connector runs."""
-    newest = session.scalar(select(func.max(Configuration.version)).where(Configuration.tunnel_id == tunnel_id)) or 0
-    if newest <= keep:
+    last = session.scalar(select(func.max(Configuration.version)).where(Configuration.tunnel_id == tunnel_id)) or 0
+    if last <= keep:
         return
     applied = select(Connector.config_version).where(Connector.tunnel_id == tunnel_id)
     live = select(Connection.applied_version).where(
@@ -81,14 +81,14 @@ def forget_versions(session: Session, tunnel_id: str, *, keep: int) -> None:
     session.execute(
         delete(Configuration).where(
             Configuration.tunnel_id == tunnel_id,
-            Configuration.version <= newest - keep,
+            Configuration.version <= last - keep,
             Configuration.version.not_in(applied),
             Configuration.version.not_in(live),
         )
     )
 
 
-def newest_configuration(session: Session, tunnel_id: str) -> Configuration | None:
+def newest(session: Session, tunnel_id: str) -> Configuration | None:
     """The version in force, None when none was ever put."""
     return session.scalar(
         select(Configuration)

@@ -10,8 +10,8 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from qanat.control import connections
-from qanat.control.tunnels import SECRET_BYTES, get_tunnel
+from qanat.control import connections, tunnels
+from qanat.control.tunnels import SECRET_BYTES
 from qanat.errors import QanatError
 from qanat.store.database import Write
 from qanat.store.models import Connection, ConnectorToken, Tunnel
@@ -40,11 +40,10 @@ def create(
     """
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise QanatError("connector_token_bad_name", f"a name has 1 to {MAX_NAME} printable characters", where="name")
-    tunnel = get_tunnel(write.session, account_id, tunnel_id)
+    tunnel = tunnels.get(write.session, account_id, tunnel_id)
     if expires_at is not None and expires_at <= write.at:
         raise QanatError("connector_token_bad_expiry", "this moment is over already", where="expires_at")
-    good = good_tokens(write.session, tunnel.id)
-    if any(each.name == name for each in good):
+    if any(each.name == name for each in good(write.session, tunnel.id)):
         raise QanatError(
             "connector_token_name_taken",
             f"the tunnel has a connector token named {name!r}",
@@ -78,8 +77,8 @@ def rotate(
     Raises:
         QanatError: `tunnel_unknown`, `connector_token_unknown` (also a revoked one).
     """
-    tunnel = get_tunnel(write.session, account_id, tunnel_id)
-    token = get_token(write.session, tunnel.id, token_id)
+    tunnel = tunnels.get(write.session, account_id, tunnel_id)
+    token = get(write.session, tunnel.id, token_id)
     if token.revoked_at is not None:
         raise QanatError("connector_token_unknown", "the connector token is revoked", where="token_id")
     token.sealed_secret = sealer.seal(token_bytes(SECRET_BYTES), token.id)
@@ -94,8 +93,8 @@ def revoke(write: Write, *, account_id: str, tunnel_id: str, token_id: str) -> C
     Raises:
         QanatError: `tunnel_unknown`, `connector_token_unknown`.
     """
-    tunnel = get_tunnel(write.session, account_id, tunnel_id)
-    token = get_token(write.session, tunnel.id, token_id)
+    tunnel = tunnels.get(write.session, account_id, tunnel_id)
+    token = get(write.session, tunnel.id, token_id)
     _end(write, tunnel, token, "connector_token.revoke")
     return token
 
@@ -115,7 +114,7 @@ def expire(write: Write, token_id: str) -> bool:
     return True
 
 
-def get_token(session: Session, tunnel_id: str, token_id: str) -> ConnectorToken:
+def get(session: Session, tunnel_id: str, token_id: str) -> ConnectorToken:
     """A revoked one too. QanatError `connector_token_unknown`."""
     token = session.get(ConnectorToken, token_id)
     if token is None or token.tunnel_id != tunnel_id:
@@ -123,13 +122,13 @@ def get_token(session: Session, tunnel_id: str, token_id: str) -> ConnectorToken
     return token
 
 
-def good_tokens(session: Session, tunnel_id: str) -> list[ConnectorToken]:
+def good(session: Session, tunnel_id: str) -> list[ConnectorToken]:
     """Those that aren't revoked, in order of age: what the edge lets in, once what has expired is sorted out."""
     query = select(ConnectorToken).where(ConnectorToken.tunnel_id == tunnel_id, ConnectorToken.revoked_at.is_(None))
     return list(session.scalars(query.order_by(ConnectorToken.created_at, ConnectorToken.id)))
 
 
-def list_tokens(session: Session, tunnel_id: str, *, offset: int, limit: int) -> tuple[list[ConnectorToken], int]:
+def page(session: Session, tunnel_id: str, *, offset: int, limit: int) -> tuple[list[ConnectorToken], int]:
     """A page in order of age, revoked ones too, and how many there are in all."""
     query = select(ConnectorToken).where(ConnectorToken.tunnel_id == tunnel_id)
     total = session.scalar(select(func.count()).select_from(query.with_only_columns(ConnectorToken.id).subquery())) or 0
@@ -137,7 +136,7 @@ def list_tokens(session: Session, tunnel_id: str, *, offset: int, limit: int) ->
     return list(session.scalars(ordered.offset(offset).limit(limit))), total
 
 
-def every_token(session: Session, tunnel_id: str) -> list[ConnectorToken]:
+def every(session: Session, tunnel_id: str) -> list[ConnectorToken]:
     """Revoked ones too."""
     return list(session.scalars(select(ConnectorToken).where(ConnectorToken.tunnel_id == tunnel_id)))
 

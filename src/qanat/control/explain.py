@@ -205,7 +205,7 @@ def _record(session: Session, zone: Zone, hostname: Hostname) -> Record | None:
 
 
 def _rules(session: Session, tunnel: Tunnel) -> Rules | None:
-    newest = configurations.newest_configuration(session, tunnel.id)
+    newest = configurations.newest(session, tunnel.id)
     if newest is not None:
         return Rules(newest.version, "remotely", newest.document)
     if tunnel.config_src == "local":

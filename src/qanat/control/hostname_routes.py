@@ -8,11 +8,9 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qanat.control import records
+from qanat.control import records, tunnels, zones
 from qanat.control.record_batches import Batch, apply_batch, check_batch
 from qanat.control.record_changes import RecordChange
-from qanat.control.tunnels import get_tunnel
-from qanat.control.zones import get_zone
 from qanat.dns.forms import TUNNEL_SUFFIX, RecordDraft, record_name
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
@@ -48,8 +46,8 @@ def route(write: Write, *, zone_id: str, tunnel_id: str, hostname: str, overwrit
             `records.create`.
     """
     session = write.session
-    home = get_zone(session, zone_id, reach=reach)
-    tunnel = get_tunnel(session, home.account_id, tunnel_id)
+    home = zones.get(session, zone_id, reach=reach)
+    tunnel = tunnels.get(session, home.account_id, tunnel_id)
     zone = zone_of(session, home, hostname, reach)
     name = record_name(hostname, zone.name)
     beside = list(

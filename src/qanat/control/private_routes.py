@@ -8,8 +8,8 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from qanat.control.tunnels import get_tunnel
-from qanat.control.virtual_networks import default_network, ensure_default, get_network
+from qanat.control import tunnels, virtual_networks
+from qanat.control.virtual_networks import ensure_default
 from qanat.errors import QanatError
 from qanat.store.database import Write
 from qanat.store.models import TeamnetRoute, Tunnel, VirtualNetwork
@@ -72,8 +72,8 @@ def create(
     _check_comment(comment)
     if network_id is None:
         network_id = ensure_default(write, account_id).id
-    tunnel = get_tunnel(write.session, account_id, tunnel_id)
-    virtual = get_network(write.session, account_id, network_id)
+    tunnel = tunnels.get(write.session, account_id, tunnel_id)
+    virtual = virtual_networks.get(write.session, account_id, network_id)
     _check_free(write.session, virtual, canonical)
     route = TeamnetRoute(
         id=str(uuid4()),
@@ -105,10 +105,12 @@ def change(
     canonical = str(parse_network(network)) if network is not None else None
     if comment is not None:
         _check_comment(comment)
-    route = get_route(write.session, account_id, route_id).route
+    route = get(write.session, account_id, route_id).route
     before = _shown(route)
-    tunnel = get_tunnel(write.session, account_id, tunnel_id if tunnel_id is not None else route.tunnel_id)
-    virtual = get_network(write.session, account_id, network_id if network_id is not None else route.virtual_network_id)
+    tunnel = tunnels.get(write.session, account_id, tunnel_id if tunnel_id is not None else route.tunnel_id)
+    virtual = virtual_networks.get(
+        write.session, account_id, network_id if network_id is not None else route.virtual_network_id
+    )
     place = (virtual.id, canonical if canonical is not None else route.network)
     if place != (route.virtual_network_id, route.network):
         _check_free(write.session, virtual, place[1])
@@ -125,7 +127,7 @@ def delete(write: Write, *, account_id: str, route_id: str) -> FullRoute:
     Raises:
         QanatError: `teamnet_route_unknown`, there never was one.
     """
-    full = get_route(write.session, account_id, route_id, deleted=True)
+    full = get(write.session, account_id, route_id, deleted=True)
     if full.route.deleted_at is None:
         full.route.deleted_at = write.at
         _told(write, full.route, "teamnet_route.delete")
@@ -134,7 +136,7 @@ def delete(write: Write, *, account_id: str, route_id: str) -> FullRoute:
     return full
 
 
-def get_route(session: Session, account_id: str, route_id: str, *, deleted: bool = False) -> FullRoute:
+def get(session: Session, account_id: str, route_id: str, *, deleted: bool = False) -> FullRoute:
     """QanatError `teamnet_route_unknown`; `deleted`: a deleted one is found too."""
     found = session.get(TeamnetRoute, route_id)
     if found is None or found.account_id != account_id or (found.deleted_at is not None and not deleted):
@@ -142,7 +144,7 @@ def get_route(session: Session, account_id: str, route_id: str, *, deleted: bool
     return _full(session, [found])[0]
 
 
-def find_route(
+def find(
     session: Session, account_id: str, network: str, network_id: str | None, *, deleted: bool = False
 ) -> FullRoute:
     """The route of exactly this network in a virtual network (the default one). `deleted`: else the newest deleted one.
@@ -151,7 +153,11 @@ def find_route(
         QanatError: `teamnet_bad_network`, `virtual_network_unknown`, `teamnet_route_unknown`.
     """
     canonical = str(parse_network(network))
-    virtual = get_network(session, account_id, network_id) if network_id else default_network(session, account_id)
+    virtual = (
+        virtual_networks.get(session, account_id, network_id)
+        if network_id
+        else virtual_networks.default(session, account_id)
+    )
     if virtual is None:
         raise _unknown()
     query = select(TeamnetRoute).where(
@@ -166,7 +172,7 @@ def find_route(
     return _full(session, live[-1:])[0]
 
 
-def list_routes(
+def page(
     session: Session,
     account_id: str,
     *,
@@ -187,13 +193,17 @@ def list_routes(
     return _full(session, rows[offset : offset + limit]), len(rows)
 
 
-def route_of_address(session: Session, account_id: str, address: Address, network_id: str | None) -> FullRoute | None:
+def of_address(session: Session, account_id: str, address: Address, network_id: str | None) -> FullRoute | None:
     """The longest live route that an address lies in; None when there is none.
 
     Raises:
         QanatError: `virtual_network_unknown`.
     """
-    virtual = get_network(session, account_id, network_id) if network_id else default_network(session, account_id)
+    virtual = (
+        virtual_networks.get(session, account_id, network_id)
+        if network_id
+        else virtual_networks.default(session, account_id)
+    )
     if virtual is None:
         return None
     query = select(TeamnetRoute).where(TeamnetRoute.virtual_network_id == virtual.id, TeamnetRoute.deleted_at.is_(None))

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from qanat.control import zones
 from qanat.control.record_changes import RecordChange
 from qanat.control.record_edit import RecordEdit
-from qanat.control.zones import get_zone
 from qanat.dns.forms import RecordDraft, RecordForm, check_record, record_name
 from qanat.errors import QanatError
 from qanat.store.database import Write
@@ -80,7 +80,7 @@ def check_batch(batch: Batch, zone_name: str) -> CheckedBatch:
 
 def apply_batch(write: Write, zone_id: str, batch: CheckedBatch, *, reach: Reach) -> BatchDone:
     """All of it. QanatError as the single changes, `where` with the place such as `posts[3].content`."""
-    edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
     edit.load([*batch.deletes, *(item[0] for item in batch.patches), *(item[0] for item in batch.puts)])
     edit.names.load(_names(edit.zone.name, batch))
     done = BatchDone(
@@ -107,7 +107,7 @@ def check_lines(lines: Sequence[tuple[int, RecordDraft]], zone_name: str) -> lis
 def import_lines(write: Write, zone_id: str, forms: Sequence[tuple[int, RecordForm]], *, reach: Reach) -> Imported:
     """Adds what isn't there. QanatError `zone_file_malformed`, naming the line that can't stand beside the others."""
     added = 0
-    edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
     edit.names.load(form.name for _, form in forms)
     for number, form in forms:
         if not edit.names.has_same(form):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from qanat.control import zones
 from qanat.control.record_changes import RecordChange
 from qanat.control.record_edit import RecordEdit, unknown
-from qanat.control.zones import get_zone
 from qanat.dns.forms import RecordDraft, check_record
 from qanat.store.database import Write
 from qanat.store.models import Record
@@ -25,7 +25,7 @@ ORDERS = {
 
 def create(write: Write, zone_id: str, draft: RecordDraft, *, reach: Reach) -> Record:
     """QanatError `zone_unknown`, and as `check_record` and `NamesInUse.check`."""
-    edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
     record = edit.create(check_record(draft, edit.zone.name))
     edit.finish_one("record.create", record)
     return record
@@ -42,8 +42,8 @@ def replace(
 ) -> Record:
     """The record as the draft says; id and `created_at` stay, `modified_at` moves only on a real change. `expected`: the
     `row_version` that it must have."""
-    edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
-    record = get_record(write.session, edit.zone.id, record_id)
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
+    record = get(write.session, edit.zone.id, record_id)
     check_row(expected, record)
     edit.replace(record, check_record(draft, edit.zone.name))
     edit.finish_one("record.change", record)
@@ -60,8 +60,8 @@ def change(
     expected: Expected | None = None,
 ) -> Record:
     """What is given changes, the rest stays."""
-    edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
-    record = get_record(write.session, edit.zone.id, record_id)
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
+    record = get(write.session, edit.zone.id, record_id)
     check_row(expected, record)
     edit.replace(record, check_record(patch.draft(record), edit.zone.name))
     edit.finish_one("record.change", record)
@@ -70,15 +70,15 @@ def change(
 
 def delete(write: Write, zone_id: str, record_id: str, *, reach: Reach, expected: Expected | None = None) -> Record:
     """QanatError `record_unknown`."""
-    edit = RecordEdit(write, get_zone(write.session, zone_id, reach=reach))
-    record = get_record(write.session, edit.zone.id, record_id)
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
+    record = get(write.session, edit.zone.id, record_id)
     check_row(expected, record)
     edit.delete(record)
     edit.finish_one("record.delete", record)
     return record
 
 
-def get_record(session: Session, zone_id: str, record_id: str) -> Record:
+def get(session: Session, zone_id: str, record_id: str) -> Record:
     """QanatError `record_unknown`, also for a record of another zone."""
     record = session.get(Record, record_id) if record_id.isalnum() else None  # PostgreSQL takes no NUL
     if record is None or record.zone_id != zone_id:
@@ -86,7 +86,7 @@ def get_record(session: Session, zone_id: str, record_id: str) -> Record:
     return record
 
 
-def list_records(
+def page(
     session: Session,
     zone_id: str,
     *,

@@ -9,8 +9,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
-from qanat.control import connections
-from qanat.control.accounts import get_account
+from qanat.control import accounts, connections
 from qanat.errors import QanatError
 from qanat.ids import TunnelId
 from qanat.store.database import Write
@@ -64,7 +63,7 @@ def create(
     check_secret(secret)
     if config_src not in CONFIG_SOURCES:
         raise QanatError("tunnel_bad_config_src", "config_src is `local` or `cloudflare`", where="config_src")
-    get_account(write.session, account_id)
+    accounts.get(write.session, account_id)
     _check_name_free(write.session, account_id, name)
     tunnel_id = str(uuid4())
     tunnel = new_row(
@@ -120,13 +119,13 @@ def change(
     secret: bytes | None = None,
     expected: Expected | None = None,
 ) -> Tunnel:
-    """Renames, or rotates the secret. The same secret again is no rotation. `expected`: the `tunnel_version` that it must
+    """Renames, or rotates the secret. The same secret again is no rotation. `expected`: the `version` that it must
     have."""
     if name is not None:
         check_name(name)
     if secret is not None:
         check_secret(secret)
-    tunnel = get_tunnel(write.session, account_id, tunnel_id)
+    tunnel = get(write.session, account_id, tunnel_id)
     check_row(expected, tunnel, *VERSIONED)
     renamed = name is not None and name != tunnel.name
     if name is not None and renamed:
@@ -157,7 +156,7 @@ def delete(write: Write, *, account_id: str, tunnel_id: str, cascade: bool, disc
     Raises:
         QanatError: `tunnel_unknown`, `tunnel_has_connections`, `tunnel_has_routes`.
     """
-    tunnel = get_tunnel(write.session, account_id, tunnel_id, deleted=True)
+    tunnel = get(write.session, account_id, tunnel_id, deleted=True)
     if tunnel.deleted_at is not None:
         write.audit("tunnel.delete_again", tunnel.id, account_id=account_id, detail={"name": tunnel.name})
         return tunnel
@@ -208,7 +207,7 @@ def forget(session: Session, tunnel_ids: Sequence[str]) -> None:
 def disconnect(write: Write, *, account_id: str, tunnel_id: str, connector_id: str | None = None) -> int:
     """Ends the live connections (of one connector), here at once and at the edges by the notice; how many. A deleted tunnel
     has none."""
-    tunnel = get_tunnel(write.session, account_id, tunnel_id, deleted=True)
+    tunnel = get(write.session, account_id, tunnel_id, deleted=True)
     dropped = connections.drop_live(write, tunnel.id, connector_id=connector_id)
     write.audit(
         "tunnel.disconnect",
@@ -220,12 +219,12 @@ def disconnect(write: Write, *, account_id: str, tunnel_id: str, connector_id: s
     return dropped
 
 
-def tunnel_version(tunnel: Tunnel) -> str:
+def version(tunnel: Tunnel) -> str:
     """Of what a client can change; connections come and go without it."""
     return row_version(tunnel, *VERSIONED)
 
 
-def get_tunnel(session: Session, account_id: str, tunnel_id: str, *, deleted: bool = False) -> Tunnel:
+def get(session: Session, account_id: str, tunnel_id: str, *, deleted: bool = False) -> Tunnel:
     """QanatError `tunnel_unknown`, the same for a deleted one (unless `deleted`) and another account's."""
     tunnel = session.get(Tunnel, tunnel_id)
     if tunnel is None or tunnel.account_id != account_id or (tunnel.deleted_at is not None and not deleted):
@@ -233,7 +232,7 @@ def get_tunnel(session: Session, account_id: str, tunnel_id: str, *, deleted: bo
     return tunnel
 
 
-def list_tunnels(
+def page(
     session: Session, account_id: str, *, filters: Sequence[ColumnElement[bool]], offset: int, limit: int
 ) -> tuple[list[Tunnel], int]:
     """A page in order of age, and how many match in all."""

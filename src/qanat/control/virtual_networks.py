@@ -6,7 +6,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from qanat.control.accounts import get_account
+from qanat.control import accounts
 from qanat.errors import QanatError
 from qanat.store.audit import SYSTEM
 from qanat.store.database import Write
@@ -19,7 +19,7 @@ MAX_COMMENT = 256
 
 def ensure_default(write: Write, account_id: str) -> VirtualNetwork:
     """The account's default network, made by the system itself when there is none."""
-    found = default_network(write.session, account_id)
+    found = default(write.session, account_id)
     if found is not None:
         return found
     names = set(write.session.scalars(select(VirtualNetwork.name).where(_live(account_id))))
@@ -58,7 +58,7 @@ def change(
             `virtual_network_is_default`.
     """
     _check(name, comment)
-    network = get_network(write.session, account_id, network_id)
+    network = get(write.session, account_id, network_id)
     before = _shown(network)
     if name is not None and name != network.name:
         _check_free(write.session, account_id, name)
@@ -85,7 +85,7 @@ def delete(write: Write, *, account_id: str, network_id: str, force: bool) -> Vi
     Raises:
         QanatError: `virtual_network_unknown`, `virtual_network_is_default`, `virtual_network_in_use`.
     """
-    network = get_network(write.session, account_id, network_id, deleted=True)
+    network = get(write.session, account_id, network_id, deleted=True)
     if network.deleted_at is not None:
         _told(write, network, "virtual_network.delete_again")
         return network
@@ -111,7 +111,7 @@ def delete(write: Write, *, account_id: str, network_id: str, force: bool) -> Vi
     return network
 
 
-def get_network(session: Session, account_id: str, network_id: str, *, deleted: bool = False) -> VirtualNetwork:
+def get(session: Session, account_id: str, network_id: str, *, deleted: bool = False) -> VirtualNetwork:
     """QanatError `virtual_network_unknown`; `deleted`: a deleted one is found too."""
     network = session.get(VirtualNetwork, network_id)
     if network is None or network.account_id != account_id or (network.deleted_at is not None and not deleted):
@@ -119,12 +119,12 @@ def get_network(session: Session, account_id: str, network_id: str, *, deleted: 
     return network
 
 
-def default_network(session: Session, account_id: str) -> VirtualNetwork | None:
+def default(session: Session, account_id: str) -> VirtualNetwork | None:
     """None until it was first asked for."""
     return session.scalar(select(VirtualNetwork).where(_live(account_id), VirtualNetwork.is_default.is_(True)).limit(1))
 
 
-def list_networks(session: Session, account_id: str, *, filters: Sequence[ColumnElement[bool]]) -> list[VirtualNetwork]:
+def listed(session: Session, account_id: str, *, filters: Sequence[ColumnElement[bool]]) -> list[VirtualNetwork]:
     """In order of age, deleted ones too unless a filter says otherwise."""
     query = select(VirtualNetwork).where(VirtualNetwork.account_id == account_id, *filters)
     return list(session.scalars(query.order_by(VirtualNetwork.created_at, VirtualNetwork.id)))
@@ -139,7 +139,7 @@ def _default_name(number: int) -> str:
 
 
 def _made(write: Write, account_id: str, name: str, comment: str, *, is_default: bool) -> VirtualNetwork:
-    get_account(write.session, account_id)  # it may have gone since it was looked at
+    accounts.get(write.session, account_id)  # it may have gone since it was looked at
     network = VirtualNetwork(
         id=str(uuid4()),
         account_id=account_id,

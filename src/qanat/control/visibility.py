@@ -14,7 +14,7 @@ from qanat.store.skipped import Skipped
 
 def visible_account(session: Session, who: Principal, account_id: str, permission: Permission) -> Account:
     """The account, on which the caller has the permission. QanatError `account_unknown`."""
-    return accounts.get_account(session, account_id, reach=who.reach(permission))
+    return accounts.get(session, account_id, reach=who.reach(permission))
 
 
 def visible_tunnel(
@@ -28,7 +28,7 @@ def visible_tunnel(
 ) -> Tunnel:
     """A tunnel of an account. `deleted`: a deleted one is found too. QanatError `account_unknown`, `tunnel_unknown`."""
     visible_account(session, who, account_id, permission)
-    return tunnels.get_tunnel(session, account_id, tunnel_id, deleted=deleted)
+    return tunnels.get(session, account_id, tunnel_id, deleted=deleted)
 
 
 def known_tunnel(

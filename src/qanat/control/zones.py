@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from qanat.control.accounts import get_account
+from qanat.control import accounts
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname, shown_hostname
 from qanat.store.database import Write
@@ -40,7 +40,7 @@ def create(write: Write, *, account_id: str, name: str, paused: bool = False) ->
     hostname = parse_hostname(name, wildcard=False)
     if "." not in hostname:
         raise QanatError("bad_hostname", f"{hostname} is a single label; a zone has at least two", where="name")
-    get_account(write.session, account_id)
+    accounts.get(write.session, account_id)
     check_free(write.session, hostname, account_id, write.at)
     zone = Zone(
         id=token_hex(16),
@@ -61,7 +61,7 @@ def create(write: Write, *, account_id: str, name: str, paused: bool = False) ->
 
 def change(write: Write, zone_id: str, *, reach: Reach, paused: bool | None) -> Zone:
     """Sets what is given; `modified_at` moves only on a real change."""
-    zone = get_zone(write.session, zone_id, reach=reach)
+    zone = get(write.session, zone_id, reach=reach)
     if paused is not None and paused != zone.paused:
         zone.paused = paused
         zone.modified_at = write.at
@@ -72,7 +72,7 @@ def change(write: Write, zone_id: str, *, reach: Reach, paused: bool | None) -> 
 
 def delete(write: Write, zone_id: str, *, reach: Reach) -> Zone:
     """The zone and its records. Its name is held for the account: others may not claim it for 30 days."""
-    zone = get_zone(write.session, zone_id, reach=reach)
+    zone = get(write.session, zone_id, reach=reach)
     records = write.session.scalar(select(func.count()).select_from(Record).where(Record.zone_id == zone.id)) or 0
     write.session.delete(zone)
     write.session.merge(ReleasedName(name=zone.name, account_id=zone.account_id, released_at=write.at))
@@ -81,7 +81,7 @@ def delete(write: Write, zone_id: str, *, reach: Reach) -> Zone:
     return zone
 
 
-def get_zone(session: Session, zone_id: str, *, reach: Reach = EVERYTHING) -> Zone:
+def get(session: Session, zone_id: str, *, reach: Reach = EVERYTHING) -> Zone:
     """QanatError `zone_unknown`, the same for another account's."""
     zone = session.get(Zone, zone_id) if zone_id.isalnum() else None  # PostgreSQL takes no NUL
     if zone is None or not reach.has_zone(zone.id, zone.account_id):
@@ -99,7 +99,7 @@ def account_of(session: Session) -> Callable[[str], str | None]:
     return find
 
 
-def list_zones(
+def page(
     session: Session,
     *,
     reach: Reach,

@@ -52,7 +52,7 @@ def test_a_token_is_shown_when_made_and_when_asked_for(desk: Desk) -> None:
 def test_the_secret_is_sealed_and_not_in_the_audit(desk: Desk) -> None:
     secret = base64.b64decode(_secret(desk.make()["token"]))
     with desk.control.store.reading() as session:
-        (row,) = connector_tokens.every_token(session, desk.tunnel["id"])
+        (row,) = connector_tokens.every(session, desk.tunnel["id"])
         assert secret not in row.sealed_secret
         text = "".join(each.detail for each in session.query(Audit))
     assert base64.b64encode(secret).decode() not in text
@@ -121,7 +121,7 @@ def test_an_expired_token_ends_by_itself(desk: Desk) -> None:
     shown = desk.control.call("GET", f"{desk.path}/{made['id']}")
     assert (shown["status"], shown["connections"]) == ("expired", 0)
     with store.reading() as session:
-        assert connector_tokens.good_tokens(session, desk.tunnel["id"]) == []
+        assert connector_tokens.good(session, desk.tunnel["id"]) == []
         assert session.query(Audit).filter(Audit.action == "connector_token.expire").count() == 1
     desk.make()
 

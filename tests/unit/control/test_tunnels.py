@@ -87,4 +87,4 @@ def test_text_that_is_not_unicode_is_refused_and_leaves_nothing(store: Store, se
         )
     assert refused.value.code == "configuration_malformed"
     with store.reading() as session:
-        assert configurations.newest_configuration(session, tunnel.id) is None
+        assert configurations.newest(session, tunnel.id) is None

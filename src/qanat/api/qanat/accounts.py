@@ -184,7 +184,7 @@ def _account(ctx: Context, who: Principal, account_id: str, permissions: tuple[P
     """All of the permissions on the whole account, or it isn't there for the caller."""
     with ctx.store.reading() as session:
         for permission in permissions:
-            account = accounts.get_account(session, account_id, reach=who.reach(permission))
+            account = accounts.get(session, account_id, reach=who.reach(permission))
     return account
 
 

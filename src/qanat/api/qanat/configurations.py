@@ -104,7 +104,7 @@ def diff_versions(
     """What changed between two versions, by key and rule."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
-        newest = configurations.newest_configuration(session, tunnel.id)
+        newest = configurations.newest(session, tunnel.id)
         later = _number(to, "to") if to else (newest.version if newest is not None else 0)
         earlier = _number(from_, "from") if from_ else max(later - 1, 0)
         before, after = (

@@ -55,7 +55,7 @@ def list_tokens(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> O
     """The tunnel's named tokens in order of age, also those that are over."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
-        rows, total = connector_tokens.list_tokens(session, tunnel.id, offset=page.offset, limit=page.per_page)
+        rows, total = connector_tokens.page(session, tunnel.id, offset=page.offset, limit=page.per_page)
         live = connector_tokens.live_connections(session, rows)
     return ok_page([_shown(ctx, row, live.get(row.id, 0)) for row in rows], page, total)
 
@@ -85,7 +85,7 @@ def get_token(
     """One token, without its text."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
-        token = connector_tokens.get_token(session, tunnel.id, connector_token_id)
+        token = connector_tokens.get(session, tunnel.id, connector_token_id)
         live = connector_tokens.live_connections(session, [token])
     return ok(_shown(ctx, token, live.get(token.id, 0)))
 
@@ -98,7 +98,7 @@ def show_token(
     """The token again, with its text. One that is over is not shown."""
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id, "tunnel.edit", deleted=False)
-        token = connector_tokens.get_token(session, tunnel.id, connector_token_id)
+        token = connector_tokens.get(session, tunnel.id, connector_token_id)
         live = connector_tokens.live_connections(session, [token])
     if connector_tokens.status_of(token, ctx.store.clock()) != "active":
         raise QanatError("connector_token_unknown", "the connector token is over", where="connector_token_id")

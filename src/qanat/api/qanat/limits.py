@@ -41,7 +41,7 @@ def list_limits(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[list[LimitSha
     """What the account may have so that it leaves room for others, and what it has."""
     allowed = asdict(ctx.store.limits)
     with ctx.store.reading() as session:
-        account = accounts.get_account(session, account_id, reach=who.reach("account.read"))
+        account = accounts.get(session, account_id, reach=who.reach("account.read"))
         rows: list[LimitShape] = [
             {
                 "name": kind,

@@ -42,8 +42,8 @@ def make_origin_certificate(zone_id: ZonePath, ctx: Ctx, who: Who) -> Ok[OriginC
     """Makes a token for the account's tunnels and this zone's records, as cert.pem. The account owns it: it is listed
     and deleted with the account's tokens. For tokens that may do all that themselves."""
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, reach=who.reach("zone.read"))
-        account = accounts.get_account(session, zone.account_id, reach=who.reach("token.edit"))
+        zone = zones.get(session, zone_id, reach=who.reach("zone.read"))
+        account = accounts.get(session, zone.account_id, reach=who.reach("token.edit"))
         policies = origin_certificate_policies(account.id, zone.id)
         check_held(who.token.policies, policies, account_of(session), where="Authorization")
     with ctx.store.writing(who.actor) as write:

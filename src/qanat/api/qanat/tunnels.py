@@ -32,7 +32,7 @@ def get_tunnel(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[OwnTunnelShape]:
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
         state = recent_state(session, tunnel, now=ctx.store.clock())
-        newest = configurations.newest_configuration(session, tunnel.id)
+        newest = configurations.newest(session, tunnel.id)
         connectors = _connectors(session, tunnel, state.all_connectors, newest)
     return ok(
         {
@@ -53,7 +53,7 @@ def list_connectors(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[list[OwnCon
     with ctx.store.reading() as session:
         tunnel = known_tunnel(session, who, tunnel_id)
         state = recent_state(session, tunnel, now=ctx.store.clock())
-        newest = configurations.newest_configuration(session, tunnel.id)
+        newest = configurations.newest(session, tunnel.id)
         return ok(_connectors(session, tunnel, every_connector(session, tunnel.id, state), newest))
 
 
@@ -73,5 +73,5 @@ def list_events(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> O
 def _connectors(
     session: Session, tunnel: Tunnel, connectors: list[ConnectorConnections], newest: Configuration | None
 ) -> list[OwnConnectorShape]:
-    names = {token.id: token.name for token in connector_tokens.every_token(session, tunnel.id)}
+    names = {token.id: token.name for token in connector_tokens.every(session, tunnel.id)}
     return [shown_own_connector(connector, conns, names, newest) for connector, conns in connectors]

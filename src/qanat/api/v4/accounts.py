@@ -93,7 +93,7 @@ def list_accounts(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPa
     """The accounts that the token sees."""
     query = request.query_params
     with ctx.store.reading() as session:
-        rows, total = accounts.list_accounts(
+        rows, total = accounts.page(
             session,
             reach=who.reach("account.read"),
             name=words(query, "name"),
@@ -121,7 +121,7 @@ def create_account(body: AccountInput, ctx: Ctx, who: Who) -> Ok[AccountShape]:
 def get_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[AccountShape]:
     """One account."""
     with ctx.store.reading() as session:
-        return ok(shown(accounts.get_account(session, account_id, reach=who.reach("account.read"))))
+        return ok(shown(accounts.get(session, account_id, reach=who.reach("account.read"))))
 
 
 @router.put("/accounts/{account_id}")
@@ -165,7 +165,7 @@ def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> O
     if wanted not in (None, "accepted"):
         return ok_page([], page, 0)
     with ctx.store.reading() as session:
-        rows, total = accounts.list_accounts(
+        rows, total = accounts.page(
             session,
             reach=who.reach("account.read"),
             name=words(query, "account.name" if "account.name" in query else "name"),
@@ -181,7 +181,7 @@ def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> O
 def get_membership(membership_id: str, ctx: Ctx, who: Who) -> Ok[MembershipShape]:
     """One of them."""
     with ctx.store.reading() as session:
-        rows, _ = accounts.list_accounts(
+        rows, _ = accounts.page(
             session, reach=who.reach("account.read"), name=None, descending=False, offset=0, limit=None
         )
     for row in rows:
@@ -196,7 +196,7 @@ def get_membership(membership_id: str, ctx: Ctx, who: Who) -> Ok[MembershipShape
 def list_account_name_servers(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[list[dict[str, Any]]]:
     """None: qanat has no name servers of accounts."""
     with ctx.store.reading() as session:
-        accounts.get_account(session, account_id, reach=who.reach("account.read"))
+        accounts.get(session, account_id, reach=who.reach("account.read"))
     return ok([])
 
 

@@ -93,7 +93,7 @@ def list_account_logs(
     """The same of one account."""
     reach = who.reach("audit.read")
     with ctx.store.reading() as session:
-        accounts.get_account(session, account_id, reach=reach)
+        accounts.get(session, account_id, reach=reach)
     return _page(ctx, request.query_params, reach, page, account_id=account_id)
 
 

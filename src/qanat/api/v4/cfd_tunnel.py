@@ -95,8 +95,8 @@ def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Wh
 def list_tunnels(account_id: AccountPath, request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[TunnelShape]:
     """The account's tunnels in order of age, deleted ones too unless `is_deleted=false`."""
     with ctx.store.reading() as session:
-        accounts.get_account(session, account_id, reach=who.reach("tunnel.read"))
-        rows, total = tunnels.list_tunnels(
+        accounts.get(session, account_id, reach=who.reach("tunnel.read"))
+        rows, total = tunnels.page(
             session, account_id, filters=_filters(request.query_params), offset=page.offset, limit=page.per_page
         )
         states = recent_states(session, rows, now=ctx.store.clock())
@@ -110,7 +110,7 @@ def get_tunnel(account_id: AccountPath, tunnel_id: TunnelPath, request: Request,
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id, deleted=shows_deleted(request))
         return versioned(
-            ok(shown(tunnel, recent_state(session, tunnel, now=ctx.store.clock()))), tunnels.tunnel_version(tunnel)
+            ok(shown(tunnel, recent_state(session, tunnel, now=ctx.store.clock()))), tunnels.version(tunnel)
         )
 
 
@@ -134,7 +134,7 @@ def change_tunnel(
         )
     with ctx.store.reading() as session:
         return versioned(
-            ok(shown(tunnel, recent_state(session, tunnel, now=ctx.store.clock()))), tunnels.tunnel_version(tunnel)
+            ok(shown(tunnel, recent_state(session, tunnel, now=ctx.store.clock()))), tunnels.version(tunnel)
         )
 
 

@@ -57,7 +57,7 @@ def get_configuration(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, 
     """The configuration in force; version 0 when there never was one."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id)
-        newest = configurations.newest_configuration(session, tunnel.id)
+        newest = configurations.newest(session, tunnel.id)
     if newest is None:
         nothing: ConfigurationShape = {
             "tunnel_id": tunnel.id,

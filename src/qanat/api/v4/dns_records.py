@@ -59,8 +59,8 @@ def list_records(zone_id: str, request: Request, ctx: Ctx, who: Who, page: Asked
     """The zone's records."""
     query = request.query_params
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
-        rows, total = records.list_records(
+        zone = zones.get(session, zone_id, reach=who.reach("dns.read"))
+        rows, total = records.page(
             session,
             zone.id,
             filters=filters(session, query, zone),
@@ -96,7 +96,7 @@ def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Ok[Batc
         posts=[_placed(f"posts[{at}]", item) for at, item in enumerate(body.posts or ())],
     )
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, reach=reach)
+        zone = zones.get(session, zone_id, reach=reach)
     checked = record_batches.check_batch(batch, zone.name)
     with ctx.store.writing(who.actor) as write:
         done = record_batches.apply_batch(write, zone.id, checked, reach=reach)
@@ -116,8 +116,8 @@ def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Ok[Batc
 def export_records(zone_id: str, ctx: Ctx, who: Who) -> Response:
     """The records as a zone file."""
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
-        rows, _ = records.list_records(session, zone.id)
+        zone = zones.get(session, zone_id, reach=who.reach("dns.read"))
+        rows, _ = records.page(session, zone.id)
     return PlainTextResponse("".join(zone_file.written(zone.name, rows)))
 
 
@@ -136,7 +136,7 @@ def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Ok[ImportSha
     if "\x00" in text:
         raise QanatError("zone_file_malformed", "the file has a NUL", where="file")
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, reach=reach)
+        zone = zones.get(session, zone_id, reach=reach)
     is_proxied = form.get("proxied", b"").strip().lower() == b"true"
     forms = record_batches.check_lines(zone_file.parsed(text, zone.name, proxied=is_proxied), zone.name)
     with ctx.store.writing(who.actor) as write:
@@ -165,7 +165,7 @@ def trigger_scan(zone_id: str, ctx: Ctx, who: Who) -> Ok[dict[str, str]]:
 def review_scan(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[RecordShape]]:
     """What a scan found: nothing."""
     with ctx.store.reading() as session:
-        zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
+        zones.get(session, zone_id, reach=who.reach("dns.read"))
     return ok([])
 
 
@@ -174,8 +174,8 @@ def review_scan(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[RecordShape]]:
 def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Ok[RecordShape]:
     """One record."""
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, reach=who.reach("dns.read"))
-        record = records.get_record(session, zone.id, record_id)
+        zone = zones.get(session, zone_id, reach=who.reach("dns.read"))
+        record = records.get(session, zone.id, record_id)
     return versioned(ok(shown(record, zone)), row_version(record))
 
 
@@ -254,12 +254,12 @@ def shown(record: Record, zone: Zone, *, is_listed: bool = False) -> RecordShape
 
 def _shown_in(ctx: Context, record: Record) -> RecordShape:
     with ctx.store.reading() as session:
-        return shown(record, zones.get_zone(session, record.zone_id))
+        return shown(record, zones.get(session, record.zone_id))
 
 
 def _check_edits(ctx: Context, zone_id: str, who: Principal) -> None:
     with ctx.store.reading() as session:
-        zones.get_zone(session, zone_id, reach=who.reach("dns.edit"))
+        zones.get(session, zone_id, reach=who.reach("dns.edit"))
 
 
 def _placed(place: str, item: RecordInput) -> RecordDraft:

@@ -10,8 +10,7 @@ from qanat.api.http.paths import TunnelPath, ZonePath
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
-from qanat.control import hostname_routes
-from qanat.control.zones import get_zone
+from qanat.control import hostname_routes, zones
 from qanat.errors import QanatError
 
 router = resource(tags=["routes"])
@@ -48,7 +47,7 @@ def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx
     none of them is relative to the zone in the path. Another target stays unless `overwrite_existing`, or its tunnel is
     deleted."""
     with ctx.store.reading() as session:
-        zone = get_zone(session, zone_id, reach=who.reach("dns.edit"))
+        zone = zones.get(session, zone_id, reach=who.reach("dns.edit"))
     if not who.reach("tunnel.read").has_account(zone.account_id):
         raise QanatError("tunnel_unknown", "no such tunnel", where="tunnel_id")
     if body.type == "lb":

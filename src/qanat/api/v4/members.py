@@ -108,7 +108,7 @@ def shown(user: User, account: Account) -> MemberShape:
 
 def _account(ctx: Context, who: Principal, account_id: str) -> Account:
     with ctx.store.reading() as session:
-        return accounts.get_account(session, account_id, reach=who.reach("account.read"))
+        return accounts.get(session, account_id, reach=who.reach("account.read"))
 
 
 def _members(ctx: Context, who: Principal, account_id: str) -> list[MemberShape]:

@@ -110,7 +110,7 @@ def list_routes(
     if not wants_ours(query):
         return ok_page([], page, 0)
     with ctx.store.reading() as session:
-        rows, total = private_routes.list_routes(
+        rows, total = private_routes.page(
             session,
             account_id,
             filters=filters,
@@ -146,7 +146,7 @@ def get_route_of_address(account_id: AccountPath, ip: str, request: Request, ctx
     visible_account(ctx, who, account_id, "tunnel.read")
     address = parse_address(ip)
     with ctx.store.reading() as session:
-        found = private_routes.route_of_address(session, account_id, address, _network_id(request.query_params))
+        found = private_routes.of_address(session, account_id, address, _network_id(request.query_params))
     return ok(cast(FoundRouteShape, shown(found) if found is not None else {}))
 
 
@@ -180,7 +180,7 @@ def change_network_route(
     visible_account(ctx, who, account_id, "tunnel.edit")
     network_id = _network_id(request.query_params, body.virtual_network_id)
     with ctx.store.reading() as session:
-        found = private_routes.find_route(session, account_id, network, network_id)
+        found = private_routes.find(session, account_id, network, network_id)
     with ctx.store.writing(who.actor) as write:
         changed = private_routes.change(
             write,
@@ -201,7 +201,7 @@ def delete_network_route(
     visible_account(ctx, who, account_id, "tunnel.edit")
     network_id = _network_id(request.query_params)
     with ctx.store.reading() as session:
-        found = private_routes.find_route(session, account_id, network, network_id, deleted=True)
+        found = private_routes.find(session, account_id, network, network_id, deleted=True)
     with ctx.store.writing(who.actor) as write:
         gone = private_routes.delete(write, account_id=account_id, route_id=found.route.id)
     return ok(shown(gone))
@@ -215,7 +215,7 @@ def get_route(
     """One route, a deleted one with `deleted_at` (404 to Terraform's provider v5, which makes it again)."""
     visible_account(ctx, who, account_id, "tunnel.read")
     with ctx.store.reading() as session:
-        return ok(shown(private_routes.get_route(session, account_id, route_id, deleted=shows_deleted(request))))
+        return ok(shown(private_routes.get(session, account_id, route_id, deleted=shows_deleted(request))))
 
 
 @router.patch("/{route_id}")

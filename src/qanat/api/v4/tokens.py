@@ -162,7 +162,7 @@ def verify_account_token(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[Veri
     if not who.sees_account(account_id):
         raise QanatError("account_unknown", "no such account", where="account_id")
     with ctx.store.reading() as session:
-        accounts.get_account(session, account_id)
+        accounts.get(session, account_id)
     return ok(shown_verified(who.token, ctx.store.clock()))
 
 
@@ -228,7 +228,7 @@ def _of_user(who: Principal, permission: Permission) -> Owner:
 
 def _of_account(ctx: Context, who: Principal, account_id: str, permission: Permission) -> Owner:
     with ctx.store.reading() as session:
-        account = accounts.get_account(session, account_id, reach=who.reach(permission))
+        account = accounts.get(session, account_id, reach=who.reach(permission))
     return Owner(user_id=who.token.user_id, account_id=account.id)
 
 
@@ -240,7 +240,7 @@ def _groups(request: Request, scopes: frozenset[str]) -> Ok[list[PermissionGroup
 
 def _list(request: Request, ctx: Context, page: AskedPage, owner: Owner) -> OkPage[TokenShape]:
     with ctx.store.reading() as session:
-        rows, total = api_tokens.list_tokens(
+        rows, total = api_tokens.page(
             session,
             owner=owner,
             descending=request.query_params.get("direction") == "desc",
@@ -253,7 +253,7 @@ def _list(request: Request, ctx: Context, page: AskedPage, owner: Owner) -> OkPa
 
 def _get(ctx: Context, owner: Owner, token_id: str) -> Ok[TokenShape]:
     with ctx.store.reading() as session:
-        return ok(shown(api_tokens.get_token(session, token_id, owner=owner), ctx.store.clock()))
+        return ok(shown(api_tokens.get(session, token_id, owner=owner), ctx.store.clock()))
 
 
 def _create(ctx: Context, who: Principal, owner: Owner, body: TokenInput) -> Ok[NewTokenShape]:
@@ -276,7 +276,7 @@ def _create(ctx: Context, who: Principal, owner: Owner, body: TokenInput) -> Ok[
 
 def _replace(ctx: Context, who: Principal, owner: Owner, token_id: str, body: TokenInput) -> Ok[TokenShape]:
     with ctx.store.reading() as session:
-        before = api_tokens.get_token(session, token_id, owner=owner)
+        before = api_tokens.get(session, token_id, owner=owner)
         content = _checked(ctx, session, who, owner, body, before=before)
     with ctx.store.writing(who.actor) as write:
         token = api_tokens.change(write, token_id, content, owner=owner, permit=_holds(who))

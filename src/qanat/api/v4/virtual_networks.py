@@ -69,12 +69,12 @@ def list_networks(account_id: AccountPath, request: Request, ctx: Ctx, who: Who)
     visible_account(ctx, who, account_id, "tunnel.read")
     filters = _filters(request.query_params)
     with ctx.store.reading() as session:
-        is_missing = virtual_networks.default_network(session, account_id) is None
+        is_missing = virtual_networks.default(session, account_id) is None
     if is_missing:
         with ctx.store.recording() as write:
             virtual_networks.ensure_default(write, account_id)
     with ctx.store.reading() as session:
-        return ok([shown(row) for row in virtual_networks.list_networks(session, account_id, filters=filters)])
+        return ok([shown(row) for row in virtual_networks.listed(session, account_id, filters=filters)])
 
 
 @router.post("")
@@ -102,7 +102,7 @@ def get_network(
     visible_account(ctx, who, account_id, "tunnel.read")
     deleted = shows_deleted(request)
     with ctx.store.reading() as session:
-        return ok(shown(virtual_networks.get_network(session, account_id, virtual_network_id, deleted=deleted)))
+        return ok(shown(virtual_networks.get(session, account_id, virtual_network_id, deleted=deleted)))
 
 
 @router.patch("/{virtual_network_id}")

@@ -83,7 +83,7 @@ class SettingChange(BaseModel):
 def list_settings(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[SettingShape]]:
     """What holds for the zone, as for every other."""
     with ctx.store.reading() as session:
-        zones.get_zone(session, zone_id, reach=who.reach("zone.read"))
+        zones.get(session, zone_id, reach=who.reach("zone.read"))
     return ok([shown(name, value) for name, value in _values(ctx).items()])
 
 
@@ -92,7 +92,7 @@ def list_settings(zone_id: str, ctx: Ctx, who: Who) -> Ok[list[SettingShape]]:
 def get_setting(zone_id: str, setting: str, ctx: Ctx, who: Who) -> Ok[SettingShape]:
     """One setting; 404 with code 7000 for one that means nothing here."""
     with ctx.store.reading() as session:
-        zones.get_zone(session, zone_id, reach=who.reach("zone.read"))
+        zones.get(session, zone_id, reach=who.reach("zone.read"))
     return ok(shown(setting, _value(ctx, setting)))
 
 
@@ -101,7 +101,7 @@ def get_setting(zone_id: str, setting: str, ctx: Ctx, who: Who) -> Ok[SettingSha
 def change_setting(zone_id: str, setting: str, body: SettingChange, ctx: Ctx, who: Who) -> Ok[SettingShape]:
     """Takes the value that holds already, and refuses any other."""
     with ctx.store.reading() as session:
-        zones.get_zone(session, zone_id, reach=who.reach("zone.edit"))
+        zones.get(session, zone_id, reach=who.reach("zone.edit"))
     value = _value(ctx, setting)
     if body.value != value:
         raise QanatError("setting_fixed", f"{setting} is {value!r} on this edge, for every zone", where="value")

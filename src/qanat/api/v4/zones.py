@@ -101,7 +101,7 @@ def list_zones(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[
     """The zones that the token sees."""
     query = request.query_params
     with ctx.store.reading() as session:
-        rows, total = zones.list_zones(
+        rows, total = zones.page(
             session,
             reach=who.reach("zone.read"),
             match_any=query.get("match") == "any",
@@ -205,7 +205,7 @@ def get_subscription(zone_id: str, ctx: Ctx, who: Who) -> Ok[SubscriptionShape]:
 def check_activation(zone_id: str, ctx: Ctx, who: Who) -> Ok[DeletedZoneShape]:
     """Every zone is active: there is nothing to wait for."""
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, reach=who.reach("zone.edit"))
+        zone = zones.get(session, zone_id, reach=who.reach("zone.edit"))
     return ok({"id": zone.id})
 
 
@@ -262,15 +262,15 @@ def shown(zone: Zone, account: Account, name_servers: Sequence[str]) -> ZoneShap
 
 def _shown_now(ctx: Context, zone_id: str, reach: Reach) -> ZoneShape:
     with ctx.store.reading() as session:
-        zone = zones.get_zone(session, zone_id, reach=reach)
-        return shown(zone, accounts.get_account(session, zone.account_id), ctx.name_servers)
+        zone = zones.get(session, zone_id, reach=reach)
+        return shown(zone, accounts.get(session, zone.account_id), ctx.name_servers)
 
 
 def _account(ctx: Context, who: Principal, account_id: str | None) -> Account:
     with ctx.store.reading() as session:
         if account_id:
-            return accounts.get_account(session, account_id, reach=who.reach("zone.edit"))
-        rows, total = accounts.list_accounts(
+            return accounts.get(session, account_id, reach=who.reach("zone.edit"))
+        rows, total = accounts.page(
             session, reach=who.reach("zone.edit"), name=None, descending=False, offset=0, limit=1
         )
     if total != 1:
@@ -280,7 +280,7 @@ def _account(ctx: Context, who: Principal, account_id: str | None) -> Account:
 
 def _check_seen(ctx: Context, zone_id: str, who: Principal) -> None:
     with ctx.store.reading() as session:
-        zones.get_zone(session, zone_id, reach=who.reach("zone.read"))
+        zones.get(session, zone_id, reach=who.reach("zone.read"))
 
 
 def _check(kind: str | None, vanity_name_servers: list[str] | None) -> None:
