@@ -219,8 +219,7 @@ impl OriginError {
         }
     }
 
-    /// The text for the edge and the log. Scripts match how the stock connector's begins, and its edge reads Go's words in it
-    /// (`connection refused`, `timed out`, `malformed HTTP`): so does this.
+    /// The text for people. Scripts match how the stock connector's begins.
     pub fn text(&self) -> String {
         match self {
             OriginError::Unsupported(_) | OriginError::BadRequest(_) => self.to_string(),

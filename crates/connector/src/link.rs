@@ -165,7 +165,8 @@ async fn take_streams(shared: Arc<Shared>, index: u8, link: EdgeLink, load: Arc<
                 if load.open.fetch_add(1, Relaxed) >= MAX_STREAMS {
                     load.open.fetch_sub(1, Relaxed);
                     shared.counters.streams_refused.fetch_add(1, Relaxed);
-                    request.responder.fail(&format!("more than {MAX_STREAMS} requests are open on this connection"));
+                    let reason = format!("more than {MAX_STREAMS} requests are open on this connection");
+                    request.responder.fail("too_many_requests", &reason);
                     continue;
                 }
                 let open = OpenRequest(load.clone());

@@ -82,8 +82,8 @@ impl<R: Responder> Responder for Told<'_, R> {
         self.inner.respond(head, length, from)
     }
 
-    fn fail(self, error: &str) {
-        self.inner.fail(error);
+    fn fail(self, code: &'static str, reason: &str) {
+        self.inner.fail(code, reason);
     }
 
     fn poll_canceled(&mut self, cx: &mut Context<'_>) -> Poll<()> {

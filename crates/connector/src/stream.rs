@@ -98,7 +98,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
             call.body.stop();
             let text = error.text();
             if let Some(responder) = call.responder.take() {
-                responder.fail(&text);
+                responder.fail(error.code(), &text);
             }
             failed(error.code(), text);
         }

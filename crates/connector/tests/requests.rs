@@ -249,8 +249,8 @@ async fn an_origin_that_cannot_be_reached_is_told_at_once() {
         let tunnel = Tunnel::at(protocol, nobody).await;
         let mut stream = tunnel.open(&request("GET", "/", BodyLength::Absent)).await;
         match stream.answer().await {
-            Err(ResponseError::Origin(text)) => {
-                assert!(text.contains("refused") || protocol == Protocol::Http2, "{text}")
+            Err(ResponseError::Origin { reason, .. }) => {
+                assert!(reason.contains("refused") || protocol == Protocol::Http2, "{reason}")
             }
             other => panic!("{protocol:?}: {:?}", other.map(|a| a.head)),
         }

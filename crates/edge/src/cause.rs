@@ -139,29 +139,29 @@ impl From<&HeadError> for Cause {
     }
 }
 
-/// How a connector's text begins, ours as the stock one's; the reason follows.
+/// How a connector's text begins; the reason follows.
 const UNREACHABLE: &str = "traffic from cloudflared: ";
 
-/// What a connector's error text says of the origin. The protocol has no code for it (protocol.md, *ConnectResponse*), so the
-/// text decides: Go's words, which a qanat connector uses as well.
-pub(crate) fn origin_cause(text: &str) -> Cause {
+/// Why a connector could not reach the origin: by the code that ours tells, else by its text.
+pub(crate) fn origin_cause(code: Option<&str>, text: &str) -> Cause {
+    let Some(code) = code else { return stock_cause(text) };
+    let known = Cause::ALL.iter().find(|cause| cause.fault() == Fault::Origin && cause.code() == code);
+    known.copied().unwrap_or(Cause::OriginError)
+}
+
+/// What a stock connector's text says of the origin. It has no code for it (protocol.md, *Our own additions*), so Go's words decide.
+fn stock_cause(text: &str) -> Cause {
     let reason = text.split_once(UNREACHABLE).map_or(text, |(_, reason)| reason);
     let has = |word: &str| reason.contains(word);
-    if has("the connector denies this address") {
-        Cause::OriginDenied
-    } else if has("left the request's body unread") {
-        Cause::UploadStalled
-    } else if has("malformed HTTP")
+    if has("malformed HTTP")
         || has("first record does not look like a TLS handshake")
         || has("server gave HTTP response")
     {
         Cause::OriginBadResponse
-    } else if has("response head of origin") {
-        Cause::ResponseHeadTooLarge
     } else if has("timeout") || has("timed out") || has("deadline exceeded") {
         Cause::OriginTimeout
     } else if has("tls: ") || has("x509: ") {
-        // Ours names the address before, as a dial that failed does.
+        // The address stands before, as in a dial that failed.
         Cause::OriginError
     } else if has("connection refused") || has("dial tcp") || has("dial unix") || has("no such host") {
         Cause::OriginRefused
@@ -184,15 +184,26 @@ mod tests {
     }
 
     #[test]
-    fn a_connectors_text_names_the_cause() {
+    fn a_connectors_code_decides_whatever_its_text_says() {
+        assert_eq!(origin_cause(Some("origin_denied"), "dial tcp 127.0.0.1:1: i/o timeout"), Cause::OriginDenied);
+        for code in ["origin_tls", "", "unknown_hostname", "no_connection"] {
+            assert_eq!(origin_cause(Some(code), "connection refused"), Cause::OriginError, "{code}: none of an origin");
+        }
+    }
+
+    #[test]
+    fn a_stock_connectors_text_names_the_cause() {
         let stock = "Unable to reach the origin service. The service may be down or it may not be responding to traffic \
                      from cloudflared: dial tcp 127.0.0.1:1: connect: connection refused";
-        assert_eq!(origin_cause(stock), Cause::OriginRefused);
-        assert_eq!(origin_cause("… dial tcp 10.0.0.1:80: i/o timeout"), Cause::OriginTimeout);
-        assert_eq!(origin_cause("… EOF"), Cause::OriginError);
-        assert_eq!(origin_cause("… dial tcp 127.0.0.1:443: tls: invalid certificate: Expired"), Cause::OriginError);
+        assert_eq!(origin_cause(None, stock), Cause::OriginRefused);
+        assert_eq!(origin_cause(None, "… dial tcp 10.0.0.1:80: i/o timeout"), Cause::OriginTimeout);
+        assert_eq!(origin_cause(None, "… EOF"), Cause::OriginError);
         assert_eq!(
-            origin_cause("net/http: HTTP/1.x transport connection broken: malformed HTTP status code"),
+            origin_cause(None, "… dial tcp 127.0.0.1:443: tls: invalid certificate: Expired"),
+            Cause::OriginError
+        );
+        assert_eq!(
+            origin_cause(None, "net/http: HTTP/1.x transport connection broken: malformed HTTP status code"),
             Cause::OriginBadResponse
         );
     }

@@ -22,10 +22,10 @@ struct Wire {
     bytes_per_s: f64,
     loss: f64,
     queue: Duration,
-    state: Mutex<State>,
+    state: Mutex<Queue>,
 }
 
-struct State {
+struct Queue {
     /// When all that was taken has left the queue.
     free_at: Instant,
     random: u64,
@@ -198,7 +198,7 @@ fn main() {
             bytes_per_s: mbit_s.parse::<f64>().unwrap() * 1e6 / 8.0,
             loss: loss.parse().unwrap(),
             queue: Duration::from_secs_f64(queue_ms.parse::<f64>().unwrap() / 1000.0),
-            state: Mutex::new(State {
+            state: Mutex::new(Queue {
                 free_at: Instant::now(),
                 random: (2 * seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ turn,
             }),

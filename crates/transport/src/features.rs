@@ -13,7 +13,7 @@ impl Features {
     pub(crate) const TRAILERS: Features = Features(2);
     /// 1xx heads.
     pub(crate) const INFORMATIONAL: Features = Features(4);
-    /// Reasons over HTTP/2.
+    /// Codes of failures, and their reasons over HTTP/2.
     pub(crate) const REASON: Features = Features(8);
     /// The true status of a 101 over HTTP/2.
     pub(crate) const STATUS: Features = Features(16);

@@ -81,8 +81,13 @@ pub enum ResponseEvent {
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseError {
     /// `ConnectResponse.error`, or the connector's own bodiless 502 on HTTP/2: the origin could not be reached.
-    #[error("the connector could not reach the origin: {0}")]
-    Origin(String),
+    #[error("the connector could not reach the origin: {reason}")]
+    Origin {
+        /// Stable, such as `origin_refused`; a stock connector tells none.
+        code: Option<String>,
+        /// For people; empty where none was told.
+        reason: String,
+    },
     /// The stream was reset before the head.
     #[error("the connector reset the stream before it answered")]
     Reset,

@@ -397,13 +397,14 @@ async fn an_origin_out_of_reach_is_not_an_answer() {
             let edge = Edge::start();
             let (link, connector) = edge.connect(protocol, qanat).await;
             let mut open = link.open(&get("/")).await.unwrap();
-            accept(&connector).await.responder.fail("connection refused");
-            let reason = match within(open.response.next()).await {
-                Err(ResponseError::Origin(reason)) => reason,
+            accept(&connector).await.responder.fail("origin_refused", "connection refused");
+            let (code, reason) = match within(open.response.next()).await {
+                Err(ResponseError::Origin { code, reason }) => (code, reason),
                 other => panic!("{:?}", other.err()),
             };
             let kept = protocol == Protocol::Quic || qanat;
             assert_eq!(reason, if kept { "connection refused" } else { "" });
+            assert_eq!(code.as_deref(), qanat.then_some("origin_refused"), "a stock edge sees nothing of ours");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 const PREFIX: &str = "the edge restarts: return within ";
 const SUFFIX: &str = " ms";
 /// Nobody waits longer for an edge's sake.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_WITHIN: Duration = Duration::from_secs(60);
 
 /// The reason of the end.
 pub fn reason(within: Duration) -> String {
@@ -27,7 +27,7 @@ pub fn milliseconds(within: Duration) -> u64 {
 /// Reads it.
 pub fn read_milliseconds(text: &str) -> Option<Duration> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.parse().map_or(LONGEST, Duration::from_millis).min(LONGEST))
+    digits.then(|| text.parse().map_or(MAX_WITHIN, Duration::from_millis).min(MAX_WITHIN))
 }
 
 #[cfg(test)]
@@ -42,15 +42,15 @@ mod tests {
         {
             assert_eq!(read_reason(other.as_bytes()), None, "{other}");
         }
-        assert_eq!(read_reason(b"the edge restarts: return within 99999999999999999999999 ms"), Some(LONGEST));
+        assert_eq!(read_reason(b"the edge restarts: return within 99999999999999999999999 ms"), Some(MAX_WITHIN));
     }
 
     proptest! {
         #[test]
         fn what_is_said_is_read(within in 0_u64..200_000) {
             let within = Duration::from_millis(within);
-            prop_assert_eq!(read_reason(reason(within).as_bytes()), Some(within.min(LONGEST)));
-            prop_assert_eq!(read_milliseconds(&milliseconds(within).to_string()), Some(within.min(LONGEST)));
+            prop_assert_eq!(read_reason(reason(within).as_bytes()), Some(within.min(MAX_WITHIN)));
+            prop_assert_eq!(read_milliseconds(&milliseconds(within).to_string()), Some(within.min(MAX_WITHIN)));
         }
 
         #[test]

@@ -53,7 +53,7 @@ pub fn encode_end<'a>(
 }
 
 #[derive(Debug)]
-enum State {
+enum FrameState {
     Length,
     Data(u32),
     TrailersLength,
@@ -64,7 +64,7 @@ enum State {
 /// Reads a framed body from chunks of any size, holding back at most one prefix or the trailers.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: FrameState,
     held: BytesMut,
     limit: usize,
 }
@@ -72,43 +72,43 @@ pub struct Decoder {
 impl Decoder {
     /// `limit`: of the trailers in bytes.
     pub fn new(limit: usize) -> Self {
-        Self { state: State::Length, held: BytesMut::new(), limit }
+        Self { state: FrameState::Length, held: BytesMut::new(), limit }
     }
 
     /// True once the end was given.
     pub fn is_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+        matches!(self.state, FrameState::Ended)
     }
 
     /// Takes from `input` and gives the next piece, or `None` when it needs more.
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<Piece>, FramedError> {
         loop {
             match self.state {
-                State::Length => {
+                FrameState::Length => {
                     let Some(length) = self.number(input) else { return Ok(None) };
                     self.state = match length {
-                        END => State::TrailersLength,
-                        0 => State::Length,
-                        length => State::Data(length),
+                        END => FrameState::TrailersLength,
+                        0 => FrameState::Length,
+                        length => FrameState::Data(length),
                     };
                 }
-                State::Data(left) => {
+                FrameState::Data(left) => {
                     if input.is_empty() {
                         return Ok(None);
                     }
                     let data = input.split_to(input.len().min(left as usize));
                     let left = left - data.len() as u32;
-                    self.state = if left == 0 { State::Length } else { State::Data(left) };
+                    self.state = if left == 0 { FrameState::Length } else { FrameState::Data(left) };
                     return Ok(Some(Piece::Data(data)));
                 }
-                State::TrailersLength => {
+                FrameState::TrailersLength => {
                     let Some(length) = self.number(input) else { return Ok(None) };
                     if length as usize > self.limit {
                         return Err(FramedError::TooLarge(length as usize));
                     }
-                    self.state = State::Trailers(length as usize);
+                    self.state = FrameState::Trailers(length as usize);
                 }
-                State::Trailers(length) => {
+                FrameState::Trailers(length) => {
                     let Some(message) = self.exactly(length, input) else { return Ok(None) };
                     let Some((response, used)) = connect::decode_response(&message, self.limit)? else {
                         return Err(FramedError::Excess);
@@ -119,11 +119,11 @@ impl Decoder {
                     let mut trailers = response.metadata;
                     trailers.retain(|(key, _)| key.starts_with(HTTP_HEADER));
                     trailers.iter_mut().for_each(|(key, _)| key.advance(HTTP_HEADER.len()));
-                    self.state = State::Ended;
+                    self.state = FrameState::Ended;
                     return Ok(Some(Piece::End(trailers)));
                 }
-                State::Ended if input.is_empty() => return Ok(None),
-                State::Ended => return Err(FramedError::Excess),
+                FrameState::Ended if input.is_empty() => return Ok(None),
+                FrameState::Ended => return Err(FramedError::Excess),
             }
         }
     }

@@ -22,13 +22,15 @@ pub const FLOW_RATE_LIMITED: &[u8] = b"FlowConnectRateLimited";
 pub const QANAT_ACCEPT: &[u8] = b"QanatAccept";
 /// Our own: the form of the body that follows; [`BODY_FRAMED`].
 pub const QANAT_BODY: &[u8] = b"QanatBody";
+/// Our own: the code of why an origin could not be reached, beside the text for people.
+pub const QANAT_ERROR: &[u8] = b"QanatError";
 /// Value of [`QANAT_BODY`]: see [`crate::framed`].
 pub const BODY_FRAMED: &[u8] = b"framed";
 /// In [`QANAT_ACCEPT`]: the body may be framed.
 pub const ACCEPT_TRAILERS: &str = "trailers";
 /// In [`QANAT_ACCEPT`]: 1xx heads may come before the answer.
 pub const ACCEPT_INFORMATIONAL: &str = "informational";
-/// In [`QANAT_ACCEPT_HEADER`] of a configuration update: `err` may be a text.
+/// In [`QANAT_ACCEPT`]: a failure may have a code, and over HTTP/2 a text ([`QANAT_ERROR`]; `err` of a configuration update).
 pub const ACCEPT_REASON: &str = "reason";
 /// In [`QANAT_ACCEPT_HEADER`]: a 101 may be told in [`QANAT_STATUS_HEADER`].
 pub const ACCEPT_STATUS: &str = "status";
@@ -53,6 +55,10 @@ pub const RESPONSE_HEADERS: &str = "cf-cloudflared-response-headers";
 pub const RESPONSE_META: &str = "cf-cloudflared-response-meta";
 /// HTTP/2 form of [`QANAT_ACCEPT`].
 pub const QANAT_ACCEPT_HEADER: &str = "cf-cloudflared-qanat-accept";
+/// HTTP/2 form of [`QANAT_ERROR`].
+pub const QANAT_ERROR_HEADER: &str = "cf-cloudflared-qanat-error";
+/// Our own, over HTTP/2: the text for people, serialised as response fields are.
+pub const QANAT_REASON_HEADER: &str = "cf-cloudflared-qanat-reason";
 /// Our own: the status that an answer over HTTP/2 truly has, where `:status` can't say it (101; RFC 9113 8.6).
 pub const QANAT_STATUS_HEADER: &str = "cf-cloudflared-qanat-status";
 
@@ -60,7 +66,7 @@ pub const QANAT_STATUS_HEADER: &str = "cf-cloudflared-qanat-status";
 pub const FEATURE_TRAILERS: &str = "qanat_trailers";
 /// Feature: 1xx heads before the answer.
 pub const FEATURE_INFORMATIONAL: &str = "qanat_informational";
-/// Feature: the reason of a failed configuration update over HTTP/2.
+/// Feature: the code of why an origin could not be reached, and over HTTP/2 reasons as text.
 pub const FEATURE_REASON: &str = "qanat_reason";
 /// Feature: a 101 over HTTP/2 is told as one.
 pub const FEATURE_STATUS: &str = "qanat_status";

@@ -1,32 +1,33 @@
 //! Where a configuration that came from elsewhere may not reach (security.md, S40): link-local addresses and cloud metadata, and
 //! the connector's own listeners. Asked of each address that is dialled, after its name was resolved.
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// First address, bits, what is there.
-const DENIED: &[(IpAddr, u8, &str)] = &[
-    (v4(169, 254, 0, 0), 16, "link-local, where clouds have their metadata"),
-    (v4(100, 100, 100, 200), 32, "a cloud's metadata"),
-    (v4(192, 0, 0, 192), 32, "a cloud's metadata"),
-    (v4(168, 63, 129, 16), 32, "a cloud's metadata"),
-    (v6(0xfe80, 0, 0), 10, "link-local"),
-    (v6(0xfd00, 0x0ec2, 0x254), 128, "a cloud's metadata"),
-    (v6(0xfd20, 0x00ce, 0x254), 128, "a cloud's metadata"),
+/// Networks, and what is there.
+const DENIED: &[(IpNet, &str)] = &[
+    (v4([169, 254, 0, 0], 16), "link-local, where clouds have their metadata"),
+    (v4([100, 100, 100, 200], 32), "a cloud's metadata"),
+    (v4([192, 0, 0, 192], 32), "a cloud's metadata"),
+    (v4([168, 63, 129, 16], 32), "a cloud's metadata"),
+    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local"),
+    (v6([0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254], 128), "a cloud's metadata"),
+    (v6([0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254], 128), "a cloud's metadata"),
 ];
 const OWN: &str = "the connector's own metrics listener";
 
-const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+const fn v4([a, b, c, d]: [u8; 4], bits: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits))
 }
 
-const fn v6(first: u16, second: u16, last: u16) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, last))
+const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], bits: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), bits))
 }
 
 /// What pushed rules may reach. Immutable; part of an origin's key, so that no connection is shared across it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OriginBounds {
-    networks: Vec<(IpAddr, u8, Option<u16>)>,
+    networks: Vec<(IpNet, Option<u16>)>,
     hosts: Vec<(String, Option<u16>)>,
     own: Vec<SocketAddr>,
 }
@@ -37,12 +38,10 @@ impl OriginBounds {
     pub fn new(allowed: &[String], own: &[SocketAddr]) -> Result<Self, String> {
         let mut bounds = Self { own: own.to_vec(), ..Self::default() };
         for entry in allowed {
-            if let Some((address, bits)) = entry.split_once('/') {
-                let address: IpAddr = address.parse().map_err(|_| format!("`{entry}` is no network"))?;
-                let most = if address.is_ipv4() { 32 } else { 128 };
-                let bits = bits.parse().ok().filter(|bits| *bits <= most);
-                let bits = bits.ok_or_else(|| format!("`{entry}`: the bits are a number from 0 to {most}"))?;
-                bounds.networks.push((address, bits, None));
+            if entry.contains('/') {
+                let network =
+                    entry.parse().map_err(|_| format!("`{entry}` is not a network such as 169.254.0.0/16"))?;
+                bounds.networks.push((network, None));
                 continue;
             }
             let (host, port) = match entry.parse::<IpAddr>() {
@@ -53,11 +52,11 @@ impl OriginBounds {
                 },
             };
             if let Ok(address) = host.parse::<IpAddr>() {
-                bounds.networks.push((address, if address.is_ipv4() { 32 } else { 128 }, port));
+                bounds.networks.push((address.into(), port));
             } else if !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
                 bounds.hosts.push((host.trim_end_matches('.').to_ascii_lowercase(), port));
             } else {
-                return Err(format!("`{entry}` is no address, network or name"));
+                return Err(format!("`{entry}` is not an address, network or name"));
             }
         }
         Ok(bounds)
@@ -77,8 +76,8 @@ impl OriginBounds {
     /// What is at an address that is denied.
     pub(crate) fn denies(&self, address: IpAddr, port: u16) -> Option<&'static str> {
         let forms = [address, unwrapped(address)];
-        let allowed = |(network, bits, only): &(IpAddr, u8, Option<u16>)| {
-            only.is_none_or(|p| p == port) && forms.iter().any(|form| contains(*network, *bits, *form))
+        let allowed = |(network, only): &(IpNet, Option<u16>)| {
+            only.is_none_or(|p| p == port) && forms.iter().any(|form| network.contains(form))
         };
         if self.networks.iter().any(allowed) {
             return None;
@@ -88,7 +87,7 @@ impl OriginBounds {
         if self.own.iter().any(|own| own.port() == port && is_here(own)) {
             return Some(OWN);
         }
-        DENIED.iter().find(|(network, bits, _)| contains(*network, *bits, real)).map(|(_, _, what)| *what)
+        DENIED.iter().find(|(network, _)| network.contains(&real)).map(|(_, what)| *what)
     }
 
     /// What is at the other end of a connection that left from the address it went to: this host, by one of its own addresses.
@@ -109,19 +108,6 @@ fn unwrapped(address: IpAddr) -> IpAddr {
         [0x64, 0xff9b, 0 | 1, _, _, _, high, low] => joined(high, low),
         [0x2002, high, low, ..] => joined(high, low),
         _ => address,
-    }
-}
-
-fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
-    let shift = |width: u32| width - u32::from(bits).min(width);
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            (network.to_bits() ^ address.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            (network.to_bits() ^ address.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0
-        }
-        _ => false,
     }
 }
 

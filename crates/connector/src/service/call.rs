@@ -13,8 +13,8 @@ pub(crate) trait Responder: Send + Unpin {
     fn informational(&mut self, head: ResponseHead);
     /// The answer's head.
     fn respond(self, head: ResponseHead, length: BodyLength, from: AnsweredBy) -> Result<Self::Sink, StreamError>;
-    /// No answer: the origin could not be reached.
-    fn fail(self, error: &str);
+    /// No answer: the origin could not be reached. `code` is for an edge of ours, `reason` for people.
+    fn fail(self, code: &'static str, reason: &str);
     /// Ready once nobody waits for the answer.
     fn poll_canceled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -27,8 +27,8 @@ impl Responder for TunnelResponder {
     fn respond(self, head: ResponseHead, length: BodyLength, from: AnsweredBy) -> Result<TunnelSink, StreamError> {
         TunnelResponder::respond(self, head, length, from)
     }
-    fn fail(self, error: &str) {
-        TunnelResponder::fail(self, error);
+    fn fail(self, code: &'static str, reason: &str) {
+        TunnelResponder::fail(self, code, reason);
     }
     fn poll_canceled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         TunnelResponder::poll_canceled(self, cx)

@@ -261,8 +261,8 @@ impl Responder for Recorder {
             (head.status, head.headers, Some(length), Some(from));
         Ok(MemorySink(self.0.clone()))
     }
-    fn fail(self, error: &str) {
-        self.0.lock().unwrap().failed = Some(error.into());
+    fn fail(self, _: &'static str, reason: &str) {
+        self.0.lock().unwrap().failed = Some(reason.into());
     }
     fn poll_canceled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         poll_canceled(&self.0, cx)

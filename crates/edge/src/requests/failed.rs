@@ -68,7 +68,7 @@ impl Failed {
     /// No answer came.
     pub(super) fn response(error: &ResponseError) -> Self {
         let cause = match error {
-            ResponseError::Origin(text) => origin_cause(text),
+            ResponseError::Origin { code, reason } => origin_cause(code.as_deref(), reason),
             // Its connector gave up on this request; the connection lives, so another one would fare no better.
             ResponseError::Reset => Cause::OriginError,
             ResponseError::ConnectionLost(_) => Cause::ConnectionLost,

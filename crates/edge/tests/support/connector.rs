@@ -291,6 +291,7 @@ async fn answer(incoming: IncomingRequest, seen: Arc<Seen>) {
             finish(&mut sink, Some(trailers)).await;
         }
         "/refused" => responder.fail(
+            "origin_refused",
             "Unable to reach the origin service. The service may be down or it may not be responding to traffic from \
              cloudflared: dial tcp 127.0.0.1:1: connect: connection refused",
         ),

@@ -99,18 +99,20 @@ impl TunnelResponder {
         }
     }
 
-    /// The origin could not be reached: ConnectResponse.error, or a bodiless 502 from `cloudflared` on HTTP/2.
-    pub fn fail(mut self, error: &str) {
+    /// The origin could not be reached: ConnectResponse.error, or a bodiless 502 from `cloudflared` on HTTP/2. `code` is for an
+    /// edge of ours, `reason` for people.
+    pub fn fail(mut self, code: &'static str, reason: &str) {
+        let takes_codes = self.accept.has(Features::REASON);
         match std::mem::replace(&mut self.way, Way::Over) {
             Way::Quic { mut sink, first } => {
-                sink.put_head(quic_head::encode_failure(error, first), false);
+                sink.put_head(quic_head::encode_failure(takes_codes.then_some(code), reason, first), false);
                 let finish = |sink: &mut QuicSink, cx: &mut Context<'_>| sink.poll_finish(cx, &mut None);
                 if finish(&mut sink, &mut Context::from_waker(Waker::noop())).is_pending() {
                     tokio::spawn(async move { poll_fn(|cx| finish(&mut sink, cx)).await });
                 }
             }
             Way::Http2(mut respond) => {
-                let head = http2_head::encode_failure(error, self.accept.has(Features::REASON));
+                let head = http2_head::encode_failure(takes_codes.then_some((code, reason)));
                 let _ = respond.send_response(head, true);
             }
             Way::Over => {}

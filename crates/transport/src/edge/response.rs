@@ -129,8 +129,8 @@ impl ResponseStream {
             return Poll::Ready(Err(ResponseError::Malformed("an RPC signature on a data stream".into())));
         };
         let head = quic_head::decode_response(head)?;
-        if let Some(error) = head.error {
-            return Poll::Ready(Err(ResponseError::Origin(error)));
+        if let Some(reason) = head.error {
+            return Poll::Ready(Err(ResponseError::Origin { code: head.code, reason }));
         }
         let status = match head.status {
             Some(status) => status,
@@ -206,8 +206,8 @@ impl ResponseStream {
         let end_stream = body.is_end_stream();
         let decoded = http2_head::decode_response(&parts, self.key.as_deref(), response.peer.features(), end_stream)?;
         let Answered::Head { head, length, from } = decoded else {
-            let Answered::Failed(reason) = decoded else { return Poll::Ready(Err(ResponseError::Reset)) };
-            return Poll::Ready(Err(ResponseError::Origin(reason)));
+            let Answered::Failed { code, reason } = decoded else { return Poll::Ready(Err(ResponseError::Reset)) };
+            return Poll::Ready(Err(ResponseError::Origin { code, reason }));
         };
         self.check_switch(&head)?;
         let ResponseState::Http2(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {

@@ -14,8 +14,6 @@ use qanat_wire::response_headers::{self, Meta, ResponseHeadersError};
 use qanat_wire::{farewell, names};
 use std::time::Duration;
 
-/// Between ours: why the origin could not be reached, base64 as in the serialised headers.
-const QANAT_ERROR: &str = "cf-cloudflared-qanat-error";
 /// The true status, in [`names::QANAT_STATUS_HEADER`].
 const SWITCHING: HeaderValue = HeaderValue::from_static("101");
 /// What a TCP stream's marker says; any text does.
@@ -203,18 +201,19 @@ pub(crate) fn encode_informational(head: &ResponseHead) -> Result<Response<()>, 
     Ok(out)
 }
 
-/// The connector's own bodiless 502.
-pub(crate) fn encode_failure(error: &str, reason: bool) -> Response<()> {
+/// The connector's own bodiless 502; `told`: the code and the text of why, for an edge that takes them.
+pub(crate) fn encode_failure(told: Option<(&'static str, &str)>) -> Response<()> {
     let mut out = Response::new(());
     *out.version_mut() = http::Version::HTTP_2;
     *out.status_mut() = StatusCode::BAD_GATEWAY;
     let headers = out.headers_mut();
     headers.insert(names::RESPONSE_META, HeaderValue::from_static(response_headers::META_CONNECTOR));
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    if reason {
-        let text = response_headers::encode(std::iter::once((&b"error"[..], error.as_bytes())));
+    if let Some((code, reason)) = told {
+        headers.insert(names::QANAT_ERROR_HEADER, HeaderValue::from_static(code));
+        let text = response_headers::encode(std::iter::once((&b"reason"[..], reason.as_bytes())));
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
-            headers.insert(QANAT_ERROR, value);
+            headers.insert(names::QANAT_REASON_HEADER, value);
         }
     }
     out
@@ -228,7 +227,10 @@ pub(crate) enum Answered {
         from: AnsweredBy,
     },
     /// The connector could not reach the origin.
-    Failed(String),
+    Failed {
+        code: Option<String>,
+        reason: String,
+    },
 }
 
 /// Reads an answer's head. `key`: that of the WebSocket that was asked for, if one was; `peer`: what the connector can tell.
@@ -256,13 +258,15 @@ pub(crate) fn decode_response(
     let own = meta.as_ref().is_some_and(Meta::is_connector);
     if own && parts.status == StatusCode::BAD_GATEWAY && (end_stream || length == Some(0)) {
         let limited = meta.is_some_and(|meta| meta.flow_rate_limited);
-        let told = parts.headers.get(QANAT_ERROR).and_then(|v| response_headers::decode(v.as_bytes(), 1).ok());
-        let told = told.and_then(|lines| lines.into_iter().next());
-        return Ok(Answered::Failed(match told {
+        let code = parts.headers.get(names::QANAT_ERROR_HEADER).and_then(|code| code.to_str().ok()).map(str::to_owned);
+        let told = parts.headers.get(names::QANAT_REASON_HEADER);
+        let told = told.and_then(|reason| response_headers::decode(reason.as_bytes(), 1).ok());
+        let reason = match told.and_then(|lines| lines.into_iter().next()) {
             Some((_, reason)) => String::from_utf8_lossy(&reason).into_owned(),
             None if limited => "too many flows".into(),
             None => String::new(),
-        }));
+        };
+        return Ok(Answered::Failed { code, reason });
     }
     let headers = decode_headers(parts.headers.get(names::RESPONSE_HEADERS), &mut length)?;
     let switched = match key {

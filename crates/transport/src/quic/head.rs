@@ -190,16 +190,17 @@ pub(crate) fn encode_response(
     Ok(out.freeze())
 }
 
-/// `ConnectResponse` with an error; `first` as above.
-pub(crate) fn encode_failure(error: &str, first: bool) -> Bytes {
-    let error = if error.is_empty() { "the origin could not be reached" } else { error };
+/// `ConnectResponse` with an error, and its code for an edge that takes it; `first` as above.
+pub(crate) fn encode_failure(code: Option<&str>, reason: &str, first: bool) -> Bytes {
+    let error = if reason.is_empty() { "the origin could not be reached" } else { reason };
     let mut out = BytesMut::with_capacity(64 + error.len());
     if first {
         out.extend_from_slice(&preamble::DATA);
     }
     let text: Vec<u8> = error.bytes().filter(|b| *b != 0).collect();
-    // Without pairs there is nothing to refuse.
-    let _ = connect::encode_response(&mut out, &text, &[]);
+    let code = code.map(|code| plain(names::QANAT_ERROR, code.as_bytes()));
+    // A code is a plain word: there is nothing to refuse.
+    let _ = connect::encode_response(&mut out, &text, code.as_slice());
     out.freeze()
 }
 
@@ -210,13 +211,15 @@ pub(crate) struct DecodedResponse {
     pub(crate) length: Option<u64>,
     pub(crate) framed: bool,
     pub(crate) error: Option<String>,
+    /// Of the error.
+    pub(crate) code: Option<String>,
 }
 
 /// From a `ConnectResponse`.
 pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedResponse, ResponseError> {
     let malformed = |what: &str| ResponseError::Malformed(what.to_owned());
-    // Besides header lines there are three pairs at most.
-    if response.metadata.len() > Limits::ANSWERS.fields + 3 {
+    // Besides header lines there are four pairs at most.
+    if response.metadata.len() > Limits::ANSWERS.fields + 4 {
         return Err(ResponseError::TooManyFields(Limits::ANSWERS.fields));
     }
     let mut decoded = DecodedResponse {
@@ -225,6 +228,7 @@ pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedRespon
         length: None,
         framed: false,
         error: (!response.error.is_empty()).then(|| String::from_utf8_lossy(&response.error).into_owned()),
+        code: None,
     };
     for (mut key, value) in response.metadata {
         if key.starts_with(HTTP_HEADER) {
@@ -253,6 +257,8 @@ pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedRespon
             decoded.error.get_or_insert_with(|| "too many flows".into());
         } else if key == names::QANAT_BODY {
             decoded.framed = value == names::BODY_FRAMED;
+        } else if key == names::QANAT_ERROR {
+            decoded.code = Some(String::from_utf8_lossy(&value).into_owned());
         }
     }
     check_fields(&decoded.headers)?;
