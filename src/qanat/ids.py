@@ -17,7 +17,6 @@ TunnelId = NewType("TunnelId", str)
 """A lower-case dashed UUID."""
 ConnectorId = NewType("ConnectorId", str)
 """A lower-case dashed UUID: one run of a connector (the wire's clientId)."""
-ConnectionId = NewType("ConnectionId", str)
 """A lower-case dashed UUID: one registered connection."""
 Hostname = NewType("Hostname", str)
 """Lower case, punycode, no trailing dot; perhaps a wildcard `*.example.com`."""
@@ -54,11 +53,6 @@ def parse_tunnel_id(text: str) -> TunnelId:
 def parse_connector_id(text: str) -> ConnectorId:
     """Raises QanatError `bad_id`."""
     return ConnectorId(_uuid(text, "connector"))
-
-
-def parse_connection_id(text: str) -> ConnectionId:
-    """Raises QanatError `bad_id`."""
-    return ConnectionId(_uuid(text, "connection"))
 
 
 def parse_uuid(text: str, kind: str) -> str:

@@ -3,7 +3,6 @@ import pytest
 from qanat.errors import QanatError
 from qanat.ids import (
     parse_account_id,
-    parse_connection_id,
     parse_connector_id,
     parse_hostname,
     parse_record_id,
@@ -74,7 +73,7 @@ def test_a_wildcard_is_refused_where_none_may_stand() -> None:
 
 
 def test_ids_are_written_in_lower_case() -> None:
-    for parse_uuid in (parse_tunnel_id, parse_connector_id, parse_connection_id):
+    for parse_uuid in (parse_tunnel_id, parse_connector_id):
         assert str(parse_uuid(UUID.upper())) == UUID
     for parse_hex in (parse_account_id, parse_zone_id, parse_record_id):
         assert str(parse_hex("AB" * 16)) == "ab" * 16

@@ -46,10 +46,6 @@ class CurrentConfiguration:
         """-1 until the edge pushed one that was sound."""
         return self._version
 
-    @property
-    def rules(self) -> int:
-        return len(self._current.rules)
-
     def start(self, local: Configuration | None) -> None:
         """Puts the local rules in force, or none: then every request is answered 503. Who writes this host's files may reach
         what a pushed configuration may not (security.md S40).
@@ -129,11 +125,6 @@ class CurrentConfiguration:
         """Whether a rule of this very hostname leads to this port of this host."""
         ends = tuple(f"//{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]"))
         return any(rule.hostname == hostname and rule.service.target.endswith(ends) for rule in self._current.rules)
-
-    def service_of(self, rule: int) -> str:
-        """The service of a rule, for log lines; "" when there is no such rule any more."""
-        rules = self._current.rules
-        return rules[rule].service.text if 0 <= rule < len(rules) else ""
 
     def as_json(self) -> bytes:
         """The answer of `/config`, as stock cloudflared shapes it."""
