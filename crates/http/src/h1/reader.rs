@@ -1,6 +1,6 @@
 //! The reading half of a connection and the bytes read ahead on it.
 
-use super::{HeadError, Limits, ParsedRequest, ParsedResponse, parse_request, parse_response};
+use super::{HeadError, Limits, ParsedRequest, parse_request};
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::io;
@@ -77,11 +77,6 @@ impl<R> Reader<R> {
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.io
     }
-
-    /// True once the peer's end was seen.
-    pub fn is_eof(&self) -> bool {
-        self.eof
-    }
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -126,19 +121,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     b"" | b"\r\n" => Ok(None),
                     _ => Err(ReadError::Closed { partial: true }),
                 };
-            }
-        }
-    }
-
-    /// Reads the next response head (a 1xx is one by itself) to a request of `method`. Cancel-safe. No time limit.
-    pub async fn read_response(&mut self, method: &[u8], limits: &Limits) -> Result<ParsedResponse, ReadError> {
-        self.step = SMALL_READ;
-        loop {
-            if let Some(parsed) = parse_response(&mut self.buf, method, limits)? {
-                return Ok(parsed);
-            }
-            if poll_fn(|cx| self.poll_fill(cx)).await? == 0 {
-                return Err(ReadError::Closed { partial: !self.buf.is_empty() });
             }
         }
     }
