@@ -1,14 +1,16 @@
 """A control plane without an engine: a store in a folder, the API on a real socket, and an edge that only remembers."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from sqlalchemy import func, select
+from starlette.types import Receive, Scope, Send
 
 from qanat.api import FailedRequest
 from qanat.api.app import create_app
@@ -109,6 +111,32 @@ def check_failure(answer: httpx.Response) -> None:
         assert answer.headers["x-should-retry"] == "false"
 
 
+class Stage:
+    """A server on loopback with whatever application is on it. It runs on for the next test: uvicorn looks ten times a second
+    whether it should end, and to wait for that takes longer than most tests."""
+
+    def __init__(self) -> None:
+        self.app: FastAPI
+        self.server = ApiServer(cast(FastAPI, self), "127.0.0.1:0")
+        self.server.start()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether nobody is connected and nothing is being answered, which is so a moment after the last client has gone."""
+        state = self.server._server.server_state
+        for _ in range(100):
+            if not state.connections and not state.tasks:
+                return True
+            time.sleep(0.001)
+        return False
+
+
+_idle: list[Stage] = []
+
+
 @contextmanager
 def running_control(folder: Path, database: str | None = None) -> Iterator[Control]:
     """A control plane in an empty folder, or on an empty PostgreSQL database."""
@@ -121,12 +149,11 @@ def running_control(folder: Path, database: str | None = None) -> Iterator[Contr
     replace_keys(folder / "secret.key", [KEY])
     keys = KeyRing(Sealer(KEY), file=folder / "secret.key")
     context = Context(store=store, keys=keys, live=edge, location="lab01", version="0.0.1")
-    app = create_app(context)
-    server = ApiServer(app, "127.0.0.1:0")
-    server.start()
+    stage = _idle.pop() if _idle else Stage()
+    stage.app = create_app(context)
     try:
         with httpx.Client(
-            base_url=server.url,
+            base_url=stage.server.url,
             headers={"authorization": f"Bearer {token}"},
             timeout=15.0,
             trust_env=False,
@@ -139,10 +166,13 @@ def running_control(folder: Path, database: str | None = None) -> Iterator[Contr
                 context=context,
                 account=account.id,
                 token=token,
-                url=server.url,
+                url=stage.server.url,
                 http=http,
                 notices=notices,
             )
     finally:
-        server.stop()
+        if stage.is_deserted:
+            _idle.append(stage)
+        else:
+            stage.server.stop()
         store.close()
