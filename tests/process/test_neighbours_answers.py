@@ -17,8 +17,6 @@ from tests.support.neighbours import ATTACKER, Victim, lab, repeated, unharmed  
 from tests.support.sites import Fakes
 from tests.support.websocket import ACCEPT, REQUEST_FIELDS
 
-pytestmark = pytest.mark.alone
-
 WRONG_ACCEPT = ACCEPT.swapcase()
 QANAT = ("allow_remote_config", "serialized_headers", "qanat_status")
 STOCK = ("allow_remote_config", "serialized_headers")
@@ -289,6 +287,7 @@ def test_a_connectors_answer_is_as_large_as_it_may(fakes: Fakes, transport: str,
             assert fakes.edge.cause(answer.request_id) == "response_head_too_large"
 
 
+@pytest.mark.alone
 @quic_only
 @LINKS
 @pytest.mark.parametrize("fields", [512, 6000], ids=["as many as may be", "more"])

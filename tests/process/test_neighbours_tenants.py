@@ -15,8 +15,6 @@ from tests.support.connectors import QuicConnector
 from tests.support.edge import Edge
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.alone
-
 
 @dataclass
 class Tenant:

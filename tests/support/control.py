@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+from fastapi import FastAPI
 from sqlalchemy import func, select
 from starlette.types import Receive, Scope, Send
 
