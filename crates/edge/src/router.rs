@@ -162,8 +162,9 @@ mod tests {
         }
     }
 
+    /// Case 60.
     #[test]
-    fn case_60_what_exists_stands_before_the_wildcard_for_itself_and_what_is_below() {
+    fn what_exists_stands_before_the_wildcard_for_itself_and_what_is_below() {
         let router = Router::new(vec![
             route("*.example.test", 1),
             route("static.example.test", 2),

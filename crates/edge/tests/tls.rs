@@ -42,9 +42,10 @@ fn listeners(lab: &Lab) -> [(SocketAddr, &str, &'static str); 2] {
     [(lab.https(), &lab.ca, HOST), (lab.edge.addresses().tunnel, &lab.tunnel_ca, "h2.cftunnel.com")]
 }
 
-/// One suite at a time, of all that rustls has. CBC, RSA and DHE it doesn't have at all: tests/process/test_security_ciphers.py offers them.
+/// S1: one suite at a time, of all that rustls has. CBC, RSA and DHE it doesn't have at all:
+/// tests/process/test_security_ciphers.py offers them.
 #[test]
-fn s1_the_ciphers_of_each_listener() {
+fn the_ciphers_of_each_listener() {
     let lab = Lab::start(Protocol::Http2, |_| {});
     for listener in listeners(&lab) {
         let mut taken: Vec<_> = default_provider()
@@ -66,8 +67,9 @@ fn s1_the_ciphers_of_each_listener() {
     }
 }
 
+/// S2.
 #[test]
-fn s2_the_post_quantum_group_is_chosen_whatever_else_is_offered() {
+fn the_post_quantum_group_is_chosen_whatever_else_is_offered() {
     let lab = Lab::start(Protocol::Http2, |_| {});
     let (ml_kem, x25519, p256) = (kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1);
     for listener in listeners(&lab) {

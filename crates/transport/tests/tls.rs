@@ -49,8 +49,9 @@ async fn dial(
     within(endpoint.connect_with(config, edge.address, "quic.cftunnel.com").unwrap()).await
 }
 
+/// S2.
 #[tokio::test(flavor = "multi_thread")]
-async fn s2_quic_chooses_the_post_quantum_group_and_takes_p256_where_there_is_no_other() {
+async fn quic_chooses_the_post_quantum_group_and_takes_p256_where_there_is_no_other() {
     static P256: AtomicUsize = AtomicUsize::new(0);
     static COUNTED: Counted = Counted(&P256);
     let edge = Edge::start();
@@ -64,8 +65,9 @@ async fn s2_quic_chooses_the_post_quantum_group_and_takes_p256_where_there_is_no
     assert_eq!(P256.load(Ordering::Relaxed), 1);
 }
 
+/// S1.
 #[tokio::test(flavor = "multi_thread")]
-async fn s1_quic_takes_the_ciphers_of_tls_13_alone() {
+async fn quic_takes_the_ciphers_of_tls_13_alone() {
     let edge = Edge::start();
     let mut taken = Vec::new();
     for suite in default_provider().cipher_suites.into_iter().filter(|suite| suite.tls13().is_some()) {
@@ -82,8 +84,9 @@ async fn s1_quic_takes_the_ciphers_of_tls_13_alone() {
     assert_eq!(taken, expected);
 }
 
+/// S6.
 #[tokio::test(flavor = "multi_thread")]
-async fn s6_quic_offers_no_early_data() {
+async fn quic_offers_no_early_data() {
     let edge = Edge::start();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(edge.ca.as_bytes()).unwrap()).unwrap();

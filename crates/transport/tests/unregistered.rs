@@ -105,8 +105,9 @@ fn received(socket: &UdpSocket, wait: Duration) -> usize {
     socket.recv(&mut [0; 2048]).unwrap_or(0)
 }
 
+/// S26.
 #[tokio::test(flavor = "multi_thread")]
-async fn s26_nothing_at_all_goes_to_the_ports_of_reflectors() {
+async fn nothing_at_all_goes_to_the_ports_of_reflectors() {
     let edge = Edge::start();
     let reflectors = [19, 53, 123, 161, 389, 1900, 5353, 11211];
     let bound: Vec<_> = reflectors.iter().filter_map(|port| UdpSocket::bind(("127.0.7.7", *port)).ok()).collect();
@@ -225,10 +226,10 @@ impl Flood {
     }
 }
 
-/// 10^5 of them. Others' requests go on beside every part of the flood: how many parts there are doesn't depend on how
+/// S26: 10^5 of them. Others' requests go on beside every part of the flood: how many parts there are doesn't depend on how
 /// fast this machine is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn s26_spoofed_initials_get_no_more_than_three_times_their_bytes_and_hurt_nobody() {
+async fn spoofed_initials_get_no_more_than_three_times_their_bytes_and_hurt_nobody() {
     const PACKETS: u64 = 100_000;
     const PARTS: u64 = 50;
     let edge = Edge::with(|_| None, |settings| settings.max_pending_handshakes = 200);

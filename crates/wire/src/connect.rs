@@ -190,9 +190,9 @@ fn malformed(error: capnp::Error) -> HeadError {
 mod tests {
     use super::*;
 
-    /// S30; a message can't nest so deep in this schema, so that only the setting itself can be looked at.
+    /// S30: a message can't nest so deep in this schema, so that only the setting itself can be looked at.
     #[test]
-    fn s30_a_message_is_read_within_64_mib_and_64_levels() {
+    fn a_message_is_read_within_64_mib_and_64_levels() {
         let options = options();
         assert_eq!((options.traversal_limit_in_words, options.nesting_limit), (Some(8 << 20), 64));
     }

@@ -71,8 +71,9 @@ mod tests {
     use crate::tunnels::fake::{entry, registration, secret};
     use bytes::Bytes;
 
+    /// S33.
     #[test]
-    fn s33_an_unknown_tunnel_and_a_wrong_secret_are_told_alike() {
+    fn an_unknown_tunnel_and_a_wrong_secret_are_told_alike() {
         let asked = Registration { secret: Bytes::from_static(b"wrong"), ..registration(1, 0) };
         let unknown = decide(None, &asked).unwrap_err();
         let wrong = decide(Some(&entry()), &asked).unwrap_err();
@@ -89,8 +90,9 @@ mod tests {
         (mean, kept.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0) / n)
     }
 
+    /// S33.
     #[test]
-    fn s33_a_wrong_secret_takes_as_long_wherever_it_differs_and_an_unknown_tunnel_no_less() {
+    fn a_wrong_secret_takes_as_long_wherever_it_differs_and_an_unknown_tunnel_no_less() {
         let real = TunnelEntry { secrets: vec![secret("", b"secret")], ..entry() };
         let asked = |text: &'static [u8]| Registration { secret: Bytes::from_static(text), ..registration(1, 0) };
         let (near, far) = (asked(b"secreT"), asked(b"Wecret"));

@@ -180,8 +180,9 @@ mod tests {
         (0..count).filter(|_| dials.admit(from, true) == Admission::Admit).count()
     }
 
+    /// S33.
     #[tokio::test(start_paused = true)]
-    async fn s33_failures_make_an_address_wait_ever_longer_and_no_other() {
+    async fn failures_make_an_address_wait_ever_longer_and_no_other() {
         let dials = Dials::new(50, Vec::new());
         let waits: Vec<u64> = (0..9).map(|_| dials.refused(ONE, true, true).retry_after.as_secs()).collect();
         assert_eq!(waits, [30, 30, 30, 30, 60, 120, 240, 300, 300]);
