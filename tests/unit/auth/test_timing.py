@@ -26,7 +26,7 @@ from qanat.store import Store, open_store
 from tests.support.databases import new_file
 from tests.support.writes import first_account, written
 
-pytestmark = [pytest.mark.alone, pytest.mark.requirement("S33")]
+pytestmark = pytest.mark.requirement("S33")
 
 SAMPLES = 5000  # of each kind
 LIMIT = 4.5  # of |t|; chance alone is beyond it once in 150 000 times, and as good as never thrice in a row
