@@ -36,9 +36,7 @@ def status_of(edge: Edge, hostname: str) -> int | None:
 # ------------------------------------------------------------------------------------------------ case 26
 @pytest.fixture
 def own_edge(folder: Path) -> "Edge":
-    edge = Edge(folder / "edge")
-    edge.keep_ports()
-    return edge
+    return Edge(folder / "edge", keeps_ports=True)
 
 
 def published(edge: Edge, name: str = "app.example.test") -> str:

@@ -122,9 +122,8 @@ def test_a_ticket_is_good_for_its_own_hostname_only(site: Site, version: ssl.TLS
 @pytest.mark.requirement("S5")
 @VERSIONS
 def test_a_ticket_ends_with_its_certificate(folder: Path, version: ssl.TLSVersion) -> None:
-    edge = Edge(folder / "edge")
+    edge = Edge(folder / "edge", keeps_ports=True)
     try:
-        edge.keep_ports()
         edge.api.create_zone("ticket.test")
         context = _context(edge, version)
         with Client(edge.https, "ticket.test", context) as one:

@@ -174,8 +174,7 @@ class Visitor:
 
 @every_connector
 def test_an_edge_is_stopped_and_started_under_its_visitors(folder: Path, origin: Origin, link: Link) -> None:
-    edge = Edge(folder / "edge", grace_period_s="60", stop_notice_s="2")
-    edge.keep_ports()
+    edge = Edge(folder / "edge", keeps_ports=True, grace_period_s="60", stop_notice_s="2")
     go = threading.Event()
 
     def slow(exchange: Exchange) -> None:

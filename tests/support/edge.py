@@ -9,25 +9,25 @@ from typing import Any
 from tests.support.api import Api
 from tests.support.http1 import Http1Client
 from tests.support.http2 import Http2Client
+from tests.support.loopback import lasting_port
 from tests.support.processes import Process
 
 QANAT = [sys.executable, "-m", "qanat"]
+ADDRESSES = ("public-https", "public-http", "tunnel-address", "control-address")
 
 
 class Edge:
     """`qanat edge` on loopback. `flags` are settings as on the command line, without `--`."""
 
-    def __init__(self, folder: Path, *, within: Sequence[str] = (), **flags: str) -> None:
-        """`within`: a command that runs the edge, such as `prlimit`."""
+    def __init__(self, folder: Path, *, within: Sequence[str] = (), keeps_ports: bool = False, **flags: str) -> None:
+        """`within`: a command that runs the edge, such as `prlimit`. `keeps_ports`: a restart takes the same addresses, as a
+        real one does."""
         self.folder = folder
         self.within = within
         self.folder.mkdir(parents=True, exist_ok=True)
         self.flags = {
             "location": "lab01",
-            "public-https": "127.0.0.1:0",
-            "public-http": "127.0.0.1:0",
-            "tunnel-address": "127.0.0.1:0",
-            "control-address": "127.0.0.1:0",
+            **{name: f"127.0.0.1:{lasting_port() if keeps_ports else 0}" for name in ADDRESSES},
             "grace-period-s": "5",
             "log-level": "debug",
             **{name.replace("_", "-"): text for name, text in flags.items()},
@@ -51,15 +51,6 @@ class Edge:
         self.http: str = self.ready["http"]
         self.tunnel: str = self.ready["tunnel"]
         self.api = Api(self.ready["api"], (self.data_dir / "first-token").read_text().strip())
-
-    def keep_ports(self) -> None:
-        """From now on a restart takes the same addresses, as a real one does."""
-        self.flags |= {
-            "public-https": self.https,
-            "public-http": self.http,
-            "tunnel-address": self.tunnel,
-            "control-address": self.ready["api"].split("/")[2],
-        }
 
     def kill(self) -> None:
         """The power is gone."""
