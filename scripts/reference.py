@@ -1,6 +1,5 @@
 """Writes docs/reference/: error codes, flags, settings, permissions, endpoints, commands, from the code. `--check` compares."""
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from qanat.cli.command import COMMON
 from qanat.cli.main import EXIT_STATUSES, app
 from qanat.connector.flags import FLAGS, flag_form
 from qanat.control.permissions import ALL, GROUPS
+from qanat.edge.engine import causes
 from qanat.errors import CODES
 from qanat.ingress.warnings import WARNINGS
 from qanat.settings import every_setting
@@ -63,18 +63,10 @@ def errors() -> str:
     return "\n".join(lines) + "\n"
 
 
-CAUSES = FOLDER.parent.parent / "crates" / "edge" / "src" / "cause.rs"
-CAUSE = re.compile(r'^    \w+ "(\w+)" (\w+) (\d+) (?:true|false)\s+"([^"]+)"\s+"([^"]+)";', re.MULTILINE)
-
-
 def _causes() -> list[str]:
-    text = CAUSES.read_text()
-    found = CAUSE.findall(text)
-    if len(found) != text.partition("\ncauses! {")[2].partition("\n}")[0].count('";'):
-        raise AssertionError(f"{CAUSES} has causes in a form that this script does not read")
     return [
-        f"| `{code}` | {status} | {fault.lower()} | {_cell(title)} | {_cell(advice)} |"
-        for code, fault, status, title, advice in sorted(found)
+        f"| `{code}` | {status} | {fault} | {_cell(title)} | {_cell(advice)} |"
+        for code, status, fault, title, advice in sorted(causes())
     ]
 
 

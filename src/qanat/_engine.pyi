@@ -1,20 +1,18 @@
 """The boundary between Python (decisions) and Rust (bytes): tables go down, events come up. Reviewed line by line.
 
-Every constructor takes keywords only. All objects are frozen values except `Edge` and `Connector`, which own their
-threads.
-Ids are lower-case dashed UUID texts; hostnames are lower case, punycode, without trailing dot; times are Unix seconds
-(float).
-No call waits for the network unless it says so; `next_events` and `close` release the GIL while they wait.
+Constructors take keywords only; settings are a dict of which every key is checked and none has a default. All objects
+are frozen values except `Edge` and `Connector`, which own their threads. Ids are lower-case dashed UUID texts;
+hostnames are lower case, punycode, without trailing dot; times are Unix seconds (float). No call waits for the network
+unless it says so; `next_events` and `close` release the GIL while they wait.
 """
 
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Literal, TypedDict, final, type_check_only
 
 __version__: str
 
 class EngineError(Exception):
-    """What the engine refuses. `args == (code, message)`: `code` is stable, `message` names the field and the
-    reason."""
+    """What the engine refuses. `args == (code, message)`: `code` is stable, `message` names the field and the reason."""
 
     @property
     def code(self) -> str: ...
@@ -33,6 +31,9 @@ def explain(*, rules: Sequence[tuple[str, str]], hostname: str, path: str, limit
 
     EngineError: as `IngressTable`, or `time_over` after `limit_s` seconds."""
 
+def causes() -> list[tuple[str, int, str, str, str]]:
+    """Why an edge answers requests itself, or cuts them: code, status, whose fault, what happened, what to do."""
+
 def check_json(document: bytes, *, most_deep: int, most_values: int) -> str | None:
     """What is wrong with a JSON document, before anything is built of it; None: it is UTF-8 and well formed, lists and
     objects nest at most `most_deep`, it holds at most `most_values` values and keys, no text has a NUL or half a
@@ -45,8 +46,9 @@ def inspect_certificate(chain_pem: bytes, key_pem: bytes) -> list[str]:
 # ---------------------------------------------------------------- edge: tables down
 @final
 class Route:
-    """One public hostname (`app.example.com` or `*.example.com`) and the tunnel that answers for it. None: the name exists in
-    DNS and leads to no tunnel, so that no wildcard above answers for it or for what is below it (RFC 4592)."""
+    """One public hostname (`app.example.com` or `*.example.com`) and the tunnel that answers for it. None: the name
+    exists in DNS and leads to no tunnel, so that no wildcard above answers for it or for what is below it (RFC 4592).
+    """
 
     def __new__(cls, *, hostname: str, tunnel_id: str | None) -> Route: ...
     @property
@@ -88,58 +90,55 @@ class Certificate:
     @property
     def hostnames(self) -> list[str]: ...
 
-@final
-class EdgeSettings:
-    """Addresses are `host:port` (port 0: chosen by the system), None switches a listener off.
+@type_check_only
+class EdgeSettings(TypedDict):
+    """What an edge is told once, at its start: a dict with each of these and nothing else. Addresses are `host:port`
+    (port 0: chosen by the system), None switches a listener off. Durations in seconds, sizes in bytes.
 
     `http_mode`: what the plain listener does with a request for a known hostname: `redirect` (308 to https) or `serve`.
     `public_https_port`: the port that redirects name when the public one differs from the listener's (0: the
     listener's).
+    `worker_threads` 0: one a core. `max_unread_bytes` 0: an eighth of the memory.
     `management_hostname`: where connectors' logs and diagnostics are served, to tokens that `management_key` verifies
     (ES256; a public key on P-256, SubjectPublicKeyInfo, DER); "": nowhere. No other client's Host reaches them.
-    `congestion`: what QUIC connections send by: `tolerant` is Cubic, except that a loss counts only when a queue stands on
-    the way or many are lost; `cubic`; `bbr` (version 1).
+    `congestion`: what QUIC connections send by: `tolerant` is Cubic, except that a loss counts only when a queue stands
+    on the way or many are lost; `cubic`; `bbr` (version 1).
     `max_new_connections_per_address` and `max_failed_handshakes_per_address` are of one second; the bounds by address
     (IPv6: by /64) are not for the addresses of `shared_networks` and `trusted_proxies`, behind each of which are many
-    hosts. `max_pending_tunnel_handshakes`: connections of either transport that have not registered yet.
-    Durations in seconds, sizes in bytes.
+    hosts.
+    `max_pending_tunnel_handshakes`: connections of either transport that have not registered yet.
     """
 
-    def __new__(
-        cls,
-        *,
-        location: str,
-        https_address: str | None,
-        http_address: str | None,
-        tunnel_address: str,
-        tunnel_certificate: Certificate,
-        http_mode: Literal["redirect", "serve"] = "redirect",
-        public_https_port: int = 0,
-        worker_threads: int = 0,
-        management_hostname: str = "management.argotunnel.com",
-        management_key: bytes | None = None,
-        trusted_proxies: Sequence[str] = ...,  # none
-        max_header_bytes: int = 131072,
-        max_header_fields: int = 128,
-        max_request_line_bytes: int = 16384,
-        max_trailer_bytes: int = 16384,
-        header_timeout_s: float = 10.0,
-        tls_handshake_timeout_s: float = 10.0,
-        keep_alive_timeout_s: float = 75.0,
-        response_timeout_s: float = 100.0,
-        grpc_idle_timeout_s: float = 3600.0,
-        max_streams_per_tunnel: int = 10000,
-        max_connections: int = 16384,
-        max_connections_per_address: int = 256,
-        max_new_connections_per_address: int = 50,
-        max_failed_handshakes_per_address: int = 10,
-        shared_networks: Sequence[str] = ...,  # loopback
-        max_unread_bytes: int = 0,
-        congestion: Literal["tolerant", "cubic", "bbr"] = "tolerant",
-        max_pending_tunnel_handshakes: int = 1000,
-        max_tunnel_tcp_connections: int = 65536,
-        event_queue: int = 65536,
-    ) -> EdgeSettings: ...
+    location: str
+    https_address: str | None
+    http_address: str | None
+    tunnel_address: str
+    http_mode: Literal["redirect", "serve"]
+    public_https_port: int
+    worker_threads: int
+    management_hostname: str
+    management_key: bytes | None
+    trusted_proxies: Sequence[str]
+    max_header_bytes: int
+    max_header_fields: int
+    max_request_line_bytes: int
+    max_trailer_bytes: int
+    header_timeout_s: float
+    tls_handshake_timeout_s: float
+    keep_alive_timeout_s: float
+    response_timeout_s: float
+    grpc_idle_timeout_s: float
+    max_streams_per_tunnel: int
+    max_connections: int
+    max_connections_per_address: int
+    max_new_connections_per_address: int
+    max_failed_handshakes_per_address: int
+    shared_networks: Sequence[str]
+    max_unread_bytes: int
+    congestion: Literal["tolerant", "cubic", "bbr"]
+    max_pending_tunnel_handshakes: int
+    max_tunnel_tcp_connections: int
+    event_queue: int
 
 @final
 class EdgeAddresses:
@@ -207,8 +206,7 @@ class RegistrationRefused:
 @final
 class ConfigurationApplied:
     """A connection's answer to a pushed configuration. `version`: what the connector has applied now; `error`: why it
-    refused
-    the pushed one ("" when it didn't; on the HTTP/2 transport a stock connector gives no reason)."""
+    refused the pushed one ("" when it didn't; on the HTTP/2 transport a stock connector gives no reason)."""
 
     connection_id: str
     tunnel_id: str
@@ -270,13 +268,14 @@ EdgeEvent = (
 
 @final
 class Edge:
-    """The edge's data path: public listeners, tunnel listener, router. Listens (with empty tables) when made; who dials waits
-    until `open`.
+    """The edge's data path: public listeners, tunnel listener, router. Listens (with empty tables) when made; who dials
+    waits until `open`.
 
-    Raises EngineError `bind_failed` (message names address and reason), `bad_certificate`, `bad_setting`.
+    `tunnel_certificate`: what the tunnel listener shows to connectors. EngineError `bind_failed` (message names address
+    and reason), `bad_certificate`, `bad_setting` (names the field).
     """
 
-    def __new__(cls, settings: EdgeSettings) -> Edge: ...
+    def __new__(cls, settings: EdgeSettings, *, tunnel_certificate: Certificate) -> Edge: ...
     def open(self) -> None:
         """Begins to serve. For two seconds requests wait for connectors that were here before, and come back."""
     def addresses(self) -> EdgeAddresses: ...
@@ -284,59 +283,59 @@ class Edge:
         """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice: nothing changes
         then."""
     def change_routes(self, *, put: Sequence[Route], remove: Sequence[str]) -> None:
-        """Adds or replaces the routes of `put` and drops the hostnames of `remove` (those that are there) in one step; the
-        cost is that of the change. EngineError `route_conflict` when one hostname occurs twice: nothing changes then."""
+        """Adds or replaces the routes of `put` and drops the hostnames of `remove` (those that are there) in one step;
+        the cost is that of the change. EngineError `route_conflict` when one hostname occurs twice: nothing changes
+        then."""
+    def route(self, *, hostname: str) -> Route | None:
+        """Where requests for a hostname go now: the route that decides about it. One without a tunnel: none is served,
+        since that name exists (it is the hostname's own, or the closest above it)."""
     def swap_tunnels(self, tunnels: Sequence[Tunnel]) -> None:
         """Replaces all tunnels at once; connections of a tunnel that is gone or deleted or whose secret changed stay
-        until
-        `disconnect`."""
+        until `disconnect`."""
     def put_tunnel(self, tunnel: Tunnel) -> None:
         """Replaces or adds one tunnel, and pushes its configuration when the version rose."""
     def swap_certificates(self, certificates: Sequence[Certificate]) -> None:
         """Replaces all public certificates. A hostname without one gets the TLS alert unrecognized_name."""
     def disconnect(self, *, tunnel_id: str, connector_id: str | None = None, token_id: str | None = None) -> int:
-        """Closes the live connections of a tunnel (of one connector, of those that registered with one token); how many.
-        After `put_tunnel` without a secret none that came with it is left."""
+        """Closes the live connections of a tunnel (of one connector, of those that registered with one token); how
+        many. After `put_tunnel` without a secret none that came with it is left."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[EdgeEvent]:
         """Waits up to `timeout_s` for the first event, then takes what is there, at most `limit`. [] on time-out and
-        after
-        `close`. Releases the GIL."""
+        after `close`. Releases the GIL."""
     def counters(self) -> dict[str, int]:
         """Totals since start: `requests`, `requests_failed`, `requests_open`, `retries`, `bytes_in`, `bytes_out`,
         `connections_open`, `tunnel_connections_open`, `events_dropped`, `trailers_dropped`, `unknown_streams`, …"""
     def set_pressure(self, *, level: Literal["none", "shed", "refuse"]) -> None:
-        """How short of memory the edge is: `shed` answers public requests 503 with Retry-After, `refuse` closes new public
-        connections as well. Connections of connectors and requests under way go on. EngineError `bad_setting`."""
+        """How short of memory the edge is: `shed` answers public requests 503 with Retry-After, `refuse` closes new
+        public connections as well. Connections of connectors and requests under way go on. EngineError `bad_setting`.
+        """
     def leave(self, *, notice_s: float, grace_s: float) -> None:
-        """Tells every client to go (HTTP/1.1 `Connection: close`, HTTP/2 GOAWAY), and serves on: for `notice_s`, unless no
-        client is connected, and until the requests that are open at the call have ended, at most `grace_s`. Releases the
-        GIL."""
+        """Tells every client to go (HTTP/1.1 `Connection: close`, HTTP/2 GOAWAY), and serves on: for `notice_s`, unless
+        no client is connected, and until the requests that are open at the call have ended, at most `grace_s`. Releases
+        the GIL."""
     def close(self, *, grace_s: float) -> None:
-        """Takes nothing new, waits up to `grace_s` for open requests, then ends everything: connectors are told to come back.
-        Releases the GIL. Idempotent."""
+        """Takes nothing new, waits up to `grace_s` for open requests, then ends everything: connectors are told to come
+        back. Releases the GIL. Idempotent."""
 
 # ---------------------------------------------------------------- connector: tables down
-@final
-class OriginSettings:
-    """originRequest of one rule with defaults filled in (protocol.md, *Configuration*). Seconds; None: not set."""
+@type_check_only
+class OriginSettings(TypedDict):
+    """originRequest of one rule, defaults filled in (protocol.md, *Configuration*): each of these and nothing else.
+    Seconds; None: not set."""
 
-    def __new__(
-        cls,
-        *,
-        connect_timeout_s: float = 30.0,
-        tls_timeout_s: float = 10.0,
-        tcp_keep_alive_s: float = 30.0,
-        no_happy_eyeballs: bool = False,
-        keep_alive_connections: int = 100,
-        keep_alive_timeout_s: float = 90.0,
-        http_host_header: str | None = None,
-        origin_server_name: str | None = None,
-        match_sni_to_host: bool = False,
-        ca_pool_pem: bytes | None = None,
-        no_tls_verify: bool = False,
-        disable_chunked_encoding: bool = False,
-        http2_origin: bool = False,
-    ) -> OriginSettings: ...
+    connect_timeout_s: float
+    tls_timeout_s: float
+    tcp_keep_alive_s: float
+    no_happy_eyeballs: bool
+    keep_alive_connections: int
+    keep_alive_timeout_s: float
+    http_host_header: str | None
+    origin_server_name: str | None
+    match_sni_to_host: bool
+    ca_pool_pem: bytes | None
+    no_tls_verify: bool
+    disable_chunked_encoding: bool
+    http2_origin: bool
 
 @final
 class Rule:
@@ -344,8 +343,7 @@ class Rule:
     path.
 
     `kind`: `http` (`target`: `http://host:port` or https), `unix` / `unix+tls` (`target`: path), `status` (`target`:
-    code),
-    `hello_world` (`target`: ""), `unsupported` (`target`: the service text: answered 502 with a reason).
+    code), `hello_world` (`target`: ""), `unsupported` (`target`: the service text: answered 502 with a reason).
     `service` is the text the user wrote, for logs.
     """
 
@@ -355,9 +353,10 @@ class Rule:
 
 @final
 class OriginBounds:
-    """What a pushed configuration's origins may not be: link-local and cloud metadata addresses, and `own` (`ip:port`), the
-    connector's listeners; asked of every address that is dialled, after its name was resolved. `allowed`: addresses,
-    networks and names, each with or without a port, that are reached all the same. EngineError `bad_setting`."""
+    """What a pushed configuration's origins may not be: link-local and cloud metadata addresses, and `own` (`ip:port`),
+    the connector's listeners; asked of every address that is dialled, after its name was resolved. `allowed`:
+    addresses, networks and names, each with or without a port, that are reached all the same. EngineError
+    `bad_setting`."""
 
     def __new__(cls, *, allowed: Sequence[str], own: Sequence[str]) -> OriginBounds: ...
     def refusal(self, *, target: str) -> str | None:
@@ -371,43 +370,43 @@ class IngressTable:
     def __new__(cls, *, rules: Sequence[Rule], bounds: OriginBounds | None = None) -> IngressTable: ...
     def match(self, *, hostname: str, path: str) -> int:
         """Index of the first rule for a Host (port ignored) and a path as sent (matched percent-decoded, query
-        excluded); -1
-        when there are no rules."""
+        excluded); -1 when there are no rules."""
 
-@final
-class ConnectorSettings:
-    """`edges`: `host:port`, in order. `edge_ca_pem`: the only trust anchors for the edge; None: the system's roots.
+@type_check_only
+class ConnectorSettings(TypedDict):
+    """What a connector is told once, at its start: a dict with each of these and nothing else. `edges`: `host:port`, in
+    order. `edge_ca_pem`: the only trust anchors for the edge; None: the system's roots.
+
     `protocol`: `auto` starts on QUIC and falls back to HTTP/2 (and tries QUIC again later).
-    `edge_ip_version`: which of an edge's addresses are dialled, where it has such. `edge_bind_address`: dialled from it; None:
-    the system's choice. `post_quantum`: no key exchange with the edge but X25519MLKEM768, which is preferred anyway.
-    `congestion`: as the edge's.
+    `edge_ip_version`: which of an edge's addresses are dialled, where it has such. `edge_bind_address`: dialled from
+    it; None: the system's choice. `post_quantum`: no key exchange with the edge but X25519MLKEM768, which is preferred
+    anyway.
+    `congestion`: as the edge's. `max_unread_bytes` 0: an eighth of the memory.
     `worker_threads` 0: half of the cores, at least one, since the connector runs beside the application.
-    `tell_requests`: every request is two events, for a debug log."""
+    `tell_requests`: every request is two events, for a debug log.
+    """
 
-    def __new__(
-        cls,
-        *,
-        account_tag: str,
-        tunnel_id: str,
-        tunnel_secret: bytes,
-        connector_id: str,
-        edges: Sequence[str],
-        version: str,
-        edge_ca_pem: bytes | None = None,
-        edge_ip_version: Literal["auto", "4", "6"] = "auto",
-        edge_bind_address: str | None = None,
-        post_quantum: bool = False,
-        protocol: Literal["auto", "quic", "http2"] = "auto",
-        ha_connections: int = 4,
-        congestion: Literal["tolerant", "cubic", "bbr"] = "tolerant",
-        grace_period_s: float = 30.0,
-        rpc_timeout_s: float = 5.0,
-        dial_timeout_s: float = 15.0,
-        retries: int = 5,
-        worker_threads: int = 0,
-        event_queue: int = 8192,
-        tell_requests: bool = False,
-    ) -> ConnectorSettings: ...
+    account_tag: str
+    tunnel_id: str
+    tunnel_secret: bytes
+    connector_id: str
+    edges: Sequence[str]
+    version: str
+    edge_ca_pem: bytes | None
+    edge_ip_version: Literal["auto", "4", "6"]
+    edge_bind_address: str | None
+    post_quantum: bool
+    protocol: Literal["auto", "quic", "http2"]
+    ha_connections: int
+    congestion: Literal["tolerant", "cubic", "bbr"]
+    grace_period_s: float
+    rpc_timeout_s: float
+    dial_timeout_s: float
+    retries: int
+    worker_threads: int
+    max_unread_bytes: int
+    event_queue: int
+    tell_requests: bool
 
 # ---------------------------------------------------------------- connector: events up
 @final
@@ -445,8 +444,7 @@ class ProtocolFallback:
 
 @final
 class ConfigurationPushed:
-    """The edge pushed a configuration: answer with `Connector.answer_configuration(push_id=…)` within
-    `rpc_timeout_s`."""
+    """The edge pushed a configuration: answer with `Connector.answer_configuration(push_id=…)` within `rpc_timeout_s`."""
 
     push_id: int
     connection_index: int
@@ -462,8 +460,9 @@ class Unregistered:
 
 @final
 class RequestReceived:
-    """A request found its rule: what goes to the origin, less what is hop-by-hop. `rule` -1: there is none. `request_id`: as
-    the edge gave it. `content_length` -1: not known. Headers, target and host hold whatever a client sent, secrets as well."""
+    """A request found its rule: what goes to the origin, less what is hop-by-hop. `rule` -1: there is none.
+    `request_id`: as the edge gave it. `content_length` -1: not known. Headers, target and host hold whatever a client
+    sent, secrets as well."""
 
     connection_index: int
     rule: int
@@ -488,10 +487,10 @@ class RequestAnswered:
 
 @final
 class OriginFailed:
-    """The connector answered a request itself because the origin could not. `rule` -1: no
-    rule was asked. `code`: `origin_refused`, `origin_timeout`, `origin_tls`, `origin_closed`,
-    `reused_connection_closed`, `origin_bad_response`, `response_head_too_large`, `origin_reset_mid_body`,
-    `length_required`, `unsupported_service` or `bad_request` (the edge's request is malformed)."""
+    """The connector answered a request itself because the origin could not. `rule` -1: no rule was asked. `code`:
+    `origin_refused`, `origin_timeout`, `origin_tls`, `origin_closed`, `reused_connection_closed`,
+    `origin_bad_response`, `response_head_too_large`, `origin_reset_mid_body`, `length_required`, `unsupported_service`
+    or `bad_request` (the edge's request is malformed)."""
 
     connection_index: int
     rule: int
@@ -540,8 +539,7 @@ class Connector:
     def swap_ingress(self, table: IngressTable) -> None: ...
     def answer_configuration(self, *, push_id: int, version: int, error: str = "") -> None:
         """`version`: what is applied now; `error` "" when the pushed one is in force. EngineError `unknown_push`:
-        nobody
-        waits for this answer any more."""
+        nobody waits for this answer any more."""
     def send_local_configuration(self, configuration: bytes) -> None:
         """JSON that connection 0 tells the edge after registration when the tunnel isn't remotely managed."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[ConnectorEvent]:
@@ -552,7 +550,6 @@ class Connector:
     def ready_connections(self) -> int: ...
     def stop(self) -> None:
         """Graceful: unregisterConnection on each, serve open streams up to `grace_period_s`, then `Stopped`. A second
-        call
-        ends at once. Does not wait."""
+        call ends at once. Does not wait."""
     def close(self) -> None:
         """Ends everything now. Releases the GIL."""

@@ -122,14 +122,14 @@ def _shown_label(label: str) -> str:
 def _hex32(text: str, kind: str) -> str:
     lowered = text.lower()
     if not _HEX32.fullmatch(lowered):
-        raise QanatError("bad_id", f"{_shown(text)} is no {kind} id, which is 32 hexadecimal digits")
+        raise QanatError("bad_id", f"{_shown(text)} is not a valid {kind} id, which is 32 hexadecimal digits")
     return lowered
 
 
 def _uuid(text: str, kind: str) -> str:
     lowered = text.lower()
     if not _UUID.fullmatch(lowered):
-        raise QanatError("bad_id", f"{_shown(text)} is no {kind} id, which is a UUID with dashes")
+        raise QanatError("bad_id", f"{_shown(text)} is not a valid {kind} id, which is a UUID with dashes")
     return lowered
 
 

@@ -50,7 +50,7 @@ def check_name(name: str) -> str:
     """A hostname or an address, without scheme and port, in lower case. ValueError says what is too much."""
     bare = name.strip().lower().removesuffix(".")
     if not bare or any(each in bare for each in "/@[] ") or bare.count(":") == 1:
-        raise ValueError(f"{name!r} is no bare name, such as api.example.com: leave out scheme, port and brackets")
+        raise ValueError(f"{name!r} is not a valid name, such as api.example.com: leave out scheme, port and brackets")
     return bare
 
 
@@ -63,7 +63,7 @@ def check_network(network: str) -> str:
     try:
         return str(ip_network(network.strip(), strict=False))
     except ValueError as error:
-        raise ValueError(f"{network!r} is no address or network, such as 192.0.2.0/24: {error}") from None
+        raise ValueError(f"{network!r} is not a valid address or network, such as 192.0.2.0/24: {error}") from None
 
 
 Address = Annotated[str, AfterValidator(check_address)]

@@ -13,16 +13,18 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 from starlette.types import Receive, Scope, Send
 
-from qanat.api import FailedRequest
+from qanat.api import RequestFailed
 from qanat.api.app import create_app
 from qanat.api.http.context import Context
 from qanat.auth import issue
+from qanat.edge.engine import Route
 from qanat.edge.server import ApiServer
 from qanat.store import Notice, Store, open_store
 from qanat.store.keys import KeyRing
 from qanat.store.models import Audit
 from qanat.store.sealing import Sealer, replace_keys
 from tests.support.databases import new_file
+from tests.support.routing import routed
 from tests.support.writes import first_account, written
 
 KEY = bytes(range(32))
@@ -32,7 +34,8 @@ KEY = bytes(range(32))
 class StillEdge:
     """An edge that nothing passes through."""
 
-    failed: dict[str, FailedRequest] = field(default_factory=dict)
+    store: Store
+    failed: dict[str, RequestFailed] = field(default_factory=dict)
 
     def counters(self) -> dict[str, int]:
         return {"requests": 7}
@@ -40,7 +43,12 @@ class StillEdge:
     def addresses(self) -> dict[str, str | None]:
         return {"https": "127.0.0.1:443", "http": None, "tunnel": "127.0.0.1:7844"}
 
-    def failed_request(self, request_id: str) -> FailedRequest | None:
+    def route(self, hostname: str) -> Route | None:
+        """By the engine's own matching, in the table that an edge would have now."""
+        with self.store.reading() as session:
+            return routed(session, hostname)
+
+    def failed_request(self, request_id: str) -> RequestFailed | None:
         return self.failed.get(request_id)
 
 
@@ -146,7 +154,7 @@ def running_control(folder: Path, database: str | None = None) -> Iterator[Contr
     store.notices.subscribe(notices.append)
     account = first_account(store)
     token, _ = written(store, issue, name="test")
-    edge = StillEdge()
+    edge = StillEdge(store)
     replace_keys(folder / "secret.key", [KEY])
     keys = KeyRing(Sealer(KEY), file=folder / "secret.key")
     context = Context(store=store, keys=keys, live=edge, location="lab01", version="0.0.1")

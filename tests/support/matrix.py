@@ -13,11 +13,11 @@ from uuid import uuid4
 import httpx
 from fastapi.routing import APIRoute
 
-from qanat.api import FailedRequest
 from qanat.api.app import RESOURCES
 from qanat.api.http.routes import PREFIX
 from qanat.api.v4.members import ROLE_ID
 from tests.support.control import Control
+from tests.support.failed import failed_request
 from tests.support.links import register
 
 Params = dict[str, str]
@@ -181,21 +181,8 @@ def _connector(asked: Asked) -> str:
 
 def _failed_request(asked: Asked) -> str:
     request_id = f"{asked.world.number():016x}-lab01"
-    asked.world.control.edge.failed[request_id] = FailedRequest(
-        request_id=request_id,
-        hostname="app.example.test",
-        method="GET",
-        path="/",
-        tunnel_id=asked.world.tunnel(asked.account),
-        connection_id=None,
-        status=502,
-        cause="origin_refused",
-        fault="origin",
-        detail="",
-        started_at=1.0,
-        duration_s=0.1,
-        client_ip="192.0.2.1",
-    )
+    tunnel_id = asked.world.tunnel(asked.account)
+    asked.world.control.edge.failed[request_id] = failed_request(request_id=request_id, tunnel_id=tunnel_id)
     return request_id
 
 

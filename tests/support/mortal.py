@@ -76,7 +76,9 @@ def serve(folder: Path, url: str) -> None:
         print(json.dumps({"pid": os.getpid(), "refused": str(error)}), flush=True)
         return
     state.store.limits = AccountLimits(tunnels=1_000_000, records=1_000_000)
-    context = Context(store=state.store, keys=state.keys, live=StillEdge(), location="lab01", version="0.0.1")
+    context = Context(
+        store=state.store, keys=state.keys, live=StillEdge(state.store), location="lab01", version="0.0.1"
+    )
     server = ApiServer(create_app(context), "127.0.0.1:0")
     server.start()
     token = data_dir.token_file.read_text().strip()

@@ -3,23 +3,29 @@
 import re
 import threading
 import time
+from typing import Any
 
 import pytest
 import trustme
 
-from qanat.connector.engine import Connector, ConnectorSettings
+from qanat.auth.management import ManagementKey
+from qanat.connector.engine import Connector
+from qanat.descriptors import Shares
 from qanat.edge.engine import (
     Certificate,
     Edge,
-    EdgeSettings,
     EngineError,
     Route,
     Tunnel,
     engine_errors,
     inspect_certificate,
 )
+from qanat.edge.process import engine_settings
 from qanat.errors import CODES, QanatError
-from qanat.ingress.engine import IngressTable, OriginBounds, OriginSettings, Rule, check_json, check_patterns, explain
+from qanat.ingress.engine import IngressTable, OriginBounds, Rule, check_json, check_patterns, explain
+from qanat.ingress.origin import OriginRequest
+from qanat.ingress.origin import settings as origin_settings
+from qanat.settings import load_edge_settings
 
 TUNNEL = "0c9e8b5a-7d3f-4f6e-9b1a-2f4d6c8e0a13"
 
@@ -36,29 +42,42 @@ def certificate(pem: tuple[bytes, bytes]) -> Certificate:
     return Certificate(chain_pem=pem[0], key_pem=pem[1])
 
 
-def settings(certificate: Certificate, **changes: object) -> EdgeSettings:
-    values: dict[str, object] = {
-        "location": "lab",
-        "https_address": None,
-        "http_address": None,
-        "tunnel_address": "127.0.0.1:0",
-        "tunnel_certificate": certificate,
-        **changes,
-    }
-    return EdgeSettings(**values)  # type: ignore[arg-type]
+def settings(**changes: object) -> Any:
+    """The edge's own defaults, as it hands them over, without public listeners."""
+    given = load_edge_settings(flags={"public.https": "off", "public.http": "off", "tunnel.address": "127.0.0.1:0"})
+    return {**engine_settings(given, ManagementKey.make(), Shares.of(1024)), **changes}
 
 
-def connector_settings(**changes: object) -> ConnectorSettings:
-    values: dict[str, object] = {
+def connector_settings(**changes: object) -> Any:
+    return {
         "account_tag": "ab" * 16,
         "tunnel_id": TUNNEL,
         "tunnel_secret": bytes(32),
         "connector_id": TUNNEL,
         "edges": ["127.0.0.1:1"],
         "version": "test",
+        "edge_ca_pem": None,
+        "edge_ip_version": "auto",
+        "edge_bind_address": None,
+        "post_quantum": False,
+        "protocol": "auto",
+        "ha_connections": 4,
+        "congestion": "tolerant",
+        "grace_period_s": 30.0,
+        "rpc_timeout_s": 5.0,
+        "dial_timeout_s": 15.0,
+        "retries": 5,
+        "worker_threads": 0,
+        "max_unread_bytes": 0,
+        "event_queue": 8192,
+        "tell_requests": False,
         **changes,
     }
-    return ConnectorSettings(**values)  # type: ignore[arg-type]
+
+
+def rule(path: str, **changes: object) -> Rule:
+    origin: Any = {**origin_settings(OriginRequest(), ca_pool_pem=None), **changes}
+    return Rule(hostname="", path=path, kind="status", target="404", service="http_status:404", origin=origin)
 
 
 def refusal(attempt: object) -> EngineError:
@@ -87,7 +106,7 @@ def test_an_engine_error_carries_code_and_message() -> None:
     ],
 )
 def test_a_bad_edge_setting_is_named(certificate: Certificate, field: str, value: object) -> None:
-    error = refusal(lambda: Edge(settings(certificate, **{field: value})))
+    error = refusal(lambda: Edge(settings(**{field: value}), tunnel_certificate=certificate))
     assert (error.code, error.message.partition(":")[0]) in (("bad_setting", field), ("bad_setting", "bad setting"))
     assert field in error.message
 
@@ -109,6 +128,28 @@ def test_a_bad_connector_setting_is_named(field: str, value: object) -> None:
     error = refusal(lambda: Connector(connector_settings(**{field: value})))
     assert error.code == "bad_setting"
     assert field in error.message
+
+
+def without(settings: dict[str, object], name: str) -> Any:
+    return {key: value for key, value in settings.items() if key != name}
+
+
+def test_a_setting_that_is_missing_unknown_or_of_the_wrong_kind_is_named(certificate: Certificate) -> None:
+    def edge(given: Any) -> str:
+        error = refusal(lambda: Edge(given, tunnel_certificate=certificate))
+        assert error.code == "bad_setting"
+        return error.message
+
+    assert edge(without(settings(), "max_connections")) == "missing field `max_connections`"
+    assert "unknown field `speed`" in edge(settings(speed=1))
+    assert edge(settings(max_connections="many")).startswith("max_connections: ")
+    assert edge(settings(keep_alive_timeout_s=None)).startswith("keep_alive_timeout_s: ")
+    for name in connector_settings():
+        error = refusal(lambda name=name: Connector(without(connector_settings(), name)))
+        assert (error.code, error.message) == ("bad_setting", f"missing field `{name}`")
+    assert refusal(lambda: rule("", tls_timeout_s=-1.0)).message.startswith(
+        "tls_timeout_s: -1 is not a valid number of"
+    )
 
 
 def test_a_secret_hash_has_32_bytes() -> None:
@@ -142,12 +183,12 @@ def test_values_are_frozen(certificate: Certificate) -> None:
 
 
 def test_a_taken_address_is_an_error_of_ours_with_a_code(certificate: Certificate) -> None:
-    first = Edge(settings(certificate, http_address="127.0.0.1:0"))
+    first = Edge(settings(http_address="127.0.0.1:0"), tunnel_certificate=certificate)
     try:
         taken = first.addresses().http
         assert taken is not None
         with pytest.raises(QanatError) as caught, engine_errors(where="public.http"):
-            Edge(settings(certificate, http_address=taken))
+            Edge(settings(http_address=taken), tunnel_certificate=certificate)
         assert (caught.value.code, caught.value.where) == ("engine_bind_failed", "public.http")
         assert taken in caught.value.message
         assert caught.value.code in CODES
@@ -156,7 +197,7 @@ def test_a_taken_address_is_an_error_of_ours_with_a_code(certificate: Certificat
 
 
 def test_a_route_twice_changes_nothing(certificate: Certificate) -> None:
-    edge = Edge(settings(certificate))
+    edge = Edge(settings(), tunnel_certificate=certificate)
     try:
         routes = [Route(hostname="a.example.test", tunnel_id=TUNNEL)] * 2
         assert refusal(lambda: edge.swap_routes(routes)).code == "route_conflict"
@@ -165,7 +206,7 @@ def test_a_route_twice_changes_nothing(certificate: Certificate) -> None:
 
 
 def test_routes_change_in_one_step_or_not_at_all(certificate: Certificate) -> None:
-    edge = Edge(settings(certificate))
+    edge = Edge(settings(), tunnel_certificate=certificate)
     try:
         route = Route(hostname="a.example.test", tunnel_id=TUNNEL)
         edge.change_routes(put=[route], remove=["never.example.test"])
@@ -179,7 +220,7 @@ def test_routes_change_in_one_step_or_not_at_all(certificate: Certificate) -> No
 
 
 def test_waiting_for_events_lets_other_threads_run_and_close_ends_it(certificate: Certificate) -> None:
-    edge = Edge(settings(certificate))
+    edge = Edge(settings(), tunnel_certificate=certificate)
     taken: list[object] = []
     waiting = threading.Thread(target=lambda: taken.append(edge.next_events(limit=10, timeout_s=60.0)))
     waiting.start()
@@ -190,7 +231,7 @@ def test_waiting_for_events_lets_other_threads_run_and_close_ends_it(certificate
 
 
 def test_a_time_out_ends_the_wait(certificate: Certificate) -> None:
-    edge = Edge(settings(certificate))
+    edge = Edge(settings(), tunnel_certificate=certificate)
     try:
         for timeout_s in (0.0, -1.0, float("nan"), 0.01):
             started = time.monotonic()
@@ -223,8 +264,7 @@ def test_patterns_are_go_ones_and_bad_rules_are_named() -> None:
         False,
         True,
     ]
-    rule = Rule(hostname="", path="(", kind="status", target="404", service="http_status:404", origin=OriginSettings())
-    error = refusal(lambda: IngressTable(rules=[rule]))
+    error = refusal(lambda: IngressTable(rules=[rule("(")]))
     assert error.code == "bad_pattern"
     assert re.match(r"ingress\[0\]\.path", error.message)
 
@@ -245,8 +285,7 @@ def test_origin_bounds_name_a_bad_entry() -> None:
 
 
 def test_a_catastrophic_pattern_costs_nothing() -> None:
-    rule = Rule(hostname="", path="(a+)+$", kind="status", target="404", service="x", origin=OriginSettings())
-    table = IngressTable(rules=[rule])
+    table = IngressTable(rules=[rule("(a+)+$")])
     path = "/" + "a" * (1 << 20) + "b"
     started = time.perf_counter()
     table.match(hostname="h", path=path)

@@ -1,6 +1,6 @@
 //! Configurations that the edge pushes: handed to Python as an event, answered by it or by a time-out.
 
-use crate::Event;
+use crate::ConfigurationPushed;
 use crate::server::Shared;
 use qanat_transport::{Applied, ConfigurationPush};
 use std::collections::HashMap;
@@ -68,7 +68,7 @@ impl PushLimit {
 
 /// Takes one push in; the answer follows on its own.
 pub(crate) fn take(shared: &Arc<Shared>, connection_index: u8, push: ConfigurationPush, limit: &mut PushLimit) {
-    shared.counters.configuration_pushes.fetch_add(1, Relaxed);
+    shared.counters.configuration_pushes.add(1);
     let refusal = if push.configuration.len() > MAX_CONFIGURATION {
         Some(format!("the configuration has {} bytes, more than {MAX_CONFIGURATION}", push.configuration.len()))
     } else if !limit.allows(Instant::now()) {
@@ -77,14 +77,14 @@ pub(crate) fn take(shared: &Arc<Shared>, connection_index: u8, push: Configurati
         None
     };
     if let Some(reason) = refusal {
-        shared.counters.configuration_pushes_refused.fetch_add(1, Relaxed);
+        shared.counters.configuration_pushes_refused.add(1);
         let version = shared.pushes.version.load(Relaxed);
         // The edge may have gone already.
         let _ = push.answer.send(Applied { version, error: Some(reason) });
         return;
     }
     let (push_id, answered) = shared.pushes.open();
-    shared.events.push(Event::ConfigurationPushed {
+    shared.events.push(ConfigurationPushed {
         push_id,
         connection_index,
         version: push.version,
@@ -105,7 +105,7 @@ pub(crate) fn take(shared: &Arc<Shared>, connection_index: u8, push: Configurati
             }
         };
         if applied.error.is_some() {
-            shared.counters.configuration_pushes_refused.fetch_add(1, Relaxed);
+            shared.counters.configuration_pushes_refused.add(1);
         }
         let _ = answer.send(applied);
     });

@@ -23,7 +23,10 @@ mod supervisor;
 mod tests;
 
 pub use errors::{OriginError, SettingError, TableError, UNREACHABLE};
-pub use events::{Event, ReceivedRequest};
+pub use events::{
+    ConfigurationPushed, Disconnected, Event, OriginFailed, ProtocolFallback, Refused, Registered, RequestAnswered,
+    RequestCanceled, RequestReceived, Stopped, Unregistered,
+};
 pub use ingress::{IngressTable, check_patterns, explain};
 pub use origin::OriginBounds;
 pub use rule::{Rule, ServiceKind};

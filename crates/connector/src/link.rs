@@ -2,7 +2,7 @@
 
 use crate::server::Shared;
 use crate::supervisor::{Life, reached};
-use crate::{Event, control, stream};
+use crate::{Unregistered, control, stream};
 use qanat_transport::{DialError, DialSettings, EdgeLink, Flow, Incoming, Protocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,14 +63,14 @@ pub(crate) struct Ready(Arc<Shared>);
 
 impl Ready {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        shared.counters.connections.fetch_add(1, Relaxed);
+        shared.counters.connections.add(1);
         Self(shared.clone())
     }
 }
 
 impl Drop for Ready {
     fn drop(&mut self) {
-        self.0.counters.connections.fetch_sub(1, Relaxed);
+        self.0.counters.connections.sub(1);
     }
 }
 
@@ -115,7 +115,7 @@ impl Active {
         let draining = async {
             if let Ok(Ok(())) = timeout(shared.settings.rpc_timeout, self.link.unregister()).await {
                 let edge_ip = self.address.ip().to_string();
-                shared.events.push(Event::Unregistered { connection_index: self.index, edge_ip });
+                shared.events.push(Unregistered { connection_index: self.index, edge_ip });
             }
             let _ = timeout(grace, self.idle()).await;
         };
@@ -164,7 +164,7 @@ async fn take_streams(shared: Arc<Shared>, index: u8, link: EdgeLink, load: Arc<
             Incoming::Request(request) => {
                 if load.open.fetch_add(1, Relaxed) >= MAX_STREAMS {
                     load.open.fetch_sub(1, Relaxed);
-                    shared.counters.streams_refused.fetch_add(1, Relaxed);
+                    shared.counters.streams_refused.add(1);
                     let reason = format!("more than {MAX_STREAMS} requests are open on this connection");
                     request.responder.fail("too_many_requests", &reason);
                     continue;

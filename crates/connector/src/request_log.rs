@@ -1,8 +1,8 @@
 //! Requests as a debug log tells them: an event when a request has found its rule, one when its answer begins.
 
-use crate::Event;
-use crate::events::{EventQueue, ReceivedRequest};
+use crate::events::EventQueue;
 use crate::service::Responder;
+use crate::{RequestAnswered, RequestReceived};
 use bytes::Bytes;
 use qanat_http::{BodyLength, RequestHead, ResponseHead, StreamError};
 use qanat_transport::AnsweredBy;
@@ -33,7 +33,7 @@ impl<'a> Line<'a> {
             service: rule.map(|(_, service)| service.to_owned()).unwrap_or_default(),
             request_id: head.headers.get("cf-ray").map(text).unwrap_or_default(),
         };
-        events.push(Event::RequestReceived(Box::new(ReceivedRequest {
+        events.push(RequestReceived {
             connection_index,
             rule: line.rule,
             service: line.service.clone(),
@@ -43,7 +43,7 @@ impl<'a> Line<'a> {
             target: text(&head.target),
             headers: (&head.headers).into_iter().map(|field| (text(&field.name), text(&field.value))).collect(),
             content_length: content_length(length),
-        })));
+        });
         Box::new(line)
     }
 }
@@ -70,7 +70,7 @@ impl<R: Responder> Responder for Told<'_, R> {
     fn respond(self, head: ResponseHead, length: BodyLength, from: AnsweredBy) -> Result<R::Sink, StreamError> {
         if let Some(line) = self.line {
             let Line { events, connection_index, rule, service, request_id } = *line;
-            events.push(Event::RequestAnswered {
+            events.push(RequestAnswered {
                 connection_index,
                 rule,
                 service,

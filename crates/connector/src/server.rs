@@ -1,15 +1,16 @@
 //! The handle that Python holds: its own runtime, the current table, the pushes that wait for an answer.
 
 use crate::control::Pushes;
-use crate::counters::Counters;
+use crate::counters::{Counters, Responses};
 use crate::events::EventQueue;
 use crate::origin::{Origin, OriginPools};
 use crate::service::Extras;
 use crate::supervisor::{self, Life};
-use crate::{ConnectorSettings, Event, IngressTable, SettingError};
+use crate::{ConnectorSettings, Event, IngressTable, SettingError, Stopped};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use qanat_transport::{Lines, Warning};
+use qanat_boundary::EngineWarning;
+use qanat_transport::Lines;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) lines: Arc<Lines>,
     pub(crate) events: EventQueue,
     pub(crate) counters: Counters,
+    pub(crate) responses: Responses,
     pub(crate) pushes: Pushes,
     pub(crate) local_configuration: watch::Sender<Option<Bytes>>,
     pub(crate) life: watch::Sender<Life>,
@@ -76,7 +78,8 @@ impl Connector {
                 lines: Lines::new(backlog.max_stream_window()),
                 backlog,
                 events: EventQueue::new(settings.event_queue),
-                counters: Counters::new(),
+                counters: Counters::default(),
+                responses: Responses::default(),
                 pushes: Pushes::new(),
                 local_configuration: watch::Sender::new(None),
                 life: watch::Sender::new(Life::Serving),
@@ -134,18 +137,20 @@ impl Connector {
 
     /// Waits up to `timeout` for the first event, then takes what is there, at most `limit`.
     pub fn next_events(&self, limit: usize, timeout: Duration) -> Vec<Event> {
-        self.shared.events.next(limit, timeout)
+        self.shared.events.take(limit, timeout)
     }
 
     /// Takes lines for the log, which come out of `next_events` among the others.
-    pub fn warnings(&self) -> impl Fn(Warning) + Send + Sync + use<> {
+    pub fn warnings(&self) -> impl Fn(EngineWarning) + Send + Sync + use<> {
         let shared = self.shared.clone();
-        move |warning| shared.events.push(Event::Warning(warning))
+        move |warning| shared.events.push(warning)
     }
 
     /// Totals since start, by name.
     pub fn counters(&self) -> BTreeMap<String, u64> {
-        let mut all = self.shared.counters.snapshot();
+        let mut all: BTreeMap<_, _> =
+            self.shared.counters.all().map(|(name, count)| (name.to_owned(), count)).collect();
+        self.shared.responses.list(&mut all);
         all.insert("unread_bytes".into(), self.shared.backlog.bytes() as u64);
         all.insert("events_dropped".into(), self.shared.events.dropped());
         self.shared.origins.count(&mut all);
@@ -154,7 +159,7 @@ impl Connector {
 
     /// How many connections are registered and not draining.
     pub fn ready_connections(&self) -> u64 {
-        self.shared.counters.connections.load(Relaxed)
+        self.shared.counters.connections.get()
     }
 
     /// Graceful: unregisters each connection, serves open streams up to `grace_period`, then ends with `Stopped`. A second
@@ -167,7 +172,7 @@ impl Connector {
             }
         });
         if self.runtime.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            self.shared.events.push(Event::Stopped);
+            self.shared.events.push(Stopped {});
         }
     }
 

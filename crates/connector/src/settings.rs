@@ -2,16 +2,18 @@
 
 use crate::SettingError;
 use bytes::Bytes;
+use qanat_boundary::{raw, raw_or_none, seconds};
 use qanat_transport::Congestion;
+use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use uuid::Uuid;
 
 /// Which transport to use towards the edge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ProtocolChoice {
     /// Starts on QUIC, falls back to HTTP/2 when UDP seems blocked, and tries QUIC again later.
-    #[default]
     Auto,
     /// QUIC only.
     Quic,
@@ -19,41 +21,21 @@ pub enum ProtocolChoice {
     Http2,
 }
 
-impl ProtocolChoice {
-    /// `auto`, `quic` or `http2`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "auto" => Self::Auto,
-            "quic" => Self::Quic,
-            "http2" => Self::Http2,
-            _ => return None,
-        })
-    }
-}
-
 /// Which of an edge's addresses are dialled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum IpChoice {
     /// All.
-    #[default]
+    #[serde(rename = "auto")]
     Any,
     /// IPv4.
+    #[serde(rename = "4")]
     V4,
     /// IPv6.
+    #[serde(rename = "6")]
     V6,
 }
 
 impl IpChoice {
-    /// `auto`, `4` or `6`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "auto" => Self::Any,
-            "4" => Self::V4,
-            "6" => Self::V6,
-            _ => return None,
-        })
-    }
-
     /// Leaves what may be dialled. An edge that has no such address was named by another one, or has no other: all stay.
     pub(crate) fn choose(self, addresses: &mut Vec<SocketAddr>) {
         let fits = |address: &SocketAddr| match self {
@@ -67,14 +49,16 @@ impl IpChoice {
     }
 }
 
-/// Everything a `Connector` needs to know before it dials.
-#[derive(Clone)]
+/// Everything a `Connector` needs to know before it dials. Nothing has a default: whoever starts one says all.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConnectorSettings {
     /// 32 hex digits.
     pub account_tag: String,
     /// The tunnel.
     pub tunnel_id: Uuid,
     /// The raw secret (never logged).
+    #[serde(deserialize_with = "raw")]
     pub tunnel_secret: Bytes,
     /// ClientInfo.clientId; new for each process.
     pub connector_id: Uuid,
@@ -83,10 +67,13 @@ pub struct ConnectorSettings {
     /// The connector's version, told to the edge.
     pub version: String,
     /// The only trust anchors for the edge; `None`: the system's roots.
+    #[serde(deserialize_with = "raw_or_none")]
     pub edge_ca_pem: Option<Bytes>,
     /// Which of an edge's addresses are dialled.
+    #[serde(rename = "edge_ip_version")]
     pub edge_ip: IpChoice,
     /// The address to dial from; `None`: the system's choice.
+    #[serde(rename = "edge_bind_address", deserialize_with = "Option::deserialize")]
     pub edge_bind: Option<IpAddr>,
     /// No key exchange with the edge but a post-quantum one.
     pub post_quantum: bool,
@@ -97,10 +84,13 @@ pub struct ConnectorSettings {
     /// What its QUIC connections send by.
     pub congestion: Congestion,
     /// How long open streams are served after `stop`.
+    #[serde(rename = "grace_period_s", deserialize_with = "seconds")]
     pub grace_period: Duration,
     /// For one RPC, and for Python's answer to a pushed configuration.
+    #[serde(rename = "rpc_timeout_s", deserialize_with = "seconds")]
     pub rpc_timeout: Duration,
     /// For one dial including its handshake.
+    #[serde(rename = "dial_timeout_s", deserialize_with = "seconds")]
     pub dial_timeout: Duration,
     /// Failures in a row after which the delay before the next dial grows no more (it never gives up).
     pub retries: u32,
@@ -116,39 +106,6 @@ pub struct ConnectorSettings {
 }
 
 impl ConnectorSettings {
-    /// Settings with the documented defaults for everything that has one.
-    pub fn new(
-        account_tag: String,
-        tunnel_id: Uuid,
-        tunnel_secret: Bytes,
-        connector_id: Uuid,
-        edges: Vec<String>,
-    ) -> Self {
-        Self {
-            account_tag,
-            tunnel_id,
-            tunnel_secret,
-            connector_id,
-            edges,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            edge_ca_pem: None,
-            edge_ip: IpChoice::Any,
-            edge_bind: None,
-            post_quantum: false,
-            protocol: ProtocolChoice::Auto,
-            ha_connections: 4,
-            congestion: Congestion::default(),
-            grace_period: Duration::from_secs(30),
-            rpc_timeout: Duration::from_secs(5),
-            dial_timeout: Duration::from_secs(15),
-            retries: 5,
-            worker_threads: 0,
-            max_unread_bytes: 0,
-            event_queue: 8192,
-            tell_requests: false,
-        }
-    }
-
     /// Names the first field that can't work.
     pub fn check(&self) -> Result<(), SettingError> {
         let bad = |field: &'static str, reason: String| Err(SettingError::Field { field, reason });
@@ -191,27 +148,35 @@ pub(crate) fn split_host_port(text: &str) -> Option<(&str, u16)> {
 }
 
 /// originRequest of one rule, defaults filled in (protocol.md, *Configuration*).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OriginSettings {
     /// For the TCP (or unix) connect, all addresses together.
+    #[serde(rename = "connect_timeout_s", deserialize_with = "seconds")]
     pub connect_timeout: Duration,
     /// For the TLS handshake.
+    #[serde(rename = "tls_timeout_s", deserialize_with = "seconds")]
     pub tls_timeout: Duration,
     /// TCP keepalive idle and interval time; zero: off.
+    #[serde(rename = "tcp_keep_alive_s", deserialize_with = "seconds")]
     pub tcp_keep_alive: Duration,
     /// Addresses are tried one after another instead of overlapping.
     pub no_happy_eyeballs: bool,
     /// Most idle connections kept to this origin.
     pub keep_alive_connections: usize,
     /// How long an idle one is kept (or shorter, as the origin's `Keep-Alive: timeout` says).
+    #[serde(rename = "keep_alive_timeout_s", deserialize_with = "seconds")]
     pub keep_alive_timeout: Duration,
     /// Sent as Host; the public host goes to X-Forwarded-Host then.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub http_host_header: Option<String>,
     /// SNI and name that the certificate is checked for.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub origin_server_name: Option<String>,
     /// SNI and checked name are the request's host.
     pub match_sni_to_host: bool,
     /// The only trust anchors for the origin; `None`: the system's roots.
+    #[serde(deserialize_with = "raw_or_none")]
     pub ca_pool_pem: Option<Bytes>,
     /// Any certificate is taken.
     pub no_tls_verify: bool,
@@ -221,6 +186,8 @@ pub struct OriginSettings {
     pub http2_origin: bool,
 }
 
+/// For tests: an origin that is in no hurry.
+#[cfg(test)]
 impl Default for OriginSettings {
     fn default() -> Self {
         Self {
@@ -246,13 +213,7 @@ mod tests {
     use super::*;
 
     fn settings() -> ConnectorSettings {
-        ConnectorSettings::new(
-            "a".repeat(32),
-            Uuid::nil(),
-            Bytes::from_static(b"s"),
-            Uuid::nil(),
-            vec!["edge.test:7844".into()],
-        )
+        crate::tests::settings()
     }
 
     #[test]
@@ -267,15 +228,14 @@ mod tests {
     #[test]
     fn addresses_of_the_chosen_version_are_dialled_and_all_where_there_is_none() {
         let both = vec!["127.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()];
-        for (text, left) in [("auto", &both[..]), ("4", &both[..1]), ("6", &both[1..])] {
+        for (choice, left) in [(IpChoice::Any, &both[..]), (IpChoice::V4, &both[..1]), (IpChoice::V6, &both[1..])] {
             let mut addresses = both.clone();
-            IpChoice::parse(text).unwrap().choose(&mut addresses);
-            assert_eq!(addresses, left, "{text}");
+            choice.choose(&mut addresses);
+            assert_eq!(addresses, left, "{choice:?}");
         }
         let mut one = vec![both[0]];
         IpChoice::V6.choose(&mut one);
         assert_eq!(one, both[..1]);
-        assert_eq!(IpChoice::parse("5"), None);
     }
 
     #[test]

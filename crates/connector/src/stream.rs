@@ -1,15 +1,13 @@
 //! One request from the edge: checked, matched, served, counted.
 
-use crate::counters::Gauge;
 use crate::request_log::{Line, Told};
 use crate::server::Shared;
 use crate::service::{Call, End, Responder, serve_nothing};
-use crate::{Event, OriginError};
+use crate::{OriginError, OriginFailed, RequestCanceled};
 use bytes::Bytes;
 use qanat_http::{BodyLength, Headers, Owner, Source, Watch, check_request, strip_hop_by_hop};
 use qanat_transport::{RequestKind, TunnelRequest};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Serves one request to its end. The task that runs this is the only one the request has.
 pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
@@ -20,16 +18,16 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     responder: R,
 ) {
     let counters = &shared.counters;
-    counters.requests.fetch_add(1, Relaxed);
-    let _open = Gauge::new(&counters.requests_open);
+    counters.requests.add(1);
+    let _open = counters.requests_open.hold();
     let TunnelRequest { kind, mut head, length } = request;
     // The edge is trusted to route, not to be free of bugs: what could split a request at an origin goes no further (S12).
     if let Err(error) = check_request(&head) {
-        counters.malformed_requests.fetch_add(1, Relaxed);
-        counters.request_errors.fetch_add(1, Relaxed);
+        counters.malformed_requests.add(1);
+        counters.request_errors.add(1);
         body.stop();
         drop(responder);
-        shared.events.push(Event::OriginFailed {
+        shared.events.push(OriginFailed {
             connection_index,
             rule: -1,
             service: String::new(),
@@ -71,11 +69,11 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     };
 
     if call.trailers_dropped {
-        counters.trailers_dropped.fetch_add(1, Relaxed);
+        counters.trailers_dropped.add(1);
     }
     let failed = |code: &'static str, message: String| {
-        counters.request_errors.fetch_add(1, Relaxed);
-        shared.events.push(Event::OriginFailed {
+        counters.request_errors.add(1);
+        shared.events.push(OriginFailed {
             connection_index,
             rule: rule.as_ref().map_or(-1, |(index, _)| i64::try_from(*index).unwrap_or(-1)),
             service: rule.as_ref().map(|(_, rule)| rule.text.clone()).unwrap_or_default(),
@@ -86,13 +84,11 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
         });
     };
     match end {
-        End::Answered(status) => counters.response(status),
+        End::Answered(status) => shared.responses.add(status),
         End::Told => {}
         End::Canceled | End::Failed(OriginError::Client(_)) => {
-            counters.requests_canceled.fetch_add(1, Relaxed);
-            shared
-                .events
-                .push(Event::RequestCanceled { connection_index, destination: destination(&authority, &target) });
+            counters.requests_canceled.add(1);
+            shared.events.push(RequestCanceled { connection_index, destination: destination(&authority, &target) });
         }
         End::Failed(error) => {
             call.body.stop();
@@ -103,7 +99,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
             failed(error.code(), text);
         }
         End::Broken { status, reason } => {
-            counters.response(status);
+            shared.responses.add(status);
             failed("origin_reset_mid_body", format!("the origin broke off its answer: {reason}"));
         }
     }

@@ -3,7 +3,7 @@
 use crate::backoff::{RETURNING, place, random, refused_delay, retry_delay, return_delay};
 use crate::link::{Active, QUIC_PATIENCE, Ready, dial_any};
 use crate::server::Shared;
-use crate::{Event, ProtocolChoice};
+use crate::{Disconnected, Event, ProtocolChoice, ProtocolFallback, Refused, Registered, Stopped};
 use bytes::Bytes;
 use qanat_transport::{EdgeLink, Protocol, RegisterError, Registration, RegistrationDetails};
 use std::net::SocketAddr;
@@ -87,7 +87,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
     }
     shared.origins.clear();
-    shared.events.push(Event::Stopped);
+    shared.events.push(Stopped {});
 }
 
 /// A panic in one connection's task doesn't cost the connection.
@@ -179,16 +179,15 @@ impl Slot {
         while !self.is_stopping() {
             let Some(down) = self.live().await else { return };
             let delay = self.next_delay(&down.why);
-            let retry_in = (!self.is_stopping()).then_some(delay);
+            let retry_in_s = (!self.is_stopping()).then_some(delay.as_secs_f64());
             let Down { edge_ip, protocol, why } = down;
             let connection_index = self.index;
+            let disconnected =
+                |reason| Disconnected { connection_index, edge_ip: edge_ip.clone(), protocol, reason, retry_in_s };
             self.shared.events.push(match why {
-                Why::SentAway { .. } => {
-                    let reason = "the edge restarts".to_owned();
-                    Event::Disconnected { connection_index, edge_ip, protocol, reason, retry_in }
-                }
-                Why::Lost(reason) => Event::Disconnected { connection_index, edge_ip, protocol, reason, retry_in },
-                Why::Refused { cause, .. } => Event::Refused { connection_index, edge_ip, cause, retry_in },
+                Why::SentAway { .. } => Event::from(disconnected("the edge restarts".to_owned())),
+                Why::Lost(reason) => disconnected(reason).into(),
+                Why::Refused { cause, .. } => Refused { connection_index, edge_ip, cause, retry_in_s }.into(),
             });
             let mut life = self.life.clone();
             let _ = timeout(delay, reached(&mut life, Life::Draining)).await;
@@ -332,7 +331,7 @@ impl Slot {
         self.fleet.udp_blocked.store(fallen_back, Relaxed);
         if fallen_back != self.fallen_back {
             self.fallen_back = fallen_back;
-            self.shared.events.push(Event::ProtocolFallback { connection_index: self.index, protocol });
+            self.shared.events.push(ProtocolFallback { connection_index: self.index, protocol });
         }
     }
 
@@ -384,12 +383,12 @@ impl Slot {
         let counters = &self.shared.counters;
         match &registered {
             Ok(details) => {
-                counters.register_success.fetch_add(1, Relaxed);
+                counters.register_success.add(1);
                 self.failures = 0;
                 self.was_up = true;
                 self.returning = None;
                 self.scout = None;
-                self.shared.events.push(Event::Registered {
+                self.shared.events.push(Registered {
                     connection_index: self.index,
                     connection_id: details.connection_id,
                     edge_ip: address.ip().to_string(),
@@ -399,9 +398,7 @@ impl Slot {
                 });
                 self.fleet.first_registered.send_replace(true);
             }
-            Err(_) => {
-                counters.register_fail.fetch_add(1, Relaxed);
-            }
+            Err(_) => counters.register_fail.add(1),
         }
         Some(registered)
     }
@@ -492,10 +489,10 @@ impl Slot {
 fn tell_local_configuration(shared: &Arc<Shared>, link: EdgeLink, json: Bytes) {
     let shared = shared.clone();
     tokio::spawn(async move {
-        shared.counters.local_configuration_pushes.fetch_add(1, Relaxed);
+        shared.counters.local_configuration_pushes.add(1);
         let told = timeout(shared.settings.rpc_timeout, link.send_local_configuration(json)).await;
         if !matches!(told, Ok(Ok(()))) {
-            shared.counters.local_configuration_pushes_errors.fetch_add(1, Relaxed);
+            shared.counters.local_configuration_pushes_errors.add(1);
             tracing::warn!("the edge did not take the local configuration");
         }
     });

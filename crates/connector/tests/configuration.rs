@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use qanat_connector::Event;
+use qanat_connector::{ConfigurationPushed, Event};
 use qanat_transport::Protocol;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use support::{Edge, PROTOCOLS, Running, choice, eventually, settings};
 
 fn pushed(version: i32) -> impl Fn(&Event) -> Option<(u64, Bytes)> {
     move |e| match e {
-        Event::ConfigurationPushed { push_id, version: v, configuration, .. } if *v == version => {
+        Event::ConfigurationPushed(ConfigurationPushed { push_id, version: v, configuration, .. }) if *v == version => {
             Some((*push_id, configuration.clone()))
         }
         _ => None,
@@ -70,7 +70,7 @@ async fn a_configuration_above_the_limit_is_refused() {
     let huge = format!("{{\"x\":\"{}\"}}", "a".repeat(1 << 20));
     let answer = edge.link().await.push_configuration(1, huge.into(), Duration::from_secs(10)).await;
     assert!(answer.map_or(true, |a| a.error.is_some()));
-    assert_eq!(running.count(|e| matches!(e, Event::ConfigurationPushed { .. })), 0);
+    assert_eq!(running.count(|e| matches!(e, Event::ConfigurationPushed(_))), 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use qanat_connector::{Connector, Event, ProtocolChoice};
+use qanat_connector::{Connector, Disconnected, Event, ProtocolChoice, ProtocolFallback, Refused, Registered, Stopped};
 use qanat_http::{BodyLength, Sink};
 use qanat_transport::{Protocol, RegistrationRefusal};
 use std::future::poll_fn;
@@ -31,7 +31,7 @@ async fn one_address_gives_as_many_connections_as_asked_for() {
         assert_eq!(link.protocol(), protocol);
         assert_eq!((registration.secret.as_ref(), registration.connector_id.as_u128()), (&b"secret"[..], 2));
         assert!(registration.features.iter().any(|f| f == "qanat_trailers"));
-        let registered = |e: &Event| matches!(e, Event::Registered { location, edge_ip, .. } if location == "test" && edge_ip == "127.0.0.1");
+        let registered = |e: &Event| matches!(e, Event::Registered(Registered { location, edge_ip, .. }) if location == "test" && edge_ip == "127.0.0.1");
         assert_eq!(running.count(registered), 4);
         assert_eq!(running.connector.counters()["register_success"], 4);
     }
@@ -72,7 +72,9 @@ async fn an_edge_that_restarts_and_has_forgotten_everything_is_back_in_use() {
         running.connector.swap_ingress(rules(""));
         running.ready(2).await;
         edge.stop().await;
-        running.event(|e| matches!(e, Event::Disconnected { retry_in: Some(_), .. }).then_some(())).await;
+        running
+            .event(|e| matches!(e, Event::Disconnected(Disconnected { retry_in_s: Some(_), .. })).then_some(()))
+            .await;
         running.ready(0).await;
         let edge = edge.again().await;
         let back = Instant::now();
@@ -95,8 +97,8 @@ async fn an_edge_that_announced_its_restart_is_dialled_by_one_connection_at_a_qu
         let lost = || {
             let events = running.events.lock().unwrap();
             let lost = events.iter().filter_map(|e| match e {
-                Event::Disconnected { connection_index, reason, retry_in, .. } => {
-                    Some((*connection_index, reason.clone(), retry_in.unwrap()))
+                Event::Disconnected(Disconnected { connection_index, reason, retry_in_s, .. }) => {
+                    Some((*connection_index, reason.clone(), retry_in_s.unwrap()))
                 }
                 _ => None,
             });
@@ -108,9 +110,9 @@ async fn an_edge_that_announced_its_restart_is_dialled_by_one_connection_at_a_qu
         let mut indexes: Vec<u8> = sent_away.iter().map(|(index, ..)| *index).collect();
         indexes.sort_unstable();
         assert_eq!(indexes, [0, 1, 2, 3]);
-        assert!(sent_away.iter().all(|(_, _, retry)| *retry <= Duration::from_millis(50)), "{sent_away:?}");
+        assert!(sent_away.iter().all(|(_, _, retry)| *retry <= 0.05), "{sent_away:?}");
         assert!(failed.iter().all(|(index, ..)| *index == failed[0].0), "one at a time: {failed:?}");
-        assert!(failed.iter().all(|(_, _, retry)| *retry <= Duration::from_millis(600)), "no back-off: {failed:?}");
+        assert!(failed.iter().all(|(_, _, retry)| *retry <= 0.6), "no back-off: {failed:?}");
         let edge = edge.again().await;
         running.ready(4).await;
         assert_eq!(edge.heard.registered.lock().unwrap().len(), 4);
@@ -128,14 +130,16 @@ async fn a_refusal_is_told_and_its_delay_kept() {
         };
         edge.heard.refusals.lock().unwrap().push_back(refusal);
         let running = Running::start(settings(&edge, choice(protocol), 4));
-        let (cause, retry_in) = running
+        let (cause, retry_in_s) = running
             .event(|e| match e {
-                Event::Refused { cause, retry_in, connection_index: 0, .. } => Some((cause.clone(), *retry_in)),
+                Event::Refused(Refused { cause, retry_in_s, connection_index: 0, .. }) => {
+                    Some((cause.clone(), *retry_in_s))
+                }
                 _ => None,
             })
             .await;
         assert_eq!(cause, "wrong secret");
-        assert!(retry_in.unwrap() >= Duration::from_secs(30));
+        assert!(retry_in_s.unwrap() >= 30.0);
         assert_eq!(running.connector.counters()["register_fail"], 1);
         assert_eq!(edge.heard.live().len(), 0, "the others wait for the first one");
     }
@@ -171,15 +175,15 @@ async fn a_stop_finishes_open_requests_and_takes_no_new_ones() {
         running.connector.stop();
         eventually(|| (edge.heard.unregistered.lock().unwrap().len() == 2).then_some(())).await;
         assert_eq!(running.connector.ready_connections(), 0);
-        assert_eq!(running.count(|e| *e == Event::Stopped), 0);
+        assert_eq!(running.count(|e| *e == Event::Stopped(Stopped {})), 0);
         // The open one still works both ways, and ends by its own close.
         poll_fn(|cx| stream.sink.poll_ready(cx)).await.unwrap();
         stream.sink.send(Bytes::from_static(b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8"));
         poll_fn(|cx| stream.sink.poll_finish(cx, &mut None)).await.unwrap();
         let (body, end) = read(answer.body).await;
         assert!(body.starts_with("\u{fffd}\u{2}hi") && end.is_ok(), "{body:?} {end:?}");
-        running.event(|e| (*e == Event::Stopped).then_some(())).await;
-        assert_eq!(running.count(|e| matches!(e, Event::Disconnected { .. })), 0);
+        running.event(|e| (*e == Event::Stopped(Stopped {})).then_some(())).await;
+        assert_eq!(running.count(|e| matches!(e, Event::Disconnected(_))), 0);
         assert!(edge.heard.live().is_empty() || eventually(|| edge.heard.live().is_empty().then_some(true)).await);
     }
 }
@@ -197,7 +201,7 @@ async fn a_second_stop_ends_at_once() {
         eventually(|| (!edge.heard.unregistered.lock().unwrap().is_empty()).then_some(())).await;
         let second = Instant::now();
         running.connector.stop();
-        running.event(|e| (*e == Event::Stopped).then_some(())).await;
+        running.event(|e| (*e == Event::Stopped(Stopped {})).then_some(())).await;
         assert!(second.elapsed() < Duration::from_secs(2));
         assert!(read(answer.body).await.1.is_err(), "cut, not ended");
     }
@@ -214,7 +218,7 @@ async fn the_grace_period_bounds_a_stop() {
     let mut stream = edge.open(&request("GET", "/sse?freq=10ms", BodyLength::Absent)).await;
     let _answer = stream.answer().await.unwrap();
     running.connector.stop();
-    running.event(|e| (*e == Event::Stopped).then_some(())).await;
+    running.event(|e| (*e == Event::Stopped(Stopped {})).then_some(())).await;
 }
 
 #[tokio::test]
@@ -222,12 +226,12 @@ async fn a_stop_before_any_connection_ends_at_once() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let edge = Edge::start().await;
     let running = Running::start(settings_for(nobody, &edge.ca_pem, ProtocolChoice::Auto, 4));
-    running.event(|e| matches!(e, Event::Disconnected { .. }).then_some(())).await;
+    running.event(|e| matches!(e, Event::Disconnected(_)).then_some(())).await;
     running.connector.stop();
-    running.event(|e| (*e == Event::Stopped).then_some(())).await;
+    running.event(|e| (*e == Event::Stopped(Stopped {})).then_some(())).await;
     let unstarted = Connector::new(settings(&edge, ProtocolChoice::Quic, 1)).unwrap();
     unstarted.stop();
-    assert_eq!(unstarted.next_events(9, Duration::ZERO), [Event::Stopped]);
+    assert_eq!(unstarted.next_events(9, Duration::ZERO), [Event::Stopped(Stopped {})]);
 }
 
 #[tokio::test]
@@ -308,13 +312,21 @@ async fn blocked_udp_means_http2_within_fifteen_seconds_and_quic_again_once_it_i
     running.ready(2).await;
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     assert!(edge.heard.live().iter().all(|(link, _)| link.protocol() == Protocol::Http2));
-    running.event(|e| matches!(e, Event::ProtocolFallback { protocol: Protocol::Http2, .. }).then_some(())).await;
+    running
+        .event(|e| {
+            matches!(e, Event::ProtocolFallback(ProtocolFallback { protocol: Protocol::Http2, .. })).then_some(())
+        })
+        .await;
 
     // A request that is open while it goes back ends where it began.
     let mut stream = edge.open(&request("GET", "/sse?freq=20ms", BodyLength::Absent)).await;
     let answer = stream.answer().await.unwrap();
     open.store(true, SeqCst);
-    running.event(|e| matches!(e, Event::ProtocolFallback { protocol: Protocol::Quic, .. }).then_some(())).await;
+    running
+        .event(|e| {
+            matches!(e, Event::ProtocolFallback(ProtocolFallback { protocol: Protocol::Quic, .. })).then_some(())
+        })
+        .await;
     eventually(|| {
         let live: Vec<_> =
             edge.heard.live().into_iter().filter(|(link, _)| link.protocol() == Protocol::Quic).collect();
@@ -338,7 +350,7 @@ async fn pinned_quic_never_falls_back() {
     let running = Running::start(pinned);
     let reason = running
         .event(|e| match e {
-            Event::Disconnected { reason, protocol: Protocol::Quic, .. } => Some(reason.clone()),
+            Event::Disconnected(Disconnected { reason, protocol: Protocol::Quic, .. }) => Some(reason.clone()),
             _ => None,
         })
         .await;
@@ -351,7 +363,7 @@ async fn an_edge_with_another_certificate_is_not_trusted() {
     let (edge, other) = (Edge::start().await, Edge::start().await);
     for protocol in PROTOCOLS {
         let running = Running::start(settings_for(edge.address, &other.ca_pem, choice(protocol), 1));
-        running.event(|e| matches!(e, Event::Disconnected { .. }).then_some(())).await;
+        running.event(|e| matches!(e, Event::Disconnected(_)).then_some(())).await;
         assert!(edge.heard.registered.lock().unwrap().is_empty());
     }
 }
@@ -364,7 +376,7 @@ async fn an_edge_whose_name_does_not_resolve_is_retried() {
     let running = Running::start(nowhere);
     let (reason, retry) = running
         .event(|e| match e {
-            Event::Disconnected { reason, retry_in, .. } => Some((reason.clone(), *retry_in)),
+            Event::Disconnected(Disconnected { reason, retry_in_s, .. }) => Some((reason.clone(), *retry_in_s)),
             _ => None,
         })
         .await;

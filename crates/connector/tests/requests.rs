@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use qanat_connector::Event;
+use qanat_connector::{Event, OriginFailed};
 use qanat_http::{BodyLength, Frame, Headers, Sink, Source, StreamError};
 use qanat_transport::{AnsweredBy, OpenStream, Protocol, RequestKind, ResponseError, ResponseEvent, TunnelRequest};
 use std::future::{Future, poll_fn};
@@ -254,7 +254,8 @@ async fn an_origin_that_cannot_be_reached_is_told_at_once() {
             }
             other => panic!("{protocol:?}: {:?}", other.map(|a| a.head)),
         }
-        let failed = |e: &Event| matches!(e, Event::OriginFailed { code: "origin_refused", .. }).then_some(());
+        let failed =
+            |e: &Event| matches!(e, Event::OriginFailed(OriginFailed { code: "origin_refused", .. })).then_some(());
         tunnel.running.event(failed).await;
     }
 }
@@ -278,8 +279,9 @@ async fn an_origin_that_dies_mid_body_never_looks_like_an_end() {
                 }
                 Err(error) => assert!(matches!(error, ResponseError::Reset), "{protocol:?} {error:?}"),
             }
-            let broken =
-                |e: &Event| matches!(e, Event::OriginFailed { code: "origin_reset_mid_body", .. }).then_some(());
+            let broken = |e: &Event| {
+                matches!(e, Event::OriginFailed(OriginFailed { code: "origin_reset_mid_body", .. })).then_some(())
+            };
             tunnel.running.event(broken).await;
         }
     }
@@ -320,8 +322,8 @@ async fn a_client_that_leaves_closes_the_origin_connection_within_100_ms() {
             drop(body);
             within(told.recv()).await.unwrap();
             took[usize::from(answers)].push(left.elapsed());
-            tunnel.running.event(|e| matches!(e, Event::RequestCanceled { .. }).then_some(())).await;
-            assert_eq!(tunnel.running.count(|e| matches!(e, Event::OriginFailed { .. })), 0);
+            tunnel.running.event(|e| matches!(e, Event::RequestCanceled(_)).then_some(())).await;
+            assert_eq!(tunnel.running.count(|e| matches!(e, Event::OriginFailed(_))), 0);
         }
         for took in took {
             assert!(took.iter().min().unwrap() < &Duration::from_millis(100), "{protocol:?} {took:?}");

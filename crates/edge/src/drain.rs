@@ -1,8 +1,8 @@
 //! The edge's wish to stop, heard by every connection without a shared lock on the way of a request. First it is only told: answers
 //! say that the connection closes, and everything is still served. Then nothing new is taken.
 
-use crate::counters::{Counter, Held};
 use futures_util::task::AtomicWaker;
+use qanat_boundary::{Counter, Held};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -23,6 +23,12 @@ mod sockets;
 mod tables;
 mod tunnels;
 
+#[cfg(test)]
+extern crate self as qanat_edge;
+#[cfg(test)]
+#[path = "../tests/support/settings.rs"]
+mod test_settings;
+
 pub use cause::{Cause, Fault};
 pub use certificate::Certificate;
 pub use error::EdgeError;

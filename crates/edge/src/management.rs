@@ -105,7 +105,7 @@ impl Management {
         let parse = |key| {
             ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).map_err(|_| EdgeError::BadSetting {
                 field: "management_key",
-                reason: "it is no public key on P-256".to_owned(),
+                reason: "it is not a valid public key on P-256".to_owned(),
             })
         };
         let hostname = hostname.to_ascii_lowercase().into();
@@ -152,7 +152,7 @@ impl Management {
         let connector_id = match first(query, "connector_id").map(|id| Uuid::parse_str(&id)) {
             None => None,
             Some(Ok(id)) => Some(id),
-            Some(Err(_)) => return Err((Cause::ManagementDenied, "connector_id is no UUID")),
+            Some(Err(_)) => return Err((Cause::ManagementDenied, "connector_id is not a valid UUID")),
         };
         let place = self.enter(claims.tun.id).ok_or((Cause::Overloaded, "too many management requests are open"))?;
         let target = target(path, query, &token);

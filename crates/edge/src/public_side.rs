@@ -115,15 +115,12 @@ impl PublicSide {
 pub(crate) mod tests {
     use super::*;
     use crate::certificate::Certificate;
+    use crate::test_settings::settings;
 
     pub(crate) fn certificate(names: &[&str]) -> Certificate {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         Certificate::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap()
-    }
-
-    pub(crate) fn settings() -> Settings {
-        Settings::new("lab", "127.0.0.1:0", certificate(&["quic.cftunnel.com"]))
     }
 
     #[test]

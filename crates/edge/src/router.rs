@@ -73,8 +73,20 @@ impl Router {
 
     /// `host` as `hostname_of` gives it.
     pub(crate) fn find(&self, host: &[u8]) -> Option<Uuid> {
+        self.answering(host)?.tunnel_id
+    }
+
+    /// The entry that decides about a hostname. One without a tunnel: the name itself, or the closest one above it that exists.
+    pub(crate) fn route(&self, hostname: &str) -> Option<Route> {
+        let hostname = hostname_of(&Bytes::copy_from_slice(hostname.as_bytes()))?;
+        let Answering { name, is_wildcard, tunnel_id } = self.answering(&hostname)?;
+        let star = if is_wildcard { "*." } else { "" };
+        Some(Route { hostname: format!("{star}{}", String::from_utf8_lossy(name)), tunnel_id })
+    }
+
+    fn answering<'a>(&self, host: &'a [u8]) -> Option<Answering<'a>> {
         if let Some(route) = self.exact.get(host) {
-            return *route;
+            return Some(Answering { name: host, is_wildcard: false, tunnel_id: *route });
         }
         if self.wildcard.is_empty() {
             return None;
@@ -83,14 +95,22 @@ impl Router {
         while let Some(dot) = rest.iter().position(|b| *b == b'.') {
             rest = &rest[dot + 1..];
             if let Some(route) = self.wildcard.get(rest) {
-                return *route;
+                return Some(Answering { name: rest, is_wildcard: true, tunnel_id: *route });
             }
             if self.exact.get(rest).is_some() {
-                return None; // the closest encloser, and no wildcard below it
+                // The closest encloser, and no wildcard below it.
+                return Some(Answering { name: rest, is_wildcard: false, tunnel_id: None });
             }
         }
         None
     }
+}
+
+/// An entry of the table: `name` without the `*.` of a wildcard.
+struct Answering<'a> {
+    name: &'a [u8],
+    is_wildcard: bool,
+    tunnel_id: Option<Uuid>,
 }
 
 fn twice(hostname: &str) -> EdgeError {
@@ -189,6 +209,23 @@ mod tests {
             "example.test",
         ] {
             assert_eq!(find(&router, unserved), None, "{unserved}");
+        }
+    }
+
+    #[test]
+    fn the_entry_that_decides_is_told() {
+        let routes = vec![route("*.example.test", 1), route("app.example.test", 2), route("b.example.test", 0)];
+        let router = Router::new(routes.clone()).unwrap();
+        for (hostname, decides) in [
+            ("APP.example.test", Some(routes[1].clone())),
+            ("x.y.example.test", Some(routes[0].clone())),
+            ("b.example.test", Some(routes[2].clone())),
+            ("a.b.example.test", Some(routes[2].clone())),
+            ("a.app.example.test", Some(Route { tunnel_id: None, ..routes[1].clone() })),
+            ("example.test", None),
+            ("[::1]", None),
+        ] {
+            assert_eq!(router.route(hostname), decides, "{hostname}");
         }
     }
 

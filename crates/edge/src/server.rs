@@ -14,7 +14,8 @@ use crate::tables::TunnelEntry;
 use crate::tunnels::door::Door;
 use crate::tunnels::push::Pusher;
 use futures_util::future::BoxFuture;
-use qanat_transport::{Flow, Lines, ListenerSettings, TunnelListener, Warning};
+use qanat_boundary::EngineWarning;
+use qanat_transport::{Flow, Lines, ListenerSettings, TunnelListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -45,14 +46,15 @@ pub struct Edge {
 
 impl Edge {
     /// Binds all listeners and serves, where no connector is expected back.
-    pub fn start(settings: Settings) -> Result<Self, EdgeError> {
-        let edge = Self::bind(settings)?;
+    pub fn start(settings: Settings, tunnel_certificate: &Certificate) -> Result<Self, EdgeError> {
+        let edge = Self::bind(settings, tunnel_certificate)?;
         edge.opened.send_replace(true);
         Ok(edge)
     }
 
-    /// Binds all listeners, with empty tables. Who dials waits until `open`, so that nobody is told of empty tables.
-    pub fn bind(settings: Settings) -> Result<Self, EdgeError> {
+    /// Binds all listeners, with empty tables; connectors are shown `tunnel_certificate`. Who dials waits until `open`, so that
+    /// nobody is told of empty tables.
+    pub fn bind(settings: Settings, tunnel_certificate: &Certificate) -> Result<Self, EdgeError> {
         let side = Arc::new(PublicSide::new(settings)?);
         let settings = &side.settings;
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -68,7 +70,7 @@ impl Edge {
         if let Some(bound) = addresses.https {
             let _ = side.https_port.set(bound.port());
         }
-        let (chain, key) = settings.tunnel_certificate.pem();
+        let (chain, key) = tunnel_certificate.pem();
         let bad_certificate = |e: qanat_transport::TlsError| EdgeError::BadCertificate(e.to_string());
         let tunnel_settings = ListenerSettings {
             tls: qanat_transport::edge_tls(chain, key).map_err(bad_certificate)?,
@@ -136,6 +138,11 @@ impl Edge {
         self.side.tables.change_routes(put, remove)
     }
 
+    /// What the table says of a hostname: the entry that decides about it.
+    pub fn route(&self, hostname: &str) -> Option<Route> {
+        self.side.tables.routes.load().route(hostname)
+    }
+
     /// Replaces all tunnels at once; pushes configurations that rose.
     pub fn swap_tunnels(&self, tunnels: Vec<TunnelEntry>) {
         self.side.tables.swap_tunnels(tunnels);
@@ -166,14 +173,14 @@ impl Edge {
     }
 
     /// Takes lines for the log, which come out of `next_events` among the others.
-    pub fn warnings(&self) -> impl Fn(Warning) + Send + Sync + use<> {
+    pub fn warnings(&self) -> impl Fn(EngineWarning) + Send + Sync + use<> {
         let events = self.side.events.clone();
-        move |warning| events.push(Event::Warning(warning))
+        move |warning| events.push(warning)
     }
 
     /// Totals since start, by name.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        let mut counters = self.side.counters.all();
+        let mut counters = self.side.counters.all().collect::<Vec<_>>();
         for (name, value) in &mut counters {
             if *name == "unknown_streams" {
                 *value = self.side.registry.protocol_errors();
@@ -232,21 +239,26 @@ impl Drop for Edge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::public_side::tests::settings;
+    use crate::public_side::tests::certificate;
+    use crate::test_settings::settings;
+
+    fn start(settings: Settings) -> Result<Edge, EdgeError> {
+        Edge::start(settings, &certificate(&["quic.cftunnel.com"]))
+    }
 
     #[test]
     fn bad_settings_name_their_field() {
         let mut set = settings();
         set.location = "a b".to_owned();
-        assert!(Edge::start(set).err().unwrap().to_string().contains("location"));
+        assert!(start(set).err().unwrap().to_string().contains("location"));
         let mut set = settings();
         set.trusted_proxies = vec!["x".to_owned()];
-        assert!(Edge::start(set).err().unwrap().to_string().contains("trusted_proxies"));
+        assert!(start(set).err().unwrap().to_string().contains("trusted_proxies"));
         let mut set = settings();
         set.shared_networks = vec!["10.0.0.0/33".to_owned()];
-        assert!(Edge::start(set).err().unwrap().to_string().contains("shared_networks"));
+        assert!(start(set).err().unwrap().to_string().contains("shared_networks"));
         let mut set = settings();
         set.https_address = Some("nonsense".to_owned());
-        assert_eq!(Edge::start(set).err().unwrap().code(), "bad_setting");
+        assert_eq!(start(set).err().unwrap().code(), "bad_setting");
     }
 }

@@ -1,14 +1,16 @@
 //! What an edge is told once, at its start.
 
-use crate::certificate::Certificate;
 use crate::error::EdgeError;
 use ipnet::IpNet;
+use qanat_boundary::{raw_or_none, seconds};
 use qanat_transport::Congestion;
+use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 /// What the plain listener does with a request for a known hostname.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HttpMode {
     /// 308 to https.
     Redirect,
@@ -16,20 +18,21 @@ pub enum HttpMode {
     Serve,
 }
 
-/// The edge's settings; `Settings::new` gives the defaults of `_engine.pyi`. Addresses are `host:port`, port 0 is chosen by
+/// The edge's settings. Nothing has a default: whoever starts an edge says all. Addresses are `host:port`, port 0 is chosen by
 /// the system, `None` switches a listener off.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// This edge's name, in request ids and registration answers.
     pub location: String,
     /// Public TLS listener.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub https_address: Option<String>,
     /// Public plain listener.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub http_address: Option<String>,
     /// Tunnel listener, UDP and TCP.
     pub tunnel_address: String,
-    /// What the tunnel listener shows to connectors.
-    pub tunnel_certificate: Certificate,
     /// What the plain listener does.
     pub http_mode: HttpMode,
     /// The port that redirects name; 0: the TLS listener's.
@@ -39,6 +42,7 @@ pub struct Settings {
     /// Where connectors' logs and diagnostics are served, to tokens only (S55); empty: nowhere.
     pub management_hostname: String,
     /// What those tokens are verified with: a public key on P-256, as SubjectPublicKeyInfo (DER). `None`: none is good.
+    #[serde(deserialize_with = "raw_or_none")]
     pub management_key: Option<Vec<u8>>,
     /// Addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is continued.
     pub trusted_proxies: Vec<String>,
@@ -51,14 +55,19 @@ pub struct Settings {
     /// Largest trailer section.
     pub max_trailer_bytes: usize,
     /// For a whole request head, from its first byte.
+    #[serde(rename = "header_timeout_s", deserialize_with = "seconds")]
     pub header_timeout: Duration,
     /// For a public TLS handshake.
+    #[serde(rename = "tls_handshake_timeout_s", deserialize_with = "seconds")]
     pub tls_handshake_timeout: Duration,
     /// Between two requests of a connection.
+    #[serde(rename = "keep_alive_timeout_s", deserialize_with = "seconds")]
     pub keep_alive_timeout: Duration,
     /// From the last sign of the request to the answer's head.
+    #[serde(rename = "response_timeout_s", deserialize_with = "seconds")]
     pub response_timeout: Duration,
     /// Longest silence between two messages of a gRPC request that has no answer yet.
+    #[serde(rename = "grpc_idle_timeout_s", deserialize_with = "seconds")]
     pub grpc_idle_timeout: Duration,
     /// Open requests of one tunnel.
     pub max_streams_per_tunnel: usize,
@@ -85,45 +94,6 @@ pub struct Settings {
     pub event_queue: usize,
 }
 
-impl Settings {
-    /// Defaults: no public listener, everything else as documented in `_engine.pyi`.
-    pub fn new(location: &str, tunnel_address: &str, tunnel_certificate: Certificate) -> Self {
-        Self {
-            location: location.to_owned(),
-            https_address: None,
-            http_address: None,
-            tunnel_address: tunnel_address.to_owned(),
-            tunnel_certificate,
-            http_mode: HttpMode::Redirect,
-            public_https_port: 0,
-            worker_threads: 0,
-            management_hostname: "management.argotunnel.com".to_owned(),
-            management_key: None,
-            trusted_proxies: Vec::new(),
-            max_header_bytes: 131_072,
-            max_header_fields: 128,
-            max_request_line_bytes: 16_384,
-            max_trailer_bytes: 16_384,
-            header_timeout: Duration::from_secs(10),
-            tls_handshake_timeout: Duration::from_secs(10),
-            keep_alive_timeout: Duration::from_secs(75),
-            response_timeout: Duration::from_secs(100),
-            grpc_idle_timeout: Duration::from_secs(3600),
-            max_streams_per_tunnel: 10_000,
-            max_connections: 16_384,
-            max_unread_bytes: 0,
-            congestion: Congestion::default(),
-            max_connections_per_address: 256,
-            max_new_connections_per_address: 50,
-            max_failed_handshakes_per_address: 10,
-            shared_networks: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
-            max_pending_tunnel_handshakes: 1000,
-            max_tunnel_tcp_connections: 65_536,
-            event_queue: 65_536,
-        }
-    }
-}
-
 /// Where an edge listens, after ports were chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
@@ -144,7 +114,7 @@ pub(crate) fn resolve(field: &'static str, text: &str) -> Result<SocketAddr, Edg
 
 /// Reads addresses and networks (`10.0.0.0/8`).
 pub(crate) fn networks(field: &'static str, texts: &[String]) -> Result<Vec<IpNet>, EdgeError> {
-    let bad = |text| EdgeError::BadSetting { field, reason: format!("{text:?} is no address or network") };
+    let bad = |text| EdgeError::BadSetting { field, reason: format!("{text:?} is not a valid address or network") };
     let read = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     texts.iter().map(|text| read(text).map_err(|_| bad(text))).collect()
 }

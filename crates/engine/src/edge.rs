@@ -1,123 +1,13 @@
-//! `EdgeSettings`, `EdgeAddresses` and `Edge`.
+//! `EdgeAddresses`, `Edge` and `causes`.
 
-use crate::convert::{congestion_of, seconds, uuid, wait_seconds};
+use crate::convert::{uuid, wait_seconds};
 use crate::edge_events;
 use crate::edge_tables::{Certificate, Route, Tunnel, edge_error};
 use crate::error::bad_setting;
 use crate::log::{Sink, hear};
+use crate::settings::read;
 use pyo3::prelude::*;
 use std::collections::HashMap;
-
-/// What an edge is told once, at its start.
-#[pyclass(frozen, module = "qanat._engine")]
-pub(crate) struct EdgeSettings(qanat_edge::Settings);
-
-#[pymethods]
-impl EdgeSettings {
-    #[new]
-    #[pyo3(signature = (
-        *, location, https_address, http_address, tunnel_address, tunnel_certificate,
-        http_mode="redirect",
-        public_https_port=0,
-        worker_threads=0,
-        management_hostname="management.argotunnel.com",
-        management_key=None,
-        trusted_proxies=Vec::new(),
-        max_header_bytes=131072,
-        max_header_fields=128,
-        max_request_line_bytes=16384,
-        max_trailer_bytes=16384,
-        header_timeout_s=10.0,
-        tls_handshake_timeout_s=10.0,
-        keep_alive_timeout_s=75.0,
-        response_timeout_s=100.0,
-        grpc_idle_timeout_s=3600.0,
-        max_streams_per_tunnel=10000,
-        max_connections=16384,
-        max_connections_per_address=256,
-        max_new_connections_per_address=50,
-        max_failed_handshakes_per_address=10,
-        shared_networks=vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
-        max_unread_bytes=0,
-        congestion="tolerant",
-        max_pending_tunnel_handshakes=1000,
-        max_tunnel_tcp_connections=65536,
-        event_queue=65536
-    ))]
-    #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
-    fn new(
-        location: String,
-        https_address: Option<String>,
-        http_address: Option<String>,
-        tunnel_address: String,
-        tunnel_certificate: &Certificate,
-        http_mode: &str,
-        public_https_port: u16,
-        worker_threads: usize,
-        management_hostname: &str,
-        management_key: Option<Vec<u8>>,
-        trusted_proxies: Vec<String>,
-        max_header_bytes: usize,
-        max_header_fields: usize,
-        max_request_line_bytes: usize,
-        max_trailer_bytes: usize,
-        header_timeout_s: f64,
-        tls_handshake_timeout_s: f64,
-        keep_alive_timeout_s: f64,
-        response_timeout_s: f64,
-        grpc_idle_timeout_s: f64,
-        max_streams_per_tunnel: usize,
-        max_connections: usize,
-        max_connections_per_address: usize,
-        max_new_connections_per_address: u32,
-        max_failed_handshakes_per_address: u32,
-        shared_networks: Vec<String>,
-        max_unread_bytes: usize,
-        congestion: &str,
-        max_pending_tunnel_handshakes: usize,
-        max_tunnel_tcp_connections: usize,
-        event_queue: usize,
-    ) -> PyResult<Self> {
-        let http_mode = match http_mode {
-            "redirect" => qanat_edge::HttpMode::Redirect,
-            "serve" => qanat_edge::HttpMode::Serve,
-            other => return Err(bad_setting("http_mode", format!("{other:?} is neither redirect nor serve"))),
-        };
-        Ok(Self(qanat_edge::Settings {
-            location,
-            https_address,
-            http_address,
-            tunnel_address,
-            tunnel_certificate: tunnel_certificate.0.clone(),
-            http_mode,
-            public_https_port,
-            worker_threads,
-            management_hostname: management_hostname.to_owned(),
-            management_key,
-            trusted_proxies,
-            max_header_bytes,
-            max_header_fields,
-            max_request_line_bytes,
-            max_trailer_bytes,
-            header_timeout: seconds("header_timeout_s", header_timeout_s)?,
-            tls_handshake_timeout: seconds("tls_handshake_timeout_s", tls_handshake_timeout_s)?,
-            keep_alive_timeout: seconds("keep_alive_timeout_s", keep_alive_timeout_s)?,
-            response_timeout: seconds("response_timeout_s", response_timeout_s)?,
-            grpc_idle_timeout: seconds("grpc_idle_timeout_s", grpc_idle_timeout_s)?,
-            max_streams_per_tunnel,
-            max_connections,
-            max_connections_per_address,
-            max_new_connections_per_address,
-            max_failed_handshakes_per_address,
-            shared_networks,
-            max_unread_bytes,
-            congestion: congestion_of(congestion)?,
-            max_pending_tunnel_handshakes,
-            max_tunnel_tcp_connections,
-            event_queue,
-        }))
-    }
-}
 
 /// Where the edge listens, after ports were chosen.
 #[pyclass(frozen, module = "qanat._engine")]
@@ -148,9 +38,11 @@ pub(crate) struct Edge(qanat_edge::Edge, #[allow(dead_code, reason = "it is hear
 #[pymethods]
 impl Edge {
     #[new]
-    fn new(py: Python<'_>, settings: &EdgeSettings) -> PyResult<Self> {
-        let settings = settings.0.clone();
-        let edge = py.detach(|| qanat_edge::Edge::bind(settings)).map_err(edge_error)?;
+    #[pyo3(signature = (settings, *, tunnel_certificate))]
+    fn new(py: Python<'_>, settings: &Bound<'_, PyAny>, tunnel_certificate: &Certificate) -> PyResult<Self> {
+        let settings = read(settings)?;
+        let certificate = tunnel_certificate.0.clone();
+        let edge = py.detach(|| qanat_edge::Edge::bind(settings, &certificate)).map_err(edge_error)?;
         let sink = hear(edge.warnings());
         Ok(Self(edge, sink))
     }
@@ -172,6 +64,11 @@ impl Edge {
     fn change_routes(&self, py: Python<'_>, put: Vec<PyRef<'_, Route>>, remove: Vec<String>) -> PyResult<()> {
         let put: Vec<_> = put.iter().map(|route| route.0.clone()).collect();
         py.detach(|| self.0.change_routes(&put, &remove)).map_err(edge_error)
+    }
+
+    #[pyo3(signature = (*, hostname))]
+    fn route(&self, hostname: &str) -> Option<Route> {
+        self.0.route(hostname).map(Route)
     }
 
     fn swap_tunnels(&self, py: Python<'_>, tunnels: Vec<PyRef<'_, Tunnel>>) {
@@ -218,7 +115,10 @@ impl Edge {
             "none" => qanat_edge::Pressure::None,
             "shed" => qanat_edge::Pressure::Shed,
             "refuse" => qanat_edge::Pressure::Refuse,
-            other => return Err(bad_setting("level", format!("{other:?} is none of none, shed, refuse"))),
+            other => {
+                let reason = format!("{other:?} is not a valid level: use none, shed or refuse");
+                return Err(bad_setting("level", reason));
+            }
         };
         self.0.set_pressure(pressure);
         Ok(())
@@ -233,4 +133,12 @@ impl Edge {
     fn close(&self, py: Python<'_>, grace_s: f64) {
         py.detach(|| self.0.close(wait_seconds(grace_s)));
     }
+}
+
+/// Why requests fail: code, status, whose fault, what happened, what to do.
+#[pyfunction]
+pub(crate) fn causes() -> Vec<(&'static str, u16, &'static str, &'static str, &'static str)> {
+    let told =
+        |cause: &qanat_edge::Cause| (cause.code(), cause.status(), cause.fault().name(), cause.title(), cause.advice());
+    qanat_edge::Cause::ALL.iter().map(told).collect()
 }

@@ -1,8 +1,8 @@
-//! `OriginSettings`, `Rule`, `OriginBounds`, `IngressTable`, `check_patterns` and `explain`.
+//! `Rule`, `OriginBounds`, `IngressTable`, `check_patterns` and `explain`.
 
-use crate::convert::seconds;
+use crate::convert::wait_seconds;
 use crate::error::{bad_setting, refused};
-use bytes::Bytes;
+use crate::settings::read;
 use pyo3::prelude::*;
 use std::sync::Arc;
 
@@ -23,66 +23,9 @@ pub(crate) fn explain(
     path: &str,
     limit_s: f64,
 ) -> PyResult<Vec<bool>> {
-    let limit = seconds("limit_s", limit_s)?;
+    let limit = wait_seconds(limit_s);
     py.detach(|| qanat_connector::explain(&rules, hostname.as_bytes(), path.as_bytes(), limit))
         .map_err(|error| refused(error.code(), error.to_string()))
-}
-
-/// originRequest of one rule with defaults filled in.
-#[pyclass(frozen, module = "qanat._engine")]
-pub(crate) struct OriginSettings(qanat_connector::OriginSettings);
-
-#[pymethods]
-impl OriginSettings {
-    #[new]
-    #[pyo3(signature = (
-        *,
-        connect_timeout_s=30.0,
-        tls_timeout_s=10.0,
-        tcp_keep_alive_s=30.0,
-        no_happy_eyeballs=false,
-        keep_alive_connections=100,
-        keep_alive_timeout_s=90.0,
-        http_host_header=None,
-        origin_server_name=None,
-        match_sni_to_host=false,
-        ca_pool_pem=None,
-        no_tls_verify=false,
-        disable_chunked_encoding=false,
-        http2_origin=false
-    ))]
-    #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
-    fn new(
-        connect_timeout_s: f64,
-        tls_timeout_s: f64,
-        tcp_keep_alive_s: f64,
-        no_happy_eyeballs: bool,
-        keep_alive_connections: usize,
-        keep_alive_timeout_s: f64,
-        http_host_header: Option<String>,
-        origin_server_name: Option<String>,
-        match_sni_to_host: bool,
-        ca_pool_pem: Option<&[u8]>,
-        no_tls_verify: bool,
-        disable_chunked_encoding: bool,
-        http2_origin: bool,
-    ) -> PyResult<Self> {
-        Ok(Self(qanat_connector::OriginSettings {
-            connect_timeout: seconds("connect_timeout_s", connect_timeout_s)?,
-            tls_timeout: seconds("tls_timeout_s", tls_timeout_s)?,
-            tcp_keep_alive: seconds("tcp_keep_alive_s", tcp_keep_alive_s)?,
-            no_happy_eyeballs,
-            keep_alive_connections,
-            keep_alive_timeout: seconds("keep_alive_timeout_s", keep_alive_timeout_s)?,
-            http_host_header,
-            origin_server_name,
-            match_sni_to_host,
-            ca_pool_pem: ca_pool_pem.map(Bytes::copy_from_slice),
-            no_tls_verify,
-            disable_chunked_encoding,
-            http2_origin,
-        }))
-    }
 }
 
 /// One ingress rule, in order.
@@ -99,11 +42,11 @@ impl Rule {
         kind: &str,
         target: String,
         service: String,
-        origin: &OriginSettings,
+        origin: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let kind = qanat_connector::ServiceKind::parse(kind)
-            .ok_or_else(|| bad_setting("kind", format!("{kind:?} is no kind of service")))?;
-        Ok(Self(qanat_connector::Rule { hostname, path, kind, target, service, origin: origin.0.clone() }))
+            .ok_or_else(|| bad_setting("kind", format!("{kind:?} is not a valid kind of service")))?;
+        Ok(Self(qanat_connector::Rule { hostname, path, kind, target, service, origin: read(origin)? }))
     }
 }
 

@@ -11,15 +11,19 @@ mod edge;
 mod edge_events;
 mod edge_tables;
 mod error;
+mod events;
 mod ingress;
 mod json;
 mod log;
+mod settings;
+mod warning;
 
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("EngineError", error::class(py)?)?;
+    module.add_function(wrap_pyfunction!(edge::causes, module)?)?;
     module.add_function(wrap_pyfunction!(ingress::check_patterns, module)?)?;
     module.add_function(wrap_pyfunction!(ingress::explain, module)?)?;
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
@@ -27,17 +31,14 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<edge_tables::Route>()?;
     module.add_class::<edge_tables::Tunnel>()?;
     module.add_class::<edge_tables::Certificate>()?;
-    module.add_class::<edge::EdgeSettings>()?;
     module.add_class::<edge::EdgeAddresses>()?;
     module.add_class::<edge::Edge>()?;
-    module.add_class::<ingress::OriginSettings>()?;
     module.add_class::<ingress::Rule>()?;
     module.add_class::<ingress::OriginBounds>()?;
     module.add_class::<ingress::IngressTable>()?;
-    module.add_class::<connector::ConnectorSettings>()?;
     module.add_class::<connector::Connector>()?;
-    add_union(module, "EdgeEvent", &edge_events::classes(py))?;
-    add_union(module, "ConnectorEvent", &connector_events::classes(py))?;
+    add_union(module, "EdgeEvent", &edge_events::all(py))?;
+    add_union(module, "ConnectorEvent", &connector_events::all(py))?;
     module.delattr("__all__") // every name is public; the stub says it once
 }
 

@@ -1,8 +1,7 @@
 //! The engine's warnings on their way to Python's log: through the event queues of the edges and connectors that run, never
 //! by a lock that a request waits for long, and few of a kind, so that nobody outside can fill a log with them.
 
-use pyo3::prelude::*;
-use qanat_transport::Warning;
+use qanat_boundary::EngineWarning;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -13,8 +12,6 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
 
-use crate::edge_events::event;
-
 /// Of one place in the code, so many lines …
 const MOST: u64 = 5;
 /// … in this time.
@@ -22,25 +19,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Longest text of one field.
 const LONGEST: usize = 1024;
 
-event! {
-    /// A warning of the engine.
-    EngineWarning {
-        level: &'static str,
-        target: &'static str,
-        message: String,
-        fields: Vec<(&'static str, String)>,
-        held_back: u64,
-    }
-}
-
-impl From<Warning> for EngineWarning {
-    fn from(warning: Warning) -> Self {
-        let Warning { level, target, message, fields, held_back } = warning;
-        Self { level, target, message, fields, held_back }
-    }
-}
-
-type Hearing = dyn Fn(Warning) + Send + Sync;
+type Hearing = dyn Fn(EngineWarning) + Send + Sync;
 
 /// Where warnings go while it is kept.
 pub(crate) type Sink = Arc<Hearing>;
@@ -48,7 +27,7 @@ pub(crate) type Sink = Arc<Hearing>;
 static SINKS: Mutex<Vec<Weak<Hearing>>> = Mutex::new(Vec::new());
 
 /// Sends warnings to `sink` from now on, as long as the caller keeps it.
-pub(crate) fn hear(sink: impl Fn(Warning) + Send + Sync + 'static) -> Sink {
+pub(crate) fn hear(sink: impl Fn(EngineWarning) + Send + Sync + 'static) -> Sink {
     let sink: Sink = Arc::new(sink);
     static INSTALLED: OnceLock<bool> = OnceLock::new();
     // A process has one subscriber; were there another already, it would have the warnings.
@@ -116,7 +95,7 @@ impl Subscriber for Bridge {
         let mut texts = Texts::default();
         event.record(&mut texts);
         let warning =
-            Warning { level, target: metadata.target(), message: texts.message, fields: texts.fields, held_back };
+            EngineWarning { level, target: metadata.target(), message: texts.message, fields: texts.fields, held_back };
         let sinks: Vec<Sink> = lock(&SINKS).iter().filter_map(Weak::upgrade).collect();
         sinks.iter().for_each(|sink| sink(warning.clone()));
     }

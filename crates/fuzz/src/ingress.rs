@@ -48,6 +48,25 @@ fn rule((hostname, path): &(String, String)) -> Rule {
         kind: ServiceKind::Status,
         target: "404".to_owned(),
         service: "http_status:404".to_owned(),
-        origin: OriginSettings::default(),
+        origin: origin(),
+    }
+}
+
+/// A table is only matched here: nothing is dialled by it.
+fn origin() -> OriginSettings {
+    OriginSettings {
+        connect_timeout: Duration::ZERO,
+        tls_timeout: Duration::ZERO,
+        tcp_keep_alive: Duration::ZERO,
+        no_happy_eyeballs: false,
+        keep_alive_connections: 0,
+        keep_alive_timeout: Duration::ZERO,
+        http_host_header: None,
+        origin_server_name: None,
+        match_sni_to_host: false,
+        ca_pool_pem: None,
+        no_tls_verify: false,
+        disable_chunked_encoding: false,
+        http2_origin: false,
     }
 }

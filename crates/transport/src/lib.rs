@@ -13,7 +13,6 @@ mod rpc;
 mod stream;
 mod tls;
 mod udp;
-mod warning;
 
 pub use connector::{
     ConfigurationPush, DialError, DialSettings, EdgeLink, Incoming, IncomingRequest, RegisterError, TunnelResponder,
@@ -28,4 +27,3 @@ pub use owner::owner;
 pub use quic::Congestion;
 pub use stream::{TunnelSink, TunnelSource};
 pub use tls::{TlsError, connector_tls, connector_tls_post_quantum, edge_tls};
-pub use warning::Warning;

@@ -74,7 +74,7 @@ pub struct Flow {
 impl Default for Flow {
     /// Windows that don't grow.
     fn default() -> Self {
-        Self { lines: Lines::new(MIN_WINDOW), congestion: Congestion::default() }
+        Self { lines: Lines::new(MIN_WINDOW), congestion: Congestion::Tolerant }
     }
 }
 

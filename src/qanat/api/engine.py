@@ -1,5 +1,5 @@
 """This room's door to the engine."""
 
-from qanat._engine import check_json
+from qanat._engine import RequestFailed, Route, check_json
 
-__all__ = ["check_json"]
+__all__ = ["RequestFailed", "Route", "check_json"]

@@ -87,7 +87,7 @@ class ManagementKey:
         if unknown or not wanted:
             raise QanatError(
                 "management_bad_resource",
-                f"{unknown[0][:40]!a} is no resource" if unknown else "no resource is named",
+                f"{unknown[0][:40]!a} is not a valid resource" if unknown else "no resource is named",
                 where="resources",
                 hint=f"name some of {', '.join(RESOURCES)}",
             )

@@ -1,10 +1,11 @@
 """The connector's door to the engine: the only module of this room that imports `qanat._engine`."""
 
+from typing import TYPE_CHECKING
+
 from qanat._engine import (
     ConfigurationPushed,
     Connector,
     ConnectorEvent,
-    ConnectorSettings,
     Disconnected,
     EngineError,
     EngineWarning,
@@ -21,11 +22,13 @@ from qanat._engine import (
     __version__,
 )
 
+if TYPE_CHECKING:  # a dict, of which only the stub knows
+    from qanat._engine import ConnectorSettings as ConnectorSettings
+
 __all__ = [
     "ConfigurationPushed",
     "Connector",
     "ConnectorEvent",
-    "ConnectorSettings",
     "Disconnected",
     "EngineError",
     "EngineWarning",

@@ -347,10 +347,10 @@ def read_value(flag: Flag, text: str, *, where: str, code: str = "flag_value_inv
             return True
         if word in ("0", "f", "false"):
             return False
-        raise QanatError(code, f"'{text[:40]}' is neither true nor false", where=where, hint="write true or false")
+        raise QanatError(code, f"'{text[:40]}' is not a valid boolean", where=where, hint="write true or false")
     digits = text[1:] if text.startswith(("-", "+")) else text
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise QanatError(code, f"'{text[:40]}' is no whole number", where=where, hint="write one such as 4")
+        raise QanatError(code, f"'{text[:40]}' is not a valid whole number", where=where, hint="write one such as 4")
     return int(text)
 
 

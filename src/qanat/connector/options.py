@@ -74,12 +74,14 @@ def log_options(sources: Sources) -> LogOptions:
     level = sources.get("loglevel", "info") or "info"
     if level not in LEVELS:
         warnings.append(
-            f"{sources.place('loglevel')}: '{level[:40]}' is no level, so info is used ({_near_level(level)})"
+            f"{sources.place('loglevel')}: '{level[:40]}' is not a valid log level, so info is used ({_near_level(level)})"
         )
         level = "info"
     output = sources.get("output", "default")
     if output not in ("default", "json"):
-        warnings.append(f"{sources.place('output')}: '{output[:40]}' is no log format, so default is used (or json)")
+        warnings.append(
+            f"{sources.place('output')}: '{output[:40]}' is not a valid log format, so default is used (or write json)"
+        )
     file, folder = sources.file("logfile"), sources.file("log-directory")
     if file and folder:
         warnings.append(f"{sources.place('logfile')} is used; {sources.place('log-directory')} is ignored")
@@ -107,12 +109,14 @@ def read_options(sources: Sources) -> Options:
         warnings.append("h2mux is no longer a supported protocol: upgrading edge connection to http2")
         protocol = "http2"
     if protocol not in ("auto", "quic", "http2"):
-        raise sources.bad("protocol", f"'{protocol[:40]}' is no protocol", hint="auto, quic or http2")
+        raise sources.bad("protocol", f"'{protocol[:40]}' is not a valid protocol", hint="use auto, quic or http2")
     local, local_source = _local_configuration(sources, warnings)
     bind_address, ip_version = _dial_from(sources, warnings)
     congestion = sources.get("congestion", "tolerant")
     if congestion not in CONGESTION:
-        raise sources.bad("congestion", f"'{congestion[:40]}' is no congestion control", hint="tolerant, cubic or bbr")
+        raise sources.bad(
+            "congestion", f"'{congestion[:40]}' is not a valid congestion control", hint="use tolerant, cubic or bbr"
+        )
     return Options(
         credentials=credentials,
         edges=_edges(sources),
@@ -258,7 +262,7 @@ def _dial_from(sources: Sources, warnings: list[str]) -> tuple[str | None, IpVer
     """The address to dial from, and of which version the edge's are: that address's, if there is one, as stock."""
     version = sources.get("edge-ip-version", "auto")
     if version not in ("auto", "4", "6"):
-        raise sources.bad("edge-ip-version", f"'{version[:40]}' is no version", hint="auto, 4 or 6")
+        raise sources.bad("edge-ip-version", f"'{version[:40]}' is not a valid IP version", hint="use auto, 4 or 6")
     address = sources.get("edge-bind-address", "")
     if not address:
         return None, cast(IpVersion, version)
@@ -266,7 +270,7 @@ def _dial_from(sources: Sources, warnings: list[str]) -> tuple[str | None, IpVer
     try:
         socket.inet_pton(family, address)
     except (OSError, ValueError):
-        raise sources.bad("edge-bind-address", f"'{address[:80]}' is no IP address") from None
+        raise sources.bad("edge-bind-address", f"'{address[:80]}' is not a valid IP address") from None
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
@@ -22,7 +23,6 @@ from qanat.connector.engine import (
     ConfigurationPushed,
     Connector,
     ConnectorEvent,
-    ConnectorSettings,
     Disconnected,
     EngineError,
     EngineWarning,
@@ -48,10 +48,19 @@ from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
 from qanat.systemd import ServiceManager
 
+if TYPE_CHECKING:
+    from qanat.connector.engine import ConnectorSettings
+
 USAGE = 255
 """Exit code of a command line or token that is none, as stock cloudflared's. Stock ends with 0 where a flag is unknown."""
 FAILED = 1
 """Of everything else: a bad value, file or rule, or a tunnel that gave up."""
+
+WORKER_THREADS = 0
+"""Half of the cores, at least one."""
+MAX_UNREAD_BYTES = 0
+"""An eighth of the memory."""
+EVENT_QUEUE = 8192
 
 _USAGE_CODES = ("usage", "token_missing", "token_invalid", "token_file_unreadable")
 
@@ -149,33 +158,38 @@ class Process:
     def _make_connector(self) -> Connector:
         options = self._options
         try:
-            connector = Connector(
-                ConnectorSettings(
-                    account_tag=options.credentials.account_tag,
-                    tunnel_id=options.credentials.tunnel_id,
-                    tunnel_secret=options.credentials.secret,
-                    connector_id=self._connector_id,
-                    edges=options.edges,
-                    version=f"qanat/{__version__}",
-                    edge_ca_pem=options.edge_ca_pem,
-                    edge_ip_version=options.edge_ip_version,
-                    edge_bind_address=options.edge_bind_address,
-                    post_quantum=options.post_quantum,
-                    protocol=options.protocol,
-                    ha_connections=options.ha_connections,
-                    congestion=options.congestion,
-                    grace_period_s=options.grace_period_s,
-                    rpc_timeout_s=options.rpc_timeout_s,
-                    dial_timeout_s=options.dial_timeout_s,
-                    retries=options.retries,
-                    tell_requests=self._log.tells("debug"),
-                )
-            )
+            connector = Connector(self._settings())
         except EngineError as error:
             raise QanatError(f"engine_{error.code}", error.message) from error
         if options.local:
             connector.send_local_configuration(local_document(options.local, options.settings))
         return connector
+
+    def _settings(self) -> "ConnectorSettings":
+        options = self._options
+        return {
+            "account_tag": options.credentials.account_tag,
+            "tunnel_id": options.credentials.tunnel_id,
+            "tunnel_secret": options.credentials.secret,
+            "connector_id": self._connector_id,
+            "edges": options.edges,
+            "version": f"qanat/{__version__}",
+            "edge_ca_pem": options.edge_ca_pem,
+            "edge_ip_version": options.edge_ip_version,
+            "edge_bind_address": options.edge_bind_address,
+            "post_quantum": options.post_quantum,
+            "protocol": options.protocol,
+            "ha_connections": options.ha_connections,
+            "congestion": options.congestion,
+            "grace_period_s": options.grace_period_s,
+            "rpc_timeout_s": options.rpc_timeout_s,
+            "dial_timeout_s": options.dial_timeout_s,
+            "retries": options.retries,
+            "worker_threads": WORKER_THREADS,
+            "max_unread_bytes": MAX_UNREAD_BYTES,
+            "event_queue": EVENT_QUEUE,
+            "tell_requests": self._log.tells("debug"),
+        }
 
     def _start_connector(self) -> None:
         try:
@@ -323,8 +337,10 @@ class Process:
                     name: text for name, text in event.fields if name not in ("level", "time", "message")
                 }
                 line(event.message, **{**told, "event": CONTROL, "moreLikeIt": event.held_back})
+            case Stopped():
+                pass  # nothing follows it: `_take_events` ends there
             case _:
-                pass
+                assert_never(event)
 
     def _registered(self, event: Registered) -> None:
         self._locations[event.connection_index] = event.location

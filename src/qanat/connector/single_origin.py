@@ -92,7 +92,7 @@ def service_of_url(text: str) -> tuple[str, str]:
         raise QanatError("ingress_bad_service", f"'{text[:80]}' is a path, not a URL", hint=hint)
     if text.isascii() and text.isdigit():
         hint = f"write http://localhost:{text[:5]} if it is a port"
-        raise QanatError("ingress_bad_service", f"'{text[:80]}' is no host", hint=hint)
+        raise QanatError("ingress_bad_service", f"'{text[:80]}' is not a valid host", hint=hint)
     if _SLASHES_MISSING.match(text):
         hint = f"write {text.replace(':', '://', 1)[:80]}"
         raise QanatError("ingress_bad_service", f"'{text[:80]}' has no // after its scheme", hint=hint)
@@ -103,7 +103,7 @@ def service_of_url(text: str) -> tuple[str, str]:
     user, at, host = authority.rpartition("@")
     if scheme.lower() == "ftp":
         hint = "name an http:// or https:// origin"
-        raise QanatError("ingress_bad_service", "ftp is no protocol that a tunnel carries", hint=hint)
+        raise QanatError("ingress_bad_service", "ftp is not a protocol that a tunnel carries", hint=hint)
     if host.count(":") > 1 and not host.startswith("["):
         address, _, port = host.rpartition(":")
         hint = f"write {scheme}://[{address}]:{port}" if _is_ipv6(address) else "write http://[::1]:8080"

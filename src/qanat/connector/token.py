@@ -58,7 +58,7 @@ def parse_token(text: str, *, where: str = "--token") -> Credentials:
     try:
         document = base64.b64decode(token.rstrip("=") + "=" * (-len(token.rstrip("=")) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise _invalid(f"its {len(token)} characters are no base64; a part may be missing", where) from None
+        raise _invalid(f"its {len(token)} characters are not valid base64; a part may be missing", where) from None
     try:
         fields = msgspec.json.decode(document, type=_Token)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -94,7 +94,7 @@ def parse_credentials(text: str, *, where: str = "--credentials-contents") -> Cr
     except (msgspec.MsgspecError, UnicodeError):
         raise QanatError(
             "credentials_file_invalid",
-            "this is no JSON with AccountTag, TunnelSecret and TunnelID",
+            "this is not a JSON object with AccountTag, TunnelSecret and TunnelID",
             where=where,
             hint="use the file that `tunnel create` wrote; a token goes to --token-file",
         ) from None
@@ -125,7 +125,7 @@ def _read(path: str, code: str, where: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise QanatError(code, "the file is no text", where=place) from None
+        raise QanatError(code, "the file is not text (UTF-8)", where=place) from None
 
 
 def _reading_hint(error: OSError) -> str | None:
@@ -157,11 +157,11 @@ def _credentials(account: str, tunnel: str, secret: str, endpoint: str, code: st
     try:
         tunnel_id = parse_tunnel_id(tunnel)
     except QanatError:
-        raise QanatError(code, "its tunnel id is no UUID", where=where) from None
+        raise QanatError(code, "its tunnel id is not a valid UUID", where=where) from None
     try:
         raw = base64.b64decode(secret, validate=True)
     except (binascii.Error, ValueError):
-        raise QanatError(code, "its secret is no base64", where=where) from None
+        raise QanatError(code, "its secret is not valid base64", where=where) from None
     if not SMALLEST_SECRET <= len(raw) <= LARGEST_SECRET:
         raise QanatError(
             code, f"its secret has {len(raw)} bytes, not {SMALLEST_SECRET} to {LARGEST_SECRET}", where=where

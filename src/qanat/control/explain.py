@@ -3,8 +3,9 @@
 In two parts: what is read of the store (`find_way`), and the rules that the tunnel's connectors go by (`follow`), whose
 patterns may take a second and need no open read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -36,6 +37,21 @@ Outcome = Literal[
     "no_rules",
 ]
 Managed = Literal["remotely", "locally"]
+
+
+class Route(Protocol):
+    """What the edge's table says of a hostname: the route that decides; one without a tunnel serves nobody."""
+
+    @property
+    def hostname(self) -> str:
+        """Exact or a wildcard."""
+
+    @property
+    def tunnel_id(self) -> str | None:
+        """Of whom answers."""
+
+
+RouteOf = Callable[[str], Route | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +117,11 @@ class Explanation:
     earlier: tuple[ExplainedRule, ...] = ()
 
 
-def find_way(session: Session, who: Principal, asked: Asked) -> Way:
-    """The zone, record and tunnel that a URL meets. A hostname of an account that isn't seen is as unknown as any."""
+def find_way(session: Session, who: Principal, asked: Asked, *, route_of: RouteOf) -> Way:
+    """The zone, record and tunnel that a URL meets; `route_of`: the running edge's table, which decides. A hostname of an account
+    that isn't seen is as unknown as any."""
     met = Met(hostname=asked.authority)
-    return Way(met, _walk(session, who, asked, met))
+    return Way(met, _walk(session, who, asked, met, route_of))
 
 
 def follow(target: Target, asked: Asked) -> Explanation:
@@ -139,7 +156,7 @@ def skipped_on(met: Met, skipped: SkippedRows) -> list[Skipped]:
     return skipped.find(wanted)
 
 
-def _walk(session: Session, who: Principal, asked: Asked, met: Met) -> Ending | Target:
+def _walk(session: Session, who: Principal, asked: Asked, met: Met, route_of: RouteOf) -> Ending | Target:
     try:
         hostname = parse_hostname(_without_port(asked.authority), wildcard=False)
     except QanatError as error:
@@ -148,7 +165,10 @@ def _walk(session: Session, who: Principal, asked: Asked, met: Met) -> Ending | 
     zone = met.zone = _zone(session, hostname, who)
     if zone is None:
         return Ending("unknown_hostname", f"{hostname} is in no zone here")
-    record = met.record = _record(session, zone, hostname)
+    route = route_of(hostname)
+    is_routed = route is not None and route.tunnel_id is not None
+    name = route.hostname if route is not None and is_routed else _answering(session, zone, hostname)
+    record = met.record = _record(session, zone, name) if name is not None else None
     if record is None:
         return Ending(
             "unknown_hostname", f"the zone {zone.name} has no address or CNAME record that {hostname} matches"
@@ -162,6 +182,8 @@ def _walk(session: Session, who: Principal, asked: Asked, met: Met) -> Ending | 
     met.tunnel, met.state = tunnel, found
     if zone.paused:
         return Ending("zone_paused", f"the zone {zone.name} is paused")
+    if not is_routed:
+        return Ending("unknown_hostname", f"the edge leaves the record of {record.name} out: see what it skipped")
     return Target(tunnel, found, _rules(session, tunnel))
 
 
@@ -177,8 +199,8 @@ def _zone(session: Session, hostname: Hostname, who: Principal) -> Zone | None:
     return found if who.reach("tunnel.read").has_account(found.account_id) else None
 
 
-def _record(session: Session, zone: Zone, hostname: Hostname) -> Record | None:
-    """As DNS and the edge's table: of the name that answers (`tables.owner`); of its records the one that makes a route."""
+def _answering(session: Session, zone: Zone, hostname: Hostname) -> str | None:
+    """Of a hostname that the edge has no route for, the name that DNS answers it by: its record says why."""
     in_zone = Record.zone_id == zone.id
 
     def exists(name: str) -> bool:
@@ -193,10 +215,13 @@ def _record(session: Session, zone: Zone, hostname: Hostname) -> Record | None:
         delegated = select(Record.id).where(in_zone, Record.name == name, Record.type == "NS").limit(1)
         return session.scalar(delegated) is not None
 
-    name = owner(hostname, zone.name, exists=exists, is_cut=is_cut)
-    if name is None:
-        return None
-    query = select(Record).where(in_zone, Record.name == name, Record.type.in_(ROUTED))
+    return owner(hostname, zone.name, exists=exists, is_cut=is_cut)
+
+
+def _record(session: Session, zone: Zone, name: str) -> Record | None:
+    """Of a name's records the one that makes a route, if there is such."""
+    has_name = (Record.zone_id == zone.id, Record.name == name)
+    query = select(Record).where(*has_name, Record.type.in_(ROUTED))
 
     def order(record: Record) -> tuple[bool, str]:
         return not (record.proxied and record.tunnel_id is not None), record.id

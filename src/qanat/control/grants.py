@@ -52,7 +52,7 @@ def check_policies(
             raise _bad(f"{here}.resources", f"a policy has 1 to {MAX_RESOURCES} resources")
         for key, resource in resources:
             if resource is None or (key not in stood and not is_known(resource)):
-                raise _bad(f"{here}.resources", f"{key[:120]!r} is no resource that this token may name")
+                raise _bad(f"{here}.resources", f"{key[:120]!r} is not a resource that this token may name")
         for group in groups_of(policy):
             if not any(applies(group, resource) for _, resource in resources if resource is not None):
                 raise _bad(
@@ -71,7 +71,7 @@ def _check_groups(policy: Policy, here: str) -> list[dict[str, Any]]:
         group = BY_ID.get(entry["id"])
         if group is None:
             raise _bad(
-                f"{here}.permission_groups[{number}].id", f"{entry['id'][:40]!r} is no permission group of qanat's"
+                f"{here}.permission_groups[{number}].id", f"{entry['id'][:40]!r} is not a permission group of qanat's"
             )
         meta = {"meta": entry["meta"]} if entry.get("meta") else {}
         groups.append({"id": group.id, "name": group.name, **meta})
@@ -123,7 +123,7 @@ def parse_networks(texts: Sequence[str], *, where: str) -> list[str]:
         except ValueError as error:
             raise QanatError(
                 "token_bad_bounds",
-                f"{text[:60]!r} is no network such as 192.0.2.0/24: {error}",
+                f"{text[:60]!r} is not a valid network such as 192.0.2.0/24: {error}",
                 where=f"{where}[{number}]",
             ) from None
     return list(texts)

@@ -6,6 +6,7 @@ refusals into errors of ours, so that callers catch one kind.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from qanat._engine import (
     Certificate,
@@ -16,7 +17,6 @@ from qanat._engine import (
     Edge,
     EdgeAddresses,
     EdgeEvent,
-    EdgeSettings,
     EngineError,
     EngineWarning,
     LocalConfiguration,
@@ -24,9 +24,13 @@ from qanat._engine import (
     RequestFailed,
     Route,
     Tunnel,
+    causes,
     inspect_certificate,
 )
 from qanat.errors import QanatError
+
+if TYPE_CHECKING:  # a dict, of which only the stub knows
+    from qanat._engine import EdgeSettings as EdgeSettings
 
 __all__ = [
     "Certificate",
@@ -37,7 +41,6 @@ __all__ = [
     "Edge",
     "EdgeAddresses",
     "EdgeEvent",
-    "EdgeSettings",
     "EngineError",
     "EngineWarning",
     "LocalConfiguration",
@@ -45,6 +48,7 @@ __all__ = [
     "RequestFailed",
     "Route",
     "Tunnel",
+    "causes",
     "engine_errors",
     "inspect_certificate",
 ]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from threading import Event, Thread
 from time import monotonic
+from typing import assert_never
 
 import structlog
 
-from qanat.api import FailedRequest
 from qanat.control import connections
 from qanat.edge.by_tunnel import ByTunnel
 from qanat.edge.engine import (
@@ -120,9 +120,7 @@ class EventPump:
 
     def _sort(self, events: Sequence[EdgeEvent]) -> None:
         for event in events:
-            if isinstance(event, RequestFailed):
-                self._request_failed(event)
-            elif self._told(event):
+            if self._told(event):
                 self._waiting.add(event)
 
     def _sort_more(self) -> None:
@@ -167,23 +165,7 @@ class EventPump:
         return crowded
 
     def _request_failed(self, event: RequestFailed) -> None:
-        self._failures.add(
-            FailedRequest(
-                request_id=event.request_id,
-                hostname=event.hostname,
-                method=event.method,
-                path=event.path,
-                tunnel_id=event.tunnel_id,
-                connection_id=event.connection_id,
-                status=event.status,
-                cause=event.cause,
-                fault=event.fault,
-                detail=event.detail,
-                started_at=event.started_at,
-                duration_s=event.duration_s,
-                client_ip=event.client_ip,
-            )
-        )
+        self._failures.add(event)
         log.debug(
             "request failed",
             request_id=event.request_id,
@@ -265,8 +247,13 @@ class EventPump:
                     connector=event.connector_id,
                     version=event.version,
                 )
+            case LocalConfiguration():
+                pass  # it comes right after its connection, which has a line
+            case RequestFailed():
+                self._request_failed(event)
+                return False
             case _:
-                pass
+                assert_never(event)
         return True
 
     def _record(self, write: Write, event: EdgeEvent) -> None:
@@ -327,8 +314,10 @@ class EventPump:
                     document=storable(event.configuration.decode("utf-8", "replace")),
                     at=moment(event.at),
                 )
+            case EngineWarning() | RequestFailed():
+                pass  # told, and kept by nobody else
             case _:
-                pass
+                assert_never(event)
 
 
 class Repetitions:

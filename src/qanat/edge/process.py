@@ -16,7 +16,6 @@ from typing import Literal
 
 import structlog
 
-from qanat.api import FailedRequest
 from qanat.auth.management import ManagementKey
 from qanat.control.connections import clear_live
 from qanat.control.quick_tunnels import QuickLimits
@@ -71,7 +70,11 @@ class RunningEdge:
         addresses = self._engine.addresses()
         return {"https": addresses.https, "http": addresses.http, "tunnel": addresses.tunnel}
 
-    def failed_request(self, request_id: str) -> FailedRequest | None:
+    def route(self, hostname: str) -> engine.Route | None:
+        """From the table in force."""
+        return self._engine.route(hostname=hostname)
+
+    def failed_request(self, request_id: str) -> engine.RequestFailed | None:
         """From the ring of the newest."""
         return self._failures.get(request_id)
 
@@ -116,7 +119,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         api_socket = listen(settings.control.address)
         stack.callback(api_socket.close)
         with engine.engine_errors():
-            running = engine.Edge(engine_settings(settings, shown, management, sockets))
+            running = engine.Edge(engine_settings(settings, management, sockets), tunnel_certificate=shown)
         failures = Failures()
         pump = EventPump(running, state.store, failures, location=settings.location)
         stack.callback(pump.stop, timeout_s=EVENTS_LEFT_S)
@@ -217,44 +220,41 @@ def quick_limits(settings: QuickTunnelSettings) -> QuickLimits | None:
     )
 
 
-def engine_settings(
-    settings: EdgeSettings, certificate: engine.Certificate, management: ManagementKey, sockets: Shares
-) -> engine.EdgeSettings:
+def engine_settings(settings: EdgeSettings, management: ManagementKey, sockets: Shares) -> "engine.EdgeSettings":
     """Our settings as the engine takes them, within what file descriptors allow."""
     limits = settings.limits
-    return engine.EdgeSettings(
-        location=settings.location,
-        https_address=settings.public.https,
-        http_address=settings.public.http,
-        tunnel_address=settings.tunnel.address,
-        tunnel_certificate=certificate,
-        http_mode=settings.public.http_mode,
-        public_https_port=settings.public.https_port,
-        worker_threads=settings.engine.worker_threads,
-        management_hostname=settings.public.management_hostname or "",
-        management_key=management.public,
-        trusted_proxies=list(settings.public.trusted_proxies),
-        max_header_bytes=limits.header_bytes,
-        max_header_fields=limits.header_fields,
-        max_request_line_bytes=limits.request_line_bytes,
-        max_trailer_bytes=limits.trailer_bytes,
-        header_timeout_s=limits.header_timeout_s,
-        tls_handshake_timeout_s=limits.tls_handshake_timeout_s,
-        keep_alive_timeout_s=limits.keep_alive_timeout_s,
-        response_timeout_s=limits.response_timeout_s,
-        grpc_idle_timeout_s=limits.grpc_idle_timeout_s,
-        max_streams_per_tunnel=limits.streams_per_tunnel,
-        max_connections=min(limits.connections, sockets.public),
-        max_connections_per_address=limits.connections_per_address,
-        max_new_connections_per_address=limits.new_connections_per_address,
-        max_failed_handshakes_per_address=limits.failed_handshakes_per_address,
-        shared_networks=list(limits.shared_networks),
-        max_pending_tunnel_handshakes=min(limits.pending_tunnel_handshakes, sockets.unregistered),
-        max_tunnel_tcp_connections=sockets.tunnels,
-        max_unread_bytes=limits.unread_bytes,
-        congestion=settings.tunnel.congestion,
-        event_queue=settings.engine.event_queue,
-    )
+    return {
+        "location": settings.location,
+        "https_address": settings.public.https,
+        "http_address": settings.public.http,
+        "tunnel_address": settings.tunnel.address,
+        "http_mode": settings.public.http_mode,
+        "public_https_port": settings.public.https_port,
+        "worker_threads": settings.engine.worker_threads,
+        "management_hostname": settings.public.management_hostname or "",
+        "management_key": management.public,
+        "trusted_proxies": list(settings.public.trusted_proxies),
+        "max_header_bytes": limits.header_bytes,
+        "max_header_fields": limits.header_fields,
+        "max_request_line_bytes": limits.request_line_bytes,
+        "max_trailer_bytes": limits.trailer_bytes,
+        "header_timeout_s": limits.header_timeout_s,
+        "tls_handshake_timeout_s": limits.tls_handshake_timeout_s,
+        "keep_alive_timeout_s": limits.keep_alive_timeout_s,
+        "response_timeout_s": limits.response_timeout_s,
+        "grpc_idle_timeout_s": limits.grpc_idle_timeout_s,
+        "max_streams_per_tunnel": limits.streams_per_tunnel,
+        "max_connections": min(limits.connections, sockets.public),
+        "max_connections_per_address": limits.connections_per_address,
+        "max_new_connections_per_address": limits.new_connections_per_address,
+        "max_failed_handshakes_per_address": limits.failed_handshakes_per_address,
+        "shared_networks": list(limits.shared_networks),
+        "max_pending_tunnel_handshakes": min(limits.pending_tunnel_handshakes, sockets.unregistered),
+        "max_tunnel_tcp_connections": sockets.tunnels,
+        "max_unread_bytes": limits.unread_bytes,
+        "congestion": settings.tunnel.congestion,
+        "event_queue": settings.engine.event_queue,
+    }
 
 
 def _say_ready(

@@ -20,7 +20,10 @@ def parse_duration(text: str, *, where: str, code: str = "ingress_bad_duration")
     seconds = _seconds(text)
     if seconds is None:
         raise QanatError(
-            code, f"'{text[:40]}' is no duration", where=where, hint="write a number and a unit, such as 30s or 1m30s"
+            code,
+            f"'{text[:40]}' is not a valid duration",
+            where=where,
+            hint="write a number and a unit, such as 30s or 1m30s",
         )
     if seconds > LONGEST_S:
         raise QanatError(code, f"'{text[:40]}' is longer than ten years", where=where)

@@ -1,22 +1,25 @@
 """This room's door to the engine: patterns and the matching itself are the engine's, so that a preview can't differ
 from live traffic."""
 
+from typing import TYPE_CHECKING
+
 from qanat._engine import (
     EngineError,
     IngressTable,
     OriginBounds,
-    OriginSettings,
     Rule,
     check_json,
     check_patterns,
     explain,
 )
 
+if TYPE_CHECKING:  # a dict, of which only the stub knows
+    from qanat._engine import OriginSettings as OriginSettings
+
 __all__ = [
     "EngineError",
     "IngressTable",
     "OriginBounds",
-    "OriginSettings",
     "Rule",
     "check_json",
     "check_patterns",

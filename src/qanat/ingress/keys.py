@@ -77,8 +77,8 @@ def _told(key: str, item: object, names: Set[str], place: _Place, known: _Known)
     else:
         hint = f"did you mean {_shown(meant, like=place)}{'' if meant[1:] else ' at the top'}?"
     if meant is not None and ((is_near and known.misspelt == "refused") or _is_access(str(meant[-1]), item)):
-        raise QanatError("configuration_misspelt_key", f"'{key[:80]}' is no key here", where=where, hint=hint)
-    return ConfigurationWarning("unknown_key", where, f"'{key[:80]}' is no key that is known here: ignored", hint)
+        raise QanatError("configuration_misspelt_key", f"'{key[:80]}' is not a valid key here", where=where, hint=hint)
+    return ConfigurationWarning("unknown_key", where, f"'{key[:80]}' is not a key that is known here: ignored", hint)
 
 
 def _is_access(meant: str, item: object) -> bool:

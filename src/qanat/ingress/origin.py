@@ -1,12 +1,14 @@
 """originRequest: what a rule says, what the top level says, and stock cloudflared's defaults, laid over one another."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct, field
 from msgspec.structs import asdict
 
 from qanat.errors import QanatError
-from qanat.ingress.engine import OriginSettings
+
+if TYPE_CHECKING:
+    from qanat.ingress.engine import OriginSettings
 
 DURATIONS = frozenset({"connectTimeout", "tlsTimeout", "tcpKeepAlive", "keepAliveTimeout"})
 """The keys that are durations: whole seconds in JSON, Go texts in YAML."""
@@ -82,7 +84,9 @@ def check(origin: OriginRequest, *, where: str) -> None:
         QanatError: `ingress_bad_origin_request`, `where` names the key.
     """
     if origin.proxy_type not in (None, "", "socks"):
-        raise _bad(f"'{origin.proxy_type}' is no proxy type", f"{where}.proxyType", "write socks, or leave it out")
+        raise _bad(
+            f"'{origin.proxy_type}' is not a valid proxy type", f"{where}.proxyType", "write socks, or leave it out"
+        )
     for key, text in (("httpHostHeader", origin.http_host_header), ("originServerName", origin.origin_server_name)):
         if text and not (text.isascii() and text.isprintable() and " " not in text):
             raise _bad("the name has a blank or a character that header fields can't have", f"{where}.{key}", None)
@@ -93,24 +97,24 @@ def check(origin: OriginRequest, *, where: str) -> None:
         raise _bad("audTag is set and teamName is not", f"{where}.access.teamName", "add the team's name")
 
 
-def settings(origin: OriginRequest, *, ca_pool_pem: bytes | None) -> OriginSettings:
+def settings(origin: OriginRequest, *, ca_pool_pem: bytes | None) -> "OriginSettings":
     """A merged originRequest for the engine. `ca_pool_pem` is the content of the file that `caPool` names."""
     full = merge(origin, DEFAULTS)
-    return OriginSettings(
-        connect_timeout_s=full.connect_timeout or 0.0,
-        tls_timeout_s=full.tls_timeout or 0.0,
-        tcp_keep_alive_s=full.tcp_keep_alive or 0.0,
-        no_happy_eyeballs=bool(full.no_happy_eyeballs),
-        keep_alive_connections=full.keep_alive_connections or 0,
-        keep_alive_timeout_s=full.keep_alive_timeout or 0.0,
-        http_host_header=full.http_host_header or None,
-        origin_server_name=full.origin_server_name or None,
-        match_sni_to_host=bool(full.match_sni_to_host),
-        ca_pool_pem=ca_pool_pem,
-        no_tls_verify=bool(full.no_tls_verify),
-        disable_chunked_encoding=bool(full.disable_chunked_encoding),
-        http2_origin=bool(full.http2_origin),
-    )
+    return {
+        "connect_timeout_s": full.connect_timeout or 0.0,
+        "tls_timeout_s": full.tls_timeout or 0.0,
+        "tcp_keep_alive_s": full.tcp_keep_alive or 0.0,
+        "no_happy_eyeballs": bool(full.no_happy_eyeballs),
+        "keep_alive_connections": full.keep_alive_connections or 0,
+        "keep_alive_timeout_s": full.keep_alive_timeout or 0.0,
+        "http_host_header": full.http_host_header or None,
+        "origin_server_name": full.origin_server_name or None,
+        "match_sni_to_host": bool(full.match_sni_to_host),
+        "ca_pool_pem": ca_pool_pem,
+        "no_tls_verify": bool(full.no_tls_verify),
+        "disable_chunked_encoding": bool(full.disable_chunked_encoding),
+        "http2_origin": bool(full.http2_origin),
+    }
 
 
 def _bad(message: str, where: str, hint: str | None) -> QanatError:

@@ -107,7 +107,7 @@ def _decode(document: object, form: Form) -> object:
     try:
         text = msgspec.json.encode(document)
     except (TypeError, ValueError, RecursionError) as error:
-        raise QanatError("configuration_malformed", f"the document is no JSON: {error}") from None
+        raise QanatError("configuration_malformed", f"the document is not valid JSON: {error}") from None
     check_size(len(text))
     read_json(text)  # for its bounds
     return document
@@ -139,7 +139,9 @@ def _seconds(value: object, where: str, form: Form) -> float:
 
 
 def _bad_duration(value: object, where: str, hint: str) -> QanatError:
-    return QanatError("ingress_bad_duration", f"{str(value)[:40]!r} is no duration here", where=where, hint=hint)
+    return QanatError(
+        "ingress_bad_duration", f"{str(value)[:40]!r} is not a valid duration here", where=where, hint=hint
+    )
 
 
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)

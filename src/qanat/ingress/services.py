@@ -67,7 +67,10 @@ def _status(text: str, where: str) -> Service:
     code = text.removeprefix("http_status:")
     if not (code.isascii() and code.isdigit() and len(code) <= 4 and 100 <= int(code) <= 999):
         raise QanatError(
-            "ingress_bad_status", f"'{code[:40]}' is no status code", where=where, hint="write a number from 100 to 999"
+            "ingress_bad_status",
+            f"'{code[:40]}' is not a valid status code",
+            where=where,
+            hint="write a number from 100 to 999",
         )
     return Service("status", str(int(code)), text)
 
@@ -77,7 +80,7 @@ def _url(text: str, where: str) -> Service:
         url = urlsplit(text)
         host, port = url.hostname, url.port
     except ValueError as error:
-        raise _bad(f"'{text[:80]}' is no URL: {error}", where, "write http://127.0.0.1:80") from None
+        raise _bad(f"'{text[:80]}' is not a valid URL: {error}", where, "write http://127.0.0.1:80") from None
     if not host or not _SCHEME.fullmatch(url.scheme):
         guess = (
             f"write http://{text}"
@@ -122,7 +125,7 @@ def _address(host: str, netloc: str, shown: str, where: str) -> str:
     if re.fullmatch(r"[0-9.]+", host):
         parts = host.split(".")
         if len(parts) != 4 or not all(part.isdigit() and len(part) <= 3 and int(part) <= 255 for part in parts):
-            raise _bad(f"'{host[:80]}' is no IPv4 address", where, "write four numbers from 0 to 255")
+            raise _bad(f"'{host[:80]}' is not a valid IPv4 address", where, "write four numbers from 0 to 255")
         return host
     try:
         return parse_hostname(host, wildcard=False)

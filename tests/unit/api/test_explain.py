@@ -266,3 +266,34 @@ def test_the_record_that_dns_would_answer_with(desk: Desk) -> None:
         found = desk.explain(f"https://{hostname}/")
         assert (found["record"] or {}).get("name") == record, hostname
         assert (found["outcome"] == "unknown_hostname") == (record is None), hostname
+
+
+def test_nested_zones_of_one_account_are_explained_as_the_edge_routes(desk: Desk) -> None:
+    """A zone below a wildcard, empty or paused, is nobody else's to answer for."""
+    desk.publish("*")
+    assert desk.outcome("https://a.b.example.test/") == "served"
+    inner = desk.control.create_zone("b.example.test")
+    for hostname in ("b.example.test", "a.b.example.test"):
+        assert desk.outcome(f"https://{hostname}/") == "unknown_hostname", hostname
+        route = desk.control.edge.route(hostname)
+        assert route is not None
+        assert route.tunnel_id is None
+    content = f"{desk.tunnel['id']}.cfargotunnel.com"
+    desk.control.create_record(inner["id"], type="CNAME", name="*", content=content, proxied=True)
+    found = desk.explain("https://a.b.example.test/")
+    assert (found["outcome"], found["zone"]["name"], found["record"]["name"]) == (
+        "served",
+        "b.example.test",
+        "*.b.example.test",
+    )
+    desk.control.call("PATCH", f"/zones/{inner['id']}", {"paused": True})
+    assert desk.outcome("https://a.b.example.test/") == "zone_paused"
+    assert desk.outcome("https://a.c.example.test/") == "served"
+
+
+def test_what_the_edge_has_no_route_for_is_not_said_to_be_served(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk.control.edge, "route", lambda hostname: None)
+    found = desk.explain("https://app.example.test/")
+    assert found["outcome"] == "unknown_hostname"
+    assert (found["record"]["name"], found["rule"]) == ("app.example.test", None)
+    assert "leaves the record of app.example.test out" in found["reason"]

@@ -1,32 +1,16 @@
-from dataclasses import replace
-
-from qanat.api import FailedRequest
 from qanat.auth import issue
 from qanat.store.skipped import Failure
 from tests.support.control import Control
+from tests.support.failed import failed_request
 from tests.support.writes import written
 
-FAILED = FailedRequest(
-    request_id="0123456789abcdef-lab01",
-    hostname="app.example.test",
-    method="GET",
-    path="/x",
-    tunnel_id=None,
-    connection_id=None,
-    status=530,
-    cause="no_connection",
-    fault="tunnel",
-    detail="the tunnel has no connection",
-    started_at=1_700_000_000.25,
-    duration_s=0.001,
-    client_ip="192.0.2.1",
-)
+REQUEST = "0123456789abcdef-lab01"
 
 
 def test_why_a_request_failed(control: Control) -> None:
     tunnel = control.create_tunnel()
-    control.edge.failed[FAILED.request_id] = replace(FAILED, tunnel_id=tunnel["id"])
-    found = control.call("GET", f"/qanat/requests/{FAILED.request_id}")
+    control.edge.failed[REQUEST] = failed_request(tunnel_id=tunnel["id"])
+    found = control.call("GET", f"/qanat/requests/{REQUEST}")
     assert (found["cause"], found["fault"], found["status"]) == ("no_connection", "tunnel", 530)
     assert found["started_at"] == "2023-11-14T22:13:20.250000Z"
 
@@ -37,8 +21,8 @@ def test_one_that_nobody_knows(control: Control) -> None:
 
 def test_a_token_of_one_account_sees_only_its_tunnels_failures(control: Control) -> None:
     tunnel = control.create_tunnel()
-    control.edge.failed["own"] = replace(FAILED, request_id="own", tunnel_id=tunnel["id"])
-    control.edge.failed["nobody's"] = replace(FAILED, request_id="nobody's")
+    control.edge.failed["own"] = failed_request(request_id="own", tunnel_id=tunnel["id"])
+    control.edge.failed["nobody's"] = failed_request(request_id="nobody's")
     text, _ = written(control.store, issue, name="bound", account_id=control.account)
     control.http.headers["authorization"] = f"Bearer {text}"
     control.call("GET", "/qanat/requests/own")

@@ -62,7 +62,7 @@ def test_the_last_of_two_wins_and_two_dashes_end_the_flags() -> None:
         (["--grace-period", "-1s"], "flag_value_invalid", "--grace-period", "duration"),
         (["--grace-period", ""], "flag_value_invalid", "--grace-period", "30s"),
         (["--ha-connections", "x"], "flag_value_invalid", "--ha-connections", "whole number"),
-        (["--hello-world=maybe"], "flag_value_invalid", "--hello-world", "true nor false"),
+        (["--hello-world=maybe"], "flag_value_invalid", "--hello-world", "not a valid boolean"),
     ],
 )
 def test_a_wrong_command_line_is_refused_with_the_flag_and_the_fix(

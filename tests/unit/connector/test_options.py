@@ -280,7 +280,7 @@ def test_a_level_or_format_that_is_none_is_told_and_the_usual_one_used_as_stock_
     got = logged(TUNNEL_LOGLEVEL="warning")
     assert (got.level, got.warnings) == (
         "info",
-        ("$TUNNEL_LOGLEVEL: 'warning' is no level, so info is used (did you mean warn?)",),
+        ("$TUNNEL_LOGLEVEL: 'warning' is not a valid log level, so info is used (did you mean warn?)",),
     )
     for level in ("disabled", "DEBUG", "3", "loud"):
         assert logged("--loglevel", level).level == "info"

@@ -68,7 +68,7 @@ def test_white_space_and_padding_do_not_matter(written: str) -> None:
         (CREDENTIALS, "--credentials-file"),
         (document().decode(), "base64 of"),
         ("hello", "no"),
-        ("%%%%", "no base64"),
+        ("%%%%", "not valid base64"),
         (base64.b64encode(b"{}").decode(), "not of a token's content"),
         (base64.b64encode(document(a="xyz")).decode(), "account"),
         (base64.b64encode(document(t="xyz")).decode(), "tunnel id"),
@@ -113,7 +113,7 @@ def test_a_token_file_is_read_trimmed(tmp_path: Path) -> None:
     [
         (lambda path: None, "No such file"),
         (lambda path: path.mkdir(), "directory"),
-        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "no text"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not text"),
         (lambda path: path.write_bytes(b"A" * 70_000), "64 KiB"),
         (lambda path: path.write_bytes(b""), "empty"),
     ],

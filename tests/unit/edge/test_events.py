@@ -1,7 +1,8 @@
 from collections.abc import Iterator
 from dataclasses import make_dataclass
+from inspect import isdatadescriptor
 from time import time
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import func, select
 
 from qanat.control import connections, tunnel_status, tunnels
 from qanat.edge import by_tunnel, events
+from qanat.edge.engine import EdgeEvent
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.edge.sweeps import trim
@@ -19,30 +21,23 @@ from qanat.store.models import Connection, Connector, Event, Tunnel
 from qanat.store.sealing import Sealer
 from tests.support.writes import written
 
-KINDS = {
-    "ConnectionRegistered": "connection_id tunnel_id connector_id connection_index protocol origin_ip version arch "
-    "features token_id registered_at",
-    "ConnectionDraining": "connection_id tunnel_id at",
-    "ConnectionLost": "connection_id tunnel_id connector_id connection_index reason lost_at",
-    "RegistrationRefused": "code message tunnel_id origin_ip protocol retry_after_s count at",
-    "ConfigurationApplied": "connection_id tunnel_id connector_id pushed_version version error at",
-    "LocalConfiguration": "connection_id tunnel_id configuration at",
-    "EngineWarning": "level target message fields held_back",
-    "RequestFailed": "request_id hostname method path tunnel_id connection_id status cause fault detail started_at "
-    "duration_s client_ip",
+KINDS: dict[str, list[str]] = {
+    kind.__name__: [name for name, member in vars(kind).items() if isdatadescriptor(member) and name[0] != "_"]
+    for kind in get_args(EdgeEvent)
 }
+"""The engine's events and their fields."""
 
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes events; the engine's own can't be made from here."""
-    kinds = {name: make_dataclass(name, fields.split(), kw_only=True) for name, fields in KINDS.items()}
+    kinds = {name: make_dataclass(name, fields, kw_only=True) for name, fields in KINDS.items()}
     for name, kind in kinds.items():
         monkeypatch.setattr(events, name, kind)
     monkeypatch.setattr(by_tunnel, "LocalConfiguration", kinds["LocalConfiguration"])
 
     def make(name: str, **given: object) -> Any:
-        values: dict[str, object] = dict.fromkeys(KINDS[name].split(), "x")
+        values: dict[str, object] = dict.fromkeys(KINDS[name], "x")
         values.update(dict.fromkeys(values.keys() & {"count"}, 1))
         values.update(dict.fromkeys(values.keys() & {"at", "registered_at", "lost_at", "started_at"}, time()))
         return kinds[name](**values | given)

@@ -1,14 +1,12 @@
-from dataclasses import replace
-
 from qanat.edge.events import Repetitions
 from qanat.edge.failures import Failures
-from tests.unit.api.test_requests import FAILED
+from tests.support.failed import failed_request
 
 
 def test_the_oldest_makes_room() -> None:
     failures = Failures(kept=3)
     for number in range(5):
-        failures.add(replace(FAILED, request_id=str(number)))
+        failures.add(failed_request(request_id=str(number)))
     assert [failures.get(str(number)) is not None for number in range(5)] == [False, False, True, True, True]
 
 

@@ -47,7 +47,7 @@ pub(super) async fn dial(key: &OriginKey, tls: Option<&Arc<ClientConfig>>) -> Re
     let (Some(identity), Some(config)) = (&key.tls, tls) else { return Ok(io) };
     let failed = |reason: String| OriginError::Tls { address: address.to_string(), reason };
     let name = ServerName::try_from(identity.server_name.clone())
-        .map_err(|_| failed(format!("`{}` is no server name", identity.server_name)))?;
+        .map_err(|_| failed(format!("`{}` is not a valid server name", identity.server_name)))?;
     let connector = TlsConnector::from(config.clone());
     let handshake = async {
         match io {

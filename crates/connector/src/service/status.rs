@@ -10,7 +10,7 @@ use std::future::poll_fn;
 /// Reads the target: 100 to 999.
 pub(super) fn parse_target(target: &str) -> Result<u16, String> {
     let code = target.parse::<u16>().ok().filter(|code| (100..=999).contains(code));
-    code.ok_or_else(|| format!("`{target}` is not a status code (100 to 999)"))
+    code.ok_or_else(|| format!("`{target}` is not a valid status code (100 to 999)"))
 }
 
 /// Answers with a status and nothing else. 1xx can't end a request: they are answered as 502 would confuse, so 500 with the code

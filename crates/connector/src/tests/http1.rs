@@ -1,7 +1,7 @@
 //! Message forms and ends of HTTP/1.1 origins.
 
 use super::{Origin, With, World, request};
-use crate::{Event, OriginSettings, ServiceKind};
+use crate::{Event, OriginFailed, OriginSettings, ServiceKind};
 use qanat_http::BodyLength;
 use qanat_transport::AnsweredBy;
 use std::sync::Arc;
@@ -311,7 +311,10 @@ async fn a_refused_connection_is_told_as_the_stock_connector_does() {
     assert!(text.starts_with("Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared: dial tcp 127.0.0.1:"), "{text}");
     assert!(text.contains("connect: connection refused"), "{text}");
     let events = world.events();
-    assert!(matches!(events.last(), Some(Event::OriginFailed { code: "origin_refused", rule: 0, .. })), "{events:?}");
+    assert!(
+        matches!(events.last(), Some(Event::OriginFailed(OriginFailed { code: "origin_refused", rule: 0, .. }))),
+        "{events:?}"
+    );
 }
 
 /// Case 31.

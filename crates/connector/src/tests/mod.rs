@@ -11,10 +11,13 @@ mod websocket;
 
 use crate::server::Shared;
 use crate::service::Responder;
-use crate::{Connector, ConnectorSettings, Event, IngressTable, OriginSettings, Rule, ServiceKind, stream};
+use crate::{
+    Connector, ConnectorSettings, Event, IngressTable, IpChoice, OriginFailed, OriginSettings, ProtocolChoice, Rule,
+    ServiceKind, stream,
+};
 use bytes::Bytes;
 use qanat_http::{BodyLength, Frame, Headers, RequestHead, ResponseHead, Sink, Source, StreamError, Version};
-use qanat_transport::{AnsweredBy, RequestKind, TunnelRequest};
+use qanat_transport::{AnsweredBy, Congestion, RequestKind, TunnelRequest};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -25,6 +28,32 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
+
+pub(crate) fn settings() -> ConnectorSettings {
+    ConnectorSettings {
+        account_tag: "a".repeat(32),
+        tunnel_id: Uuid::nil(),
+        tunnel_secret: Bytes::from_static(b"secret"),
+        connector_id: Uuid::from_u128(7),
+        edges: vec!["127.0.0.1:1".into()],
+        version: "test".into(),
+        edge_ca_pem: None,
+        edge_ip: IpChoice::Any,
+        edge_bind: None,
+        post_quantum: false,
+        protocol: ProtocolChoice::Auto,
+        ha_connections: 4,
+        congestion: Congestion::Tolerant,
+        grace_period: Duration::from_secs(30),
+        rpc_timeout: Duration::from_secs(5),
+        dial_timeout: Duration::from_secs(15),
+        retries: 5,
+        worker_threads: 0,
+        max_unread_bytes: 0,
+        event_queue: 8192,
+        tell_requests: false,
+    }
+}
 
 /// A connector that never dials, with one rule to `target`.
 pub(super) struct World {
@@ -44,13 +73,7 @@ impl World {
 
     pub(super) fn with_rules(rules: Vec<Rule>) -> Self {
         let ca = rcgen::generate_simple_self_signed(vec!["edge.test".into()]).unwrap().cert.pem();
-        let mut settings = ConnectorSettings::new(
-            "a".repeat(32),
-            Uuid::nil(),
-            Bytes::from_static(b"secret"),
-            Uuid::from_u128(7),
-            vec!["127.0.0.1:1".into()],
-        );
+        let mut settings = settings();
         settings.edge_ca_pem = Some(ca.into());
         let connector = Connector::new(settings).unwrap();
         connector.swap_ingress(Arc::new(IngressTable::compile(rules).unwrap()));
@@ -91,9 +114,13 @@ impl World {
         let failures: Vec<_> = self
             .events()
             .into_iter()
-            .filter_map(
-                |e| if let Event::OriginFailed { code, message, .. } = e { Some((code, message)) } else { None },
-            )
+            .filter_map(|e| {
+                if let Event::OriginFailed(OriginFailed { code, message, .. }) = e {
+                    Some((code, message))
+                } else {
+                    None
+                }
+            })
             .collect();
         assert_eq!(failures.len(), 1, "{failures:?}");
         failures[0].clone()

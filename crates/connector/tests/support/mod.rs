@@ -4,11 +4,12 @@
 
 use bytes::Bytes;
 use qanat_connector::{
-    Connector, ConnectorSettings, Event, IngressTable, OriginSettings, ProtocolChoice, Rule, ServiceKind,
+    Connector, ConnectorSettings, Event, IngressTable, IpChoice, OriginSettings, ProtocolChoice, Rule, ServiceKind,
+    Stopped,
 };
 use qanat_http::{BodyLength, Frame, Headers, RequestHead, Source, StreamError, Version};
 use qanat_transport::{
-    ConnectorLink, ListenerSettings, OpenStream, Protocol, Registrar, Registration, RegistrationDetails,
+    Congestion, ConnectorLink, ListenerSettings, OpenStream, Protocol, Registrar, Registration, RegistrationDetails,
     RegistrationRefusal, RequestKind, ResponseError, ResponseEvent, TunnelListener, TunnelRequest, TunnelResponse,
     edge_tls,
 };
@@ -221,9 +222,27 @@ pub(crate) fn rules(target: impl Into<String>) -> Arc<IngressTable> {
         kind: if target.is_empty() { ServiceKind::HelloWorld } else { ServiceKind::Http },
         service: target.clone(),
         target,
-        origin: OriginSettings::default(),
+        origin: origin(),
     };
     Arc::new(IngressTable::compile(vec![rule]).unwrap())
+}
+
+fn origin() -> OriginSettings {
+    OriginSettings {
+        connect_timeout: Duration::from_secs(30),
+        tls_timeout: Duration::from_secs(10),
+        tcp_keep_alive: Duration::from_secs(30),
+        no_happy_eyeballs: false,
+        keep_alive_connections: 100,
+        keep_alive_timeout: Duration::from_secs(90),
+        http_host_header: None,
+        origin_server_name: None,
+        match_sni_to_host: false,
+        ca_pool_pem: None,
+        no_tls_verify: false,
+        disable_chunked_encoding: false,
+        http2_origin: false,
+    }
 }
 
 /// A connector with its events collected as they come.
@@ -242,18 +261,29 @@ pub(crate) fn settings_for(
     protocol: ProtocolChoice,
     ha_connections: u8,
 ) -> ConnectorSettings {
-    let mut settings = ConnectorSettings::new(
-        "a".repeat(32),
-        Uuid::from_u128(1),
-        Bytes::from_static(b"secret"),
-        Uuid::from_u128(2),
-        vec![address.to_string()],
-    );
-    settings.edge_ca_pem = Some(Bytes::copy_from_slice(ca_pem.as_bytes()));
-    settings.protocol = protocol;
-    settings.ha_connections = ha_connections;
-    settings.worker_threads = 2;
-    settings
+    ConnectorSettings {
+        account_tag: "a".repeat(32),
+        tunnel_id: Uuid::from_u128(1),
+        tunnel_secret: Bytes::from_static(b"secret"),
+        connector_id: Uuid::from_u128(2),
+        edges: vec![address.to_string()],
+        version: "test".into(),
+        edge_ca_pem: Some(Bytes::copy_from_slice(ca_pem.as_bytes())),
+        edge_ip: IpChoice::Any,
+        edge_bind: None,
+        post_quantum: false,
+        protocol,
+        ha_connections,
+        congestion: Congestion::Tolerant,
+        grace_period: Duration::from_secs(30),
+        rpc_timeout: Duration::from_secs(5),
+        dial_timeout: Duration::from_secs(15),
+        retries: 5,
+        worker_threads: 2,
+        max_unread_bytes: 0,
+        event_queue: 8192,
+        tell_requests: false,
+    }
 }
 
 pub(crate) fn choice(protocol: Protocol) -> ProtocolChoice {
@@ -276,7 +306,7 @@ impl Running {
         std::thread::spawn(move || {
             loop {
                 let next = connector.next_events(100, Duration::from_millis(200));
-                let stopped = next.contains(&Event::Stopped);
+                let stopped = next.contains(&Event::Stopped(Stopped {}));
                 events.lock().unwrap().extend(next);
                 if stopped || Arc::strong_count(&connector) == 1 {
                     return;

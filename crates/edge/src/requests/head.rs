@@ -153,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn side() -> PublicSide {
-        let mut settings = crate::public_side::tests::settings();
+        let mut settings = crate::test_settings::settings();
         settings.trusted_proxies = vec!["10.0.0.0/8".to_owned()];
         let side = PublicSide::for_tests(settings);
         let routes = vec![

@@ -171,7 +171,7 @@ impl<'a> Request<'a> {
             fault: failed.cause.fault().name(),
             detail: failed.detail.clone(),
             started_at: now() - self.started.elapsed().as_secs_f64(),
-            duration: self.started.elapsed(),
+            duration_s: self.started.elapsed().as_secs_f64(),
             client_ip: self.client.address,
         }));
     }

@@ -178,7 +178,7 @@ impl<P: Peer> Registry<P> {
                 tunnel_id: Some(registration.tunnel_id),
                 origin_ip: address,
                 protocol: link.protocol(),
-                retry_after,
+                retry_after_s: retry_after.as_secs_f64(),
                 count,
                 at: now(),
             }));

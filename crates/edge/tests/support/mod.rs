@@ -4,6 +4,8 @@
 pub mod client;
 pub mod connector;
 
+pub mod settings;
+
 use connector::FakeConnector;
 use qanat_edge::{Certificate, Edge, Event, HttpMode, Route, Settings, TunnelEntry, TunnelSecret};
 use qanat_transport::Protocol;
@@ -60,13 +62,13 @@ impl Lab {
     pub fn start(protocol: Protocol, change: impl FnOnce(&mut Settings)) -> Self {
         let (public, ca) = issue(&[HOST, "*.wild.example.test", "other.example.test"]);
         let (tunnel, tunnel_ca) = issue(&["quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com"]);
-        let mut settings = Settings::new("lab", "127.0.0.1:0", tunnel);
+        let mut settings = settings::settings();
         settings.https_address = Some("127.0.0.1:0".to_owned());
         settings.http_address = Some("127.0.0.1:0".to_owned());
         settings.http_mode = HttpMode::Serve;
         settings.worker_threads = 2;
         change(&mut settings);
-        let edge = Edge::start(settings).unwrap();
+        let edge = Edge::start(settings, &tunnel).unwrap();
         edge.swap_certificates(&[public]);
         edge.swap_tunnels(vec![tunnel_entry()]);
         edge.swap_routes(

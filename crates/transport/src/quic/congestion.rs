@@ -2,34 +2,21 @@
 
 use quinn::congestion::{BbrConfig, Controller, ControllerFactory, Cubic, CubicConfig};
 use quinn_proto::RttEstimator;
+use serde::Deserialize;
 use std::any::Any;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Who decides how much may be on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Congestion {
     /// Cubic (RFC 9438), except that a loss counts only when a queue stands on the way or many are lost.
-    #[default]
     Tolerant,
     /// Cubic as it is: each loss means that the line is full.
     Cubic,
     /// `quinn`'s BBR (version 1, which its authors call experimental).
     Bbr,
-}
-
-impl FromStr for Congestion {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "tolerant" => Ok(Self::Tolerant),
-            "cubic" => Ok(Self::Cubic),
-            "bbr" => Ok(Self::Bbr),
-            _ => Err(()),
-        }
-    }
 }
 
 impl Congestion {
@@ -140,6 +127,7 @@ impl Controller for Tolerant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::de::{IntoDeserializer, value::Error};
 
     const RTT: Duration = Duration::from_millis(100);
 
@@ -195,8 +183,9 @@ mod tests {
 
     #[test]
     fn names_are_read() {
-        assert_eq!("tolerant".parse(), Ok(Congestion::default()));
-        assert_eq!(("cubic".parse(), "bbr".parse()), (Ok(Congestion::Cubic), Ok(Congestion::Bbr)));
-        assert!("reno".parse::<Congestion>().is_err());
+        let read = |text: &'static str| Congestion::deserialize(text.into_deserializer());
+        let named: Vec<Result<_, Error>> = ["tolerant", "cubic", "bbr"].map(read).into();
+        assert_eq!(named, [Ok(Congestion::Tolerant), Ok(Congestion::Cubic), Ok(Congestion::Bbr)]);
+        assert!(read("reno").unwrap_err().to_string().contains("`tolerant`, `cubic`, `bbr`"));
     }
 }

@@ -1,27 +1,9 @@
 """The running edge, as far as the API shows it. Light: the edge has these before it loads the API."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedRequest:
-    """A request that the edge answered itself or cut, and whose fault that was."""
-
-    request_id: str
-    hostname: str
-    method: str
-    path: str
-    tunnel_id: str | None
-    connection_id: str | None
-    status: int
-    cause: str
-    fault: str
-    detail: str
-    started_at: float
-    duration_s: float
-    client_ip: str
+from qanat.api.engine import RequestFailed, Route
 
 
 class Live(Protocol):
@@ -33,5 +15,8 @@ class Live(Protocol):
     def addresses(self) -> Mapping[str, str | None]:
         """Where it listens: `https`, `http`, `tunnel`."""
 
-    def failed_request(self, request_id: str) -> FailedRequest | None:
+    def route(self, hostname: str) -> Route | None:
+        """What its table says of a hostname: the route that decides; one without a tunnel serves nobody."""
+
+    def failed_request(self, request_id: str) -> RequestFailed | None:
         """One of the recent failures."""

@@ -115,7 +115,7 @@ def explain(request: Request, ctx: Ctx, who: Who) -> Ok[ExplanationShape]:
     text = request.query_params.get("url", "")
     asked = parse_url(text)
     with ctx.store.reading() as session:
-        way = find_way(session, who, asked)
+        way = find_way(session, who, asked, route_of=ctx.live.route)
     skipped = skipped_on(way.met, ctx.skipped)
     if isinstance(way.end, Ending):
         explanation = Explanation(way.end)

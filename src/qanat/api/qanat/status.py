@@ -1,7 +1,6 @@
 """`/client/v4/qanat`: what the stock API has no place for."""
 
 from collections import Counter
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, cast
 
@@ -141,5 +140,6 @@ def explain_request(request_id: str, ctx: Ctx, who: Who) -> Ok[FailedRequestShap
     with ctx.store.reading() as session:
         if failed is None or not sees_request(session, reach, failed.tunnel_id):
             raise QanatError("request_unknown", "no recent failure has this request id")
+    fields = {name: getattr(failed, name) for name in FailedRequestShape.__annotations__}
     started_at = rfc3339(datetime.fromtimestamp(failed.started_at, UTC))
-    return ok(cast(FailedRequestShape, {**asdict(failed), "started_at": started_at}))
+    return ok(cast(FailedRequestShape, {**fields, "started_at": started_at}))
