@@ -123,6 +123,10 @@ impl Chunked {
     }
 
     fn trailers(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, StreamError> {
+        // Before any line is looked for: whether one follows depends on how the body was cut into packets.
+        if matches!(buf.as_ref(), [b'\r', second, ..] if *second != b'\n') {
+            return Err(StreamError::Malformed("a bare CR"));
+        }
         let scan = if self.lenient { mend::scan } else { scan };
         let scanned = scan(buf, 0, self.limits.fields).map_err(trailer_error)?;
         match scanned.end {
@@ -140,7 +144,6 @@ impl Chunked {
                 Ok((!trailers.is_empty()).then_some(Frame::Trailers(trailers)))
             }
             None if buf.len() >= self.limits.trailers => Err(StreamError::TooLarge("trailers")),
-            None if buf.len() > 1 && buf.starts_with(b"\r") => Err(StreamError::Malformed("a bare CR")),
             None => Ok(None),
         }
     }
