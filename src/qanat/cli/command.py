@@ -13,7 +13,6 @@ from qanat.cli.output import Output, OutputOption
 
 P = ParamSpec("P")
 
-PANEL = "Control plane"
 COMMON: dict[str, Any] = {
     "account": AccountOption,
     "profile": ProfileOption,

@@ -27,7 +27,6 @@ PANELS = {
     "store": "Store",
     "log": "Log",
 }
-SHORT = {"log.level": "--log-level", "log.format": "--log-format"}
 
 
 def run(config: Path | None, output: Output, flags: dict[str, object]) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any, Generic, TypeVar, overload
+from typing import Generic, TypeVar, overload
 
 from fastapi.responses import JSONResponse
 
 from qanat.api.http.failures import failure_of
 from qanat.api.http.pagination import Page
+from qanat.api.http.shapes import ErrorShape
 from qanat.errors import QanatError, RetryLaterError
 
 Result = TypeVar("Result")
@@ -50,7 +51,7 @@ def refuse(error: QanatError) -> JSONResponse:
         message = f"{error.where}: {message}"
     if error.hint and failure.names_place:
         message = f"{message} ({error.hint})"
-    body: dict[str, Any] = {"code": failure.code, "message": message, "qanat_code": error.code}
+    body: ErrorShape = {"code": failure.code, "message": message, "qanat_code": error.code}
     if failure.chain is not None:
         body["error_chain"] = [{"code": failure.chain, "message": error.hint or error.message}]
     if error.where and failure.points:
@@ -59,7 +60,7 @@ def refuse(error: QanatError) -> JSONResponse:
     return fail(failure.status, [body], headers)
 
 
-def fail(status: int, errors: Sequence[Mapping[str, object]], headers: Mapping[str, str] | None = None) -> JSONResponse:
+def fail(status: int, errors: Sequence[ErrorShape], headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A failure. 409 and lasting 5xx say that repeating is no use: SDKs would repeat for minutes (api.md 0.2)."""
     all_headers = dict(headers or {})
     if status == 409 or (status >= 500 and status not in (502, 503, 504)):

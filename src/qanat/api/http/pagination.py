@@ -9,6 +9,8 @@ from fastapi.routing import APIRoute
 from pydantic import WithJsonSchema
 from starlette.datastructures import QueryParams
 
+from qanat.api.http.shapes import ResultInfo
+
 DEFAULT_PER_PAGE = 100
 MAX_PER_PAGE = 5000
 MAX_PAGE = 10**9
@@ -28,7 +30,7 @@ class Page:
         """Rows before this page."""
         return (self.number - 1) * self.per_page
 
-    def info(self, *, count: int, total: int) -> dict[str, int]:
+    def info(self, *, count: int, total: int) -> ResultInfo:
         """`result_info`; all zero but `page` and `per_page` for an empty list."""
         return {
             "page": self.number if total else 1,

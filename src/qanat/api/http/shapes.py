@@ -2,7 +2,7 @@
 client sent is echoed byte by byte (api.md 2.5, 3.2), which a model's defaults would spoil."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
@@ -15,33 +15,43 @@ class Shape(TypedDict):
     """Base of the described answers; clients must tolerate further fields."""
 
 
+class ErrorSource(Shape):
+    """Which field of the body an error is about, a JSON pointer."""
+
+    pointer: Annotated[str, Field(examples=["/config/ingress/2/service"])]
+
+
+class ErrorLink(Shape):
+    """What is behind an error."""
+
+    code: Annotated[int, Field(examples=[6111])]
+    message: Annotated[str, Field(examples=["Invalid format for Authorization header"])]
+
+
+class ErrorShape(Shape):
+    """One error: the stock `code`, and qanat's own stable `qanat_code` (docs/reference/errors)."""
+
+    code: Annotated[int, Field(examples=[1056])]
+    message: Annotated[str, Field(examples=["ingress[2].service: `htp://app` is in no form that a connector knows"])]
+    qanat_code: NotRequired[Annotated[str, Field(examples=["ingress_bad_service"])]]
+    source: NotRequired[ErrorSource]
+    error_chain: NotRequired[Annotated[list[ErrorLink], Field(examples=[[]])]]
+
+
+class ResultInfo(Shape):
+    """Where a page is in its list."""
+
+    page: Annotated[int, Field(ge=1, examples=[1])]
+    per_page: Annotated[int, Field(ge=1, le=5000, examples=[100], description="as it was served")]
+    count: Annotated[int, Field(ge=0, examples=[1], description="rows on this page")]
+    total_count: Annotated[int, Field(ge=0, examples=[1])]
+    total_pages: Annotated[int, Field(ge=0, examples=[1])]
+
+
 class Envelope(BaseModel):
     """Base of what is around every answer, which is only described."""
 
     model_config = ConfigDict(extra="allow")
-
-
-class ErrorSource(Envelope):
-    """Which field of the body an error is about, a JSON pointer."""
-
-    pointer: str = Field(examples=["/config/ingress/2/service"])
-
-
-class ErrorLink(Envelope):
-    """What is behind an error."""
-
-    code: int = Field(examples=[6111])
-    message: str = Field(examples=["Invalid format for Authorization header"])
-
-
-class ErrorShape(Envelope):
-    """One error: the stock `code`, and qanat's own stable `qanat_code` (docs/reference/errors)."""
-
-    code: int = Field(examples=[1056])
-    message: str = Field(examples=["ingress[2].service: `htp://app` is in no form that a connector knows"])
-    qanat_code: str = Field("", examples=["ingress_bad_service"])
-    source: ErrorSource = ErrorSource(pointer="")
-    error_chain: list[ErrorLink] = Field([], examples=[[]])
 
 
 class Failed(Envelope):
@@ -63,16 +73,6 @@ class Answer(Envelope, Generic[Result]):
     errors: list[ErrorShape] = Field(examples=[[]], max_length=0)
     messages: list[str] = Field(examples=[[]], max_length=0)
     result: Result
-
-
-class ResultInfo(Envelope):
-    """Where a page is in its list."""
-
-    page: int = Field(ge=1, examples=[1])
-    per_page: int = Field(ge=1, le=5000, examples=[100], description="as it was served")
-    count: int = Field(ge=0, examples=[1], description="rows on this page")
-    total_count: int = Field(ge=0, examples=[1])
-    total_pages: int = Field(ge=0, examples=[1])
 
 
 class PageAnswer(Envelope, Generic[Result]):
