@@ -141,7 +141,7 @@ async def _http_failure(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods_at(path: str) -> set[str]:
-    """All methods of a path; the framework names those of one of its routes. A word that a route has (`verify`) is no id."""
+    """All methods of a path; the framework names those of one of its routes. A word that a route has (`verify`) is not an id."""
     routes = [each for resource in RESOURCES for each in resource.router.routes if isinstance(each, APIRoute)]
     first = next((each.path for each in routes if each.path_regex.match(path)), None)
     return {method for each in routes if each.path == first for method in each.methods or ()}

@@ -124,7 +124,7 @@ def _shown_default(setting: Setting) -> str:
 
 
 def _value(value: object) -> object:
-    """A repeated flag that was not given is no value; `tls.certificates` entries are JSON objects."""
+    """A repeated flag that was not given has no value; `tls.certificates` entries are JSON objects."""
     if isinstance(value, list):
         if not value:
             return None

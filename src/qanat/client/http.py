@@ -128,7 +128,7 @@ class Calls:
 
     @contextmanager
     def _streamed(self, path: str, query: Query | None = None) -> Iterator[Iterator[bytes]]:
-        """A body that is no envelope, in pieces; QanatError `api_unreachable` also when it is cut."""
+        """A body that isn't an envelope, in pieces; QanatError `api_unreachable` also when it is cut."""
         with (
             self._told(),
             self._http.stream("GET", self.base_url + path, params=dict(query or {}), headers={"accept": "*/*"}) as got,

@@ -131,7 +131,7 @@ class ZoneCalls(Calls):
 
 
 def folded(name: str) -> str:
-    """In the form that records' names have: APIs answer zones' names in Unicode. An id, `@` and what is no name stay."""
+    """In the form that records' names have: APIs answer zones' names in Unicode. An id, `@` and what isn't a name stay."""
     try:
         return parse_hostname(name)
     except QanatError:

@@ -11,6 +11,7 @@ from qanat.api.app import RESOURCES, create_app
 from qanat.api.http.body import MAX_BODY_BYTES
 from qanat.api.http.endpoint import USUAL, Takes, taken
 from qanat.api.http.routes import PREFIX, Handover, Routes, handed_over
+from qanat.api.http.shares import Share, Shares
 from tests.support.control import Control
 from tests.support.matrix import routes
 
@@ -119,3 +120,20 @@ def test_a_page_is_long_as_it_is_served(found: Routes, path: str, query: bytes, 
     hit = found.find(scope)
     assert hit is not None
     assert hit.is_long_page(scope) is is_long
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_gate_takes_turns_as_declared(control: Control) -> None:
+    """Nobody gets a heavy turn here: what is heavy is told to come again, and everything else is answered."""
+    control.context.shares = Shares(heavy=Share(most=0, each=1, wait_s=0))
+
+    def passes(path: str) -> bool:
+        answer = control.http.get(path)
+        assert answer.status_code in (200, 429, 503), answer.text
+        return answer.status_code == 200
+
+    assert [passes(path) for path in ("/qanat/explain?url=x.test", "/qanat/audit/verify", "/zones?per_page=1000")] == [
+        False
+    ] * 3
+    light = ("/user", "/user/tokens/verify", "/zones?per_page=999", "/user?per_page=1000", "/qanat/audit/export")
+    assert [passes(path) for path in light] == [True] * len(light)

@@ -47,7 +47,7 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
 
 def check_json(body: bytes, *, most_values: int = MAX_VALUES) -> None:
     """Refuses what isn't JSON and what parsers take and others choke on later: NUL and half surrogate pairs in texts, numbers
-    that are none, lists in lists in lists, and more of them than there should be; and any encoding but UTF-8. Nothing is built
+    that aren't any, lists in lists in lists, and more of them than there should be; and any encoding but UTF-8. Nothing is built
     of it, and the interpreter isn't held.
 
     Raises:

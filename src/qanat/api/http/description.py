@@ -102,7 +102,7 @@ def describe(app: FastAPI, prefix: str, routes: Iterable[APIRoute]) -> Json:
             if parameter["in"] == "path" and parameter["name"] in PATH_PARAMETERS:
                 parameter["description"], parameter["example"] = PATH_PARAMETERS[parameter["name"]]
         if path.endswith("/") or method not in METHODS:
-            raise AssertionError(f"{method} {path} is no endpoint of the v4 kind")
+            raise AssertionError(f"{method} {path} is not an endpoint of the v4 kind")
         _drop_undescribed_json(operation)
         for content in _contents(operation):
             if "example" not in content and "examples" not in content:

@@ -61,7 +61,7 @@ def refuse(error: QanatError) -> JSONResponse:
 
 
 def fail(status: int, errors: Sequence[ErrorShape], headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A failure. 409 and lasting 5xx say that repeating is no use: SDKs would repeat for minutes (api.md 0.2)."""
+    """A failure. 409 and lasting 5xx say that repeating is of no use: SDKs would repeat for minutes (api.md 0.2)."""
     all_headers = dict(headers or {})
     if status == 409 or (status >= 500 and status not in (502, 503, 504)):
         all_headers.update(DO_NOT_RETRY)

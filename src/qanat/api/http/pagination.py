@@ -48,7 +48,7 @@ def is_long(query: bytes) -> bool:
 
 
 def parse_page(page: str | None, per_page: str | None) -> Page:
-    """`1` and `1.0` are 1; what is no number, or too small or large, is the nearest good one."""
+    """`1` and `1.0` are 1; what isn't a number, or is too small or large, is the nearest good one."""
     return Page(_number(page, 1, MAX_PAGE), _number(per_page, DEFAULT_PER_PAGE, MAX_PER_PAGE))
 
 

@@ -168,5 +168,5 @@ def _filters(query: QueryParams, who: Principal) -> list[ColumnElement[bool]]:
 
 
 def _seq(text: str | None) -> int | None:
-    """What is no number filters nothing (api.md 0.5)."""
+    """What isn't a number filters nothing (api.md 0.5)."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= MAX_SEQ_DIGITS else None
