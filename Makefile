@@ -76,7 +76,7 @@ lint-rust: .venv/installed
 	$(BIN)/python scripts/check_modules.py crates/wire crates/http crates/boundary crates/transport crates/edge crates/connector crates/engine
 	cargo deny --log-level error check bans licenses sources
 
-lint-tree: .venv/installed
+lint-tree: setup
 	$(BIN)/python scripts/check_walks.py
 	$(BIN)/python scripts/check_references.py
 	$(BIN)/python scripts/check_requirements.py
