@@ -1,4 +1,4 @@
-"""Who may ask: API tokens, what they may touch, and what bounds them."""
+"""Who asks: credentials → `Principal`. What a principal may do is control's."""
 
 from qanat.auth.guesses import Guesses
 from qanat.auth.tokens import issue

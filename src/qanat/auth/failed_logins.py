@@ -137,16 +137,16 @@ class FailedLogins:
     ) -> None:
         with self._store.recording() as write:
             for network, failed in alone:
-                write.actor = Actor(kind="address", name=network, address=failed.address)
-                write.audit(ACTION, "", detail=_detail(failed))
+                whoever = Actor(kind="address", name=network, address=failed.address)
+                write.audit(ACTION, "", detail=_detail(failed), actor=whoever)
             if not together and others is None:
                 return
             whole = _Failed(write.at, write.at, "")
             for failed in [*(failed for _, failed in together), *([others] if others is not None else [])]:
                 whole.add(failed)
-            write.actor = Actor(kind="address", name="many")
             named = {network: failed.count for network, failed in together[:NAMED]}
-            write.audit(ACTION, "", detail={**_detail(whole), "addresses": named, "more": len(together) - len(named)})
+            detail = {**_detail(whole), "addresses": named, "more": len(together) - len(named)}
+            write.audit(ACTION, "", detail=detail, actor=Actor(kind="address", name="many"))
 
 
 def _detail(failed: _Failed) -> dict[str, object]:

@@ -50,6 +50,7 @@ class RecordEdit:
             raise unknown() from None
 
     def create(self, form: RecordForm) -> Record:
+        """A new record. QanatError as `NamesInUse.check`."""
         self.names.check(form)
         at = self._write.at
         record = Record(id=token_hex(16), zone_id=self.zone.id, created_at=at, modified_at=at)
@@ -82,6 +83,7 @@ class RecordEdit:
         self._note_existence(record)
 
     def replace(self, record: Record, form: RecordForm) -> Record:
+        """The record as the form says. QanatError as `NamesInUse.check`."""
         self.names.leave(record)
         self.names.check(form, before=record)
         before = _told(record)
@@ -97,10 +99,12 @@ class RecordEdit:
         return record
 
     def patch(self, item: tuple[str, RecordChange]) -> Record:
+        """One of the loaded, by its id, as the change makes it. QanatError as `check_record` and `replace`."""
         record = self.record(item[0])
         return self.replace(record, check_record(item[1].draft(record), self.zone.name))
 
     def delete(self, record: Record) -> Record:
+        """The record goes; it is answered as it was."""
         self.names.leave(record)
         self._loaded.pop(record.id, None)
         self._write.session.delete(record)

@@ -3,12 +3,21 @@
 import ast
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import func, select
 
 import qanat.control
-from qanat.control import configurations, hostname_routes, records, tunnels, zones
+from qanat.control import (
+    configurations,
+    connector_tokens,
+    hostname_routes,
+    quick_tunnels,
+    records,
+    tunnels,
+    zones,
+)
 from qanat.dns.forms import RecordDraft
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Actor, Notice, Store, Write
@@ -110,3 +119,9 @@ def test_a_hostname_that_is_routed_already_needs_no_audit_row(store: Store, seal
     asked = {"zone_id": zone.id, "tunnel_id": tunnel_id, "hostname": "app"}
     assert written(store, hostname_routes.route, **asked, overwrite=False, reach=EVERYTHING).outcome == "unchanged"
     assert _rows(store) == before
+
+
+def test_what_ended_meanwhile_is_no_fault_of_whoever_would_end_it(store: Store) -> None:
+    gone = str(uuid4())
+    assert written(store, connector_tokens.expire, gone) is False
+    assert written(store, quick_tunnels.expire, gone) is False
