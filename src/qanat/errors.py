@@ -144,7 +144,7 @@ _CODES: dict[str, str] = {
     "certificate_too_many": "an account has as many certificates of the development CA as it may",
     # rows that are left out; nobody else's is
     "row_unreadable": "a row can't be read by this version: it is damaged, or a newer version wrote it",
-    "hostname_unroutable": "a proxied record's name, or its tunnel, is none that a request can reach",
+    "hostname_unroutable": "a proxied record's name, or its tunnel, is not one that a request can reach",
     # control API: who asks
     "credentials_missing": "a request to the API has no credentials",
     "credentials_malformed": "the Authorization header is not `Bearer TOKEN`",
@@ -236,7 +236,7 @@ _CODES: dict[str, str] = {
     "record_cname_taken": "an address record's name has a CNAME",
     "record_too_many": "the zone has as many records as it may",
     "record_bad_name": "a record's name is not a name in its zone",
-    "record_bad_type": "a record's type is none that there is",
+    "record_bad_type": "a record's type is not a known one",
     "record_bad_address": "an A record's content is not an IPv4 address",
     "record_bad_content": "a record's content or data is not right for its type, or names a tunnel that isn't the account's",
     "record_bad_priority": "a record's priority is missing, or not from 0 to 65535",
