@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.connector import Connector
 from tests.support.connectors import QuicConnector
-from tests.support.edge import Edge
+from tests.support.edge import Edge, lasting_addresses
 from tests.support.origin import Exchange, Origin
 from tests.support.relay import Relay
 from tests.support.sites import Fakes, Link, Publisher, Site
@@ -36,7 +36,7 @@ def status_of(edge: Edge, hostname: str) -> int | None:
 # ------------------------------------------------------------------------------------------------ case 26
 @pytest.fixture
 def own_edge(folder: Path) -> "Edge":
-    return Edge(folder / "edge", keeps_ports=True)
+    return Edge(folder / "edge", **lasting_addresses())
 
 
 def published(edge: Edge, name: str = "app.example.test") -> str:

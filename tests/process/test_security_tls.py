@@ -13,7 +13,7 @@ from aioquic.asyncio.client import connect as quic_connect
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.tls import SessionTicket
 
-from tests.support.edge import Edge
+from tests.support.edge import Edge, lasting_addresses
 from tests.support.fixtures import quic_only
 from tests.support.processes import clean_environment
 from tests.support.sites import Site
@@ -122,7 +122,7 @@ def test_a_ticket_is_good_for_its_own_hostname_only(site: Site, version: ssl.TLS
 @pytest.mark.requirement("S5")
 @VERSIONS
 def test_a_ticket_ends_with_its_certificate(folder: Path, version: ssl.TLSVersion) -> None:
-    edge = Edge(folder / "edge", keeps_ports=True)
+    edge = Edge(folder / "edge", **lasting_addresses())
     try:
         edge.api.create_zone("ticket.test")
         context = _context(edge, version)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.api import ApiError
 from tests.support.connector import Connector
-from tests.support.edge import Edge
+from tests.support.edge import Edge, lasting_addresses
 from tests.support.fixtures import every_connector
 from tests.support.http1 import Cut, Http1Client
 from tests.support.manager import Manager
@@ -174,7 +174,7 @@ class Visitor:
 
 @every_connector
 def test_an_edge_is_stopped_and_started_under_its_visitors(folder: Path, origin: Origin, link: Link) -> None:
-    edge = Edge(folder / "edge", keeps_ports=True, grace_period_s="60", stop_notice_s="2")
+    edge = Edge(folder / "edge", **lasting_addresses(), grace_period_s="60", stop_notice_s="2")
     go = threading.Event()
 
     def slow(exchange: Exchange) -> None:

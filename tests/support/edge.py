@@ -16,18 +16,22 @@ QANAT = [sys.executable, "-m", "qanat"]
 ADDRESSES = ("public-https", "public-http", "tunnel-address", "control-address")
 
 
+def lasting_addresses() -> dict[str, str]:
+    """Flags of an edge that takes the same addresses when it starts again, as a real one does."""
+    return {name: f"127.0.0.1:{lasting_port()}" for name in ADDRESSES}
+
+
 class Edge:
     """`qanat edge` on loopback. `flags` are settings as on the command line, without `--`."""
 
-    def __init__(self, folder: Path, *, within: Sequence[str] = (), keeps_ports: bool = False, **flags: str) -> None:
-        """`within`: a command that runs the edge, such as `prlimit`. `keeps_ports`: a restart takes the same addresses, as a
-        real one does."""
+    def __init__(self, folder: Path, *, within: Sequence[str] = (), **flags: str) -> None:
+        """`within`: a command that runs the edge, such as `prlimit`."""
         self.folder = folder
         self.within = within
         self.folder.mkdir(parents=True, exist_ok=True)
         self.flags = {
             "location": "lab01",
-            **{name: f"127.0.0.1:{lasting_port() if keeps_ports else 0}" for name in ADDRESSES},
+            **dict.fromkeys(ADDRESSES, "127.0.0.1:0"),
             "grace-period-s": "5",
             "log-level": "debug",
             **{name.replace("_", "-"): text for name, text in flags.items()},
