@@ -62,7 +62,7 @@ async fn with_body<S: Source + ?Sized, R: Responder>(
     let Ok(request) = request_to_h2(call.head, call.length, scheme) else {
         return Attempt::End(End::Failed(OriginError::BadRequest("the request can't be written as HTTP/2")));
     };
-    let bodiless = matches!(call.length, BodyLength::Absent | BodyLength::Exact(0));
+    let bodiless = call.length.is_nothing();
     let (mut response, stream) = match connection.send.send_request(request, bodiless) {
         Ok(sent) => sent,
         Err(error) => return Attempt::Lost { sent: Sent::No, error: closed(&error) },

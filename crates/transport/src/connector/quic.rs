@@ -111,7 +111,7 @@ impl Opening {
             BodyLength::Exact(length) => source.counted(length),
             BodyLength::Unknown => source,
         };
-        let ended = source.try_end(cx) || matches!(decoded.request.length, BodyLength::Absent | BodyLength::Exact(0));
+        let ended = source.try_end(cx) || decoded.request.length.is_nothing();
         let body = TunnelSource(if ended { SourceKind::Empty } else { SourceKind::Quic(source) });
         let responder = TunnelResponder::quic(sink, decoded.accept, decoded.request.head.method == "HEAD");
         Ok(Some(IncomingRequest { request: decoded.request, body, responder }))

@@ -74,9 +74,7 @@ impl TunnelResponder {
         length: BodyLength,
         from: AnsweredBy,
     ) -> Result<TunnelSink, StreamError> {
-        let bodiless = self.head_request
-            || matches!(head.status, 204 | 304)
-            || matches!(length, BodyLength::Absent | BodyLength::Exact(0));
+        let bodiless = self.head_request || matches!(head.status, 204 | 304) || length.is_nothing();
         match std::mem::replace(&mut self.way, Way::Over) {
             Way::Quic { mut sink, first } => {
                 let framed = !bodiless

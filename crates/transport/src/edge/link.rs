@@ -14,7 +14,6 @@ use crate::{
 };
 use bytes::Bytes;
 use h2::client::SendRequest;
-use qanat_http::BodyLength;
 use qanat_http::h2::H2Sink;
 use qanat_wire::{connect, farewell};
 use std::future::poll_fn;
@@ -324,7 +323,7 @@ impl ConnectorLink {
 }
 
 fn is_bodiless(request: &TunnelRequest) -> bool {
-    request.kind == RequestKind::Http && matches!(request.length, BodyLength::Absent | BodyLength::Exact(0))
+    request.kind == RequestKind::Http && request.length.is_nothing()
 }
 
 /// A stream the edge opened.
