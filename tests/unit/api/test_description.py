@@ -44,7 +44,7 @@ def test_nothing_answers_as_fastapi_would(described: Json) -> None:
     assert "ValidationError" not in json.dumps(described)
     for path, method, operation in operations_of(described):
         assert method in METHODS
-        assert set(operation["responses"]) == {"200", "default"}, f"{method} {path}: add responses=answers(…)"
+        assert set(operation["responses"]) == {"200", "default"}, f"{method} {path}: annotate it: -> Ok[…]"
 
 
 def test_every_answer_is_an_envelope(described: Json) -> None:
@@ -56,7 +56,7 @@ def test_every_answer_is_an_envelope(described: Json) -> None:
         schema = schemas[content["schema"]["$ref"].rpartition("/")[2]]
         assert {"success", "errors", "messages", "result"} <= set(schema["required"]), f"{method} {path}"
         has_pages = any(parameter["name"] == "per_page" for parameter in operation.get("parameters", ()))
-        assert has_pages == ("result_info" in schema["properties"]), f"{method} {path}: pages and page_answers(…)"
+        assert has_pages == ("result_info" in schema["properties"]), f"{method} {path}: pages, and OkPage[…]"
 
 
 def test_everything_is_told_in_words(described: Json) -> None:
