@@ -94,7 +94,6 @@ def change(write: Write, account_id: str, *, reach: Reach, name: str, settings: 
     write.audit(
         "account.change", account.id, account_id=account.id, detail={"name": name, "settings": account.settings}
     )
-    write.notice(Notice(NoticeKind.ACCOUNT, account_id=account.id))
     return account
 
 
@@ -118,14 +117,12 @@ def delete(write: Write, account_id: str, *, reach: Reach) -> None:
         session.execute(sql_delete(owned).where(owned.account_id == account_id))
     session.delete(account)
     write.audit("account.delete", account_id, account_id=account_id, detail={"name": account.name})
-    write.notice(Notice(NoticeKind.ACCOUNT, account_id=account_id))
 
 
 def _add(write: Write, name: str, settings: dict[str, Any]) -> Account:
     account = Account(id=token_hex(16), name=name, settings=settings, created_at=write.at)
     write.session.add(account)
     write.audit("account.create", account.id, account_id=account.id, detail={"name": name})
-    write.notice(Notice(NoticeKind.ACCOUNT, account_id=account.id))
     return account
 
 

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from qanat.control.tunnel_status import stored_status
 from qanat.store.database import Write
 from qanat.store.models import Connection, Connector, ConnectorToken, Event, Tunnel
-from qanat.store.notices import Notice, NoticeKind
 
 LOST_KEPT = timedelta(hours=1)
 CONNECTORS_KEPT = timedelta(days=1)
@@ -106,7 +105,6 @@ def registered(
         _settle(session, tunnel_id, at=at, reason="")
     else:
         _settle_once(session, tunnel_id, at=at)
-    _changed(write, tunnel_id)
 
 
 def draining(write: Write, *, connection_id: str, at: datetime) -> None:
@@ -127,8 +125,6 @@ def lost(write: Write, *, connection_id: str, reason: str, at: datetime) -> None
     connection.lost_reason = reason
     if connection.draining_at is None:
         _ended(write, connection, at=at, reason=reason)
-    else:
-        _changed(write, connection.tunnel_id)
 
 
 def configuration_applied(write: Write, *, connection_id: str, pushed: int, applied: int, error: str) -> None:
@@ -143,7 +139,6 @@ def configuration_applied(write: Write, *, connection_id: str, pushed: int, appl
     if connector is not None:
         connector.config_version = max(applied, 0)
         connector.config_error = error
-    _changed(write, connection.tunnel_id)
 
 
 def local_configuration(write: Write, *, tunnel_id: str, document: str, at: datetime) -> None:
@@ -235,7 +230,6 @@ def drop_live(
         )
         write.session.execute(gone.values(lost_at=write.at))
         _settle(write.session, tunnel_id, at=write.at, reason=reason)
-        _changed(write, tunnel_id)
     return dropped
 
 
@@ -287,7 +281,6 @@ def _ended(write: Write, connection: Connection, *, at: datetime, reason: str) -
         _settle_once(write.session, connection.tunnel_id, at=at)
     else:
         _settle(write.session, connection.tunnel_id, at=at, reason=reason)
-    _changed(write, connection.tunnel_id)
 
 
 def _has_live(session: Session, tunnel_id: str, connector_id: str | None = None) -> bool:
@@ -328,9 +321,3 @@ def _settle(session: Session, tunnel_id: str, *, at: datetime, reason: str) -> N
     if status != tunnel.status:
         tunnel.status = status
         tunnel.status_since = at
-
-
-def _changed(write: Write, tunnel_id: str) -> None:
-    notice = Notice(NoticeKind.CONNECTIONS, tunnel_id=tunnel_id)
-    if notice not in write.notices:
-        write.notice(notice)

@@ -1,7 +1,6 @@
 """One write on a zone's records under way: what changes, what its audit rows say, and whom its notices wake."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
@@ -117,10 +116,10 @@ class RecordEdit:
         """The audit row of a write of one record, and the notices."""
         detail = {key: value for key, value in self._changes[0].items() if key not in ("action", "id")}
         self._write.audit(action, record.id, account_id=self.zone.account_id, detail=detail)
-        self._notify(tunnel_id=record.tunnel_id)
+        self._notify()
 
     def finish(self, action: str) -> None:
-        """The audit rows of a write of many: each change is in one of them. And one notice for all."""
+        """The audit rows of a write of many: each change is in one of them. One notice for all that may be routes."""
         if self._rows:
             self._write.session.flush()
             self._write.session.execute(insert(Table("records", Record.metadata)), self._rows)
@@ -131,14 +130,13 @@ class RecordEdit:
                 account_id=self.zone.account_id,
                 detail={"changes": [*some], "name": self.zone.name},
             )
-        self._notify(tunnel_id=None)
+        self._notify()
 
-    def _notify(self, *, tunnel_id: str | None) -> None:
-        record = Notice(NoticeKind.RECORD, zone_id=self.zone.id, account_id=self.zone.account_id, tunnel_id=tunnel_id)
-        self._write.notice(record)
+    def _notify(self) -> None:
         if self._routed:
             hostnames = tuple(sorted(self._routed)) if len(self._routed) <= NAMED_ROUTES else None
-            self._write.notice(replace(record, kind=NoticeKind.ROUTES, hostnames=hostnames))
+            ids = {"zone_id": self.zone.id, "account_id": self.zone.account_id}
+            self._write.notice(Notice(NoticeKind.ROUTES, hostnames=hostnames, **ids))
 
     def _changed(self, action: str, record: Record, *, before: dict[str, object] | None = None) -> None:
         self._note_route(record)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from threading import Event, Lock
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 from sqlalchemy import select
@@ -141,26 +141,33 @@ class Feed:
             self._engine.disconnect(tunnel_id=tunnel_id, connector_id=connector_id, token_id=token_id)
 
     def _act(self, notice: Notice) -> None:
-        match notice:
-            case Notice(kind=NoticeKind.TUNNEL | NoticeKind.CONFIGURATION, tunnel_id=str(tunnel_id)):
-                self._put_tunnel(tunnel_id)
-            case Notice(kind=NoticeKind.TUNNEL_SECRET, tunnel_id=str(tunnel_id)):
-                self._put_tunnel(tunnel_id)
+        match notice.kind:
+            case NoticeKind.TUNNEL | NoticeKind.CONFIGURATION:
+                self._put_tunnel(_tunnel_of(notice))
+            case NoticeKind.TUNNEL_SECRET:
+                self._put_tunnel(_tunnel_of(notice))
                 over = self._store.clock() + self._rotation_grace
-                self._rotated.append((over, tunnel_id, notice.token_id or ""))
-            case Notice(kind=NoticeKind.TUNNEL_DELETED, tunnel_id=str(tunnel_id)):
-                self._put_tunnel(tunnel_id)  # first, so that none of the dropped ones is let in again
-                self._engine.disconnect(tunnel_id=tunnel_id)
-            case Notice(kind=NoticeKind.DISCONNECT, tunnel_id=str(tunnel_id)):
-                self._engine.disconnect(tunnel_id=tunnel_id, connector_id=notice.connector_id, token_id=notice.token_id)
-            case Notice(kind=NoticeKind.ROUTES, hostnames=tuple(hostnames)):
-                self._routes.change(hostnames)
-            case Notice(kind=NoticeKind.ZONE, zone_id=str(zone_id)):
-                self._routes.change_zone(zone_id)
-            case Notice(kind=NoticeKind.ROUTES | NoticeKind.ZONE):
-                self._routes.refresh()
+                self._rotated.append((over, _tunnel_of(notice), notice.token_id or ""))
+            case NoticeKind.TUNNEL_DELETED:
+                self._put_tunnel(_tunnel_of(notice))  # first, so that none of the dropped ones is let in again
+                self._engine.disconnect(tunnel_id=_tunnel_of(notice))
+            case NoticeKind.DISCONNECT:
+                connector_id, token_id = notice.connector_id, notice.token_id
+                self._engine.disconnect(tunnel_id=_tunnel_of(notice), connector_id=connector_id, token_id=token_id)
+            case NoticeKind.ROUTES:
+                if notice.hostnames is None:
+                    self._routes.refresh()
+                else:
+                    self._routes.change(notice.hostnames)
+            case NoticeKind.ZONE:
+                if notice.zone_id is None:
+                    self._routes.refresh()
+                else:
+                    self._routes.change_zone(notice.zone_id)
+            case NoticeKind.API_TOKEN:
+                pass  # auth hears it
             case _:
-                pass
+                assert_never(notice.kind)
 
     def _put_tunnel(self, tunnel_id: str, token_ids: Sequence[str] = ()) -> None:
         """`token_ids`: of its connector tokens, those that may have been skipped."""
@@ -173,6 +180,12 @@ class Feed:
                 self._engine.put_tunnel(row)
             self._skipped.settle(left_out, "tunnel", "configuration", among=[tunnel_id])
             self._skipped.settle(left_out, "connector_token", among=token_ids)
+
+
+def _tunnel_of(notice: Notice) -> str:
+    if notice.tunnel_id is None:
+        raise ValueError(f"a notice of the kind {notice.kind} names its tunnel")
+    return notice.tunnel_id
 
 
 def _row(entry: TunnelEntry, left_out: LeftOut) -> Tunnel | None:

@@ -13,17 +13,14 @@ log = structlog.get_logger(__name__)
 class NoticeKind(StrEnum):
     """The kinds of change that somebody else acts on."""
 
-    ACCOUNT = "account"
     API_TOKEN = "api_token"
     ZONE = "zone"
-    RECORD = "record"
     ROUTES = "routes"
     TUNNEL = "tunnel"
     TUNNEL_DELETED = "tunnel_deleted"
     TUNNEL_SECRET = "tunnel_secret"
     CONFIGURATION = "configuration"
     DISCONNECT = "disconnect"
-    CONNECTIONS = "connections"
 
 
 @dataclass(frozen=True, slots=True)

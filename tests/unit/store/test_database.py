@@ -38,7 +38,7 @@ def test_a_write_that_fails_leaves_nothing_and_says_nothing(store: Store) -> Non
             write.session.add(Account(id="0" * 32, name="half", settings={}, created_at=write.at))
             write.session.flush()
             write.audit("account.create", "0" * 32)
-            write.notice(Notice(NoticeKind.ACCOUNT))
+            write.notice(Notice(NoticeKind.API_TOKEN))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -66,8 +66,8 @@ def test_a_subscriber_that_fails_does_not_fail_the_write(store: Store) -> None:
     store.notices.subscribe(heard.append)
     with store.writing(SYSTEM) as write:
         write.audit("nothing", "")
-        write.notice(Notice(NoticeKind.ACCOUNT))
-    assert heard == [Notice(NoticeKind.ACCOUNT)]
+        write.notice(Notice(NoticeKind.API_TOKEN))
+    assert heard == [Notice(NoticeKind.API_TOKEN)]
 
 
 def test_a_reader_sees_one_snapshot(store: Store) -> None:

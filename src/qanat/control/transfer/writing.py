@@ -15,7 +15,6 @@ from qanat.ids import parse_account_id
 from qanat.store.database import Write
 from qanat.store.lots import in_lots
 from qanat.store.models import Account, ApiToken
-from qanat.store.notices import NoticeKind
 from qanat.store.sealing import Sealer
 
 AUDITED_AT_ONCE = 200
@@ -108,7 +107,6 @@ def _account(run: Run, part: AccountPart) -> bool:
         run.step("account", account_id, part.name, "create")
     else:
         run.step("account", row.id, part.name, "change" if put(row, values) else "same")
-    run.notice(NoticeKind.ACCOUNT)
     return True
 
 

@@ -132,8 +132,6 @@ class _Records:
             # as rows, for objects of each would hold up everybody's writes several times as long
             self._run.write.session.flush()
             self._run.write.session.execute(insert(Table("records", Record.metadata)), self._made)
-        if changed:
-            self._run.notice(NoticeKind.RECORD, zone_id=self._zone.id)
 
     def _put(self, part: RecordPart, form: RecordForm, row: Record | None) -> None:
         try:
