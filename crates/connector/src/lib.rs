@@ -2,26 +2,34 @@
 //! serves it from the rule's origin over pooled connections. Driven by immutable tables, answers with events.
 
 mod backoff;
+mod connector;
 mod control;
 mod counters;
+mod data_path;
+mod edges;
 mod errors;
 mod events;
+mod fleet;
 mod hostname;
 mod ingress;
+mod life;
 mod link;
 mod origin;
 mod path;
 mod pattern;
+mod pushes;
+mod registration;
 mod request_log;
 mod rule;
-mod server;
 mod service;
 mod settings;
+mod slot;
 mod stream;
 mod supervisor;
 #[cfg(test)]
 mod tests;
 
+pub use connector::Connector;
 pub use errors::{OriginError, SettingError, TableError, UNREACHABLE};
 pub use events::{
     ConfigurationPushed, Disconnected, Event, OriginFailed, ProtocolFallback, Refused, Registered, RequestAnswered,
@@ -30,6 +38,5 @@ pub use events::{
 pub use ingress::{IngressTable, check_patterns, explain};
 pub use origin::OriginBounds;
 pub use rule::{Rule, ServiceKind};
-pub use server::Connector;
 pub use service::refusal_of_target;
 pub use settings::{ConnectorSettings, IpChoice, OriginSettings, ProtocolChoice};

@@ -1,7 +1,8 @@
 //! One connection to the edge: dialled, its streams taken, drained.
 
-use crate::server::Shared;
-use crate::supervisor::{Life, reached};
+use crate::data_path::DataPath;
+use crate::life::{Life, reached};
+use crate::pushes::PushLimit;
 use crate::{Unregistered, control, stream};
 use qanat_transport::{DialError, DialSettings, EdgeLink, Flow, Incoming, Protocol};
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 /// Longest QUIC dial where HTTP/2 may be tried instead.
 pub(crate) const QUIC_PATIENCE: Duration = Duration::from_secs(5);
 /// Open requests on one connection (S30).
-const MAX_STREAMS: usize = 10_000;
+const MAX_OPEN_REQUESTS: usize = 10_000;
 /// Within this time after an unregister the edge may still have opened streams.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Above what an edge takes from clients (128 KiB by default): a head is longer in the tunnel's forms.
@@ -23,21 +24,21 @@ const MAX_HEAD: usize = 256 * 1024;
 
 /// The first of `addresses` that answers, within `patience` in all.
 pub(crate) async fn dial_any(
-    shared: &Shared,
+    data_path: &DataPath,
     protocol: Protocol,
     addresses: &[SocketAddr],
     patience: Duration,
 ) -> Result<(EdgeLink, SocketAddr), (SocketAddr, String)> {
-    let settings = &shared.settings;
+    let settings = &data_path.settings;
     let whole = settings.dial_timeout.min(patience);
     let share = u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let dial = DialSettings {
-        tls: shared.edge_tls.clone(),
+        tls: data_path.edge_tls.clone(),
         timeout: (whole / share).max(Duration::from_secs(2).min(whole)),
         max_head: MAX_HEAD,
         rpc_timeout: settings.rpc_timeout,
         bind: settings.edge_bind,
-        flow: Flow { lines: shared.lines.clone(), congestion: settings.congestion },
+        flow: Flow { lines: data_path.lines.clone(), congestion: settings.congestion },
     };
     let mut first: Option<(SocketAddr, String)> = None;
     for address in addresses {
@@ -59,12 +60,12 @@ fn describe(error: &DialError, protocol: Protocol) -> String {
 }
 
 /// Counts a registered connection while it takes new requests.
-pub(crate) struct Ready(Arc<Shared>);
+pub(crate) struct Ready(Arc<DataPath>);
 
 impl Ready {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        shared.counters.connections.add(1);
-        Self(shared.clone())
+    pub(crate) fn new(data_path: &Arc<DataPath>) -> Self {
+        data_path.counters.connections.add(1);
+        Self(data_path.clone())
     }
 }
 
@@ -92,7 +93,7 @@ impl Drop for OpenRequest {
 }
 
 /// A link and the task that takes its streams.
-pub(crate) struct Active {
+pub(crate) struct ServedLink {
     index: u8,
     pub(crate) link: EdgeLink,
     pub(crate) address: SocketAddr,
@@ -101,21 +102,21 @@ pub(crate) struct Active {
     pub(crate) serving: JoinHandle<String>,
 }
 
-impl Active {
-    pub(crate) fn start(shared: &Arc<Shared>, index: u8, link: EdgeLink, address: SocketAddr) -> Self {
+impl ServedLink {
+    pub(crate) fn start(data_path: &Arc<DataPath>, index: u8, link: EdgeLink, address: SocketAddr) -> Self {
         let load = Arc::new(Load::default());
-        let serving = tokio::spawn(take_streams(shared.clone(), index, link.clone(), load.clone()));
+        let serving = tokio::spawn(take_streams(data_path.clone(), index, link.clone(), load.clone()));
         Self { index, link, address, load, serving }
     }
 
     /// Unregisters and serves what is open, up to the grace period or until `close` or a second `stop`.
-    pub(crate) async fn drain(self, shared: &Shared) {
-        let mut life = shared.life.subscribe();
-        let grace = shared.settings.grace_period;
+    pub(crate) async fn drain(self, data_path: &DataPath) {
+        let mut life = data_path.life.subscribe();
+        let grace = data_path.settings.grace_period;
         let draining = async {
-            if let Ok(Ok(())) = timeout(shared.settings.rpc_timeout, self.link.unregister()).await {
+            if let Ok(Ok(())) = timeout(data_path.settings.rpc_timeout, self.link.unregister()).await {
                 let edge_ip = self.address.ip().to_string();
-                shared.events.push(Unregistered { connection_index: self.index, edge_ip });
+                data_path.events.push(Unregistered { connection_index: self.index, edge_ip });
             }
             let _ = timeout(grace, self.idle()).await;
         };
@@ -129,10 +130,10 @@ impl Active {
     }
 
     /// The same in the background, once the edge knows.
-    pub(crate) async fn retire(self, shared: &Shared) {
-        let mut life = shared.life.subscribe();
-        let _ = timeout(shared.settings.rpc_timeout, self.link.unregister()).await;
-        let grace = shared.settings.grace_period;
+    pub(crate) async fn retire(self, data_path: &DataPath) {
+        let mut life = data_path.life.subscribe();
+        let _ = timeout(data_path.settings.rpc_timeout, self.link.unregister()).await;
+        let grace = data_path.settings.grace_period;
         tokio::spawn(async move {
             tokio::select! {
                 _ = timeout(grace, self.idle()) => {}
@@ -157,26 +158,26 @@ impl Active {
 }
 
 /// Takes what the edge opens until the link ends; why it did.
-async fn take_streams(shared: Arc<Shared>, index: u8, link: EdgeLink, load: Arc<Load>) -> String {
-    let mut pushes = control::PushLimit::new(Instant::now());
+async fn take_streams(data_path: Arc<DataPath>, index: u8, link: EdgeLink, load: Arc<Load>) -> String {
+    let mut pushes = PushLimit::new(Instant::now());
     while let Some(incoming) = link.accept().await {
         match incoming {
             Incoming::Request(request) => {
-                if load.open.fetch_add(1, Relaxed) >= MAX_STREAMS {
+                if load.open.fetch_add(1, Relaxed) >= MAX_OPEN_REQUESTS {
                     load.open.fetch_sub(1, Relaxed);
-                    shared.counters.streams_refused.add(1);
-                    let reason = format!("more than {MAX_STREAMS} requests are open on this connection");
+                    data_path.counters.streams_refused.add(1);
+                    let reason = format!("more than {MAX_OPEN_REQUESTS} requests are open on this connection");
                     request.responder.fail("too_many_requests", &reason);
                     continue;
                 }
                 let open = OpenRequest(load.clone());
-                let shared = shared.clone();
+                let data_path = data_path.clone();
                 tokio::spawn(async move {
-                    stream::serve(&shared, index, request.request, request.body, request.responder).await;
+                    stream::serve(&data_path, index, request.request, request.body, request.responder).await;
                     drop(open);
                 });
             }
-            Incoming::Configuration(push) => control::take(&shared, index, push, &mut pushes),
+            Incoming::Configuration(push) => control::take(&data_path, index, push, &mut pushes),
         }
     }
     link.closed().await

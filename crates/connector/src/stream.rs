@@ -1,7 +1,7 @@
 //! One request from the edge: checked, matched, served, counted.
 
+use crate::data_path::DataPath;
 use crate::request_log::{Line, Told};
-use crate::server::Shared;
 use crate::service::{Call, End, Responder, serve_nothing};
 use crate::{OriginError, OriginFailed, RequestCanceled};
 use bytes::Bytes;
@@ -11,13 +11,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Serves one request to its end. The task that runs this is the only one the request has.
 pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
-    shared: &Shared,
+    data_path: &DataPath,
     connection_index: u8,
     request: TunnelRequest,
     mut body: B,
     responder: R,
 ) {
-    let counters = &shared.counters;
+    let counters = &data_path.counters;
     counters.requests.add(1);
     let _open = counters.requests_open.hold();
     let TunnelRequest { kind, mut head, length } = request;
@@ -27,7 +27,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
         counters.request_errors.add(1);
         body.stop();
         drop(responder);
-        shared.events.push(OriginFailed {
+        data_path.events.push(OriginFailed {
             connection_index,
             rule: -1,
             service: String::new(),
@@ -44,12 +44,12 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     let method = head.method.clone();
     let (authority, target) = (head.authority.clone(), head.target.clone());
     let owner = Owner { tunnel: 0, visitor: visitor(&head.headers) };
-    let (upload, download) = (Watch::new(&shared.backlog, owner), Watch::new(&shared.backlog, owner));
-    let ingress = shared.ingress.load_full();
+    let (upload, download) = (Watch::new(&data_path.backlog, owner), Watch::new(&data_path.backlog, owner));
+    let ingress = data_path.ingress.load_full();
     let matched = ingress.as_ref().and_then(|i| Some((i, i.table.find(&authority, &target)?)));
-    let line = shared.settings.tell_requests.then(|| {
+    let line = data_path.settings.tell_requests.then(|| {
         let rule = matched.as_ref().map(|(ingress, index)| (*index, ingress.table.rules[*index].text.as_str()));
-        Line::tell(&shared.events, connection_index, rule, &head, length)
+        Line::tell(&data_path.events, connection_index, rule, &head, length)
     });
     let responder = Some(Told::new(responder, line));
     let mut call = Call { head, length, body, responder, trailers_dropped: false, upload, download };
@@ -62,7 +62,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
         Some((ingress, index)) => {
             let rule = &ingress.table.rules[index];
             let bound = ingress.origins[index].as_ref();
-            let end = rule.service.serve(bound, &shared.origins, &shared.extras, &mut call).await;
+            let end = rule.service.serve(bound, &data_path.origins, &data_path.extras, &mut call).await;
             (Some((index, rule)), end)
         }
         None => (None, serve_nothing(&mut call).await),
@@ -73,7 +73,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     }
     let failed = |code: &'static str, message: String| {
         counters.request_errors.add(1);
-        shared.events.push(OriginFailed {
+        data_path.events.push(OriginFailed {
             connection_index,
             rule: rule.as_ref().map_or(-1, |(index, _)| i64::try_from(*index).unwrap_or(-1)),
             service: rule.as_ref().map(|(_, rule)| rule.text.clone()).unwrap_or_default(),
@@ -84,11 +84,11 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
         });
     };
     match end {
-        End::Answered(status) => shared.responses.add(status),
+        End::Answered(status) => data_path.responses.add(status),
         End::Told => {}
         End::Canceled | End::Failed(OriginError::Client(_)) => {
             counters.requests_canceled.add(1);
-            shared.events.push(RequestCanceled { connection_index, destination: destination(&authority, &target) });
+            data_path.events.push(RequestCanceled { connection_index, destination: destination(&authority, &target) });
         }
         End::Failed(error) => {
             call.body.stop();
@@ -99,7 +99,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
             failed(error.code(), text);
         }
         End::Broken { status, reason } => {
-            shared.responses.add(status);
+            data_path.responses.add(status);
             failed("origin_reset_mid_body", format!("the origin broke off its answer: {reason}"));
         }
     }

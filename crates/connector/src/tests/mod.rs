@@ -9,7 +9,7 @@ mod tls;
 mod upload;
 mod websocket;
 
-use crate::server::Shared;
+use crate::data_path::DataPath;
 use crate::service::Responder;
 use crate::{
     Connector, ConnectorSettings, Event, IngressTable, IpChoice, OriginFailed, OriginSettings, ProtocolChoice, Rule,
@@ -80,8 +80,8 @@ impl World {
         Self { connector }
     }
 
-    fn shared(&self) -> Arc<Shared> {
-        self.connector.shared()
+    fn data_path(&self) -> Arc<DataPath> {
+        self.connector.data_path()
     }
 
     /// Sends a request; its body comes through the handle.
@@ -90,8 +90,8 @@ impl World {
         let answer = Arc::new(Mutex::new(Answer::default()));
         let body = Feed { frames, answer: answer.clone() };
         let responder = Recorder(answer.clone());
-        let shared = self.shared();
-        let task = tokio::spawn(async move { stream::serve(&shared, 0, request, body, responder).await });
+        let data_path = self.data_path();
+        let task = tokio::spawn(async move { stream::serve(&data_path, 0, request, body, responder).await });
         Exchange { feed: Some(feed), answer, task }
     }
 

@@ -107,7 +107,7 @@ async fn the_origins_idle_limit_is_followed() {
         assert_eq!(world.get("/").await.text(), "ok");
     }
     assert_eq!(origin.connections(), 3);
-    world.shared().origins.sweep(std::time::Instant::now());
+    world.data_path().origins.sweep(std::time::Instant::now());
     assert_eq!(world.count("origin_connections_open"), 0);
 }
 

@@ -1,0 +1,385 @@
+//! One of the HA connections, through all its lives: dials, falls back, registers, serves, returns, backs off, drains.
+
+use crate::backoff::{RETURNING, random, refused_delay, retry_delay, return_delay};
+use crate::data_path::DataPath;
+use crate::fleet::{Fleet, Scout};
+use crate::life::{Life, reached};
+use crate::link::{QUIC_PATIENCE, Ready, ServedLink, dial_any};
+use crate::registration::registration;
+use crate::{Disconnected, Event, ProtocolChoice, ProtocolFallback, Refused, Registered, edges};
+use bytes::Bytes;
+use qanat_transport::{EdgeLink, Protocol, RegisterError, RegistrationDetails};
+use qanat_wire::names;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// How far apart the others start once the first one is registered.
+const START_SPREAD: Duration = Duration::from_millis(250);
+/// Longest time that HTTP/2 is used before QUIC is tried again.
+const MAX_QUIC_RETRY: Duration = Duration::from_secs(600);
+/// Longest dial of an edge that restarts. A datagram that came too early is sent again within a second.
+const RETURN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// One of the HA connections, through all its lives.
+pub(crate) struct Slot {
+    index: u8,
+    data_path: Arc<DataPath>,
+    fleet: Arc<Fleet>,
+    life: watch::Receiver<Life>,
+    /// Counts up with each attempt: round robin over edges and their addresses.
+    attempt: usize,
+    failures: u32,
+    was_up: bool,
+    /// HTTP/2 is in use although `auto` would rather have QUIC.
+    fallen_back: bool,
+    last: Protocol,
+    returning: Option<Returning>,
+    scout: Option<Scout>,
+}
+
+/// The edge said that it stops and will be back.
+#[derive(Clone, Copy)]
+struct Returning {
+    within: Duration,
+    until: Instant,
+    tries: u32,
+}
+
+/// Why a connection is not up.
+struct Down {
+    edge_ip: String,
+    protocol: Protocol,
+    why: Why,
+}
+
+enum Why {
+    /// The edge ended it, since it stops and will be back.
+    SentAway {
+        within: Duration,
+    },
+    /// It could not be dialled, or was lost.
+    Lost(String),
+    Refused {
+        cause: String,
+        delay: Duration,
+    },
+}
+
+impl Slot {
+    pub(crate) fn new(index: u8, data_path: Arc<DataPath>, fleet: Arc<Fleet>) -> Self {
+        let life = data_path.life.subscribe();
+        let last = if data_path.settings.protocol == ProtocolChoice::Http2 { Protocol::Http2 } else { Protocol::Quic };
+        Self {
+            index,
+            data_path,
+            fleet,
+            life,
+            attempt: usize::from(index),
+            failures: 0,
+            was_up: false,
+            fallen_back: false,
+            last,
+            returning: None,
+            scout: None,
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.life.borrow() != Life::Serving
+    }
+
+    pub(crate) async fn run(mut self) {
+        if self.index > 0 && !self.wait_for_first().await {
+            return;
+        }
+        while !self.is_stopping() {
+            let Some(down) = self.live().await else { return };
+            let delay = self.next_delay(&down.why);
+            let retry_in_s = (!self.is_stopping()).then_some(delay.as_secs_f64());
+            let Down { edge_ip, protocol, why } = down;
+            let connection_index = self.index;
+            let disconnected =
+                |reason| Disconnected { connection_index, edge_ip: edge_ip.clone(), protocol, reason, retry_in_s };
+            self.data_path.events.push(match why {
+                Why::SentAway { .. } => Event::from(disconnected("the edge restarts".to_owned())),
+                Why::Lost(reason) => disconnected(reason).into(),
+                Why::Refused { cause, .. } => Refused { connection_index, edge_ip, cause, retry_in_s }.into(),
+            });
+            let mut life = self.life.clone();
+            let _ = timeout(delay, reached(&mut life, Life::Draining)).await;
+            if let Some(returning) = self.returning {
+                self.await_turn(returning.until).await;
+            }
+        }
+    }
+
+    /// How long to wait before the next dial.
+    fn next_delay(&mut self, why: &Why) -> Duration {
+        let returning = self.returning.take().filter(|returning| Instant::now() < returning.until);
+        match (why, returning) {
+            (Why::SentAway { within }, _) => {
+                self.returning =
+                    Some(Returning { within: *within, until: Instant::now() + *within + RETURNING, tries: 0 });
+                return return_delay(0, *within, random());
+            }
+            (Why::Lost(_), Some(Returning { within, until, tries })) => {
+                self.returning = Some(Returning { within, until, tries: tries + 1 });
+                return return_delay(tries + 1, within, random());
+            }
+            _ => {}
+        }
+        self.scout = None;
+        self.attempt += 1;
+        self.failures += 1;
+        match why {
+            Why::Refused { delay, .. } => *delay,
+            _ => retry_delay(self.failures, self.data_path.settings.retries, self.was_up, random()),
+        }
+    }
+
+    /// One connection of this connector dials an edge that restarts; the others wait until that one is done, at most until
+    /// `until`, so that a restart costs one dial at a time however many connections there are.
+    async fn await_turn(&mut self, until: Instant) {
+        if self.scout.is_some() {
+            return;
+        }
+        let mut scouted = self.fleet.scouted.subscribe();
+        self.scout = self.fleet.scout();
+        if self.scout.is_some() {
+            return;
+        }
+        let mut life = self.life.clone();
+        tokio::select! {
+            _ = scouted.changed() => sleep(START_SPREAD.mul_f64(random())).await,
+            () = sleep(until.saturating_duration_since(Instant::now())) => {}
+            () = reached(&mut life, Life::Draining) => {}
+        }
+    }
+
+    /// The others follow the first one; false when that will not happen any more.
+    async fn wait_for_first(&mut self) -> bool {
+        let mut first = self.fleet.first_registered.subscribe();
+        tokio::select! {
+            waited = first.wait_for(|up| *up) => if waited.is_err() { return false },
+            () = reached(&mut self.life, Life::Draining) => return false,
+        }
+        sleep(START_SPREAD.mul_f64(random())).await;
+        true
+    }
+
+    /// Dials, registers and serves until the connection ends; `None` when it ended because of `stop`.
+    async fn live(&mut self) -> Option<Down> {
+        let mut life = self.life.clone();
+        let dialled = tokio::select! {
+            dialled = self.dial() => dialled,
+            () = reached(&mut life, Life::Draining) => return None,
+        };
+        let (link, address) = match dialled {
+            Ok(dialled) => dialled,
+            Err(down) => return Some(down),
+        };
+        let served = self.serve(link, address).await;
+        served.map(|(link_protocol, address, why)| Down {
+            edge_ip: address.ip().to_string(),
+            protocol: link_protocol,
+            why,
+        })
+    }
+
+    /// A link over the preferred transport, or over the other where the settings allow it.
+    async fn dial(&mut self) -> Result<(EdgeLink, SocketAddr), Down> {
+        let settings = &self.data_path.settings;
+        let protocols: &[Protocol] = match settings.protocol {
+            ProtocolChoice::Quic => &[Protocol::Quic],
+            ProtocolChoice::Http2 => &[Protocol::Http2],
+            // That an edge which restarts is away says nothing of UDP.
+            ProtocolChoice::Auto if self.returning.is_some() => match self.last {
+                Protocol::Quic => &[Protocol::Quic],
+                Protocol::Http2 => &[Protocol::Http2],
+            },
+            ProtocolChoice::Auto if self.fallen_back || self.fleet.udp_blocked.load(Relaxed) => {
+                &[Protocol::Http2, Protocol::Quic]
+            }
+            ProtocolChoice::Auto => &[Protocol::Quic, Protocol::Http2],
+        };
+        let lost = |edge_ip: String, reason: String| Down { edge_ip, protocol: protocols[0], why: Why::Lost(reason) };
+        let addresses = edges::addresses(settings, self.attempt).await.map_err(|reason| lost(String::new(), reason))?;
+        let mut first_failure: Option<Down> = None;
+        for protocol in protocols {
+            let patience = match protocol {
+                _ if self.returning.is_some() => RETURN_PATIENCE,
+                Protocol::Quic if protocols.len() > 1 => QUIC_PATIENCE,
+                _ => settings.dial_timeout,
+            };
+            match dial_any(&self.data_path, *protocol, &addresses, patience).await {
+                Ok(dialled) => {
+                    if protocols.len() > 1 {
+                        self.note_transport(*protocol);
+                    }
+                    self.last = *protocol;
+                    return Ok(dialled);
+                }
+                Err((address, reason)) => {
+                    first_failure.get_or_insert_with(|| lost(address.ip().to_string(), reason));
+                }
+            }
+        }
+        Err(first_failure.unwrap_or_else(|| lost(String::new(), "nothing was dialled".into())))
+    }
+
+    /// In `auto`: tells when the transport changes.
+    fn note_transport(&mut self, protocol: Protocol) {
+        let fallen_back = protocol == Protocol::Http2;
+        self.fleet.udp_blocked.store(fallen_back, Relaxed);
+        if fallen_back != self.fallen_back {
+            self.fallen_back = fallen_back;
+            self.data_path.events.push(ProtocolFallback { connection_index: self.index, protocol });
+        }
+    }
+
+    /// `None` when `stop` came first; the link is closed then.
+    async fn register(&mut self, link: &EdgeLink, address: SocketAddr) -> Option<Result<RegistrationDetails, Why>> {
+        let limit = self.data_path.settings.rpc_timeout;
+        let mut life = self.life.clone();
+        let answer = tokio::select! {
+            answer = timeout(limit * 2, link.register(registration(&self.data_path.settings, self.index, self.failures))) => answer,
+            () = reached(&mut life, Life::Draining) => {
+                link.close();
+                return None;
+            }
+        };
+        let registered = match answer {
+            Ok(Ok(details)) => Ok(details),
+            Ok(Err(RegisterError::Refused(refusal))) => {
+                // Another address is free where this one has us already: no waiting beyond the usual.
+                let delay = if refusal.cause == names::CAUSE_DUPLICATE {
+                    retry_delay(1, 1, self.was_up, random())
+                } else {
+                    refused_delay(refusal.retry_after, refusal.should_retry, random())
+                };
+                Err(Why::Refused { cause: refusal.cause, delay })
+            }
+            Ok(Err(RegisterError::Lost(reason))) => Err(Why::Lost(format!("lost while registering: {reason}"))),
+            Err(_) => Err(Why::Lost(format!("the edge did not answer the registration within {:?}", limit * 2))),
+        };
+        let counters = &self.data_path.counters;
+        match &registered {
+            Ok(details) => {
+                counters.register_success.add(1);
+                self.failures = 0;
+                self.was_up = true;
+                self.returning = None;
+                self.scout = None;
+                self.data_path.events.push(Registered {
+                    connection_index: self.index,
+                    connection_id: details.connection_id,
+                    edge_ip: address.ip().to_string(),
+                    location: details.location.clone(),
+                    protocol: link.protocol(),
+                    remotely_managed: details.remotely_managed,
+                });
+                self.fleet.first_registered.send_replace(true);
+            }
+            Err(_) => counters.register_fail.add(1),
+        }
+        Some(registered)
+    }
+
+    /// Registers and serves; `None` after a drain.
+    async fn serve(&mut self, link: EdgeLink, address: SocketAddr) -> Option<(Protocol, SocketAddr, Why)> {
+        let mut active = ServedLink::start(&self.data_path, self.index, link, address);
+        let mut details = match self.register(&active.link, address).await? {
+            Ok(details) => details,
+            Err(why) => {
+                active.link.close();
+                return Some((active.link.protocol(), address, why));
+            }
+        };
+        let mut ready = Ready::new(&self.data_path);
+        let mut quic_retry = self.data_path.quic_retry();
+        let mut local = self.data_path.local_configuration.subscribe();
+        local.mark_changed();
+        let mut life = self.life.clone();
+        loop {
+            let wants_quic = self.fallen_back && self.data_path.settings.protocol == ProtocolChoice::Auto;
+            let again = quic_retry.mul_f64(0.75 + 0.5 * random());
+            tokio::select! {
+                ended = &mut active.serving => {
+                    let reason = match ended {
+                        Ok(reason) => reason,
+                        Err(error) => format!("the connection's task failed: {error}"),
+                    };
+                    let why = match active.link.farewell() {
+                        Some(within) => Why::SentAway { within },
+                        None => Why::Lost(reason),
+                    };
+                    return Some((active.link.protocol(), active.address, why));
+                }
+                () = reached(&mut life, Life::Draining) => {
+                    drop(ready);
+                    active.drain(&self.data_path).await;
+                    return None;
+                }
+                _ = local.changed(), if self.index == 0 && !details.remotely_managed => {
+                    let configuration = local.borrow_and_update().clone();
+                    if let Some(json) = configuration {
+                        tell_local_configuration(&self.data_path, active.link.clone(), json);
+                    }
+                }
+                () = sleep(again), if wants_quic => {
+                    let mut stopping = self.data_path.life.subscribe();
+                    let dialled = tokio::select! {
+                        dialled = self.return_to_quic(&active) => dialled,
+                        () = reached(&mut stopping, Life::Draining) => None,
+                    };
+                    match dialled {
+                        Some((link, address)) => {
+                            drop(ready);
+                            let old = std::mem::replace(&mut active, ServedLink::start(&self.data_path, self.index, link, address));
+                            old.retire(&self.data_path).await;
+                            details = match self.register(&active.link, address).await? {
+                                Ok(details) => details,
+                                Err(why) => {
+                                    active.link.close();
+                                    return Some((Protocol::Quic, address, why));
+                                }
+                            };
+                            ready = Ready::new(&self.data_path);
+                            self.note_transport(Protocol::Quic);
+                            self.last = Protocol::Quic;
+                            local.mark_changed();
+                        }
+                        None => quic_retry = (quic_retry * 2).min(MAX_QUIC_RETRY),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A QUIC link to the edge that HTTP/2 goes to, if UDP works again. One connection at a time, so that the others carry on.
+    async fn return_to_quic(&self, active: &ServedLink) -> Option<(EdgeLink, SocketAddr)> {
+        let _alone = self.fleet.switching.lock().await;
+        let dialled = dial_any(&self.data_path, Protocol::Quic, &[active.address], QUIC_PATIENCE).await;
+        if dialled.is_ok() {
+            self.fleet.udp_blocked.store(false, Relaxed);
+        }
+        dialled.ok()
+    }
+}
+
+/// Tells the edge the local configuration, without holding up anything.
+fn tell_local_configuration(data_path: &Arc<DataPath>, link: EdgeLink, json: Bytes) {
+    let data_path = data_path.clone();
+    tokio::spawn(async move {
+        data_path.counters.local_configuration_pushes.add(1);
+        let told = timeout(data_path.settings.rpc_timeout, link.send_local_configuration(json)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            data_path.counters.local_configuration_pushes_errors.add(1);
+            tracing::warn!("the edge did not take the local configuration");
+        }
+    });
+}
