@@ -71,7 +71,7 @@ class Connector:
         if wait:
             self.wait_registered(connections)
 
-    def wait_registered(self, count: int = 1, *, after: int = 0, timeout_s: float = 15.0) -> None:
+    def wait_registered(self, count: int = 1, *, after: int = 0, timeout_s: float = 30.0) -> None:
         """Until `count` connections said that they are registered (in lines from `after` on)."""
         for _ in range(count):
             found = self.process.wait_for(REGISTERED, after=after, timeout_s=timeout_s)
@@ -95,7 +95,7 @@ class Connector:
         found: dict[str, Any] = self.local("/ready").json()
         return str(found["connectorId"])
 
-    def wait_version(self, version: int, *, timeout_s: float = 10.0) -> None:
+    def wait_version(self, version: int, *, timeout_s: float = 30.0) -> None:
         wait_until(lambda: self.version >= version, f"version {version} at the connector", timeout_s=timeout_s)
 
     def metric(self, name: str, label: str = "") -> float:

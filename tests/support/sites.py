@@ -263,7 +263,7 @@ class Lab:
             found = Tunnelled(link, self.edge, tunnel, connector, domain)
             self._tunnels[link] = found
             found.refill()
-            wait_until(lambda: self.status(f"any.{domain}") == 404, f"{domain} to be served")
+            wait_until(lambda: self.status(f"any.{domain}") == 404, f"{domain} to be served", timeout_s=30.0)
         return self._tunnels[link]
 
     def status(self, hostname: str) -> int | None:
