@@ -43,8 +43,8 @@ def test_a_list_is_of_the_moment_at_which_its_account_was_seen(
 
         monkeypatch.setattr(module, name, watched)
 
-    watch(accounts, "get_account")
-    watch(tunnels, "list_tunnels")
+    watch(accounts, "get")
+    watch(tunnels, "page")
     control.call("GET", control.tunnels())
     assert len(sessions) == 2
     assert sessions[0] is sessions[1]
