@@ -373,7 +373,7 @@ async fn trailers_and_1xx_pass_between_ours() {
         assert_eq!((trailers.get("x-sum").unwrap().as_ref(), trailers.len()), (&b"1"[..], 1), "S54: {protocol:?}");
 
         for link_header in [&b"</a.css>; rel=preload"[..], b"</b.css>"] {
-            incoming.responder.informational(response(103, &[("ConnectorLink", link_header)]));
+            incoming.responder.informational(response(103, &[("Link", link_header)]));
             match within(open.response.next()).await.unwrap() {
                 ResponseEvent::Informational(head) => {
                     assert_eq!((head.status, &head.headers.get("link").unwrap()[..]), (103, link_header));

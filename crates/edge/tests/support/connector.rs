@@ -266,7 +266,7 @@ async fn answer(incoming: IncomingRequest, seen: Arc<Seen>) {
             whole(responder, with_length(head(403, &plain), text.len()), text).await;
         }
         "/early-hints" => {
-            responder.informational(head(103, &[("ConnectorLink", "</a.css>; rel=preload")]));
+            responder.informational(head(103, &[("Link", "</a.css>; rel=preload")]));
             whole(responder, with_length(head(200, &plain), 2), "ok".into()).await;
         }
         "/trailers" => {
