@@ -8,9 +8,11 @@ export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
 export MYPYPATH := src
 PYTEST_ARGS ?=
+# A development build of the extension has what the Rust tests switch on in dependencies, so that both are one build.
+DEV_BUILD := --features as-in-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine postgres demo test test-rust test-python bench fuzz lint lint-python lint-rust lint-tree format docs wheel lock
+.PHONY: help setup engine postgres demo test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel lock
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -25,12 +27,13 @@ setup: engine ## the virtual environment and the engine, ready to use
 
 .venv/editable: .venv/installed pyproject.toml
 	@echo "building the engine: some minutes the first time"
-	$(BIN)/maturin develop --skip-install
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/maturin develop --skip-install $(DEV_BUILD)
+	MATURIN_PEP517_ARGS="$(DEV_BUILD)" \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 engine: .venv/editable # the extension, in place in src/qanat, where the editable install finds it
-	@$(BIN)/maturin develop --skip-install --quiet >/dev/null
+	@$(BIN)/maturin develop --skip-install $(DEV_BUILD) --quiet >/dev/null
 
 demo: setup ## the main job end to end, on loopback, step by step (HOLD=1 stays up)
 	@$(BIN)/python -m demo $(if $(HOLD),--hold)
@@ -38,15 +41,18 @@ demo: setup ## the main job end to end, on loopback, step by step (HOLD=1 stays 
 postgres: # PostgreSQL's server, which the tests start
 	@scripts/postgres
 
-test: setup test-rust lint test-python ## everything that CI runs
+test: ## everything that CI runs
+	@# Builds and checks share the cores; the Python tests have them to themselves.
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-rust lint setup postgres
+	@$(MAKE) --no-print-directory test-python
 
-test-rust: .venv/installed
-	cargo test --workspace --exclude qanat-engine --quiet
+test-rust:
+	cargo test --workspace --quiet
 
 test-python: setup postgres
 	@# Most tests wait more than they work and share the cores; those that measure time, memory or load run one at a time.
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal -m "not alone" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m alone $$(grep -rl --include="*.py" mark.alone tests) $(PYTEST_ARGS)
 
 bench: .venv/editable ## measure; the last run is bench/results/latest.json
 	$(BIN)/maturin develop --skip-install --release --quiet
@@ -62,10 +68,12 @@ fuzz: setup .venv/fuzz ## each fuzz target for 30 s (SECONDS_EACH=…, TARGETS="
 
 lint: lint-python lint-rust lint-tree ## every check that is not a test
 
-lint-python: setup
+lint-types: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+lint-python: lint-types setup
 	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml qanat._engine
 	$(BIN)/lint-imports --no-logo
 
