@@ -47,7 +47,7 @@ class Edge:
         for name, text in self.flags.items():
             argv += [f"--{name}", text]
         self.process = Process("edge", argv)
-        line = self.process.wait_for(r"^\{.*\"ready\".*\}$", stdout=True, timeout_s=30.0)
+        line = self.process.wait_for(r"^\{.*\"ready\".*\}$", stdout=True, timeout_s=60.0)
         self.ready = json.loads(line.string)
         self.data_dir = Path(self.ready["data_dir"])
         self.ca_file = Path(self.ready["ca"])
