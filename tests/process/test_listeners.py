@@ -13,6 +13,7 @@ from tests.support.edge import Edge
 from tests.support.fixtures import quic_only
 from tests.support.loopback import needs_ipv6
 from tests.support.sites import Site
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.requirement("S1")
 
@@ -56,7 +57,7 @@ def test_everything_works_on_ipv6_alone(folder: Path, protocol: Protocol) -> Non
         connector = Connector(folder / "connector", edge, tunnel.token, protocol=protocol)
         try:
             connector.wait_version(1)
-            (connection,) = edge.api.connections(tunnel.id)
+            (connection,) = wait_until(lambda: edge.api.connections(tunnel.id), "the connection to be listed")
             assert connection["origin_ip"] == "::1"
             assert _tls(edge, "app.six.test", ssl.TLSVersion.TLSv1_3) == ("TLSv1.3", b"HTTP/1.1 204 No Content\r\n")
         finally:
