@@ -81,7 +81,7 @@ lint-rust: .venv/installed
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	scripts/check-crates
-	$(BIN)/python scripts/check_modules.py crates/wire crates/http crates/boundary crates/transport crates/edge crates/connector crates/engine
+	$(BIN)/python scripts/check_modules.py crates/*
 	cargo deny --log-level error check bans licenses sources
 
 lint-tree: setup

@@ -1,7 +1,8 @@
 //! The framed body between our own ends.
 
-use crate::first;
+use crate::parts::first;
 use bytes::Bytes;
+use qanat_wire::connect::Metadata;
 use qanat_wire::framed::{Decoder, Piece};
 
 const MAX_TRAILERS: usize = 4096;
@@ -12,8 +13,16 @@ pub fn framed_body(data: &[u8]) {
     assert_eq!(read(data, data.len().max(1)), read(data, usize::from(step) + 1));
 }
 
-/// The body's bytes, its trailers and whether it ended; of one that is refused only that.
-fn read(data: &[u8], step: usize) -> Option<(Vec<u8>, Vec<(Bytes, Bytes)>, bool)> {
+/// What a framed body said; `is_ended` false where it was cut.
+#[derive(Debug, PartialEq, Eq)]
+struct Read {
+    body: Vec<u8>,
+    trailers: Metadata,
+    is_ended: bool,
+}
+
+/// None of one that is refused.
+fn read(data: &[u8], step: usize) -> Option<Read> {
     let mut decoder = Decoder::new(MAX_TRAILERS);
     let (mut body, mut trailers) = (Vec::new(), Vec::new());
     for piece in data.chunks(step) {
@@ -33,5 +42,5 @@ fn read(data: &[u8], step: usize) -> Option<(Vec<u8>, Vec<(Bytes, Bytes)>, bool)
             }
         }
     }
-    Some((body, trailers, decoder.is_ended()))
+    Some(Read { body, trailers, is_ended: decoder.is_ended() })
 }

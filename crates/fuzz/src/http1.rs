@@ -1,7 +1,7 @@
 //! HTTP/1 heads and bodies: what is read doesn't depend on how it was cut into packets, and what was read passes our own gate
 //! again once written anew.
 
-use crate::first;
+use crate::parts::first;
 use bytes::{Bytes, BytesMut};
 use qanat_http::h1::{
     Decoded, Decoder, Framing, Limits, encode_request_head, encode_response_head, parse_request, parse_response,

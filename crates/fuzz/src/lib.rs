@@ -4,6 +4,7 @@
 mod framed;
 mod http1;
 mod ingress;
+mod parts;
 mod streams;
 
 pub use framed::framed_body;
@@ -24,8 +25,3 @@ pub const TARGETS: &[Target] = &[
     ("patterns", patterns),
     ("streams", streams),
 ];
-
-/// The input in two parts: its first byte, and the rest.
-fn first(data: &[u8]) -> (u8, &[u8]) {
-    data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
-}

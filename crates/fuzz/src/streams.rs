@@ -1,6 +1,6 @@
 //! The streams' first bytes and their Cap'n Proto heads, in both directions, and what stands in header fields over HTTP/2.
 
-use crate::first;
+use crate::parts::first;
 use bytes::{Bytes, BytesMut};
 use qanat_wire::connect::{self, Pair};
 use qanat_wire::{preamble, response_headers};
