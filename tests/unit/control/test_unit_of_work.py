@@ -20,7 +20,7 @@ from qanat.control import (
 )
 from qanat.dns.forms import RecordDraft
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Actor, Notice, Store, Write
+from qanat.store import SYSTEM, Actor, Notice, NoticeKind, Store, Write
 from qanat.store.limits import AccountLimits
 from qanat.store.models import Audit, Configuration, Record, Tunnel, Zone
 from qanat.store.reach import EVERYTHING
@@ -68,7 +68,8 @@ def test_a_tunnel_its_record_and_its_configuration_are_made_together(
         tunnel_id = _publish(write, sealer, account, zone.id, {"ingress": [{"service": "http://127.0.0.1:80"}]})
         assert heard == [], "nobody is told before the commit"
     assert [after - was for after, was in zip(_rows(store), before, strict=True)] == [1, 1, 1, 3]
-    assert {notice.tunnel_id for notice in heard} == {tunnel_id}
+    assert {notice.kind for notice in heard} == {NoticeKind.TUNNEL, NoticeKind.ROUTES, NoticeKind.CONFIGURATION}
+    assert {notice.tunnel_id for notice in heard if notice.kind != NoticeKind.ROUTES} == {tunnel_id}
     with store.reading() as session:
         rows = session.scalars(select(Audit).where(Audit.actor == SOMEBODY.name).order_by(Audit.seq)).all()
         assert [row.action for row in rows] == ["tunnel.create", "record.create", "configuration.put"]
