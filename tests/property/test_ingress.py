@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qanat.errors import CODES, QanatError
@@ -51,8 +51,10 @@ documents = st.fixed_dictionaries(
     {"ingress": st.lists(rules, max_size=8).map(lambda found: [*found, {"service": "http_status:404"}])},
     optional={"originRequest": origins, "warp-routing": st.just({})},
 )
+# What JSON can hold: it has neither NaN nor infinity.
+numbers = st.integers(-10, 10) | st.floats(allow_nan=False, allow_infinity=False)
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers(-10, 10) | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none() | st.booleans() | numbers | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.sampled_from(KEYS), inner, max_size=4)
     ),
@@ -83,6 +85,8 @@ def test_what_is_stored_reads_back_as_the_same_rules(document: dict[str, Any]) -
 
 
 @given(anything)
+@example(float("inf"))
+@example({"originRequest": {"connectTimeout": float("inf")}})
 def test_any_document_is_taken_or_refused_with_a_code(document: Any) -> None:
     try:
         configuration = parse_configuration(document)
