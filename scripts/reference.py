@@ -14,7 +14,8 @@ from qanat.api.http.context import Context
 from qanat.api.http.description import operations_of
 from qanat.cli.command import COMMON
 from qanat.cli.main import EXIT_STATUSES, app
-from qanat.connector.flags import FLAGS, flag_form
+from qanat.connector.flag_table import FLAGS
+from qanat.connector.flags import flag_form
 from qanat.control.permissions import ALL, GROUPS
 from qanat.edge.engine import causes
 from qanat.errors import CODES
@@ -29,7 +30,6 @@ EFFECTS = {
     "works": "works",
     "harmless": "accepted; not needed here",
     "warned": "accepted with a warning; no effect",
-    "refused": "refused for now, unless it has its default value",
 }
 
 

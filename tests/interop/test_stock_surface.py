@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qanat.connector.flags import FLAGS
+from qanat.connector.flag_table import FLAGS
 from tests.support.connector import STOCK
 from tests.support.fixtures import NO_STOCK
 from tests.support.processes import clean_environment

@@ -1,226 +1,13 @@
-"""The flags of `tunnel run`: one table for command line, environment and `config.yml` (file < environment < command
-line), and a reader that takes what stock cloudflared's takes."""
+"""Reads the flags of `tunnel run` from a command line, the environment and a `config.yml`, each as stock cloudflared does. Which
+of them wins is for `sources` to say."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from msgspec import Struct
 
+from qanat.connector.flag_table import FLAGS, Flag, Value
 from qanat.errors import QanatError
 from qanat.ingress.durations import parse_duration
-
-Kind = Literal["text", "path", "texts", "count", "bool", "duration"]
-"""`path`: a text in which a leading `~` stands for the user's home."""
-Effect = Literal["works", "harmless", "warned", "refused"]
-"""`harmless`: accepted in silence, since its absence changes nothing for anybody. `warned`: accepted, and a warning
-says that it has no effect. `refused`: going on without it would not be what was asked for."""
-
-Value = str | tuple[str, ...] | int | bool | float
-
-
-class Flag(Struct, frozen=True):
-    """One flag: `name` is also its key in `config.yml`, unless `command_line_only`."""
-
-    name: str
-    kind: Kind
-    help: str
-    env: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
-    effect: Effect = "works"
-    secret: bool = False
-    command_line_only: bool = False
-
-
-def _flag(
-    name: str,
-    kind: Kind,
-    help: str = "",
-    env: str = "",
-    *,
-    aliases: str = "",
-    effect: Effect = "works",
-    secret: bool = False,
-    command_line_only: bool = False,
-) -> Flag:
-    return Flag(name, kind, help, tuple(env.split()), tuple(aliases.split()), effect, secret, command_line_only)
-
-
-FLAGS: tuple[Flag, ...] = (
-    # identity
-    _flag("token", "text", "the tunnel's token", "TUNNEL_TOKEN", secret=True),
-    _flag("token-file", "path", "file that holds the token (--token wins)", "TUNNEL_TOKEN_FILE"),
-    _flag(
-        "credentials-file",
-        "path",
-        "credentials of a locally managed tunnel; else its ID.json where stock looks for it",
-        "TUNNEL_CRED_FILE",
-        aliases="cred-file",
-    ),
-    _flag("credentials-contents", "text", "the same as text (wins over the file)", "TUNNEL_CRED_CONTENTS", secret=True),
-    # edge
-    _flag("edge", "texts", "host:port of an edge; may be repeated or a list with commas", "TUNNEL_EDGE"),
-    _flag("cacert", "path", "PEM file: the only CAs that the edge is trusted by", "TUNNEL_CACERT"),
-    _flag("protocol", "text", "auto, quic or http2", "TUNNEL_TRANSPORT_PROTOCOL", aliases="p"),
-    _flag("ha-connections", "count", "connections kept up, over all edges"),
-    _flag("retries", "count", "failed QUIC dials in a row before auto takes http2", "TUNNEL_RETRIES"),
-    _flag("rpc-timeout", "duration", "for one call over a connection"),
-    _flag("dial-edge-timeout", "duration", "for one dial", "DIAL_EDGE_TIMEOUT"),
-    _flag(
-        "edge-ip-version",
-        "text",
-        "auto, 4 or 6: which addresses of an edge's name are dialled",
-        "TUNNEL_EDGE_IP_VERSION",
-    ),
-    _flag("edge-bind-address", "text", "the address of this host to dial from", "TUNNEL_EDGE_BIND_ADDRESS"),
-    _flag(
-        "post-quantum",
-        "bool",
-        "no key exchange with the edge but X25519MLKEM768 (preferred anyway)",
-        "TUNNEL_POST_QUANTUM",
-        aliases="pq",
-    ),
-    # life cycle
-    _flag("grace-period", "duration", "how long open requests may go on after SIGTERM", "TUNNEL_GRACE_PERIOD"),
-    _flag("config", "path", "a config.yml", command_line_only=True),
-    _flag("pidfile", "path", "written after the first connection", "TUNNEL_PIDFILE"),
-    # observe
-    _flag("metrics", "text", "host:port for /ready, /metrics and the like", "TUNNEL_METRICS"),
-    _flag("loglevel", "text", "debug, info, warn, error or fatal; debug logs every request", "TUNNEL_LOGLEVEL"),
-    _flag("logfile", "path", "a file that gets every log line as JSON, too", "TUNNEL_LOGFILE"),
-    _flag(
-        "log-directory",
-        "path",
-        "a folder for cloudflared.log, begun anew at 1 MiB, the last five kept (--logfile wins)",
-        "TUNNEL_LOGDIRECTORY",
-    ),
-    _flag(
-        "output",
-        "text",
-        "log format: default or json",
-        "TUNNEL_LOG_OUTPUT TUNNEL_MANAGEMENT_OUTPUT",
-        command_line_only=True,
-    ),
-    # the line to the edge
-    _flag("congestion", "text", "what a QUIC connection sends by: tolerant, cubic or bbr", "TUNNEL_CONGESTION"),
-    # origins
-    _flag(
-        "allow-origins",
-        "texts",
-        "link-local and metadata addresses, networks or names (host, host:port or network) that pushed rules may reach",
-        "TUNNEL_ALLOW_ORIGINS",
-    ),
-    # origin, single rule
-    _flag("url", "text", "the origin, when no ingress rules are set: a URL, or host:port", "TUNNEL_URL"),
-    _flag("unix-socket", "path", "the origin's socket, in place of --url", "TUNNEL_UNIX_SOCKET"),
-    _flag("hello-world", "bool", "a built-in page as origin", "TUNNEL_HELLO_WORLD"),
-    _flag("proxy-connect-timeout", "duration", "as originRequest.connectTimeout"),
-    _flag("proxy-tls-timeout", "duration", "as originRequest.tlsTimeout"),
-    _flag("proxy-tcp-keepalive", "duration", "as originRequest.tcpKeepAlive"),
-    _flag("proxy-no-happy-eyeballs", "bool", "as originRequest.noHappyEyeballs"),
-    _flag("proxy-keepalive-connections", "count", "as originRequest.keepAliveConnections"),
-    _flag("proxy-keepalive-timeout", "duration", "as originRequest.keepAliveTimeout"),
-    _flag("http-host-header", "text", "as originRequest.httpHostHeader", "TUNNEL_HTTP_HOST_HEADER"),
-    _flag("origin-server-name", "text", "as originRequest.originServerName", "TUNNEL_ORIGIN_SERVER_NAME"),
-    _flag("origin-ca-pool", "path", "as originRequest.caPool", "TUNNEL_ORIGIN_CA_POOL"),
-    _flag("no-tls-verify", "bool", "as originRequest.noTLSVerify", "NO_TLS_VERIFY"),
-    _flag("no-chunked-encoding", "bool", "as originRequest.disableChunkedEncoding", "TUNNEL_NO_CHUNKED_ENCODING"),
-    _flag("http2-origin", "bool", "as originRequest.http2Origin", "TUNNEL_ORIGIN_ENABLE_HTTP2"),
-    # accepted: nothing is lost by not having them
-    _flag("no-autoupdate", "bool", "qanat never updates itself", "NO_AUTOUPDATE", effect="harmless"),
-    _flag("autoupdate-freq", "duration", effect="harmless"),
-    _flag("is-autoupdated", "bool", effect="harmless"),
-    _flag("no-prechecks", "bool", "there are none", "TUNNEL_NO_PRECHECKS", effect="harmless"),
-    _flag("ui", "bool", effect="harmless"),
-    _flag("metrics-update-freq", "duration", env="TUNNEL_METRICS_UPDATE_FREQ", effect="harmless"),
-    _flag("heartbeat-interval", "duration", effect="harmless"),
-    _flag("heartbeat-count", "count", effect="harmless"),
-    _flag("use-reconnect-token", "bool", env="TUNNEL_USE_RECONNECT_TOKEN", effect="harmless"),
-    _flag("max-fetch-size", "count", env="TUNNEL_MAX_FETCH_SIZE", effect="harmless"),
-    _flag("api-url", "text", env="TUNNEL_API_URL", effect="harmless"),
-    _flag("origincert", "path", "its folder is where a credentials file is looked for first", "TUNNEL_ORIGIN_CERT"),
-    _flag("quick-service", "text", effect="harmless"),
-    _flag("api-key", "text", env="TUNNEL_API_KEY", effect="harmless", secret=True),
-    _flag("api-email", "text", env="TUNNEL_API_EMAIL", effect="harmless"),
-    _flag("api-ca-key", "text", env="TUNNEL_API_CA_KEY", effect="harmless", secret=True),
-    _flag("proxy-connection-timeout", "duration", effect="harmless"),
-    _flag("proxy-expect-continue-timeout", "duration", effect="harmless"),
-    _flag("management-hostname", "text", env="TUNNEL_MANAGEMENT_HOSTNAME", effect="harmless"),
-    _flag("management-diagnostics", "bool", env="TUNNEL_MANAGEMENT_DIAGNOSTICS", effect="harmless"),
-    _flag("service-op-ip", "text", env="TUNNEL_SERVICE_OP_IP", effect="harmless"),
-    _flag("proxy-address", "text", "for bastion and SOCKS only", "TUNNEL_PROXY_ADDRESS", effect="harmless"),
-    _flag("proxy-port", "count", "for bastion and SOCKS only", "TUNNEL_PROXY_PORT", effect="harmless"),
-    # accepted with a warning
-    _flag("id", "text", env="TUNNEL_ID", effect="warned"),
-    _flag("label", "text", effect="warned"),
-    _flag("tag", "texts", env="TUNNEL_TAG", effect="warned"),
-    _flag("features", "texts", aliases="F", effect="warned"),
-    _flag("max-edge-addr-retries", "count", effect="warned"),
-    _flag("write-stream-timeout", "duration", env="TUNNEL_STREAM_WRITE_TIMEOUT", effect="warned"),
-    _flag("quic-disable-pmtu-discovery", "bool", env="TUNNEL_DISABLE_QUIC_PMTU", effect="warned"),
-    _flag(
-        "quic-connection-level-flow-control-limit",
-        "count",
-        env="TUNNEL_QUIC_CONN_LEVEL_FLOW_CONTROL_LIMIT",
-        effect="warned",
-    ),
-    _flag(
-        "quic-stream-level-flow-control-limit",
-        "count",
-        env="TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT",
-        effect="warned",
-    ),
-    _flag("compression-quality", "count", env="TUNNEL_COMPRESSION_LEVEL", effect="warned"),
-    _flag(
-        "transport-loglevel",
-        "text",
-        env="TUNNEL_TRANSPORT_LOGLEVEL TUNNEL_PROTO_LOGLEVEL",
-        aliases="proto-loglevel",
-        effect="warned",
-    ),
-    _flag("trace-output", "text", env="TUNNEL_TRACE_OUTPUT", effect="warned"),
-    _flag("hostname", "text", env="TUNNEL_HOSTNAME", effect="warned"),
-    _flag("lb-pool", "text", env="TUNNEL_LB_POOL", effect="warned"),
-    _flag(
-        "overwrite-dns",
-        "bool",
-        env="TUNNEL_FORCE_PROVISIONING_DNS",
-        aliases="f",
-        effect="warned",
-        command_line_only=True,
-    ),
-    _flag("icmpv4-src", "text", env="TUNNEL_ICMPV4_SRC", effect="warned", command_line_only=True),
-    _flag("icmpv6-src", "text", env="TUNNEL_ICMPV6_SRC", effect="warned", command_line_only=True),
-    _flag("max-active-flows", "count", env="TUNNEL_MAX_ACTIVE_FLOWS", effect="warned", command_line_only=True),
-    _flag("dns-resolver-addrs", "texts", env="TUNNEL_DNS_RESOLVER_ADDRS", effect="warned", command_line_only=True),
-    _flag("region", "text", "--edge names the edges", "TUNNEL_REGION", effect="warned"),
-    _flag("name", "text", "for `tunnel` without `run`", "TUNNEL_NAME", aliases="n", effect="warned"),
-    _flag("stdin-control", "bool", env="STDIN_CONTROL", effect="warned"),
-    _flag("socks5", "bool", "for TCP origins only", "TUNNEL_SOCKS", effect="warned"),
-    # dead in stock, too: its DNS proxy and its SSH server are gone, and scripts still say these. Without variables: names like
-    # SECRET_ID or S3_URL are other programs' as well.
-    _flag("proxy-dns", "bool", effect="warned"),
-    _flag("proxy-dns-port", "count", effect="warned"),
-    _flag("proxy-dns-address", "text", effect="warned"),
-    _flag("proxy-dns-upstream", "texts", effect="warned"),
-    _flag("proxy-dns-max-upstream-conns", "count", effect="warned"),
-    _flag("proxy-dns-bootstrap", "texts", effect="warned"),
-    _flag("local-ssh-port", "text", effect="warned"),
-    _flag("ssh-idle-timeout", "duration", effect="warned"),
-    _flag("ssh-max-timeout", "duration", effect="warned"),
-    _flag("bucket-name", "text", effect="warned"),
-    _flag("region-name", "text", effect="warned"),
-    _flag("secret-id", "text", effect="warned", secret=True),
-    _flag("access-key-id", "text", effect="warned", secret=True),
-    _flag("session-token", "text", effect="warned", secret=True),
-    _flag("s3-url-host", "text", effect="warned"),
-    _flag("host-key-path", "path", effect="warned"),
-    _flag("ssh-server", "bool", effect="warned"),
-    # refused
-    _flag("bastion", "bool", env="TUNNEL_BASTION", effect="refused"),
-)
-
-NO_EFFECT_VALUES: Mapping[str, Value] = {"bastion": False}
-"""What a refused flag may say all the same: the stock default."""
 
 _BY_NAME: dict[str, Flag] = {name: flag for flag in FLAGS for name in (flag.name, *flag.aliases)}
 
@@ -282,7 +69,8 @@ def read_command_line(arguments: Sequence[str], *, tolerant: bool = False) -> Co
 
 
 def read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Value], dict[str, str]]:
-    """The flags that variables set, and which variable set each. An empty variable sets nothing.
+    """The flags that variables set, and which variable set each. Of a flag's variables the first one that is there counts; an
+    empty one sets nothing.
 
     Raises:
         QanatError: `flag_value_invalid`, naming the variable.
@@ -290,13 +78,24 @@ def read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Value], 
     values: dict[str, Value] = {}
     places: dict[str, str] = {}
     for flag in FLAGS:
-        for variable in flag.env:
-            text = environment.get(variable, "")
-            if text:
-                places[flag.name] = f"${variable}"
-                values[flag.name] = read_value(flag, text, where=f"${variable}")
-                break
+        variable = _variable(flag, environment)
+        if variable is None or not environment[variable]:
+            continue
+        places[flag.name] = f"${variable}"
+        texts = environment[variable].split(",") if flag.kind == "tags" else [environment[variable]]
+        for text in texts:
+            _add(values, flag, read_value(flag, text.strip() if flag.kind == "tags" else text, where=f"${variable}"))
     return values, places
+
+
+def emptied(environment: Mapping[str, str]) -> set[str]:
+    """The flags whose variable is there and empty: with that, stock doesn't ask the file."""
+    variables = {flag.name: _variable(flag, environment) for flag in FLAGS}
+    return {name for name, variable in variables.items() if variable is not None and not environment[variable]}
+
+
+def _variable(flag: Flag, environment: Mapping[str, str]) -> str | None:
+    return next((name for name in flag.env if name in environment), None)
 
 
 def read_file_values(document: Mapping[str, object], *, where: str) -> tuple[dict[str, Value], dict[str, str]]:
@@ -313,9 +112,10 @@ def read_file_values(document: Mapping[str, object], *, where: str) -> tuple[dic
             continue
         place = f"{where}: {key}"
         places[flag.name] = place
-        texts = value if flag.kind == "texts" and isinstance(value, list) else [value]
+        takes_list = flag.kind in ("texts", "tags")
+        texts = value if takes_list and isinstance(value, list) else [value]
         if not texts or any(isinstance(text, (dict, list)) for text in texts):
-            hint = "write one value, or a list" if flag.kind == "texts" else "write one value"
+            hint = "write one value, or a list" if takes_list else "write one value"
             raise QanatError("configuration_file_invalid", "the value has the wrong form", where=place, hint=hint)
         for text in texts:
             shown = str(text).lower() if isinstance(text, bool) else str(text)
@@ -337,6 +137,8 @@ def read_value(flag: Flag, text: str, *, where: str, code: str = "flag_value_inv
     """
     if flag.kind in ("text", "path"):
         return text
+    if flag.kind == "tags":
+        return (text,)
     if flag.kind == "texts":
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if flag.kind == "duration":
@@ -387,7 +189,6 @@ def help_text() -> str:
         name = ", ".join(flag_form(name) for name in (flag.name, *flag.aliases))
         variables = f"  [{', '.join(f'${variable}' for variable in flag.env)}]" if flag.env else ""
         lines.append(f"  {name:<32}{flag.help}{variables}")
-    quiet = ", ".join(flag.name for flag in FLAGS if flag.effect == "warned")
-    refused = ", ".join(flag.name for flag in FLAGS if flag.effect == "refused")
-    lines += ["", f"Accepted without effect, with a warning: {quiet}.", "", f"Refused for now: {refused}."]
+    quiet = ", ".join(flag.name for flag in FLAGS if flag.effect != "works")
+    lines += ["", f"Accepted without effect: {quiet}."]
     return "\n".join(lines)

@@ -1,42 +1,39 @@
 """What one run of the connector was told, put together and checked before anything touches the network."""
 
-import os
-import socket
-from pathlib import Path
-from typing import Literal, cast, get_args
+import re
 
 from msgspec import Struct
 
-from qanat.connector import flags
+from qanat.connector import edge_options
+from qanat.connector.credentials import read_credentials
+from qanat.connector.edge_options import Congestion, IpVersion, Protocol
 from qanat.connector.engine import EngineError, OriginBounds
+from qanat.connector.flag_table import FLAGS
+from qanat.connector.flags import FILE_KEYS
 from qanat.connector.log import LEVELS, Threshold
 from qanat.connector.single_origin import single_origin
-from qanat.connector.sources import SEARCH_PATHS, Sources, expanded, shown_settings
-from qanat.connector.token import (
-    Credentials,
-    parse_credentials,
-    parse_token,
-    read_credentials_file,
-    read_token_file,
-    world_readable,
-)
+from qanat.connector.sources import Sources, shown_settings
+from qanat.connector.token import Credentials
 from qanat.errors import QanatError
-from qanat.ids import parse_tunnel_id
 from qanat.ingress.rules import Configuration, parse_configuration
 
-Protocol = Literal["auto", "quic", "http2"]
-IpVersion = Literal["auto", "4", "6"]
-Congestion = Literal["tolerant", "cubic", "bbr"]
-CONGESTION = get_args(Congestion)
 
-MOST_CONNECTIONS = 255
+class Management(Struct, frozen=True):
+    """The management service (connector.md 5): the Host that its requests come with, whether it tells metrics and profiles, and
+    who is asked for this host's own address where the edge isn't."""
+
+    hostname: str
+    diagnostics: bool
+    service_op_ip: str
 
 
 class Options(Struct, frozen=True):
-    """A connector's settings, all sound. `local` is the configuration of the file or of --url, None without any."""
+    """A connector's settings, all sound. `local` is the configuration of the file or of --url, None without any. Flow control is
+    in bytes, None: as the line needs it. A `write_stream_timeout_s` of 0 is none."""
 
     credentials: Credentials
     edges: tuple[str, ...]
+    region: str | None
     edge_ca_pem: bytes | None
     edge_ip_version: IpVersion
     edge_bind_address: str | None
@@ -45,11 +42,22 @@ class Options(Struct, frozen=True):
     ha_connections: int
     congestion: Congestion
     retries: int
+    max_edge_addr_retries: int
     rpc_timeout_s: float
     dial_timeout_s: float
+    write_stream_timeout_s: float
+    pmtu_discovery: bool
+    connection_flow_control: int | None
+    stream_flow_control: int | None
+    prechecks: bool
+    stdin_control: bool
     grace_period_s: float
     metrics: str | None
     pidfile: str | None
+    label: str
+    tags: tuple[tuple[str, str], ...]
+    features: tuple[str, ...]
+    management: Management
     allow_origins: tuple[str, ...]
     local: Configuration | None
     local_source: str
@@ -61,6 +69,7 @@ class LogOptions(Struct, frozen=True):
     """How to log: read first, so that what is wrong with the rest can be logged. `folder` is None where a file is named."""
 
     level: Threshold
+    transport_level: Threshold
     json: bool
     file: str | None
     folder: str | None
@@ -70,13 +79,8 @@ class LogOptions(Struct, frozen=True):
 def log_options(sources: Sources) -> LogOptions:
     """A level or a format that nobody knows is a warning, and the usual one is taken, as stock does: a tunnel that is down is
     worse than a log with more lines."""
-    warnings = []
-    level = sources.get("loglevel", "info") or "info"
-    if level not in LEVELS:
-        warnings.append(
-            f"{sources.place('loglevel')}: '{level[:40]}' is not a valid log level, so info is used ({_near_level(level)})"
-        )
-        level = "info"
+    warnings: list[str] = []
+    level, transport_level = (_level(sources, name, warnings) for name in ("loglevel", "transport-loglevel"))
     output = sources.get("output", "default")
     if output not in ("default", "json"):
         warnings.append(
@@ -86,7 +90,16 @@ def log_options(sources: Sources) -> LogOptions:
     if file and folder:
         warnings.append(f"{sources.place('logfile')} is used; {sources.place('log-directory')} is ignored")
         folder = None
-    return LogOptions(cast(Threshold, level), output == "json", file, folder, tuple(warnings))
+    return LogOptions(level, transport_level, output == "json", file, folder, tuple(warnings))
+
+
+def _level(sources: Sources, name: str, warnings: list[str]) -> Threshold:
+    level = sources.get(name, "info") or "info"
+    if level in LEVELS:
+        return level
+    place = sources.place(name)
+    warnings.append(f"{place}: '{level[:40]}' is not a valid log level, so info is used ({_near_level(level)})")
+    return "info"
 
 
 def _near_level(level: str) -> str:
@@ -102,37 +115,43 @@ def read_options(sources: Sources) -> Options:
     Raises:
         QanatError: the first thing wrong, `where` the flag, the variable, or the file and its key.
     """
-    warnings = _refuse_and_warn(sources)
-    credentials = _credentials(sources, warnings)
-    protocol = sources.get("protocol", "auto")
-    if protocol == "h2mux":
-        warnings.append("h2mux is no longer a supported protocol: upgrading edge connection to http2")
-        protocol = "http2"
-    if protocol not in ("auto", "quic", "http2"):
-        raise sources.bad("protocol", f"'{protocol[:40]}' is not a valid protocol", hint="use auto, quic or http2")
+    warnings = _warn_of_idle(sources)
+    credentials = read_credentials(sources, warnings)
+    protocol = edge_options.protocol(sources, warnings)
     local, local_source = _local_configuration(sources, warnings)
-    bind_address, ip_version = _dial_from(sources, warnings)
-    congestion = sources.get("congestion", "tolerant")
-    if congestion not in CONGESTION:
-        raise sources.bad(
-            "congestion", f"'{congestion[:40]}' is not a valid congestion control", hint="use tolerant, cubic or bbr"
-        )
+    bind_address, ip_version = edge_options.dial_from(sources, warnings)
     return Options(
         credentials=credentials,
-        edges=_edges(sources),
-        edge_ca_pem=_edge_ca(sources),
+        edges=edge_options.edges(sources),
+        region=sources.get("region", "") or None,
+        edge_ca_pem=edge_options.edge_ca(sources),
         edge_ip_version=ip_version,
         edge_bind_address=bind_address,
         post_quantum=sources.get("post-quantum", False),
-        protocol=cast(Protocol, protocol),
-        ha_connections=_ha_connections(sources, warnings),
-        congestion=cast(Congestion, congestion),
-        retries=_retries(sources),
-        rpc_timeout_s=_above_zero(sources, "rpc-timeout", 5.0, warnings),
-        dial_timeout_s=_above_zero(sources, "dial-edge-timeout", 15.0, warnings),
+        protocol=protocol,
+        ha_connections=edge_options.ha_connections(sources, warnings),
+        congestion=edge_options.congestion(sources),
+        retries=edge_options.retries(sources),
+        max_edge_addr_retries=max(0, sources.get("max-edge-addr-retries", 8)),
+        rpc_timeout_s=edge_options.above_zero(sources, "rpc-timeout", 5.0, warnings),
+        dial_timeout_s=edge_options.above_zero(sources, "dial-edge-timeout", 15.0, warnings),
+        write_stream_timeout_s=sources.get("write-stream-timeout", 0.0),
+        pmtu_discovery=not sources.get("quic-disable-pmtu-discovery", False),
+        connection_flow_control=edge_options.flow_control(sources, "quic-connection-level-flow-control-limit"),
+        stream_flow_control=edge_options.flow_control(sources, "quic-stream-level-flow-control-limit"),
+        prechecks=not sources.get("no-prechecks", False),
+        stdin_control=sources.get("stdin-control", False),
         grace_period_s=sources.get("grace-period", 30.0),
         metrics=sources.get("metrics", "") or None,
         pidfile=sources.file("pidfile"),
+        label=sources.get("label", ""),
+        tags=_tags(sources),
+        features=sources.get("features", ()),
+        management=Management(
+            hostname=sources.get("management-hostname", "") or "management.argotunnel.com",
+            diagnostics=sources.get("management-diagnostics", True),
+            service_op_ip=sources.get("service-op-ip", "") or "198.41.200.113:80",
+        ),
         allow_origins=_allow_origins(sources),
         local=local,
         local_source=local_source,
@@ -141,162 +160,24 @@ def read_options(sources: Sources) -> Options:
     )
 
 
-def _refuse_and_warn(sources: Sources) -> list[str]:
-    idle = []
-    for flag in flags.FLAGS:
-        value = sources.values.get(flag.name)
-        if value is None or flag.effect in ("works", "harmless"):
-            continue
-        if flag.effect == "warned":
-            idle.append(sources.place(flag.name))
-        elif value != flags.NO_EFFECT_VALUES.get(flag.name):
-            raise QanatError(
-                "flag_unsupported",
-                "this version can't honour the flag yet",
-                where=sources.place(flag.name),
-                hint="leave it out",
-            )
+def _warn_of_idle(sources: Sources) -> list[str]:
+    idle = [sources.place(flag.name) for flag in FLAGS if flag.effect == "warned" and flag.name in sources.values]
     if not idle:
         return []
     return [f"{', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect in this version of qanat"]
 
 
-def _credentials(sources: Sources, warnings: list[str]) -> Credentials:
-    """As stock: a token, else a token file, else credentials as text, else a credentials file, else the one of the tunnel that
-    is named, where stock looks for it."""
-    given = [
-        name for name in ("token", "token-file", "credentials-contents", "credentials-file") if sources.values.get(name)
-    ]
-    tunnel = sources.tunnel or (str(sources.document["tunnel"]) if sources.document.get("tunnel") else None)
-    if not given:
-        return _searched_credentials(sources, tunnel)
-    source, rest = given[0], given[1:]
-    where = sources.place(source)
-    if rest:
-        ignored = ", ".join(sources.place(name) for name in rest)
-        warnings.append(f"{where} is used; {ignored} {'is' if len(rest) == 1 else 'are'} ignored")
-    value = sources.get(source, "")
-    path = sources.file(source) or ""
-    if source == "token":
-        credentials = parse_token(value, where=where)
-    elif source == "token-file":
-        credentials = read_token_file(path, where=where)
-        if world_readable(path):
-            warnings.append(f"every user of this host can read the token in {path}: set its mode to 0600")
-    elif source == "credentials-contents":
-        credentials = parse_credentials(value, where=where)
-    else:
-        credentials = read_credentials_file(path, where=where)
-    if tunnel and not source.startswith("token"):
-        _check_tunnel(tunnel, credentials, where)
-    return credentials
+_TAG = re.compile(r"([a-zA-Z0-9!#$%&'*+\-.^_`|~]+)=([ -~]+)")
 
 
-def _searched_credentials(sources: Sources, tunnel: str | None) -> Credentials:
-    if tunnel is None:
-        hint = "give --token-file FILE, or the variable TUNNEL_TOKEN"
-        raise QanatError("token_missing", "no token was given", where="tunnel run", hint=hint)
-    try:
-        tunnel_id = parse_tunnel_id(tunnel)
-    except QanatError:
-        message = f"'{tunnel[:80]}' is a name, and its credentials are not given"
-        raise QanatError(
-            "credentials_file_invalid", message, where="tunnel run", hint="give --credentials-file, or a token"
-        ) from None
-    certificate = sources.file("origincert")
-    folders = [os.path.dirname(certificate)] if certificate else []  # noqa: PTH120 - pathlib costs more
-    folders += [expanded(folder, sources.home) for folder in SEARCH_PATHS]
-    for folder in folders:
-        path = f"{folder or '.'}/{tunnel_id}.json"
-        if os.path.isfile(path):  # noqa: PTH113
-            credentials = read_credentials_file(path, where="tunnel run")
-            _check_tunnel(tunnel, credentials, path)
-            return credentials
-    message = f"there is no {tunnel_id}.json in {', '.join(folders)}"
-    hint = "give --credentials-file FILE, or a token"
-    raise QanatError("credentials_file_invalid", message, where="tunnel run", hint=hint)
-
-
-def _check_tunnel(tunnel: str, credentials: Credentials, where: str) -> None:
-    try:
-        wanted = parse_tunnel_id(tunnel)
-    except QanatError:
-        return  # a name: only the API could tell, and the credentials decide
-    if wanted != credentials.tunnel_id:
-        message = f"these are of tunnel {credentials.tunnel_id}, not of {wanted}"
-        raise QanatError("credentials_file_invalid", message, where=where)
-
-
-def _edges(sources: Sources) -> tuple[str, ...]:
-    edges = sources.get("edge", ())
-    if not edges:
-        raise QanatError(
-            "usage",
-            "no edge was given, and this version doesn't look one up",
-            where="--edge",
-            hint="give --edge host:7844, or the variable TUNNEL_EDGE",
-        )
-    for edge in edges:
-        host, _, port = edge.rpartition(":")
-        bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-        if not bare or (":" in bare and not host.startswith("[")) or not port.isdigit() or not 0 < int(port) < 65536:
-            raise sources.bad("edge", f"'{edge[:80]}' is not host:port", hint="write edge.example.com:7844")
-    return edges
-
-
-def _edge_ca(sources: Sources) -> bytes | None:
-    path = sources.file("cacert")
-    if path is None:
-        return None
-    where = f"{sources.place('cacert')} {path}"
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise QanatError("ca_file_invalid", error.strerror or "unreadable", where=where) from None
-    if b"-----BEGIN CERTIFICATE-----" not in content:
-        raise QanatError("ca_file_invalid", "the file holds no PEM certificate", where=where)
-    return content
-
-
-def _dial_from(sources: Sources, warnings: list[str]) -> tuple[str | None, IpVersion]:
-    """The address to dial from, and of which version the edge's are: that address's, if there is one, as stock."""
-    version = sources.get("edge-ip-version", "auto")
-    if version not in ("auto", "4", "6"):
-        raise sources.bad("edge-ip-version", f"'{version[:40]}' is not a valid IP version", hint="use auto, 4 or 6")
-    address = sources.get("edge-bind-address", "")
-    if not address:
-        return None, cast(IpVersion, version)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        socket.inet_pton(family, address)
-    except (OSError, ValueError):
-        raise sources.bad("edge-bind-address", f"'{address[:80]}' is not a valid IP address") from None
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError as error:
-        message = f"nothing can be sent from {address}: {error.strerror}"
-        raise sources.bad("edge-bind-address", message, hint="name an address of this host") from None
-    own: IpVersion = "6" if family == socket.AF_INET6 else "4"
-    if version not in ("auto", own):
-        warnings.append(f"{sources.place('edge-ip-version')} is {version} and {address} is not: {own} is used")
-    return address, own
-
-
-def _ha_connections(sources: Sources, warnings: list[str]) -> int:
-    count = sources.get("ha-connections", 4)
-    if count < 0:
-        raise sources.bad("ha-connections", f"{count} is out of range", hint=f"from 1 to {MOST_CONNECTIONS}")
-    kept = min(max(count, 1), MOST_CONNECTIONS)
-    if kept != count:
-        warnings.append(f"{sources.place('ha-connections')} is {count}: {kept} is used")
-    return kept
-
-
-def _retries(sources: Sources) -> int:
-    """Below 0 there is no end of them, as in stock."""
-    count = sources.get("retries", 5)
-    return count if count >= 0 else 2**31
+def _tags(sources: Sources) -> tuple[tuple[str, str], ...]:
+    tags = []
+    for text in sources.get("tag", ()):
+        match = _TAG.fullmatch(text)
+        if match is None:
+            raise sources.bad("tag", f"'{text[:80]}' is not KEY=VALUE", hint="write one such as team=payments")
+        tags.append((match[1], match[2]))
+    return tuple(tags)
 
 
 def _allow_origins(sources: Sources) -> tuple[str, ...]:
@@ -310,20 +191,12 @@ def _allow_origins(sources: Sources) -> tuple[str, ...]:
     return listed
 
 
-def _above_zero(sources: Sources, name: str, default: float, warnings: list[str]) -> float:
-    value = sources.get(name, default)
-    if value > 0:
-        return value
-    warnings.append(f"{sources.place(name)} is 0: {default:g}s is used")
-    return default
-
-
 def _local_configuration(sources: Sources, warnings: list[str]) -> tuple[Configuration | None, str]:
     """The file's ingress rules, else the single rule of a flag."""
     if sources.document:
         try:
             configuration = parse_configuration(
-                sources.document, form="yaml", also_known=flags.FILE_KEYS, misspelt_keys="told"
+                sources.document, form="yaml", also_known=FILE_KEYS, misspelt_keys="told"
             )
         except QanatError as error:
             where = f"{sources.path}: {error.where}" if error.where else sources.path

@@ -1,4 +1,4 @@
-"""The one rule of a connector without ingress rules: --hello-world, else --url, else --unix-socket, in stock's order."""
+"""The one rule of a connector without ingress rules: --hello-world, else --bastion, --url or --unix-socket, in stock's order."""
 
 import re
 import socket
@@ -15,6 +15,8 @@ _ORIGIN_FLAGS = {
     "proxy-no-happy-eyeballs": "noHappyEyeballs",
     "proxy-keepalive-connections": "keepAliveConnections",
     "proxy-keepalive-timeout": "keepAliveTimeout",
+    "proxy-address": "proxyAddress",
+    "proxy-port": "proxyPort",
     "http-host-header": "httpHostHeader",
     "origin-server-name": "originServerName",
     "origin-ca-pool": "caPool",
@@ -35,7 +37,11 @@ def single_origin(sources: Sources, warnings: list[str]) -> tuple[Configuration 
     Raises:
         QanatError: `flag_unsupported`, or as `parse_configuration`; `where` is the flag, variable, or file and key.
     """
-    given = [name for name in ("hello-world", "url", "unix-socket") if sources.values.get(name, False) is not False]
+    given = [
+        name
+        for name in ("hello-world", "bastion", "url", "unix-socket")
+        if sources.values.get(name, False) is not False
+    ]
     if not given:
         return None, ""
     name, ignored = given[0], given[1:]
@@ -58,6 +64,8 @@ def single_origin(sources: Sources, warnings: list[str]) -> tuple[Configuration 
 def _rule(name: str, sources: Sources, warnings: list[str]) -> dict[str, object]:
     if name == "hello-world":
         service = "hello_world"
+    elif name == "bastion":
+        service = "bastion"
     elif name == "unix-socket":
         service = f"unix:{sources.file('unix-socket')}"
     else:
@@ -74,6 +82,10 @@ def _rule(name: str, sources: Sources, warnings: list[str]) -> dict[str, object]
             value = max(0, value)  # below 0 stock keeps none
         if value is not None:
             origin[key] = show_duration(value) if isinstance(value, float) else value
+    if name == "bastion":
+        origin["bastionMode"] = True
+    if sources.get("socks5", False):
+        origin["proxyType"] = "socks"
     return {"service": service, "originRequest": origin}
 
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar, cast
 from msgspec import Struct
 
 from qanat.connector import flags
-from qanat.connector.flags import CommandLine, Value
+from qanat.connector.flag_table import FLAGS, Flag, Value
+from qanat.connector.flags import CommandLine
 from qanat.errors import QanatError
 from qanat.ingress.documents import read_yaml
 from qanat.ingress.durations import show_duration
@@ -71,6 +72,8 @@ def gather(command_line: CommandLine, environment: Mapping[str, str]) -> Sources
     path, document = _read_file(str(command_line.values.get("config", "")) or None, home)
     values, places = flags.read_file_values(document, where=path) if path else ({}, {})
     variables, variable_places = flags.read_environment(environment)
+    for name in flags.emptied(environment):
+        values.pop(name, None)
     values |= variables | command_line.values
     places |= variable_places | {name: f"--{name}" for name in command_line.values}
     told = {name: text for name, text in sorted(environment.items()) if "TUNNEL_" in name}
@@ -84,19 +87,19 @@ def expanded(path: str, home: str) -> str:
 
 def shown_settings(sources: Sources) -> dict[str, str]:
     """Every flag that is set, as the `Settings:` line shows it: secrets as `*****`."""
-    return {flag.name: _shown(flag, sources.values[flag.name]) for flag in flags.FLAGS if flag.name in sources.values}
+    return {flag.name: _shown(flag, sources.values[flag.name]) for flag in FLAGS if flag.name in sources.values}
 
 
 def shown_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The TUNNEL_ variables with secrets hidden: those of secret flags, and whatever is named like one."""
-    secret = {variable for flag in flags.FLAGS if flag.secret for variable in flag.env}
+    secret = {variable for flag in FLAGS if flag.secret for variable in flag.env}
     return {
         name: SECRET if name in secret or any(word in name for word in ("TOKEN", "SECRET", "CRED", "KEY")) else value
         for name, value in environment.items()
     }
 
 
-def _shown(flag: flags.Flag, value: Value) -> str:
+def _shown(flag: Flag, value: Value) -> str:
     if flag.secret:
         return SECRET
     if isinstance(value, tuple):

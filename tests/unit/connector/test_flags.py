@@ -1,7 +1,7 @@
 import pytest
 
+from qanat.connector.flag_table import FLAGS
 from qanat.connector.flags import (
-    FLAGS,
     help_text,
     is_run_command,
     read_command_line,
@@ -80,6 +80,15 @@ def test_variables_set_flags_and_empty_ones_set_nothing() -> None:
         {"edge": ("a:1", "b:2"), "grace-period": 60.0},
         {"edge": "$TUNNEL_EDGE", "grace-period": "$TUNNEL_GRACE_PERIOD"},
     )
+
+
+def test_of_two_variables_of_one_flag_the_first_one_counts_as_in_stock() -> None:
+    assert read_environment({"TUNNEL_LOG_OUTPUT": "json"})[0] == {"output": "json"}
+    both = {"TUNNEL_LOG_OUTPUT": "json", "TUNNEL_MANAGEMENT_OUTPUT": "default"}
+    assert read_environment(both) == ({"output": "default"}, {"output": "$TUNNEL_MANAGEMENT_OUTPUT"})
+    assert read_environment({**both, "TUNNEL_MANAGEMENT_OUTPUT": ""}) == ({}, {})
+    levels = {"TUNNEL_TRANSPORT_LOGLEVEL": "error", "TUNNEL_PROTO_LOGLEVEL": "debug"}
+    assert read_environment(levels)[0] == {"transport-loglevel": "debug"}
 
 
 @pytest.mark.case(75)

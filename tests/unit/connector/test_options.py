@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from qanat.connector.flags import FLAGS, read_command_line
+from qanat.connector.flag_table import FLAGS
+from qanat.connector.flags import read_command_line
 from qanat.connector.options import LogOptions, Options, log_options, read_options
 from qanat.connector.sources import gather, shown_environment, shown_settings
 from qanat.errors import QanatError
@@ -42,6 +43,13 @@ def test_the_command_line_wins_over_variables_which_win_over_the_file(tmp_path: 
         TUNNEL_GRACE_PERIOD="20s",
     )  # fmt: skip
     assert (got.protocol, got.grace_period_s, got.ha_connections, got.edges) == ("http2", 20.0, 2, ("f:1",))
+
+
+def test_an_empty_variable_hides_what_the_file_says_as_in_stock(tmp_path: Path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text("protocol: quic\ngrace-period: 10s\nedge: [f:1]\n")
+    got = options("--config", str(file), "--token", token(), TUNNEL_TRANSPORT_PROTOCOL="", TUNNEL_GRACE_PERIOD="")
+    assert (got.protocol, got.grace_period_s, got.edges) == ("auto", 30.0, ("f:1",))
 
 
 def test_a_config_file_is_found_where_stock_looks_for_it(tmp_path: Path) -> None:
@@ -110,7 +118,8 @@ def test_edges_are_kept_in_order() -> None:
         (["--edge-ip-version", "5"], "--edge-ip-version"),
         (["--edge-bind-address", "localhost"], "--edge-bind-address"),
         (["--edge-bind-address", "203.0.113.1"], "--edge-bind-address"),
-        (["--bastion"], "--bastion"),
+        (["--tag", "x"], "--tag"),
+        (["--quic-stream-level-flow-control-limit", "-1"], "--quic-stream-level-flow-control-limit"),
         (["--url", "ssh://h"], "--url"),
         (["--unix-socket", ""], "--unix-socket"),
         (["A", "B"], "tunnel run"),
@@ -120,15 +129,40 @@ def test_what_cannot_be_honoured_is_refused_by_name(arguments: list[str], where:
     assert refusal("--token", token(), "--edge", "h:1", *arguments).where == where
 
 
-def test_stock_defaults_of_refused_flags_are_taken() -> None:
-    assert options("--token", token(), "--edge", "h:1", "--edge-ip-version", "auto", "--bastion=false").warnings == ()
-
-
 def test_flags_without_effect_yet_are_warned_about_and_harmless_ones_are_not() -> None:
-    got = options("--token", token(), "--edge", "h:1", "--label", "x", "--no-autoupdate")
-    assert got.warnings == ("--label has no effect in this version of qanat",)
-    got = options("--token", token(), "--edge", "h:1", "--s3-url-host", "x", TUNNEL_TAG="a=b")
-    assert got.warnings == ("$TUNNEL_TAG, --s3-url-host have no effect in this version of qanat",)
+    got = options("--token", token(), "--edge", "h:1", "--trace-output", "x", "--no-autoupdate")
+    assert got.warnings == ("--trace-output has no effect in this version of qanat",)
+    got = options("--token", token(), "--edge", "h:1", "--s3-url-host", "x", TUNNEL_ICMPV4_SRC="127.0.0.1")
+    assert got.warnings == ("$TUNNEL_ICMPV4_SRC, --s3-url-host have no effect in this version of qanat",)
+
+
+def test_tags_are_divided_at_commas_in_the_variable_only_as_in_stock(tmp_path: Path) -> None:
+    base = ("--token", token(), "--edge", "h:1")
+    assert options(*base, "--tag", "a=b,c=d", "--tag", "e=f g").tags == (("a", "b,c=d"), ("e", "f g"))
+    assert options(*base, TUNNEL_TAG="a=b, c=d").tags == (("a", "b"), ("c", "d"))
+    file = tmp_path / "c.yml"
+    file.write_text("tag: ['a=b,c=d', 'e==f']\n")
+    assert options(*base, "--config", str(file)).tags == (("a", "b,c=d"), ("e", "=f"))
+    for bad in ("a", "=b", "a=", "a b=c", "a=\n", "a=é"):
+        error = refusal(*base, f"--tag={bad}")
+        assert (error.code, error.where) == ("flag_value_invalid", "--tag"), bad
+
+
+def test_what_others_build_on_is_there_with_stocks_defaults() -> None:
+    base = ("--token", token(), "--edge", "h:1")
+    got = options(*base)
+    assert (got.region, got.max_edge_addr_retries, got.write_stream_timeout_s, got.pmtu_discovery) == (None, 8, 0, True)
+    assert (got.connection_flow_control, got.stream_flow_control, got.prechecks) == (None, None, True)
+    assert (got.label, got.tags, got.features, got.stdin_control) == ("", (), (), False)
+    assert (got.management.hostname, got.management.diagnostics) == ("management.argotunnel.com", True)
+    got = options(
+        *base, "--region", "us", "--no-prechecks", "--label", "l", "--features", "a", "-F", "b",
+        "--management-diagnostics=false", TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT="1000", STDIN_CONTROL="true",
+        TUNNEL_DISABLE_QUIC_PMTU="true", TUNNEL_STREAM_WRITE_TIMEOUT="5s",
+    )  # fmt: skip
+    assert (got.region, got.prechecks, got.label, got.features) == ("us", False, "l", ("a", "b"))
+    assert (got.management.diagnostics, got.stream_flow_control, got.stdin_control) == (False, 1000, True)
+    assert (got.pmtu_discovery, got.write_stream_timeout_s) == (False, 5.0)
 
 
 def test_a_ca_file_without_certificate_is_refused(tmp_path: Path) -> None:
@@ -344,8 +378,8 @@ region-name=r secret-id=s access-key-id=a session-token=t s3-url-host=u host-key
 tag=a=b features=x F=x name=n n=n token-file=/nonexistent credentials-file=/nonexistent cred-file=/x credentials-contents=x
 """
 STOCK = _STOCK.split()
-"""Every flag of stock's `tunnel` and `tunnel run` with a value that it starts with, each tried with the binary; --bastion is told
-apart below, --config and --cacert name files that must be there."""
+"""Every flag of stock's `tunnel` and `tunnel run` with a value that it starts with, each tried with the binary; --config and
+--cacert name files that must be there."""
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before run", "after run"])
