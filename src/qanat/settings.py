@@ -1,6 +1,5 @@
 """The edge's settings: by flag, else `QANAT_…` in the environment, else TOML file, else default. Frozen once read."""
 
-import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,17 +18,11 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from qanat.defaults import API_ADDRESS, default_data_dir
 from qanat.errors import QanatError
 
 ENV_PREFIX = "QANAT_"
 ENV_NESTING = "__"
-
-
-def default_data_dir() -> Path:
-    """`/var/lib/qanat` for root, else `$XDG_STATE_HOME/qanat` (`~/.local/state/qanat`)."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/qanat")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "qanat"
 
 
 def check_address(address: str) -> str:
@@ -138,9 +131,7 @@ class QuickTunnelSettings(Part):
 class ControlSettings(Part):
     """The control API."""
 
-    address: Address = Field(
-        default="127.0.0.1:7880", description="Address of the control API (HTTP; keep it on loopback)."
-    )
+    address: Address = Field(default=API_ADDRESS, description="Address of the control API (HTTP; keep it on loopback).")
     account: str = Field(
         default="default", min_length=1, max_length=100, description="Name of the account that the first start makes."
     )

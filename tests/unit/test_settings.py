@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from qanat.defaults import default_data_dir
 from qanat.errors import QanatError
-from qanat.settings import EdgeSettings, default_data_dir, every_setting, load_edge_settings
+from qanat.settings import EdgeSettings, every_setting, load_edge_settings
 
 
 def _refusal(**arguments: object) -> QanatError:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from qanat.cli.access import Access, check_encrypted
+from qanat.cli.access import Access
 from qanat.cli.command import over_api
+from qanat.cli.control_plane import check_encrypted
 from qanat.cli.output import note, print_json, print_rows, say
 from qanat.client import Client
 from qanat.client.cloudflare import API, Report, Takeover, Wanted

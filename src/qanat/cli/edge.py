@@ -14,7 +14,8 @@ from pydantic_core import PydanticUndefined
 
 from qanat.cli.lazy import LazyGroup
 from qanat.cli.output import Output, OutputOption
-from qanat.settings import Setting, default_data_dir, every_setting, load_edge_settings
+from qanat.defaults import default_data_dir
+from qanat.settings import Setting, every_setting, load_edge_settings
 
 PANELS = {
     "public": "Public listeners",

@@ -24,8 +24,8 @@ def restore(
 
     The backup is checked before anything is changed, and the database before is kept beside it.
     """
+    from qanat.defaults import default_data_dir
     from qanat.edge.backup import restore_backup
-    from qanat.settings import default_data_dir
 
     done = restore_backup(file, data_dir if data_dir is not None else default_data_dir())
     lines = [f"restored {done['tunnels']} tunnels, {done['zones']} zones and {done['records']} records from {file}"]

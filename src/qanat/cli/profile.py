@@ -5,15 +5,8 @@ from typing import Annotated
 
 import typer
 
-from qanat.cli.access import (
-    Access,
-    ApiOption,
-    TokenFileOption,
-    check_encrypted,
-    default_api,
-    is_same,
-    profile_name,
-)
+from qanat.cli.access import Access, ApiOption, TokenFileOption
+from qanat.cli.control_plane import check_encrypted, default_api, is_same, profile_name
 from qanat.cli.output import Output, OutputOption, print_json, print_rows, tell
 from qanat.client import Client
 from qanat.client.profiles import Profiles, read_token

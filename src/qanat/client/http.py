@@ -1,7 +1,8 @@
 """Calls of a v4 API over HTTP: envelope, pages, streams, and what is wrong when there is no answer."""
 
+import json
+import os
 import re
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +11,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
+from qanat.client.transport import AddressError, Response, Transport, TransportError, UnsendableError
 from qanat.errors import QanatError
 
 PER_PAGE = 100
@@ -45,15 +46,9 @@ class Calls:
         if not TOKEN.fullmatch(token):
             raise QanatError("api_token_unreadable", "the API token is empty, or has characters that no token has")
         is_local = base_url.lower().startswith("http://") and is_loopback(base_url)
-        self._http = httpx.Client(
-            headers={"authorization": f"Bearer {token}", "accept": "application/json"},
-            timeout=timeout_s,
-            follow_redirects=False,
-            # What goes to this machine in clear text goes through no proxy of the environment: it would read the token.
-            trust_env=not is_local,
-            # There is no TLS then; to read the system's certificates takes longer than the call.
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_local else True,
-        )
+        self._headers: list[tuple[str, str | bytes]] = [("authorization", f"Bearer {token}"), ("user-agent", "qanat")]
+        # What goes to this machine in clear text goes through no proxy of the environment: it would read the token.
+        self._transport = Transport(self.base_url, timeout_s=timeout_s, use_proxies=not is_local)
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +60,7 @@ class Calls:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._http.close()
+        self._transport.close()
 
     def listed(self, path: str) -> list[dict[str, Any]]:
         """Any list, to its end, as it is."""
@@ -106,69 +101,69 @@ class Calls:
         query: Query | None = None,
         body: object = None,
         headers: Mapping[str, str | bytes] | None = None,
-        files: Mapping[str, Any] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
         form: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
+        kind, content = _body(body, files, form)
+        sent: list[tuple[str, str | bytes]] = [
+            *self._headers,
+            ("accept", "application/json"),
+            *_headers(headers),
+            *kind,
+        ]
         tries = self._retries + 1 if method == "GET" else 1
         while True:
             tries -= 1
             with self._told():
-                response = self._http.request(
-                    method,
-                    self.base_url + path,
-                    params=dict(query or {}),
-                    json=body,
-                    headers=_headers(headers),
-                    files=files,
-                    data=form,
-                )
-            if response.status_code not in BUSY or not tries:
+                response = self._transport.request(method, path, query=query or {}, headers=sent, body=content)
+            if response.status not in BUSY or not tries:
                 return self._answer(response)
             time.sleep(_wait_s(response))
 
     @contextmanager
     def _streamed(self, path: str, query: Query | None = None) -> Iterator[Iterator[bytes]]:
         """A body that isn't an envelope, in pieces; QanatError `api_unreachable` also when it is cut."""
+        sent: list[tuple[str, str | bytes]] = [*self._headers, ("accept", "*/*")]
         with (
             self._told(),
-            self._http.stream("GET", self.base_url + path, params=dict(query or {}), headers={"accept": "*/*"}) as got,
+            self._transport.stream("GET", path, query=query or {}, headers=sent) as (status, headers, pieces),
         ):
-            if got.status_code != 200:
-                got.read()
-                self._answer(got)
-                raise self._no_envelope(got)
-            yield got.iter_bytes()
+            if status != 200:
+                refused = Response(status, headers, b"".join(pieces))
+                self._answer(refused)
+                raise self._no_envelope(refused)
+            yield pieces
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (httpx.LocalProtocolError, ValueError) as error:  # its text quotes the value, which may be a secret
-            raise QanatError("usage", "a value has characters, or a number, that JSON or HTTP don't have") from error
-        except httpx.HTTPError as error:
+        except UnsendableError as error:  # its cause quotes the value, which may be a secret
+            raise _unsendable() from error
+        except TransportError as error:
             raise QanatError(
                 "api_unreachable",
                 f"the API at {self.base_url} doesn't answer: {error}",
                 hint="is `qanat edge` running? The address is set by --api, QANAT_API or a profile",
             ) from error
-        except httpx.InvalidURL as error:
+        except AddressError as error:
             raise QanatError("api_unreachable", f"{self.base_url} is not a valid address of an API: {error}") from error
 
-    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+    def _answer(self, response: Response) -> dict[str, Any]:
         try:
-            answer = response.json()
+            answer = json.loads(response.body)
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or "success" not in answer:
             raise self._no_envelope(response)
         if not answer["success"]:
-            raise _refusal(response.status_code, answer)
+            raise _refusal(response.status, answer)
         return answer
 
-    def _no_envelope(self, response: httpx.Response) -> QanatError:
+    def _no_envelope(self, response: Response) -> QanatError:
         return QanatError(
             "api_unreachable",
-            f"{self.base_url} answered {response.status_code}, but not as a v4 API",
+            f"{self.base_url} answered {response.status}, but not as a v4 API",
             hint="the address ends in /client/v4",
         )
 
@@ -200,15 +195,41 @@ def _refusal(status: int, answer: Mapping[str, Any]) -> ApiRefusedError:
     )
 
 
-def _headers(headers: Mapping[str, str | bytes] | None) -> list[tuple[bytes, bytes]]:
+def _headers(headers: Mapping[str, str | bytes] | None) -> list[tuple[str, str | bytes]]:
     """A passphrase's characters go as UTF-8."""
-    return [
-        (name.encode("ascii"), value if isinstance(value, bytes) else value.encode())
-        for name, value in (headers or {}).items()
+    return [(name, value if isinstance(value, bytes) else value.encode()) for name, value in (headers or {}).items()]
+
+
+def _body(
+    body: object, files: Mapping[str, tuple[str, bytes, str]] | None, form: Mapping[str, str] | None
+) -> tuple[list[tuple[str, str | bytes]], bytes | None]:
+    """What goes in a request, and the field that says its type: JSON, or a form with files (RFC 7578)."""
+    if files is None:
+        if body is None:
+            return [], None
+        try:
+            return [("content-type", "application/json")], json.dumps(
+                body, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+            ).encode()
+        except ValueError as error:
+            raise _unsendable() from error
+    border = os.urandom(16).hex()
+    parts = [
+        f'--{border}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in (form or {}).items()
     ]
+    for name, (file, content, kind) in files.items():
+        head = f'content-disposition: form-data; name="{name}"; filename="{file}"\r\ncontent-type: {kind}'
+        parts.append(f"--{border}\r\n{head}\r\n\r\n".encode() + content + b"\r\n")
+    parts.append(f"--{border}--\r\n".encode())
+    return [("content-type", f"multipart/form-data; boundary={border}")], b"".join(parts)
 
 
-def _wait_s(response: httpx.Response) -> float:
+def _unsendable() -> QanatError:
+    return QanatError("usage", "a value has characters, or a number, that JSON or HTTP don't have")
+
+
+def _wait_s(response: Response) -> float:
     try:
         return min(max(0.0, float(response.headers.get("retry-after", "1"))), MAX_WAIT_S)
     except ValueError:

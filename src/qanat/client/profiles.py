@@ -3,13 +3,10 @@
 import os
 import re
 import stat
-import tomllib
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-import tomli_w
 
 from qanat.errors import QanatError
 
@@ -35,11 +32,10 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "qanat"
 
 
-@dataclass(frozen=True, slots=True)
-class Profiles:
+class Profiles(msgspec.Struct, frozen=True):
     """The profiles of one user. Each call reads or writes the file anew."""
 
-    folder: Path = field(default_factory=default_folder)
+    folder: Path = msgspec.field(default_factory=default_folder)
 
     @property
     def file(self) -> Path:
@@ -113,6 +109,8 @@ class Profiles:
                 (self.folder / profile.token_file).unlink()
 
     def _read(self) -> _Document:
+        import tomllib  # where there is no file, it is not needed
+
         try:
             with self.file.open("rb") as opened:
                 _check_private(self.file, opened.fileno(), "profiles_unusable")
@@ -134,6 +132,8 @@ class Profiles:
                 for name, profile in document.profiles.items()
             },
         }
+        import tomli_w  # most commands only read
+
         write_secret(self.file, tomli_w.dumps(plain), replace=True)
 
 

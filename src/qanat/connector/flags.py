@@ -20,6 +20,11 @@ class CommandLine(Struct, frozen=True):
     help: bool
 
 
+def flag_named(name: str) -> Flag | None:
+    """By its name or one of its aliases, without dashes."""
+    return _BY_NAME.get(name)
+
+
 def is_run_command(arguments: Sequence[str]) -> bool:
     """Whether `arguments` are `[flags] tunnel [flags] run …`: the one command that must not load the rest of qanat."""
     return read_command_line(arguments, tolerant=True).words[:2] == ("tunnel", "run")

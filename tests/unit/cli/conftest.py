@@ -23,7 +23,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of this machine's user is read or written."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr("qanat.settings.default_data_dir", lambda: tmp_path / "state" / "qanat")
+    monkeypatch.setattr("qanat.cli.control_plane.default_data_dir", lambda: tmp_path / "state" / "qanat")
     monkeypatch.setenv("COLUMNS", "400")
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)

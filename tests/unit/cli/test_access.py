@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from qanat.auth import issue
-from qanat.cli.access import Access, check_encrypted, resolve
+from qanat.cli.access import Access
+from qanat.cli.control_plane import check_encrypted, resolve
 from qanat.cli.main import main
 from qanat.client.profiles import Profiles, write_secret
 from qanat.errors import QanatError

@@ -1,0 +1,14 @@
+"""Where an edge on this machine is found when nobody says so: what the edge's settings and those who look for it share."""
+
+import os
+from pathlib import Path
+
+API_ADDRESS = "127.0.0.1:7880"
+"""The control API's."""
+
+
+def default_data_dir() -> Path:
+    """`/var/lib/qanat` for root, else `$XDG_STATE_HOME/qanat` (`~/.local/state/qanat`)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/qanat")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "qanat"
