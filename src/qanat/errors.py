@@ -266,6 +266,18 @@ _CODES: dict[str, str] = {
     "passphrase_wrong": "the passphrase is not the one that the secrets were sealed with",
     "import_too_long": "checking the document to import takes more computing than one import may",
     "import_conflict": "an import would collide with what is there; nothing was written",
+    # host: the service, the firewall
+    "service_not_permitted": "services and firewalls of a machine are root's to change",
+    "service_manager_unknown": "a service manager is named that qanat doesn't know",
+    "service_secret_in_flags": "a secret would stand in a service's command line or configuration, which every user can read",
+    "service_session": "the service would be taken away under the session that asks for it",
+    "service_missing": "the service is not installed",
+    "service_update_failed": "an updated connector was not ready in time",
+    "host_command_failed": "a command of the host failed",
+    "lockdown_tool_missing": "neither nftables nor iptables is there, or not the one that was named",
+    "lockdown_bad_value": "a port, interface or network of a lockdown is not one",
+    "cloud_init_bad_package": "a package for cloud-init has no address, or no hash to check it by",
+    "extra_missing": "a part of qanat is asked for that isn't installed: `qanat[edge]` brings it",
     # CLI and client
     "api_not_encrypted": "a token would go to another machine in clear text",
     "api_token_unsafe": "the API token's file can be read or written by others",

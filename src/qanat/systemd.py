@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 UNIX = getattr(socket, "AF_UNIX", None)
+LONGEST_STATUS = 300  # characters
 
 
 class ServiceManager:
@@ -19,6 +20,7 @@ class ServiceManager:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address if address.startswith("/") else ""
         self._period_s = _watchdog_period(environment) if self._address else None
         self._over = threading.Event()
+        self._status = ""
 
     @property
     def watchdog_period_s(self) -> float | None:
@@ -28,6 +30,13 @@ class ServiceManager:
     def ready(self) -> None:
         """Serving."""
         self._tell("READY=1")
+
+    def status(self, text: str) -> None:
+        """What `systemctl status` shows: one line, told when it changes."""
+        line = " ".join(text.split())[:LONGEST_STATUS]
+        if line != self._status:
+            self._status = line
+            self._tell(f"STATUS={line}")
 
     def stopping(self) -> None:
         """On the way out."""

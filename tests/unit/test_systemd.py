@@ -67,3 +67,14 @@ def test_alive_is_told_as_long_as_the_look_returns(tmp_path: Path) -> None:
     service.close()
     stuck.set()
     manager.close()
+
+
+def test_a_status_is_one_line_and_told_when_it_changes(tmp_path: Path) -> None:
+    manager = Manager("path", tmp_path)
+    service = ServiceManager(manager.environment())
+    service.status("4 of 4 connections")
+    service.status("4 of 4 connections")
+    service.status("not connected:\nREADY=1")
+    wait_until(lambda: len(manager.heard) == 2, "two datagrams")
+    assert manager.heard == ["STATUS=4 of 4 connections", "STATUS=not connected: READY=1"]
+    manager.close()

@@ -33,6 +33,7 @@ class Commands(LazyGroup):
         "status": "status:app",
         "edge": "edge:app",
         "tunnel": "tunnel:app",
+        "service": "service.group:app",
         "zone": "zone:app",
         "record": "record:app",
         "token": "token:app",

@@ -308,6 +308,7 @@ class Process:
                 log_answer(self._log, event)
             case Unregistered():
                 self._locations.pop(event.connection_index, None)
+                self._tell_manager()
                 self._log.info(
                     "Unregistered tunnel connection",
                     connIndex=event.connection_index,
@@ -324,6 +325,7 @@ class Process:
                     event=CONTROL,
                     ip=event.edge_ip,
                 )
+                self._tell_manager(f"the edge refuses it: {event.cause}")
                 self._retrying(event.connection_index, event.edge_ip, event.retry_in_s)
             case ProtocolFallback():
                 self._log.info(
@@ -354,6 +356,7 @@ class Process:
             location=event.location,
             protocol=event.protocol,
         )
+        self._tell_manager()
         if self._told_source:
             return
         self._told_source = True
@@ -385,7 +388,13 @@ class Process:
             self._log.error(
                 "Unable to establish connection with the edge", connIndex=index, error=reason, event=CONTROL, ip=edge_ip
             )
+        self._tell_manager(reason)
         self._retrying(index, edge_ip, retry_in_s)
+
+    def _tell_manager(self, trouble: str = "") -> None:
+        """`systemctl status` says how many connections are up, and what the trouble is when none is (case 44)."""
+        up, wanted = len(self._locations), self._options.ha_connections
+        self._manager.status(f"{up} of {wanted} connections" if up else f"not connected: {trouble or 'no connection'}")
 
     def _retrying(self, index: int, edge_ip: str, retry_in_s: float | None) -> None:
         if retry_in_s is None:

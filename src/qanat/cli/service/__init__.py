@@ -1,0 +1,1 @@
+"""`qanat service …`: one module a command."""
