@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +15,8 @@ from qanat.api.http.context import Context
 from qanat.api.http.description import operations_of
 from qanat.cli.command import COMMON
 from qanat.cli.main import EXIT_STATUSES, app
+from qanat.cli.stock.command_line import Command
+from qanat.cli.stock.commands import API, COMMANDS
 from qanat.connector.flag_table import FLAGS
 from qanat.connector.flags import flag_form
 from qanat.control.permissions import ALL, GROUPS
@@ -139,7 +142,12 @@ def commands() -> str:
         "| command | what it does | arguments and flags |",
         "| --- | --- | --- |",
     ]
-    for path, command in sorted(_leaves(typer.main.get_command(app), "qanat")):
+    told = {f"qanat {command.name}": command for command in COMMANDS.values() if not command.hidden}
+    for path, command in sorted([*_leaves(typer.main.get_command(app), "qanat"), *told.items()], key=itemgetter(0)):
+        if isinstance(command, Command):
+            lines.append(f"| `{path}` | {_cell(command.about)} | {_cell(_stock_parameters(command))} |")
+        if path in told:
+            continue
         shown = [] if path in ELSEWHERE else [_parameter(each) for each in command.params]
         about = (command.help or "").split("\n\n")[0].replace("\n", " ")
         lines.append(f"| `{path}` | {_cell(about)} | {_cell(', '.join(each for each in shown if each))} |")
@@ -192,6 +200,15 @@ def _parameter(parameter: Any) -> str:
         return ""
     names = "/".join([*parameter.opts, *parameter.secondary_opts])
     return f"`{names}`{'…' if parameter.multiple else ''}"
+
+
+def _stock_parameters(command: Command) -> str:
+    names = [
+        f"`{'/'.join(flag_form(name) for name in (flag.name, *flag.aliases))}`{'…' if flag.kind == 'texts' else ''}"
+        for flag in command.flags
+        if not flag.hidden and flag not in API
+    ]
+    return ", ".join([*([f"`{command.usage}`"] if command.usage else []), *names])
 
 
 def _cell(text: str) -> str:

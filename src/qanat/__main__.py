@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -13,14 +14,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from qanat.connector.process import main as run_connector
 
         sys.exit(run_connector(given))
-    if given in (["--version"], ["-v"]):
+    called = "cloudflared" if Path(sys.argv[0]).name == "cloudflared" else "qanat"
+    if given in (["--version"], ["-v"], ["-V"]):
         from qanat import __version__
 
-        print(f"qanat {__version__}")
+        print(f"{called} version {__version__}")
         return
-    from qanat.cli.main import main as run_cli
+    from qanat.cli.stock.main import main as run_stock
 
-    sys.exit(run_cli(given))
+    status = run_stock(given, called=called)
+    if status is None:
+        from qanat.cli.main import main as run_cli
+
+        status = run_cli(given)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

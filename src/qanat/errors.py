@@ -108,6 +108,8 @@ _CODES: dict[str, str] = {
     "token_invalid": "the connector token is not one",
     "token_file_unreadable": "the token file is missing, a directory, or not readable",
     "credentials_file_invalid": "the tunnel credentials file is missing or malformed",
+    "origin_certificate_missing": "there is no cert.pem, and no API token either",
+    "origin_certificate_invalid": "cert.pem can't be read, or holds no token",
     "configuration_file_invalid": "the connector's configuration file is missing, unreadable or malformed",
     "ca_file_invalid": "a CA file is missing, unreadable, or holds no PEM certificate",
     "metrics_address": "the metrics address is malformed or taken",

@@ -7,6 +7,7 @@ from typing import ClassVar
 import typer
 
 from qanat.cli.lazy import LazyGroup
+from qanat.cli.stock.main import main as run_stock
 from qanat.errors import QanatError, render
 
 FAILED = 1
@@ -29,11 +30,13 @@ class Commands(LazyGroup):
     places: ClassVar = {
         "login": "profile:login_app",
         "explain": "explain:app",
-        "version": "version:app",
+        "version": "stock_groups:version",
+        "update": "stock_groups:update",
         "status": "status:app",
         "edge": "edge:app",
         "tunnel": "tunnel:app",
         "service": "service.group:app",
+        "access": "stock_groups:access",
         "zone": "zone:app",
         "record": "record:app",
         "token": "token:app",
@@ -62,6 +65,8 @@ def _group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; its exit status, one of `EXIT_STATUSES`."""
+    if argv is not None and (status := run_stock(argv)) is not None:
+        return status
     try:
         app(args=list(argv) if argv is not None else None, prog_name="qanat")
     except QanatError as error:

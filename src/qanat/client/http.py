@@ -62,9 +62,13 @@ class Calls:
         """Closes the connections."""
         self._transport.close()
 
-    def listed(self, path: str) -> list[dict[str, Any]]:
-        """Any list, to its end, as it is."""
-        return list(self._pages(path, dict[str, Any]))
+    def listed(self, path: str, query: Query | None = None) -> list[dict[str, Any]]:
+        """Any list, to its end, as it is. `query` may name a `per_page` of its own."""
+        return list(self._pages(path, dict[str, Any], query))
+
+    def result(self, method: str, path: str, *, query: Query | None = None, body: object = None) -> Any:
+        """Any answer's result, as it is."""
+        return self._call(method, path, query=query, body=body).get("result")
 
     def _one(
         self,
@@ -81,7 +85,7 @@ class Calls:
 
     def _pages(self, path: str, shape: type[Shape], query: Query | None = None) -> Iterator[Shape]:
         for page in range(1, MAX_PAGES + 1):
-            answer = self._call("GET", path, query={**(query or {}), "page": page, "per_page": PER_PAGE})
+            answer = self._call("GET", path, query={"per_page": PER_PAGE, **(query or {}), "page": page})
             rows = converted(answer.get("result") or [], list[shape], path)  # type: ignore[valid-type]
             yield from rows
             info = answer.get("result_info")

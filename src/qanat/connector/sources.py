@@ -11,7 +11,6 @@ from qanat.connector import flags
 from qanat.connector.flag_table import FLAGS, Flag, Value
 from qanat.connector.flags import CommandLine
 from qanat.errors import QanatError
-from qanat.ingress.documents import read_yaml
 from qanat.ingress.durations import show_duration
 
 SEARCH_PATHS = (
@@ -116,6 +115,8 @@ def _read_file(path: str | None, home: str) -> tuple[str | None, dict[str, Any]]
         if path is None:
             return None, {}
     path = expanded(path, home)
+    from qanat.ingress.documents import read_yaml  # a management command has no file to read, mostly
+
     try:
         with Path(path).open("rb") as file:
             content = file.read(LARGEST_FILE + 1)

@@ -15,12 +15,15 @@ VARIABLES = (
     "QANAT_FROM_TOKEN",
     "QANAT_INSECURE_HTTP",
     "CLOUDFLARE_API_TOKEN",
+    "TUNNEL_ORIGIN_CERT",
+    "TUNNEL_API_URL",
 )
 
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of this machine's user is read or written."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr("qanat.cli.control_plane.default_data_dir", lambda: tmp_path / "state" / "qanat")

@@ -180,7 +180,8 @@ def test_several_control_planes(
     assert main(["tunnel", "list", "-o", "json"]) == 0
     assert [each["name"] for each in json.loads(capsys.readouterr().out)] == ["at-two"]
     assert main(["profile", "remove", "two"]) == 0
-    assert main(["tunnel", "list", "--profile", "two"]) == 3
+    assert main(["tunnel", "list", "--profile", "two"]) == 1
+    assert main(["zone", "list", "--profile", "two"]) == 3
     assert main(["profile", "add", "one", "--api", control.url, "--token-file", str(file)]) == 1
 
 

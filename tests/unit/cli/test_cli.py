@@ -21,7 +21,7 @@ def test_the_main_job_by_hand(at_control: Control, capsys: pytest.CaptureFixture
     ):
         assert main(arguments) == 0, arguments
     shown = capsys.readouterr().out
-    assert "made tunnel web" in shown
+    assert "Created tunnel web with id" in shown
     assert "app.example.test" in shown
     assert "inactive since" in shown
     assert main(["tunnel", "list", "--output", "json"]) == 0
@@ -41,7 +41,7 @@ def test_the_main_job_by_hand(at_control: Control, capsys: pytest.CaptureFixture
         assert main(arguments) == 0, arguments
     capsys.readouterr()
     assert main(["tunnel", "list"]) == 0
-    assert capsys.readouterr().out == "there are no tunnels\n"
+    assert "No tunnels were found" in capsys.readouterr().out
 
 
 def test_a_refusal_is_told_on_standard_error(at_control: Control, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,7 @@ def test_a_refusal_is_told_on_standard_error(at_control: Control, capsys: pytest
     assert main(["tunnel", "create", "web"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "already have a tunnel with this name" in captured.err
+    assert "tunnel with name already exists" in captured.err
 
 
 def test_without_a_token(capsys: pytest.CaptureFixture[str]) -> None:

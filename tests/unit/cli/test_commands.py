@@ -244,11 +244,14 @@ def test_connector_tokens(shell: Shell) -> None:
 def test_a_hostname_is_routed(shell: Shell) -> None:
     shell("zone", "create", "example.test")
     shell("tunnel", "create", "web")
-    assert shell("tunnel", "route", "dns", "web", "app.example.test").startswith("new: app.example.test")
-    assert shell("tunnel", "route", "dns", "web", "app.example.test").startswith("unchanged")
+    shell("tunnel", "route", "dns", "web", "app.example.test")
+    assert "Added CNAME app.example.test which will route to this tunnel" in shell.err
+    shell("tunnel", "route", "dns", "web", "app.example.test")
+    assert "is already configured to route to your tunnel" in shell.err
     shell("tunnel", "create", "other")
     shell("tunnel", "route", "dns", "other", "app.example.test", expect=1)
-    assert shell("tunnel", "route", "dns", "other", "app.example.test", "--overwrite").startswith("updated")
+    shell("tunnel", "route", "dns", "other", "app.example.test", "--overwrite")
+    assert "app.example.test updated to route to your tunnel" in shell.err
 
 
 def test_a_tunnel_is_renamed_and_cleaned_up(shell: Shell) -> None:
@@ -302,7 +305,7 @@ def test_an_account_goes_into_a_file_and_comes_back(
     plan = shell("account", "import", str(file), "--passphrase-file", str(phrase))
     assert "dry run" in plan
     assert "comes back" in plan
-    shell("tunnel", "token", "web", expect=3)
+    shell("tunnel", "token", "web", expect=1)
     monkeypatch.setenv("QANAT_PASSPHRASE", "a good long passphrase ü")
     assert "done" in shell("account", "import", str(file), "--apply")
     assert shell("tunnel", "token", "web").strip() == token

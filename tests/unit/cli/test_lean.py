@@ -70,6 +70,11 @@ def test_a_client_needs_no_database_and_no_server(command: list[str], at_control
     assert sorted(found & (SERVER | SLOW)) == []
 
 
+def test_a_stock_command_needs_no_typer_either(at_control: Control) -> None:
+    found = modules("tunnel", "list", "--output", "json")
+    assert sorted(found & {"typer", "click", "rich", "pydantic", "httpx", "tomli_w", "yaml"}) == []
+
+
 def test_the_help_of_every_command_needs_neither() -> None:
     found = modules("--help")
     assert "qanat.cli.edge" in found

@@ -1,0 +1,12 @@
+"""`version`."""
+
+from qanat.cli.stock.output import say
+from qanat.cli.stock.session import Session
+
+
+def version(session: Session) -> None:
+    """Prints the version, as stock's line is read: the number is its third word."""
+    from qanat import __version__
+
+    asked = session.asked
+    say(__version__ if asked.yes("short") else f"{asked.called} version {__version__}")
