@@ -37,6 +37,7 @@ class Commands(LazyGroup):
         "tunnel": "tunnel:app",
         "service": "service.group:app",
         "access": "stock_groups:access",
+        "lockdown": "lockdown:app",
         "zone": "zone:app",
         "record": "record:app",
         "token": "token:app",
