@@ -10,7 +10,7 @@ CRATES_INDEX = "registry+https://github.com/rust-lang/crates.io-index"
 
 def main() -> int:
     faults = []
-    for name in ("runtime.txt", "dev.txt", "fuzz.txt"):
+    for name in ("runtime.txt", "connector.txt", "dev.txt", "fuzz.txt"):
         path = ROOT / "requirements" / name
         for number, block in enumerate(_blocks(path.read_text(encoding="utf-8")), start=1):
             first = block.split()[0]
