@@ -384,6 +384,8 @@ class ConnectorSettings(TypedDict):
     `congestion`: as the edge's. `max_unread_bytes` 0: an eighth of the memory.
     `worker_threads` 0: half of the cores, at least one, since the connector runs beside the application.
     `tell_requests`: every request is two events, for a debug log.
+    `tags`: key and value of fields `Cf-Warp-Tag-KEY` that requests to origins get. `features`: announced to the edge
+    besides its own.
     """
 
     account_tag: str
@@ -407,6 +409,8 @@ class ConnectorSettings(TypedDict):
     max_unread_bytes: int
     event_queue: int
     tell_requests: bool
+    tags: Sequence[tuple[str, str]]
+    features: Sequence[str]
 
 # ---------------------------------------------------------------- connector: events up
 @final
@@ -536,7 +540,9 @@ class Connector:
     def __new__(cls, settings: ConnectorSettings) -> Connector: ...
     def start(self) -> None:
         """Begins to dial; returns at once. EngineError `start_failed` (threads or sockets could not be had)."""
-    def swap_ingress(self, table: IngressTable) -> None: ...
+    def swap_ingress(self, table: IngressTable) -> None:
+        """Requests that arrive from now on use this table. Open ones end as they began; connections to origins that it
+        doesn't name any more are closed as soon as nothing is open on them."""
     def answer_configuration(self, *, push_id: int, version: int, error: str = "") -> None:
         """`version`: what is applied now; `error` "" when the pushed one is in force. EngineError `unknown_push`:
         nobody waits for this answer any more."""

@@ -71,6 +71,8 @@ def connector_settings(**changes: object) -> Any:
         "max_unread_bytes": 0,
         "event_queue": 8192,
         "tell_requests": False,
+        "tags": [],
+        "features": [],
         **changes,
     }
 

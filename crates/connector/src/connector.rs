@@ -42,7 +42,7 @@ impl Connector {
             data_path: Arc::new(DataPath {
                 edge_tls,
                 ingress: ArcSwapOption::empty(),
-                extras: Extras::new(settings.connector_id),
+                extras: Extras::new(settings.connector_id, &settings.tags),
                 origins: OriginPools::new(),
                 lines: Lines::new(backlog.max_stream_window()),
                 backlog,
@@ -87,10 +87,13 @@ impl Connector {
         Ok(())
     }
 
-    /// Requests that arrive from now on use this table.
+    /// Requests that arrive from now on use this table. Open ones end as they began; the connections of an origin that it
+    /// doesn't name any more are closed, each as soon as nothing is open on it.
     pub fn swap_ingress(&self, table: Arc<IngressTable>) {
         let origins = table.rules.iter().map(|rule| rule.service.bind(&self.data_path.origins)).collect();
-        self.data_path.ingress.store(Some(Arc::new(Ingress { table, origins })));
+        self.data_path.ingress.store(Some(Arc::new(Ingress { table: table.clone(), origins })));
+        let named = table.rules.iter().filter_map(|rule| rule.service.address()).collect();
+        self.data_path.origins.retire_all_but(&named);
     }
 
     /// Answers a `ConfigurationPushed`: the version in force now, and why the pushed one is not (`""`: it is). False when

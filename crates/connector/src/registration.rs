@@ -8,6 +8,11 @@ pub(crate) fn registration(settings: &ConnectorSettings, index: u8, failures: u3
     let mut features: Vec<String> =
         ["allow_remote_config", "serialized_headers", "support_quic_eof"].map(str::to_owned).into();
     features.extend(qanat_wire::names::QANAT_FEATURES.map(str::to_owned));
+    for feature in &settings.features {
+        if !features.contains(feature) {
+            features.push(feature.clone());
+        }
+    }
     Registration {
         account_tag: settings.account_tag.clone(),
         secret: settings.tunnel_secret.clone(),

@@ -103,6 +103,10 @@ pub struct ConnectorSettings {
     pub event_queue: usize,
     /// Every request and answer is an event: for a debug log.
     pub tell_requests: bool,
+    /// Key and value: each request to an origin has a field `Cf-Warp-Tag-KEY`.
+    pub tags: Vec<(String, String)>,
+    /// Announced to the edge besides its own.
+    pub features: Vec<String>,
 }
 
 impl ConnectorSettings {
@@ -125,6 +129,11 @@ impl ConnectorSettings {
         }
         if self.tunnel_secret.is_empty() {
             return bad("tunnel_secret", "must not be empty".into());
+        }
+        for (key, value) in &self.tags {
+            if !qanat_http::is_token(key.as_bytes()) || !qanat_http::is_field_value(value.as_bytes()) {
+                return bad("tags", format!("`{key}` and its value are no header field"));
+            }
         }
         for (field, value) in [("rpc_timeout_s", self.rpc_timeout), ("dial_timeout_s", self.dial_timeout)] {
             if value.is_zero() {

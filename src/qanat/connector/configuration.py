@@ -23,7 +23,8 @@ EMPTY = Configuration((), OriginRequest(), (), {})
 
 
 class CurrentConfiguration:
-    """Owns version and rules. `apply` runs on the event thread, `as_json` on the endpoints' threads."""
+    """Owns version and rules. `apply` runs on the event thread, `replace_local` on the one that watches the file, `as_json` on
+    the endpoints' threads."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class CurrentConfiguration:
         self._bounds = bounds or OriginBounds(allowed=(), own=())
         self._read_file = read_file or read_ca_pool
         self._lock = threading.Lock()
+        self._changing = threading.Lock()  # one change at a time: pushed ones, and those of the file
         self._version = -1
         self._current = EMPTY
 
@@ -59,12 +61,25 @@ class CurrentConfiguration:
             self._current = configuration
         self._tell_hello_world(configuration)
 
+    def replace_local(self, local: Configuration | None) -> bool:
+        """As `start`, while the connector runs; False once the edge has pushed a configuration, which stays in force.
+
+        Raises:
+            QanatError: what only the engine or the disk refuses; the rules in force stay.
+        """
+        with self._changing:
+            if self._version >= 0:
+                return False
+            self.start(local)
+            return True
+
     def apply(self, push: ConfigurationPushed) -> None:
         """Takes a pushed configuration and answers it, whatever happens."""
         error = ""
         try:
             if push.version > self._version:
-                self._take(push.version, push.configuration)
+                with self._changing:
+                    self._take(push.version, push.configuration)
             else:
                 self._log.debug(
                     "Current version is equal or newer than received version",

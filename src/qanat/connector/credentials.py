@@ -57,16 +57,20 @@ def _searched_credentials(sources: Sources, tunnel: str | None) -> Credentials:
         raise QanatError(
             "credentials_file_invalid", message, where="tunnel run", hint="give --credentials-file, or a token"
         ) from None
-    certificate = sources.file("origincert")
-    folders = [os.path.dirname(certificate)] if certificate else []  # noqa: PTH120 - pathlib costs more
-    folders += [expanded(folder, sources.home) for folder in SEARCH_PATHS]
+    folders = [expanded(folder, sources.home) for folder in SEARCH_PATHS]
+    certificate = sources.file("origincert") or next(
+        (place for folder in folders if os.path.isfile(place := f"{folder}/cert.pem")),  # noqa: PTH113
+        None,
+    )
+    if certificate:
+        folders.insert(0, os.path.dirname(certificate))  # noqa: PTH120 - pathlib costs more
     for folder in folders:
         path = f"{folder or '.'}/{tunnel_id}.json"
         if os.path.isfile(path):  # noqa: PTH113
             credentials = read_credentials_file(path, where="tunnel run")
             _check_tunnel(tunnel, credentials, path)
             return credentials
-    message = f"there is no {tunnel_id}.json in {', '.join(folders)}"
+    message = f"there is no {tunnel_id}.json in {', '.join(dict.fromkeys(folders))}"
     hint = "give --credentials-file FILE, or a token"
     raise QanatError("credentials_file_invalid", message, where="tunnel run", hint=hint)
 

@@ -103,8 +103,10 @@ def _variable(flag: Flag, environment: Mapping[str, str]) -> str | None:
     return next((name for name in flag.env if name in environment), None)
 
 
-def read_file_values(document: Mapping[str, object], *, where: str) -> tuple[dict[str, Value], dict[str, str]]:
-    """The flags that a `config.yml` sets at its top level, and the place of each: file and key.
+def read_file_values(
+    document: Mapping[str, object], *, where: str, lines: Mapping[str, int] | None = None
+) -> tuple[dict[str, Value], dict[str, str]]:
+    """The flags that a `config.yml` sets at its top level, and the place of each: file, line where it is known, and key.
 
     Raises:
         QanatError: `configuration_file_invalid`, naming the key.
@@ -115,7 +117,8 @@ def read_file_values(document: Mapping[str, object], *, where: str) -> tuple[dic
         flag = _BY_NAME.get(key)
         if flag is None or flag.command_line_only or value is None:
             continue
-        place = f"{where}: {key}"
+        line = (lines or {}).get(key)
+        place = f"{where}:{line}: {key}" if line else f"{where}: {key}"
         places[flag.name] = place
         takes_list = flag.kind in ("texts", "tags")
         texts = value if takes_list and isinstance(value, list) else [value]

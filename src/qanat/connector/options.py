@@ -118,7 +118,7 @@ def read_options(sources: Sources) -> Options:
     warnings = _warn_of_idle(sources)
     credentials = read_credentials(sources, warnings)
     protocol = edge_options.protocol(sources, warnings)
-    local, local_source = _local_configuration(sources, warnings)
+    local, local_source = local_configuration(sources, warnings)
     bind_address, ip_version = edge_options.dial_from(sources, warnings)
     return Options(
         credentials=credentials,
@@ -191,16 +191,19 @@ def _allow_origins(sources: Sources) -> tuple[str, ...]:
     return listed
 
 
-def _local_configuration(sources: Sources, warnings: list[str]) -> tuple[Configuration | None, str]:
-    """The file's ingress rules, else the single rule of a flag."""
+def local_configuration(sources: Sources, warnings: list[str]) -> tuple[Configuration | None, str]:
+    """The file's ingress rules, else the single rule of a flag; and where they are from.
+
+    Raises:
+        QanatError: `where` the flag, the variable, or the file with line and key.
+    """
     if sources.document:
         try:
             configuration = parse_configuration(
                 sources.document, form="yaml", also_known=FILE_KEYS, misspelt_keys="told"
             )
         except QanatError as error:
-            where = f"{sources.path}: {error.where}" if error.where else sources.path
-            raise QanatError(error.code, error.message, where=where, hint=error.hint) from None
+            raise sources.in_file(error) from None
         warnings += [f"{sources.path}: {warning}" for warning in configuration.warnings]
         if configuration.rules:
             return configuration, sources.path or ""

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -41,8 +41,9 @@ from qanat.connector.engine import (
 from qanat.connector.log import CONTROL, HTTP, LineFile, Log
 from qanat.connector.log_file import RollingFile
 from qanat.connector.options import LogOptions, Options, log_options, read_options
+from qanat.connector.reload import Reload
 from qanat.connector.request_lines import log_answer, log_request
-from qanat.connector.sources import Sources, gather, shown_environment
+from qanat.connector.sources import Sources, configuration_flags, gather, shown_environment
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
@@ -78,7 +79,8 @@ def main(arguments: Sequence[str]) -> int:
         if command_line.help:
             print(flags.help_text())
             return 0
-        sources = gather(command_line, os.environ)
+        environment = _environment()
+        sources = gather(command_line, environment)
         log = _open_log(log_options(sources))
         options = read_options(sources)
     except QanatError as error:
@@ -87,15 +89,24 @@ def main(arguments: Sequence[str]) -> int:
             return FAILED
         print("See 'qanat tunnel run --help'.", file=sys.stderr)
         return USAGE
-    return Process(options, sources, log).run()
+    return Process(options, sources, log, lambda: gather(command_line, environment, path=sources.path)).run()
+
+
+def _environment() -> dict[str, str]:
+    """With the user's home: a service has none of its own, and stock asks the system then."""
+    environment = dict(os.environ)
+    if not environment.get("HOME"):
+        environment["HOME"] = os.path.expanduser("~")  # noqa: PTH111
+    return environment
 
 
 class Process:
     """One run of a connector."""
 
-    def __init__(self, options: Options, sources: Sources, log: Log) -> None:
+    def __init__(self, options: Options, sources: Sources, log: Log, gather_anew: Callable[[], Sources]) -> None:
         self._options = options
         self._sources = sources
+        self._gather_anew = gather_anew
         self._log = log
         self._connector_id = ConnectorId(str(uuid.uuid4()))
         self._locations: dict[int, str] = {}
@@ -122,13 +133,21 @@ class Process:
             self._own_addresses = tuple(server.addresses)
             bounds = OriginBounds(allowed=self._options.allow_origins, own=self._own_addresses)
             self._configuration = CurrentConfiguration(self._connector, self._log, bounds=bounds)
-            self._configuration.start(self._options.local)
+            self._start_configuration()
+            self._reload = Reload(
+                self._gather_anew,
+                self._sources,
+                configuration=self._configuration,
+                connector=self._connector,
+                log=self._log,
+            )
             self._start_connector()
         except QanatError as error:
             self._log.fatal(error.message, code=error.code, where=error.where, fix=error.hint)
             return FAILED
         events = threading.Thread(target=self._take_events, name="events", daemon=True)
         events.start()
+        self._reload.start()
         server.start()
         self._log.info(f"Starting metrics server on {server.address}/metrics")
         self._wait()
@@ -162,7 +181,7 @@ class Process:
         except EngineError as error:
             raise QanatError(f"engine_{error.code}", error.message) from error
         if options.local:
-            connector.send_local_configuration(local_document(options.local, options.settings))
+            connector.send_local_configuration(local_document(options.local, configuration_flags(self._sources)))
         return connector
 
     def _settings(self) -> "ConnectorSettings":
@@ -189,7 +208,15 @@ class Process:
             "max_unread_bytes": MAX_UNREAD_BYTES,
             "event_queue": EVENT_QUEUE,
             "tell_requests": self._log.tells("debug"),
+            "tags": options.tags,
+            "features": options.features,
         }
+
+    def _start_configuration(self) -> None:
+        try:
+            self._configuration.start(self._options.local)
+        except QanatError as error:
+            raise (self._sources.in_file(error) if self._sources.document.get("ingress") else error) from None
 
     def _start_connector(self) -> None:
         try:
@@ -242,7 +269,7 @@ class Process:
                 number = signal.Signals(byte)
                 name = _SIGNAL_NAMES.get(number)
                 if number == _HANG_UP:
-                    self._log.info("Ignoring signal hangup: the configuration file is read at the start only")
+                    self._reload.ask()
                 if name is None:
                     continue
                 if stopping:

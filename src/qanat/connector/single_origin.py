@@ -25,6 +25,8 @@ _ORIGIN_FLAGS = {
     "http2-origin": "http2Origin",
 }
 
+SINGLE_ORIGIN_FLAGS = frozenset({"hello-world", "bastion", "url", "unix-socket", "socks5", *_ORIGIN_FLAGS})
+
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 _SLASHES_MISSING = re.compile(r"(https?|wss?):(?!//)(?!\d)", re.ASCII | re.IGNORECASE)
 _BUILT_IN = ("unix:", "unix+tls:", "http_status:")

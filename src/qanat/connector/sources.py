@@ -12,6 +12,7 @@ from qanat.connector.flag_table import FLAGS, Flag, Value
 from qanat.connector.flags import CommandLine
 from qanat.errors import QanatError
 from qanat.ingress.durations import show_duration
+from qanat.ingress.lines import line_of
 
 SEARCH_PATHS = (
     "~/.cloudflared",
@@ -30,12 +31,13 @@ V = TypeVar("V", str, int, bool, float, tuple[str, ...])
 
 class Sources(Struct, frozen=True):
     """The flags of all three sources, and the configuration file. `places`: what set each flag, as its reader can mend it:
-    `--url`, `$TUNNEL_URL` or `config.yml: url`."""
+    `--url`, `$TUNNEL_URL` or `config.yml:3: url`. `text`: the file as it was read."""
 
     values: dict[str, Value]
     places: dict[str, str]
     document: dict[str, Any]
     path: str | None
+    text: bytes
     tunnel: str | None
     environment: dict[str, str]
     home: str
@@ -51,13 +53,20 @@ class Sources(Struct, frozen=True):
         path = self.get(name, "")
         return expanded(path, self.home) if path else None
 
+    def in_file(self, error: QanatError) -> QanatError:
+        """What is wrong with the file's own document, with file and line."""
+        line = line_of(self.text, error.where or "")
+        place = f"{self.path}:{line}" if line else self.path or ""
+        where = f"{place}: {error.where}" if error.where else place
+        return QanatError(error.code, error.message, where=where, hint=error.hint)
+
     def bad(self, name: str, message: str, hint: str | None = None) -> QanatError:
         """A value that the flag can't have."""
         return QanatError("flag_value_invalid", message, where=self.place(name), hint=hint)
 
 
-def gather(command_line: CommandLine, environment: Mapping[str, str]) -> Sources:
-    """Reads the three sources.
+def gather(command_line: CommandLine, environment: Mapping[str, str], *, path: str | None = None) -> Sources:
+    """Reads the three sources. `path`: the file, where it was found before.
 
     Raises:
         QanatError: `usage`, `flag_value_invalid` or `configuration_file_invalid`.
@@ -68,15 +77,16 @@ def gather(command_line: CommandLine, environment: Mapping[str, str]) -> Sources
             "usage", f"one tunnel at most, not {len(words)} words", where="tunnel run", hint="quote nothing away"
         )
     home = environment.get("HOME", "/nonexistent")
-    path, document = _read_file(str(command_line.values.get("config", "")) or None, home)
-    values, places = flags.read_file_values(document, where=path) if path else ({}, {})
+    path, text = _read_file(path or str(command_line.values.get("config", "")) or None, home)
+    document, lines = _decode(path, text) if path else ({}, {})
+    values, places = flags.read_file_values(document, where=path, lines=lines) if path else ({}, {})
     variables, variable_places = flags.read_environment(environment)
     for name in flags.emptied(environment):
         values.pop(name, None)
     values |= variables | command_line.values
     places |= variable_places | {name: f"--{name}" for name in command_line.values}
     told = {name: text for name, text in sorted(environment.items()) if "TUNNEL_" in name}
-    return Sources(values, places, document, path, words[0] if words else None, told, home)
+    return Sources(values, places, document, path, text, words[0] if words else None, told, home)
 
 
 def expanded(path: str, home: str) -> str:
@@ -108,15 +118,24 @@ def _shown(flag: Flag, value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _read_file(path: str | None, home: str) -> tuple[str | None, dict[str, Any]]:
+def configuration_flags(sources: Sources) -> dict[str, str]:
+    """What the edge is told of a locally managed connector's flags: those that stock tells, none of them a secret."""
+    return {name: text for name, text in shown_settings(sources).items() if name in _TOLD and text}
+
+
+_TOLD = (
+    *("autoupdate-freq", "no-autoupdate", "retries", "protocol", "loglevel", "transport-loglevel", "origincert"),
+    *("metrics", "metrics-update-freq", "edge-ip-version", "edge-bind-address", "max-active-flows"),
+)
+
+
+def _read_file(path: str | None, home: str) -> tuple[str | None, bytes]:
     if path is None:
         places = [f"{expanded(folder, home)}/config{end}" for folder in SEARCH_PATHS for end in (".yml", ".yaml")]
         path = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - pathlib costs more
         if path is None:
-            return None, {}
+            return None, b""
     path = expanded(path, home)
-    from qanat.ingress.documents import read_yaml  # a management command has no file to read, mostly
-
     try:
         with Path(path).open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -124,14 +143,20 @@ def _read_file(path: str | None, home: str) -> tuple[str | None, dict[str, Any]]
         raise _bad_file(path, error.strerror or "it can't be read") from None
     if len(content) > LARGEST_FILE:
         raise _bad_file(path, "the file is larger than 1 MiB")
+    return path, content
+
+
+def _decode(path: str, text: bytes) -> tuple[dict[str, Any], dict[str, int]]:
+    from qanat.ingress.documents import read_yaml_with_lines  # a management command has no file to read, mostly
+
     try:
-        document = read_yaml(content)
+        document, lines = read_yaml_with_lines(text)
     except QanatError as error:
         message = error.message.replace("the document", "this", 1)
         raise _bad_file(path, message, hint=error.hint) from None
     if not isinstance(document, dict):
         raise _bad_file(path, "the file holds no keys")
-    return path, {str(key): value for key, value in document.items()}
+    return {str(key): value for key, value in document.items()}, lines
 
 
 def _bad_file(path: str, message: str, hint: str | None = None) -> QanatError:

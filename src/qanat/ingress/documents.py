@@ -35,13 +35,18 @@ def read_json(text: bytes) -> object:
 def read_yaml(text: bytes) -> object:
     """What a YAML text says; an empty one is an object without keys. QanatError `configuration_too_large`,
     `configuration_malformed`, `configuration_double_key`."""
+    return read_yaml_with_lines(text)[0]
+
+
+def read_yaml_with_lines(text: bytes) -> tuple[object, dict[str, int]]:
+    """As `read_yaml`, and the line of each key of the top level."""
     check_size(len(text))
     try:
-        _check_yaml(text)
+        lines = _check_yaml(text)
         value = msgspec.yaml.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise _no_yaml(str(error)) from None
-    return {} if value is None else value
+    return ({} if value is None else value), lines
 
 
 class _Open:
@@ -69,15 +74,16 @@ class _Open:
         self.expects_key = not self.expects_key
 
 
-def _check_yaml(text: bytes) -> None:
-    """Depth, the values that there are once every alias stands for what it names (a few lines can name 10^9), and keys that
-    stand twice, of which a decoder would take the last."""
+def _check_yaml(text: bytes) -> dict[str, int]:
+    """The lines of the keys of the top level, after a look at depth, at the values that there are once every alias stands for
+    what it names (a few lines can name 10^9), and at keys that stand twice, of which a decoder would take the last."""
     import yaml  # only here: most connectors have no file
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     sizes: dict[str, int] = {}
     open_ = [_Open(None, mapping=False)]
     documents = 0
+    top: dict[str, int] = {}
     try:
         for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.DocumentStartEvent):
@@ -95,6 +101,7 @@ def _check_yaml(text: bytes) -> None:
             key = None
             if isinstance(event, yaml.CollectionEndEvent):
                 ended = open_.pop()
+                top = ended.keys if len(open_) == 1 and ended.keys is not None else top
                 anchor, size = ended.anchor, ended.size
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in sizes:
@@ -117,6 +124,7 @@ def _check_yaml(text: bytes) -> None:
         raise _no_yaml(f"{error.problem or error.context}{f', in line {mark.line + 1}' if mark else ''}") from None
     except yaml.YAMLError as error:
         raise _no_yaml(str(error)) from None
+    return top
 
 
 def _no_yaml(reason: str) -> QanatError:

@@ -214,7 +214,7 @@ def test_a_slip_that_would_let_anybody_in_is_refused_with_file_and_key(tmp_path:
     ):
         file.write_text(text)
         error = refusal("--token", token(), "--edge", "h:1", "--config", str(file))
-        assert (error.code, error.where) == ("configuration_misspelt_key", f"{file}: {where}")
+        assert (error.code, error.where) == ("configuration_misspelt_key", f"{file}:1: {where}")
 
 
 def test_a_template_that_aliases_name_is_no_slip(tmp_path: Path) -> None:
@@ -268,9 +268,9 @@ def test_one_key_in_two_mappings_and_merged_keys_are_no_doubles(tmp_path: Path) 
 )
 def test_what_is_wrong_in_the_file_is_told_with_file_and_key(tmp_path: Path, text: str, where: str) -> None:
     file = tmp_path / "config.yml"
-    file.write_text(text + "\n")
+    file.write_text(f"# the first line\n{text}\n")
     flags = () if text.startswith("edge: ") else ("--edge", "h:1")
-    assert refusal("--token", token(), *flags, "--config", str(file)).where == f"{file}: {where}"
+    assert refusal("--token", token(), *flags, "--config", str(file)).where == f"{file}:2: {where}"
 
 
 def test_a_second_document_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -476,6 +476,11 @@ def test_a_tunnels_credentials_are_found_where_stock_looks_for_them(tmp_path: Pa
     error = refusal("--edge", "h:1", OTHER, HOME=str(tmp_path))
     assert error.code == "credentials_file_invalid"
     assert f"{OTHER}.json" in error.message
+    beside = tmp_path / ".cloudflare-warp"
+    beside.mkdir()
+    (beside / "cert.pem").write_text("")
+    (beside / f"{TUNNEL}.json").write_text("{}")
+    assert refusal("--edge", "h:1", TUNNEL, HOME=str(tmp_path)).where == f"tunnel run {beside / TUNNEL}.json"
     (folder / f"{TUNNEL}.json").rename(tmp_path / f"{TUNNEL}.json")
     certificate = tmp_path / "cert.pem"
     assert options("--edge", "h:1", TUNNEL, "--origincert", str(certificate)).credentials.tunnel_id == TUNNEL

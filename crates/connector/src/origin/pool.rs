@@ -1,14 +1,14 @@
 //! Connections to origins, kept for the next request. The pool's lock is held for a push or a pop, never across I/O.
 
 use super::idle::{IdleList, idle_limit};
-use super::{Half, OriginKey, dial, tls};
+use super::{Address, Half, OriginKey, dial, tls};
 use crate::OriginError;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use qanat_http::Choke;
 use qanat_http::h1::{Reader, Writer};
 use rustls::ClientConfig;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -88,6 +88,20 @@ impl OriginPools {
         lock(&self.origins).retain(|_, origin| Arc::strong_count(origin) > 1 || !origin.is_unused());
     }
 
+    /// Retires the origins that are nowhere of `named`.
+    pub(crate) fn retire_all_but(&self, named: &HashSet<&Address>) {
+        let mut retired = Vec::new();
+        lock(&self.origins).retain(|key, origin| {
+            let stays = named.contains(&key.address);
+            if !stays {
+                retired.push(origin.clone());
+            }
+            stays
+        });
+        // Closed outside the lock.
+        retired.iter().for_each(|origin| origin.retire());
+    }
+
     /// Closes every idle connection.
     pub(crate) fn clear(&self) {
         lock(&self.origins).clear();
@@ -156,6 +170,8 @@ pub(crate) struct Origin {
     h2_dial: tokio::sync::Mutex<()>,
     /// ALPN did not choose h2 the last time.
     h1_only: AtomicBool,
+    /// No table names it: what comes back is closed.
+    retired: AtomicBool,
     stats: Arc<OriginStats>,
 }
 
@@ -167,6 +183,7 @@ impl Origin {
             h2: Mutex::default(),
             h2_dial: tokio::sync::Mutex::default(),
             h1_only: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             stats,
             key,
         }
@@ -284,8 +301,21 @@ impl Origin {
         // The read buffer goes, so that a connection at rest costs little.
         let connection = Box::new(H1Connection { reader: Reader::new(half), writer, reused, _open });
         let expires = idle_limit(self.key.keep_alive_timeout, origin_limit).map(|limit| now + limit);
-        let evicted = lock(&self.idle).put(connection, expires);
+        let mut idle = lock(&self.idle);
+        let evicted = if self.retired.load(Relaxed) { Some(connection) } else { idle.put(connection, expires) };
+        drop(idle);
         drop(evicted);
+    }
+
+    /// Closes what is idle now, and everything else when it becomes so. Who still holds the origin can go on dialling.
+    fn retire(&self) {
+        let mut idle = lock(&self.idle);
+        self.retired.store(true, Relaxed); // under the lock, so that none is put back after this
+        let over = std::mem::replace(&mut *idle, IdleList::new(0));
+        drop(idle);
+        drop(over);
+        let shared = std::mem::take(&mut *lock(&self.h2)); // their streams hold them
+        drop(shared);
     }
 
     fn sweep(&self, now: Instant) {

@@ -66,16 +66,31 @@ pub fn refusal_of_target(bounds: &OriginBounds, target: &str) -> Option<&'static
 
 /// What is added to every request to an origin.
 pub(crate) struct Extras {
-    /// `Cf-Warp-Tag-Id`.
+    /// `Cf-Warp-Tag-…`.
     pub(crate) headers: Headers,
 }
 
 impl Extras {
-    pub(crate) fn new(connector_id: uuid::Uuid) -> Self {
-        let mut headers = Headers::with_capacity(1);
+    /// The connector's id, and its tags.
+    pub(crate) fn new(connector_id: uuid::Uuid, tags: &[(String, String)]) -> Self {
+        let mut headers = Headers::with_capacity(1 + tags.len());
+        for (key, value) in tags {
+            headers.push(canonical(&format!("Cf-Warp-Tag-{key}")), value.trim().to_owned());
+        }
         headers.push(Bytes::from_static(b"Cf-Warp-Tag-Id"), connector_id.to_string());
         Self { headers }
     }
+}
+
+/// A field's name as Go spells it: `Cf-Warp-Tag-Team`.
+fn canonical(name: &str) -> String {
+    let mut first = true;
+    let spelt = name.chars().map(|c| {
+        let c = if first { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+        first = c == '-';
+        c
+    });
+    spelt.collect()
 }
 
 /// An origin as a rule describes it.
@@ -138,6 +153,10 @@ impl OriginService {
 
     fn has_own_name_per_host(&self) -> bool {
         self.name_from_host && self.key.tls.is_some()
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.key.address
     }
 
     pub(super) fn bind(&self, pools: &OriginPools) -> Option<Arc<Origin>> {
@@ -386,13 +405,15 @@ mod tests {
     #[test]
     fn the_host_is_replaced_and_the_public_one_told() {
         let settings = OriginSettings { http_host_header: Some("internal.local".into()), ..OriginSettings::default() };
-        let extras = Extras::new(uuid::Uuid::nil());
+        let extras = Extras::new(uuid::Uuid::nil(), &[("team_A-b".into(), " x, y ".into())]);
         let mut request = head("public.test");
         request.headers.push("x-forwarded-host", "evil");
         service(&settings, false).prepare(&mut request, &extras);
         assert_eq!(request.authority, "internal.local");
         assert_eq!(request.headers.get_all("x-forwarded-host").collect::<Vec<_>>(), ["public.test"]);
         assert_eq!(request.headers.get("cf-warp-tag-id").unwrap(), "00000000-0000-0000-0000-000000000000");
+        let tag = request.headers.iter().find(|h| h.value == "x, y").unwrap();
+        assert_eq!(tag.name, "Cf-Warp-Tag-Team_a-B");
         assert!(!request.headers.contains("accept-encoding") && !request.headers.contains("user-agent"));
     }
 

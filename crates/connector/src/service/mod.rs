@@ -14,7 +14,7 @@ pub(crate) use call::{Call, End, Responder};
 pub(crate) use http::Extras;
 pub use http::refusal_of_target;
 
-use crate::origin::{Origin, OriginBounds, OriginPools};
+use crate::origin::{Address, Origin, OriginBounds, OriginPools};
 use crate::rule::{Rule, ServiceKind};
 use crate::{OriginError, TableError};
 use qanat_http::Source;
@@ -58,6 +58,14 @@ impl Service {
     pub(crate) fn bind(&self, pools: &OriginPools) -> Option<Arc<Origin>> {
         match self {
             Self::Origin(origin) => origin.bind(pools),
+            _ => None,
+        }
+    }
+
+    /// Where this rule's requests go, if they go anywhere.
+    pub(crate) fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Origin(origin) => Some(origin.address()),
             _ => None,
         }
     }

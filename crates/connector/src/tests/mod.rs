@@ -52,6 +52,8 @@ pub(crate) fn settings() -> ConnectorSettings {
         max_unread_bytes: 0,
         event_queue: 8192,
         tell_requests: false,
+        tags: Vec::new(),
+        features: Vec::new(),
     }
 }
 

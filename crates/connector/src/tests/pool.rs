@@ -1,8 +1,9 @@
 //! Which connections are used again, and what happens when the origin closes one just then (case 56).
 
 use super::{Origin, World, eventually, request};
-use crate::{OriginSettings, ServiceKind};
+use crate::{IngressTable, OriginSettings, Rule, ServiceKind};
 use qanat_http::BodyLength;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -150,4 +151,48 @@ async fn a_table_swap_keeps_the_connections_of_the_same_origin() {
     world.connector.swap_ingress(std::sync::Arc::new(crate::IngressTable::compile(vec![rule]).unwrap()));
     assert_eq!(world.get("/").await.text(), "ok");
     assert_eq!(origin.connections(), 1);
+}
+
+fn table_to(target: String) -> Arc<IngressTable> {
+    let (hostname, path, service) = (String::new(), String::new(), target.clone());
+    let rule = Rule { hostname, path, kind: ServiceKind::Http, target, service, origin: OriginSettings::default() };
+    Arc::new(IngressTable::compile(vec![rule]).unwrap())
+}
+
+#[tokio::test]
+async fn an_origin_that_is_named_no_more_serves_what_is_open_and_then_has_no_connection_left() {
+    let (let_go, gate) = tokio::sync::watch::channel(false);
+    let old = Origin::start(move |_, mut peer| {
+        let mut gate = gate.clone();
+        async move {
+            peer.head().await;
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbe").await;
+            gate.wait_for(|open| *open).await.unwrap();
+            peer.write("gun").await;
+            peer.head().await;
+        }
+    })
+    .await;
+    let new = Origin::start(|_, mut peer| async move {
+        while peer.head().await.is_some() {
+            peer.write(OK).await;
+        }
+    })
+    .await;
+    let world = World::to(&old);
+    let exchange = world.send(request("GET", "/", BodyLength::Absent));
+    exchange.until(|answer| answer.body == b"be").await;
+
+    world.connector.swap_ingress(table_to(format!("http://{}", new.address)));
+    assert_eq!(world.get("/").await.text(), "ok", "the new table");
+    assert_eq!(world.count("origin_connections_open"), 2);
+    let_go.send_replace(true);
+    assert_eq!(exchange.end().await.text(), "begun");
+    eventually(|| (world.count("origin_connections_open") == 1).then_some(())).await;
+
+    world.connector.swap_ingress(table_to(format!("http://{}", new.address)));
+    assert_eq!(world.get("/").await.text(), "ok");
+    assert_eq!((world.count("origin_connections_reused"), new.connections()), (1, 1), "a named one keeps its own");
+    world.connector.swap_ingress(table_to("http://127.0.0.1:9".into()));
+    eventually(|| (world.count("origin_connections_open") == 0).then_some(())).await;
 }

@@ -283,6 +283,8 @@ pub(crate) fn settings_for(
         max_unread_bytes: 0,
         event_queue: 8192,
         tell_requests: false,
+        tags: Vec::new(),
+        features: Vec::new(),
     }
 }
 
