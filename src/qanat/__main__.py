@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qanat.connector.flags import CommandLine
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -10,24 +13,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     from qanat.connector.flags import is_run_command
 
-    if is_run_command(given):
+    if is_run_command(given) or (not given and _has_configuration_file()):
         from qanat.connector.process import main as run_connector
 
-        sys.exit(run_connector(given))
-    called = "cloudflared" if Path(sys.argv[0]).name == "cloudflared" else "qanat"
-    if given in (["--version"], ["-v"], ["-V"]):
-        from qanat import __version__
+        sys.exit(run_connector(given or ["tunnel", "run"], tunnel_id_of=_tunnel_id_of))
+    from qanat.called import called, version_line
 
-        print(f"{called} version {__version__}")
+    if given in (["--version"], ["-v"], ["-V"]):
+        print(version_line(called()))
         return
     from qanat.cli.stock.main import main as run_stock
 
-    status = run_stock(given, called=called)
+    status = run_stock(given, called=called())
     if status is None:
         from qanat.cli.main import main as run_cli
 
         status = run_cli(given)
     sys.exit(status)
+
+
+def _has_configuration_file() -> bool:
+    """Started without a word, as by an old unit, a connector runs by the file that is there; without one, help is printed."""
+    import os
+
+    from qanat.connector.sources import find_file
+
+    return find_file(os.environ.get("HOME") or os.path.expanduser("~")) is not None  # noqa: PTH111
+
+
+def _tunnel_id_of(name: str, line: "CommandLine") -> str:
+    """Asks the API, by cert.pem or as any other command does, for the tunnel of a name."""
+    from qanat.called import called
+    from qanat.cli.stock.command_line import Invocation
+    from qanat.cli.stock.commands import COMMANDS
+    from qanat.cli.stock.session import Session
+
+    session = Session(Invocation(COMMANDS["tunnel", "info"], (name,), {}, line.values, called()))
+    try:
+        return session.tunnel_id(name)
+    finally:
+        session.close()
 
 
 if __name__ == "__main__":

@@ -276,6 +276,7 @@ _CODES: dict[str, str] = {
     "service_missing": "the service is not installed",
     "service_update_failed": "an updated connector was not ready in time",
     "host_command_failed": "a command of the host failed",
+    "shim_impossible": "a second entry point named cloudflared can't be made, or isn't ours to remove",
     "lockdown_tool_missing": "neither nftables nor iptables is there, or not the one that was named",
     "lockdown_bad_value": "a port, interface or network of a lockdown is not one",
     "cloud_init_bad_package": "a package for cloud-init has no address, or no hash to check it by",

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import typer
 
+from qanat.called import called
 from qanat.cli.lazy import LazyGroup
 from qanat.cli.stock.main import main as run_stock
 from qanat.errors import QanatError, render
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is not None and (status := run_stock(argv)) is not None:
         return status
     try:
-        app(args=list(argv) if argv is not None else None, prog_name="qanat")
+        app(args=list(argv) if argv is not None else None, prog_name=called())
     except QanatError as error:
         print(render(error), file=sys.stderr)
         return exit_status(error)

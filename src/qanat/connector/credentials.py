@@ -14,14 +14,30 @@ from qanat.connector.token import (
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
 
+SOURCES = ("token", "token-file", "credentials-contents", "credentials-file")
+
+
+def name_to_look_up(sources: Sources) -> str | None:
+    """The tunnel's name, where nothing but the API can tell its id, by which its credentials file is named."""
+    tunnel = _tunnel(sources)
+    if tunnel is None or any(sources.values.get(source) for source in SOURCES):
+        return None
+    try:
+        parse_tunnel_id(tunnel)
+    except QanatError:
+        return tunnel
+    return None
+
+
+def _tunnel(sources: Sources) -> str | None:
+    return sources.tunnel or (str(sources.document["tunnel"]) if sources.document.get("tunnel") else None)
+
 
 def read_credentials(sources: Sources, warnings: list[str]) -> Credentials:
     """As stock: a token, else a token file, else credentials as text, else a credentials file, else the one of the tunnel that
     is named, where stock looks for it."""
-    given = [
-        name for name in ("token", "token-file", "credentials-contents", "credentials-file") if sources.values.get(name)
-    ]
-    tunnel = sources.tunnel or (str(sources.document["tunnel"]) if sources.document.get("tunnel") else None)
+    given = [name for name in SOURCES if sources.values.get(name)]
+    tunnel = _tunnel(sources)
     if not given:
         return _searched_credentials(sources, tunnel)
     source, rest = given[0], given[1:]

@@ -37,12 +37,14 @@ class Log:
         self,
         *,
         level: Threshold = "info",
+        transport_level: Threshold = "info",
         json: bool = False,
         stream: TextIO | None = None,
         file: LineFile | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._least = LEVELS.index(level)
+        self._least_of_transport = LEVELS.index(transport_level)
         self._json = json
         self._stream = sys.stderr if stream is None else stream
         self._file = file
@@ -53,6 +55,10 @@ class Log:
     def tells(self, level: Level) -> bool:
         """Whether lines of this level are written: to spare what goes before them."""
         return LEVELS.index(level) >= self._least
+
+    def tells_transport(self, level: Level) -> bool:
+        """The same for lines about the transport itself."""
+        return LEVELS.index(level) >= self._least_of_transport
 
     def debug(self, message: str, **fields: Value) -> None:
         self._write("debug", message, fields)

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
+from msgspec import structs
 
+from qanat.called import called
 from qanat.connector import endpoints, flags, metrics
 from qanat.connector.configuration import CurrentConfiguration, local_document
+from qanat.connector.credentials import name_to_look_up
 from qanat.connector.engine import (
     ConfigurationPushed,
     Connector,
@@ -72,8 +75,8 @@ _HARMLESS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUS
 """Their default would end the process. A stock connector takes no notice of the last two either."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs a connector until it is told to stop; the process's exit code."""
+def main(arguments: Sequence[str], *, tunnel_id_of: Callable[[str, flags.CommandLine], str] | None = None) -> int:
+    """Runs a connector until it is told to stop; the process's exit code. `tunnel_id_of` asks the API about a tunnel's name."""
     try:
         command_line = flags.read_command_line(arguments)
         if command_line.help:
@@ -82,12 +85,15 @@ def main(arguments: Sequence[str]) -> int:
         environment = _environment()
         sources = gather(command_line, environment)
         log = _open_log(log_options(sources))
+        name = name_to_look_up(sources)
+        if name is not None and tunnel_id_of is not None:
+            sources = structs.replace(sources, tunnel=tunnel_id_of(name, command_line))
         options = read_options(sources)
     except QanatError as error:
         print(render(error), file=sys.stderr)
         if error.code not in _USAGE_CODES:
             return FAILED
-        print("See 'qanat tunnel run --help'.", file=sys.stderr)
+        print(f"See '{called()} tunnel run --help'.", file=sys.stderr)
         return USAGE
     return Process(options, sources, log, lambda: gather(command_line, environment, path=sources.path)).run()
 
@@ -361,6 +367,8 @@ class Process:
                     event=CONTROL,
                 )
             case EngineWarning():
+                if not self._log.tells_transport("error" if event.level == "error" else "warn"):
+                    return
                 line = self._log.error if event.level == "error" else self._log.warn
                 told: dict[str, str | int] = {
                     name: text for name, text in event.fields if name not in ("level", "time", "message")
@@ -444,7 +452,7 @@ def _open_log(options: LogOptions) -> Log:
             file = RollingFile(options.folder)
     except OSError as error:
         failure = error.strerror or "it can't be opened"
-    log = Log(level=options.level, json=options.json, file=file)
+    log = Log(level=options.level, transport_level=options.transport_level, json=options.json, file=file)
     for warning in options.warnings:
         log.error(warning)
     if failure:

@@ -89,6 +89,12 @@ def gather(command_line: CommandLine, environment: Mapping[str, str], *, path: s
     return Sources(values, places, document, path, text, words[0] if words else None, told, home)
 
 
+def find_file(home: str) -> str | None:
+    """The `config.yml` of whoever names none."""
+    places = [f"{expanded(folder, home)}/config{end}" for folder in SEARCH_PATHS for end in (".yml", ".yaml")]
+    return next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - pathlib costs more
+
+
 def expanded(path: str, home: str) -> str:
     """`path` with the user's home for a leading `~`, which shells leave alone within `--flag=~/…`, files and variables."""
     return f"{home}{path[1:]}" if path == "~" or path.startswith("~/") else path
@@ -131,8 +137,7 @@ _TOLD = (
 
 def _read_file(path: str | None, home: str) -> tuple[str | None, bytes]:
     if path is None:
-        places = [f"{expanded(folder, home)}/config{end}" for folder in SEARCH_PATHS for end in (".yml", ".yaml")]
-        path = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - pathlib costs more
+        path = find_file(home)
         if path is None:
             return None, b""
     path = expanded(path, home)

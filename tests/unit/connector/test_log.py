@@ -66,3 +66,8 @@ def test_an_event_stays_one_printable_line(message: str, value: str) -> None:
     assert (
         json.loads(logged(message, json_lines=True, value=value))["value"] == value.encode("utf-8", "replace").decode()
     )
+
+
+def test_lines_about_the_transport_have_a_level_of_their_own() -> None:
+    log = Log(level="debug", transport_level="error", stream=io.StringIO())
+    assert (log.tells_transport("warn"), log.tells_transport("error"), log.tells("debug")) == (False, True, True)

@@ -13,6 +13,7 @@ class Commands(LazyGroup):
     places: ClassVar = {
         "install": "service.install:app",
         "uninstall": "service.uninstall:app",
+        "shim": "service.shim:app",
         "update": "service.update:app",
     }
 

@@ -7,6 +7,7 @@ from qanat.cli.stock.session import Session
 def version(session: Session) -> None:
     """Prints the version, as stock's line is read: the number is its third word."""
     from qanat import __version__
+    from qanat.called import version_line
 
     asked = session.asked
-    say(__version__ if asked.yes("short") else f"{asked.called} version {__version__}")
+    say(__version__ if asked.yes("short") else version_line(asked.called))
