@@ -530,6 +530,55 @@ ConnectorEvent = (
     | Stopped
 )
 
+@type_check_only
+class Histogram(TypedDict):
+    """`counts`: by bucket, each its own, and one more above the last of `bounds`."""
+
+    bounds: list[float]
+    counts: list[int]
+    sum: float
+
+@type_check_only
+class CallSnapshot(TypedDict):
+    """RPC calls of one kind that have ended. `client`: we asked the edge; `server`: it asked us. `latency`: seconds."""
+
+    side: Literal["client", "server"]
+    handler: str
+    method: str
+    operations: int
+    failures: int
+    latency: Histogram
+
+@type_check_only
+class QuicSnapshot(TypedDict):
+    """What one connection index has carried over QUIC, through all its connections since the start, and how its line is,
+    or was last. Bytes are of UDP payloads; frames by type, under stock cloudflared's names. `congestion_state`: 0 slow
+    start, 1 avoidance, 2 limited by the application, 3 recovery, -1 not known."""
+
+    connection_index: int
+    sent_bytes: int
+    received_bytes: int
+    lost_packets: int
+    sent_frames: dict[str, int]
+    received_frames: dict[str, int]
+    mtu: int
+    congestion_window: int
+    congestion_state: int
+    smoothed_rtt_ms: float
+    latest_rtt_ms: float
+    min_rtt_ms: float
+
+@type_check_only
+class ConnectorSnapshot(TypedDict):
+    """All that is counted, at one moment. `counters`: as `Connector.counters`. `connect_latency_ms`: how long it took until
+    an origin of bytes (TCP, a stream) was reached. `tasks`: how many the engine has under way."""
+
+    counters: dict[str, int]
+    calls: list[CallSnapshot]
+    connect_latency_ms: Histogram
+    quic: list[QuicSnapshot]
+    tasks: int
+
 @final
 class Connector:
     """The connector's data path: keeps `ha_connections` registered and serves streams by the current table.
@@ -553,6 +602,8 @@ class Connector:
     def counters(self) -> dict[str, int]:
         """`requests`, `requests_open`, `request_errors`, `responses_<status>`, `connections`, `register_success`,
         `register_fail`, `origin_connections_open`, `origin_connections_reused`, …"""
+    def snapshot(self) -> ConnectorSnapshot:
+        """What a scrape reads: holds up no request. Releases the GIL while it counts."""
     def ready_connections(self) -> int: ...
     def stop(self) -> None:
         """Graceful: unregisterConnection on each, serve open streams up to `grace_period_s`, then `Stopped`. A second

@@ -3,10 +3,12 @@
 
 mod counter;
 mod events;
+mod histogram;
 mod queue;
 mod settings;
 
 pub use counter::{Counter, Held};
+pub use histogram::{Histogram, HistogramSnapshot};
 pub use queue::{EventQueue, Expendable};
 pub use settings::{raw, raw_or_none, seconds};
 

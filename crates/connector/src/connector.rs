@@ -1,5 +1,6 @@
 //! The handle that Python holds: its own runtime, the current table, the pushes that wait for an answer.
 
+use crate::calls::Calls;
 use crate::counters::{Counters, Responses};
 use crate::data_path::{DataPath, Ingress};
 use crate::events::EventQueue;
@@ -7,11 +8,13 @@ use crate::life::Life;
 use crate::origin::OriginPools;
 use crate::pushes::Pushes;
 use crate::service::Extras;
+use crate::snapshot::CONNECT_BOUNDS;
 use crate::supervisor;
-use crate::{ConnectorSettings, Event, IngressTable, SettingError, Stopped};
+use crate::traffic::Traffic;
+use crate::{ConnectorSettings, Event, IngressTable, SettingError, Snapshot, Stopped};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use qanat_boundary::EngineWarning;
+use qanat_boundary::{EngineWarning, Histogram};
 use qanat_transport::Lines;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -49,6 +52,9 @@ impl Connector {
                 events: EventQueue::new(settings.event_queue),
                 counters: Counters::default(),
                 responses: Responses::default(),
+                calls: Calls::default(),
+                traffic: Traffic::default(),
+                connect_latency_ms: Histogram::new(&CONNECT_BOUNDS),
                 pushes: Pushes::new(),
                 local_configuration: watch::Sender::new(None),
                 life: watch::Sender::new(Life::Serving),
@@ -127,6 +133,18 @@ impl Connector {
         all.insert("events_dropped".into(), self.data_path.events.dropped());
         self.data_path.origins.count(&mut all);
         all
+    }
+
+    /// All that is counted, at this moment. Takes no lock that a request waits for.
+    pub fn snapshot(&self) -> Snapshot {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        Snapshot {
+            counters: self.counters(),
+            calls: self.data_path.calls.snapshot(),
+            connect_latency_ms: self.data_path.connect_latency_ms.snapshot(),
+            quic: self.data_path.traffic.snapshot(),
+            tasks: runtime.as_ref().map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64),
+        }
     }
 
     /// How many connections are registered and not draining.

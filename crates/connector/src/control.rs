@@ -1,6 +1,7 @@
 //! Configurations that the edge pushes: handed to Python as an event, answered by it or by a time-out.
 
 use crate::ConfigurationPushed;
+use crate::calls::Call;
 use crate::data_path::DataPath;
 use crate::pushes::{MAX_PUSHES, PUSH_WINDOW, PushLimit};
 use qanat_transport::{Applied, ConfigurationPush};
@@ -22,7 +23,8 @@ pub(crate) fn take(data_path: &Arc<DataPath>, connection_index: u8, push: Config
         data_path.counters.configuration_pushes_refused.add(1);
         let version = data_path.pushes.version();
         // The edge may have gone already.
-        let _ = push.answer.send(Applied { version, error: Some(reason) });
+        let answered = push.answer.send(Applied { version, error: Some(reason) });
+        data_path.calls.begin(Call::UpdateConfiguration).ended(&answered);
         return;
     }
     let (push_id, answered) = data_path.pushes.open();
@@ -35,6 +37,7 @@ pub(crate) fn take(data_path: &Arc<DataPath>, connection_index: u8, push: Config
     let data_path = data_path.clone();
     let answer = push.answer;
     tokio::spawn(async move {
+        let begun = data_path.calls.begin(Call::UpdateConfiguration);
         // A little less than the edge waits, so that it hears the reason.
         let patience = data_path.settings.rpc_timeout.mul_f64(0.9);
         let applied = match tokio::time::timeout(patience, answered).await {
@@ -49,6 +52,6 @@ pub(crate) fn take(data_path: &Arc<DataPath>, connection_index: u8, push: Config
         if applied.error.is_some() {
             data_path.counters.configuration_pushes_refused.add(1);
         }
-        let _ = answer.send(applied);
+        begun.ended(&answer.send(applied));
     });
 }

@@ -11,6 +11,12 @@ qanat_boundary::counters! {
     connections "Registered connections that take new requests.";
     register_success "Registrations accepted.";
     register_fail "Registrations refused, or not answered.";
+    register_duplicate "Of these, those that the edge refused since it has this connection already.";
+    quic_connections "QUIC connections that were begun.";
+    quic_connections_ended "Of these, those that failed or ended.";
+    tcp_sessions "TCP sessions that were asked for.";
+    tcp_sessions_open "TCP sessions under way.";
+    connect_failed "Origins of bytes that could not be reached.";
     configuration_pushes "Configurations that the edge pushed.";
     configuration_pushes_refused "Pushed configurations that are not in force.";
     local_configuration_pushes "Times that the edge was told the local configuration.";

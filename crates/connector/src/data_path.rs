@@ -1,14 +1,17 @@
 //! What every task of a connector shares.
 
+use crate::calls::Calls;
 use crate::counters::{Counters, Responses};
 use crate::events::EventQueue;
 use crate::life::Life;
 use crate::origin::{Origin, OriginPools};
 use crate::pushes::Pushes;
 use crate::service::Extras;
+use crate::traffic::Traffic;
 use crate::{ConnectorSettings, IngressTable};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use qanat_boundary::Histogram;
 use qanat_transport::Lines;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -35,6 +38,10 @@ pub(crate) struct DataPath {
     pub(crate) events: EventQueue,
     pub(crate) counters: Counters,
     pub(crate) responses: Responses,
+    pub(crate) calls: Calls,
+    pub(crate) traffic: Traffic,
+    /// How long it takes until an origin of bytes is reached, in milliseconds.
+    pub(crate) connect_latency_ms: Histogram,
     pub(crate) pushes: Pushes,
     pub(crate) local_configuration: watch::Sender<Option<Bytes>>,
     pub(crate) life: watch::Sender<Life>,

@@ -2,6 +2,7 @@
 //! serves it from the rule's origin over pooled connections. Driven by immutable tables, answers with events.
 
 mod backoff;
+mod calls;
 mod connector;
 mod control;
 mod counters;
@@ -24,11 +25,14 @@ mod rule;
 mod service;
 mod settings;
 mod slot;
+mod snapshot;
 mod stream;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
+pub use calls::CallSnapshot;
 pub use connector::Connector;
 pub use errors::{OriginError, SettingError, TableError, UNREACHABLE};
 pub use events::{
@@ -40,3 +44,5 @@ pub use origin::OriginBounds;
 pub use rule::{Rule, ServiceKind};
 pub use service::refusal_of_target;
 pub use settings::{ConnectorSettings, IpChoice, OriginSettings, ProtocolChoice};
+pub use snapshot::Snapshot;
+pub use traffic::QuicSnapshot;

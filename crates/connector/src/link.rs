@@ -1,16 +1,18 @@
 //! One connection to the edge: dialled, its streams taken, drained.
 
+use crate::calls::Call;
 use crate::data_path::DataPath;
 use crate::life::{Life, reached};
 use crate::pushes::PushLimit;
 use crate::{Unregistered, control, stream};
-use qanat_transport::{DialError, DialSettings, EdgeLink, Flow, Incoming, Protocol};
+use qanat_transport::{DialError, DialSettings, EdgeLink, Flow, Incoming, Protocol, RegisterError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
 /// Longest QUIC dial where HTTP/2 may be tried instead.
@@ -42,9 +44,15 @@ pub(crate) async fn dial_any(
     };
     let mut first: Option<(SocketAddr, String)> = None;
     for address in addresses {
+        if protocol == Protocol::Quic {
+            data_path.counters.quic_connections.add(1);
+        }
         match EdgeLink::dial(protocol, *address, &dial).await {
             Ok(link) => return Ok((link, *address)),
             Err(error) => {
+                if protocol == Protocol::Quic {
+                    data_path.counters.quic_connections_ended.add(1);
+                }
                 first.get_or_insert_with(|| (*address, describe(&error, protocol)));
             }
         }
@@ -114,7 +122,7 @@ impl ServedLink {
         let mut life = data_path.life.subscribe();
         let grace = data_path.settings.grace_period;
         let draining = async {
-            if let Ok(Ok(())) = timeout(data_path.settings.rpc_timeout, self.link.unregister()).await {
+            if let Ok(Ok(())) = self.unregister(data_path).await {
                 let edge_ip = self.address.ip().to_string();
                 data_path.events.push(Unregistered { connection_index: self.index, edge_ip });
             }
@@ -129,10 +137,19 @@ impl ServedLink {
         let _ = timeout(SETTLE, self.serving).await;
     }
 
+    async fn unregister(&self, data_path: &DataPath) -> Result<Result<(), RegisterError>, Elapsed> {
+        let begun = data_path.calls.begin(Call::UnregisterConnection);
+        let told = timeout(data_path.settings.rpc_timeout, self.link.unregister()).await;
+        if let Ok(answer) = &told {
+            begun.ended(answer);
+        }
+        told
+    }
+
     /// The same in the background, once the edge knows.
     pub(crate) async fn retire(self, data_path: &DataPath) {
         let mut life = data_path.life.subscribe();
-        let _ = timeout(data_path.settings.rpc_timeout, self.link.unregister()).await;
+        let _ = self.unregister(data_path).await;
         let grace = data_path.settings.grace_period;
         tokio::spawn(async move {
             tokio::select! {
@@ -160,6 +177,7 @@ impl ServedLink {
 /// Takes what the edge opens until the link ends; why it did.
 async fn take_streams(data_path: Arc<DataPath>, index: u8, link: EdgeLink, load: Arc<Load>) -> String {
     let mut pushes = PushLimit::new(Instant::now());
+    data_path.traffic.begin(index, &link);
     while let Some(incoming) = link.accept().await {
         match incoming {
             Incoming::Request(request) => {
@@ -180,5 +198,10 @@ async fn take_streams(data_path: Arc<DataPath>, index: u8, link: EdgeLink, load:
             Incoming::Configuration(push) => control::take(&data_path, index, push, &mut pushes),
         }
     }
-    link.closed().await
+    let reason = link.closed().await;
+    data_path.traffic.end(index, &link);
+    if link.protocol() == Protocol::Quic {
+        data_path.counters.quic_connections_ended.add(1);
+    }
+    reason
 }

@@ -1,6 +1,7 @@
 //! One of the HA connections, through all its lives: dials, falls back, registers, serves, returns, backs off, drains.
 
 use crate::backoff::{RETURNING, random, refused_delay, retry_delay, return_delay};
+use crate::calls::Call;
 use crate::data_path::DataPath;
 use crate::fleet::{Fleet, Scout};
 use crate::life::{Life, reached};
@@ -245,6 +246,7 @@ impl Slot {
     async fn register(&mut self, link: &EdgeLink, address: SocketAddr) -> Option<Result<RegistrationDetails, Why>> {
         let limit = self.data_path.settings.rpc_timeout;
         let mut life = self.life.clone();
+        let begun = self.data_path.calls.begin(Call::RegisterConnection);
         let answer = tokio::select! {
             answer = timeout(limit * 2, link.register(registration(&self.data_path.settings, self.index, self.failures))) => answer,
             () = reached(&mut life, Life::Draining) => {
@@ -252,11 +254,15 @@ impl Slot {
                 return None;
             }
         };
+        if let Ok(answer) = &answer {
+            begun.ended(answer);
+        }
         let registered = match answer {
             Ok(Ok(details)) => Ok(details),
             Ok(Err(RegisterError::Refused(refusal))) => {
                 // Another address is free where this one has us already: no waiting beyond the usual.
                 let delay = if refusal.cause == names::CAUSE_DUPLICATE {
+                    self.data_path.counters.register_duplicate.add(1);
                     retry_delay(1, 1, self.was_up, random())
                 } else {
                     refused_delay(refusal.retry_after, refusal.should_retry, random())
@@ -376,7 +382,11 @@ fn tell_local_configuration(data_path: &Arc<DataPath>, link: EdgeLink, json: Byt
     let data_path = data_path.clone();
     tokio::spawn(async move {
         data_path.counters.local_configuration_pushes.add(1);
+        let begun = data_path.calls.begin(Call::UpdateLocalConfiguration);
         let told = timeout(data_path.settings.rpc_timeout, link.send_local_configuration(json)).await;
+        if let Ok(answer) = &told {
+            begun.ended(answer);
+        }
         if !matches!(told, Ok(Ok(()))) {
             data_path.counters.local_configuration_pushes_errors.add(1);
             tracing::warn!("the edge did not take the local configuration");

@@ -21,6 +21,10 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     counters.requests.add(1);
     let _open = counters.requests_open.hold();
     let TunnelRequest { kind, mut head, length } = request;
+    let _session = (kind == RequestKind::Tcp).then(|| {
+        counters.tcp_sessions.add(1);
+        counters.tcp_sessions_open.hold()
+    });
     // The edge is trusted to route, not to be free of bugs: what could split a request at an origin goes no further (S12).
     if let Err(error) = check_request(&head) {
         counters.malformed_requests.add(1);

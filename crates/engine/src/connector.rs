@@ -58,6 +58,11 @@ impl Connector {
         self.0.counters()
     }
 
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let snapshot = py.detach(|| self.0.snapshot());
+        Ok(pythonize::pythonize(py, &snapshot)?)
+    }
+
     fn ready_connections(&self) -> u64 {
         self.0.ready_connections()
     }

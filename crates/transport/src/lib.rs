@@ -15,7 +15,8 @@ mod tls;
 mod udp;
 
 pub use connector::{
-    ConfigurationPush, DialError, DialSettings, EdgeLink, Incoming, IncomingRequest, RegisterError, TunnelResponder,
+    ConfigurationPush, DialError, DialSettings, EdgeLink, FRAME_TYPES, Incoming, IncomingRequest, LinkWatch, QuicLine,
+    QuicTotals, RegisterError, TunnelResponder,
 };
 pub use edge::{Admission, ConnectorLink, ListenerSettings, OpenStream, Registrar, ResponseStream, TunnelListener};
 pub use lines::{Flow, Lines};

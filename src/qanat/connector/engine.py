@@ -22,8 +22,12 @@ from qanat._engine import (
     __version__,
 )
 
-if TYPE_CHECKING:  # a dict, of which only the stub knows
+if TYPE_CHECKING:  # dicts, of which only the stub knows
+    from qanat._engine import CallSnapshot as CallSnapshot
     from qanat._engine import ConnectorSettings as ConnectorSettings
+    from qanat._engine import ConnectorSnapshot as ConnectorSnapshot
+    from qanat._engine import Histogram as Histogram
+    from qanat._engine import QuicSnapshot as QuicSnapshot
 
 __all__ = [
     "ConfigurationPushed",

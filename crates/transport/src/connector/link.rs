@@ -4,12 +4,13 @@ use super::context::LinkContext;
 use super::incoming::{ConfigurationPush, Incoming, IncomingRequest};
 use super::quic::QuicAcceptor;
 use super::rpc::{self, Command, RegisterError};
+use super::statistics::{QuicLine, QuicTotals};
 use crate::{Protocol, Registration, RegistrationDetails, TunnelSink, TunnelSource, quic};
 use bytes::Bytes;
 use qanat_wire::farewell;
 use quinn::ConnectionError;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -140,6 +141,11 @@ impl EdgeLink {
         }
     }
 
+    /// Looks at it from aside: keeps nothing alive.
+    pub fn watch(&self) -> LinkWatch {
+        LinkWatch(Arc::downgrade(&self.0))
+    }
+
     /// Why it ended; waits until it has.
     pub async fn closed(&self) -> String {
         match &self.0.transport {
@@ -176,5 +182,23 @@ impl EdgeLink {
     /// Closes with application error 0.
     pub fn close(&self) {
         self.0.transport.close();
+    }
+}
+
+/// Reads what a connection has carried, as long as somebody else holds it.
+pub struct LinkWatch(Weak<EdgeConnection>);
+
+impl LinkWatch {
+    /// Totals and how its line is; `None` for one over HTTP/2, and when it is gone.
+    pub fn read(&self) -> Option<(QuicTotals, QuicLine)> {
+        match &self.0.upgrade()?.transport {
+            Transport::Quic(connection) => Some((QuicTotals::of(connection), QuicLine::of(connection))),
+            Transport::Http2 { .. } => None,
+        }
+    }
+
+    /// Whether it looks at this one.
+    pub fn is_of(&self, link: &EdgeLink) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&link.0))
     }
 }

@@ -8,9 +8,11 @@ mod link;
 mod quic;
 mod responder;
 mod rpc;
+mod statistics;
 
 pub use dial::{DialError, DialSettings};
 pub use incoming::{ConfigurationPush, Incoming, IncomingRequest};
-pub use link::EdgeLink;
+pub use link::{EdgeLink, LinkWatch};
 pub use responder::TunnelResponder;
 pub use rpc::RegisterError;
+pub use statistics::{FRAME_TYPES, QuicLine, QuicTotals};

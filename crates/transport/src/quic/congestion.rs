@@ -2,6 +2,7 @@
 
 use quinn::congestion::{BbrConfig, Controller, ControllerFactory, Cubic, CubicConfig};
 use quinn_proto::RttEstimator;
+use quinn_proto::congestion::ControllerMetrics;
 use serde::Deserialize;
 use std::any::Any;
 use std::sync::Arc;
@@ -109,6 +110,10 @@ impl Controller for Tolerant {
 
     fn window(&self) -> u64 {
         self.cubic.window()
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        self.cubic.metrics()
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {

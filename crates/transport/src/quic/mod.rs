@@ -3,6 +3,7 @@
 mod congestion;
 pub(crate) mod head;
 pub(crate) mod stream;
+pub(crate) mod watch;
 
 pub use congestion::Congestion;
 
@@ -62,7 +63,7 @@ fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt, t
         .stream_receive_window(VarInt::from_u32(tuning.stream_window))
         .receive_window(window)
         .send_window(SEND_WINDOW)
-        .congestion_controller_factory(tuning.congestion.factory())
+        .congestion_controller_factory(Arc::new(watch::WatchedFactory(tuning.congestion.factory())))
         .datagram_receive_buffer_size(Some(MAX_DATAGRAM_BYTES));
     Arc::new(config)
 }

@@ -1,0 +1,163 @@
+//! What a connection's congestion control sees and `quinn` doesn't tell: the shortest and the latest round trip, and its state.
+
+use quinn::congestion::{Controller, ControllerFactory};
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::ControllerMetrics;
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a connection sends at the moment, under the numbers of stock cloudflared's metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Unknown = -1,
+    SlowStart = 0,
+    Avoidance = 1,
+    ApplicationLimited = 2,
+    Recovery = 3,
+}
+
+/// Makes controllers that are watched.
+pub(crate) struct WatchedFactory(pub(crate) Arc<dyn ControllerFactory + Send + Sync>);
+
+impl ControllerFactory for WatchedFactory {
+    fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
+        let controller = self.0.clone().build(now, mtu);
+        Box::new(Watched { controller, seen: Seen::default() })
+    }
+}
+
+/// What was seen so far.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    shortest: Option<Duration>,
+    /// When the newest packet that was acknowledged had been sent, and what it took.
+    latest: Option<(Instant, Duration)>,
+    is_limited: bool,
+    /// The window fell then; recovery lasts until something sent later is acknowledged (RFC 9002, 7.3.2).
+    recovering_since: Option<Instant>,
+}
+
+impl Seen {
+    fn acknowledged(&mut self, now: Instant, sent: Instant, app_limited: bool) {
+        if self.latest.is_none_or(|(newest, _)| sent >= newest) {
+            self.latest = Some((sent, now.saturating_duration_since(sent)));
+        }
+        self.is_limited = app_limited;
+        if self.recovering_since.is_some_and(|since| sent > since) {
+            self.recovering_since = None;
+        }
+    }
+}
+
+/// A controller, and what it sees.
+pub(crate) struct Watched {
+    controller: Box<dyn Controller>,
+    seen: Seen,
+}
+
+impl Watched {
+    /// The shortest round trip.
+    pub(crate) fn shortest(&self) -> Option<Duration> {
+        self.seen.shortest
+    }
+
+    /// The round trip that was measured last.
+    pub(crate) fn latest(&self) -> Option<Duration> {
+        self.seen.latest.map(|(_, rtt)| rtt)
+    }
+
+    /// How it sends now.
+    pub(crate) fn state(&self) -> State {
+        let metrics = self.controller.metrics();
+        match (self.seen.recovering_since, metrics.ssthresh) {
+            (Some(_), _) => State::Recovery,
+            _ if self.seen.is_limited => State::ApplicationLimited,
+            (_, Some(threshold)) if self.controller.window() < threshold => State::SlowStart,
+            (_, Some(_)) => State::Avoidance,
+            (_, None) => State::Unknown,
+        }
+    }
+}
+
+impl Controller for Watched {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.controller.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.seen.acknowledged(now, sent, app_limited);
+        self.seen.shortest = Some(rtt.min());
+        self.controller.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
+        self.controller.on_end_acks(now, in_flight, app_limited, largest);
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent: bool, lost: u64) {
+        let before = self.controller.window();
+        self.controller.on_congestion_event(now, sent, is_persistent, lost);
+        if self.controller.window() < before {
+            self.seen.recovering_since = Some(now);
+        }
+    }
+
+    fn on_mtu_update(&mut self, mtu: u16) {
+        self.controller.on_mtu_update(mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.controller.window()
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        self.controller.metrics()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self { controller: self.controller.clone_box(), seen: self.seen })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.controller.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Congestion;
+
+    fn watched(now: Instant) -> Watched {
+        let factory = Arc::new(WatchedFactory(Congestion::Cubic.factory()));
+        *factory.build(now, 1200).into_any().downcast::<Watched>().unwrap()
+    }
+
+    #[test]
+    fn a_fall_of_the_window_is_recovery_until_something_sent_later_arrives() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut one = watched(start);
+        assert_eq!((one.state(), one.latest()), (State::SlowStart, None));
+        one.on_congestion_event(start + second, start, false, 1200);
+        one.seen.acknowledged(start + second, start, false);
+        assert_eq!((one.state(), one.latest()), (State::Recovery, Some(second)));
+        one.seen.acknowledged(start + 3 * second, start + 2 * second, false);
+        assert_eq!(one.state(), State::Avoidance);
+        one.seen.acknowledged(start + 3 * second, start + 2 * second, true);
+        assert_eq!(one.state(), State::ApplicationLimited);
+    }
+
+    #[test]
+    fn what_an_older_packet_took_is_not_the_latest_round_trip() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut one = watched(start);
+        one.seen.acknowledged(start + 3 * second, start + 2 * second, false);
+        one.seen.acknowledged(start + 3 * second, start, false);
+        assert_eq!(one.latest(), Some(second));
+    }
+}
