@@ -113,6 +113,11 @@ _CODES: dict[str, str] = {
     "configuration_file_invalid": "the connector's configuration file is missing, unreadable or malformed",
     "ca_file_invalid": "a CA file is missing, unreadable, or holds no PEM certificate",
     "metrics_address": "the metrics address is malformed or taken",
+    # a running connector, asked on its host
+    "connector_not_running": "no such connector runs on this host",
+    "connector_ambiguous": "several connectors run on this host, and none was named",
+    "connector_refused": "a running connector doesn't answer, or not to this user",
+    "upgrade_failed": "a connector's new process didn't come up; the old one goes on",
     "flag_unsupported": "a flag of stock cloudflared that this version can't honour yet",
     # settings and the data directory
     "settings_invalid": "a setting of the edge is unknown or has a value that it can't have",

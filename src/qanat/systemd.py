@@ -14,7 +14,9 @@ LONGEST_STATUS = 300  # characters
 class ServiceManager:
     """Who started this process as `Type=notify`; nobody, where `$NOTIFY_SOCKET` names no socket."""
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environment: Mapping[str, str] = os.environ, *, in_charge: bool = True) -> None:
+        """`in_charge`: False where another process still speaks for the service: then nothing is told until `take_over`."""
+        self._in_charge = in_charge
         address = environment.get("NOTIFY_SOCKET", "")
         # "@": in the abstract name space; anything else that is no path (vsock) is none of ours
         self._address = f"\0{address[1:]}" if address.startswith("@") else address if address.startswith("/") else ""
@@ -26,6 +28,23 @@ class ServiceManager:
     def watchdog_period_s(self) -> float | None:
         """How often it wants to hear from us: half of the unit's WatchdogSec; None: not at all."""
         return self._period_s
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is one."""
+        return bool(self._address)
+
+    def take_over(self) -> None:
+        """From here on this process speaks for the service."""
+        self._in_charge = True
+        if self._status:
+            self._tell(f"STATUS={self._status}")
+
+    def hand_over(self, pid: int) -> None:
+        """Makes `pid` the service's main process, which has to be a child of this one. This one tells nothing any more: its end
+        is not the service's."""
+        self._tell(f"MAINPID={pid}")
+        self._in_charge = False
 
     def ready(self) -> None:
         """Serving."""
@@ -64,7 +83,7 @@ class ServiceManager:
                 return
 
     def _tell(self, line: str) -> None:
-        if not self._address or UNIX is None:
+        if not self._in_charge or not self._address or UNIX is None:
             return
         # A manager that doesn't listen must not stop a service.
         with suppress(OSError), socket.socket(UNIX, socket.SOCK_DGRAM) as sender:

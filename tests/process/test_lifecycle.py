@@ -72,6 +72,7 @@ def origin() -> "object":
     origin.close()
 
 
+@pytest.mark.case(12)
 @every_connector
 def test_replica_takes_over_without_a_failed_request(fakes: Fakes, folder: Path, origin: Origin, link: Link) -> None:
     tunnel, hostname = fakes.tunnel()
@@ -128,6 +129,7 @@ def test_open_request_outlives_a_graceful_stop(fakes: Fakes, folder: Path, origi
     assert connector.process.wait(timeout_s=15.0) == 0
 
 
+@pytest.mark.case(13)
 def test_second_signal_ends_at_once(fakes: Fakes, folder: Path, origin: Origin, link: Link) -> None:
     def slow(exchange: Exchange) -> None:
         exchange.head(200, [("Content-Length", "10")])

@@ -43,6 +43,7 @@ def test_an_idle_connector_ends_without_waiting_for_its_grace_period(fakes: Fake
     connector.process.stop(timeout_s=PATIENCE_S)
 
 
+@pytest.mark.case(13)
 @every_connector
 def test_a_connector_ends_when_its_last_request_has_ended(
     fakes: Fakes, folder: Path, origin: Origin, link: Link
@@ -80,7 +81,7 @@ def test_a_connector_takes_no_harm_from_the_signals_that_stock_ignores(fakes: Fa
     fakes.edge.api.put_configuration(tunnel.id, [{"service": "http_status:204"}])
     connector = Connector(folder, fakes.edge, tunnel.token, protocol=link.protocol)
     wait_until(lambda: fakes.lab.status(hostname) == 204, "traffic")
-    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+    for number in (signal.SIGUSR1, signal.SIGHUP):
         connector.process.signal(number)
     connector.process.wait_for("INF Ignoring signal hangup")
     assert fakes.lab.status(hostname) == 204

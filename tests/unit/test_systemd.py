@@ -78,3 +78,19 @@ def test_a_status_is_one_line_and_told_when_it_changes(tmp_path: Path) -> None:
     wait_until(lambda: len(manager.heard) == 2, "two datagrams")
     assert manager.heard == ["STATUS=4 of 4 connections", "STATUS=not connected: READY=1"]
     manager.close()
+
+
+def test_a_service_has_one_main_process_through_a_handover(tmp_path: Path) -> None:
+    manager = Manager("path", tmp_path)
+    old = ServiceManager(manager.environment(watchdog_s=1.0))
+    new = ServiceManager(manager.environment(watchdog_s=1.0), in_charge=False)
+    new.status("4 of 4 connections")
+    new.alive()  # the manager would take it for a stranger's
+    old.hand_over(4711)
+    old.stopping()  # nor is this the service's end
+    old.alive()
+    new.take_over()
+    new.ready()
+    wait_until(lambda: len(manager.heard) == 3, "three datagrams")
+    assert manager.heard == ["MAINPID=4711", "STATUS=4 of 4 connections", "READY=1"]
+    manager.close()

@@ -150,10 +150,19 @@ class CurrentConfiguration:
                 "hostname": rule.hostname,
                 "path": rule.path or None,
                 "service": rule.service.text,
+                "Handlers": None,
                 "originRequest": _full(rule.origin),
             }
             for rule in current.rules
-        ] or [{"hostname": "", "path": None, "service": "http_status:503", "originRequest": _full(OriginRequest())}]
+        ] or [
+            {
+                "hostname": "",
+                "path": None,
+                "service": "http_status:503",
+                "Handlers": None,
+                "originRequest": _full(OriginRequest()),
+            }
+        ]
         config = {
             "ingress": rules,
             "warp-routing": current.document.get("warp-routing", {}),

@@ -6,10 +6,13 @@ under a name that its page could have been rebound to (security.md, S36).
 """
 
 import errno
+import os
 import re
+import select
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
@@ -18,6 +21,8 @@ from qanat.errors import QanatError
 
 KNOWN_PORTS = (20241, 20242, 20243, 20244, 20245)
 """Tried in order when --metrics isn't given, then a random one."""
+RUNTIME = "QANAT_RUNTIME"
+"""`virtual` in a container's image: then these are of every address, as in stock's, since loopback is the container's own."""
 
 LARGEST_HEAD = 16 * 1024
 REQUEST_TIMEOUT_S = 5.0
@@ -94,16 +99,20 @@ class LocalServer:
     def address(self) -> str:
         return self.addresses[0]
 
+    @property
+    def listeners(self) -> list[socket.socket]:
+        """What it listens on, for a process that shall go on listening there."""
+        return [each.socket for each in self._listening]
+
     def start(self) -> None:
         for each in self._listening:
-            threading.Thread(
-                target=each.serve_forever, kwargs={"poll_interval": 3600.0}, name="endpoints", daemon=True
-            ).start()
+            each.thread.start()
 
     def stop(self) -> None:
-        """Closes the listeners at once; answers under way end with the process."""
+        """Takes nothing new from here on, and closes the listeners: another process may have them as well. Answers under way
+        end by themselves, or with the process."""
         for each in self._listening:
-            each.socket.close()
+            each.stop()
 
     def answer(self, head: bytes) -> tuple[Answer, bool]:
         """The answer to a request's head, and whether its body is left out."""
@@ -166,6 +175,25 @@ class _Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.socket.close()
         self.socket = listener
         self.server = server
+        self.thread = threading.Thread(target=self._serve, name="endpoints", daemon=True)
+        self._ended, self._end = os.pipe()
+        # Where two processes have the listener, a connection that woke this one may be the other's by now.
+        listener.setblocking(False)
+
+    def _serve(self) -> None:
+        poller = select.poll()
+        poller.register(self.socket, select.POLLIN)
+        poller.register(self._ended, select.POLLIN)
+        while self._ended not in [ready for ready, _ in poller.poll()]:
+            self._handle_request_noblock()  # type: ignore[attr-defined]  # what serve_forever calls
+
+    def stop(self) -> None:
+        os.write(self._end, b"\0")
+        if self.thread.is_alive():
+            self.thread.join()
+        self.socket.close()
+        os.close(self._end)
+        os.close(self._ended)
 
     @property
     def address(self) -> str:
@@ -215,10 +243,23 @@ class _Request(socketserver.BaseRequestHandler):
                     return
 
 
+def _date() -> str:
+    """RFC 9110, 5.6.7, whatever the locale."""
+    now = time.gmtime()
+    return (
+        f"{_DAYS[now.tm_wday]}, {now.tm_mday:02d} {_MONTHS[now.tm_mon - 1]} {now.tm_year} "
+        f"{now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d} GMT"
+    )
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
 def _encode(answer: Answer, without_body: bool) -> bytes:
     head = (
         f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}\r\n"
-        f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
+        f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\nDate: {_date()}\r\n"
         "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
     )
     return head.encode("latin-1") + (b"" if without_body else answer.body)
@@ -230,6 +271,8 @@ def listen(
     *,
     is_own_hostname: Callable[[str], bool] = lambda _name: False,
     place: str = "--metrics",
+    inherited: Sequence[socket.socket] = (),
+    is_virtual: bool = False,
 ) -> LocalServer:
     """Binds the listeners; nothing is answered until `start`. A name such as localhost is listened to on its IPv4 and its IPv6
     address, where both exist; no host at all is every address.
@@ -238,17 +281,22 @@ def listen(
         address: `host:port` of --metrics, or None for the known ports, then a random one, on loopback.
         is_own_hostname: whether a public hostname leads here by the connector's own rules.
         place: what set the address: flag, variable, or file and key.
+        inherited: listeners for this very address that another process has handed over.
+        is_virtual: without an address, every one of this host's is listened to.
 
     Raises:
         QanatError: `metrics_address`, which names the place.
     """
     if address is None:
+        host = "0.0.0.0" if is_virtual else "127.0.0.1"
+        if inherited:
+            return LocalServer(inherited, endpoints, "localhost", is_own_hostname)
         for port in (*KNOWN_PORTS, 0):
             try:
-                return LocalServer([_bind(_places("127.0.0.1", port)[0])], endpoints, "localhost", is_own_hostname)
+                return LocalServer([_bind(_places(host, port)[0])], endpoints, "localhost", is_own_hostname)
             except OSError:
                 continue
-        raise QanatError("metrics_address", "no port is free on 127.0.0.1", where=place)
+        raise QanatError("metrics_address", f"no port is free on {host}", where=place)
     host, colon, port_text = address.rpartition(":")
     if not colon or not (port_text or "0").isdigit() or int(port_text or 0) > 65535:
         raise QanatError(
@@ -256,7 +304,7 @@ def listen(
         )
     name = host.removeprefix("[").removesuffix("]")
     try:
-        listeners = _bind_all(name, int(port_text or 0))
+        listeners = inherited or _bind_all(name, int(port_text or 0))
     except OSError as error:
         raise QanatError(
             "metrics_address",

@@ -1,17 +1,17 @@
 """`qanat tunnel run` itself: options, engine, events, signals, exit code.
 
-Two threads of ours besides the endpoints': the main one waits for signals, `events` takes what the engine tells. Nobody
-polls: at rest both sleep.
+Two threads of ours besides the endpoints': the main one waits for signals and for commands of this host, `events` takes what
+the engine tells. Nobody polls: at rest both sleep.
 """
 
 import os
 import platform
-import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -20,6 +20,7 @@ from msgspec import structs
 
 from qanat.called import called
 from qanat.connector import endpoints, flags, metrics
+from qanat.connector.build import curves_line, version_line
 from qanat.connector.configuration import CurrentConfiguration, local_document
 from qanat.connector.credentials import name_to_look_up
 from qanat.connector.engine import (
@@ -41,12 +42,18 @@ from qanat.connector.engine import (
     Unregistered,
     __version__,
 )
+from qanat.connector.exposition import CONTENT_TYPE
+from qanat.connector.handover import Predecessor
+from qanat.connector.handover import Registered as InCharge
+from qanat.connector.local_socket import LocalSocket
 from qanat.connector.log import CONTROL, HTTP, LineFile, Log
 from qanat.connector.log_file import RollingFile
 from qanat.connector.options import LogOptions, Options, log_options, read_options
+from qanat.connector.orders import Orders
 from qanat.connector.reload import Reload
 from qanat.connector.request_lines import log_answer, log_request
 from qanat.connector.sources import Sources, configuration_flags, gather, shown_environment
+from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
@@ -68,15 +75,13 @@ EVENT_QUEUE = 8192
 
 _USAGE_CODES = ("usage", "token_missing", "token_invalid", "token_file_unreadable")
 
-_ENDED = b"\0"
-_SIGNAL_NAMES = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
-_HANG_UP = getattr(signal, "SIGHUP", None)
-_HARMLESS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
-"""Their default would end the process. A stock connector takes no notice of the last two either."""
+SETTLE_S = 5.0
+"""After its first connection a process that takes over waits so long for the others, and for its configuration."""
 
 
 def main(arguments: Sequence[str], *, tunnel_id_of: Callable[[str, flags.CommandLine], str] | None = None) -> int:
     """Runs a connector until it is told to stop; the process's exit code. `tunnel_id_of` asks the API about a tunnel's name."""
+    predecessor = Predecessor.found(os.environ)
     try:
         command_line = flags.read_command_line(arguments)
         if command_line.help:
@@ -90,12 +95,15 @@ def main(arguments: Sequence[str], *, tunnel_id_of: Callable[[str, flags.Command
             sources = structs.replace(sources, tunnel=tunnel_id_of(name, command_line))
         options = read_options(sources)
     except QanatError as error:
+        if predecessor:
+            predecessor.tell_trouble(str(error))
         print(render(error), file=sys.stderr)
         if error.code not in _USAGE_CODES:
             return FAILED
         print(f"See '{called()} tunnel run --help'.", file=sys.stderr)
         return USAGE
-    return Process(options, sources, log, lambda: gather(command_line, environment, path=sources.path)).run()
+    gather_anew = partial(gather, command_line, environment, path=sources.path)
+    return Process(options, sources, log, gather_anew, predecessor).run()
 
 
 def _environment() -> dict[str, str]:
@@ -109,34 +117,48 @@ def _environment() -> dict[str, str]:
 class Process:
     """One run of a connector."""
 
-    def __init__(self, options: Options, sources: Sources, log: Log, gather_anew: Callable[[], Sources]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        sources: Sources,
+        log: Log,
+        gather_anew: Callable[[], Sources],
+        predecessor: Predecessor | None = None,
+    ) -> None:
         self._options = options
         self._sources = sources
         self._gather_anew = gather_anew
         self._log = log
         self._connector_id = ConnectorId(str(uuid.uuid4()))
         self._locations: dict[int, str] = {}
+        self._visited: dict[tuple[int, str], int] = {}
+        self._edge_ips: dict[int, str] = {}
+        self._scrapes = 0
         self._given_up: set[int] = set()
         self._exit_code = 0
         self._ending = False
         self._told_source = False
-        self._manager = ServiceManager()
-        self._wake_reader, self._wake_writer = os.pipe()
-        os.set_blocking(self._wake_writer, False)
+        self._predecessor = predecessor
+        self._settled_at = 0.0
+        self._remotely_managed = False
+        self._place = Place(bool(predecessor and predecessor.watched), bool(options.pidfile))
+        self._manager = ServiceManager(in_charge=predecessor is None)
+        self._orders = Orders(log)
 
     def run(self) -> int:
         raise_limit()
-        self._catch_signals()
         self._log_start()
         try:
             self._connector = self._make_connector()
-            server = endpoints.listen(
+            self._server = endpoints.listen(
                 self._options.metrics,
                 self._endpoints(),
                 is_own_hostname=self._leads_to_endpoints,
                 place=self._sources.place("metrics"),
+                inherited=self._predecessor.listeners(self._options.metrics) if self._predecessor else (),
+                is_virtual=os.environ.get(endpoints.RUNTIME) == "virtual",
             )
-            self._own_addresses = tuple(server.addresses)
+            self._own_addresses = tuple(self._server.addresses)
             bounds = OriginBounds(allowed=self._options.allow_origins, own=self._own_addresses)
             self._configuration = CurrentConfiguration(self._connector, self._log, bounds=bounds)
             self._start_configuration()
@@ -149,29 +171,64 @@ class Process:
             )
             self._start_connector()
         except QanatError as error:
+            if self._predecessor:
+                self._predecessor.tell_trouble(str(error))
             self._log.fatal(error.message, code=error.code, where=error.where, fix=error.hint)
             return FAILED
+        self._local_socket = LocalSocket(self._connector_id)
+        self._upgrades = Upgrades(
+            self._log,
+            self._manager,
+            self._place,
+            listeners=lambda: self._server.listeners,
+            wanted=self._options.metrics,
+            let_go=self._let_go,
+            done=self._orders.tell_handed_over,
+        )
         events = threading.Thread(target=self._take_events, name="events", daemon=True)
         events.start()
         self._reload.start()
-        server.start()
-        self._log.info(f"Starting metrics server on {server.address}/metrics")
-        self._wait()
+        if self._predecessor is None:
+            self._start_server()
+            self._local_socket.listen()
+        self._orders.follow(
+            stop=self._stop,
+            reload=self._reload.ask,
+            upgrades=self._upgrades,
+            ear=self._local_socket,
+            describe=self._describe,
+        )
         self._ending = True
         self._manager.stopping()
         self._connector.close()
         events.join(timeout=5)
-        server.stop()
+        self._local_socket.close()
+        if not self._upgrades.handed_over:
+            self._server.stop()
         self._log.info("Tunnel server stopped")
         self._log.info("Metrics server stopped")
+        self._upgrades.become_watcher(self._orders.unheard())
         return self._exit_code
+
+    def _start_server(self) -> None:
+        self._server.start()
+        self._log.info(f"Starting metrics server on {self._server.address}/metrics")
+
+    def _let_go(self) -> None:
+        """A new process answers from here on: at the endpoints, and commands of this host."""
+        self._server.stop()
+        self._local_socket.close()
+
+    def _stop(self) -> None:
+        self._manager.stopping()
+        self._connector.stop()
 
     def _log_start(self) -> None:
         options, log = self._options, self._log
         for warning in options.warnings:
             log.warn(warning)
         log.info("Starting tunnel", tunnelID=options.credentials.tunnel_id)
-        log.info(f"Version {__version__}")
+        log.info(version_line())
         log.info(f"OS: {platform.system().lower()}, Python: {platform.python_version()}, Arch: {_architecture()}")
         if options.settings:
             log.info(f"Settings: {_go_map(options.settings)}")
@@ -250,41 +307,25 @@ class Process:
         return endpoints.json(msgspec.json.encode(body), status)
 
     def _metrics(self) -> endpoints.Answer:
-        body = metrics.render(
-            self._connector.counters(),
+        numbers = metrics.Numbers(
             version=__version__,
             configuration_version=self._configuration.version,
-            locations=dict(self._locations),
             tunnel_id=self._options.credentials.tunnel_id,
+            locations=dict(self._visited),
+            connected=tuple(self._locations),
+            scrapes=self._scrapes,
         )
-        return endpoints.Answer(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", body.encode())
+        body = metrics.render(self._connector.snapshot(), numbers)
+        self._scrapes += 1
+        return endpoints.Answer(200, CONTENT_TYPE, body.encode())
 
-    # ------------------------------------------------------------ signals: the main thread
-    def _catch_signals(self) -> None:
-        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
-        for number in (*_SIGNAL_NAMES, *_HARMLESS):
-            signal.signal(number, lambda _number, _frame: None)  # the pipe tells; this keeps the default off
-
-    def _wait(self) -> None:
-        """Until the events thread ends, or a second signal asks for the end at once."""
-        stopping = False
-        while True:
-            for byte in os.read(self._wake_reader, 64):
-                if byte == _ENDED[0]:
-                    return
-                number = signal.Signals(byte)
-                name = _SIGNAL_NAMES.get(number)
-                if number == _HANG_UP:
-                    self._reload.ask()
-                if name is None:
-                    continue
-                if stopping:
-                    self._log.info(f"Ending at once due to a second signal {name} ...")
-                    return
-                stopping = True
-                self._manager.stopping()
-                self._log.info(f"Initiating graceful shutdown due to signal {name} ...")
-                self._connector.stop()
+    def _describe(self) -> dict[str, object]:
+        return {
+            "tunnel_id": self._options.credentials.tunnel_id,
+            "connector_id": self._connector_id,
+            "version": __version__,
+            "metrics": self._server.address,
+        }
 
     # ------------------------------------------------------------ events: their own thread
     def _take_events(self) -> None:
@@ -292,10 +333,11 @@ class Process:
         try:
             while not self._ending:
                 self._manager.alive()
-                for event in self._connector.next_events(limit=256, timeout_s=patience_s):
+                for event in self._connector.next_events(limit=256, timeout_s=min(patience_s, self._until_settled_s())):
                     if isinstance(event, Stopped):
                         return
                     self._handle(event)
+                self._take_over()
                 if len(self._given_up) >= self._options.ha_connections:
                     self._log.fatal("No connection is left and none will be dialled again")
                     self._exit_code = FAILED
@@ -305,8 +347,34 @@ class Process:
             self._log.fatal("The connector failed", error=f"{type(error).__name__}: {error}")
             raise
         finally:
-            with suppress(OSError):
-                os.write(self._wake_writer, _ENDED)
+            self._orders.tell_ended()
+
+    def _until_settled_s(self) -> float:
+        if self._predecessor is None or not self._told_source:
+            return 3600.0
+        return max(0.0, self._settled_at - time.monotonic())
+
+    def _take_over(self) -> None:
+        """From the predecessor, once whatever it served can be served here."""
+        if self._predecessor is None or not self._told_source:
+            return
+        is_complete = len(self._locations) >= self._options.ha_connections and (
+            not self._remotely_managed or self._configuration.version >= 0
+        )
+        if not is_complete and self._until_settled_s() > 0:
+            return
+        self._local_socket.listen()
+        self._predecessor.take_over(InCharge(os.getpid(), __version__, len(self._locations)))
+        self._predecessor = None
+        self._manager.take_over()
+        self._start_server()
+        self._take_charge()
+
+    def _take_charge(self) -> None:
+        """Others are told that this process serves."""
+        self._manager.ready()
+        if self._options.pidfile:
+            self._write_pid(self._options.pidfile)
 
     def _handle(self, event: ConnectorEvent) -> None:
         match event:
@@ -327,8 +395,9 @@ class Process:
                     "Request failed",
                     error=event.message,
                     connIndex=event.connection_index,
-                    dest=event.destination.partition("?")[0],  # queries hold secrets (S39)
+                    dest=f"https://{event.destination.partition('?')[0]}",  # queries hold secrets (S39)
                     event=CONTROL,
+                    ip=self._edge_ips.get(event.connection_index, ""),
                     type="http",
                 )
             case RequestCanceled():
@@ -381,7 +450,16 @@ class Process:
 
     def _registered(self, event: Registered) -> None:
         self._locations[event.connection_index] = event.location
+        self._edge_ips[event.connection_index] = event.edge_ip
+        here = (event.connection_index, event.location)
+        self._visited |= {place: 0 for place in self._visited if place[0] == event.connection_index} | {here: 1}
         self._given_up.discard(event.connection_index)
+        self._log.info(
+            curves_line(post_quantum=self._options.post_quantum),
+            connIndex=event.connection_index,
+            event=CONTROL,
+            ip=event.edge_ip,
+        )
         self._log.info(
             "Registered tunnel connection",
             connIndex=event.connection_index,
@@ -395,7 +473,8 @@ class Process:
         if self._told_source:
             return
         self._told_source = True
-        self._manager.ready()
+        self._remotely_managed = event.remotely_managed
+        self._settled_at = time.monotonic() + SETTLE_S
         if event.remotely_managed and self._options.local:
             self._log.warn(
                 "This tunnel is remotely managed: a configuration set there replaces the local ingress rules, "
@@ -407,8 +486,8 @@ class Process:
                 "No ingress rules were defined in provided config (if any) nor from the cli, "
                 "qanat will return 503 for all incoming HTTP requests"
             )
-        if self._options.pidfile:
-            self._write_pid(self._options.pidfile)
+        if self._predecessor is None:
+            self._take_charge()
 
     def _write_pid(self, path: str) -> None:
         try:
@@ -428,6 +507,8 @@ class Process:
 
     def _tell_manager(self, trouble: str = "") -> None:
         """`systemctl status` says how many connections are up, and what the trouble is when none is (case 44)."""
+        if trouble and self._predecessor:
+            self._predecessor.tell_trouble(trouble)
         up, wanted = len(self._locations), self._options.ha_connections
         self._manager.status(f"{up} of {wanted} connections" if up else f"not connected: {trouble or 'no connection'}")
 

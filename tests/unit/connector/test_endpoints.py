@@ -241,3 +241,27 @@ def test_without_a_flag_the_known_ports_are_tried_then_a_random_one() -> None:
     finally:
         for server in servers:
             server.stop()
+
+
+def test_another_process_goes_on_listening_where_this_one_has_stopped() -> None:
+    old = listen("127.0.0.1:0", {"/who": lambda: text("old")})
+    old.start()
+    kept = [listener.dup() for listener in old.listeners]
+    new = listen("127.0.0.1:0", {"/who": lambda: text("new")}, inherited=kept)
+    assert new.address == old.address
+    assert ask(old, "/who") == (200, b"old")
+    host, _, port = old.address.partition(":")
+    old.stop()
+    # nobody answers yet, and nobody is refused
+    waiting = socket.create_connection((host, int(port)), timeout=5)
+    new.start()
+    with waiting:
+        waiting.sendall(b"GET /who HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert waiting.makefile("rb").read().endswith(b"new")
+    new.stop()
+
+
+def test_in_a_container_every_address_is_listened_to() -> None:
+    server = listen(None, {}, is_virtual=True)
+    assert server.address.startswith("0.0.0.0:")
+    server.stop()

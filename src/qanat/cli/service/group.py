@@ -15,6 +15,7 @@ class Commands(LazyGroup):
         "uninstall": "service.uninstall:app",
         "shim": "service.shim:app",
         "update": "service.update:app",
+        "upgrade": "service.upgrade:app",
     }
 
 

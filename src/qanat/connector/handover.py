@@ -1,0 +1,263 @@
+"""A connector hands over to a new process of its own program, on one host, without losing a request.
+
+The running one starts the program anew, found by its path, and gives it the metrics listeners and one end of a socket pair.
+The new one registers under an id of its own, as a replica would: with the same id the edge would end the old one's
+connections. Then it says so, waits until the old one has let go of what only one can have (the service manager's main process,
+the listeners), and goes on. Until then nothing of the old one has changed, and it goes on alone if the new one fails.
+
+Lines of JSON over the pair: the new one's `{"trouble": reason}` and `{"registered": {…}}`, the old one's `{"go": true}`.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    import subprocess
+
+VARIABLE = "QANAT_HANDED_OVER"
+"""What the new process is given, in its environment: an `Inheritance`."""
+
+LIMIT_S = 60.0
+"""How long the new process has to register, unless told otherwise."""
+LET_GO_S = 10.0
+"""How long the new process waits for the old one to let go."""
+END_S = 5.0
+"""How long a new process that failed has to end by itself."""
+LONGEST_LINE = 64 * 1024
+
+
+class Inheritance(Struct, frozen=True):
+    """What is handed down. `listeners`: file descriptors of the metrics listeners, `wanted`: the --metrics they were made for
+    (None: it wasn't given). `watched`: a parent waits for whoever is in charge."""
+
+    channel: int
+    listeners: tuple[int, ...]
+    wanted: str | None
+    watched: bool
+
+
+class Registered(Struct, frozen=True):
+    """The new process is registered."""
+
+    pid: int
+    version: str
+    connections: int
+
+
+class Line(Struct, frozen=True, omit_defaults=True):
+    """One line of either side."""
+
+    trouble: str | None = None
+    registered: Registered | None = None
+    go: bool = False
+
+
+class UpgradeFailedError(Exception):
+    """Why nothing was handed over; its text is for people."""
+
+
+def program(argv: Sequence[str] | None = None, original: Sequence[str] | None = None) -> list[str]:
+    """The command line that started this process, so that it is looked up by its path once more: a script by itself, since
+    what it runs on may have been replaced too."""
+    argv = sys.argv if argv is None else argv
+    original = sys.orig_argv if original is None else original
+    script = argv[0]
+    if script in original and os.path.isfile(script) and os.access(script, os.X_OK):  # noqa: PTH113 - pathlib costs more
+        return list(original[original.index(script) :])
+    return [sys.executable, *original[1:]]
+
+
+# ------------------------------------------------------------ the new process's side
+class Predecessor:
+    """The process that this one shall take over from."""
+
+    def __init__(self, inheritance: Inheritance) -> None:
+        self.watched = inheritance.watched
+        self._wanted = inheritance.wanted
+        self._listeners = [socket.socket(fileno=fd) for fd in inheritance.listeners]
+        self._channel = socket.socket(fileno=inheritance.channel)
+        os.set_inheritable(inheritance.channel, False)
+        for listener in self._listeners:
+            listener.set_inheritable(False)
+
+    @classmethod
+    def found(cls, environment: MutableMapping[str, str]) -> "Predecessor | None":
+        """Takes the variable out of the environment; None where there is none, or none that can be read."""
+        text = environment.pop(VARIABLE, None)
+        if text is None:
+            return None
+        environment.pop("WATCHDOG_PID", None)  # that is the predecessor
+        try:
+            return cls(msgspec.json.decode(text, type=Inheritance))
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def listeners(self, wanted: str | None) -> list[socket.socket]:
+        """The listeners, where they are those that --metrics asks for; else they are closed."""
+        if wanted == self._wanted:
+            return self._listeners
+        for listener in self._listeners:
+            listener.close()
+        return []
+
+    def tell_trouble(self, reason: str) -> None:
+        """Why it isn't registered yet. The last one is the reason if it never is."""
+        self._send(Line(trouble=reason[:4096]))
+
+    def take_over(self, registered: Registered) -> None:
+        """Says that this process is registered, and returns when the old one has let go, or is gone."""
+        self._send(Line(registered=registered))
+        self._channel.settimeout(LET_GO_S)
+        with contextlib.suppress(OSError):
+            self._channel.recv(LONGEST_LINE)
+        self._channel.close()
+
+    def _send(self, line: Line) -> None:
+        with contextlib.suppress(OSError):  # it is gone: then this process goes on by itself
+            self._channel.sendall(msgspec.json.encode(line) + b"\n")
+
+
+# ------------------------------------------------------------ the running process's side
+class Successor:
+    """A new process of the same program."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]", channel: socket.socket) -> None:
+        self._child = child
+        self._channel = channel
+        self._read = b""
+
+    @classmethod
+    def start(
+        cls, command: Sequence[str], *, listeners: Sequence[socket.socket], wanted: str | None, watched: bool
+    ) -> "Successor":
+        """Starts it. `watched`: this process stays its parent, so that it gets a process group of its own: a terminal's signals
+        reach it through here only.
+
+        Raises:
+            UpgradeFailedError: the program can't be run.
+        """
+        import subprocess  # once in a connector's life
+
+        ours, theirs = socket.socketpair()
+        fds = tuple(listener.fileno() for listener in listeners)
+        inheritance = Inheritance(theirs.fileno(), fds, wanted, watched)
+        environment = {**os.environ, VARIABLE: msgspec.json.encode(inheritance).decode()}
+        try:
+            child = subprocess.Popen(
+                command,
+                env=environment,
+                pass_fds=(theirs.fileno(), *fds),
+                process_group=0 if watched else None,
+            )
+        except OSError as error:
+            ours.close()
+            raise UpgradeFailedError(f"{command[0]} can't be run: {error.strerror}") from None
+        finally:
+            theirs.close()
+        return cls(child, ours)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def registered(self, limit_s: float) -> Registered:
+        """Waits until it is registered.
+
+        Raises:
+            UpgradeFailedError: it ended, or was not within `limit_s`; with its own last word, if it had any.
+        """
+        end = time.monotonic() + limit_s
+        trouble = ""
+        while line := self._next_line(end):
+            if line.registered:
+                return line.registered
+            trouble = line.trouble or trouble
+        because = f": {trouble}" if trouble else ""
+        if time.monotonic() < end:
+            code = self._ended()
+            how = f"ended with {code}" if code is not None else "stopped talking"
+            raise UpgradeFailedError(f"the new process {how}{because}")
+        raise UpgradeFailedError(f"the new process did not register within {limit_s:g} s{because}")
+
+    def let_go(self) -> None:
+        """It is in charge from here on."""
+        with contextlib.suppress(OSError):
+            self._channel.sendall(msgspec.json.encode(Line(go=True)) + b"\n")
+        self._channel.close()
+
+    def signal(self, number: int) -> None:
+        """Passes a signal on, if it still runs."""
+        with contextlib.suppress(OSError):
+            self._child.send_signal(number)
+
+    def end(self) -> None:
+        """Ends one that failed, and what is left of it."""
+        self._channel.close()
+        self.signal(signal.SIGTERM)
+        if self._ended() is None:
+            self._child.kill()
+            self._child.wait()
+
+    def _ended(self) -> int | None:
+        import subprocess
+
+        try:
+            return self._child.wait(END_S)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _next_line(self, end: float) -> Line | None:
+        """None at the end of the channel, and of the time."""
+        while True:
+            text, newline, rest = self._read.partition(b"\n")
+            if newline:
+                self._read = rest
+                return msgspec.json.decode(text, type=Line)
+            self._channel.settimeout(max(0.001, end - time.monotonic()))
+            try:
+                part = self._channel.recv(4096)
+            except OSError:
+                return None
+            if not part or len(self._read) > LONGEST_LINE:
+                return None
+            self._read += part
+
+
+class Result(Struct, frozen=True):
+    """What came of an upgrade. `reason` is "" when the new process, `pid`, is in charge."""
+
+    pid: int
+    version: str
+    connections: int
+    reason: str = ""
+
+
+def hand_over(
+    start: Callable[[], Successor], *, limit_s: float, let_go: Callable[[Successor], None]
+) -> tuple[Successor | None, Result]:
+    """The running process's whole part: starts the new one, waits for it, and lets go; or ends it and says why.
+
+    Args:
+        start: `Successor.start` with everything it needs.
+        let_go: gives away what only one process can have, before the new one is told.
+    """
+    successor: Successor | None = None
+    try:
+        successor = start()
+        registered = successor.registered(limit_s)
+    except (UpgradeFailedError, msgspec.DecodeError) as error:
+        if successor:
+            successor.end()
+        return None, Result(0, "", 0, str(error) or type(error).__name__)
+    let_go(successor)
+    successor.let_go()
+    return successor, Result(successor.pid, registered.version, registered.connections)

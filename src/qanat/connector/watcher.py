@@ -1,0 +1,106 @@
+"""What stays of a connector that has handed over, where whoever started it waits for that process: a container's engine, a
+shell, runit, supervisord. It passes signals on to the process in charge, and ends as that one ends.
+
+Run as a script in the same process (`become`), so that nothing of the connector stays in memory. The process in charge may
+hand over again: its own successor is orphaned then, and adopted here.
+"""
+
+import os
+import signal
+import sys
+
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of linux/prctl.h: a descendant whose parent is gone becomes a child of this process."""
+_MARK = b"QANAT_HANDED_OVER="
+"""In the environment of every process that was handed something (qanat.connector.handover, which costs too much here)."""
+
+
+def adopt_orphans() -> bool:
+    """Makes this process the parent of whatever its descendants leave behind; False where that can't be done. It outlasts
+    `become`."""
+    if os.getpid() == 1:
+        return True
+    try:
+        import ctypes  # once in a connector's life
+
+        return bool(ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def become(successor: int) -> None:
+    """This process becomes the one that waits for `successor`. Returns only if that fails."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [*PASSED_ON, signal.SIGCHLD])
+    os.execv(sys.executable, [sys.executable, "-I", "-S", __file__, str(successor)])
+
+
+def watch(in_charge: int) -> int:
+    """Waits for the process in charge and all its successors; the last one's exit code, 128 and its number for a signal."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [*PASSED_ON, signal.SIGCHLD])
+    number = int(signal.SIGCHLD)  # it may have ended before this process could hear of it
+    while True:
+        if number == signal.SIGCHLD:
+            codes = _reap()
+            if in_charge in codes:
+                left = successors()
+                if not left:
+                    return codes[in_charge]
+                in_charge = left[-1]
+        else:
+            pass_on(number)
+        number = signal.sigwait([*PASSED_ON, signal.SIGCHLD])
+
+
+def pass_on(number: int) -> None:
+    """A signal for the process in charge: while one hands over there are two, and each knows what it means for it."""
+    for process in successors():
+        try:
+            os.kill(process, number)
+        except ProcessLookupError:
+            continue
+
+
+def _reap() -> dict[int, int]:
+    """Exit codes of the children that have ended, by process."""
+    ended: dict[int, int] = {}
+    while True:
+        try:
+            child, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if child == 0:
+            return ended
+        code = os.waitstatus_to_exitcode(status)
+        ended[child] = code if code >= 0 else 128 - code
+
+
+def successors() -> list[int]:
+    """The processes below this one that a connector was handed to, the oldest first."""
+    parents: dict[int, int] = {}
+    births: dict[int, int] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs more
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                fields = file.read().rpartition(b")")[2].split()
+            if fields[0] != b"Z":
+                parents[int(name)], births[int(name)] = int(fields[1]), int(fields[19])
+        except (OSError, ValueError, IndexError):
+            continue
+    below, found = {os.getpid()}, set[int]()
+    while children := {process for process, parent in parents.items() if parent in below} - found:
+        found |= children
+        below = children
+    return sorted((process for process in found if _was_handed_over(process)), key=lambda process: births[process])
+
+
+def _was_handed_over(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/environ", "rb") as file:  # noqa: PTH123
+            return _MARK in file.read()
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(watch(int(sys.argv[1])))
