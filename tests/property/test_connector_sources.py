@@ -4,15 +4,20 @@ import string
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
+from qanat.connector.configuration import local_document
 from qanat.connector.flags import FILE_KEYS, read_command_line
+from qanat.connector.options import log_options, read_options
 from qanat.connector.single_origin import single_origin
-from qanat.connector.sources import gather
+from qanat.connector.sources import configuration_flags, gather, lay_over
 from qanat.errors import QanatError
 from qanat.ingress.documents import read_yaml
+from qanat.ingress.origin import OriginRequest
 from qanat.ingress.rules import parse_configuration
+from tests.process.test_cases_tokens import TOKEN
 
 WORDS = (
     "http https ws ssh unix : / // :// [ ] ::1 127.0.0.1 localhost h 8080 @ u:p@ ?q #f % %2f ä _ - . * \\ hello_world"
@@ -81,3 +86,40 @@ def test_any_key_anywhere_is_told_or_refused_by_its_place(keys: dict[str, int]) 
     for key in keys:
         for place in (f"ingress[0].{key}", f"ingress[0].originRequest.{key}"):
             assert place in told or key in ("path", "hostname", "service"), place
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8), st.binary(max_size=4),
+    st.dates(), st.sampled_from(["1s", "-1s", "http://h:1", "unix:/x", "h:1", "4", "*.a.test", "a=b", "quic", "socks"]),
+)  # fmt: skip
+RULE_KEYS = st.sampled_from(
+    [*["hostname", "path", "service", "originRequest"], *(field.encode_name for field in fields(OriginRequest))]
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(RULE_KEYS, inner, max_size=3)),
+    max_leaves=8,
+)
+FILES = st.one_of(
+    st.binary(max_size=80),
+    st.dictionaries(
+        st.sampled_from(sorted(FILE_KEYS | {"ingress", "originRequest", "warp-routing"})), ANYTHING, max_size=4
+    ).map(lambda document: yaml.safe_dump(document, allow_unicode=True).encode("utf-8", "replace")),
+)
+LINE = read_command_line(["tunnel", "run", "--token", TOKEN, "--edge=h:1"])
+
+
+@settings(max_examples=200)
+@given(FILES)
+def test_any_file_is_what_a_connector_starts_with_or_is_refused_by_its_name_in_one_line(text: bytes) -> None:
+    try:
+        sources = lay_over("config.yml", text, LINE, {"HOME": "/nonexistent"})
+        log_options(sources)
+        options = read_options(sources)
+    except QanatError as error:
+        assert (error.where or "").startswith("config.yml"), error.where
+        assert "\n" not in str(error).partition("\n  fix: ")[0]
+        return
+    assert options.ha_connections > 0
+    if options.local is not None:
+        local_document(options.local, configuration_flags(sources))

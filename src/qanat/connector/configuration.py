@@ -12,6 +12,7 @@ import msgspec
 from qanat.connector.engine import ConfigurationPushed, Connector, EngineError, OriginBounds
 from qanat.connector.log import Log
 from qanat.errors import QanatError
+from qanat.ingress.durations import parse_duration
 from qanat.ingress.origin import DEFAULTS, OriginRequest, merge
 from qanat.ingress.rules import Configuration, parse_configuration
 from qanat.ingress.table import compile_table
@@ -160,12 +161,12 @@ class CurrentConfiguration:
                 "path": None,
                 "service": "http_status:503",
                 "Handlers": None,
-                "originRequest": _full(OriginRequest()),
+                "originRequest": _unset(),
             }
         ]
         config = {
             "ingress": rules,
-            "warp-routing": current.document.get("warp-routing", {}),
+            "warp-routing": _warp_routing(current),
             "originRequest": _full(current.origin_request),
         }
         return msgspec.json.encode({"version": version, "config": config})
@@ -184,7 +185,7 @@ def local_document(local: Configuration, flags: dict[str, str]) -> bytes:
     document = {
         "__configuration_flags": flags,
         "ingress": ingress,
-        "warp-routing": local.document.get("warp-routing", {}),
+        "warp-routing": _warp_routing(local),
     }
     return msgspec.json.encode(document)
 
@@ -251,6 +252,22 @@ def _full(origin: OriginRequest) -> dict[str, Any]:
             "audTag": access.aud_tag if access and access.aud_tag else None,
         },
     }
+
+
+def _warp_routing(configuration: Configuration) -> dict[str, Any]:
+    """What it says of private networks, durations as whole seconds."""
+    given = configuration.document.get("warp-routing", {})
+    return {
+        key: _whole(parse_duration(given[key], where=key)) if isinstance(given[key], str) else given[key]
+        for key in ("connectTimeout", "maxActiveFlows", "tcpKeepAlive")
+        if key in given
+    }
+
+
+def _unset() -> dict[str, Any]:
+    """Of the rule that stands for none."""
+    times = ("connectTimeout", "tlsTimeout", "tcpKeepAlive", "keepAliveTimeout", "keepAliveConnections")
+    return {**_full(OriginRequest()), **dict.fromkeys(times, 0), "proxyAddress": ""}
 
 
 def _whole(seconds: float | None) -> int | float:

@@ -54,7 +54,7 @@ def single_origin(sources: Sources, warnings: list[str]) -> tuple[Configuration 
         others = " and ".join(sources.place(other) for other in ignored)
         warnings.append(f"{place} is used; {others} {'is' if len(ignored) == 1 else 'are'} ignored")
     try:
-        configuration = parse_configuration({"ingress": [_rule(name, sources, warnings)]}, form="yaml")
+        configuration = parse_configuration(_document(name, sources, warnings), form="yaml")
     except QanatError as error:
         raise QanatError(error.code, error.message, where=place, hint=error.hint) from None
     if configuration.rules[0].service.kind == "unsupported":
@@ -63,7 +63,7 @@ def single_origin(sources: Sources, warnings: list[str]) -> tuple[Configuration 
     return configuration, place
 
 
-def _rule(name: str, sources: Sources, warnings: list[str]) -> dict[str, object]:
+def _document(name: str, sources: Sources, warnings: list[str]) -> dict[str, object]:
     if name == "hello-world":
         service = "hello_world"
     elif name == "bastion":
@@ -88,7 +88,7 @@ def _rule(name: str, sources: Sources, warnings: list[str]) -> dict[str, object]
         origin["bastionMode"] = True
     if sources.get("socks5", False):
         origin["proxyType"] = "socks"
-    return {"service": service, "originRequest": origin}
+    return {"originRequest": origin, "ingress": [{"service": service}]}
 
 
 def service_of_url(text: str) -> tuple[str, str]:

@@ -78,6 +78,15 @@ def gather(command_line: CommandLine, environment: Mapping[str, str], *, path: s
         )
     home = environment.get("HOME", "/nonexistent")
     path, text = _read_file(path or str(command_line.values.get("config", "")) or None, home)
+    return lay_over(path, text, command_line, environment)
+
+
+def lay_over(path: str | None, text: bytes, command_line: CommandLine, environment: Mapping[str, str]) -> Sources:
+    """The command line over the environment, and that over the text of a file, if there is a `path`.
+
+    Raises:
+        QanatError: as `gather`.
+    """
     document, lines = _decode(path, text) if path else ({}, {})
     values, places = flags.read_file_values(document, where=path, lines=lines) if path else ({}, {})
     variables, variable_places = flags.read_environment(environment)
@@ -85,6 +94,8 @@ def gather(command_line: CommandLine, environment: Mapping[str, str], *, path: s
         values.pop(name, None)
     values |= variables | command_line.values
     places |= variable_places | {name: f"--{name}" for name in command_line.values}
+    words = command_line.words[2:]
+    home = environment.get("HOME", "/nonexistent")
     told = {name: text for name, text in sorted(environment.items()) if "TUNNEL_" in name}
     return Sources(values, places, document, path, text, words[0] if words else None, told, home)
 
