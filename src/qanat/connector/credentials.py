@@ -14,6 +14,12 @@ from qanat.connector.token import (
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
 
+_NAMELESS = (
+    "no token was given, and it requires the ID or name of the tunnel to run as the last command line argument or in the "
+    "configuration file"
+)
+"""With stock's own words, which scripts look for."""
+
 SOURCES = ("token", "token-file", "credentials-contents", "credentials-file")
 
 
@@ -65,7 +71,7 @@ def read_credentials(sources: Sources, warnings: list[str]) -> Credentials:
 def _searched_credentials(sources: Sources, tunnel: str | None) -> Credentials:
     if tunnel is None:
         hint = "give --token-file FILE, or the variable TUNNEL_TOKEN"
-        raise QanatError("token_missing", "no token was given", where="tunnel run", hint=hint)
+        raise QanatError("token_missing", _NAMELESS, where="tunnel run", hint=hint)
     try:
         tunnel_id = parse_tunnel_id(tunnel)
     except QanatError:

@@ -16,6 +16,10 @@ from qanat.ids import TunnelId, parse_tunnel_id
 SMALLEST_SECRET, LARGEST_SECRET = 16, 256
 LARGEST_FILE = 64 * 1024
 
+NOT_VALID = "Provided Tunnel token is not valid"
+UNREADABLE = "Failed to read token file"
+"""As a stock cloudflared says it: scripts look for these words. What is wrong follows."""
+
 
 class Credentials(Struct, frozen=True):
     """Who a connector is. Its text form hides the secret."""
@@ -72,7 +76,11 @@ def read_token_file(path: str, *, where: str = "--token-file") -> Credentials:
     Raises:
         QanatError: `token_file_unreadable` (missing, a directory, no permission), or as `parse_token`.
     """
-    return parse_token(_read(path, "token_file_unreadable", where), where=f"{where} {path}")
+    try:
+        text = _read(path, "token_file_unreadable", where)
+    except QanatError as error:
+        raise QanatError(error.code, f"{UNREADABLE}: {error.message}", where=error.where, hint=error.hint) from None
+    return parse_token(text, where=f"{where} {path}")
 
 
 def world_readable(path: str) -> bool:
@@ -170,4 +178,4 @@ def _credentials(account: str, tunnel: str, secret: str, endpoint: str, code: st
 
 
 def _invalid(message: str, where: str, hint: str = "copy the token anew, whole and alone") -> QanatError:
-    return QanatError("token_invalid", f"this is not a connector token: {message}", where=where, hint=hint)
+    return QanatError("token_invalid", f"{NOT_VALID}: {message}", where=where, hint=hint)

@@ -182,7 +182,7 @@ def test_a_secret_in_the_configuration_file_is_refused_by_its_key(tmp_path: Path
     locally_managed(tmp_path, f"token: {FIRST}\n")
     with pytest.raises(QanatError) as raised:
         wanted_of("--config", str(tmp_path / "config.yml"))
-    assert (raised.value.code, raised.value.where) == ("service_secret_in_flags", f"{tmp_path}/config.yml: token")
+    assert (raised.value.code, raised.value.where) == ("service_secret_in_flags", f"{tmp_path}/config.yml:3: token")
 
 
 def test_a_log_where_the_service_cannot_write_is_warned_of() -> None:
