@@ -87,9 +87,12 @@ def test_a_file_that_changes_costs_no_websocket_and_no_request(
             seen = len(log.lines)
             local.write(broken)
             assert said in log.wait_for(KEPT, after=seen).string
+            assert local.connector.metric("qanat_configuration_file_refused") == 1
         for number in range(100):  # the last one wins
             local.replace(local.text(300 + number))
         local.wait_for(399)
+        assert local.connector.metric("qanat_configuration_file_refused") == 0
+        assert local.connector.metric("qanat_configuration_file_reloads_total") >= 3
         over.set()
         thread.join()
         socket.text("still here")

@@ -31,6 +31,7 @@ class Numbers(Struct, frozen=True):
     connected: tuple[int, ...] = ()
     quick_hostname: str = ""
     scrapes: int = 0
+    configuration_file: Mapping[str, int] = {}
 
 
 def render(snapshot: "ConnectorSnapshot", numbers: Numbers) -> str:
@@ -46,7 +47,7 @@ def render(snapshot: "ConnectorSnapshot", numbers: Numbers) -> str:
     add_process(exposition)
     exposition.add("go_goroutines", "gauge", "Number of goroutines that currently exist.", snapshot["tasks"])
     _add_scrapes(exposition, numbers.scrapes)
-    _add_ours(exposition, counters)
+    _add_ours(exposition, {**counters, **numbers.configuration_file})
     return exposition.text()
 
 
@@ -309,12 +310,14 @@ _NEVER: tuple[tuple[str, Kind, str], ...] = (
 )
 """This connector carries neither: 0 is true, and a dashboard's panel of them isn't broken."""
 
-_GAUGES = ("unread_bytes",)
+_GAUGES = ("unread_bytes", "configuration_file_refused")
 
 _OURS = {
     "requests_canceled": "Requests whose client went away first.",
     "configuration_pushes": "Configurations that the edge pushed.",
     "configuration_pushes_refused": "Pushed configurations that are not in force.",
+    "configuration_file_reloads": "Times that the configuration file was taken anew.",
+    "configuration_file_refused": "1 while the configuration file is not sound, so that what it said before is in force.",
     "trailers_dropped": "Trailer sections that the transport can't carry.",
     "malformed_requests": "Requests of the edge that break HTTP's rules.",
     "streams_refused": "Streams beyond the bound of a connection.",

@@ -314,6 +314,7 @@ class Process:
             locations=dict(self._visited),
             connected=tuple(self._locations),
             scrapes=self._scrapes,
+            configuration_file=self._reload.counters(),
         )
         body = metrics.render(self._connector.snapshot(), numbers)
         self._scrapes += 1

@@ -19,7 +19,7 @@ KEPT = "The configuration file is not taken: what it said before stays in force"
 
 
 class Reload:
-    """Reads anew what `gather` gathers. `applied` and `refused` count."""
+    """Reads anew what `gather` gathers. `applied` counts; `refused`: the file as it is now was not taken."""
 
     def __init__(
         self,
@@ -37,7 +37,13 @@ class Reload:
         self._log = log
         self._watch: FileWatch | None = None
         self.applied = 0
-        self.refused = 0
+        self.refused = False
+
+    def counters(self) -> dict[str, int]:
+        """For `/metrics`; empty without a file."""
+        if self._watch is None:
+            return {}
+        return {"configuration_file_reloads": self.applied, "configuration_file_refused": int(self.refused)}
 
     def start(self) -> None:
         """Watches the file from now on, in a thread; without a file, none."""
@@ -65,15 +71,17 @@ class Reload:
         try:
             sources = self._gather()
             if sources.text == before.text and not asked:
+                self.refused = False
                 return
             local, _ = local_configuration(sources, warnings)
             in_force = self._put_in_force(local, sources)
         except QanatError as error:
-            self.refused += 1
+            self.refused = True
             self._log.error(KEPT, error=str(error), code=error.code)
             return
         self._sources = sources
         self.applied += 1
+        self.refused = False
         for warning in warnings:
             self._log.warn(warning)
         self._warn_of_the_rest(before, sources)
