@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 DEV_BUILD := --features as-in-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine postgres demo test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel lock
+.PHONY: help setup engine postgres demo test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel deb lock
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -101,6 +101,10 @@ docs: setup ## the reference pages that are made from code
 
 wheel: .venv/installed ## a release wheel in dist/
 	$(BIN)/maturin build --release --out dist
+
+deb: .venv/installed ## dist/qanat-linux-ARCH.deb, of the newest wheel in dist/ (WHEEL=…); on Debian 12
+	@[ -n "$(WHEEL)$(wildcard dist/*.whl)" ] || $(MAKE) --no-print-directory wheel
+	WHEEL=$(WHEEL) deploy/deb/build
 
 lock: ## requirements/*.txt anew (needs uv)
 	scripts/lock

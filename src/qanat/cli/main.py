@@ -39,6 +39,8 @@ class Commands(LazyGroup):
         "service": "service.group:app",
         "access": "stock_groups:access",
         "lockdown": "lockdown:app",
+        "cloud-init": "cloud_init:app",
+        "doctor": "doctor:app",
         "zone": "zone:app",
         "record": "record:app",
         "token": "token:app",

@@ -1,7 +1,5 @@
 """`qanat service update`: to the new version, or back to the one before."""
 
-import signal
-
 import pytest
 
 from qanat.errors import QanatError
@@ -22,8 +20,8 @@ class Host:
     def __init__(self, machine: LiveMachine, manager: FakeManager) -> None:
         self.machine, self.manager, self.clock = machine, manager, Clock()
         self.answers: dict[int, int] = {OLD: 4}
-        self.signals: list[tuple[int, int]] = []
-        self.successor: State | None = None
+        self.asked_to_hand_over: list[tuple[int, float]] = []
+        self.successor: State | str | None = None
         manager.now = State(running=True, ready=True, process=OLD)
         wanted = read_wanted(
             [token_of(TUNNEL), "--edge", "e.example.net:7844"], program=("/usr/bin/qanat",), home="/nonexistent"
@@ -35,7 +33,7 @@ class Host:
 
     def update(self) -> Updated:
         update = Update(
-            self.machine, self.manager, 60.0, self._signal, self._asked, self.clock, self.clock.pause
+            self.machine, self.manager, 60.0, self._start_successor, self._asked, self.clock, self.clock.pause
         )  # fmt: skip
         return update.run()
 
@@ -43,10 +41,14 @@ class Host:
         up = self.answers.get(process or 0)
         return None if up is None else Ready(up, f"connector {process}", "127.0.0.1:20241")
 
-    def _signal(self, process: int, number: int) -> None:
-        self.signals.append((process, number))
-        if self.successor is not None:
-            self.manager.now = self.successor
+    def _start_successor(self, process: int, limit_s: float) -> str | None:
+        self.asked_to_hand_over.append((process, limit_s))
+        if self.successor is None:
+            raise LookupError(process)
+        if isinstance(self.successor, str):
+            return self.successor
+        self.manager.now = self.successor
+        return None
 
 
 @pytest.fixture
@@ -58,16 +60,17 @@ def test_the_running_one_hands_over(host: Host) -> None:
     host.successor = State(running=True, ready=True, process=NEW)
     host.answers[NEW] = 2
     assert host.update() == Updated(True, True, 2)
-    assert host.signals == [(OLD, signal.SIGUSR2)]
+    assert host.asked_to_hand_over == [(OLD, 60.0)]
     assert host.manager.done == [], "nothing is started anew, so that nothing is served by nobody"
 
 
 def test_a_new_version_that_is_never_ready_leaves_the_old_one_serving(host: Host) -> None:
     host.keep_previous()
+    host.successor = "error[usage]: --edge: there is no such flag"
     with pytest.raises(QanatError) as raised:
         host.update()
     assert raised.value.code == "service_update_failed"
-    assert "the running one goes on" in raised.value.message
+    assert "not ready: error[usage]: --edge: there is no such flag; the running one goes on" in raised.value.message
     assert host.manager.done == []
     # and a start, such as the next boot's, runs what works
     assert (
@@ -79,6 +82,7 @@ def test_a_new_version_that_is_never_ready_leaves_the_old_one_serving(host: Host
 
 def test_the_next_update_tries_the_new_one_again(host: Host) -> None:
     host.keep_previous()
+    host.successor = "no edge answered"
     with pytest.raises(QanatError):
         host.update()
     host.manager.becomes = [State(running=True, ready=False), State(running=True, ready=True, process=NEW)]
@@ -115,6 +119,13 @@ def test_one_that_was_not_connected_before_is_no_reason_to_go_back(host: Host) -
     host.manager.becomes = [State(running=True, ready=False, process=NEW)]
     assert host.update() == Updated(False, False, 0)
     assert not is_pinned(host.machine)
+
+
+def test_one_that_can_not_be_asked_is_started_anew(host: Host) -> None:
+    host.manager.becomes = [State(running=True, ready=True, process=NEW)]
+    host.answers[NEW] = 4
+    assert host.update() == Updated(False, True, 4)
+    assert host.manager.done == ["restart"]
 
 
 def test_what_does_not_run_needs_no_update(host: Host) -> None:

@@ -1,13 +1,11 @@
 """`qanat service update`: the service goes over to the version that is installed now, and back to the one before when that isn't
 ready in time. The package's own script calls it; one connector runs at a time, or two for as long as one hands over."""
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from qanat.errors import QanatError
 from qanat.host.machine import Machine
@@ -18,6 +16,8 @@ from qanat.host.service.ready import Ready, ask
 PREVIOUS_TREE = "/usr/lib/qanat.previous"
 """Where the package keeps the version before, from its `preinst` on."""
 LONGEST_STOP_S = 180.0
+LONGEST_ANSWER_S = 30.0
+"""How much longer than its limit a connector takes to say what came of it: a new process that failed is ended meanwhile."""
 LOOK_S = 0.25
 
 
@@ -35,7 +35,7 @@ class Update(Struct):
     machine: Machine
     manager: Manager
     limit_s: float
-    signalled: Callable[[int, int], None] = os.kill
+    successor: Callable[[int, float], str | None] = field(default_factory=lambda: start_successor)
     asked: Callable[[int | None], Ready | None] = ask
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
@@ -55,31 +55,32 @@ class Update(Struct):
             )  # fmt: skip
         answer = self.asked(before.process)
         was_ready = answer is not None and answer.connections > 0
-        unpinned = self._unpin()
-        if self.manager.name == "systemd" and was_ready and before.process and not unpinned:
-            return self._hand_over(before.process)
+        if not self._unpin() and was_ready and before.process and self._hand_over(before.process):
+            now = self._wait(before.process)
+            return Updated(True, True, 0 if now is None else now.connections)
         self.manager.start(anew=True)
         now = self._wait(before.process or 0)
         if now is None and was_ready:
             raise self._taken_back()
         return Updated(False, was_ready, 0 if now is None else now.connections)
 
-    def _hand_over(self, process: int) -> Updated:
-        """The running connector starts the new one, and goes on alone if that one can't register. Which one is in charge is
-        systemd's to tell."""
-        self.signalled(process, signal.SIGUSR2)
-        now = self._wait(process, self.limit_s)
-        if now is not None:
-            return Updated(True, True, now.connections)
+    def _hand_over(self, process: int) -> bool:
+        """The running connector starts the new one, and goes on alone if that one can't register. False: it can't be asked."""
+        try:
+            reason = self.successor(process, self.limit_s)
+        except LookupError:
+            return False
+        if reason is None:
+            return True
         kept = self._pin()
         if kept:
             self.machine.run("systemctl", "daemon-reload")
         raise QanatError(
             "service_update_failed",
-            f"the new version was not ready within {self.limit_s:g} s; the running one goes on"
+            f"the new version was not ready: {reason}; the running one goes on"
             + (", and the version before is what the next start runs" if kept else ""),
             where="service update",
-            hint="`qanat service update` tries the new one once more; the log has the reason: journalctl -u qanat",
+            hint="mend the cause; `qanat service update` tries the new one once more",
         )
 
     def _taken_back(self) -> QanatError:
@@ -127,6 +128,22 @@ class Update(Struct):
         gone = self.machine.remove(systemd.PREVIOUS)
         self.machine.remove(systemd.DROP_INS)
         return gone
+
+
+def start_successor(process: int, limit_s: float) -> str | None:
+    """Asks a running connector to hand over (`qanat service upgrade`): None when its successor is in charge, else why it isn't.
+
+    Raises:
+        LookupError: it is not one that can be asked.
+    """
+    from qanat.connector.local_socket import Question, running
+    from qanat.connector.local_socket import ask as ask_connector
+
+    for connector in running():
+        if connector.pid == process:
+            answer = ask_connector(connector, Question("upgrade", limit_s), limit_s=limit_s + LONGEST_ANSWER_S)
+            return str(answer["reason"]) if answer.get("reason") else None
+    raise LookupError(process)
 
 
 def is_pinned(machine: Machine) -> bool:

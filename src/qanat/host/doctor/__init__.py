@@ -1,0 +1,1 @@
+"""`qanat doctor`: what may keep a connector from working here, each with its fix."""
