@@ -2,7 +2,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import statements
 from tests.support.postgres import NoPostgres, Postgres, running_postgres
+
+statements.share()
 
 MARKS = {"case": "54", "requirement": "S26", "trap": "9"}
 """Marks that say which part of the design a test is about, and what one of their values looks like."""
