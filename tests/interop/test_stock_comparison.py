@@ -1,9 +1,13 @@
 """A stock connector and ours with the same file, flags and requests, side by side: settings line, endpoints, log lines, and what
 the origin receives field by field. What differs on purpose is named here with its reason, and told in docs/compatibility.md."""
 
+import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +112,23 @@ def plain(side: Side, document: Any) -> Any:
 def test_the_configuration_in_force_is_told_in_the_same_words(sides: tuple[Side, Side]) -> None:
     stock, ours = (plain(side, side.connector.local("/config").json()) for side in sides)
     for theirs, own in zip(stock["config"]["ingress"], ours["config"]["ingress"], strict=True):
+        assert own == theirs
+    assert ours == stock
+
+
+def told(lab: Lab, side: Side) -> Any:
+    """What the edge was told by updateLocalConfiguration."""
+    with closing(sqlite3.connect(f"file:{lab.edge.data_dir / 'qanat.db'}?mode=ro", uri=True)) as database:
+        query = "select local_configuration from tunnels where local_configuration like ?"
+        row = database.execute(query, (f"%{side.origin.service}%",)).fetchone()
+    return plain(side, json.loads(row[0])) if row else None
+
+
+def test_the_edge_is_told_the_local_configuration_in_the_same_words(lab: Lab, sides: tuple[Side, Side]) -> None:
+    stock, ours = (wait_until(partial(told, lab, side), f"what {side.kind} tells") for side in sides)
+    for document in (stock, ours):
+        document["__configuration_flags"].pop("metrics", None)
+    for theirs, own in zip(stock["ingress"], ours["ingress"], strict=True):
         assert own == theirs
     assert ours == stock
 

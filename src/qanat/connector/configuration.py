@@ -219,6 +219,8 @@ def _shown(document: bytes) -> str:
 def _set_keys(origin: OriginRequest) -> dict[str, Any]:
     """The keys that differ from the defaults, durations as whole seconds."""
     full, plain = _full(origin), _full(OriginRequest())
+    if not full["access"].get("required"):
+        full["access"] = plain["access"]  # what is not in force is not told, as by stock
     return {key: value for key, value in full.items() if value != plain[key]}
 
 

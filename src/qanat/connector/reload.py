@@ -9,7 +9,7 @@ from qanat.connector.engine import Connector
 from qanat.connector.file_watch import FileWatch
 from qanat.connector.flag_table import FLAGS
 from qanat.connector.log import Log
-from qanat.connector.options import local_configuration
+from qanat.connector.options import local_configuration, read_options
 from qanat.connector.single_origin import SINGLE_ORIGIN_FLAGS
 from qanat.connector.sources import Sources, configuration_flags
 from qanat.errors import QanatError
@@ -73,6 +73,7 @@ class Reload:
             if sources.text == before.text and not asked:
                 self.refused = False
                 return
+            _check_flags(sources)
             local, _ = local_configuration(sources, warnings)
             in_force = self._put_in_force(local, sources)
         except QanatError as error:
@@ -113,3 +114,13 @@ class Reload:
             self._log.warn(
                 f"{', '.join(later)} {has} changed in the configuration file: that counts from the next start on"
             )
+
+
+def _check_flags(sources: Sources) -> None:
+    """What the file says of other flags counts from the next start on, which must not fail for it. What came from elsewhere was
+    sound at this start, and may be gone by now."""
+    try:
+        read_options(sources)
+    except QanatError as error:
+        if sources.path and (error.where or "").startswith(sources.path):
+            raise

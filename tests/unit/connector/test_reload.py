@@ -14,6 +14,7 @@ from qanat.connector.log import Log
 from qanat.connector.options import local_configuration
 from qanat.connector.reload import KEPT, Reload
 from qanat.connector.sources import Sources, gather
+from tests.process.test_cases_tokens import TOKEN
 
 RULES = "ingress:\n- {{hostname: {0}.test, service: 'http://127.0.0.1:{1}'}}\n- service: http_status:404\n"
 
@@ -48,7 +49,10 @@ class World:
         self.configuration = CurrentConfiguration(connector, log)
 
         def read() -> Sources:
-            return gather(read_command_line(["tunnel", "run", "--config", str(file), *flags]), {})
+            return gather(
+                read_command_line(["tunnel", "run", "--config", str(file), "--token", TOKEN, "--edge", "h:1", *flags]),
+                {},
+            )
 
         sources = read()
         self.configuration.start(local_configuration(sources, [])[0])
@@ -97,6 +101,7 @@ def test_new_rules_are_in_force_and_told_to_the_edge(world: World) -> None:
             ":4: ingress[0].originRequest.caPool",
         ),
         ("grace-period: soon\n", ":1: grace-period: 'soon'"),
+        ("retries: 3\nprotocol: tcp\n", ":2: protocol: 'tcp'"),
         ("tunnel: a\ntunnel: b\n", "in line 1 and in line 2"),
     ],
 )
