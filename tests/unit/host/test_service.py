@@ -372,3 +372,15 @@ def test_another_user_is_told_to_be_root(
         put(machine, manager, FIRST)
     assert raised.value.code == "service_not_permitted"
     assert tree(machine.root) == []
+
+
+def test_folders_that_others_made_are_no_service_of_theirs(machine: LiveMachine, manager: FakeManager) -> None:
+    """systemd makes /run/qanat, too: a SysV service isn't there for that, nor a user of its own to remove."""
+    put(machine, manager, FIRST)
+    machine.path("/run/qanat").mkdir(parents=True)
+    assert [name for name in NAMES if manager_of(machine, name).installed()] == ["systemd"]
+    for name in ("openrc", "sysv"):
+        other = manager_of(machine, name)
+        for path, (content, mode) in other.files(wanted_of(FIRST)).items():
+            machine.write(path, content, mode)
+        assert [each for each in NAMES if manager_of(machine, each).installed()] == ["systemd", name]

@@ -14,7 +14,7 @@ def examine(machine: Machine, arguments: Sequence[str], environment: Mapping[str
     manager = manager_of(machine)
     subject = subject_of(machine, arguments, environment)
     findings = [host.clock(machine), *_settings(subject), *host.secret_files(machine)]
-    told, ready = host.service(machine, manager, installed=host.is_installed(machine, manager))
+    told, ready = host.service(machine, manager, installed=manager.installed())
     findings += told
     if subject.options is not None:
         options = subject.options

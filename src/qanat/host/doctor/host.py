@@ -12,7 +12,6 @@ from qanat.host.lockdown.wanted import PORTS
 from qanat.host.machine import Machine
 from qanat.host.service.manager import Manager
 from qanat.host.service.ready import Ready, ask
-from qanat.host.service.systemd import UNIT
 from qanat.host.service.update import is_pinned
 from qanat.host.service.wanted import CREDENTIALS, TOKEN
 
@@ -120,10 +119,6 @@ def public_ports(machine: Machine, *, proc: Path = Path("/proc/self/net")) -> li
             "`qanat lockdown` shows how they are closed",
         )
     ]
-
-
-def is_installed(machine: Machine, manager: Manager) -> bool:
-    return machine.exists(UNIT) or any(machine.exists(path) for path in manager.paths())
 
 
 def _public_listeners(proc: Path) -> set[int]:

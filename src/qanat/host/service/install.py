@@ -74,7 +74,7 @@ def uninstall(machine: Machine, name: str | None = None, *, cut_session: bool = 
     found = [
         manager
         for manager in (manager_of(machine, each) for each in ((name,) if name else NAMES))
-        if any(machine.exists(path) for path in manager.paths())
+        if manager.installed()
     ]
     if found and machine.live and not cut_session and comes_through_tunnel(os.getpid()):
         raise QanatError(

@@ -43,6 +43,9 @@ class Launchd:
     def paths(self) -> tuple[str, ...]:
         return (PLIST, LOG)
 
+    def installed(self) -> bool:
+        return self._machine.exists(PLIST)
+
     def prepare(self) -> None:
         """Nothing: it runs as who installs it."""
 

@@ -37,6 +37,9 @@ class Manager(Protocol):
     def paths(self) -> tuple[str, ...]:
         """Everything that an uninstallation takes away, folders after what is in them."""
 
+    def installed(self) -> bool:
+        """Whether the service is there, of this kind."""
+
     def prepare(self) -> None:
         """What must be there before the files: a user."""
 

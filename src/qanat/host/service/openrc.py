@@ -64,6 +64,9 @@ class OpenRC:
     def paths(self) -> tuple[str, ...]:
         return (LINK, SCRIPT, RUN, LOG, LOGS)
 
+    def installed(self) -> bool:
+        return (self._machine.read(SCRIPT) or b"").startswith(b"#!/sbin/openrc-run")
+
     def prepare(self) -> None:
         add_user(self._machine)
 

@@ -27,7 +27,7 @@ StartLimitIntervalSec=0
 Type=notify
 NotifyAccess=main
 ExecStart={command}
-ExecReload=/bin/kill -HUP $MAINPID
+ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
 {credential}
 TimeoutStartSec={start_s}s
 TimeoutStopSec={stop_s}s
@@ -93,6 +93,9 @@ class Systemd:
 
     def paths(self) -> tuple[str, ...]:
         return (WANTS, PREVIOUS, DROP_INS, UNIT)
+
+    def installed(self) -> bool:
+        return self._machine.exists(UNIT)
 
     def prepare(self) -> None:
         """Nothing: users and folders are systemd's."""

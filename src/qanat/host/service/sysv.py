@@ -126,6 +126,9 @@ class SysV:
     def paths(self) -> tuple[str, ...]:
         return (*self.links(), SCRIPT, PIDFILE, RUN, LOG, LOGS)
 
+    def installed(self) -> bool:
+        return (self._machine.read(SCRIPT) or b"").startswith(b"#!/bin/sh")
+
     def prepare(self) -> None:
         add_user(self._machine)
 
