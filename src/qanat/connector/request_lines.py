@@ -41,13 +41,16 @@ _REASONS = {
 
 def log_request(log: Log, request: RequestReceived) -> None:
     """Method, URL, host, path and fields. Values of a query and of fields that are named like a secret are left out."""
+    from qanat.connector.redaction import redacted  # only where requests are told
+
     path, question_mark, _ = request.target.partition("?")
+    path = redacted(path)
     query = f"?{HIDDEN}" if question_mark else ""
     headers: dict[str, list[str]] = {}
     for name, value in request.headers:
         if name.lower() == "referer":
             value = value.partition("?")[0]
-        headers.setdefault(_canonical(name), []).append(HIDDEN if _SECRET_FIELD.search(name) else value)
+        headers.setdefault(_canonical(name), []).append(HIDDEN if _SECRET_FIELD.search(name) else redacted(value))
     scheme = next((value for name, value in request.headers if name.lower() == "x-forwarded-proto"), "https")
     fields: dict[str, str] = {"cfRay": request.request_id} if request.request_id else {}
     log.debug(
