@@ -7,6 +7,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use qanat_transport::Entrance;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::client::{Answer, H1, ask, dial_as, h2_as, plain};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 /// Under a wildcard that the certificate has, and that is routed to a tunnel.
 const NAME: &str = "management.wild.example.test";
-const SERVED: &[&str] = &["qanat_trailers", "management_logs"];
+const SERVED: &[&str] = &["qanat_trailers", "qanat_management", "management_logs"];
 
 struct Issuer(EcdsaKeyPair);
 
@@ -73,9 +74,16 @@ fn a_token_reaches_its_tunnels_connector_under_the_name_that_it_knows() {
         assert_eq!(seen.len(), 2);
         for request in seen {
             assert_eq!(request.head.authority, "management.argotunnel.com");
+            assert_eq!(request.entrance, Entrance::Management);
             assert_eq!(request.head.target, format!("/host_details?access_token={token}&debug=1"));
             assert!(!request.head.headers.contains("cookie") && !request.head.headers.contains("authorization"));
         }
+        // A visitor's is marked by nothing that he could send himself.
+        let mut visitor = H1 { io: dial_as(lab, HOST, &[b"http/1.1"]).await.unwrap(), rest: Vec::new() };
+        let mark = "QanatManagement: verified\r\ncf-cloudflared-qanat-management: verified";
+        visitor.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{mark}\r\n\r\n")).await;
+        assert_eq!(visitor.answer().await.status, 200);
+        assert_eq!(connector.last().entrance, Entrance::Public);
     });
 }
 

@@ -1,5 +1,6 @@
 //! Which of our own additions a peer has.
 
+use crate::Entrance;
 use qanat_wire::names;
 
 /// A set of additions. The empty one is a stock peer.
@@ -19,6 +20,9 @@ impl Features {
     pub(crate) const STATUS: Features = Features(16);
     /// Told over HTTP/2 that the edge will be back.
     pub(crate) const RETURN: Features = Features(32);
+
+    /// Marks of requests for the management.
+    pub(crate) const MANAGEMENT: Features = Features(64);
 
     pub(crate) fn from_bits(bits: u8) -> Self {
         Self(bits)
@@ -47,6 +51,7 @@ impl Features {
                 names::FEATURE_REASON => set.add(Self::REASON),
                 names::FEATURE_STATUS => set.add(Self::STATUS),
                 names::FEATURE_RETURN => set.add(Self::RETURN),
+                names::FEATURE_MANAGEMENT => set.add(Self::MANAGEMENT),
                 _ => {}
             }
         }
@@ -64,6 +69,20 @@ impl Features {
             (false, true) => "informational,reason,status",
             (false, false) => "reason,status",
         })
+    }
+
+    /// Whether the edge shall mark this request for such a peer.
+    pub(crate) fn marks(self, entrance: Entrance) -> bool {
+        entrance == Entrance::Management && self.has(Self::MANAGEMENT)
+    }
+
+    /// Which entrance a request with this list and this mark came by.
+    pub(crate) fn entrance(self, is_marked: bool) -> Entrance {
+        match (self.has(Self::QANAT), is_marked) {
+            (true, true) => Entrance::Management,
+            (true, false) => Entrance::Public,
+            (false, _) => Entrance::Untold,
+        }
     }
 
     /// Reads what [`accept`](Self::accept) wrote.
@@ -85,6 +104,17 @@ impl Features {
 #[cfg(test)]
 mod tests {
     use super::Features;
+    use crate::Entrance;
+
+    #[test]
+    fn only_an_edge_of_ours_tells_the_entrance() {
+        let (ours, stock) = (Features::accepted(b"reason"), Features::default());
+        assert_eq!((ours.entrance(true), ours.entrance(false)), (Entrance::Management, Entrance::Public));
+        assert_eq!((stock.entrance(true), stock.entrance(false)), (Entrance::Untold, Entrance::Untold));
+        let marked = Features::announced(&["qanat_management".into()]);
+        assert!(marked.marks(Entrance::Management) && !marked.marks(Entrance::Public));
+        assert!(!Features::announced(&["qanat_reason".into()]).marks(Entrance::Management));
+    }
 
     #[test]
     fn what_is_written_is_read() {

@@ -21,8 +21,8 @@ pub use connector::{
 pub use edge::{Admission, ConnectorLink, ListenerSettings, OpenStream, Registrar, ResponseStream, TunnelListener};
 pub use lines::{Flow, Lines};
 pub use message::{
-    AnsweredBy, Applied, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal, RequestKind,
-    ResponseError, ResponseEvent, TunnelRequest, TunnelResponse,
+    AnsweredBy, Applied, Entrance, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal,
+    RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse,
 };
 pub use owner::owner;
 pub use quic::Congestion;

@@ -37,6 +37,18 @@ pub enum RequestKind {
     Tcp,
 }
 
+/// By which of the edge's entrances a request came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entrance {
+    /// A public hostname, or whatever a visitor's Host says.
+    #[default]
+    Public,
+    /// The management hostname, with a token that the edge has verified.
+    Management,
+    /// A stock edge, which doesn't say: there the Host alone tells.
+    Untold,
+}
+
 /// A request on its way through the tunnel.
 #[derive(Clone, Debug)]
 pub struct TunnelRequest {
@@ -46,6 +58,8 @@ pub struct TunnelRequest {
     pub head: RequestHead,
     /// Announced on QUIC as `HttpHeader:Content-Length` or `HttpHeader:Transfer-Encoding: chunked`.
     pub length: BodyLength,
+    /// How it came to the edge. Told to connectors that announced `qanat_management`.
+    pub entrance: Entrance,
 }
 
 /// Who made an answer.

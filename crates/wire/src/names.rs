@@ -24,6 +24,10 @@ pub const QANAT_ACCEPT: &[u8] = b"QanatAccept";
 pub const QANAT_BODY: &[u8] = b"QanatBody";
 /// Our own: the code of why an origin could not be reached, beside the text for people.
 pub const QANAT_ERROR: &[u8] = b"QanatError";
+/// Our own: the request came to the edge's management hostname, with a token that the edge has verified; [`VERIFIED`].
+pub const QANAT_MANAGEMENT: &[u8] = b"QanatManagement";
+/// Value of [`QANAT_MANAGEMENT`].
+pub const VERIFIED: &str = "verified";
 /// Value of [`QANAT_BODY`]: see [`crate::framed`].
 pub const BODY_FRAMED: &[u8] = b"framed";
 /// In [`QANAT_ACCEPT`]: the body may be framed.
@@ -55,6 +59,8 @@ pub const RESPONSE_HEADERS: &str = "cf-cloudflared-response-headers";
 pub const RESPONSE_META: &str = "cf-cloudflared-response-meta";
 /// HTTP/2 form of [`QANAT_ACCEPT`].
 pub const QANAT_ACCEPT_HEADER: &str = "cf-cloudflared-qanat-accept";
+/// HTTP/2 form of [`QANAT_MANAGEMENT`].
+pub const QANAT_MANAGEMENT_HEADER: &str = "cf-cloudflared-qanat-management";
 /// HTTP/2 form of [`QANAT_ERROR`].
 pub const QANAT_ERROR_HEADER: &str = "cf-cloudflared-qanat-error";
 /// Our own, over HTTP/2: the text for people, serialised as response fields are.
@@ -72,9 +78,11 @@ pub const FEATURE_REASON: &str = "qanat_reason";
 pub const FEATURE_STATUS: &str = "qanat_status";
 /// Feature: told that the edge stops and will be back, it returns without back-off (see [`crate::farewell`]).
 pub const FEATURE_RETURN: &str = "qanat_return";
+/// Feature: the edge marks requests for the connector's management ([`QANAT_MANAGEMENT`]), so that none is one by its Host.
+pub const FEATURE_MANAGEMENT: &str = "qanat_management";
 /// Every feature of ours that this version of the connector has.
-pub const QANAT_FEATURES: [&str; 5] =
-    [FEATURE_TRAILERS, FEATURE_INFORMATIONAL, FEATURE_REASON, FEATURE_STATUS, FEATURE_RETURN];
+pub const QANAT_FEATURES: [&str; 6] =
+    [FEATURE_TRAILERS, FEATURE_INFORMATIONAL, FEATURE_REASON, FEATURE_STATUS, FEATURE_RETURN, FEATURE_MANAGEMENT];
 /// Prefix of our own features: its presence tells a qanat connector from a stock one.
 pub const FEATURE_PREFIX: &str = "qanat_";
 

@@ -18,7 +18,7 @@ use crate::settings::HttpMode;
 use bytes::Bytes;
 use qanat_http::h1::ParsedRequest;
 use qanat_http::{BodyLength, Headers, Owner, RequestHead, ResponseHead, Sink, Standing};
-use qanat_transport::{RequestKind, TunnelRequest};
+use qanat_transport::{Entrance, RequestKind, TunnelRequest};
 use std::pin::Pin;
 use tokio::time::Sleep;
 
@@ -58,9 +58,13 @@ impl<'a> Request<'a> {
             return send_whole(download, &answer, BodyLength::Exact(0), Bytes::new()).await;
         }
         head::prepare(self.side, self.client, &mut head, &self.ray);
-        if let Some(asked) = &admitted.management {
-            asked.rewrite(&mut head);
-        }
+        let entrance = match &admitted.management {
+            Some(asked) => {
+                asked.rewrite(&mut head);
+                Entrance::Management
+            }
+            None => Entrance::Public,
+        };
         let kind = if head.websocket { RequestKind::WebSocket } else { RequestKind::Http };
         let is_grpc = page::is_grpc(&head.headers);
         let visitor = self.visitor(&head);
@@ -75,7 +79,7 @@ impl<'a> Request<'a> {
                 is_grpc.then(|| Messages::new(self.side.settings.grpc_idle_timeout)),
                 patience,
             ),
-            request: TunnelRequest { kind, head, length },
+            request: TunnelRequest { kind, head, length, entrance },
             download,
             pace: Pace::new(sleep, patience, Standing::new(&self.side.backlog, owner), D::MAX_STALLED),
             visitor,

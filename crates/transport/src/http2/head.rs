@@ -75,6 +75,9 @@ pub(crate) fn encode_request(request: &TunnelRequest, peer: Features) -> Result<
     if let Some(accept) = peer.accept() {
         headers.insert(names::QANAT_ACCEPT_HEADER, HeaderValue::from_static(accept));
     }
+    if peer.marks(request.entrance) {
+        headers.insert(names::QANAT_MANAGEMENT_HEADER, HeaderValue::from_static(names::VERIFIED));
+    }
     Ok(out)
 }
 
@@ -90,6 +93,7 @@ pub(crate) enum Asked {
 pub(crate) fn decode_request(parts: http::request::Parts, end_stream: bool) -> Result<Asked, &'static str> {
     let accept = parts.headers.get(names::QANAT_ACCEPT_HEADER).map(|list| Features::accepted(list.as_bytes()));
     let accept = accept.unwrap_or_default();
+    let marked = parts.headers.get(names::QANAT_MANAGEMENT_HEADER).is_some_and(|mark| *mark == names::VERIFIED);
     let upgrade = parts.headers.get(names::UPGRADE_HEADER).map(HeaderValue::as_bytes);
     let kind = match upgrade {
         Some(kind) if kind == names::UPGRADE_CONTROL.as_bytes() => return Ok(Asked::Control),
@@ -138,7 +142,8 @@ pub(crate) fn decode_request(parts: http::request::Parts, end_stream: bool) -> R
         (RequestKind::Http, None) if end_stream => BodyLength::Absent,
         (RequestKind::Http, None) => BodyLength::Unknown,
     };
-    Ok(Asked::Request { request: TunnelRequest { kind, head, length }, accept })
+    let entrance = accept.entrance(marked);
+    Ok(Asked::Request { request: TunnelRequest { kind, head, length, entrance }, accept })
 }
 
 fn status(status: u16) -> Result<StatusCode, StreamError> {

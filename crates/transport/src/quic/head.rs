@@ -57,6 +57,9 @@ pub(crate) fn encode_request(request: &TunnelRequest, peer: Features) -> Result<
     if let Some(accept) = peer.accept() {
         pairs.push(plain(names::QANAT_ACCEPT, accept.as_bytes()));
     }
+    if peer.marks(request.entrance) {
+        pairs.push(plain(names::QANAT_MANAGEMENT, names::VERIFIED.as_bytes()));
+    }
     let framed = peer.has(Features::TRAILERS) && may_have_trailers(&head.headers, request.length);
     if framed {
         pairs.push(plain(names::QANAT_BODY, names::BODY_FRAMED));
@@ -87,7 +90,7 @@ pub(crate) fn decode_request(connect: ConnectRequest) -> Result<DecodedRequest, 
         headers: Headers::with_capacity(connect.metadata.len() + 2),
         websocket: connect.kind == ConnectionType::WebSocket,
     };
-    let (mut accept, mut framed) = (Features::default(), false);
+    let (mut accept, mut framed, mut marked) = (Features::default(), false, false);
     let mut length = BodyLength::Absent;
     for (mut key, value) in connect.metadata {
         if key.starts_with(HTTP_HEADER) {
@@ -115,6 +118,8 @@ pub(crate) fn decode_request(connect: ConnectRequest) -> Result<DecodedRequest, 
             accept = Features::accepted(&value);
         } else if key == names::QANAT_BODY {
             framed = value == names::BODY_FRAMED;
+        } else if key == names::QANAT_MANAGEMENT {
+            marked = value == names::VERIFIED;
         }
     }
     let kind = match connect.kind {
@@ -141,7 +146,8 @@ pub(crate) fn decode_request(connect: ConnectRequest) -> Result<DecodedRequest, 
     if kind != RequestKind::Http {
         length = BodyLength::Opaque;
     }
-    Ok(DecodedRequest { request: TunnelRequest { kind, head, length }, accept, framed })
+    let entrance = accept.entrance(marked);
+    Ok(DecodedRequest { request: TunnelRequest { kind, head, length, entrance }, accept, framed })
 }
 
 /// Host and the rest of an absolute URL, byte for byte.

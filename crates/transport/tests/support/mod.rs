@@ -191,7 +191,7 @@ pub fn request(kind: RequestKind, method: &'static str, target: &'static str, le
         headers: Headers::new(),
         websocket: kind == RequestKind::WebSocket,
     };
-    TunnelRequest { kind, head, length }
+    TunnelRequest { kind, head, length, entrance: Entrance::Public }
 }
 
 pub fn get(target: &'static str) -> TunnelRequest {
