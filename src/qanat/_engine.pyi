@@ -385,7 +385,8 @@ class ConnectorSettings(TypedDict):
     `worker_threads` 0: half of the cores, at least one, since the connector runs beside the application.
     `tell_requests`: every request is two events, for a debug log.
     `tags`: key and value of fields `Cf-Warp-Tag-KEY` that requests to origins get. `features`: announced to the edge
-    besides its own.
+    besides its own. `management_hostname`: the Host by which a request of a stock edge is one for the management
+    (`ManagementAsked`); ours marks them; "": none is.
     """
 
     account_tag: str
@@ -411,6 +412,7 @@ class ConnectorSettings(TypedDict):
     tell_requests: bool
     tags: Sequence[tuple[str, str]]
     features: Sequence[str]
+    management_hostname: str
 
 # ---------------------------------------------------------------- connector: events up
 @final
@@ -512,6 +514,13 @@ class RequestCanceled:
     destination: str
 
 @final
+class ManagementAsked:
+    """A request for the connector's management: an HTTP/1.1 server's end of a blocking socket. `socket` is its descriptor and
+    the event's: duplicate it to keep it longer. Its request holds a token: log nothing of it."""
+
+    socket: int
+
+@final
 class Stopped:
     """All connections have ended after `stop`."""
 
@@ -526,6 +535,7 @@ ConnectorEvent = (
     | RequestAnswered
     | OriginFailed
     | RequestCanceled
+    | ManagementAsked
     | EngineWarning
     | Stopped
 )
@@ -595,6 +605,8 @@ class Connector:
     def answer_configuration(self, *, push_id: int, version: int, error: str = "") -> None:
         """`version`: what is applied now; `error` "" when the pushed one is in force. EngineError `unknown_push`:
         nobody waits for this answer any more."""
+    def tell_requests(self, wanted: bool) -> None:
+        """Whether every request is two events from now on, as `tell_requests` of the settings at the start."""
     def send_local_configuration(self, configuration: bytes) -> None:
         """JSON that connection 0 tells the edge after registration when the tunnel isn't remotely managed."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[ConnectorEvent]:

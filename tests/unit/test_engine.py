@@ -73,6 +73,7 @@ def connector_settings(**changes: object) -> Any:
         "tell_requests": False,
         "tags": [],
         "features": [],
+        "management_hostname": "",
         **changes,
     }
 

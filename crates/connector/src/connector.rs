@@ -7,7 +7,7 @@ use crate::events::EventQueue;
 use crate::life::Life;
 use crate::origin::OriginPools;
 use crate::pushes::Pushes;
-use crate::service::Extras;
+use crate::service::{Extras, Management};
 use crate::snapshot::CONNECT_BOUNDS;
 use crate::supervisor;
 use crate::traffic::Traffic;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use qanat_boundary::{EngineWarning, Histogram};
 use qanat_transport::Lines;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -59,6 +59,8 @@ impl Connector {
                 local_configuration: watch::Sender::new(None),
                 life: watch::Sender::new(Life::Serving),
                 quic_retry_ms: AtomicU64::new(60_000),
+                management: Management::new(&settings.management_hostname),
+                tell_requests: AtomicBool::new(settings.tell_requests),
                 settings,
             }),
             runtime: Mutex::new(None),
@@ -106,6 +108,11 @@ impl Connector {
     /// nobody waits for that push any more.
     pub fn answer_configuration(&self, push_id: u64, version: i32, error: &str) -> bool {
         self.data_path.pushes.answer(push_id, version, error)
+    }
+
+    /// Whether every request and answer is an event from now on.
+    pub fn tell_requests(&self, wanted: bool) {
+        self.data_path.tell_requests.store(wanted, Relaxed);
     }
 
     /// JSON that connection 0 tells the edge when the tunnel isn't remotely managed: after registration, or now.

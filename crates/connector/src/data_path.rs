@@ -6,7 +6,7 @@ use crate::events::EventQueue;
 use crate::life::Life;
 use crate::origin::{Origin, OriginPools};
 use crate::pushes::Pushes;
-use crate::service::Extras;
+use crate::service::{Extras, Management};
 use crate::traffic::Traffic;
 use crate::{ConnectorSettings, IngressTable};
 use arc_swap::ArcSwapOption;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use qanat_boundary::Histogram;
 use qanat_transport::Lines;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -46,6 +46,9 @@ pub(crate) struct DataPath {
     pub(crate) local_configuration: watch::Sender<Option<Bytes>>,
     pub(crate) life: watch::Sender<Life>,
     pub(crate) quic_retry_ms: AtomicU64,
+    pub(crate) management: Management,
+    /// Every request and answer is an event.
+    pub(crate) tell_requests: AtomicBool,
 }
 
 impl DataPath {

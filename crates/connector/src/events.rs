@@ -2,7 +2,37 @@
 
 use bytes::Bytes;
 use qanat_transport::Protocol;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use uuid::Uuid;
+
+/// Open while something holds it: who wants it longer duplicates it.
+#[derive(Clone, Debug)]
+pub struct Descriptor(Arc<OwnedFd>);
+
+impl Descriptor {
+    /// Its number.
+    pub fn number(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
+    /// One that lives by itself.
+    pub fn duplicate(&self) -> std::io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+}
+
+impl From<OwnedFd> for Descriptor {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(Arc::new(descriptor))
+    }
+}
+
+impl PartialEq for Descriptor {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 pub(crate) type EventQueue = qanat_boundary::EventQueue<Event>;
 
@@ -78,6 +108,9 @@ macro_rules! declare_events {
 
             /// The client went away before its request was answered whole.
             expendable RequestCanceled { connection_index: u8, destination: String }
+
+            /// A request for the management: the server's end of a socket.
+            control ManagementAsked { socket: Descriptor }
 
             /// All connections have ended after `stop`.
             control Stopped {}

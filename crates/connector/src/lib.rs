@@ -36,8 +36,8 @@ pub use calls::CallSnapshot;
 pub use connector::Connector;
 pub use errors::{OriginError, SettingError, TableError, UNREACHABLE};
 pub use events::{
-    ConfigurationPushed, Disconnected, Event, OriginFailed, ProtocolFallback, Refused, Registered, RequestAnswered,
-    RequestCanceled, RequestReceived, Stopped, Unregistered,
+    ConfigurationPushed, Descriptor, Disconnected, Event, ManagementAsked, OriginFailed, ProtocolFallback, Refused,
+    Registered, RequestAnswered, RequestCanceled, RequestReceived, Stopped, Unregistered,
 };
 pub use ingress::{IngressTable, check_patterns, explain};
 pub use origin::OriginBounds;

@@ -6,7 +6,7 @@ use qanat_transport::Registration;
 /// What a connector says of itself on connection `index`, after so many attempts that failed.
 pub(crate) fn registration(settings: &ConnectorSettings, index: u8, failures: u32) -> Registration {
     let mut features: Vec<String> =
-        ["allow_remote_config", "serialized_headers", "support_quic_eof"].map(str::to_owned).into();
+        ["allow_remote_config", "serialized_headers", "support_quic_eof", "management_logs"].map(str::to_owned).into();
     features.extend(qanat_wire::names::QANAT_FEATURES.map(str::to_owned));
     for feature in &settings.features {
         if !features.contains(feature) {

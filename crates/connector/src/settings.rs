@@ -101,12 +101,14 @@ pub struct ConnectorSettings {
     pub max_unread_bytes: usize,
     /// Events kept for `next_events`; above it the ones about single requests are dropped and counted.
     pub event_queue: usize,
-    /// Every request and answer is an event: for a debug log.
+    /// Every request and answer is an event: for a debug log. What it is at the start: see `Connector::tell_requests`.
     pub tell_requests: bool,
     /// Key and value: each request to an origin has a field `Cf-Warp-Tag-KEY`.
     pub tags: Vec<(String, String)>,
     /// Announced to the edge besides its own.
     pub features: Vec<String>,
+    /// The Host of requests for the management, where an edge doesn't mark them.
+    pub management_hostname: String,
 }
 
 impl ConnectorSettings {

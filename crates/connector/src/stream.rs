@@ -8,6 +8,7 @@ use bytes::Bytes;
 use qanat_http::{BodyLength, Headers, Owner, Source, Watch, check_request, strip_hop_by_hop};
 use qanat_transport::{RequestKind, TunnelRequest};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Serves one request to its end. The task that runs this is the only one the request has.
 pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
@@ -20,7 +21,7 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     let counters = &data_path.counters;
     counters.requests.add(1);
     let _open = counters.requests_open.hold();
-    let TunnelRequest { kind, mut head, length } = request;
+    let TunnelRequest { kind, mut head, length, entrance } = request;
     let _session = (kind == RequestKind::Tcp).then(|| {
         counters.tcp_sessions.add(1);
         counters.tcp_sessions_open.hold()
@@ -49,9 +50,16 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     let (authority, target) = (head.authority.clone(), head.target.clone());
     let owner = Owner { tunnel: 0, visitor: visitor(&head.headers) };
     let (upload, download) = (Watch::new(&data_path.backlog, owner), Watch::new(&data_path.backlog, owner));
+    if data_path.management.is_meant(entrance, &head.authority) {
+        // Its target holds a token: nothing of it is told.
+        let responder = Some(Told::new(responder, None));
+        let mut call = Call { head, length, body, responder, trailers_dropped: false, upload, download };
+        data_path.management.serve(&data_path.events, &mut call).await;
+        return;
+    }
     let ingress = data_path.ingress.load_full();
     let matched = ingress.as_ref().and_then(|i| Some((i, i.table.find(&authority, &target)?)));
-    let line = data_path.settings.tell_requests.then(|| {
+    let line = data_path.tell_requests.load(Relaxed).then(|| {
         let rule = matched.as_ref().map(|(ingress, index)| (*index, ingress.table.rules[*index].text.as_str()));
         Line::tell(&data_path.events, connection_index, rule, &head, length)
     });

@@ -44,6 +44,10 @@ impl Connector {
         Err(refused("unknown_push", format!("push_id: nobody waits for an answer to push {push_id} any more")))
     }
 
+    fn tell_requests(&self, wanted: bool) {
+        self.0.tell_requests(wanted);
+    }
+
     fn send_local_configuration(&self, configuration: &[u8]) {
         self.0.send_local_configuration(Bytes::copy_from_slice(configuration));
     }

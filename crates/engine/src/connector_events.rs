@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use qanat_connector as declared;
+use qanat_connector::Descriptor;
 use qanat_transport::Protocol;
 use uuid::Uuid;
 

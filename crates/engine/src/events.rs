@@ -1,6 +1,7 @@
 //! Events as frozen Python values: a class for each declaration, made where the declarations are.
 
 use bytes::Bytes;
+use qanat_connector::Descriptor;
 use qanat_transport::Protocol;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -45,6 +46,7 @@ given! {
     Uuid => String: Uuid::to_string;
     IpAddr => String: |value| value.to_string();
     Protocol => &'static str: |value| value.name();
+    Descriptor => i32: Descriptor::number;
 }
 
 impl<T: ToPython> ToPython for Option<T> {

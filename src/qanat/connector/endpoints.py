@@ -1,4 +1,4 @@
-"""The connector's local HTTP endpoints: /ready, /healthcheck, /metrics, /config, /quicktunnel (connector.md §5).
+"""The connector's local HTTP endpoints: /ready, /healthcheck, /metrics, /config, /quicktunnel, /diag/* (connector.md §5).
 
 A small server of its own on `socketserver`: http.server and what it imports would cost more memory than the whole rest
 of this package (docs/explanation/connector). It answers any method, as stock's, one request a connection, and no browser
@@ -59,6 +59,7 @@ _REASONS = {
     400: "Bad Request",
     403: "Forbidden",
     404: "Not Found",
+    405: "Method Not Allowed",
     421: "Misdirected Request",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
@@ -231,10 +232,10 @@ class _Request(socketserver.BaseRequestHandler):
                 return
             head += part
             if len(head) > LARGEST_HEAD:
-                connection.sendall(_encode(text("the request's head is too large\n", 431), False))
+                connection.sendall(encode_answer(text("the request's head is too large\n", 431), False))
                 return
         answer, without_body = self.server.server.answer(head.partition(b"\r\n\r\n")[0])
-        connection.sendall(_encode(answer, without_body))
+        connection.sendall(encode_answer(answer, without_body))
         if _HAS_BODY.search(head):
             connection.shutdown(socket.SHUT_WR)
             connection.settimeout(LONGEST_DRAIN_S)
@@ -256,11 +257,13 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def _encode(answer: Answer, without_body: bool) -> bytes:
+def encode_answer(answer: Answer, without_body: bool, fields: Mapping[str, str] | None = None) -> bytes:
+    """The answer as HTTP/1.1, after which the connection ends. `fields`: more of them."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in (fields or {}).items())
     head = (
         f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}\r\n"
         f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\nDate: {_date()}\r\n"
-        "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        f"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n{more}Connection: close\r\n\r\n"
     )
     return head.encode("latin-1") + (b"" if without_body else answer.body)
 

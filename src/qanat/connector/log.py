@@ -30,6 +30,14 @@ class LineFile(Protocol):
     def flush(self) -> object: ...
 
 
+class Audience(Protocol):
+    """Who is told of lines besides: the management's viewers."""
+
+    def wants(self, level: Level, /) -> bool: ...
+
+    def offer(self, time: str, level: Level, message: str, fields: Mapping[str, Value], /) -> None: ...
+
+
 class Log:
     """Writes one line an event; lines of several threads never mix, control characters can't begin a line."""
 
@@ -51,14 +59,23 @@ class Log:
         self._clock = clock
         self._colour = not json and self._stream.isatty() and not os.environ.get("NO_COLOR")
         self._lock = threading.Lock()
+        self._audience: Audience | None = None
 
     def tells(self, level: Level) -> bool:
-        """Whether lines of this level are written: to spare what goes before them."""
+        """Whether lines of this level are written or watched: to spare what goes before them."""
+        return self.writes(level) or (self._audience is not None and self._audience.wants(level))
+
+    def writes(self, level: Level) -> bool:
+        """Whether lines of this level are written."""
         return LEVELS.index(level) >= self._least
 
     def tells_transport(self, level: Level) -> bool:
         """The same for lines about the transport itself."""
         return LEVELS.index(level) >= self._least_of_transport
+
+    def attend(self, audience: Audience) -> None:
+        """Lines that it wants are offered to it from now on, whatever the level of what is written."""
+        self._audience = audience
 
     def debug(self, message: str, **fields: Value) -> None:
         self._write("debug", message, fields)
@@ -77,9 +94,16 @@ class Log:
         self._write("fatal", message, fields)
 
     def _write(self, level: Level, message: str, fields: dict[str, Value]) -> None:
-        if not self.tells(level):
+        writes, audience = self.writes(level), self._audience
+        if audience is not None and not audience.wants(level):
+            audience = None
+        if not writes and audience is None:
             return
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+        if audience is not None:
+            audience.offer(now, level, message, fields)
+        if not writes:
+            return
         as_json = _json_line(now, level, message, fields) if self._json or self._file else ""
         line = as_json if self._json else _console_line(now, level, message, fields, self._colour)
         with self._lock:

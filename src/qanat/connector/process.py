@@ -23,6 +23,7 @@ from qanat.connector import endpoints, flags, metrics
 from qanat.connector.build import curves_line, version_line
 from qanat.connector.configuration import CurrentConfiguration, local_document
 from qanat.connector.credentials import name_to_look_up
+from qanat.connector.diagnostic_endpoints import diagnostic_endpoints
 from qanat.connector.engine import (
     ConfigurationPushed,
     Connector,
@@ -30,6 +31,7 @@ from qanat.connector.engine import (
     Disconnected,
     EngineError,
     EngineWarning,
+    ManagementAsked,
     OriginBounds,
     OriginFailed,
     ProtocolFallback,
@@ -48,6 +50,8 @@ from qanat.connector.handover import Registered as InCharge
 from qanat.connector.local_socket import LocalSocket
 from qanat.connector.log import CONTROL, HTTP, LineFile, Log
 from qanat.connector.log_file import RollingFile
+from qanat.connector.management.service import Facts, ManagementService
+from qanat.connector.management.viewers import Viewers
 from qanat.connector.options import LogOptions, Options, log_options, read_options
 from qanat.connector.orders import Orders
 from qanat.connector.reload import Reload
@@ -77,6 +81,9 @@ _USAGE_CODES = ("usage", "token_missing", "token_invalid", "token_file_unreadabl
 
 SETTLE_S = 5.0
 """After its first connection a process that takes over waits so long for the others, and for its configuration."""
+
+MANAGED = ("/metrics", "/debug/pprof/heap", "/debug/pprof/goroutine")
+"""Diagnostics that management tokens may ask for, as with stock."""
 
 
 def main(arguments: Sequence[str], *, tunnel_id_of: Callable[[str, flags.CommandLine], str] | None = None) -> int:
@@ -134,6 +141,7 @@ class Process:
         self._visited: dict[tuple[int, str], int] = {}
         self._edge_ips: dict[int, str] = {}
         self._scrapes = 0
+        self._edges: dict[int, tuple[str, str]] = {}
         self._given_up: set[int] = set()
         self._exit_code = 0
         self._ending = False
@@ -150,6 +158,7 @@ class Process:
         self._log_start()
         try:
             self._connector = self._make_connector()
+            self._management = self._make_management()
             self._server = endpoints.listen(
                 self._options.metrics,
                 self._endpoints(),
@@ -222,6 +231,7 @@ class Process:
     def _stop(self) -> None:
         self._manager.stopping()
         self._connector.stop()
+        self._management.viewers.end()
 
     def _log_start(self) -> None:
         options, log = self._options, self._log
@@ -270,9 +280,10 @@ class Process:
             "worker_threads": WORKER_THREADS,
             "max_unread_bytes": MAX_UNREAD_BYTES,
             "event_queue": EVENT_QUEUE,
-            "tell_requests": self._log.tells("debug"),
+            "tell_requests": self._log.writes("debug"),
             "tags": options.tags,
             "features": options.features,
+            "management_hostname": options.management.hostname,
         }
 
     def _start_configuration(self) -> None:
@@ -287,8 +298,37 @@ class Process:
         except EngineError as error:
             raise QanatError(f"engine_{error.code}", error.message) from error
 
+    def _make_management(self) -> ManagementService:
+        options = self._options
+        diagnostics = {"/metrics": self._metrics, **self._diagnostics()} if options.management.diagnostics else {}
+        facts = Facts(
+            connector_id=self._connector_id,
+            tunnel_id=options.credentials.tunnel_id,
+            account_tag=options.credentials.account_tag,
+            label=options.label,
+            service_op_ip=options.management.service_op_ip,
+            diagnostics={path: diagnostics[path] for path in MANAGED if path in diagnostics},
+        )
+        viewers = Viewers(
+            on_change=lambda wanted: self._connector.tell_requests(wanted or self._log.writes("debug")),
+            untold=lambda: self._connector.counters()["events_dropped"],
+        )
+        self._log.attend(viewers)
+        return ManagementService(facts, viewers)
+
+    def _diagnostics(self) -> endpoints.Endpoints:
+        return diagnostic_endpoints(
+            settings=self._options.settings,
+            version=__version__,
+            tunnel_id=self._options.credentials.tunnel_id,
+            connector_id=self._connector_id,
+            connections=lambda: dict(self._edges),
+            counters=self._connector.counters,
+        )
+
     def _endpoints(self) -> endpoints.Endpoints:
         return {
+            **self._diagnostics(),
             "/ready": self._ready,
             "/healthcheck": lambda: endpoints.text("OK\n"),
             "/metrics": self._metrics,
@@ -403,14 +443,20 @@ class Process:
                 )
             case RequestCanceled():
                 self._log.debug(
-                    "Request canceled", connIndex=event.connection_index, dest=event.destination, event=HTTP
+                    "Request canceled",
+                    connIndex=event.connection_index,
+                    dest=event.destination.partition("?")[0],
+                    event=HTTP,
                 )
             case RequestReceived():
                 log_request(self._log, event)
             case RequestAnswered():
                 log_answer(self._log, event)
+            case ManagementAsked():
+                self._management.take(event.socket)
             case Unregistered():
                 self._locations.pop(event.connection_index, None)
+                self._edges.pop(event.connection_index, None)
                 self._tell_manager()
                 self._log.info(
                     "Unregistered tunnel connection",
@@ -454,6 +500,7 @@ class Process:
         self._edge_ips[event.connection_index] = event.edge_ip
         here = (event.connection_index, event.location)
         self._visited |= {place: 0 for place in self._visited if place[0] == event.connection_index} | {here: 1}
+        self._edges[event.connection_index] = (event.protocol, event.edge_ip)
         self._given_up.discard(event.connection_index)
         self._log.info(
             curves_line(post_quantum=self._options.post_quantum),
@@ -497,6 +544,7 @@ class Process:
             self._log.error(f"Unable to write pid to {path}", error=error.strerror)
 
     def _disconnected(self, index: int, edge_ip: str, reason: str, retry_in_s: float | None) -> None:
+        self._edges.pop(index, None)
         if self._locations.pop(index, None) is not None:
             self._log.info("Lost connection with the edge", connIndex=index, error=reason, event=CONTROL, ip=edge_ip)
         else:

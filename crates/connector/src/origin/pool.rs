@@ -1,7 +1,7 @@
 //! Connections to origins, kept for the next request. The pool's lock is held for a push or a pop, never across I/O.
 
 use super::idle::{IdleList, idle_limit};
-use super::{Address, Half, OriginKey, dial, tls};
+use super::{Address, Half, Io, OriginKey, dial, tls};
 use crate::OriginError;
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -187,6 +187,29 @@ impl Origin {
             stats,
             key,
         }
+    }
+
+    /// What is never dialled: its connections are made of what is open already.
+    pub(crate) fn undialled(name: &str) -> Self {
+        let key = OriginKey {
+            address: Address::Unix(name.into()),
+            tls: None,
+            connect_timeout: Duration::ZERO,
+            tls_timeout: Duration::ZERO,
+            tcp_keep_alive: Duration::ZERO,
+            happy_eyeballs: false,
+            keep_alive_connections: 0,
+            keep_alive_timeout: Duration::ZERO,
+            bounds: None,
+        };
+        Self::new(key, Arc::default())
+    }
+
+    /// An HTTP/1 connection over what is open.
+    pub(crate) fn over(&self, io: Io) -> H1Connection {
+        let half = Half::new(io);
+        let (reader, writer) = (Reader::new(half.clone()), Writer::new(half));
+        H1Connection { reader, writer, reused: false, _open: OpenGuard::new(&self.stats) }
     }
 
     /// Where it is, for messages.

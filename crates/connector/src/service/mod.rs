@@ -7,12 +7,14 @@ mod hello_world;
 mod http;
 mod http1;
 mod http2;
+mod management;
 mod status;
 mod unix;
 
 pub(crate) use call::{Call, End, Responder};
 pub(crate) use http::Extras;
 pub use http::refusal_of_target;
+pub(crate) use management::Management;
 
 use crate::origin::{Address, Origin, OriginBounds, OriginPools};
 use crate::rule::{Rule, ServiceKind};

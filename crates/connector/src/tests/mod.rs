@@ -4,6 +4,7 @@ mod builtin;
 mod cancel;
 mod http1;
 mod http2;
+mod management;
 mod pool;
 mod tls;
 mod upload;
@@ -17,7 +18,7 @@ use crate::{
 };
 use bytes::Bytes;
 use qanat_http::{BodyLength, Frame, Headers, RequestHead, ResponseHead, Sink, Source, StreamError, Version};
-use qanat_transport::{AnsweredBy, Congestion, RequestKind, TunnelRequest};
+use qanat_transport::{AnsweredBy, Congestion, Entrance, RequestKind, TunnelRequest};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -54,6 +55,7 @@ pub(crate) fn settings() -> ConnectorSettings {
         tell_requests: false,
         tags: Vec::new(),
         features: Vec::new(),
+        management_hostname: "management.argotunnel.com".into(),
     }
 }
 
@@ -141,6 +143,7 @@ pub(super) fn request(method: &'static str, target: &'static str, length: BodyLe
             websocket: false,
         },
         length,
+        entrance: Entrance::Public,
     }
 }
 

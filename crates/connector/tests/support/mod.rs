@@ -9,9 +9,9 @@ use qanat_connector::{
 };
 use qanat_http::{BodyLength, Frame, Headers, RequestHead, Source, StreamError, Version};
 use qanat_transport::{
-    Congestion, ConnectorLink, ListenerSettings, OpenStream, Protocol, Registrar, Registration, RegistrationDetails,
-    RegistrationRefusal, RequestKind, ResponseError, ResponseEvent, TunnelListener, TunnelRequest, TunnelResponse,
-    edge_tls,
+    Congestion, ConnectorLink, Entrance, ListenerSettings, OpenStream, Protocol, Registrar, Registration,
+    RegistrationDetails, RegistrationRefusal, RequestKind, ResponseError, ResponseEvent, TunnelListener, TunnelRequest,
+    TunnelResponse, edge_tls,
 };
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -211,7 +211,7 @@ pub(crate) fn request(method: &'static str, target: &'static str, length: BodyLe
         headers: Headers::new(),
         websocket: false,
     };
-    TunnelRequest { kind: RequestKind::Http, head, length }
+    TunnelRequest { kind: RequestKind::Http, head, length, entrance: Entrance::Public }
 }
 
 pub(crate) fn rules(target: impl Into<String>) -> Arc<IngressTable> {
@@ -285,6 +285,7 @@ pub(crate) fn settings_for(
         tell_requests: false,
         tags: Vec::new(),
         features: Vec::new(),
+        management_hostname: String::new(),
     }
 }
 
