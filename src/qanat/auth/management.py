@@ -31,32 +31,34 @@ WITH_LOGS = "ping"
 class ManagementKey:
     """Signs management tokens."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(self, key: ec.EllipticCurvePrivateKey, served_at: str = "") -> None:
         self._key = key
+        self._served_at = served_at
         self.public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         """What the engine verifies them with: SubjectPublicKeyInfo, DER."""
         self._key_id = sha256(self.public).hexdigest()[:16]
 
     @classmethod
-    def make(cls) -> "ManagementKey":
+    def make(cls, served_at: str = "") -> "ManagementKey":
         """A new one, in memory."""
-        return cls(ec.generate_private_key(ec.SECP256R1()))
+        return cls(ec.generate_private_key(ec.SECP256R1()), served_at)
 
     @classmethod
-    def open(cls, path: Path) -> "ManagementKey":
-        """From a PEM file (0600), made when there is none. A lost one costs only the tokens of the last hour.
+    def open(cls, path: Path, *, served_at: str = "") -> "ManagementKey":
+        """From a PEM file (0600), made when there is none. A lost one costs only the tokens of the last hour. `served_at`: the
+        management hostname and its port, which tokens tell their owners.
 
         Raises:
             QanatError: `management_key_bad`: others can read it, or it holds no such key.
         """
         if path.exists():
-            return cls._load(path)
-        made = cls.make()
+            return cls._load(path, served_at)
+        made = cls.make(served_at)
         secret_file.replace(path, made._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return made
 
     @classmethod
-    def _load(cls, path: Path) -> "ManagementKey":
+    def _load(cls, path: Path, served_at: str) -> "ManagementKey":
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise QanatError(
                 "management_key_bad", f"{path} can be read by others", where=str(path), hint=f"chmod 600 {path}"
@@ -72,7 +74,7 @@ class ManagementKey:
                 where=str(path),
                 hint="remove it, and a new one is made",
             )
-        return cls(key)
+        return cls(key, served_at)
 
     def issue(
         self, *, tunnel_id: str, account_id: str, actor: str, resources: Sequence[str], at: datetime
@@ -102,5 +104,6 @@ class ManagementKey:
             "tun": {"id": tunnel_id, "account_tag": account_id},
             "actor": {"id": actor, "support": False},
             "res": list(wanted),
+            **({"host": self._served_at} if self._served_at else {}),
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._key_id}), expires_at

@@ -18,6 +18,7 @@ GROUPS = {
     ): "Private networks behind a tunnel. They are stored and listed; their traffic is not carried yet.",
     ("tunnel", "vnet"): "Virtual networks, for private networks that overlap.",
     ("tunnel", "ingress"): "Check a connector's own ingress rules.",
+    ("management",): "Tokens for the management of a tunnel's connectors.",
     ("access",): "Reach applications behind an edge: TCP, SSH, and those behind an Access login.",
 }
 

@@ -114,7 +114,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             skipped=skipped,
             most_of_account=settings.account_limits.certificates,
         )
-        management = ManagementKey.open(data_dir.management_key)
+        management = ManagementKey.open(data_dir.management_key, served_at=management_place(settings))
         shown = tunnel_certificate(settings.tls, authority, settings.tunnel.names)
         api_socket = listen(settings.control.address)
         stack.callback(api_socket.close)
@@ -218,6 +218,19 @@ def quick_limits(settings: QuickTunnelSettings) -> QuickLimits | None:
         in_all=settings.in_all,
         expiry=timedelta(seconds=settings.expiry_s),
     )
+
+
+def management_place(settings: EdgeSettings) -> str:
+    """Where management tokens say that they are good: `management.example.net:8443`; "" where it is stock's name, or nowhere."""
+    name = settings.public.management_hostname or ""
+    if (
+        not name
+        or not settings.public.https
+        or name == type(settings.public).model_fields["management_hostname"].default
+    ):
+        return ""
+    port = settings.public.https_port or int(settings.public.https.rpartition(":")[2])
+    return name if port == 443 else f"{name}:{port}"
 
 
 def engine_settings(settings: EdgeSettings, management: ManagementKey, sockets: Shares) -> "engine.EdgeSettings":
