@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    from qanat.connector.flags import is_run_command
+    from qanat.connector.flags import is_bare_command, is_run_command
 
     if is_run_command(given) or (not given and _has_configuration_file()):
         from qanat.connector.process import main as run_connector
 
         sys.exit(run_connector(given or ["tunnel", "run"], tunnel_id_of=_tunnel_id_of))
+    if is_bare_command(given):
+        from qanat.cli.stock.bare import main as run_bare
+
+        sys.exit(run_bare(given))
     from qanat.called import called, version_line
 
     if given in (["--version"], ["-v"], ["-V"]):

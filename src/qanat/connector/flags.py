@@ -30,6 +30,15 @@ def is_run_command(arguments: Sequence[str]) -> bool:
     return read_command_line(arguments, tolerant=True).words[:2] == ("tunnel", "run")
 
 
+def is_bare_command(arguments: Sequence[str]) -> bool:
+    """Whether `arguments` are `tunnel [flags]` without a command, or flags of the connector alone, as for a quick tunnel."""
+    read = read_command_line(arguments, tolerant=True)
+    names = [word.lstrip("-").partition("=")[0] for word in arguments if word.startswith("-")]
+    return not read.help and (
+        read.words == ("tunnel",) or (not read.words and bool(names) and all(name in _BY_NAME for name in names))
+    )
+
+
 def read_command_line(arguments: Sequence[str], *, tolerant: bool = False) -> CommandLine:
     """Splits words and flags: `--name value`, `--name=value`, one dash or two, flags anywhere, `--` ends them.
 

@@ -11,7 +11,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -56,7 +55,7 @@ from qanat.connector.options import LogOptions, Options, log_options, read_optio
 from qanat.connector.orders import Orders
 from qanat.connector.reload import Reload
 from qanat.connector.request_lines import log_answer, log_request
-from qanat.connector.sources import Sources, configuration_flags, gather, shown_environment
+from qanat.connector.sources import Overlay, Sources, configuration_flags, gather, shown_environment
 from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
@@ -86,8 +85,15 @@ MANAGED = ("/metrics", "/debug/pprof/heap", "/debug/pprof/goroutine")
 """Diagnostics that management tokens may ask for, as with stock."""
 
 
-def main(arguments: Sequence[str], *, tunnel_id_of: Callable[[str, flags.CommandLine], str] | None = None) -> int:
-    """Runs a connector until it is told to stop; the process's exit code. `tunnel_id_of` asks the API about a tunnel's name."""
+def main(
+    arguments: Sequence[str],
+    *,
+    tunnel_id_of: Callable[[str, flags.CommandLine], str] | None = None,
+    prepare: Callable[[Sources, Log], Overlay] | None = None,
+) -> int:
+    """Runs a connector until it is told to stop; the process's exit code. `tunnel_id_of` asks the API about a tunnel's name;
+    `prepare`, where a command makes the tunnel that it runs, does so and gives what of the settings is different for that, also
+    when they are read again."""
     predecessor = Predecessor.found(os.environ)
     try:
         command_line = flags.read_command_line(arguments)
@@ -97,6 +103,8 @@ def main(arguments: Sequence[str], *, tunnel_id_of: Callable[[str, flags.Command
         environment = _environment()
         sources = gather(command_line, environment)
         log = _open_log(log_options(sources))
+        overlay: Overlay = prepare(sources, log) if prepare is not None else lambda read: read
+        sources = overlay(sources)
         name = name_to_look_up(sources)
         if name is not None and tunnel_id_of is not None:
             sources = structs.replace(sources, tunnel=tunnel_id_of(name, command_line))
@@ -109,7 +117,10 @@ def main(arguments: Sequence[str], *, tunnel_id_of: Callable[[str, flags.Command
             return FAILED
         print(f"See '{called()} tunnel run --help'.", file=sys.stderr)
         return USAGE
-    gather_anew = partial(gather, command_line, environment, path=sources.path)
+
+    def gather_anew() -> Sources:
+        return overlay(gather(command_line, environment, path=sources.path))
+
     return Process(options, sources, log, gather_anew, predecessor).run()
 
 
@@ -333,7 +344,7 @@ class Process:
             "/healthcheck": lambda: endpoints.text("OK\n"),
             "/metrics": self._metrics,
             "/config": lambda: endpoints.json(self._configuration.as_json()),
-            "/quicktunnel": lambda: endpoints.json(b'{"hostname":""}'),
+            "/quicktunnel": lambda: endpoints.json(msgspec.json.encode({"hostname": self._sources.quick_hostname})),
         }
 
     def _leads_to_endpoints(self, hostname: str) -> bool:

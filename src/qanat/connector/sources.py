@@ -1,11 +1,12 @@
 """Where a connector's settings come from: command line, environment and `config.yml`, laid over one another."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from qanat.connector import flags
 from qanat.connector.flag_table import FLAGS, Flag, Value
@@ -31,7 +32,8 @@ V = TypeVar("V", str, int, bool, float, tuple[str, ...])
 
 class Sources(Struct, frozen=True):
     """The flags of all three sources, and the configuration file. `places`: what set each flag, as its reader can mend it:
-    `--url`, `$TUNNEL_URL` or `config.yml:3: url`. `text`: the file as it was read."""
+    `--url`, `$TUNNEL_URL` or `config.yml:3: url`. `text`: the file as it was read. `quick_hostname`: of a quick tunnel, which has
+    its name from the edge."""
 
     values: dict[str, Value]
     places: dict[str, str]
@@ -41,6 +43,7 @@ class Sources(Struct, frozen=True):
     tunnel: str | None
     environment: dict[str, str]
     home: str
+    quick_hostname: str = ""
 
     def get(self, name: str, default: V) -> V:
         return cast(V, self.values.get(name, default))
@@ -63,6 +66,32 @@ class Sources(Struct, frozen=True):
     def bad(self, name: str, message: str, hint: str | None = None) -> QanatError:
         """A value that the flag can't have."""
         return QanatError("flag_value_invalid", message, where=self.place(name), hint=hint)
+
+
+Overlay = Callable[[Sources], Sources]
+"""Settings, as they are for a tunnel that the command itself has made."""
+
+
+def of_tunnel(values: Mapping[str, Value], *, quick_hostname: str = "") -> Overlay:
+    """These values, and no other tunnel that the settings may name."""
+
+    def overlay(read: Sources) -> Sources:
+        kept = {name: value for name, value in read.values.items() if name not in _NAMES_A_TUNNEL}
+        document = {key: value for key, value in read.document.items() if key != "tunnel"}
+        return replace(read, values={**kept, **values}, document=document, tunnel=None, quick_hostname=quick_hostname)
+
+    return overlay
+
+
+_NAMES_A_TUNNEL = (
+    "token",
+    "token-file",
+    "credentials-file",
+    "credentials-contents",
+    "hostname",
+    "lb-pool",
+    "overwrite-dns",
+)
 
 
 def gather(command_line: CommandLine, environment: Mapping[str, str], *, path: str | None = None) -> Sources:

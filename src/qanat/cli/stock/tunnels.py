@@ -38,7 +38,13 @@ def create(session: Session) -> None:
     if len(asked.words) != 1:
         raise asked.usage(f'"{asked.called} tunnel create" requires exactly 1 argument, the name of tunnel to create.')
     try:
-        made = make(session, asked.words[0], file=asked.text("credentials-file"), secret=asked.text("secret"))
+        made = make(
+            session,
+            asked.words[0],
+            file=asked.text("credentials-file"),
+            secret=asked.text("secret"),
+            source=_source(asked),
+        )
     except QanatError as error:
         raise wrapped("failed to create tunnel", error) from error
     form = asked.text("output")
@@ -70,7 +76,7 @@ class Made:
         self.chosen = chosen
 
 
-def make(session: Session, name: str, *, file: str, secret: str) -> Made:
+def make(session: Session, name: str, *, file: str, secret: str, source: str) -> Made:
     """The tunnel, and its credentials file; without that the tunnel is deleted again. QanatError in stock's words."""
     try:
         certificate = session.certificate
@@ -83,7 +89,7 @@ def make(session: Session, name: str, *, file: str, secret: str) -> Made:
     if parse_uuid(name) is not None:
         raise QanatError("usage", "Create Tunnel API call failed: you cannot use UUIDs as tunnel names")
     # stock says nothing of where the rules come from, which means its file; who comes with a token sets them by the API
-    source = _source(session.asked) or ("" if certificate is not None else "cloudflare")
+    source = source or ("" if certificate is not None else "cloudflare")
     body = {"name": name, "tunnel_secret": text, **({"config_src": source} if source else {})}
     try:
         tunnel: Row = session.client.result("POST", session.tunnels_path, body=body)
@@ -108,8 +114,6 @@ def make(session: Session, name: str, *, file: str, secret: str) -> Made:
 
 
 def _source(asked: Invocation) -> str:
-    if not any(flag.name == "config-src" for flag in asked.command.flags):
-        return ""
     source = asked.text("config-src")
     if source not in ("", "local", "cloudflare"):
         raise QanatError(
