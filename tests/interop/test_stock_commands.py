@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from qanat.cli.stock.certificate import with_api
 from qanat.cli.stock.main import main
 from tests.support.connector import STOCK
 from tests.support.control import Control, running_control
@@ -33,13 +34,12 @@ class Both:
     def __init__(self, control: Control, folder: Path) -> None:
         self.control = control
         zone = control.create_zone(ZONE)
-        certificate = control.call(
-            "POST", f"/qanat/zones/{zone['id'] if isinstance(zone, dict) else zone}/origin-certificate", {}
-        )
+        certificate = control.call("POST", f"/qanat/zones/{zone['id']}/origin-certificate", {})
         self.homes = {"stock": folder / "stock", "ours": folder / "ours"}
         for home in self.homes.values():
             (home / ".cloudflared").mkdir(parents=True)
-            (home / ".cloudflared" / "cert.pem").write_text(certificate["certificate"])
+            text = with_api(certificate["certificate"], "https://nobody.invalid/client/v4")  # stock passes over it
+            (home / ".cloudflared" / "cert.pem").write_text(text)
 
     def _environment(self, who: str, extra: dict[str, str]) -> dict[str, str]:
         home = str(self.homes[who])
@@ -196,6 +196,16 @@ def test_one_story_told_twice(both: Both) -> None:
         assert (ours[0], shown(ours[1])) == (stock[0], shown(stock[1])), arguments
         assert logged(ours[2]) == logged(stock[2]), arguments
         assert stock[0] == 0, stock
+
+
+@pytest.mark.parametrize("arguments", [[], ["--hostname", "ssh.example.test"], ["--short-lived-cert"]], ids=" ".join)
+def test_what_ssh_needs_is_said_alike(arguments: list[str], both: Both) -> None:
+    code, out, _ = both.stock(["access", "ssh-config", *arguments])
+    our_code, our_out, _ = both.ours(["access", "ssh-config", *arguments])
+    assert (our_code, re.sub(r"(/home/\S*|HOME|/tmp/\S+?)/(stock|ours)/", "", our_out).replace("ours", "stock")) == (
+        code,
+        re.sub(r"(/home/\S*|HOME|/tmp/\S+?)/(stock|ours)/", "", out).replace(str(STOCK), "cloudflared"),
+    )
 
 
 def shown(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from qanat.cli.access import Access
 from qanat.cli.command import ZoneArgument, over_api
 from qanat.cli.files import refuse_existing
 from qanat.cli.output import print_fields, print_json, print_rows, tell
+from qanat.cli.stock.certificate import with_api
 from qanat.client import Zone
 from qanat.client.profiles import write_secret
 
@@ -97,7 +98,7 @@ def certificate(
     refuse_existing(file, where="--file")  # a token would be made that nobody gets
     with at.connect() as client:
         found = client.zone_itself(zone)
-        write_secret(file, client.origin_certificate(found.id), replace=False)
+        write_secret(file, with_api(client.origin_certificate(found.id), client.base_url), replace=False)
     tell(at.output, {"file": str(file), "zone_id": found.id}, f"wrote {file} for {found.name}; keep it to yourself")
 
 

@@ -72,7 +72,7 @@ class Transport:
         try:
             self._send(connection, method, self._target(path, query), headers, body)
             answer = connection.getresponse()
-            yield answer.status, {name.lower(): value for name, value in answer.getheaders()}, _pieces(answer)
+            yield answer.status, _fields(answer), _pieces(answer)
             done = answer.isclosed() and not answer.will_close
         except http.client.IncompleteRead as error:
             raise TransportError("the answer is cut") from error
@@ -179,6 +179,16 @@ def _is_open(connection: http.client.HTTPConnection) -> bool:
     with suppress(OSError, ValueError):
         return not select.select([connection.sock], [], [], 0)[0]
     return False
+
+
+def _fields(answer: http.client.HTTPResponse) -> dict[str, str]:
+    """By name in lower case; cookies a line each, since a comma may be part of one."""
+    found: dict[str, str] = {}
+    for name, value in answer.getheaders():
+        key = name.lower()
+        between = "\n" if key == "set-cookie" else ", "
+        found[key] = f"{found[key]}{between}{value}" if key in found else value
+    return found
 
 
 def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from binascii import Error as Base64Error
 from pathlib import Path
 from textwrap import wrap
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from qanat.connector.sources import SEARCH_PATHS, expanded
 from qanat.errors import QanatError
@@ -96,6 +96,11 @@ def encode(certificate: Certificate) -> str:
     }
     body = b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode()
     return "\n".join([f"-----BEGIN {KIND}-----", *wrap(body, COLUMNS), f"-----END {KIND}-----", ""])
+
+
+def with_api(text: str, api_url: str) -> str:
+    """The certificate of an API, which says where that is."""
+    return encode(structs.replace(decode(text), api_url=api_url))
 
 
 def _text(fields: dict[str, object], name: str) -> str:

@@ -50,6 +50,17 @@ class Session:
         known = level if level in LEVELS else "info"
         return Log(level=known, json=self.settings.get("output", "default") == "json")
 
+    @property
+    def names_control_plane(self) -> bool:
+        """Whether flags, variables, a profile or this machine's edge say where an API token is."""
+        try:
+            resolve(self.plane)
+        except QanatError as error:
+            if error.code == "api_token_missing":
+                return False
+            raise
+        return True
+
     @cached_property
     def certificate(self) -> Certificate | None:
         """cert.pem, unless a control plane of ours is named. QanatError `origin_certificate_invalid`, `_missing`."""
@@ -71,7 +82,7 @@ class Session:
         found = self.certificate
         if found is None:
             try:
-                return resolve(self._plane)
+                return resolve(self.plane)
             except QanatError as error:
                 if error.code != "api_token_missing" or self._ours("api"):
                     raise
@@ -94,14 +105,15 @@ class Session:
     def account_id(self) -> str:
         if self.certificate is not None and not self._ours("account"):
             return self.certificate.account_id
-        return self._plane.account_id(self.client)
+        return self.plane.account_id(self.client)
 
     def zone_id(self, hostname: str) -> str:
         """The certificate's zone, or the one that holds the hostname."""
         return self.certificate.zone_id if self.certificate is not None else self.client.find_zone(hostname).id
 
     @cached_property
-    def _plane(self) -> ControlPlane:
+    def plane(self) -> ControlPlane:
+        """A control plane by our flags, variables and profiles."""
         token_file = self._ours("token-file")
         return ControlPlane(
             api=self._ours("api") or self.settings.get("api-url", "") or None,
