@@ -16,15 +16,13 @@ STATEMENTS = 4000
 _compiled: dict[type, LRUCache[Any, Any]] = {}
 
 
+def _shared(engine: Engine) -> LRUCache[Any, Any]:
+    return _compiled.setdefault(type(engine.dialect), LRUCache(STATEMENTS))
+
+
 def share() -> None:
     """From now on, for engines that are made later."""
-    make = Engine.__init__
-
-    def made(self: Engine, *args: Any, **more: Any) -> None:
-        make(self, *args, **more)
-        kind = type(self.dialect)
-        self._compiled_cache = _compiled.setdefault(kind, LRUCache(STATEMENTS))
-
-    Engine.__init__ = made  # type: ignore[method-assign]
+    # not by another __init__: create_engine reads that one's arguments to tell whose each is
+    Engine._compiled_cache = property(_shared, lambda self, value: None)  # type: ignore[assignment]
     DefaultDialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]
     DefaultDialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
