@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use crate::support;
+mod support;
 
 use bytes::Bytes;
 use qanat_connector::{Event, OriginFailed};

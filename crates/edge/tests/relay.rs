@@ -1,7 +1,7 @@
 //! semantics.md, row by row, on both transports: a real edge, a fake connector.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use crate::support;
+mod support;
 
 use bytes::Bytes;
 use http::HeaderMap;

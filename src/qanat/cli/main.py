@@ -74,13 +74,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is not None and (status := run_stock(argv)) is not None:
         return status
     try:
-        app(args=list(argv) if argv is not None else None, prog_name=called())
+        app(args=_flags_last(sys.argv[1:] if argv is None else argv), prog_name=called())
     except QanatError as error:
         print(render(error), file=sys.stderr)
         return exit_status(error)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 0 if ending.code is None else FAILED
     return 0
+
+
+def _flags_last(arguments: Sequence[str]) -> list[str]:
+    """`qanat --config FILE service install`, as stock's manual has it: what stands before the command is its own."""
+    given = list(arguments)
+    if "install" in given and given[0].startswith("-") and "service" in given:
+        from qanat.connector.flags import read_command_line  # hardly ever
+
+        at = given.index("service")
+        if read_command_line(given, tolerant=True).words[:2] == ("service", "install"):
+            return [*given[at:], *given[:at]]
+    return given
 
 
 def exit_status(error: QanatError) -> int:

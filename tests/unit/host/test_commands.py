@@ -29,6 +29,13 @@ def test_install_and_uninstall_in_a_folder(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.splitlines()[-1] == "there is no service to remove"
 
 
+def test_flags_stand_before_the_command_too_as_in_stocks_manual(tmp_path: Path) -> None:
+    where = ("--root", str(tmp_path), "--init", "systemd")
+    assert main(["--loglevel", "debug", *EDGE, "service", "install", FIRST, *where]) == 0
+    assert "--loglevel debug" in (tmp_path / "etc/systemd/system/qanat.service").read_text()
+    assert (tmp_path / "etc/qanat/token").read_text() == FIRST
+
+
 def test_a_bad_token_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["service", "install", f'"{FIRST}"', *EDGE, "--root", str(tmp_path)]) == 1
     told = capsys.readouterr()

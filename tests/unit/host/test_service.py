@@ -199,6 +199,7 @@ def _exec_start(text: str) -> str:
     return next(line for line in text.splitlines() if line.startswith("ExecStart="))
 
 
+@pytest.mark.case(44)
 @pytest.mark.requirement("S51")
 def test_the_unit_shuts_the_connector_in() -> None:
     parser = configparser.RawConfigParser(strict=False)
