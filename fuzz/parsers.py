@@ -5,10 +5,12 @@
 
 from collections.abc import Callable
 
+from qanat.connector.configuration import EMPTY
+from qanat.connector.flags import CommandLine
+from qanat.connector.options import local_configuration
+from qanat.connector.sources import lay_over
 from qanat.connector.token import parse_credentials, parse_token
-from qanat.errors import QanatError
-from qanat.ingress.documents import read_yaml
-from qanat.ingress.rules import parse_configuration
+from qanat.errors import QanatError, render
 from qanat.ingress.table import compile_table
 
 
@@ -26,12 +28,19 @@ def token(data: bytes) -> None:
 
 
 def configuration_file(data: bytes) -> None:
-    """A `config.yml` compiles to a table, or is refused in one printable line."""
+    """A `config.yml` gives a connector its flags and rules, which compile to a table, or is refused in one printable line that
+    names the file."""
     try:
-        document = read_yaml(data)
-        compile_table(parse_configuration(document, form="yaml", misspelt_keys="told"))  # type: ignore[arg-type]
+        sources = lay_over("config.yml", data, CommandLine((), {}, False), {})
+        local, _ = local_configuration(sources, [])
     except QanatError as error:
-        assert error.message.isprintable()
+        assert all(line.isprintable() for line in render(error).split("\n"))
+        assert (error.where or "").startswith("config.yml"), error.where
+        return
+    try:
+        compile_table(local or EMPTY)
+    except QanatError as error:
+        assert all(line.isprintable() for line in render(error).split("\n"))
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"token": token, "configuration_file": configuration_file}

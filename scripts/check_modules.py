@@ -2,7 +2,9 @@
 and two files that need each other can't be read, tested or moved alone.
 
 Counted is what a file takes by `use` and by paths in its code (`crate::a::B`, `super::b::f`, `child::f`). A re-export stands for
-the file where the thing is; what only tests take doesn't count."""
+the file where the thing is; what only tests take doesn't count.
+
+Integration tests are one binary a crate, `tests/all.rs`: a file that it doesn't name would never run, so that fails as well."""
 
 import re
 import sys
@@ -36,6 +38,9 @@ class File:
 def main(folders: list[str]) -> int:
     failed = False
     for folder in folders:
+        for path in forgotten(Path(folder) / "tests"):
+            failed = True
+            print(f"{path}: never runs; name it in {path.with_name('all.rs')}: mod {path.stem};")
         files = read(Path(folder) / "src")
         if not files:
             print(f"{folder}: has no lib.rs")
@@ -51,6 +56,15 @@ def main(folders: list[str]) -> int:
     if not failed:
         print(f"modules: no circles in {' '.join(Path(folder).name for folder in folders)}")
     return 1 if failed else 0
+
+
+def forgotten(tests: Path) -> list[Path]:
+    """Files of tests that no binary has."""
+    whole = tests / "all.rs"
+    if not whole.exists():
+        return []  # cargo makes a binary of each
+    named = {"all", *_CHILD.findall(whole.read_text())}
+    return sorted(path for path in tests.glob("*.rs") if path.stem not in named)
 
 
 def read(src: Path) -> dict[Module, File]:

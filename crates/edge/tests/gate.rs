@@ -1,7 +1,7 @@
 //! What must never get through: S9 to S13, S16 to S18, S30, S54 to S57, on both transports, against a connector that records.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use qanat_edge::HttpMode;
 use std::time::Duration;

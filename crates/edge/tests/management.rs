@@ -1,7 +1,7 @@
 //! A connector's management is reached by tokens that the edge has verified, at one name, and by nothing else (S55).
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};

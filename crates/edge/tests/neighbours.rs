@@ -1,7 +1,7 @@
 //! One visitor's bodies that nobody takes, and another visitor of the same tunnel, on both transports.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use h2::client::SendRequest;

@@ -1,7 +1,7 @@
 //! semantics.md, row by row, on both transports: a real edge, a fake connector.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use http::HeaderMap;

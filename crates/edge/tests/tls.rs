@@ -1,7 +1,7 @@
 //! What TLS over TCP comes to, on the public listener and on the tunnel's: security.md S1, S2. (QUIC: crates/transport/tests/tls.rs.)
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use qanat_transport::Protocol;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};

@@ -1,7 +1,7 @@
 //! Connections of connectors: who may register, what is pushed, what happens when they go; and the edge's own end.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use qanat_edge::{Event, Route, TunnelEntry};

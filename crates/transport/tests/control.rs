@@ -1,7 +1,7 @@
 //! Registration, configuration and the end of a connection.
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use qanat_transport::*;

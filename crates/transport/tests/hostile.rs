@@ -1,7 +1,7 @@
 //! Peers that break the protocol: counted, reset, and nobody else notices.
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use qanat_transport::*;

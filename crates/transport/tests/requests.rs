@@ -1,7 +1,7 @@
 //! Requests and answers between our edge and our connector, on both transports.
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use qanat_http::{BodyLength, Sink, Source, StreamError};

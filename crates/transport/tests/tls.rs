@@ -1,7 +1,7 @@
 //! What QUIC's handshake comes to: security.md S1, S2, S6.
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;

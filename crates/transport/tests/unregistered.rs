@@ -1,7 +1,7 @@
 //! Whoever has shown no secret yet: how little they may send, and what little comes back to whom (security.md S26).
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use qanat_transport::*;

@@ -1,7 +1,7 @@
 //! A stream's window is what was set: as much of a body is under way that nobody reads, both ways, and no more.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use qanat_http::{BodyLength, StreamError};

@@ -102,9 +102,8 @@ def gather(command_line: CommandLine, environment: Mapping[str, str], *, path: s
     """
     words = command_line.words[2:]
     if len(words) > 1:
-        raise QanatError(
-            "usage", f"one tunnel at most, not {len(words)} words", where="tunnel run", hint="quote nothing away"
-        )
+        message = f"it accepts only one argument, the ID or name of the tunnel to run, not {len(words)}"
+        raise QanatError("usage", message, where="tunnel run", hint="leave the others out")
     home = environment.get("HOME", "/nonexistent")
     path, text = _read_file(path or str(command_line.values.get("config", "")) or None, home)
     return lay_over(path, text, command_line, environment)

@@ -84,3 +84,15 @@ def test_a_crate_that_is_not_there_fails(tmp_path: Path) -> None:
     said = check(tmp_path / "none")
     assert said.returncode == 1
     assert "lib.rs" in said.stdout
+
+
+def test_a_file_of_tests_that_no_binary_has_is_named(tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "all.rs").write_text("mod tls;\nmod support;\n")
+    (tests / "tls.rs").touch()
+    assert check(tmp_path, lib="").returncode == 0
+    (tests / "relay.rs").touch()
+    said = check(tmp_path, lib="")
+    assert said.returncode == 1
+    assert "relay.rs: never runs" in said.stdout

@@ -1,0 +1,9 @@
+//! The crate's integration tests in one binary: each of their own would compile and link all that the crate stands on.
+
+mod gate;
+mod management;
+mod neighbours;
+mod relay;
+mod support;
+mod tls;
+mod tunnels;

@@ -1,0 +1,5 @@
+//! The crate's integration tests in one binary: each of their own would compile and link all that the crate stands on.
+
+mod generated;
+mod hostile;
+mod vectors;
