@@ -319,9 +319,33 @@ class Edge:
 
 # ---------------------------------------------------------------- connector: tables down
 @type_check_only
+class IpRule(TypedDict):
+    """Where a SOCKS proxy's clients may go, or not. `prefix`: a network; `ports`: empty for all."""
+
+    prefix: str
+    ports: Sequence[int]
+    allow: bool
+
+@type_check_only
+class AccessSettings(TypedDict):
+    """Which tokens let a request in: `iss` is `issuer`, one of `aud` is in `audiences`, and the signature is by one of the
+    keys that `Connector.put_key_set` has put for that issuer."""
+
+    issuer: str
+    audiences: Sequence[str]
+
+@type_check_only
+class WarpRouting(TypedDict):
+    """How TCP streams that the edge opens to an address are dialled; `max_active_flows` 0: any number."""
+
+    connect_timeout_s: float
+    tcp_keep_alive_s: float
+    max_active_flows: int
+
+@type_check_only
 class OriginSettings(TypedDict):
     """originRequest of one rule, defaults filled in (protocol.md, *Configuration*): each of these and nothing else.
-    Seconds; None: not set."""
+    Seconds; None: not set. `socks`: SOCKS5 is spoken before the bytes of TCP (`proxyType`)."""
 
     connect_timeout_s: float
     tls_timeout_s: float
@@ -336,6 +360,9 @@ class OriginSettings(TypedDict):
     no_tls_verify: bool
     disable_chunked_encoding: bool
     http2_origin: bool
+    socks: bool
+    ip_rules: Sequence[IpRule]
+    access: AccessSettings | None
 
 @final
 class Rule:
@@ -343,7 +370,7 @@ class Rule:
     path.
 
     `kind`: `http` (`target`: `http://host:port` or https), `unix` / `unix+tls` (`target`: path), `status` (`target`:
-    code), `hello_world` (`target`: ""), `unsupported` (`target`: the service text: answered 502 with a reason).
+    code), `tcp` (`target`: `host:port`), `hello_world`, `bastion`, `socks-proxy` (`target`: "").
     `service` is the text the user wrote, for logs.
     """
 
@@ -360,14 +387,23 @@ class OriginBounds:
 
     def __new__(cls, *, allowed: Sequence[str], own: Sequence[str]) -> OriginBounds: ...
     def refusal(self, *, target: str) -> str | None:
-        """What is at a target `http://host:port` that is written as an address and denied; None for all others."""
+        """What is at a target `http://host:port` or `host:port` that is written as an address and denied; None for all
+        others."""
 
 @final
 class IngressTable:
-    """Rules compiled for matching; `bounds`: what their origins may not be. EngineError (message: `ingress[N].path …`)
+    """Rules compiled for matching; `bounds`: what their origins may not be, `client_bounds`: what destinations that
+    clients choose may not be (bastion, SOCKS, private networks). EngineError (message: `ingress[N].path …`)
     `bad_pattern`, `patterns_too_large`, `bad_target`, `bad_hostname` or `bad_origin_setting`."""
 
-    def __new__(cls, *, rules: Sequence[Rule], bounds: OriginBounds | None = None) -> IngressTable: ...
+    def __new__(
+        cls,
+        *,
+        rules: Sequence[Rule],
+        bounds: OriginBounds | None = None,
+        client_bounds: OriginBounds | None = None,
+        warp_routing: WarpRouting | None = None,
+    ) -> IngressTable: ...
     def match(self, *, hostname: str, path: str) -> int:
         """Index of the first rule for a Host (port ignored) and a path as sent (matched percent-decoded, query
         excluded); -1 when there are no rules."""
@@ -458,6 +494,12 @@ class ConfigurationPushed:
     configuration: bytes
 
 @final
+class KeySetWanted:
+    """A token was signed with a key of this issuer that is not known: at most one in ten seconds for each."""
+
+    issuer: str
+
+@final
 class Unregistered:
     """The edge knows that a connection takes no new requests: `stop` was called."""
 
@@ -495,8 +537,8 @@ class RequestAnswered:
 class OriginFailed:
     """The connector answered a request itself because the origin could not. `rule` -1: no rule was asked. `code`:
     `origin_refused`, `origin_timeout`, `origin_tls`, `origin_closed`, `reused_connection_closed`,
-    `origin_bad_response`, `response_head_too_large`, `origin_reset_mid_body`, `length_required`, `unsupported_service`
-    or `bad_request` (the edge's request is malformed)."""
+    `origin_bad_response`, `response_head_too_large`, `origin_reset_mid_body`, `length_required`, `bad_destination`,
+    `too_many_flows`, `access_denied`, `access_unknown` or `bad_request` (the edge's request is malformed)."""
 
     connection_index: int
     rule: int
@@ -530,6 +572,7 @@ ConnectorEvent = (
     | Refused
     | ProtocolFallback
     | ConfigurationPushed
+    | KeySetWanted
     | Unregistered
     | RequestReceived
     | RequestAnswered
@@ -607,6 +650,9 @@ class Connector:
         nobody waits for this answer any more."""
     def tell_requests(self, wanted: bool) -> None:
         """Whether every request is two events from now on, as `tell_requests` of the settings at the start."""
+    def put_key_set(self, *, issuer: str, keys: bytes) -> None:
+        """Tokens of `issuer` are checked with the keys of this JWK set from now on. EngineError `bad_setting`: it is none
+        (the keys before stay)."""
     def send_local_configuration(self, configuration: bytes) -> None:
         """JSON that connection 0 tells the edge after registration when the tunnel isn't remotely managed."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[ConnectorEvent]:

@@ -125,7 +125,6 @@ _CODES: dict[str, str] = {
     "connector_ambiguous": "several connectors run on this host, and none was named",
     "connector_refused": "a running connector doesn't answer, or not to this user",
     "upgrade_failed": "a connector's new process didn't come up; the old one goes on",
-    "flag_unsupported": "a flag of stock cloudflared that this version can't honour yet",
     # settings and the data directory
     "settings_invalid": "a setting of the edge is unknown or has a value that it can't have",
     "data_dir_unusable": "the data directory can't be made or written",

@@ -22,7 +22,15 @@ KEYS = [
     "path",
     "connectTimeout",
     "access",
+    "required",
+    "teamName",
+    "audTag",
     "ipRules",
+    "prefix",
+    "ports",
+    "bastionMode",
+    "proxyType",
+    "maxActiveFlows",
 ]
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True).filter(lambda label: label[2:4] != "--")
 hostnames = (
@@ -33,7 +41,17 @@ hostnames = (
 patterns = hostnames | hostnames.map(lambda name: f"*.{name}")
 paths = st.sampled_from(["", "^/a", "/a", "\\.js$", "^/(b|c)/"])
 services = st.sampled_from(
-    ["http://127.0.0.1:1", "https://app", "unix:/s", "http_status:404", "hello_world", "ssh://h:22"]
+    [
+        "http://127.0.0.1:1",
+        "https://app",
+        "unix:/s",
+        "http_status:404",
+        "hello_world",
+        "ssh://h",
+        "odd://h",
+        "bastion",
+        "socks-proxy",
+    ]
 )
 origins = st.fixed_dictionaries(
     {},
@@ -42,6 +60,19 @@ origins = st.fixed_dictionaries(
         "noTLSVerify": st.booleans(),
         "httpHostHeader": st.none() | hostnames,
         "keepAliveConnections": st.integers(0, 1000),
+        "bastionMode": st.booleans(),
+        "proxyType": st.sampled_from(["", "socks"]),
+        "ipRules": st.lists(
+            st.fixed_dictionaries(
+                {"prefix": st.sampled_from(["0.0.0.0/0", "::/0", "10.1.2.3/08", "::ffff:10.0.0.1/128"])},
+                optional={"ports": st.lists(st.integers(1, 65535), max_size=3), "allow": st.booleans()},
+            ),
+            max_size=3,
+        ),
+        "access": st.fixed_dictionaries(
+            {"required": st.booleans(), "teamName": st.sampled_from(["t", "login.example.com", "https://i.example/x"])},
+            optional={"audTag": st.lists(st.text(max_size=4), max_size=2), "environment": st.sampled_from(["", "fed"])},
+        ),
     },
 )
 rules = st.fixed_dictionaries(

@@ -1,5 +1,6 @@
 //! The handle that Python holds: its own runtime, the current table, the pushes that wait for an answer.
 
+use crate::access::{KeySet, KeySets};
 use crate::calls::Calls;
 use crate::counters::{Counters, Responses};
 use crate::data_path::{DataPath, Ingress};
@@ -47,6 +48,8 @@ impl Connector {
                 ingress: ArcSwapOption::empty(),
                 extras: Extras::new(settings.connector_id, &settings.tags),
                 origins: OriginPools::new(),
+                key_sets: KeySets::default(),
+                private_streams: AtomicU64::new(0),
                 lines: Lines::new(backlog.max_stream_window()),
                 backlog,
                 events: EventQueue::new(settings.event_queue),
@@ -102,6 +105,13 @@ impl Connector {
         self.data_path.ingress.store(Some(Arc::new(Ingress { table: table.clone(), origins })));
         let named = table.rules.iter().filter_map(|rule| rule.service.address()).collect();
         self.data_path.origins.retire_all_but(&named);
+    }
+
+    /// Tokens of `issuer` are checked with the keys of this JWK set from now on. The error says what is wrong with it.
+    pub fn put_key_set(&self, issuer: &str, json: &[u8]) -> Result<(), SettingError> {
+        let bad = |reason| SettingError::Field { field: "keys", reason };
+        self.data_path.key_sets.put(issuer, KeySet::parse(json).map_err(bad)?);
+        Ok(())
     }
 
     /// Answers a `ConfigurationPushed`: the version in force now, and why the pushed one is not (`""`: it is). False when

@@ -1,5 +1,6 @@
 //! What every task of a connector shares.
 
+use crate::access::KeySets;
 use crate::calls::Calls;
 use crate::counters::{Counters, Responses};
 use crate::events::EventQueue;
@@ -32,6 +33,9 @@ pub(crate) struct DataPath {
     pub(crate) ingress: ArcSwapOption<Ingress>,
     pub(crate) extras: Extras,
     pub(crate) origins: OriginPools,
+    pub(crate) key_sets: KeySets,
+    /// TCP streams to private networks that are open.
+    pub(crate) private_streams: AtomicU64,
     pub(crate) backlog: Arc<qanat_http::Backlog>,
     /// How long the lines to edges are.
     pub(crate) lines: Arc<Lines>,

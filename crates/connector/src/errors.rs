@@ -182,9 +182,18 @@ pub enum OriginError {
         "the request body has no length, chunked encoding is disabled (disableChunkedEncoding) and it is larger than {0} bytes"
     )]
     LengthRequired(usize),
-    /// The rule can't serve this request.
+    /// Where a client wants to go is nowhere.
     #[error("{0}")]
-    Unsupported(String),
+    BadDestination(String),
+    /// No more TCP streams to private networks at once.
+    #[error("there are {0} flows, as many as maxActiveFlows allows")]
+    TooManyFlows(u64),
+    /// The request has no token that lets it in.
+    #[error("request filtered by middleware handler (AccessJWTValidator) due to: {0}")]
+    NoAccess(String),
+    /// Whether a token is good can't be said yet.
+    #[error("error while processing middleware handler AccessJWTValidator: {0}")]
+    NoKeySet(String),
     /// The edge sent what can't be sent on (security.md, S12).
     #[error("the edge's request is malformed: {0}")]
     BadRequest(&'static str),
@@ -212,7 +221,10 @@ impl OriginError {
             OriginError::BadResponse { .. } => "origin_bad_response",
             OriginError::HeadTooLarge { .. } => "response_head_too_large",
             OriginError::LengthRequired(_) => "length_required",
-            OriginError::Unsupported(_) => "unsupported_service",
+            OriginError::BadDestination(_) => "bad_destination",
+            OriginError::TooManyFlows(_) => "too_many_flows",
+            OriginError::NoAccess(_) => "access_denied",
+            OriginError::NoKeySet(_) => "access_unknown",
             OriginError::BadRequest(_) => "bad_request",
             OriginError::UploadStalled { .. } => "upload_stalled",
             OriginError::Client(_) => "client_closed",
@@ -222,7 +234,11 @@ impl OriginError {
     /// The text for people. Scripts match how the stock connector's begins.
     pub fn text(&self) -> String {
         match self {
-            OriginError::Unsupported(_) | OriginError::BadRequest(_) => self.to_string(),
+            OriginError::BadDestination(_)
+            | OriginError::TooManyFlows(_)
+            | OriginError::NoAccess(_)
+            | OriginError::NoKeySet(_)
+            | OriginError::BadRequest(_) => self.to_string(),
             _ => format!("{UNREACHABLE} {self}"),
         }
     }

@@ -69,6 +69,9 @@ macro_rules! declare_events {
             /// The edge pushed a configuration: answer it within `rpc_timeout`.
             control ConfigurationPushed { push_id: u64, connection_index: u8, version: i32, configuration: Bytes }
 
+            /// A token was signed with a key of an issuer that is not known: its key set should be fetched (again).
+            expendable KeySetWanted { issuer: String }
+
             /// The edge knows that a connection takes no new requests: `stop` was called.
             control Unregistered { connection_index: u8, edge_ip: String }
 

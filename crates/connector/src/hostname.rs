@@ -19,18 +19,13 @@ impl HostPattern {
             Some(name) => (name, true),
             None => (hostname, false),
         };
-        if name.contains('*') {
-            return Err(format!("`{hostname}`: `*` may only stand alone as the first label"));
+        if name.chars().skip(usize::from(!wildcard)).any(|c| c == '*') {
+            return Err(format!("`{hostname}`: `*` may only be its first character"));
         }
         let written = name.strip_suffix('.').unwrap_or(name).to_lowercase();
-        if written.is_empty() {
-            return Err(format!("`{hostname}` is empty"));
-        }
-        let mut forms = vec![written];
-        if !forms[0].is_ascii() {
-            let puny = idna::domain_to_ascii(&forms[0]).map_err(|_| format!("`{hostname}` is not a valid IDN"))?;
-            forms.push(puny);
-        }
+        // What has no form in punycode is a name that no request has; the stock connector starts with it all the same.
+        let puny = Some(&written).filter(|name| !name.is_ascii()).and_then(|name| idna::domain_to_ascii(name).ok());
+        let forms: Vec<String> = [Some(written), puny].into_iter().flatten().collect();
         Ok(if wildcard {
             Self::Below(forms.into_iter().map(|f| format!(".{f}")).collect())
         } else {
@@ -45,7 +40,7 @@ impl HostPattern {
             Self::Exact(forms) => forms.iter().any(|f| host.eq_ignore_ascii_case(f.as_bytes())),
             Self::Below(forms) => forms
                 .iter()
-                .any(|f| host.len() > f.len() && host[host.len() - f.len()..].eq_ignore_ascii_case(f.as_bytes())),
+                .any(|f| host.len() >= f.len() && host[host.len() - f.len()..].eq_ignore_ascii_case(f.as_bytes())),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Which rule serves a request: rules compiled once, matched in order (protocol.md, *Configuration*).
 
 use crate::TableError;
+use crate::access::Access;
 use crate::hostname::{HostPattern, bare_host};
-use crate::origin::OriginBounds;
 use crate::path::{decode_path, path_of};
 use crate::pattern::{self, Budget, Pattern, PatternError};
-use crate::rule::Rule;
-use crate::service::Service;
+use crate::rule::{Reach, Rule};
+use crate::service::{PrivateStreams, Service};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -77,23 +77,26 @@ pub fn explain(
 /// Rules compiled for matching and serving. Immutable.
 pub struct IngressTable {
     pub(crate) rules: Vec<CompiledRule>,
+    /// For TCP streams that the edge opens: no rule is asked.
+    pub(crate) private: PrivateStreams,
 }
 
 pub(crate) struct CompiledRule {
     host: HostPattern,
     path: Option<Arc<Pattern>>,
     pub(crate) text: String,
+    pub(crate) access: Option<Access>,
     pub(crate) service: Service,
 }
 
 impl IngressTable {
     /// Compiles rules; the error names the first bad one and its field.
     pub fn compile(rules: Vec<Rule>) -> Result<Self, TableError> {
-        Self::compile_within(rules, None)
+        Self::compile_within(rules, Reach::default())
     }
 
     /// The same for rules whose origins are bounded.
-    pub fn compile_within(rules: Vec<Rule>, bounds: Option<&Arc<OriginBounds>>) -> Result<Self, TableError> {
+    pub fn compile_within(rules: Vec<Rule>, reach: Reach) -> Result<Self, TableError> {
         let mut budget = Budget::new();
         let distinct = rules.iter().map(|rule| rule.path.as_str()).collect::<std::collections::HashSet<_>>().len();
         let mut patterns: HashMap<String, Arc<Pattern>> = HashMap::new();
@@ -115,11 +118,12 @@ impl IngressTable {
             compiled.push(CompiledRule {
                 host,
                 path,
-                service: Service::compile(index, &rule, bounds)?,
+                access: rule.origin.access.clone().map(Access::new),
+                service: Service::compile(index, &rule, &reach)?,
                 text: rule.service,
             });
         }
-        Ok(Self { rules: compiled })
+        Ok(Self { rules: compiled, private: PrivateStreams::new(reach.warp_routing, reach.clients) })
     }
 
     /// Index of the first rule for a Host field (port, case and trailing dot ignored) and a request target (query ignored,
@@ -215,6 +219,14 @@ mod tests {
             ("xn--mnchen-3ya.example", 2),
         ] {
             assert_eq!(table.find(host.as_bytes(), b"/"), Some(index), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_hostname_that_no_request_has_matches_nothing() {
+        for name in ["*example.com", "a b.example", "-a.example", "*."] {
+            let table = table(&[(name, ""), ("", "")]);
+            assert_eq!(table.find(b"www.example.com", b"/"), Some(1), "{name}");
         }
     }
 

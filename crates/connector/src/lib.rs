@@ -1,6 +1,7 @@
 //! The connector's data path: keeps connections to the edge registered, matches each request to an ingress rule and
 //! serves it from the rule's origin over pooled connections. Driven by immutable tables, answers with events.
 
+mod access;
 mod backoff;
 mod calls;
 mod connector;
@@ -36,13 +37,13 @@ pub use calls::CallSnapshot;
 pub use connector::Connector;
 pub use errors::{OriginError, SettingError, TableError, UNREACHABLE};
 pub use events::{
-    ConfigurationPushed, Descriptor, Disconnected, Event, ManagementAsked, OriginFailed, ProtocolFallback, Refused,
-    Registered, RequestAnswered, RequestCanceled, RequestReceived, Stopped, Unregistered,
+    ConfigurationPushed, Descriptor, Disconnected, Event, KeySetWanted, ManagementAsked, OriginFailed,
+    ProtocolFallback, Refused, Registered, RequestAnswered, RequestCanceled, RequestReceived, Stopped, Unregistered,
 };
 pub use ingress::{IngressTable, check_patterns, explain};
 pub use origin::OriginBounds;
-pub use rule::{Rule, ServiceKind};
+pub use rule::{Reach, Rule, ServiceKind};
 pub use service::refusal_of_target;
-pub use settings::{ConnectorSettings, IpChoice, OriginSettings, ProtocolChoice};
+pub use settings::{AccessSettings, ConnectorSettings, IpChoice, IpRule, OriginSettings, ProtocolChoice, WarpRouting};
 pub use snapshot::Snapshot;
 pub use traffic::QuicSnapshot;

@@ -82,6 +82,10 @@ impl<R: Responder> Responder for Told<'_, R> {
         self.inner.respond(head, length, from)
     }
 
+    fn connected(self) -> Result<R::Sink, StreamError> {
+        self.inner.connected()
+    }
+
     fn fail(self, code: &'static str, reason: &str) {
         self.inner.fail(code, reason);
     }

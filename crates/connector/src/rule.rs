@@ -1,6 +1,8 @@
 //! Ingress rules as Python hands them over.
 
-use crate::settings::OriginSettings;
+use crate::origin::OriginBounds;
+use crate::settings::{OriginSettings, WarpRouting};
+use std::sync::Arc;
 
 /// What kind of service a rule names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +17,17 @@ pub enum ServiceKind {
     Status,
     /// The built-in page.
     HelloWorld,
-    /// Answered 502 with a reason; `target`: the service text.
-    Unsupported,
+    /// TCP over a WebSocket; `target`: `host:port`.
+    Tcp,
+    /// The same to where the client says; `target`: empty.
+    Bastion,
+    /// The same by SOCKS5, within `ip_rules`; `target`: empty.
+    SocksProxy,
 }
 
 impl ServiceKind {
-    /// Reads the words of the Python stub: `http`, `unix`, `unix+tls`, `status`, `hello_world`, `unsupported`.
+    /// Reads the words of the Python stub: `http`, `unix`, `unix+tls`, `status`, `hello_world`, `tcp`, `bastion`,
+    /// `socks-proxy`.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "http" => Self::Http,
@@ -28,7 +35,9 @@ impl ServiceKind {
             "unix+tls" => Self::UnixTls,
             "status" => Self::Status,
             "hello_world" => Self::HelloWorld,
-            "unsupported" => Self::Unsupported,
+            "tcp" => Self::Tcp,
+            "bastion" => Self::Bastion,
+            "socks-proxy" => Self::SocksProxy,
             _ => return None,
         })
     }
@@ -49,4 +58,15 @@ pub struct Rule {
     pub service: String,
     /// originRequest with defaults.
     pub origin: OriginSettings,
+}
+
+/// Where a table's requests may go, beside what its rules say.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// What the rules' own origins may not be.
+    pub rules: Option<Arc<OriginBounds>>,
+    /// What destinations that somebody at the other end chooses may not be: of `bastion`, SOCKS and private networks.
+    pub clients: Option<Arc<OriginBounds>>,
+    /// How streams to private networks are opened.
+    pub warp_routing: WarpRouting,
 }

@@ -195,6 +195,56 @@ pub struct OriginSettings {
     pub disable_chunked_encoding: bool,
     /// Offer h2 by ALPN.
     pub http2_origin: bool,
+    /// SOCKS5 is spoken before the bytes of a TCP service, whose destination stays what it is.
+    pub socks: bool,
+    /// Where clients of a SOCKS proxy may go: the first that fits decides, and nothing is allowed without one.
+    pub ip_rules: Vec<IpRule>,
+    /// Requests must carry a token; `None`: none is asked for.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub access: Option<AccessSettings>,
+}
+
+/// One line of a SOCKS proxy's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IpRule {
+    /// A network, `10.0.0.0/8`.
+    pub prefix: String,
+    /// Empty: all.
+    pub ports: Vec<u16>,
+    /// What is decided.
+    pub allow: bool,
+}
+
+/// Which tokens let a request in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessSettings {
+    /// Who must have issued it, `https://…`; the key set that signatures are checked with is put under this name.
+    pub issuer: String,
+    /// One of these must be among its audiences; empty: no token will do.
+    pub audiences: Vec<String>,
+}
+
+/// How streams to private networks are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarpRouting {
+    /// For the connect.
+    #[serde(rename = "connect_timeout_s", deserialize_with = "seconds")]
+    pub connect_timeout: Duration,
+    /// TCP keepalive idle and interval time; zero: off.
+    #[serde(rename = "tcp_keep_alive_s", deserialize_with = "seconds")]
+    pub tcp_keep_alive: Duration,
+    /// Most of them at once; 0: no bound.
+    pub max_active_flows: u64,
+}
+
+impl Default for WarpRouting {
+    /// The stock connector's.
+    fn default() -> Self {
+        Self { connect_timeout: Duration::from_secs(5), tcp_keep_alive: Duration::from_secs(30), max_active_flows: 0 }
+    }
 }
 
 /// For tests: an origin that is in no hurry.
@@ -215,6 +265,9 @@ impl Default for OriginSettings {
             no_tls_verify: false,
             disable_chunked_encoding: false,
             http2_origin: false,
+            socks: false,
+            ip_rules: Vec::new(),
+            access: None,
         }
     }
 }

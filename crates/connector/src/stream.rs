@@ -1,9 +1,10 @@
 //! One request from the edge: checked, matched, served, counted.
 
+use crate::access::{Access, Denial};
 use crate::data_path::DataPath;
 use crate::request_log::{Line, Told};
-use crate::service::{Call, End, Responder, serve_nothing};
-use crate::{OriginError, OriginFailed, RequestCanceled};
+use crate::service::{Call, Dials, End, Responder, refuse, serve_nothing};
+use crate::{KeySetWanted, OriginError, OriginFailed, RequestCanceled};
 use bytes::Bytes;
 use qanat_http::{BodyLength, Headers, Owner, Source, Watch, check_request, strip_hop_by_hop};
 use qanat_transport::{RequestKind, TunnelRequest};
@@ -27,7 +28,9 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
         counters.tcp_sessions_open.hold()
     });
     // The edge is trusted to route, not to be free of bugs: what could split a request at an origin goes no further (S12).
-    if let Err(error) = check_request(&head) {
+    if kind != RequestKind::Tcp
+        && let Err(error) = check_request(&head)
+    {
         counters.malformed_requests.add(1);
         counters.request_errors.add(1);
         body.stop();
@@ -45,12 +48,12 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     }
     strip_hop_by_hop(&mut head.headers);
     head.websocket = kind == RequestKind::WebSocket;
-    let length = if head.websocket { BodyLength::Opaque } else { length };
+    let length = if kind == RequestKind::Http { length } else { BodyLength::Opaque };
     let method = head.method.clone();
     let (authority, target) = (head.authority.clone(), head.target.clone());
     let owner = Owner { tunnel: 0, visitor: visitor(&head.headers) };
     let (upload, download) = (Watch::new(&data_path.backlog, owner), Watch::new(&data_path.backlog, owner));
-    if data_path.management.is_meant(entrance, &head.authority) {
+    if kind != RequestKind::Tcp && data_path.management.is_meant(entrance, &head.authority) {
         // Its target holds a token: nothing of it is told.
         let responder = Some(Told::new(responder, None));
         let mut call = Call { head, length, body, responder, trailers_dropped: false, upload, download };
@@ -58,7 +61,12 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
         return;
     }
     let ingress = data_path.ingress.load_full();
-    let matched = ingress.as_ref().and_then(|i| Some((i, i.table.find(&authority, &target)?)));
+    let matched = match kind {
+        RequestKind::Tcp => None,
+        RequestKind::Http | RequestKind::WebSocket => {
+            ingress.as_ref().and_then(|i| Some((i, i.table.find(&authority, &target)?)))
+        }
+    };
     let line = data_path.tell_requests.load(Relaxed).then(|| {
         let rule = matched.as_ref().map(|(ingress, index)| (*index, ingress.table.rules[*index].text.as_str()));
         Line::tell(&data_path.events, connection_index, rule, &head, length)
@@ -66,16 +74,26 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
     let responder = Some(Told::new(responder, line));
     let mut call = Call { head, length, body, responder, trailers_dropped: false, upload, download };
 
+    let dials = Dials { latency_ms: &data_path.connect_latency_ms, failed: &counters.connect_failed };
     let (rule, end) = match matched {
-        _ if kind == RequestKind::Tcp => {
-            let reason = "TCP streams are not supported by this connector yet";
-            (None, End::Failed(OriginError::Unsupported(reason.into())))
-        }
         Some((ingress, index)) => {
             let rule = &ingress.table.rules[index];
-            let bound = ingress.origins[index].as_ref();
-            let end = rule.service.serve(bound, &data_path.origins, &data_path.extras, &mut call).await;
+            let end = match rule.access.as_ref().map(|access| admit(data_path, access, &call.head.headers)) {
+                Some(Err(denial)) => deny(denial, &mut call).await,
+                Some(Ok(())) | None => {
+                    let bound = ingress.origins[index].as_ref();
+                    rule.service.serve(bound, &data_path.origins, &data_path.extras, &dials, &mut call).await
+                }
+            };
             (Some((index, rule)), end)
+        }
+        None if kind == RequestKind::Tcp => {
+            let private = ingress.as_ref().map(|ingress| &ingress.table.private);
+            let end = match private {
+                Some(private) => private.serve(&data_path.private_streams, &dials, &mut call).await,
+                None => serve_nothing(&mut call).await,
+            };
+            (None, end)
         }
         None => (None, serve_nothing(&mut call).await),
     };
@@ -114,6 +132,27 @@ pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
             data_path.responses.add(status);
             failed("origin_reset_mid_body", format!("the origin broke off its answer: {reason}"));
         }
+    }
+}
+
+/// Whether a rule's `access` lets a request in; asks Python for keys that are not there.
+fn admit(data_path: &DataPath, access: &Access, headers: &Headers) -> Result<(), Denial> {
+    access.check(headers, &data_path.key_sets, |issuer| {
+        data_path.events.push(KeySetWanted { issuer: issuer.to_owned() });
+    })
+}
+
+/// Answers who isn't let in. The reason is for the log alone.
+async fn deny<B: Source + Unpin, R: Responder>(denial: Denial, call: &mut Call<B, R>) -> End {
+    let (status, text, error) = match denial {
+        Denial::Token(reason) => (403, "This request has no token that lets it in.\n", OriginError::NoAccess(reason)),
+        Denial::NoKeySet(reason) => {
+            (503, "Who may come in is not known yet: try again in a moment.\n", OriginError::NoKeySet(reason))
+        }
+    };
+    match refuse(status, text, call).await {
+        End::Told => End::Failed(error),
+        end => end,
     }
 }
 

@@ -516,3 +516,31 @@ async fn before_the_first_table_everything_is_503() {
         assert_eq!(answer.head.status, 503);
     }
 }
+
+/// What stock edges do for private networks, over both transports.
+#[tokio::test]
+async fn a_tcp_stream_reaches_the_address_that_the_edge_names() {
+    for protocol in PROTOCOLS {
+        let address = origin(|mut stream| async move {
+            let (mut reading, mut writing) = stream.split();
+            let _ = tokio::io::copy(&mut reading, &mut writing).await;
+            let _ = writing.write_all(b"done").await;
+        })
+        .await;
+        let tunnel = Tunnel::at(protocol, address).await;
+        let mut asked = request("GET", "/", BodyLength::Opaque);
+        (asked.kind, asked.head.authority) = (RequestKind::Tcp, address.to_string().into());
+        let mut stream = tunnel.open(&asked).await;
+        send(&mut stream.sink, "hello").await.unwrap();
+        let answer = stream.answer().await.unwrap();
+        assert_eq!((answer.head.status, answer.length), (200, BodyLength::Opaque));
+        finish(&mut stream.sink, Headers::new()).await.unwrap();
+        let (text, end) = read(answer.body).await;
+        end.unwrap();
+        assert_eq!(text, "hellodone", "{protocol:?}");
+
+        asked.head.authority = "127.0.0.1:1".into();
+        let refused = tunnel.open(&asked).await.answer().await.map(|answer| answer.head.status);
+        assert!(matches!(refused, Err(ResponseError::Origin { .. })), "{protocol:?} {refused:?}");
+    }
+}

@@ -36,6 +36,11 @@ impl Connector {
         self.0.swap_ingress(table.0.clone());
     }
 
+    #[pyo3(signature = (*, issuer, keys))]
+    fn put_key_set(&self, issuer: &str, keys: &[u8]) -> PyResult<()> {
+        self.0.put_key_set(issuer, keys).map_err(|error| refused(error.code(), error.to_string()))
+    }
+
     #[pyo3(signature = (*, push_id, version, error=""))]
     fn answer_configuration(&self, push_id: u64, version: i32, error: &str) -> PyResult<()> {
         if self.0.answer_configuration(push_id, version, error) {

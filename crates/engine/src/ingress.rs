@@ -79,12 +79,22 @@ pub(crate) struct IngressTable(pub(crate) Arc<qanat_connector::IngressTable>);
 #[pymethods]
 impl IngressTable {
     #[new]
-    #[pyo3(signature = (*, rules, bounds=None))]
-    fn new(py: Python<'_>, rules: Vec<PyRef<'_, Rule>>, bounds: Option<PyRef<'_, OriginBounds>>) -> PyResult<Self> {
-        let bounds = bounds.map(|bounds| bounds.0.clone());
+    #[pyo3(signature = (*, rules, bounds=None, client_bounds=None, warp_routing=None))]
+    fn new(
+        py: Python<'_>,
+        rules: Vec<PyRef<'_, Rule>>,
+        bounds: Option<PyRef<'_, OriginBounds>>,
+        client_bounds: Option<PyRef<'_, OriginBounds>>,
+        warp_routing: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let reach = qanat_connector::Reach {
+            rules: bounds.map(|bounds| bounds.0.clone()),
+            clients: client_bounds.map(|bounds| bounds.0.clone()),
+            warp_routing: warp_routing.map(read).transpose()?.unwrap_or_default(),
+        };
         let rules = rules.iter().map(|rule| rule.0.clone()).collect();
         let table = py
-            .detach(|| qanat_connector::IngressTable::compile_within(rules, bounds.as_ref()))
+            .detach(|| qanat_connector::IngressTable::compile_within(rules, reach))
             .map_err(|error| refused(error.code(), error.to_string()))?;
         Ok(Self(Arc::new(table)))
     }

@@ -68,5 +68,8 @@ fn origin() -> OriginSettings {
         no_tls_verify: false,
         disable_chunked_encoding: false,
         http2_origin: false,
+        socks: false,
+        ip_rules: Vec::new(),
+        access: None,
     }
 }

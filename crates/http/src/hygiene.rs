@@ -69,12 +69,13 @@ fn is_end_to_end(name: &[u8]) -> bool {
 
 /// Removes what only the edge may say, in any case and with `_` for `-` (S17, S54, S56): Cf-* (with Cf-Cloudflared-*,
 /// Cf-Access-*, Cf-Connecting-*, Cf-Warp-*, Cf-Ray), X-Forwarded*, Forwarded, X-Real-IP, True-Client-IP, X-Client-IP,
-/// X-Cluster-Client-IP, X-Qanat-*. Spelled with `_`, the framing and hop-by-hop fields go too: an origin behind CGI rules
+/// X-Cluster-Client-IP, X-Qanat-*. Cf-Access-Jump-Destination is a client's own to say: where a bastion shall take it. Spelled with `_`, the framing and hop-by-hop fields go too: an origin behind CGI rules
 /// reads `Content_Length` as Content-Length. Cdn-Loop stays, the edge counts it.
 pub fn strip_client_claims(headers: &mut Headers) {
     headers.retain(|header| !is_client_claim(&header.name));
 }
 
+const JUMP_DESTINATION: &[u8] = b"cf-access-jump-destination";
 /// Longest name of which a spelling matters below.
 const FOLDED: usize = 32;
 
@@ -90,6 +91,9 @@ fn is_client_claim(name: &[u8]) -> bool {
     }
     let underscored = name.contains(&b'_');
     let folded = &folded[..length];
+    if folded == JUMP_DESTINATION && !underscored {
+        return false;
+    }
     if starts_with(folded, b"cf-") || starts_with(folded, b"x-forwarded") || starts_with(folded, b"x-qanat-") {
         return true;
     }
@@ -281,6 +285,7 @@ mod tests {
             ("Host_x", ""),
             ("From", ""),
             ("X-A-Very-Long-Name-That-Goes-On-And-On-And-On", ""),
+            ("CF-Access-Jump-Destination", ""),
         ];
         let mut h = headers(&lines);
         strip_client_claims(&mut h);

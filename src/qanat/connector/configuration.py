@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from qanat.connector.engine import ConfigurationPushed, Connector, EngineError, OriginBounds
+from qanat.connector.key_sets import KeySets
 from qanat.connector.log import Log
 from qanat.errors import QanatError
 from qanat.ingress.durations import parse_duration
 from qanat.ingress.origin import DEFAULTS, OriginRequest, merge
 from qanat.ingress.rules import Configuration, parse_configuration
-from qanat.ingress.table import compile_table
+from qanat.ingress.table import compile_table, issuers_of
 
 LARGEST_CA_POOL = 4 << 20
 """Bytes of a file that `caPool` names."""
@@ -34,11 +35,13 @@ class CurrentConfiguration:
         *,
         read_file: Callable[[str], bytes] | None = None,
         bounds: OriginBounds | None = None,
+        key_sets: KeySets | None = None,
     ) -> None:
         self._connector = connector
         self._log = log
         self._bounds = bounds or OriginBounds(allowed=(), own=())
         self._read_file = read_file or read_ca_pool
+        self._key_sets = key_sets or KeySets(connector, log)
         self._lock = threading.Lock()
         self._changing = threading.Lock()  # one change at a time: pushed ones, and those of the file
         self._version = -1
@@ -57,7 +60,9 @@ class CurrentConfiguration:
             QanatError: what only the engine or the disk refuses.
         """
         configuration = local or EMPTY
-        self._connector.swap_ingress(compile_table(configuration, read_file=self._read_file))
+        table = compile_table(configuration, read_file=self._read_file, client_bounds=self._bounds)
+        self._connector.swap_ingress(table)
+        self._key_sets.use(issuers_of(configuration))
         with self._lock:
             self._current = configuration
         self._tell_hello_world(configuration)
@@ -104,8 +109,9 @@ class CurrentConfiguration:
 
     def _take(self, version: int, document: bytes) -> None:
         configuration = parse_configuration(document, misspelt_keys="told")
-        table = compile_table(configuration, read_file=self._read_file, bounds=self._bounds)
+        table = compile_table(configuration, read_file=self._read_file, bounds=self._bounds, client_bounds=self._bounds)
         self._connector.swap_ingress(table)
+        self._key_sets.use(issuers_of(configuration))
         with self._lock:
             self._version = version
             self._current = configuration
@@ -128,7 +134,7 @@ class CurrentConfiguration:
     def _warn_of_denied(self, configuration: Configuration, version: int) -> None:
         """The other rules serve: a configuration that was refused whole would hold back every later change as well."""
         for index, rule in enumerate(configuration.rules):
-            denied = self._bounds.refusal(target=rule.service.target) if rule.service.kind == "http" else None
+            denied = self._bounds.refusal(target=rule.service.target) if rule.service.kind in ("http", "tcp") else None
             if denied:
                 self._log.warn(
                     f"ingress[{index}].service: {rule.service.text} is {denied}, which this connector denies to a pushed "

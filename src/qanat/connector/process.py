@@ -30,6 +30,7 @@ from qanat.connector.engine import (
     Disconnected,
     EngineError,
     EngineWarning,
+    KeySetWanted,
     ManagementAsked,
     OriginBounds,
     OriginFailed,
@@ -46,6 +47,7 @@ from qanat.connector.engine import (
 from qanat.connector.exposition import CONTENT_TYPE
 from qanat.connector.handover import Predecessor
 from qanat.connector.handover import Registered as InCharge
+from qanat.connector.key_sets import KeySets
 from qanat.connector.local_socket import LocalSocket
 from qanat.connector.log import CONTROL, HTTP, LineFile, Log
 from qanat.connector.log_file import RollingFile
@@ -180,7 +182,10 @@ class Process:
             )
             self._own_addresses = tuple(self._server.addresses)
             bounds = OriginBounds(allowed=self._options.allow_origins, own=self._own_addresses)
-            self._configuration = CurrentConfiguration(self._connector, self._log, bounds=bounds)
+            self._key_sets = KeySets(self._connector, self._log)
+            self._configuration = CurrentConfiguration(
+                self._connector, self._log, bounds=bounds, key_sets=self._key_sets
+            )
             self._start_configuration()
             self._reload = Reload(
                 self._gather_anew,
@@ -220,6 +225,7 @@ class Process:
         )
         self._ending = True
         self._manager.stopping()
+        self._key_sets.close()
         self._connector.close()
         events.join(timeout=5)
         self._local_socket.close()
@@ -434,6 +440,8 @@ class Process:
                 self._registered(event)
             case ConfigurationPushed():
                 self._configuration.apply(event)
+            case KeySetWanted():
+                self._key_sets.want(event.issuer)
             case OriginFailed():
                 self._log.error(
                     "",

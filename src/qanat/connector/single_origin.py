@@ -30,14 +30,13 @@ SINGLE_ORIGIN_FLAGS = frozenset({"hello-world", "bastion", "url", "unix-socket",
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 _SLASHES_MISSING = re.compile(r"(https?|wss?):(?!//)(?!\d)", re.ASCII | re.IGNORECASE)
 _BUILT_IN = ("unix:", "unix+tls:", "http_status:")
-_IN_RULES_ONLY = "this version serves HTTP origins only, and this would be answered 502 for ever"
 
 
 def single_origin(sources: Sources, warnings: list[str]) -> tuple[Configuration | None, str]:
     """The rule, and what it came from; None and "" without any.
 
     Raises:
-        QanatError: `flag_unsupported`, or as `parse_configuration`; `where` is the flag, variable, or file and key.
+        QanatError: as `parse_configuration`; `where` is the flag, variable, or file and key.
     """
     given = [
         name
@@ -57,8 +56,6 @@ def single_origin(sources: Sources, warnings: list[str]) -> tuple[Configuration 
         configuration = parse_configuration(_document(name, sources, warnings), form="yaml")
     except QanatError as error:
         raise QanatError(error.code, error.message, where=place, hint=error.hint) from None
-    if configuration.rules[0].service.kind == "unsupported":
-        raise QanatError("flag_unsupported", _IN_RULES_ONLY, where=place, hint="name an http:// or https:// origin")
     warnings += [f"{place}: {warning.message}" for warning in configuration.warnings]
     return configuration, place
 

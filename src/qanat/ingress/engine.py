@@ -15,6 +15,7 @@ from qanat._engine import (
 
 if TYPE_CHECKING:  # a dict, of which only the stub knows
     from qanat._engine import OriginSettings as OriginSettings
+    from qanat._engine import WarpRouting as WarpRouting
 
 __all__ = [
     "EngineError",

@@ -1,5 +1,7 @@
 """originRequest: what a rule says, what the top level says, and stock cloudflared's defaults, laid over one another."""
 
+import ipaddress
+import re
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct, field
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
 DURATIONS = frozenset({"connectTimeout", "tlsTimeout", "tcpKeepAlive", "keepAliveTimeout"})
 """The keys that are durations: whole seconds in JSON, Go texts in YAML."""
+
+_NETWORK = re.compile(r"[0-9a-fA-F.:]+/[0-9]+", re.ASCII)
 
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -30,7 +34,7 @@ class IpRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of a SOCKS proxy's policy."""
 
     prefix: str = ""
-    ports: tuple[Port, ...] = ()
+    ports: tuple[int, ...] = ()
     allow: bool = False
 
 
@@ -95,11 +99,36 @@ def check(origin: OriginRequest, *, where: str) -> None:
     access = origin.access
     if access and access.required and access.aud_tag and not access.team_name:
         raise _bad("audTag is set and teamName is not", f"{where}.access.teamName", "add the team's name")
+    for index, rule in enumerate(origin.ip_rules or ()):
+        _check_ip_rule(rule, f"{where}.ipRules[{index}]")
 
 
-def settings(origin: OriginRequest, *, ca_pool_pem: bytes | None) -> "OriginSettings":
-    """A merged originRequest for the engine. `ca_pool_pem` is the content of the file that `caPool` names."""
+def _check_ip_rule(rule: IpRule, where: str) -> None:
+    prefix = rule.prefix
+    hint = "write a network such as 10.0.0.0/8; 0.0.0.0/0 and ::/0 are every address"
+    try:
+        _network(prefix)
+    except ValueError:
+        what = f"'{prefix[:80]}' is not a network" if prefix else "the rule has no network"
+        raise _bad(what, f"{where}.prefix", hint) from None
+    for index, port in enumerate(rule.ports):
+        if not 1 <= port <= 65535:
+            raise _bad(f"{port} is not a valid port", f"{where}.ports[{index}]", "write a port from 1 to 65535")
+
+
+def _network(prefix: str) -> str:
+    """A network as the engine takes it; as in Go, neither a single address nor a mask or a zone is one. ValueError."""
+    if not _NETWORK.fullmatch(prefix):
+        raise ValueError
+    return str(ipaddress.ip_network(prefix, strict=False))
+
+
+def settings(origin: OriginRequest, *, ca_pool_pem: bytes | None, issuer: str = "") -> "OriginSettings":
+    """A merged originRequest for the engine. `ca_pool_pem` is the content of the file that `caPool` names, `issuer` whose tokens
+    let in where `access.required`."""
     full = merge(origin, DEFAULTS)
+    access = full.access or Access()
+    required = access.required
     return {
         "connect_timeout_s": full.connect_timeout or 0.0,
         "tls_timeout_s": full.tls_timeout or 0.0,
@@ -114,6 +143,11 @@ def settings(origin: OriginRequest, *, ca_pool_pem: bytes | None) -> "OriginSett
         "no_tls_verify": bool(full.no_tls_verify),
         "disable_chunked_encoding": bool(full.disable_chunked_encoding),
         "http2_origin": bool(full.http2_origin),
+        "socks": full.proxy_type == "socks",
+        "ip_rules": [
+            {"prefix": _network(each.prefix), "ports": each.ports, "allow": each.allow} for each in full.ip_rules or ()
+        ],
+        "access": {"issuer": issuer, "audiences": access.aud_tag if issuer else ()} if required else None,
     }
 
 

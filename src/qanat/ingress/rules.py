@@ -3,7 +3,7 @@ the API, the dashboard, `ingress validate` and the connector all call `parse_con
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -11,14 +11,18 @@ from msgspec import Struct, field
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
 from qanat.ingress import origin
+from qanat.ingress.access import issuer_of
 from qanat.ingress.documents import check_size, read_json, read_yaml
 from qanat.ingress.durations import LONGEST_S, parse_duration
 from qanat.ingress.engine import OriginBounds
 from qanat.ingress.keys import Misspelt, unknown_keys, without_nulls
 from qanat.ingress.origin import OriginRequest
 from qanat.ingress.patterns import check_paths, is_unanchored
-from qanat.ingress.services import Service, parse_service
+from qanat.ingress.services import BASTION, Service, parse_service
 from qanat.ingress.warnings import ConfigurationWarning
+
+if TYPE_CHECKING:
+    from qanat.ingress.engine import WarpRouting
 
 Form = Literal["json", "yaml"]
 
@@ -27,12 +31,14 @@ UNLISTED = OriginBounds(allowed=(), own=())
 
 
 class IngressRule(Struct, frozen=True):
-    """One sound rule. `hostname` "" matches every host, `path` "" every path; `origin` has the defaults merged in."""
+    """One sound rule. `hostname` "" matches every host, `path` "" every path; `origin` has the defaults merged in; `issuer`:
+    whose tokens `access` wants, "" for nobody's."""
 
     hostname: str
     path: str
     service: Service
     origin: OriginRequest
+    issuer: str = ""
 
 
 class Configuration(Struct, frozen=True):
@@ -42,6 +48,7 @@ class Configuration(Struct, frozen=True):
     origin_request: OriginRequest
     warnings: tuple[ConfigurationWarning, ...]
     document: dict[str, Any]
+    warp_routing: "WarpRouting | None" = None
 
 
 class _Rule(Struct, frozen=True):
@@ -51,11 +58,22 @@ class _Rule(Struct, frozen=True):
     origin_request: OriginRequest = field(name="originRequest", default=OriginRequest())
 
 
+Flows = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
 class _WarpRouting(Struct, frozen=True):
     enabled: bool = False
     connect_timeout: float | None = field(name="connectTimeout", default=None)
-    max_active_flows: int | None = field(name="maxActiveFlows", default=None)
+    max_active_flows: Flows | None = field(name="maxActiveFlows", default=None)
     tcp_keep_alive: float | None = field(name="tcpKeepAlive", default=None)
+
+    def settings(self) -> "WarpRouting":
+        """For the engine, with stock cloudflared's defaults."""
+        return {
+            "connect_timeout_s": 5.0 if self.connect_timeout is None else self.connect_timeout,
+            "tcp_keep_alive_s": 30.0 if self.tcp_keep_alive is None else self.tcp_keep_alive,
+            "max_active_flows": self.max_active_flows or 0,
+        }
 
 
 class _Document(Struct, frozen=True):
@@ -93,11 +111,13 @@ def parse_configuration(
     rules = []
     last = len(typed.ingress) - 1
     for index, rule in enumerate(typed.ingress):
-        rules.append(_check_rule(rule, f"ingress[{index}]", index == last, typed.origin_request, warnings))
+        context = _Context(index == last, typed.origin_request, misspelt_keys == "refused", warnings)
+        rules.append(_check_rule(rule, f"ingress[{index}]", context))
     if patterns:
         check_paths([rule.path for rule in rules])
     _warn_of_unreachable(rules, warnings)
-    return Configuration(tuple(rules), typed.origin_request, tuple(warnings), raw)
+    warp_routing = typed.warp_routing.settings()
+    return Configuration(tuple(rules), typed.origin_request, tuple(warnings), raw, warp_routing)
 
 
 def _decode(document: object, form: Form) -> object:
@@ -156,11 +176,20 @@ def _convert(value: object) -> _Document:
         raise QanatError("configuration_bad_type", what, where=where or None) from None
 
 
-def _check_rule(
-    rule: _Rule, where: str, last: bool, top: OriginRequest, warnings: list[ConfigurationWarning]
-) -> IngressRule:
-    service = parse_service(rule.service, where=f"{where}.service")
-    hostname = _hostname(rule.hostname, f"{where}.hostname", warnings)
+class _Context(Struct, frozen=True):
+    """What a rule is checked against. `strict`: at the API, where a slip can be mended at once."""
+
+    last: bool
+    top: OriginRequest
+    strict: bool
+    warnings: list[ConfigurationWarning]
+
+
+def _check_rule(rule: _Rule, where: str, context: _Context) -> IngressRule:
+    last, warnings = context.last, context.warnings
+    merged = origin.merge(rule.origin_request, context.top)
+    service = _service(rule.service, merged, f"{where}.service")
+    hostname = _hostname(rule.hostname, f"{where}.hostname", context)
     catch_all = not hostname and not rule.path
     if last and not catch_all:
         raise QanatError(
@@ -186,8 +215,9 @@ def _check_rule(
             )
         )
     origin.check(rule.origin_request, where=f"{where}.originRequest")
-    merged = origin.merge(rule.origin_request, top)
-    service = _warn_of_service(service, merged, where, warnings)
+    issuer = issuer_of(merged.access, where=f"{where}.originRequest.access") if merged.access else ""
+    _warn_of_service(service, merged, where, warnings)
+    _warn_of_access(merged, issuer, where, warnings)
     if service.kind == "http" and hostname and _host_of(service.target) == hostname:
         warnings.append(
             ConfigurationWarning(
@@ -198,7 +228,15 @@ def _check_rule(
                 "name the service by its address, and set httpHostHeader where it needs the name",
             )
         )
-    return IngressRule(hostname, rule.path, service, merged)
+    return IngressRule(hostname, rule.path, service, merged, issuer)
+
+
+def _service(text: str, merged: OriginRequest, where: str) -> Service:
+    """With `bastionMode` the service is a bastion, whatever is written, or nothing; what names no origin stays what it is."""
+    if not text and merged.bastion_mode:
+        return BASTION
+    service = parse_service(text, where=where)
+    return BASTION if merged.bastion_mode and service.kind in ("http", "tcp") else service
 
 
 def _host_of(target: str) -> str:
@@ -210,7 +248,19 @@ def _host_of(target: str) -> str:
 _STOCK_FOLDS = re.compile(r"(?!(?:.*\.)?(?!xn)..--)[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE)
 
 
-def _hostname(text: str, where: str, warnings: list[ConfigurationWarning]) -> str:
+def _hostname(text: str, where: str, context: _Context) -> str:
+    """What stock cloudflared takes for a hostname and no request can have is refused at the API, and told elsewhere."""
+    try:
+        return _matchable(text, where, context.warnings)
+    except QanatError as error:
+        if context.strict or error.code not in ("ingress_bad_hostname", "ingress_bad_wildcard") or "*" in text[1:]:
+            raise
+        message = f"no request has this hostname: {error.message}"
+        context.warnings.append(ConfigurationWarning("hostname_never_matches", where, message, error.hint or ""))
+        return text
+
+
+def _matchable(text: str, where: str, warnings: list[ConfigurationWarning]) -> str:
     if text in ("", "*"):
         return ""
     if "://" in text:
@@ -247,23 +297,34 @@ def _hostname_of(url: str) -> str:
     return f"write {bare[:80]}" if bare else "write the hostname alone"
 
 
-def _warn_of_service(
-    service: Service, merged: OriginRequest, where: str, warnings: list[ConfigurationWarning]
-) -> Service:
+def _warn_of_service(service: Service, merged: OriginRequest, where: str, warnings: list[ConfigurationWarning]) -> None:
     def warn(code: str, key: str, message: str, hint: str = "") -> None:
         warnings.append(ConfigurationWarning(code, f"{where}.{key}", message, hint))
 
     if service.userinfo:
         warn("service_userinfo_ignored", "service", "the user name and password are never sent", "remove them")
+    if service.ignored:
+        warn(
+            "service_part_ignored",
+            "service",
+            f"'{service.ignored[:40]}' is left out: requests keep what they came with",
+            "remove it",
+        )
+    if service.kind == "tcp" and service.target.endswith(":0"):
+        message = f"'{service.text[:80]}' has no port: every request is answered 502"
+        warn("service_without_port", "service", message, f"write {service.text[:80]}:PORT")
     if service.kind.startswith("unix") and not service.target.startswith("/"):
         warn(
             "unix_path_relative", "service", "the path depends on the connector's working directory", "write it from /"
         )
-    if merged.access and merged.access.required:
-        warn("access_fails_closed", "originRequest.access", "a qanat connector can't verify this yet: it answers 403")
-    if merged.bastion_mode and service.kind != "unsupported":
-        service = Service("unsupported", "bastion", service.text)
-    denied = UNLISTED.refusal(target=service.target) if service.kind == "http" else None
+    if service.kind == "socks-proxy" and not merged.ip_rules:
+        warn(
+            "socks_without_rules",
+            "originRequest.ipRules",
+            "without a rule that allows something, clients are connected to nothing",
+            "add {prefix: 10.0.0.0/8, allow: true} or the like",
+        )
+    denied = UNLISTED.refusal(target=service.target) if service.kind in ("http", "tcp") else None
     if denied:
         warn(
             "origin_denied",
@@ -271,13 +332,20 @@ def _warn_of_service(
             f"'{service.text[:80]}' is {denied}: a qanat connector answers 502 where this was pushed to it",
             "list it in the connector's --allow-origins if it is meant",
         )
-    if service.kind == "unsupported":
-        warn(
-            "service_unsupported",
-            "service",
-            f"a qanat connector answers 502 for '{service.text[:80]}': only stock ones serve it",
+
+
+def _warn_of_access(merged: OriginRequest, issuer: str, where: str, warnings: list[ConfigurationWarning]) -> None:
+    access = merged.access
+    if access and access.required and not (issuer and access.aud_tag):
+        missing = "audTag" if issuer else "teamName"
+        warnings.append(
+            ConfigurationWarning(
+                "access_lets_nobody_in",
+                f"{where}.originRequest.access",
+                f"{missing} is missing: every request is answered 403",
+                f"add {missing}",
+            )
         )
-    return service
 
 
 def _warn_of_unreachable(rules: list[IngressRule], warnings: list[ConfigurationWarning]) -> None:

@@ -9,9 +9,11 @@ from msgspec import Struct
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
 
-Kind = Literal["http", "unix", "unix+tls", "status", "hello_world", "unsupported"]
+Kind = Literal["http", "unix", "unix+tls", "status", "hello_world", "tcp", "bastion", "socks-proxy"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_TCP_PORTS = {"tcp": 7864, "ssh": 22, "rdp": 3389, "smb": 445}
+"""Stock cloudflared's, where a scheme is TCP over WebSocket. Any other scheme needs a port."""
 _WEB_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
 _ADDRESS_CHARACTERS = re.compile(r"[0-9a-fA-F:.]+(%[0-9A-Za-z._~-]+)?", re.ASCII)
@@ -23,16 +25,21 @@ _EDGE_DOMAINS = (".cfargotunnel.com", ".cftunnel.com", ".argotunnel.com")
 
 
 class Service(Struct, frozen=True):
-    """A parsed service. `text` is what the user wrote, without secrets, for logs; `kind` and `target` are the engine's.
+    """A parsed service. `text` is what the user wrote, without secrets, for logs (of TCP with its port, as stock shows it);
+    `kind` and `target` are the engine's. `ignored`: what of the text has no effect, "" for nothing.
 
-    `http`: `http://host:port` or `https://host:port`; `unix`, `unix+tls`: the socket's path; `status`: the code;
-    `hello_world`: ""; `unsupported`: the text (a stock connector serves it, this version answers 502 and says why).
+    `http`: `http://host:port` or `https://host:port`; `unix`, `unix+tls`: the socket's path; `status`: the code; `tcp`:
+    `host:port`; `hello_world`, `bastion`, `socks-proxy`: "".
     """
 
     kind: Kind
     target: str
     text: str
     userinfo: bool = False
+    ignored: str = ""
+
+
+BASTION = Service("bastion", "", "bastion")
 
 
 def parse_service(text: str, *, where: str = "service") -> Service:
@@ -58,21 +65,24 @@ def parse_service(text: str, *, where: str = "service") -> Service:
             return Service("unix+tls" if kind == "unix+tls" else "unix", path, text)
     if text in ("hello_world", "hello-world"):
         return Service("hello_world", "", text)
-    if text in ("bastion", "socks-proxy"):
-        return Service("unsupported", text, text)
+    if text == "bastion":
+        return BASTION
+    if text == "socks-proxy":
+        return Service("socks-proxy", "", text)
     return _url(text, where)
 
 
 def _status(text: str, where: str) -> Service:
     code = text.removeprefix("http_status:")
-    if not (code.isascii() and code.isdigit() and len(code) <= 4 and 100 <= int(code) <= 999):
+    digits = code.removeprefix("+").lstrip("0")
+    if not (digits.isascii() and digits.isdigit() and len(digits) == 3):
         raise QanatError(
             "ingress_bad_status",
             f"'{code[:40]}' is not a valid status code",
             where=where,
             hint="write a number from 100 to 999",
         )
-    return Service("status", str(int(code)), text)
+    return Service("status", digits, f"http_status:{digits}")
 
 
 def _url(text: str, where: str) -> Service:
@@ -90,18 +100,16 @@ def _url(text: str, where: str) -> Service:
         raise _bad(f"'{text[:80]}' has no scheme and host", where, guess)
     userinfo = "@" in url.netloc
     shown = text.replace(f"{url.netloc.rpartition('@')[0]}@", "", 1) if userinfo else text
-    for kind, part, mark in (("path", url.path, ""), ("query", url.query, "?"), ("fragment", url.fragment, "#")):
-        if part:
-            raise QanatError(
-                "ingress_service_has_path",
-                f"'{shown[:80]}' has a {kind}; requests keep the path they came with",
-                where=where,
-                hint=f"remove {mark}{part[:40]}",
-            )
+    if url.path:
+        raise QanatError(
+            "ingress_service_has_path",
+            f"'{shown[:80]}' has a path; requests keep the path they came with",
+            where=where,
+            hint=f"remove {url.path[:40]}",
+        )
+    ignored = shown[len(url.scheme) + 3 + len(url.netloc.rpartition("@")[2]) :]
     if port == 0:
         raise _bad(f"'{shown[:80]}' has port 0", where, "write a port from 1 to 65535")
-    if "@" not in url.netloc and url.netloc.endswith(":"):
-        raise _bad(f"'{shown[:80]}' has a colon and no port", where, "write the port")
     address = _address(host, url.netloc, shown, where)
     if address.endswith(_EDGE_DOMAINS):
         raise QanatError(
@@ -111,9 +119,12 @@ def _url(text: str, where: str) -> Service:
             hint="name the service behind the connector, e.g. http://127.0.0.1:80",
         )
     scheme = _WEB_SCHEMES.get(url.scheme)
-    if scheme is None:
-        return Service("unsupported", shown, shown, userinfo)
-    return Service("http", f"{scheme}://{address}:{port or _DEFAULT_PORTS[scheme]}", shown, userinfo)
+    if scheme is not None:
+        return Service("http", f"{scheme}://{address}:{port or _DEFAULT_PORTS[scheme]}", shown, userinfo, ignored)
+    if port is None and (port := _TCP_PORTS.get(url.scheme)) is None:
+        # stock starts with it, and refuses every request
+        return Service("tcp", f"{address}:0", f"{url.scheme}://{address}", userinfo, ignored)
+    return Service("tcp", f"{address}:{port}", f"{url.scheme}://{address}:{port}", userinfo, ignored)
 
 
 def _address(host: str, netloc: str, shown: str, where: str) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from qanat.errors import QanatError
+from qanat.ids import parse_hostname
 from qanat.ingress import origin
 from qanat.ingress.engine import EngineError, IngressTable, OriginBounds, Rule
 from qanat.ingress.rules import Configuration, IngressRule
@@ -18,13 +19,18 @@ LARGEST_CA_POOLS = 64 << 20
 
 
 def compile_table(
-    configuration: Configuration, *, read_file: ReadFile | None = None, bounds: OriginBounds | None = None
+    configuration: Configuration,
+    *,
+    read_file: ReadFile | None = None,
+    bounds: OriginBounds | None = None,
+    client_bounds: OriginBounds | None = None,
 ) -> IngressTable:
     """The table for the engine.
 
     Args:
         read_file: reads what `caPool` names, on the connector's host; None where no request will be sent by this table.
         bounds: what the origins may not be, for a configuration that came from elsewhere.
+        client_bounds: the same for destinations that clients choose.
 
     Raises:
         QanatError: `ca_file_invalid` (where: the rule's key), or `engine_<code>` for what only the engine refuses.
@@ -32,9 +38,20 @@ def compile_table(
     pools = _CaPools(read_file) if read_file is not None else None
     rules = [_rule(rule, index, pools) for index, rule in enumerate(configuration.rules)]
     try:
-        return IngressTable(rules=rules, bounds=bounds)
+        return IngressTable(
+            rules=rules, bounds=bounds, client_bounds=client_bounds, warp_routing=configuration.warp_routing
+        )
     except EngineError as error:
         raise QanatError(f"engine_{error.code}", error.message) from error
+
+
+def issuers_of(configuration: Configuration) -> set[str]:
+    """Whose tokens its rules ask for."""
+    return {
+        rule.issuer
+        for rule in configuration.rules
+        if rule.issuer and rule.origin.access and rule.origin.access.required
+    }
 
 
 class Match(Struct, frozen=True):
@@ -48,29 +65,28 @@ def explain(configuration: Configuration, url: str) -> Match:
     """The rule for a URL (or `host/path`): the same code as live traffic, so that a preview can't be wrong.
 
     Raises:
-        QanatError: `usage`, the text has no hostname.
+        QanatError: `usage`, the text has no hostname, or as `parse_hostname`.
     """
     parts = urlsplit(url if "://" in url else f"//{url}")
     if not parts.netloc:
         raise QanatError("usage", f"'{url[:80]}' has no hostname", hint="write https://app.example.com/path")
-    index = compile_table(configuration).match(hostname=parts.netloc, path=parts.path or "/")
+    host, colon, port = parts.netloc.partition(":")
+    hostname = parts.netloc if host.isascii() else f"{parse_hostname(host)}{colon}{port}"  # as a client would send it
+    index = compile_table(configuration).match(hostname=hostname, path=parts.path or "/")
     return Match(index, configuration.rules[index] if index >= 0 else None)
 
 
 def _rule(rule: IngressRule, index: int, pools: "_CaPools | None") -> Rule:
-    kind, target = rule.service.kind, rule.service.target
-    if rule.origin.access and rule.origin.access.required:
-        kind, target = "status", "403"  # fails closed: see the warning `access_fails_closed`
     ca_pool = None
     if rule.origin.ca_pool and pools is not None:
         ca_pool = pools.read(rule.origin.ca_pool, f"ingress[{index}].originRequest.caPool")
     return Rule(
         hostname=rule.hostname,
         path=rule.path,
-        kind=kind,
-        target=target,
+        kind=rule.service.kind,
+        target=rule.service.target,
         service=rule.service.text,
-        origin=origin.settings(rule.origin, ca_pool_pem=ca_pool),
+        origin=origin.settings(rule.origin, ca_pool_pem=ca_pool, issuer=rule.issuer),
     )
 
 

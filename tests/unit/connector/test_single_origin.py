@@ -68,8 +68,6 @@ def test_the_other_services_of_a_rule_are_taken_as_well(text: str) -> None:
         ("http://::1:8080", "write http://[::1]:8080"),
         ("::1:8080", "write [::1]:8080 for that port, or [::1:8080]"),
         ("ftp://x", "ftp"),
-        ("ssh://x", "HTTP origins only"),
-        ("tcp://x:5", "HTTP origins only"),
         ("http://h:99999", "not a valid URL"),
         ("http://h:x", "not a valid URL"),
         ("https:h", "write https://h"),
@@ -85,6 +83,23 @@ def test_what_nothing_answers_is_refused_at_the_start_with_the_reason(text: str,
         origin("--url", text)
     assert caught.value.where == "--url"
     assert said in str(caught.value)
+
+
+@pytest.mark.case(76)
+@pytest.mark.parametrize(
+    ("arguments", "kind", "target"),
+    [
+        (["--url", "ssh://x"], "tcp", "x:22"),
+        (["--url", "tcp://x:5/"], "tcp", "x:5"),
+        (["--bastion"], "bastion", ""),
+        (["--bastion", "--socks5", "--url", "h:1"], "bastion", ""),
+        (["--url", "rdp://x", "--socks5"], "tcp", "x:3389"),
+    ],
+)
+def test_what_is_not_http_is_one_origin_as_well(arguments: list[str], kind: str, target: str) -> None:
+    rule = origin(*arguments)[0].rules[0]
+    assert (rule.service.kind, rule.service.target) == (kind, target)
+    assert rule.origin.proxy_type == ("socks" if "--socks5" in arguments else None)
 
 
 def test_hello_world_wins_over_a_url_which_wins_over_a_socket() -> None:

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from qanat.errors import QanatError
+from qanat.ingress.access import issuer_of
 from qanat.ingress.documents import LARGEST
+from qanat.ingress.origin import Access
 from qanat.ingress.rules import Configuration, parse_configuration
-from qanat.ingress.table import compile_table, explain
+from qanat.ingress.table import compile_table, explain, issuers_of
 from qanat.ingress.warnings import WARNINGS
 
 ORIGIN = "http://127.0.0.1:8000"
@@ -131,7 +133,7 @@ def told(document: dict[str, object]) -> list[tuple[str, str]]:
 
 
 def test_where_slips_are_told_the_warning_names_the_key_that_was_meant_at_every_depth() -> None:
-    rule = {**CATCH_ALL, "originRequest": {"noTlsVerify": True, "ipRules": [{"prefx": ""}]}}
+    rule = {**CATCH_ALL, "originRequest": {"noTlsVerify": True, "ipRules": [{"prefix": "::/0", "prefx": ""}]}}
     assert told({"ingress": [rule], "warp-routing": {"enables": True}, "ingres": []}) == [
         ("ingress[0].originRequest.noTlsVerify", "write noTLSVerify"),
         ("ingress[0].originRequest.ipRules[0].prefx", "write prefix"),
@@ -230,6 +232,12 @@ def test_false_in_a_rule_overrides_true_at_the_top() -> None:
         ({"httpHostHeader": "a\r\nb"}, "httpHostHeader"),
         ({"originServerName": "a b"}, "originServerName"),
         ({"access": {"required": True, "audTag": ["x"]}}, "access.teamName"),
+        ({"ipRules": [{"prefix": "10.0.0.0/8"}, {"prefix": "10.0.0.1"}]}, "ipRules[1].prefix"),
+        ({"ipRules": [{"allow": True}]}, "ipRules[0].prefix"),
+        ({"ipRules": [{"prefix": "fe80::1%eth0/64"}]}, "ipRules[0].prefix"),
+        ({"ipRules": [{"prefix": "10.0.0.0/255.0.0.0"}]}, "ipRules[0].prefix"),
+        ({"ipRules": [{"prefix": "::/0", "ports": [1, 0]}]}, "ipRules[0].ports[1]"),
+        ({"ipRules": [{"prefix": "::/0", "ports": [65536]}]}, "ipRules[0].ports[0]"),
     ],
 )
 def test_a_bad_origin_request_names_its_key(origin: dict[str, Any], key: str) -> None:
@@ -238,6 +246,7 @@ def test_a_bad_origin_request_names_its_key(origin: dict[str, Any], key: str) ->
     assert refusal(CATCH_ALL, originRequest=origin).where == f"originRequest.{key}"
 
 
+@pytest.mark.case(19)
 def test_access_at_the_top_level_closes_every_rule_that_inherits_it() -> None:
     access = {"required": True, "teamName": "t", "audTag": ["aud"]}
     configuration = parse(
@@ -247,8 +256,30 @@ def test_access_at_the_top_level_closes_every_rule_that_inherits_it() -> None:
         originRequest={"access": access},
     )
     assert [rule.origin.access.required for rule in configuration.rules if rule.origin.access] == [True, False, True]
-    assert ("access_fails_closed", "ingress[0].originRequest.access") in warnings_of(configuration)
-    assert ("access_fails_closed", "ingress[1].originRequest.access") not in warnings_of(configuration)
+    assert issuers_of(configuration) == {"https://t.cloudflareaccess.com"}
+
+
+@pytest.mark.parametrize(
+    ("team", "environment", "issuer"),
+    [
+        ("team", "", "https://team.cloudflareaccess.com"),
+        ("team", "fed", "https://team.fed.cloudflareaccess.com"),
+        ("login.example.com", "", "https://login.example.com"),
+        ("https://login.example.com:8443/realm/", "fed", "https://login.example.com:8443/realm"),
+        ("http://127.0.0.1:9", "", "http://127.0.0.1:9"),
+        ("", "", ""),
+    ],
+)
+def test_a_team_a_domain_or_a_url_names_the_issuer(team: str, environment: str, issuer: str) -> None:
+    assert issuer_of(Access(team_name=team, environment=environment), where="w") == issuer
+
+
+@pytest.mark.parametrize(
+    "team", ["a b", "http://login.example.com", "https://", "https://h/?x", "ftp://h", "-t", "a..b", "https://u@h"]
+)
+def test_a_team_that_can_be_no_issuer_is_refused(team: str) -> None:
+    error = refusal({**CATCH_ALL, "originRequest": {"access": {"required": True, "teamName": team}}})
+    assert (error.code, error.where) == ("ingress_bad_origin_request", "ingress[0].originRequest.access.teamName")
 
 
 def test_an_unanchored_path_is_warned_about_and_matches_anywhere() -> None:
@@ -322,12 +353,52 @@ def test_an_international_hostname_matches_in_punycode() -> None:
 
 
 @pytest.mark.requirement("S41")
-def test_bastion_mode_makes_the_service_one_that_is_told_to_be_unsupported() -> None:
-    configuration = parse(
-        {"hostname": "a.example.com", "service": ORIGIN, "originRequest": {"bastionMode": True}}, CATCH_ALL
-    )
-    assert configuration.rules[0].service.kind == "unsupported"
-    assert warnings_of(configuration) == [("service_unsupported", "ingress[0].service")]
+@pytest.mark.parametrize(
+    ("service", "kind"),
+    [("", "bastion"), (ORIGIN, "bastion"), ("ssh://h", "bastion"), ("socks-proxy", "socks-proxy"), ("unix:/s", "unix")],
+)
+def test_with_bastion_mode_a_rule_needs_no_service(service: str, kind: str) -> None:
+    rule = {"hostname": "a.example.com", "service": service, "originRequest": {"bastionMode": True}}
+    assert parse(rule, CATCH_ALL).rules[0].service.kind == kind
+    at_the_top = parse({"service": service}, originRequest={"bastionMode": True})
+    assert at_the_top.rules[0].service.kind == kind
+    assert refusal({"service": ""}).code == "ingress_no_service"
+
+
+@pytest.mark.parametrize(
+    "hostname", ["*example.com", "a b.example.com", "-a.example.com", "a..b", "x" * 300, "*.", "ex_ample..com"]
+)
+def test_a_hostname_that_no_request_has_is_refused_by_the_api_and_told_elsewhere(hostname: str) -> None:
+    document = {"ingress": [{"hostname": hostname, "service": ORIGIN}, CATCH_ALL]}
+    with pytest.raises(QanatError) as caught:
+        parse_configuration(document)
+    assert caught.value.where == "ingress[0].hostname"
+    configuration = parse_configuration(document, misspelt_keys="told")
+    assert warnings_of(configuration) == [("hostname_never_matches", "ingress[0].hostname")]
+    assert explain(configuration, "https://a.example.com/").index == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "key"),
+    [
+        ({"service": "socks-proxy"}, "socks_without_rules", "originRequest.ipRules"),
+        ({"service": "ftp://h"}, "service_without_port", "service"),
+        ({"service": "http://h?x"}, "service_part_ignored", "service"),
+        ({"service": "tcp://169.254.169.254:80"}, "origin_denied", "service"),
+        (
+            {"service": ORIGIN, "originRequest": {"access": {"required": True}}},
+            "access_lets_nobody_in",
+            "originRequest.access",
+        ),
+        (
+            {"service": ORIGIN, "originRequest": {"access": {"required": True, "teamName": "t"}}},
+            "access_lets_nobody_in",
+            "originRequest.access",
+        ),
+    ],
+)
+def test_what_hardly_is_meant_is_told(rule: dict[str, Any], code: str, key: str) -> None:
+    assert warnings_of(parse(rule)) == [(code, f"ingress[0].{key}")]
 
 
 @pytest.mark.requirement("S20")

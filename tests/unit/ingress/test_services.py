@@ -9,6 +9,7 @@ from qanat.ingress.services import parse_service
     [
         ("http://127.0.0.1:8080", "http", "http://127.0.0.1:8080"),
         ("http://localhost", "http", "http://localhost:80"),
+        ("http://localhost:", "http", "http://localhost:80"),
         ("https://app", "http", "https://app:443"),
         ("ws://127.0.0.1:5000", "http", "http://127.0.0.1:5000"),
         ("wss://app.internal", "http", "https://app.internal:443"),
@@ -23,15 +24,42 @@ from qanat.ingress.services import parse_service
         ("http_status:999", "status", "999"),
         ("hello_world", "hello_world", ""),
         ("hello-world", "hello_world", ""),
-        ("ssh://10.0.0.1:22", "unsupported", "ssh://10.0.0.1:22"),
-        ("tcp://db:5432", "unsupported", "tcp://db:5432"),
-        ("bastion", "unsupported", "bastion"),
-        ("socks-proxy", "unsupported", "socks-proxy"),
+        ("tcp://db:5432", "tcp", "db:5432"),
+        ("ldap://[::1]:389", "tcp", "[::1]:389"),
+        ("bastion", "bastion", ""),
+        ("socks-proxy", "socks-proxy", ""),
     ],
 )
 def test_a_service_is_read(text: str, kind: str, target: str) -> None:
     service = parse_service(text)
     assert (service.kind, service.target, service.text) == (kind, target, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "target"),
+    [
+        ("tcp://127.0.0.1", "tcp://127.0.0.1:7864", "127.0.0.1:7864"),
+        ("ssh://h", "ssh://h:22", "h:22"),
+        ("rdp://h:", "rdp://h:3389", "h:3389"),
+        ("SMB://h", "smb://h:445", "h:445"),
+        ("ftp://h", "ftp://h", "h:0"),
+    ],
+)
+def test_a_scheme_has_the_port_that_stock_gives_it(text: str, shown: str, target: str) -> None:
+    service = parse_service(text)
+    assert (service.kind, service.text, service.target) == ("tcp", shown, target)
+
+
+@pytest.mark.parametrize("text", ["http_status:+404", "http_status:0404"])
+def test_a_status_is_a_number_as_stock_reads_one(text: str) -> None:
+    assert parse_service(text) == parse_service("http_status:404")
+
+
+@pytest.mark.parametrize("part", ["?x=1", "#f", "?x=1#f"])
+def test_a_query_and_a_fragment_have_no_effect(part: str) -> None:
+    service = parse_service(f"http://user:secret@h:80{part}")
+    assert (service.target, service.ignored) == ("http://h:80", part)
+    assert "secret" not in service.text
 
 
 @pytest.mark.parametrize(
@@ -43,7 +71,6 @@ def test_a_service_is_read(text: str, kind: str, target: str) -> None:
         ("localhost", "ingress_bad_service"),
         ("http://", "ingress_bad_service"),
         ("http://:80", "ingress_bad_service"),
-        ("http://h:", "ingress_bad_service"),
         ("http://h:0", "ingress_bad_service"),
         ("http://h:99999", "ingress_bad_service"),
         ("http://h:x", "ingress_bad_service"),
@@ -56,8 +83,6 @@ def test_a_service_is_read(text: str, kind: str, target: str) -> None:
         ("unix:", "ingress_bad_service"),
         ("http://h/", "ingress_service_has_path"),
         ("http://h:80/base", "ingress_service_has_path"),
-        ("http://h?x=1", "ingress_service_has_path"),
-        ("http://h#f", "ingress_service_has_path"),
         ("tcp://h:1/x", "ingress_service_has_path"),
         ("https://6f0b8a2c-1e8a-4f8c-9d8e-0a1b2c3d4e5f.cfargotunnel.com", "ingress_service_is_edge"),
         ("http://H2.cftunnel.com:7844", "ingress_service_is_edge"),
@@ -66,8 +91,9 @@ def test_a_service_is_read(text: str, kind: str, target: str) -> None:
         ("http_status:", "ingress_bad_status"),
         ("http_status:99", "ingress_bad_status"),
         ("http_status:1000", "ingress_bad_status"),
+        ("http_status:-404", "ingress_bad_status"),
+        ("http_status:++404", "ingress_bad_status"),
         ("http_status:abc", "ingress_bad_status"),
-        ("http_status:+404", "ingress_bad_status"),
         ("http_status:４０４", "ingress_bad_status"),
     ],
 )

@@ -19,6 +19,11 @@ use tokio_rustls::TlsConnector;
 /// How long one address may take before the next is tried beside it (RFC 8305 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// A new connection that is nobody else's, without TLS.
+pub(crate) async fn connect(key: &OriginKey) -> Result<Io, OriginError> {
+    dial(key, None).await
+}
+
 /// Dials within the key's limits.
 pub(super) async fn dial(key: &OriginKey, tls: Option<&Arc<ClientConfig>>) -> Result<Io, OriginError> {
     let address = &key.address;

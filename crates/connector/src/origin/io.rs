@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -37,6 +38,15 @@ impl Io {
                 Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_ready()
             }
             _ => true,
+        }
+    }
+
+    /// The connector's end, where it is an address.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Io::Tcp(stream) => stream.local_addr().ok(),
+            Io::TlsTcp(stream) => stream.get_ref().0.local_addr().ok(),
+            Io::Unix(_) | Io::TlsUnix(_) => None,
         }
     }
 

@@ -8,6 +8,7 @@ mod pool;
 pub(crate) mod tls;
 
 pub use bounds::OriginBounds;
+pub(crate) use dial::connect;
 pub(crate) use io::{Half, Io};
 pub(crate) use pool::{Checkout, H1Connection, H2_STREAM_WINDOW, H2Connection, Origin, OriginPools};
 

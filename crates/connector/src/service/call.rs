@@ -13,6 +13,8 @@ pub(crate) trait Responder: Send + Unpin {
     fn informational(&mut self, head: ResponseHead);
     /// The answer's head.
     fn respond(self, head: ResponseHead, length: BodyLength, from: AnsweredBy) -> Result<Self::Sink, StreamError>;
+    /// A TCP stream is open: there is no head, and bytes go both ways.
+    fn connected(self) -> Result<Self::Sink, StreamError>;
     /// No answer: the origin could not be reached. `code` is for an edge of ours, `reason` for people.
     fn fail(self, code: &'static str, reason: &str);
     /// Ready once nobody waits for the answer.
@@ -26,6 +28,9 @@ impl Responder for TunnelResponder {
     }
     fn respond(self, head: ResponseHead, length: BodyLength, from: AnsweredBy) -> Result<TunnelSink, StreamError> {
         TunnelResponder::respond(self, head, length, from)
+    }
+    fn connected(self) -> Result<TunnelSink, StreamError> {
+        TunnelResponder::connected(self)
     }
     fn fail(self, code: &'static str, reason: &str) {
         TunnelResponder::fail(self, code, reason);

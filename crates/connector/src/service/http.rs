@@ -56,10 +56,10 @@ pub(super) fn parse_target(target: &str) -> Result<(Address, bool), String> {
     Ok((Address::Tcp(host, port), tls))
 }
 
-/// Why an `http` target that is written as an address would never be dialled within `bounds`.
+/// Why a target `http://host:port` or `host:port` that is written as an address would never be dialled within `bounds`.
 pub fn refusal_of_target(bounds: &OriginBounds, target: &str) -> Option<&'static str> {
-    match parse_target(target) {
-        Ok((Address::Tcp(host, port), _)) => bounds.refusal(&host, port),
+    match parse_target(target).map(|(address, _)| address).or_else(|_| super::tcp::parse_target(target)) {
+        Ok(Address::Tcp(host, port)) => bounds.refusal(&host, port),
         _ => None,
     }
 }

@@ -3,22 +3,28 @@
 
 mod attempt;
 mod call;
+mod carry;
+mod frames;
 mod hello_world;
 mod http;
 mod http1;
 mod http2;
 mod management;
+mod socks;
 mod status;
+mod tcp;
 mod unix;
 
 pub(crate) use call::{Call, End, Responder};
 pub(crate) use http::Extras;
 pub use http::refusal_of_target;
 pub(crate) use management::Management;
+pub(crate) use status::refuse;
+pub(crate) use tcp::{Dials, PrivateStreams};
 
-use crate::origin::{Address, Origin, OriginBounds, OriginPools};
-use crate::rule::{Rule, ServiceKind};
-use crate::{OriginError, TableError};
+use crate::TableError;
+use crate::origin::{Address, Origin, OriginPools};
+use crate::rule::{Reach, Rule, ServiceKind};
 use qanat_http::Source;
 use qanat_transport::AnsweredBy;
 use std::sync::Arc;
@@ -28,12 +34,12 @@ pub(crate) enum Service {
     Origin(Box<http::OriginService>),
     Status(u16),
     HelloWorld,
-    /// Why it can't be served.
-    Unsupported(String),
+    Tcp(Box<tcp::TcpService>),
 }
 
 impl Service {
-    pub(crate) fn compile(index: usize, rule: &Rule, bounds: Option<&Arc<OriginBounds>>) -> Result<Self, TableError> {
+    pub(crate) fn compile(index: usize, rule: &Rule, reach: &Reach) -> Result<Self, TableError> {
+        let (bounds, client_bounds) = (reach.rules.as_ref(), reach.clients.as_ref());
         let target = |reason: String| TableError::Target { rule: index, reason };
         Ok(match rule.kind {
             ServiceKind::Http => {
@@ -50,9 +56,12 @@ impl Service {
                 hello_world::start();
                 Self::HelloWorld
             }
-            ServiceKind::Unsupported => {
-                Self::Unsupported(format!("the service `{}` is not supported by this connector yet", rule.target))
+            ServiceKind::Tcp => {
+                let address = tcp::parse_target(&rule.target).map_err(target)?;
+                Self::Tcp(Box::new(tcp::TcpService::fixed(address, &rule.origin, bounds)))
             }
+            ServiceKind::Bastion => Self::Tcp(Box::new(tcp::TcpService::bastion(&rule.origin, client_bounds))),
+            ServiceKind::SocksProxy => Self::Tcp(Box::new(tcp::TcpService::socks(index, &rule.origin, client_bounds)?)),
         })
     }
 
@@ -78,13 +87,14 @@ impl Service {
         bound: Option<&Arc<Origin>>,
         pools: &OriginPools,
         extras: &Extras,
+        dials: &Dials<'_>,
         call: &mut Call<B, R>,
     ) -> End {
         match self {
             Self::Origin(service) => service.serve(bound, pools, extras, call).await,
             Self::Status(code) => status::serve(*code, AnsweredBy::Origin, call).await,
             Self::HelloWorld => hello_world::serve(call).await,
-            Self::Unsupported(reason) => End::Failed(OriginError::Unsupported(reason.clone())),
+            Self::Tcp(service) => service.serve(dials, call).await,
         }
     }
 }

@@ -46,6 +46,21 @@ fn grpc_status(status: u16) -> &'static str {
     }
 }
 
+/// Sends a refusal of the connector's own, in words.
+pub(crate) async fn refuse<B: Source + Unpin, R: Responder>(
+    status: u16,
+    why: &'static str,
+    call: &mut Call<B, R>,
+) -> End {
+    let mut headers = Headers::with_capacity(3);
+    headers.push("Content-Type", "text/plain; charset=utf-8");
+    headers.push("Cache-Control", "no-store");
+    if status == 503 {
+        headers.push("Retry-After", "2");
+    }
+    answer(ResponseHead { status, headers }, Bytes::from_static(why.as_bytes()), AnsweredBy::Connector, call).await
+}
+
 /// Sends a whole answer of our own; the rest of the request's body isn't wanted.
 pub(super) async fn answer<B: Source + Unpin, R: Responder>(
     mut head: ResponseHead,

@@ -54,13 +54,6 @@ async fn without_rules_everything_is_503_from_the_connector() {
 }
 
 #[tokio::test]
-async fn an_unsupported_service_fails_with_its_name() {
-    let world = World::new(ServiceKind::Unsupported, "ssh://localhost:22", OriginSettings::default());
-    let text = world.get("/").await.failed.unwrap();
-    assert!(text.contains("ssh://localhost:22"), "{text}");
-}
-
-#[tokio::test]
 async fn hello_world_has_its_pages() {
     let world = World::new(ServiceKind::HelloWorld, "", OriginSettings::default());
     let page = world.get("/?a=%3Cb%3E").await;

@@ -6,6 +6,7 @@ mod http1;
 mod http2;
 mod management;
 mod pool;
+mod tcp;
 mod tls;
 mod upload;
 mod websocket;
@@ -291,6 +292,10 @@ impl Responder for Recorder {
         }
         (answer.status, answer.headers, answer.length, answer.from) =
             (head.status, head.headers, Some(length), Some(from));
+        Ok(MemorySink(self.0.clone()))
+    }
+    fn connected(self) -> Result<MemorySink, StreamError> {
+        self.0.lock().unwrap().status = 200;
         Ok(MemorySink(self.0.clone()))
     }
     fn fail(self, _: &'static str, reason: &str) {

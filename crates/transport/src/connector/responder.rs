@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
 use qanat_http::h2::{H2Sink, stream_error};
-use qanat_http::{BodyLength, ResponseHead, StreamError};
+use qanat_http::{BodyLength, Headers, ResponseHead, StreamError};
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
@@ -95,6 +95,17 @@ impl TunnelResponder {
             }
             Way::Over => Err(StreamError::Reset),
         }
+    }
+
+    /// A TCP stream is open: an answer without a head, and bytes after it.
+    pub fn connected(mut self) -> Result<TunnelSink, StreamError> {
+        if let Way::Quic { .. } = self.way
+            && let Way::Quic { mut sink, first } = std::mem::replace(&mut self.way, Way::Over)
+        {
+            sink.put_head(quic_head::encode_connected(first), false);
+            return Ok(TunnelSink(SinkKind::Quic(sink)));
+        }
+        self.respond(ResponseHead { status: 200, headers: Headers::new() }, BodyLength::Opaque, AnsweredBy::Origin)
     }
 
     /// The origin could not be reached: ConnectResponse.error, or a bodiless 502 from `cloudflared` on HTTP/2. `code` is for an

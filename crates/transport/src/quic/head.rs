@@ -210,6 +210,17 @@ pub(crate) fn encode_failure(code: Option<&str>, reason: &str, first: bool) -> B
     out.freeze()
 }
 
+/// That a TCP stream is open: neither an error nor a status.
+pub(crate) fn encode_connected(first: bool) -> Bytes {
+    let mut out = BytesMut::with_capacity(64);
+    if first {
+        out.extend_from_slice(&preamble::DATA);
+    }
+    // There is nothing in it to refuse.
+    let _ = connect::encode_response(&mut out, b"", &[]);
+    out.freeze()
+}
+
 /// A response head as the edge reads it.
 pub(crate) struct DecodedResponse {
     pub(crate) status: Option<u16>,
