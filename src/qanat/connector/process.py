@@ -233,6 +233,7 @@ class Process:
             self._server.stop()
         self._log.info("Tunnel server stopped")
         self._log.info("Metrics server stopped")
+        self._upgrades.close()
         self._upgrades.become_watcher(self._orders.unheard())
         return self._exit_code
 

@@ -1,6 +1,7 @@
 """Upgrades of a running connector: asked for by SIGUSR2 or on its local socket, one at a time, each in a thread of its own."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from socket import socket
@@ -69,9 +70,14 @@ class Upgrades:
         threading.Thread(target=self._run, args=(limit_s, asker), name="upgrade", daemon=True).start()
 
     def cancel(self) -> None:
-        """This process is told to end: so is one that it is starting."""
+        """This process is told to end: so is one that it is starting. Doesn't wait."""
         if self._starting and not self._successor:
-            self._starting.end()
+            self._starting.signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """This process ends: one that it is still starting must not be left alone, or it would take over."""
+        if self._starting and not self._successor:
+            self._starting.signal(signal.SIGKILL)
 
     def pass_on(self, number: int) -> None:
         """A signal for the process in charge, where whoever sent it knows this one only."""
