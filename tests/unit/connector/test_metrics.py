@@ -1,4 +1,7 @@
 import re
+from fnmatch import fnmatch
+from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -168,3 +171,24 @@ def test_labels_are_escaped(value: str) -> None:
     }
     escaped = value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
     assert f'version="{escaped}"}} 1\n' in render(empty, numbers)
+
+
+def stock_names() -> set[str]:
+    """Every name in connector.md, section 4."""
+    page = Path("docs/design/connector.md").read_text(encoding="utf-8")
+    section = page.partition("## 4. Metrics")[2].partition("\n## ")[0]
+    names: set[str] = set()
+    for prefix, cell in re.findall(r"^\| (`[a-z_]+`|bare) \| (.*) \|$", section, re.M):
+        for word in re.findall(r"`([a-z_{},]+)`", cell):
+            parts = [part.strip("{}").split(",") for part in re.split(r"(\{[^}]*\})", word)]
+            names |= {prefix.strip("`").removeprefix("bare") + "".join(each) for each in product(*parts)}
+    return names
+
+
+def test_each_of_stocks_metrics_is_here_or_said_to_be_absent() -> None:
+    told = re.findall(r"^# TYPE (\S+)", text(), re.M)
+    absent = re.findall(r"`([a-z_*]+)`", Path("docs/compatibility.md").read_text(encoding="utf-8"))
+    names = stock_names()
+    assert len(names) == 57, "and 28 or more of the process and its runtime"
+    missing = {name for name in names if name not in told and not any(fnmatch(name, each) for each in absent)}
+    assert missing == set()
