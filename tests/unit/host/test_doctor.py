@@ -177,6 +177,21 @@ def test_an_edge_without_an_address_or_a_listener_is_told() -> None:
     assert "neither over TCP nor over UDP" in found[-1].message
 
 
+@pytest.mark.parametrize(
+    ("edge", "host_", "port"),
+    [
+        ("127.0.0.1:443", "127.0.0.1", 443),
+        ("127.0.0.1", "127.0.0.1", 7844),
+        ("[::1]:443", "::1", 443),
+        ("[::1]", "::1", 7844),
+        ("::1", "::1", 7844),
+    ],
+)
+def test_an_edge_is_named_with_a_port_or_without(edge: str, host_: str, port: int) -> None:
+    ((_, found_host, found_port),), _ = edges.resolve(edge, "auto")
+    assert (found_host, found_port) == (host_, port)
+
+
 def test_the_command_says_what_is_wrong_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--token", "no token", "--edge", "127.0.0.1:1"]
     assert main(["doctor", *arguments]) == 2

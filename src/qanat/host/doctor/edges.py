@@ -9,6 +9,7 @@ from typing import NamedTuple
 from qanat.host.doctor.findings import Finding
 
 DIAL_S = 5.0
+PORT = 7844
 HOSTED = ("region1.v2.argotunnel.com:7844", "region2.v2.argotunnel.com:7844")
 TLS_NAME = "h2.cftunnel.com"
 """What connectors ask an edge for over HTTP/2 (protocol.md)."""
@@ -44,17 +45,24 @@ def check(
 
 
 def resolve(edge: str, ip_version: str) -> tuple[list[Address], Finding]:
-    """The addresses of `host:port`."""
-    host, _, port = edge.rpartition(":")
+    """The addresses of `host:port`, or of a host at the usual port."""
+    host, port = _host_and_port(edge)
     family = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(ip_version, socket.AF_UNSPEC)
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), family, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
     except OSError as error:
-        fix = f"check the name and this host's resolver: getent hosts {host.strip('[]')}"
+        fix = f"check the name and this host's resolver: getent hosts {host}"
         return [], Finding("DNS", "failure", f"{host} has no address: {error.strerror}", fix)
     addresses = list(dict.fromkeys(Address(family, str(at[0]), int(at[1])) for family, _, _, _, at in found))
     shown = ", ".join(each.host for each in addresses[:MOST_ADDRESSES])
     return addresses[:MOST_ADDRESSES], Finding("DNS", "ok", f"{host} is {shown}")
+
+
+def _host_and_port(edge: str) -> tuple[str, int]:
+    host, colon, port = edge.rpartition(":")
+    if colon and port.isdigit() and (":" not in host or host.startswith("[")):
+        return host.strip("[]"), int(port)
+    return edge.strip("[]"), PORT
 
 
 def tcp(address: Address, ca_pem: bytes | None, dial_s: float) -> Finding:
