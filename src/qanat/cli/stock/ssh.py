@@ -5,9 +5,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from qanat.cli.stock.access import token_for
-from qanat.cli.stock.access_tokens import application, short_lived_certificate
-from qanat.cli.stock.application import application_url
 from qanat.cli.stock.session import Session
 
 
@@ -29,6 +26,10 @@ def config(session: Session) -> None:
 
 def gen(session: Session) -> None:
     """Leaves a key, and a certificate of a few minutes for it, where `ssh-config --short-lived-cert` says."""
+    from qanat.cli.stock.access import token_for  # what `ssh-config` prints needs none of them
+    from qanat.cli.stock.access_tokens import application, short_lived_certificate
+    from qanat.cli.stock.application import application_url
+
     url = application_url(session.asked.text("hostname"), where="--hostname")
     short_lived_certificate(url, token_for(url, application(url), session.log))
 
