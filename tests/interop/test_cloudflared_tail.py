@@ -4,6 +4,7 @@ Without a stock cloudflared the rows of ours alone are run.
 """
 
 import json
+import signal
 import ssl
 import urllib.error
 import urllib.request
@@ -34,12 +35,12 @@ class Watched:
         self.kind = kind
         # a name that resolves everywhere
         self.edge = Edge(folder / "edge", public_management_hostname="localhost")
-        zone = self.edge.api.create_zone("tail.example")
+        self.zone = self.edge.api.create_zone("tail.example")
         self.certificate = folder / "cert.pem"
-        made = self.edge.api.call("POST", f"/qanat/zones/{zone}/origin-certificate", {})
+        made = self.edge.api.call("POST", f"/qanat/zones/{self.zone}/origin-certificate", {})
         self.certificate.write_text(made["certificate"])
         self.tunnel = self.edge.api.create_tunnel("watched")
-        self.edge.api.publish(zone, HOSTNAME, self.tunnel.id)
+        self.edge.api.publish(self.zone, HOSTNAME, self.tunnel.id)
         self.edge.api.put_configuration(self.tunnel.id, [{"service": "http_status:418"}])
         self.connector = Connector(
             folder / "connector",
@@ -53,9 +54,9 @@ class Watched:
         wait_until(lambda: self.visit() == 418, "the connector to serve")
         self.hostname = f"localhost:{self.edge.https.rpartition(':')[2]}"
 
-    def visit(self, query: str = "x=1") -> int | None:
+    def visit(self, query: str = "x=1", *, at: str = HOSTNAME) -> int | None:
         try:
-            with self.edge.h1(HOSTNAME) as client:
+            with self.edge.h1(at) as client:
                 return client.get(f"/visited?{query}").status
         except (ssl.SSLError, OSError):
             return None
@@ -171,6 +172,31 @@ def test_several_may_follow_a_connector_of_ours(watched: Watched) -> None:
     finally:
         for tail in tails:
             tail.stop()
+
+
+def test_a_connector_that_stops_does_not_wait_for_its_viewers(watched: Watched) -> None:
+    if watched.kind != "qanat":
+        pytest.skip("of a stock connector")
+    tunnel = watched.edge.api.create_tunnel("stopping")
+    watched.edge.api.publish(watched.zone, "stopping.tail.example", tunnel.id)
+    watched.edge.api.put_configuration(tunnel.id, [{"service": "http_status:418"}])
+    connector = Connector(
+        watched.folder / "stopping",
+        watched.edge,
+        tunnel.token,
+        protocol=watched.connector.protocol,
+        grace_period="300s",
+    )
+    tail = watched.tail("qanat", watched.token("logs", tunnel))
+    try:
+        wait_until(lambda: watched.visit(at="stopping.tail.example") and tail.out, "a line of the connector's log")
+        connector.process.signal(signal.SIGTERM)
+        assert connector.process.wait(timeout_s=60.0) == 0
+        assert tail.wait() == 0
+        assert any("Initiating graceful shutdown" in line for line in tail.out)
+    finally:
+        connector.stop()
+        tail.stop()
 
 
 def test_diagnostics(watched: Watched) -> None:

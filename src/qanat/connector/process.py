@@ -469,9 +469,11 @@ class Process:
                     event=HTTP,
                 )
             case RequestReceived():
-                log_request(self._log, event)
+                if self._log.writes("debug") or self._management.viewers.spares_a_line():
+                    log_request(self._log, event)
             case RequestAnswered():
-                log_answer(self._log, event)
+                if self._log.writes("debug") or self._management.viewers.spares_a_line():
+                    log_answer(self._log, event)
             case ManagementAsked():
                 self._management.take(event.socket)
             case Unregistered():

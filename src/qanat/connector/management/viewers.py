@@ -2,6 +2,7 @@
 neither the connector nor another viewer waiting."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -15,6 +16,9 @@ MOST_LINES = 1000
 """Held for one viewer,"""
 MOST_BYTES = 256 * 1024
 """and as JSON. What several viewers want lies in memory once."""
+
+MOST_REQUEST_LINES_PER_S = 2000
+"""Made for viewers alone, so that following a busy connector leaves its processor to requests. Those above it are counted."""
 
 EVENTS = ("cloudflared", "http", "tcp", "udp")
 """By the number in a line's field `event`."""
@@ -71,21 +75,41 @@ class Viewer:
 
 class Viewers:
     """All of them: the log's audience. `on_change` is told whether somebody wants every request and answer; `untold` says how
-    many of them were never told, since the start, because they came too fast."""
+    many of them the engine never told, since the start, because they came too fast."""
 
     def __init__(
         self,
         on_change: Callable[[bool], None] = lambda _wanted: None,
         untold: Callable[[], int] = lambda: 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_change = on_change
-        self.untold = untold
+        self._untold = untold
+        self._clock = clock
+        self._second = 0.0
+        self._told_in_it = 0
+        self._skipped = 0
         self._viewers: tuple[Viewer, ...] = ()
         self._least = len(RANKS)
         self._lock = threading.Lock()
         self.dropped = 0
         """Lines that viewers lost, since the start."""
         self.ended = False
+
+    def untold(self) -> int:
+        """Lines about requests that nobody was told of, since the start."""
+        return self._untold() + self._skipped
+
+    def spares_a_line(self) -> bool:
+        """Whether one more line about a request shall be made for viewers alone. On the events' thread."""
+        now = self._clock()
+        if now - self._second >= 1.0:
+            self._second, self._told_in_it = now, 0
+        self._told_in_it += 1
+        if self._told_in_it <= MOST_REQUEST_LINES_PER_S:
+            return True
+        self._skipped += 1
+        return False
 
     def add(self, viewer: Viewer) -> bool:
         """False: there are so many already."""

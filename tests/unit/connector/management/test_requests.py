@@ -258,7 +258,7 @@ def test_who_does_not_read_loses_lines_is_told_how_many_and_holds_nobody_up() ->
 def test_requests_that_came_too_fast_to_be_told_are_counted_too() -> None:
     managed = Managed()
     untold = [3]
-    managed.viewers.untold = lambda: untold[0]
+    managed.viewers._untold = lambda: untold[0]
     with managed.follow() as client:
         managed.wait_for_viewers()
         untold[0] = 10

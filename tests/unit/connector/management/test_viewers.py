@@ -5,7 +5,14 @@ import json
 from typing import Any
 
 from qanat.connector.log import HTTP, Log
-from qanat.connector.management.viewers import MOST_LINES, MOST_VIEWERS, Filters, Viewer, Viewers
+from qanat.connector.management.viewers import (
+    MOST_LINES,
+    MOST_REQUEST_LINES_PER_S,
+    MOST_VIEWERS,
+    Filters,
+    Viewer,
+    Viewers,
+)
 
 
 def viewer(filters: Filters = Filters(), chance: float = 0.0) -> Viewer:  # noqa: B008 - it is frozen
@@ -121,6 +128,15 @@ def test_he_is_woken_once_for_what_waits() -> None:
     one.take(10)
     one.offer(b"{}")
     assert len(woken) == 2
+
+
+def test_lines_of_requests_are_made_for_viewers_up_to_a_rate_and_counted_above() -> None:
+    now = [100.0]
+    viewers = Viewers(untold=lambda: 7, clock=lambda: now[0])
+    made = [viewers.spares_a_line() for _ in range(MOST_REQUEST_LINES_PER_S + 5)]
+    assert (made.count(True), viewers.untold()) == (MOST_REQUEST_LINES_PER_S, 12)
+    now[0] += 1.0
+    assert viewers.spares_a_line()
 
 
 def test_so_many_may_watch() -> None:
