@@ -4,7 +4,8 @@ and two files that need each other can't be read, tested or moved alone.
 Counted is what a file takes by `use` and by paths in its code (`crate::a::B`, `super::b::f`, `child::f`). A re-export stands for
 the file where the thing is; what only tests take doesn't count.
 
-Integration tests are one binary a crate, `all.rs` beside its other tests: a file that it doesn't name would never run, so that fails as well."""
+Integration tests are one binary a crate, `all.rs` beside its other tests: a file that it doesn't name would never run, so that
+fails as well."""
 
 import re
 import sys
