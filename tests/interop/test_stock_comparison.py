@@ -40,7 +40,7 @@ ingress:
 - {{hostname: "*.elsewhere.test", service: "https://127.0.0.1:1", originRequest: {{noTLSVerify: true, matchSNItoHost: true,
     originServerName: x.test, proxyType: "", access: {{teamName: t, audTag: [a]}}}}}}
 - {{hostname: sock.elsewhere.test, service: "unix:/nowhere.sock"}}
-- {{hostname: ssh.elsewhere.test, service: "ssh://localhost:22"}}
+- {{hostname: ssh.elsewhere.test, service: "ssh://localhost"}}
 - {{service: http_status:418}}
 """
 
@@ -239,6 +239,9 @@ STARTS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         {},
     ),
     "a URL by a variable": ((), {"TUNNEL_URL": "127.0.0.1:8080", "TUNNEL_HTTP_HOST_HEADER": "h.test"}),
+    "TCP for SOCKS clients": (("--url", "tcp://localhost:99", "--socks5"), {}),
+    "SSH": (("--url", "ssh://localhost"), {}),
+    "a jump host": (("--bastion",), {"TUNNEL_PROXY_PORT": "7"}),
     "a socket": (("--unix-socket", "/nowhere.sock"), {}),
     "a page of its own": (("--hello-world", "--url", "http://ignored"), {}),
 }
