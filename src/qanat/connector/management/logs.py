@@ -58,8 +58,11 @@ class _Message(Struct):
     filters: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def follow(connection: socket.socket, received: bytes, viewers: Viewers, clock: Clock = time.monotonic) -> None:
-    """Serves the WebSocket whose handshake is in `received`, to its end.
+def follow(
+    connection: socket.socket, received: bytes, viewers: Viewers, owner: str, clock: Clock = time.monotonic
+) -> None:
+    """Serves the WebSocket whose handshake is in `received`, to its end. `owner`: whose it is; one who comes again takes his own
+    place.
 
     Raises:
         OSError: who asked has left.
@@ -73,17 +76,20 @@ def follow(connection: socket.socket, received: bytes, viewers: Viewers, clock: 
     for data in protocol.data_to_send():
         connection.sendall(data)
     if protocol.state is State.OPEN:
-        with _Session(connection, protocol, viewers, clock) as session:
+        with _Session(connection, protocol, viewers, owner, clock) as session:
             session.run()
 
 
 class _Session:
     """One viewer's connection."""
 
-    def __init__(self, connection: socket.socket, protocol: ServerProtocol, viewers: Viewers, clock: Clock) -> None:
+    def __init__(
+        self, connection: socket.socket, protocol: ServerProtocol, viewers: Viewers, owner: str, clock: Clock
+    ) -> None:
         self._connection = connection
         self._protocol = protocol
         self._viewers = viewers
+        self._owner = owner
         self._clock = clock
         self._viewer: Viewer | None = None
         self._out = bytearray()
@@ -116,7 +122,7 @@ class _Session:
             is_open = self._protocol.state is State.OPEN
             if is_open and not self._out:
                 self._fill()
-                if self._viewers.ended:
+                if self._viewers.ended or (self._viewer is not None and self._viewer.ended):
                     self._close(ENDED)
             self._out += b"".join(self._protocol.data_to_send())
             if self._protocol.close_rcvd is not None and not self._out:
@@ -187,7 +193,7 @@ class _Session:
             return self._close(INVALID_COMMAND)
         if self._viewer:
             return self._viewers.change(self._viewer, wanted.filters())
-        viewer = Viewer(wanted.filters(), self._wake, random)
+        viewer = Viewer(wanted.filters(), self._wake, random, self._owner)
         if not self._viewers.add(viewer):
             return self._close(TOO_MANY)
         self._viewer = viewer

@@ -30,7 +30,7 @@ def serve(connection: socket.socket, facts: Facts, viewers: Viewers, clock: Call
         if isinstance(answer, Answer):
             connection.sendall(encode_answer(answer, request.method == "HEAD", request.cors))
         else:
-            logs.follow(connection, b"".join(read), viewers)
+            logs.follow(connection, b"".join(read), viewers, request.token)
     except OSError:
         pass  # who asked has left
 

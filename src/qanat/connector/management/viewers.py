@@ -36,10 +36,15 @@ class Filters(Struct, frozen=True):
 
 
 class Viewer:
-    """One that watches. `wake` is called when there is something to `take` after there was nothing."""
+    """One that watches. `wake` is called when there is something to `take` after there was nothing. `owner`: two of the same are
+    one that came again; "" is nobody's. `ended`: another one has its place."""
 
-    def __init__(self, filters: Filters, wake: Callable[[], None], chance: Callable[[], float]) -> None:
+    def __init__(
+        self, filters: Filters, wake: Callable[[], None], chance: Callable[[], float], owner: str = ""
+    ) -> None:
         self.filters = filters
+        self.owner = owner
+        self.ended = False
         self.wake = wake
         self._chance = chance
         self._lines: deque[bytes] = deque()
@@ -112,12 +117,17 @@ class Viewers:
         return False
 
     def add(self, viewer: Viewer) -> bool:
-        """False: there are so many already."""
+        """False: there are so many already. One of the same owner gives its place, as with stock."""
         with self._lock:
-            if len(self._viewers) >= MOST_VIEWERS:
+            others = tuple(each for each in self._viewers if not viewer.owner or each.owner != viewer.owner)
+            if len(others) >= MOST_VIEWERS:
                 return False
-            self._put((*self._viewers, viewer))
-            return True
+            before = [each for each in self._viewers if each not in others]
+            self._put((*others, viewer))
+        for each in before:
+            each.ended = True
+            each.wake()
+        return True
 
     def remove(self, viewer: Viewer) -> None:
         with self._lock:

@@ -30,6 +30,7 @@ class Managed:
 
     def __init__(self, *, label: str = "", diagnostics: bool = True) -> None:
         endpoints = {"/metrics": lambda: text("# HELP build_info x\n")} if diagnostics else {}
+        self.tokens = 0
         self.viewers = Viewers()
         self.log = Log(level="fatal")
         self.log.attend(self.viewers)
@@ -62,8 +63,10 @@ class Managed:
             yield client
 
     @contextmanager
-    def viewer(self, **more: Any) -> Iterator[ClientConnection]:
-        url = f"ws://management.argotunnel.com/logs?access_token={good('logs')}"
+    def viewer(self, *, again: bool = False, **more: Any) -> Iterator[ClientConnection]:
+        """Each has a token of its own; `again`: that of the one before."""
+        self.tokens += not again
+        url = f"ws://management.argotunnel.com/logs?access_token={token(exp=NOW + 3600 + self.tokens)}"
         with connect(
             url, sock=self.socket(), compression=None, proxy=None, close_timeout=2, ping_interval=None, **more
         ) as client:
@@ -265,6 +268,20 @@ def test_requests_that_came_too_fast_to_be_told_are_counted_too() -> None:
         managed.log.info("line")
         told, lost = lines(client)
         assert (told["message"], lost["fields"]) == ("line", {"dropped": 7, "droppedInAll": 7})
+
+
+def test_who_comes_again_with_the_same_token_takes_his_own_place() -> None:
+    managed = Managed()
+    with managed.follow() as other, managed.follow() as first:
+        managed.wait_for_viewers(2)
+        with managed.follow(again=True) as second:
+            with pytest.raises(ConnectionClosed) as closed:
+                first.recv(timeout=10)
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1000, "context closed")
+            managed.wait_for_viewers(2)
+            managed.log.info("line")
+            assert lines(other)[0]["message"] == lines(second)[0]["message"] == "line"
 
 
 def test_a_connector_that_stops_sends_its_viewers_away_after_what_waits() -> None:
