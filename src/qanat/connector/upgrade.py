@@ -14,6 +14,9 @@ from qanat.connector.local_socket import Asker
 from qanat.connector.log import Log
 from qanat.systemd import ServiceManager
 
+CLOSE_S = 5.0
+"""How long the end of this process waits for that of one that it was starting."""
+
 
 class Place(Struct, frozen=True):
     """Who waits for this process. `watched`: a parent that a predecessor left, and that waits for whoever is in charge.
@@ -52,6 +55,7 @@ class Upgrades:
         self._let_go_of_listeners = let_go
         self._done = done
         self._busy = threading.Lock()
+        self._is_canceled = False
         self._starting: Successor | None = None
         self._successor: Successor | None = None
 
@@ -70,14 +74,17 @@ class Upgrades:
         threading.Thread(target=self._run, args=(limit_s, asker), name="upgrade", daemon=True).start()
 
     def cancel(self) -> None:
-        """This process is told to end: so is one that it is starting. Doesn't wait."""
+        """This process is told to end: so is one that it is starting, or is about to. Doesn't wait."""
+        self._is_canceled = True
         if self._starting and not self._successor:
             self._starting.signal(signal.SIGTERM)
 
     def close(self) -> None:
         """This process ends: one that it is still starting must not be left alone, or it would take over."""
+        self._is_canceled = True
         if self._starting and not self._successor:
             self._starting.signal(signal.SIGKILL)
+        self._busy.acquire(timeout=CLOSE_S)
 
     def pass_on(self, number: int) -> None:
         """A signal for the process in charge, where whoever sent it knows this one only."""
@@ -116,6 +123,8 @@ class Upgrades:
                 wanted=self._wanted,
                 watched=self._watched or self._keeps_watcher,
             )
+            if self._is_canceled:
+                self._starting.signal(signal.SIGKILL)
             return self._starting
 
         successor, result = hand_over(start, limit_s=limit_s, let_go=self._let_go)
