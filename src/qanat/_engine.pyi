@@ -409,14 +409,45 @@ class IngressTable:
         excluded); -1 when there are no rules."""
 
 @type_check_only
+class EdgePlace(TypedDict):
+    """One edge. `address`: `host:port`. `service`: an SRV name asked on each round; where it answers, its targets take the place
+    of `address`, and of that of every other place with the same service. `server_name`: its name in TLS; None: those that stock
+    connectors ask for. `other_port`: where HTTP/2 is tried when nothing answers. `through_proxy`: by `proxy` of the settings."""
+
+    address: str
+    service: str | None
+    server_name: str | None
+    other_port: int | None
+    through_proxy: bool
+
+@type_check_only
+class NameServer(TypedDict):
+    """A name server that is asked over TLS: `ip:port`, and its name in TLS."""
+
+    address: str
+    name: str
+
+@type_check_only
+class HttpProxy(TypedDict):
+    """The way out by CONNECT. `address`: `host:port`. `tls`: with the proxy itself. `authorization`: of Proxy-Authorization."""
+
+    address: str
+    tls: bool
+    authorization: bytes | None
+
+@type_check_only
 class ConnectorSettings(TypedDict):
-    """What a connector is told once, at its start: a dict with each of these and nothing else. `edges`: `host:port`, in
-    order. `edge_ca_pem`: the only trust anchors for the edge; None: the system's roots.
+    """What a connector is told once, at its start: a dict with each of these and nothing else. `edges`: in order.
+    `edge_resolver`: `ip:port` of the name server asked for all names of edges; None: the system's resolver.
+    `edge_resolver_over_tls`: asked for a service that is found nowhere else. `edge_ca_pem`: the only trust anchors for the
+    edge; None: the system's roots, and `edge_more_ca_pem`.
 
     `protocol`: `auto` starts on QUIC and falls back to HTTP/2 (and tries QUIC again later).
     `edge_ip_version`: which of an edge's addresses are dialled, where it has such. `edge_bind_address`: dialled from
     it; None: the system's choice. `post_quantum`: no key exchange with the edge but X25519MLKEM768, which is preferred
     anyway.
+    `quic_stream_window`, `quic_connection_window`: bytes that may lie unread; 0: as the line needs. `write_stream_timeout_s`:
+    how long a QUIC stream may wait for the edge to take something; 0: for ever.
     `congestion`: as the edge's. `max_unread_bytes` 0: an eighth of the memory.
     `worker_threads` 0: half of the cores, at least one, since the connector runs beside the application.
     `tell_requests`: every request is two events, for a debug log.
@@ -429,15 +460,23 @@ class ConnectorSettings(TypedDict):
     tunnel_id: str
     tunnel_secret: bytes
     connector_id: str
-    edges: Sequence[str]
+    edges: Sequence[EdgePlace]
+    edge_resolver: str | None
+    edge_resolver_over_tls: NameServer | None
+    proxy: HttpProxy | None
     version: str
     edge_ca_pem: bytes | None
+    edge_more_ca_pem: bytes | None
     edge_ip_version: Literal["auto", "4", "6"]
     edge_bind_address: str | None
     post_quantum: bool
     protocol: Literal["auto", "quic", "http2"]
     ha_connections: int
     congestion: Literal["tolerant", "cubic", "bbr"]
+    quic_stream_window: int
+    quic_connection_window: int
+    quic_mtu_discovery: bool
+    write_stream_timeout_s: float
     grace_period_s: float
     rpc_timeout_s: float
     dial_timeout_s: float
@@ -663,6 +702,11 @@ class Connector:
     def snapshot(self) -> ConnectorSnapshot:
         """What a scrape reads: holds up no request. Releases the GIL while it counts."""
     def ready_connections(self) -> int: ...
+    def reconnect(self, *, delay_s: float) -> None:
+        """Makes one connection anew, so long after it ended."""
+    def check_edges(self, *, limit_s: float) -> list[tuple[str, str, str | None, str | None]]:
+        """Asks each edge for a handshake over either transport, within `limit_s` in all: its name; why that has no address (""
+        when it has); why QUIC doesn't reach it ("": it does, None: not tried); the same of HTTP/2. Empty before `start`."""
     def stop(self) -> None:
         """Graceful: unregisterConnection on each, serve open streams up to `grace_period_s`, then `Stopped`. A second
         call ends at once. Does not wait."""

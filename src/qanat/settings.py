@@ -107,6 +107,13 @@ class TunnelSettings(Part):
         default=(),
         description="More names that the tunnel listener's certificate is good for, beside those connectors expect.",
     )
+    public_name: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?)?$",
+        description="The name, or name:port, that connectors find this edge by. Connector tokens carry it, and with it the "
+        "development CA where that signs the tunnel listener, so that a host needs its token and nothing else; stock "
+        "cloudflared passes over both.",
+    )
     congestion: Literal["tolerant", "cubic", "bbr"] = Field(
         default="tolerant",
         description="What QUIC connections send by: `tolerant` (Cubic that takes a loss for congestion only when a queue "

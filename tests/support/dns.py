@@ -93,6 +93,33 @@ class Nameserver:
         return None
 
 
+class Zone:
+    """A name server on loopback that answers what `records` holds at that moment: by kind and name, the texts of the data."""
+
+    def __init__(self, records: dict[tuple[str, str], list[str]]) -> None:
+        self.records = records
+        self._udp = _Udp(("127.0.0.1", 0), _udp_handler(self._answer))
+        self.address = f"127.0.0.1:{self._udp.server_address[1]}"
+        threading.Thread(target=self._udp.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self) -> None:
+        self._udp.shutdown()
+        self._udp.server_close()
+
+    def _answer(self, raw: bytes) -> bytes:
+        query = dns.message.from_wire(raw)
+        answer = dns.message.make_response(query, our_payload=1232)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        kind = dns.rdatatype.to_text(question.rdtype)
+        texts = self.records.get((kind, name))
+        if texts:
+            answer.answer.append(dns.rrset.from_text(question.name, TTL, "IN", kind, *texts))
+        elif not any(name == known for _, known in self.records):
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        return answer.to_wire()
+
+
 def _rdata(record: dict[str, Any]) -> str:
     content: str = record["content"]
     if record["type"] == "TXT" and not content.startswith('"'):

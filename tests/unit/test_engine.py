@@ -48,21 +48,39 @@ def settings(**changes: object) -> Any:
     return {**engine_settings(given, ManagementKey.make(), Shares.of(1024)), **changes}
 
 
+def edge_place(address: str) -> dict[str, Any]:
+    return {
+        "address": address,
+        "service": None,
+        "server_name": None,
+        "other_port": None,
+        "through_proxy": False,
+    }
+
+
 def connector_settings(**changes: object) -> Any:
     return {
         "account_tag": "ab" * 16,
         "tunnel_id": TUNNEL,
         "tunnel_secret": bytes(32),
         "connector_id": TUNNEL,
-        "edges": ["127.0.0.1:1"],
+        "edges": [edge_place("127.0.0.1:1")],
+        "edge_resolver": None,
+        "edge_resolver_over_tls": None,
+        "proxy": None,
         "version": "test",
         "edge_ca_pem": None,
+        "edge_more_ca_pem": None,
         "edge_ip_version": "auto",
         "edge_bind_address": None,
         "post_quantum": False,
         "protocol": "auto",
         "ha_connections": 4,
         "congestion": "tolerant",
+        "quic_stream_window": 0,
+        "quic_connection_window": 0,
+        "quic_mtu_discovery": True,
+        "write_stream_timeout_s": 0.0,
         "grace_period_s": 30.0,
         "rpc_timeout_s": 5.0,
         "dial_timeout_s": 15.0,
@@ -118,7 +136,9 @@ def test_a_bad_edge_setting_is_named(certificate: Certificate, field: str, value
     ("field", "value"),
     [
         ("edges", []),
-        ("edges", ["host"]),
+        ("edges", [edge_place("host")]),
+        ("edge_resolver", "name"),
+        ("proxy", {"address": "host", "tls": False, "authorization": None}),
         ("tunnel_id", "x"),
         ("tunnel_secret", b""),
         ("protocol", "tcp"),

@@ -32,6 +32,14 @@ pub(crate) fn return_delay(tries: u32, within: Duration, random: f64) -> Duratio
     within.clamp(RETURN_PACE, SPREAD[0]).mul_f64(0.5 + random)
 }
 
+/// Longest delay of a dial that has a reason to be made at once: connections don't come together all the same.
+const AT_ONCE: Duration = Duration::from_millis(300);
+
+/// Delay of such a dial.
+pub(crate) fn hurried_delay(random: f64) -> Duration {
+    AT_ONCE.mul_f64(random)
+}
+
 /// Delay that a refusal asks for: never less, spread by a quarter so that the refused don't return together.
 pub(crate) fn refused_delay(retry_after: Duration, should_retry: bool, random: f64) -> Duration {
     let least = if should_retry { retry_after } else { retry_after.max(PERMANENT_DELAY) };

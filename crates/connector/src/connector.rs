@@ -4,8 +4,12 @@ use crate::access::{KeySet, KeySets};
 use crate::calls::Calls;
 use crate::counters::{Counters, Responses};
 use crate::data_path::{DataPath, Ingress};
+use crate::edge_check::{self, EdgeCheck};
+use crate::edges::Edges;
 use crate::events::EventQueue;
+use crate::fleet::Reconnects;
 use crate::life::Life;
+use crate::network::Network;
 use crate::origin::OriginPools;
 use crate::pushes::Pushes;
 use crate::service::{Extras, Management};
@@ -16,7 +20,7 @@ use crate::{ConnectorSettings, Event, IngressTable, SettingError, Snapshot, Stop
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use qanat_boundary::{EngineWarning, Histogram};
-use qanat_transport::Lines;
+use qanat_transport::{Lines, Trust};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,10 +39,14 @@ impl Connector {
     pub fn new(settings: ConnectorSettings) -> Result<Self, SettingError> {
         settings.check()?;
         let bad_ca = |reason: String| SettingError::Field { field: "edge_ca_pem", reason };
+        let trust = match settings.edge_ca_pem.as_deref() {
+            Some(only) => Trust::Only(only),
+            None => Trust::System(settings.edge_more_ca_pem.as_deref()),
+        };
         let edge_tls = if settings.post_quantum {
-            qanat_transport::connector_tls_post_quantum(settings.edge_ca_pem.as_deref())
+            qanat_transport::connector_tls_post_quantum(trust)
         } else {
-            qanat_transport::connector_tls(settings.edge_ca_pem.as_deref())
+            qanat_transport::connector_tls(trust)
         };
         let edge_tls = edge_tls.map_err(|e| bad_ca(e.to_string()))?;
         let backlog = qanat_http::Backlog::new(settings.max_unread_bytes);
@@ -61,6 +69,9 @@ impl Connector {
                 pushes: Pushes::new(),
                 local_configuration: watch::Sender::new(None),
                 life: watch::Sender::new(Life::Serving),
+                edges: Edges::new(&settings),
+                network: Network::new(),
+                reconnects: Reconnects::default(),
                 quic_retry_ms: AtomicU64::new(60_000),
                 management: Management::new(&settings.management_hostname),
                 tell_requests: AtomicBool::new(settings.tell_requests),
@@ -139,6 +150,23 @@ impl Connector {
     pub fn warnings(&self) -> impl Fn(EngineWarning) + Send + Sync + use<> {
         let data_path = self.data_path.clone();
         move |warning| data_path.events.push(warning)
+    }
+
+    /// Makes one connection anew, `delay` after it ended.
+    pub fn reconnect(&self, delay: Duration) {
+        self.data_path.reconnects.add(delay);
+    }
+
+    /// Whether each edge can be reached over each transport, within `limit` in all. Empty before `start` and after the end.
+    pub fn check_edges(&self, limit: Duration) -> Vec<EdgeCheck> {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(handle) = runtime.as_ref().map(|runtime| runtime.handle().clone()) else { return Vec::new() };
+        drop(runtime);
+        let (told, checks) = std::sync::mpsc::channel();
+        let data_path = self.data_path.clone();
+        handle.spawn(async move { told.send(edge_check::check(data_path, limit).await) });
+        // A runtime that ends drops the task, and with it the other end.
+        checks.recv().unwrap_or_default()
     }
 
     /// Totals since start, by name.

@@ -3,8 +3,11 @@
 use crate::access::KeySets;
 use crate::calls::Calls;
 use crate::counters::{Counters, Responses};
+use crate::edges::Edges;
 use crate::events::EventQueue;
+use crate::fleet::Reconnects;
 use crate::life::Life;
+use crate::network::Network;
 use crate::origin::{Origin, OriginPools};
 use crate::pushes::Pushes;
 use crate::service::{Extras, Management};
@@ -49,6 +52,9 @@ pub(crate) struct DataPath {
     pub(crate) pushes: Pushes,
     pub(crate) local_configuration: watch::Sender<Option<Bytes>>,
     pub(crate) life: watch::Sender<Life>,
+    pub(crate) edges: Edges,
+    pub(crate) network: Network,
+    pub(crate) reconnects: Reconnects,
     pub(crate) quic_retry_ms: AtomicU64,
     pub(crate) management: Management,
     /// Every request and answer is an event.

@@ -8,6 +8,7 @@ mod connector;
 mod control;
 mod counters;
 mod data_path;
+mod edge_check;
 mod edges;
 mod errors;
 mod events;
@@ -16,6 +17,9 @@ mod hostname;
 mod ingress;
 mod life;
 mod link;
+mod names;
+mod network;
+mod notices;
 mod origin;
 mod path;
 mod pattern;
@@ -32,9 +36,11 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod ways;
 
 pub use calls::CallSnapshot;
 pub use connector::Connector;
+pub use edge_check::EdgeCheck;
 pub use errors::{OriginError, SettingError, TableError, UNREACHABLE};
 pub use events::{
     ConfigurationPushed, Descriptor, Disconnected, Event, KeySetWanted, ManagementAsked, OriginFailed,
@@ -44,6 +50,9 @@ pub use ingress::{IngressTable, check_patterns, explain};
 pub use origin::OriginBounds;
 pub use rule::{Reach, Rule, ServiceKind};
 pub use service::refusal_of_target;
-pub use settings::{AccessSettings, ConnectorSettings, IpChoice, IpRule, OriginSettings, ProtocolChoice, WarpRouting};
+pub use settings::{
+    AccessSettings, ConnectorSettings, EdgePlace, IpChoice, IpRule, NameServer, OriginSettings, ProtocolChoice, Proxy,
+    WarpRouting,
+};
 pub use snapshot::Snapshot;
 pub use traffic::QuicSnapshot;

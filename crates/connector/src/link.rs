@@ -2,11 +2,12 @@
 
 use crate::calls::Call;
 use crate::data_path::DataPath;
+use crate::edges::Target;
 use crate::life::{Life, reached};
 use crate::pushes::PushLimit;
+use crate::ways::Way;
 use crate::{Unregistered, control, stream};
-use qanat_transport::{DialError, DialSettings, EdgeLink, Flow, Incoming, Protocol, RegisterError};
-use std::net::SocketAddr;
+use qanat_transport::{DialError, DialSettings, EdgeLink, Flow, Incoming, Protocol, RegisterError, Route, Wanted};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
-/// Longest QUIC dial where HTTP/2 may be tried instead.
-pub(crate) const QUIC_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest dial where another way may be tried instead.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Open requests on one connection (S30).
 const MAX_OPEN_REQUESTS: usize = 10_000;
 /// Within this time after an unregister the edge may still have opened streams.
@@ -24,40 +25,56 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Above what an edge takes from clients (128 KiB by default): a head is longer in the tunnel's forms.
 const MAX_HEAD: usize = 256 * 1024;
 
-/// The first of `addresses` that answers, within `patience` in all.
+/// The first of `targets` that answers on this way, within `patience` in all; else the first one's name and why. `None`: none has
+/// such a way.
 pub(crate) async fn dial_any(
     data_path: &DataPath,
-    protocol: Protocol,
-    addresses: &[SocketAddr],
+    way: Way,
+    targets: &[Target],
     patience: Duration,
-) -> Result<(EdgeLink, SocketAddr), (SocketAddr, String)> {
-    let settings = &data_path.settings;
-    let whole = settings.dial_timeout.min(patience);
-    let share = u32::try_from(addresses.len()).unwrap_or(1).max(1);
-    let dial = DialSettings {
-        tls: data_path.edge_tls.clone(),
-        timeout: (whole / share).max(Duration::from_secs(2).min(whole)),
-        max_head: MAX_HEAD,
-        rpc_timeout: settings.rpc_timeout,
-        bind: settings.edge_bind,
-        flow: Flow { lines: data_path.lines.clone(), congestion: settings.congestion },
-    };
-    let mut first: Option<(SocketAddr, String)> = None;
-    for address in addresses {
-        if protocol == Protocol::Quic {
+) -> Option<Result<(EdgeLink, Target), (String, String)>> {
+    let whole = data_path.settings.dial_timeout.min(patience);
+    let share = u32::try_from(targets.len()).unwrap_or(1).max(1);
+    let limit = (whole / share).max(Duration::from_secs(2).min(whole));
+    let mut first: Option<(String, String)> = None;
+    for target in targets {
+        let Some((address, route)) = target.on(way) else { continue };
+        data_path.network.note(address);
+        if way.protocol == Protocol::Quic {
             data_path.counters.quic_connections.add(1);
         }
-        match EdgeLink::dial(protocol, *address, &dial).await {
-            Ok(link) => return Ok((link, *address)),
+        match EdgeLink::dial(way.protocol, address, &dial_settings(data_path, route, limit)).await {
+            Ok(link) => return Some(Ok((link, target.clone()))),
             Err(error) => {
-                if protocol == Protocol::Quic {
+                if way.protocol == Protocol::Quic {
                     data_path.counters.quic_connections_ended.add(1);
                 }
-                first.get_or_insert_with(|| (*address, describe(&error, protocol)));
+                first.get_or_insert_with(|| (target.shown(), describe(&error, way.protocol)));
             }
         }
     }
-    Err(first.unwrap_or_else(|| (SocketAddr::from(([0, 0, 0, 0], 0)), "no address".into())))
+    first.map(Err)
+}
+
+/// How an edge is dialled, or probed.
+pub(crate) fn dial_settings(data_path: &DataPath, route: Route, timeout: Duration) -> DialSettings {
+    let settings = &data_path.settings;
+    let unless_zero = |bytes: u32| (bytes > 0).then_some(bytes);
+    let wanted = Wanted {
+        stream_window: unless_zero(settings.quic_stream_window),
+        connection_window: unless_zero(settings.quic_connection_window),
+        no_mtu_discovery: !settings.quic_mtu_discovery,
+        write_timeout: (!settings.write_timeout.is_zero()).then_some(settings.write_timeout),
+    };
+    DialSettings {
+        tls: data_path.edge_tls.clone(),
+        timeout,
+        max_head: MAX_HEAD,
+        rpc_timeout: settings.rpc_timeout,
+        bind: settings.edge_bind,
+        flow: Flow { lines: data_path.lines.clone(), congestion: settings.congestion, wanted },
+        route,
+    }
 }
 
 fn describe(error: &DialError, protocol: Protocol) -> String {
@@ -104,17 +121,17 @@ impl Drop for OpenRequest {
 pub(crate) struct ServedLink {
     index: u8,
     pub(crate) link: EdgeLink,
-    pub(crate) address: SocketAddr,
+    pub(crate) target: Target,
     load: Arc<Load>,
     /// Ends with the reason why the link did.
     pub(crate) serving: JoinHandle<String>,
 }
 
 impl ServedLink {
-    pub(crate) fn start(data_path: &Arc<DataPath>, index: u8, link: EdgeLink, address: SocketAddr) -> Self {
+    pub(crate) fn start(data_path: &Arc<DataPath>, index: u8, link: EdgeLink, target: Target) -> Self {
         let load = Arc::new(Load::default());
         let serving = tokio::spawn(take_streams(data_path.clone(), index, link.clone(), load.clone()));
-        Self { index, link, address, load, serving }
+        Self { index, link, target, load, serving }
     }
 
     /// Unregisters and serves what is open, up to the grace period or until `close` or a second `stop`.
@@ -123,7 +140,7 @@ impl ServedLink {
         let grace = data_path.settings.grace_period;
         let draining = async {
             if let Ok(Ok(())) = self.unregister(data_path).await {
-                let edge_ip = self.address.ip().to_string();
+                let edge_ip = self.target.shown();
                 data_path.events.push(Unregistered { connection_index: self.index, edge_ip });
             }
             let _ = timeout(grace, self.idle()).await;

@@ -49,6 +49,56 @@ impl IpChoice {
     }
 }
 
+/// One edge: where it is, and how to go there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgePlace {
+    /// `host:port`.
+    pub address: String,
+    /// An SRV name asked on each round: where it answers, its targets take the place of `address`, and of that of every other
+    /// place with the same name.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub service: Option<String>,
+    /// Its name in TLS; `None`: the one that stock connectors ask for.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub server_name: Option<String>,
+    /// Where HTTP/2 is tried when nothing answers at its port.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub other_port: Option<u16>,
+    /// The proxy of the settings leads there.
+    pub through_proxy: bool,
+}
+
+impl From<String> for EdgePlace {
+    /// An address and nothing else.
+    fn from(address: String) -> Self {
+        Self { address, service: None, server_name: None, other_port: None, through_proxy: false }
+    }
+}
+
+/// A name server that is asked over TLS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameServer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its name in TLS.
+    pub name: String,
+}
+
+/// An HTTP proxy that leads to edges.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// `host:port`.
+    pub address: String,
+    /// TLS with the proxy itself.
+    pub tls: bool,
+    /// Value of Proxy-Authorization (never logged).
+    #[serde(deserialize_with = "raw_or_none")]
+    pub authorization: Option<Bytes>,
+}
+
 /// Everything a `Connector` needs to know before it dials. Nothing has a default: whoever starts one says all.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,13 +112,25 @@ pub struct ConnectorSettings {
     pub tunnel_secret: Bytes,
     /// ClientInfo.clientId; new for each process.
     pub connector_id: Uuid,
-    /// `host:port`, in order.
-    pub edges: Vec<String>,
+    /// In order.
+    pub edges: Vec<EdgePlace>,
+    /// The name server asked for all names of edges; `None`: the system's resolver.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub edge_resolver: Option<SocketAddr>,
+    /// The name server that is asked, over TLS, for a service that the system's resolver doesn't find; `None`: none.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub edge_resolver_over_tls: Option<NameServer>,
+    /// The way out; `None`: direct.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub proxy: Option<Proxy>,
     /// The connector's version, told to the edge.
     pub version: String,
     /// The only trust anchors for the edge; `None`: the system's roots.
     #[serde(deserialize_with = "raw_or_none")]
     pub edge_ca_pem: Option<Bytes>,
+    /// Trusted besides the system's.
+    #[serde(deserialize_with = "raw_or_none")]
+    pub edge_more_ca_pem: Option<Bytes>,
     /// Which of an edge's addresses are dialled.
     #[serde(rename = "edge_ip_version")]
     pub edge_ip: IpChoice,
@@ -83,6 +145,15 @@ pub struct ConnectorSettings {
     pub ha_connections: u8,
     /// What its QUIC connections send by.
     pub congestion: Congestion,
+    /// Bytes of one stream and of a whole QUIC connection that may lie unread; 0: as the line and the memory ask for.
+    pub quic_stream_window: u32,
+    /// See there.
+    pub quic_connection_window: u32,
+    /// QUIC looks for the largest packets that the path takes.
+    pub quic_mtu_discovery: bool,
+    /// How long a QUIC stream may wait for the edge to take something; zero: for ever.
+    #[serde(rename = "write_stream_timeout_s", deserialize_with = "seconds")]
+    pub write_timeout: Duration,
     /// How long open streams are served after `stop`.
     #[serde(rename = "grace_period_s", deserialize_with = "seconds")]
     pub grace_period: Duration,
@@ -119,9 +190,14 @@ impl ConnectorSettings {
             return bad("edges", "at least one host:port is needed".into());
         }
         for edge in &self.edges {
-            if split_host_port(edge).is_none() {
-                return bad("edges", format!("`{edge}` is not host:port"));
+            if split_host_port(&edge.address).is_none() {
+                return bad("edges", format!("`{}` is not host:port", edge.address));
             }
+        }
+        if let Some(proxy) = &self.proxy
+            && split_host_port(&proxy.address).is_none()
+        {
+            return bad("proxy", format!("`{}` is not host:port", proxy.address));
         }
         if self.ha_connections == 0 {
             return bad("ha_connections", "must be at least 1".into());
@@ -305,7 +381,7 @@ mod tests {
     #[test]
     fn a_bad_setting_is_named() {
         assert!(settings().check().is_ok());
-        let error = ConnectorSettings { edges: vec!["nope".into()], ..settings() }.check().unwrap_err();
+        let error = ConnectorSettings { edges: vec!["nope".to_owned().into()], ..settings() }.check().unwrap_err();
         assert_eq!(error.code(), "bad_setting");
         assert!(error.to_string().contains("edges") && error.to_string().contains("nope"));
         assert!(ConnectorSettings { ha_connections: 0, ..settings() }.check().is_err());

@@ -1,19 +1,20 @@
 //! One of the HA connections, through all its lives: dials, falls back, registers, serves, returns, backs off, drains.
 
-use crate::backoff::{RETURNING, random, refused_delay, retry_delay, return_delay};
+use crate::backoff::{RETURNING, hurried_delay, random, refused_delay, retry_delay, return_delay};
 use crate::calls::Call;
 use crate::data_path::DataPath;
+use crate::edges::Target;
 use crate::fleet::{Fleet, Scout};
 use crate::life::{Life, reached};
-use crate::link::{QUIC_PATIENCE, Ready, ServedLink, dial_any};
+use crate::link::{PATIENCE, Ready, ServedLink, dial_any};
+use crate::network::FRESH;
 use crate::registration::registration;
-use crate::{Disconnected, Event, ProtocolChoice, ProtocolFallback, Refused, Registered, edges};
+use crate::ways::{Way, ways};
+use crate::{Disconnected, Event, ProtocolChoice, ProtocolFallback, Refused, Registered};
 use bytes::Bytes;
 use qanat_transport::{EdgeLink, Protocol, RegisterError, RegistrationDetails};
 use qanat_wire::names;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -24,6 +25,9 @@ const START_SPREAD: Duration = Duration::from_millis(250);
 const MAX_QUIC_RETRY: Duration = Duration::from_secs(600);
 /// Longest dial of an edge that restarts. A datagram that came too early is sent again within a second.
 const RETURN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// After a change of the host's network: how long the edge may take to answer.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(1200);
 
 /// One of the HA connections, through all its lives.
 pub(crate) struct Slot {
@@ -37,9 +41,11 @@ pub(crate) struct Slot {
     was_up: bool,
     /// HTTP/2 is in use although `auto` would rather have QUIC.
     fallen_back: bool,
-    last: Protocol,
+    last: Way,
     returning: Option<Returning>,
     scout: Option<Scout>,
+    /// The reason to dial at once that this connection has acted on.
+    acted_on: Option<Instant>,
 }
 
 /// The edge said that it stops and will be back.
@@ -64,6 +70,10 @@ enum Why {
     },
     /// It could not be dialled, or was lost.
     Lost(String),
+    /// Somebody asked for it.
+    Asked {
+        delay: Duration,
+    },
     Refused {
         cause: String,
         delay: Duration,
@@ -73,7 +83,7 @@ enum Why {
 impl Slot {
     pub(crate) fn new(index: u8, data_path: Arc<DataPath>, fleet: Arc<Fleet>) -> Self {
         let life = data_path.life.subscribe();
-        let last = if data_path.settings.protocol == ProtocolChoice::Http2 { Protocol::Http2 } else { Protocol::Quic };
+        let last = Way::first(data_path.settings.protocol);
         Self {
             index,
             data_path,
@@ -86,6 +96,7 @@ impl Slot {
             last,
             returning: None,
             scout: None,
+            acted_on: None,
         }
     }
 
@@ -100,6 +111,7 @@ impl Slot {
         while !self.is_stopping() {
             let Some(down) = self.live().await else { return };
             let delay = self.next_delay(&down.why);
+            let may_hurry = matches!(down.why, Why::Lost(_));
             let retry_in_s = (!self.is_stopping()).then_some(delay.as_secs_f64());
             let Down { edge_ip, protocol, why } = down;
             let connection_index = self.index;
@@ -107,15 +119,26 @@ impl Slot {
                 |reason| Disconnected { connection_index, edge_ip: edge_ip.clone(), protocol, reason, retry_in_s };
             self.data_path.events.push(match why {
                 Why::SentAway { .. } => Event::from(disconnected("the edge restarts".to_owned())),
+                Why::Asked { .. } => disconnected("reconnect signal".to_owned()).into(),
                 Why::Lost(reason) => disconnected(reason).into(),
                 Why::Refused { cause, .. } => Refused { connection_index, edge_ip, cause, retry_in_s }.into(),
             });
             let mut life = self.life.clone();
-            let _ = timeout(delay, reached(&mut life, Life::Draining)).await;
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = reached(&mut life, Life::Draining) => {}
+                () = self.roused(), if may_hurry => sleep(hurried_delay(random())).await,
+            }
             if let Some(returning) = self.returning {
                 self.await_turn(returning.until).await;
             }
         }
+    }
+
+    /// Waits for a reason to dial at once that is newer than a moment ago.
+    async fn roused(&self) {
+        let mut roused = self.data_path.network.roused.subscribe();
+        let _ = roused.wait_for(|at| at.is_some_and(|at| at.elapsed() < FRESH && self.acted_on != Some(at))).await;
     }
 
     /// How long to wait before the next dial.
@@ -137,7 +160,7 @@ impl Slot {
         self.attempt += 1;
         self.failures += 1;
         match why {
-            Why::Refused { delay, .. } => *delay,
+            Why::Refused { delay, .. } | Why::Asked { delay } => *delay,
             _ => retry_delay(self.failures, self.data_path.settings.retries, self.was_up, random()),
         }
     }
@@ -179,71 +202,71 @@ impl Slot {
             dialled = self.dial() => dialled,
             () = reached(&mut life, Life::Draining) => return None,
         };
-        let (link, address) = match dialled {
+        let (link, target) = match dialled {
             Ok(dialled) => dialled,
             Err(down) => return Some(down),
         };
-        let served = self.serve(link, address).await;
-        served.map(|(link_protocol, address, why)| Down {
-            edge_ip: address.ip().to_string(),
-            protocol: link_protocol,
-            why,
-        })
+        let served = self.serve(link, target).await;
+        served.map(|(protocol, target, why)| Down { edge_ip: target.shown(), protocol, why })
     }
 
-    /// A link over the preferred transport, or over the other where the settings allow it.
-    async fn dial(&mut self) -> Result<(EdgeLink, SocketAddr), Down> {
+    /// A link over the preferred transport, or over another where the settings allow it.
+    async fn dial(&mut self) -> Result<(EdgeLink, Target), Down> {
         let settings = &self.data_path.settings;
-        let protocols: &[Protocol] = match settings.protocol {
-            ProtocolChoice::Quic => &[Protocol::Quic],
-            ProtocolChoice::Http2 => &[Protocol::Http2],
-            // That an edge which restarts is away says nothing of UDP.
-            ProtocolChoice::Auto if self.returning.is_some() => match self.last {
-                Protocol::Quic => &[Protocol::Quic],
-                Protocol::Http2 => &[Protocol::Http2],
-            },
-            ProtocolChoice::Auto if self.fallen_back || self.fleet.udp_blocked.load(Relaxed) => {
-                &[Protocol::Http2, Protocol::Quic]
-            }
-            ProtocolChoice::Auto => &[Protocol::Quic, Protocol::Http2],
+        self.acted_on = *self.data_path.network.roused.borrow();
+        let lost = |edge_ip: String, protocol, reason: String| Down { edge_ip, protocol, why: Why::Lost(reason) };
+        let targets = self.data_path.edges.targets(settings, self.attempt).await;
+        let targets = targets.map_err(|reason| lost(String::new(), self.last.protocol, reason))?;
+        let is_proxied = targets.iter().any(Target::is_proxied);
+        // That an edge which restarts is away says nothing of UDP.
+        let ways = match self.returning {
+            Some(_) => vec![self.last],
+            None => ways(settings.protocol, self.fallback(), is_proxied),
         };
-        let lost = |edge_ip: String, reason: String| Down { edge_ip, protocol: protocols[0], why: Why::Lost(reason) };
-        let addresses = edges::addresses(settings, self.attempt).await.map_err(|reason| lost(String::new(), reason))?;
         let mut first_failure: Option<Down> = None;
-        for protocol in protocols {
-            let patience = match protocol {
+        for (number, way) in ways.iter().enumerate() {
+            let patience = match number + 1 {
                 _ if self.returning.is_some() => RETURN_PATIENCE,
-                Protocol::Quic if protocols.len() > 1 => QUIC_PATIENCE,
+                tried if tried < ways.len() => PATIENCE,
                 _ => settings.dial_timeout,
             };
-            match dial_any(&self.data_path, *protocol, &addresses, patience).await {
-                Ok(dialled) => {
-                    if protocols.len() > 1 {
-                        self.note_transport(*protocol);
+            match dial_any(&self.data_path, *way, &targets, patience).await {
+                Some(Ok(dialled)) => {
+                    if is_proxied {
+                        self.last = *way;
+                    } else {
+                        self.note_way(*way);
                     }
-                    self.last = *protocol;
                     return Ok(dialled);
                 }
-                Err((address, reason)) => {
-                    first_failure.get_or_insert_with(|| lost(address.ip().to_string(), reason));
+                Some(Err((shown, reason))) => {
+                    first_failure.get_or_insert_with(|| lost(shown, way.protocol, reason));
                 }
+                None => {}
             }
         }
-        Err(first_failure.unwrap_or_else(|| lost(String::new(), "nothing was dialled".into())))
+        Err(first_failure.unwrap_or_else(|| lost(String::new(), ways[0].protocol, "nothing was dialled".into())))
     }
 
-    /// In `auto`: tells when the transport changes.
-    fn note_transport(&mut self, protocol: Protocol) {
-        let fallen_back = protocol == Protocol::Http2;
-        self.fleet.udp_blocked.store(fallen_back, Relaxed);
+    /// The way to begin with.
+    fn fallback(&self) -> Option<Way> {
+        self.fleet.fallback().or(self.fallen_back.then_some(self.last))
+    }
+
+    /// Keeps the way that worked; in `auto`, tells when the transport changes.
+    fn note_way(&mut self, way: Way) {
+        self.last = way;
+        let is_first = way == Way::first(self.data_path.settings.protocol);
+        self.fleet.fall_back((!is_first).then_some(way));
+        let fallen_back = self.data_path.settings.protocol == ProtocolChoice::Auto && way.protocol == Protocol::Http2;
         if fallen_back != self.fallen_back {
             self.fallen_back = fallen_back;
-            self.data_path.events.push(ProtocolFallback { connection_index: self.index, protocol });
+            self.data_path.events.push(ProtocolFallback { connection_index: self.index, protocol: way.protocol });
         }
     }
 
     /// `None` when `stop` came first; the link is closed then.
-    async fn register(&mut self, link: &EdgeLink, address: SocketAddr) -> Option<Result<RegistrationDetails, Why>> {
+    async fn register(&mut self, link: &EdgeLink, target: &Target) -> Option<Result<RegistrationDetails, Why>> {
         let limit = self.data_path.settings.rpc_timeout;
         let mut life = self.life.clone();
         let begun = self.data_path.calls.begin(Call::RegisterConnection);
@@ -283,7 +306,7 @@ impl Slot {
                 self.data_path.events.push(Registered {
                     connection_index: self.index,
                     connection_id: details.connection_id,
-                    edge_ip: address.ip().to_string(),
+                    edge_ip: target.shown(),
                     location: details.location.clone(),
                     protocol: link.protocol(),
                     remotely_managed: details.remotely_managed,
@@ -296,13 +319,13 @@ impl Slot {
     }
 
     /// Registers and serves; `None` after a drain.
-    async fn serve(&mut self, link: EdgeLink, address: SocketAddr) -> Option<(Protocol, SocketAddr, Why)> {
-        let mut active = ServedLink::start(&self.data_path, self.index, link, address);
-        let mut details = match self.register(&active.link, address).await? {
+    async fn serve(&mut self, link: EdgeLink, target: Target) -> Option<(Protocol, Target, Why)> {
+        let mut active = ServedLink::start(&self.data_path, self.index, link, target.clone());
+        let mut details = match self.register(&active.link, &target).await? {
             Ok(details) => details,
             Err(why) => {
                 active.link.close();
-                return Some((active.link.protocol(), address, why));
+                return Some((active.link.protocol(), target, why));
             }
         };
         let mut ready = Ready::new(&self.data_path);
@@ -310,6 +333,8 @@ impl Slot {
         let mut local = self.data_path.local_configuration.subscribe();
         local.mark_changed();
         let mut life = self.life.clone();
+        let mut moved = self.data_path.network.moved.subscribe();
+        let data_path = self.data_path.clone();
         loop {
             let wants_quic = self.fallen_back && self.data_path.settings.protocol == ProtocolChoice::Auto;
             let again = quic_retry.mul_f64(0.75 + 0.5 * random());
@@ -323,12 +348,25 @@ impl Slot {
                         Some(within) => Why::SentAway { within },
                         None => Why::Lost(reason),
                     };
-                    return Some((active.link.protocol(), active.address, why));
+                    return Some((active.link.protocol(), active.target, why));
                 }
                 () = reached(&mut life, Life::Draining) => {
                     drop(ready);
                     active.drain(&self.data_path).await;
                     return None;
+                }
+                Ok(()) = moved.changed() => {
+                    if !active.link.answers(SIGN_OF_LIFE).await {
+                        active.link.close();
+                        let why = "no answer from the edge since this host's network changed".to_owned();
+                        return Some((active.link.protocol(), active.target, Why::Lost(why)));
+                    }
+                }
+                delay = data_path.reconnects.next() => {
+                    drop(ready);
+                    let (protocol, target) = (active.link.protocol(), active.target.clone());
+                    active.retire(&data_path).await;
+                    return Some((protocol, target, Why::Asked { delay }));
                 }
                 _ = local.changed(), if self.index == 0 && !details.remotely_managed => {
                     let configuration = local.borrow_and_update().clone();
@@ -343,20 +381,19 @@ impl Slot {
                         () = reached(&mut stopping, Life::Draining) => None,
                     };
                     match dialled {
-                        Some((link, address)) => {
+                        Some((link, target)) => {
                             drop(ready);
-                            let old = std::mem::replace(&mut active, ServedLink::start(&self.data_path, self.index, link, address));
+                            let old = std::mem::replace(&mut active, ServedLink::start(&self.data_path, self.index, link, target.clone()));
                             old.retire(&self.data_path).await;
-                            details = match self.register(&active.link, address).await? {
+                            details = match self.register(&active.link, &target).await? {
                                 Ok(details) => details,
                                 Err(why) => {
                                     active.link.close();
-                                    return Some((Protocol::Quic, address, why));
+                                    return Some((Protocol::Quic, target, why));
                                 }
                             };
                             ready = Ready::new(&self.data_path);
-                            self.note_transport(Protocol::Quic);
-                            self.last = Protocol::Quic;
+                            self.note_way(Way::first(ProtocolChoice::Auto));
                             local.mark_changed();
                         }
                         None => quic_retry = (quic_retry * 2).min(MAX_QUIC_RETRY),
@@ -367,13 +404,12 @@ impl Slot {
     }
 
     /// A QUIC link to the edge that HTTP/2 goes to, if UDP works again. One connection at a time, so that the others carry on.
-    async fn return_to_quic(&self, active: &ServedLink) -> Option<(EdgeLink, SocketAddr)> {
+    async fn return_to_quic(&self, active: &ServedLink) -> Option<(EdgeLink, Target)> {
         let _alone = self.fleet.switching.lock().await;
-        let dialled = dial_any(&self.data_path, Protocol::Quic, &[active.address], QUIC_PATIENCE).await;
-        if dialled.is_ok() {
-            self.fleet.udp_blocked.store(false, Relaxed);
-        }
-        dialled.ok()
+        let way = Way::first(ProtocolChoice::Auto);
+        let dialled = dial_any(&self.data_path, way, std::slice::from_ref(&active.target), PATIENCE).await?.ok()?;
+        self.fleet.fall_back(None);
+        Some(dialled)
     }
 }
 

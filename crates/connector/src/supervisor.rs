@@ -19,9 +19,12 @@ pub(crate) async fn run(data_path: Arc<DataPath>) {
         slots.spawn(keep(index, data_path.clone(), fleet.clone()));
     }
     let mut sweep = tokio::time::interval(SWEEP);
+    let watching = data_path.network.watch();
+    tokio::pin!(watching);
     loop {
         tokio::select! {
             ended = slots.join_next() => if ended.is_none() { break },
+            () = &mut watching => {}
             _ = sweep.tick() => data_path.origins.sweep(Instant::now()),
         }
     }

@@ -5,15 +5,18 @@
 use crate::support;
 
 use bytes::Bytes;
-use qanat_connector::{Connector, Disconnected, Event, ProtocolChoice, ProtocolFallback, Refused, Registered, Stopped};
+use qanat_connector::{
+    Connector, Disconnected, Event, ProtocolChoice, ProtocolFallback, Proxy, Refused, Registered, Stopped,
+};
 use qanat_http::{BodyLength, Sink};
 use qanat_transport::{Protocol, RegistrationRefusal};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::{Answering, Edge, PROTOCOLS, Running, choice, eventually, read, request, rules, settings, settings_for};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 #[tokio::test]
@@ -56,7 +59,7 @@ async fn it_is_registered_within_a_second() {
 async fn several_edges_are_used_in_turn() {
     let (a, b) = (Edge::start().await, Edge::start().await);
     let mut both = settings(&a, ProtocolChoice::Quic, 4);
-    both.edges.push(b.address.to_string());
+    both.edges.push(b.address.to_string().into());
     both.edge_ca_pem = Some((a.ca_pem.clone() + &b.ca_pem).into());
     let running = Running::start(both);
     running.ready(4).await;
@@ -151,7 +154,7 @@ async fn a_duplicate_is_tried_at_the_next_address() {
     let refusal = RegistrationRefusal { cause: "EDUPCONN".into(), retry_after: Duration::ZERO, should_retry: false };
     a.heard.refusals.lock().unwrap().push_back(refusal);
     let mut both = settings(&a, ProtocolChoice::Quic, 1);
-    both.edges.push(b.address.to_string());
+    both.edges.push(b.address.to_string().into());
     both.edge_ca_pem = Some((a.ca_pem.clone() + &b.ca_pem).into());
     let running = Running::start(both);
     running.ready(1).await;
@@ -372,7 +375,7 @@ async fn an_edge_with_another_certificate_is_not_trusted() {
 async fn an_edge_whose_name_does_not_resolve_is_retried() {
     let edge = Edge::start().await;
     let mut nowhere = settings(&edge, ProtocolChoice::Auto, 1);
-    nowhere.edges = vec!["does-not-exist.invalid:7844".into()];
+    nowhere.edges = vec!["does-not-exist.invalid:7844".to_owned().into()];
     let running = Running::start(nowhere);
     let (reason, retry) = running
         .event(|e| match e {
@@ -381,4 +384,115 @@ async fn an_edge_whose_name_does_not_resolve_is_retried() {
         })
         .await;
     assert!(reason.contains("does-not-exist.invalid") && retry.is_some(), "{reason}");
+}
+
+/// Nothing answers at the edge's port: HTTP/2 on the other one, and the others go there at once.
+#[tokio::test]
+async fn http2_is_found_on_the_other_port() {
+    let edge = Edge::start_at("127.0.0.61:0").await;
+    let free = TcpListener::bind("127.0.0.61:0").await.unwrap().local_addr().unwrap();
+    let mut elsewhere = settings(&edge, ProtocolChoice::Auto, 2);
+    elsewhere.edges[0].address = free.to_string();
+    elsewhere.edges[0].other_port = Some(edge.address.port());
+    let running = Running::start(elsewhere);
+    running.ready(2).await;
+    assert!(edge.heard.live().iter().all(|(link, _)| link.protocol() == Protocol::Http2));
+    assert_eq!(running.count(|e| matches!(e, Event::Disconnected(_))), 0);
+}
+
+/// Takes CONNECT with that authorization and leads to the edge, whatever name is asked for.
+async fn connect_proxy(edge: SocketAddr, authorization: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let heard = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let heard = heard.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let allowed = head.contains(&format!("Proxy-Authorization: {authorization}\r\n"));
+                heard.lock().unwrap().push(head);
+                if !allowed {
+                    let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+                    return;
+                }
+                let mut edge = TcpStream::connect(edge).await.unwrap();
+                client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut edge).await;
+            });
+        }
+    });
+    (address, asked)
+}
+
+/// Case 45.
+#[tokio::test]
+async fn a_proxy_leads_to_the_edge_by_its_name_and_a_refusal_is_told() {
+    let edge = Edge::start().await;
+    let (address, asked) = connect_proxy(edge.address, "Basic dTpw").await;
+    let through = |authorization: Option<&'static str>| {
+        let mut through = settings(&edge, ProtocolChoice::Auto, 1);
+        through.edges[0].address = "edge.invalid:7844".into();
+        through.edges[0].through_proxy = true;
+        through.proxy = Some(Proxy {
+            address: address.to_string(),
+            tls: false,
+            authorization: authorization.map(|text| Bytes::from_static(text.as_bytes())),
+        });
+        through
+    };
+    let running = Running::start(through(Some("Basic dTpw")));
+    running.connector.swap_ingress(rules(""));
+    running.ready(1).await;
+    assert_eq!(edge.link().await.protocol(), Protocol::Http2);
+    assert!(asked.lock().unwrap()[0].starts_with("CONNECT edge.invalid:7844 HTTP/1.1\r\nHost: edge.invalid:7844\r\n"));
+    assert_eq!(edge.get("/_health").await, (200, "ok".into()));
+    let connector = running.connector.clone();
+    let checks = tokio::task::spawn_blocking(move || connector.check_edges(Duration::from_secs(10))).await.unwrap();
+    assert_eq!((checks[0].quic.clone(), checks[0].http2.as_deref()), (None, Some("")), "not through a proxy");
+
+    let refused = Running::start(through(None));
+    let reason = refused
+        .event(|e| match e {
+            Event::Disconnected(Disconnected { reason, .. }) => Some(reason.clone()),
+            _ => None,
+        })
+        .await;
+    assert!(reason.contains("wants a name and a password (407)"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_connection_is_made_anew_when_somebody_asks_for_it() {
+    for protocol in PROTOCOLS {
+        let edge = Edge::start().await;
+        let running = Running::start(settings(&edge, choice(protocol), 1));
+        running.ready(1).await;
+        running.connector.reconnect(Duration::from_millis(50));
+        let asked = |e: &Event| matches!(e, Event::Disconnected(Disconnected { reason, retry_in_s: Some(0.05), .. }) if reason == "reconnect signal");
+        eventually(|| (running.count(asked) == 1).then_some(())).await;
+        eventually(|| (edge.heard.registered.lock().unwrap().len() == 2).then_some(())).await;
+        running.ready(1).await;
+        assert_eq!(edge.heard.unregistered.lock().unwrap().len(), 1, "the edge was told first");
+    }
+}
+
+#[tokio::test]
+async fn edges_are_checked_over_both_transports() {
+    let (edge, silent) = (Edge::start().await, UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let mut three = settings(&edge, ProtocolChoice::Auto, 1);
+    three.edges.push(silent.local_addr().unwrap().to_string().into());
+    three.edges.push("does-not-exist.invalid:7844".to_owned().into());
+    let running = Running::start(three);
+    running.ready(1).await;
+    let connector = running.connector.clone();
+    let checks = tokio::task::spawn_blocking(move || connector.check_edges(Duration::from_secs(3))).await.unwrap();
+    assert_eq!((checks[0].target.clone(), checks[0].names.as_str()), (edge.address.to_string(), ""));
+    assert_eq!((checks[0].quic.as_deref(), checks[0].http2.as_deref()), (Some(""), Some("")));
+    assert_eq!(checks[1].quic.as_deref(), Some("no answer"));
+    assert!(checks[1].http2.as_deref().is_some_and(|why| !why.is_empty()));
+    assert!(checks[2].names.contains("can't resolve does-not-exist.invalid") && checks[2].quic.is_none());
 }

@@ -80,7 +80,11 @@ impl Edge {
             registration_timeout: REGISTRATION_TIMEOUT,
             // The tunnel's forms are longer: base64 of fields, framing of messages.
             max_head: 2 * qanat_http::Limits::ANSWERS.head,
-            flow: Flow { lines: Lines::new(side.backlog.max_stream_window()), congestion: settings.congestion },
+            flow: Flow {
+                lines: Lines::new(side.backlog.max_stream_window()),
+                congestion: settings.congestion,
+                ..Flow::default()
+            },
         };
         let tunnels = TunnelListener::new(tunnel_settings, tunnel_udp, tunnel_tcp).map_err(bad_certificate)?;
         let pusher = Pusher {

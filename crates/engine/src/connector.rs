@@ -63,6 +63,17 @@ impl Connector {
         events.into_iter().map(|event| connector_events::to_python(py, event)).collect()
     }
 
+    #[pyo3(signature = (*, delay_s))]
+    fn reconnect(&self, delay_s: f64) {
+        self.0.reconnect(wait_seconds(delay_s));
+    }
+
+    #[pyo3(signature = (*, limit_s))]
+    fn check_edges(&self, py: Python<'_>, limit_s: f64) -> Vec<(String, String, Option<String>, Option<String>)> {
+        let checks = py.detach(|| self.0.check_edges(wait_seconds(limit_s)));
+        checks.into_iter().map(|check| (check.target, check.names, check.quic, check.http2)).collect()
+    }
+
     fn counters(&self) -> BTreeMap<String, u64> {
         self.0.counters()
     }

@@ -54,6 +54,7 @@ fn plan() -> Result<Plan, Failure> {
             timeout: Duration::from_secs(30),
             max_head: 128 * 1024,
             flow: qanat_transport::Flow::default(),
+            route: qanat_transport::Route::default(),
             rpc_timeout: Duration::from_secs(30),
             bind: None,
         },

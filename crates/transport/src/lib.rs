@@ -15,11 +15,11 @@ mod tls;
 mod udp;
 
 pub use connector::{
-    ConfigurationPush, DialError, DialSettings, EdgeLink, FRAME_TYPES, Incoming, IncomingRequest, LinkWatch, QuicLine,
-    QuicTotals, RegisterError, TunnelResponder,
+    ConfigurationPush, DialError, DialSettings, EdgeLink, FRAME_TYPES, Incoming, IncomingRequest, LinkWatch,
+    ProxyRoute, QuicLine, QuicTotals, RegisterError, Route, TunnelResponder,
 };
 pub use edge::{Admission, ConnectorLink, ListenerSettings, OpenStream, Registrar, ResponseStream, TunnelListener};
-pub use lines::{Flow, Lines};
+pub use lines::{Flow, Lines, Wanted};
 pub use message::{
     AnsweredBy, Applied, Entrance, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal,
     RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse,
@@ -27,4 +27,4 @@ pub use message::{
 pub use owner::owner;
 pub use quic::Congestion;
 pub use stream::{TunnelSink, TunnelSource};
-pub use tls::{TlsError, connector_tls, connector_tls_post_quantum, edge_tls};
+pub use tls::{TlsError, Trust, connector_tls, connector_tls_post_quantum, edge_tls};

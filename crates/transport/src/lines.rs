@@ -69,12 +69,27 @@ pub struct Flow {
     pub lines: Arc<Lines>,
     /// How fast is sent; over QUIC only, with TCP it is the system's choice.
     pub congestion: Congestion,
+    /// What its owner wants otherwise than usual, over QUIC.
+    pub wanted: Wanted,
+}
+
+/// What the owner of a connector may want of its QUIC connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Bytes of one stream that may lie unread, in place of what its line needs.
+    pub stream_window: Option<u32>,
+    /// Bytes of all streams of a connection that may lie unread; no bound of their own otherwise.
+    pub connection_window: Option<u32>,
+    /// Packets stay as small as the first ones.
+    pub no_mtu_discovery: bool,
+    /// How long a stream may wait for the edge to take something, before it is reset.
+    pub write_timeout: Option<Duration>,
 }
 
 impl Default for Flow {
     /// Windows that don't grow.
     fn default() -> Self {
-        Self { lines: Lines::new(MIN_WINDOW), congestion: Congestion::Tolerant }
+        Self { lines: Lines::new(MIN_WINDOW), congestion: Congestion::Tolerant, wanted: Wanted::default() }
     }
 }
 

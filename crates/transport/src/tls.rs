@@ -43,29 +43,45 @@ pub fn edge_tls(cert_chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfi
     Ok(Arc::new(config))
 }
 
-/// The connector's side: trusts only `roots` (PEM) when given, else the system's.
-pub fn connector_tls(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
-    client(roots, aws_lc_rs::default_provider())
+/// Whose certificates an edge may show.
+#[derive(Clone, Copy)]
+pub enum Trust<'a> {
+    /// Those of these CAs (PEM) alone.
+    Only(&'a [u8]),
+    /// Those of the system's, and of these besides.
+    System(Option<&'a [u8]>),
+}
+
+/// Those of the given CAs alone, else the system's.
+impl<'a> From<Option<&'a [u8]>> for Trust<'a> {
+    fn from(only: Option<&'a [u8]>) -> Self {
+        only.map_or(Self::System(None), Self::Only)
+    }
+}
+
+/// The connector's side.
+pub fn connector_tls<'a>(trust: impl Into<Trust<'a>>) -> Result<Arc<ClientConfig>, TlsError> {
+    client(trust.into(), aws_lc_rs::default_provider())
 }
 
 /// The same with no key exchange that a quantum computer breaks: an edge that has none is not talked to.
-pub fn connector_tls_post_quantum(roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn connector_tls_post_quantum<'a>(trust: impl Into<Trust<'a>>) -> Result<Arc<ClientConfig>, TlsError> {
     let provider =
         CryptoProvider { kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768], ..aws_lc_rs::default_provider() };
-    client(roots, provider)
+    client(trust.into(), provider)
 }
 
-fn client(roots: Option<&[u8]>, provider: CryptoProvider) -> Result<Arc<ClientConfig>, TlsError> {
+fn client(trust: Trust<'_>, provider: CryptoProvider) -> Result<Arc<ClientConfig>, TlsError> {
     let mut store = RootCertStore::empty();
-    match roots {
-        Some(pem) => {
-            for certificate in certificates(pem)? {
-                store.add(certificate)?;
-            }
-        }
-        None => {
+    let given = match trust {
+        Trust::Only(pem) => Some(pem),
+        Trust::System(more) => {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            more
         }
+    };
+    for certificate in given.map_or_else(|| Ok(Vec::new()), certificates)? {
+        store.add(certificate)?;
     }
     if store.is_empty() {
         return Err(TlsError::NoRoots);

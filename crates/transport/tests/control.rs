@@ -266,3 +266,55 @@ async fn a_connector_that_falls_silent_is_noticed_within_seconds() {
     let [quic, http2] = silent;
     tokio::join!(quic, http2);
 }
+
+/// A QUIC connection goes on from another address; what doesn't answer is found out.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_change_of_the_network_a_connection_shows_whether_it_lives() {
+    for protocol in BOTH {
+        let edge = Edge::start();
+        let (link, connector) = edge.connect(protocol, true).await;
+        assert!(connector.answers(Duration::from_secs(10)).await);
+        let mut open = within(link.open(&get("/"))).await.unwrap();
+        let incoming = within(support::accept(&connector)).await;
+        let head = response(204, &[]);
+        let mut sink = incoming.responder.respond(head, qanat_http::BodyLength::Absent, AnsweredBy::Origin).unwrap();
+        within(finish(&mut sink, None)).await.unwrap();
+        assert_eq!(within(support::answer(&mut open)).await.head.status, 204, "it goes on");
+        edge.stop.cancel();
+        within(connector.closed()).await;
+        assert!(!connector.answers(Duration::from_secs(10)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_is_a_handshake_and_leaves_nothing_behind() {
+    let edge = Edge::start();
+    for protocol in BOTH {
+        EdgeLink::probe(protocol, edge.address, &edge.dial_settings()).await.unwrap();
+        let mut other = edge.dial_settings();
+        other.route.server_name = Some("edge.test".into());
+        let refused = EdgeLink::probe(protocol, edge.address, &other).await;
+        assert!(matches!(refused, Err(DialError::Tls(..))), "the certificate has no such name: {refused:?}");
+    }
+}
+
+/// As where packets of the usual size are dropped without a word (RFC 2923): the hello doesn't get through.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_that_nobody_answers_is_said_once_more_in_small_segments() {
+    let edge = Edge::start();
+    let path = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = edge.dial_settings();
+    settings.timeout = Duration::from_secs(4);
+    let (address, behind) = (path.local_addr().unwrap(), edge.address);
+    let carried = tokio::spawn(async move {
+        let _black_hole = path.accept().await.unwrap();
+        let (mut small, _) = path.accept().await.unwrap();
+        let segment = socket2::SockRef::from(&small).tcp_mss().unwrap();
+        let mut edge = tokio::net::TcpStream::connect(behind).await.unwrap();
+        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut small, &mut edge).await });
+        segment
+    });
+    let connector = EdgeLink::dial(Protocol::Http2, address, &settings).await.unwrap();
+    connector.register(registration(true)).await.unwrap();
+    assert!(carried.await.unwrap() <= 536);
+}

@@ -172,6 +172,7 @@ async fn a_thousand_streams_of_garbage_do_not_hold_up_a_request() {
         timeout: Duration::from_secs(20),
         max_head: MAX_HEAD,
         flow: qanat_transport::Flow::default(),
+        route: qanat_transport::Route::default(),
         rpc_timeout: Duration::from_millis(200),
         bind: None,
     };
@@ -230,6 +231,7 @@ async fn metadata_that_must_not_pass_resets_the_stream() {
         timeout: Duration::from_secs(20),
         max_head: MAX_HEAD,
         flow: qanat_transport::Flow::default(),
+        route: qanat_transport::Route::default(),
         rpc_timeout: Duration::from_secs(5),
         bind: None,
     };

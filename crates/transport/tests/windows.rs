@@ -5,7 +5,7 @@ use crate::support;
 
 use bytes::Bytes;
 use qanat_http::{BodyLength, StreamError};
-use qanat_transport::{AnsweredBy, EdgeLink, Flow, Lines, Protocol, RequestKind, TunnelSink};
+use qanat_transport::{AnsweredBy, EdgeLink, Flow, Lines, Protocol, RequestKind, TunnelSink, Wanted};
 use std::time::Duration;
 use support::{Edge, accept, answer, registration, request, response, send, within};
 
@@ -52,4 +52,46 @@ async fn a_quic_stream_has_the_window_that_its_line_needs_both_ways() {
         fills(&mut back, window).await;
         let _answer = within(answer(&mut open)).await;
     }
+}
+
+/// What the flow-control flags of a connector say.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_the_owner_wants_are_in_effect() {
+    for wanted in [
+        Wanted { stream_window: Some(256 * 1024), ..Wanted::default() },
+        Wanted { connection_window: Some(256 * 1024), ..Wanted::default() },
+    ] {
+        let edge = Edge::start();
+        let mut settings = edge.dial_settings();
+        settings.flow = Flow { wanted, ..over(Duration::from_millis(100)) };
+        let connector = EdgeLink::dial(Protocol::Quic, edge.address, &settings).await.unwrap();
+        connector.register(registration(true)).await.unwrap();
+        let link = edge.registered().await;
+        let upload = request(RequestKind::Http, "POST", "/", BodyLength::Unknown);
+        let mut open = within(link.open(&upload)).await.unwrap();
+        let _incoming = within(accept(&connector)).await;
+        fills(&mut open.sink, 256 * 1024).await;
+    }
+}
+
+/// --write-stream-timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_the_edge_takes_nothing_of_is_reset_after_the_time_that_the_owner_gives_it() {
+    let edge = Edge::start();
+    let mut settings = edge.dial_settings();
+    settings.flow.wanted.write_timeout = Some(Duration::from_millis(100));
+    let connector = EdgeLink::dial(Protocol::Quic, edge.address, &settings).await.unwrap();
+    connector.register(registration(true)).await.unwrap();
+    let link = edge.registered().await;
+    let mut open = within(link.open(&support::get("/"))).await.unwrap();
+    let incoming = within(accept(&connector)).await;
+    let mut back = incoming.responder.respond(response(200, &[]), BodyLength::Unknown, AnsweredBy::Origin).unwrap();
+    let sending = async {
+        loop {
+            send(&mut back, Bytes::from(vec![7; PIECE])).await?;
+        }
+    };
+    let end: Result<(), StreamError> = within(sending).await;
+    assert_eq!(end, Err(StreamError::Reset));
+    let _answer = within(answer(&mut open)).await;
 }

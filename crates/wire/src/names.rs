@@ -6,6 +6,8 @@ pub const QUIC_ALPN: &[u8] = b"argotunnel";
 pub const QUIC_SNI: &str = "quic.cftunnel.com";
 /// SNI that a connector sends over HTTP/2.
 pub const HTTP2_SNI: &str = "h2.cftunnel.com";
+/// SNI of a handshake that only finds out whether the edge can be reached.
+pub const PROBE_SNI: &str = "probe.cftunnel.com";
 
 /// Metadata key of the method.
 pub const HTTP_METHOD: &[u8] = b"HttpMethod";

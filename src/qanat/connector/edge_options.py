@@ -1,4 +1,4 @@
-"""What a connector is told about its edge: addresses, trust, and how to dial."""
+"""What a connector is told about its edge: trust, and how to dial."""
 
 import socket
 from pathlib import Path
@@ -35,21 +35,9 @@ def congestion(sources: Sources) -> Congestion:
     return cast(Congestion, choice)
 
 
-def edges(sources: Sources) -> tuple[str, ...]:
-    edges = sources.get("edge", ())
-    if not edges:
-        raise QanatError(
-            "usage",
-            "no edge was given, and this version doesn't look one up",
-            where="--edge",
-            hint="give --edge host:7844, or the variable TUNNEL_EDGE",
-        )
-    for edge in edges:
-        host, _, port = edge.rpartition(":")
-        bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-        if not bare or (":" in bare and not host.startswith("[")) or not port.isdigit() or not 0 < int(port) < 65536:
-            raise sources.bad("edge", f"'{edge[:80]}' is not host:port", hint="write edge.example.com:7844")
-    return edges
+def hosted_roots() -> bytes:
+    """Cloudflare's own CAs, which the hosted edge may show besides those of the system, as stock trusts them."""
+    return (Path(__file__).parent / "hosted_roots.pem").read_bytes()
 
 
 def edge_ca(sources: Sources) -> bytes | None:

@@ -78,19 +78,25 @@ _IDENTITY = (
 )
 
 _EDGE = (
-    _flag("edge", "texts", "host:port of an edge; may be repeated or a list with commas", "TUNNEL_EDGE"),
-    _flag("region", "text", "the region of the hosted edge to connect to", "TUNNEL_REGION"),
+    _flag(
+        "edge",
+        "texts",
+        "host:port of an edge, or its name alone; may be repeated or a list with commas (else the token's, else Cloudflare's)",
+        "TUNNEL_EDGE",
+    ),
+    _flag("edge-resolver", "text", "the name server that is asked for edges (else the host's)", "TUNNEL_EDGE_RESOLVER"),
+    _flag("region", "text", "the region of the hosted edge, or of one found by its name", "TUNNEL_REGION"),
     _flag("cacert", "path", "PEM file: the only CAs that the edge is trusted by", "TUNNEL_CACERT"),
     _flag("protocol", "text", "auto, quic or http2", "TUNNEL_TRANSPORT_PROTOCOL", aliases="p"),
     _flag("ha-connections", "count", "connections kept up, over all edges"),
-    _flag("retries", "count", "failed QUIC dials in a row before auto takes http2", "TUNNEL_RETRIES"),
-    _flag("max-edge-addr-retries", "count", "failures in a row at one address before auto takes http2"),
+    _flag("retries", "count", "failures in a row up to which the back-off grows; it never gives up", "TUNNEL_RETRIES"),
+    _flag("max-edge-addr-retries", "count", "no effect: each failure goes on to another address", effect="harmless"),
     _flag("rpc-timeout", "duration", "for one call over a connection"),
     _flag("dial-edge-timeout", "duration", "for one dial", "DIAL_EDGE_TIMEOUT"),
     _flag(
         "write-stream-timeout",
         "duration",
-        "how long one write to the edge or an origin may stand; 0s is for ever",
+        "how long a QUIC stream may wait for the edge to take something; 0s is for ever",
         "TUNNEL_STREAM_WRITE_TIMEOUT",
     ),
     _flag(
@@ -110,7 +116,7 @@ _EDGE = (
     _flag(
         "quic-disable-pmtu-discovery",
         "bool",
-        "QUIC packets stay at 1252 bytes (IPv4) or 1232 (IPv6)",
+        "QUIC packets stay at 1200 bytes, as the first ones are",
         "TUNNEL_DISABLE_QUIC_PMTU",
     ),
     _flag(

@@ -7,6 +7,7 @@ from msgspec import Struct
 from qanat.connector import edge_options
 from qanat.connector.credentials import read_credentials
 from qanat.connector.edge_options import Congestion, IpVersion, Protocol
+from qanat.connector.edges import Edges, find_edges
 from qanat.connector.engine import EngineError, OriginBounds
 from qanat.connector.flag_table import FLAGS
 from qanat.connector.flags import FILE_KEYS
@@ -32,9 +33,9 @@ class Options(Struct, frozen=True):
     in bytes, None: as the line needs it. A `write_stream_timeout_s` of 0 is none."""
 
     credentials: Credentials
-    edges: tuple[str, ...]
-    region: str | None
+    edges: Edges
     edge_ca_pem: bytes | None
+    edge_more_ca_pem: bytes | None
     edge_ip_version: IpVersion
     edge_bind_address: str | None
     post_quantum: bool
@@ -118,13 +119,15 @@ def read_options(sources: Sources) -> Options:
     warnings = _warn_of_idle(sources)
     credentials = read_credentials(sources, warnings)
     protocol = edge_options.protocol(sources, warnings)
+    edge_ca = edge_options.edge_ca(sources) or credentials.ca_pem
+    edges = find_edges(sources, credentials, has_ca=edge_ca is not None, protocol=protocol, warnings=warnings)
     local, local_source = local_configuration(sources, warnings)
     bind_address, ip_version = edge_options.dial_from(sources, warnings)
     return Options(
         credentials=credentials,
-        edges=edge_options.edges(sources),
-        region=sources.get("region", "") or None,
-        edge_ca_pem=edge_options.edge_ca(sources),
+        edges=edges,
+        edge_ca_pem=edge_ca,
+        edge_more_ca_pem=edge_options.hosted_roots() if edge_ca is None else None,
         edge_ip_version=ip_version,
         edge_bind_address=bind_address,
         post_quantum=sources.get("post-quantum", False),

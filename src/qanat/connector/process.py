@@ -18,11 +18,12 @@ import msgspec
 from msgspec import structs
 
 from qanat.called import called
-from qanat.connector import endpoints, flags, metrics
+from qanat.connector import endpoints, flags, metrics, refusals
 from qanat.connector.build import curves_line, version_line
 from qanat.connector.configuration import CurrentConfiguration, local_document
 from qanat.connector.credentials import name_to_look_up
 from qanat.connector.diagnostic_endpoints import diagnostic_endpoints
+from qanat.connector.edges import DNS_OVER_TLS
 from qanat.connector.engine import (
     ConfigurationPushed,
     Connector,
@@ -62,6 +63,7 @@ from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
+from qanat.ingress.durations import show_duration
 from qanat.systemd import ServiceManager
 
 if TYPE_CHECKING:
@@ -77,6 +79,8 @@ WORKER_THREADS = 0
 MAX_UNREAD_BYTES = 0
 """An eighth of the memory."""
 EVENT_QUEUE = 8192
+
+_NAMED_BY = {"token": "the token names", "hosted": "Cloudflare hosts"}
 
 _USAGE_CODES = ("usage", "token_missing", "token_invalid", "token_file_unreadable")
 
@@ -216,6 +220,10 @@ class Process:
         if self._predecessor is None:
             self._start_server()
             self._local_socket.listen()
+        if self._options.prechecks and self._predecessor is None:
+            threading.Thread(target=self._precheck, name="prechecks", daemon=True).start()
+        if self._options.stdin_control:
+            threading.Thread(target=self._take_commands, name="stdin", daemon=True).start()
         self._orders.follow(
             stop=self._stop,
             reload=self._reload.ask,
@@ -263,7 +271,15 @@ class Process:
         if self._sources.environment:
             log.info(f"Environmental variables {_go_map(shown_environment(self._sources.environment))}")
         log.info(f"Generated Connector ID: {self._connector_id}")
-        log.info(f"Initial protocol {'http2' if options.protocol == 'http2' else 'quic'}")
+        edges = options.edges
+        is_http2 = options.protocol == "http2" or edges.proxy is not None
+        log.info(f"Initial protocol {'http2' if is_http2 else 'quic'}")
+        if edges.named_by != "flag":
+            log.info(f"Looking for the edge that {_NAMED_BY[edges.named_by]}: {', '.join(edges.targets)}")
+        if edges.proxy:
+            log.info(
+                f"The edge is reached through the proxy {edges.proxy.address} ({edges.proxy.variable}), over HTTP/2"
+            )
 
     def _make_connector(self) -> Connector:
         options = self._options
@@ -282,15 +298,23 @@ class Process:
             "tunnel_id": options.credentials.tunnel_id,
             "tunnel_secret": options.credentials.secret,
             "connector_id": self._connector_id,
-            "edges": options.edges,
+            "edges": [place.for_engine() for place in options.edges.places],
+            "edge_resolver": options.edges.resolver,
+            "edge_resolver_over_tls": DNS_OVER_TLS if options.edges.named_by == "hosted" else None,
+            "proxy": options.edges.proxy_for_engine(),
             "version": f"qanat/{__version__}",
             "edge_ca_pem": options.edge_ca_pem,
+            "edge_more_ca_pem": options.edge_more_ca_pem,
             "edge_ip_version": options.edge_ip_version,
             "edge_bind_address": options.edge_bind_address,
             "post_quantum": options.post_quantum,
             "protocol": options.protocol,
             "ha_connections": options.ha_connections,
             "congestion": options.congestion,
+            "quic_stream_window": options.stream_flow_control or 0,
+            "quic_connection_window": options.connection_flow_control or 0,
+            "quic_mtu_discovery": options.pmtu_discovery,
+            "write_stream_timeout_s": options.write_stream_timeout_s,
             "grace_period_s": options.grace_period_s,
             "rpc_timeout_s": options.rpc_timeout_s,
             "dial_timeout_s": options.dial_timeout_s,
@@ -343,6 +367,17 @@ class Process:
             connections=lambda: dict(self._edges),
             counters=self._connector.counters,
         )
+
+    def _precheck(self) -> None:
+        from qanat.connector import prechecks  # once, and never again
+
+        hosted = self._options.edges.named_by == "hosted"
+        prechecks.run(self._connector, self._log, protocol=self._options.protocol, hosted=hosted)
+
+    def _take_commands(self) -> None:
+        from qanat.connector import stdin_control
+
+        stdin_control.take(sys.stdin, self._log, lambda delay_s: self._connector.reconnect(delay_s=delay_s))
 
     def _endpoints(self) -> endpoints.Endpoints:
         return {
@@ -489,13 +524,8 @@ class Process:
             case Disconnected():
                 self._disconnected(event.connection_index, event.edge_ip, event.reason, event.retry_in_s)
             case Refused():
-                self._log.error(
-                    "Register tunnel error from server side",
-                    error=event.cause,
-                    connIndex=event.connection_index,
-                    event=CONTROL,
-                    ip=event.edge_ip,
-                )
+                message, why = refusals.explained(event.cause)
+                self._log.error(message, **why, connIndex=event.connection_index, event=CONTROL, ip=event.edge_ip)
                 self._tell_manager(f"the edge refuses it: {event.cause}")
                 self._retrying(event.connection_index, event.edge_ip, event.retry_in_s)
             case ProtocolFallback():
@@ -567,7 +597,12 @@ class Process:
 
     def _disconnected(self, index: int, edge_ip: str, reason: str, retry_in_s: float | None) -> None:
         self._edges.pop(index, None)
-        if self._locations.pop(index, None) is not None:
+        was_up = self._locations.pop(index, None) is not None
+        if reason == "reconnect signal":
+            text = f"Restarting connection due to reconnect signal in {show_duration(retry_in_s or 0.0)}"
+            self._log.info(text, connIndex=index, event=CONTROL, ip=edge_ip)
+            return
+        if was_up:
             self._log.info("Lost connection with the edge", connIndex=index, error=reason, event=CONTROL, ip=edge_ip)
         else:
             self._log.error(

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from qanat.connector import flags
 from qanat.connector.flag_table import FLAGS, Flag, Value
 from qanat.connector.flags import CommandLine
+from qanat.connector.way_out import VARIABLES
 from qanat.errors import QanatError
 from qanat.ingress.durations import show_duration
 from qanat.ingress.lines import line_of
@@ -33,7 +34,7 @@ V = TypeVar("V", str, int, bool, float, tuple[str, ...])
 class Sources(Struct, frozen=True):
     """The flags of all three sources, and the configuration file. `places`: what set each flag, as its reader can mend it:
     `--url`, `$TUNNEL_URL` or `config.yml:3: url`. `text`: the file as it was read. `quick_hostname`: of a quick tunnel, which has
-    its name from the edge."""
+    its name from the edge. `ways_out`: the variables of HTTP proxies."""
 
     values: dict[str, Value]
     places: dict[str, str]
@@ -44,6 +45,7 @@ class Sources(Struct, frozen=True):
     environment: dict[str, str]
     home: str
     quick_hostname: str = ""
+    ways_out: dict[str, str] = {}
 
     def get(self, name: str, default: V) -> V:
         return cast(V, self.values.get(name, default))
@@ -125,7 +127,8 @@ def lay_over(path: str | None, text: bytes, command_line: CommandLine, environme
     words = command_line.words[2:]
     home = environment.get("HOME", "/nonexistent")
     told = {name: text for name, text in sorted(environment.items()) if "TUNNEL_" in name}
-    return Sources(values, places, document, path, text, words[0] if words else None, told, home)
+    ways_out = {name: environment[name] for name in VARIABLES if name in environment}
+    return Sources(values, places, document, path, text, words[0] if words else None, told, home, ways_out=ways_out)
 
 
 def find_file(home: str) -> str | None:

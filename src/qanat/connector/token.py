@@ -1,4 +1,5 @@
-"""The connector token: base64 of `{"a": account, "t": tunnel, "s": secret}` (protocol.md, *Tokens and credentials*).
+"""The connector token: base64 of `{"a": account, "t": tunnel, "s": secret}` (protocol.md, *Tokens and credentials*), and of our
+own `"edge"` and `"ca"`.
 
 Refusals say what the text looks like and never repeat it: it may hold a secret.
 """
@@ -22,12 +23,15 @@ UNREADABLE = "Failed to read token file"
 
 
 class Credentials(Struct, frozen=True):
-    """Who a connector is. Its text form hides the secret."""
+    """Who a connector is. Its text form hides the secret. `edges` and `ca_pem`: where the token says that its edge is, and whose
+    certificates it shows there; stock connectors pass over both."""
 
     account_tag: str
     tunnel_id: TunnelId
     secret: bytes
     endpoint: str = ""
+    edges: tuple[str, ...] = ()
+    ca_pem: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Credentials(account_tag={self.account_tag!r}, tunnel_id={self.tunnel_id!r}, secret=*****)"
@@ -38,6 +42,8 @@ class _Token(Struct):
     t: str
     s: str
     e: str = ""
+    edge: str | tuple[str, ...] = ()
+    ca: str = ""
 
 
 class _File(Struct):
@@ -67,7 +73,26 @@ def parse_token(text: str, *, where: str = "--token") -> Credentials:
         fields = msgspec.json.decode(document, type=_Token)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _invalid("it is base64, but not of a token's content; a part may be missing", where) from None
-    return _credentials(fields.a, fields.t, fields.s, fields.e, "token_invalid", where)
+    plain = _credentials(fields.a, fields.t, fields.s, fields.e, "token_invalid", where)
+    edges = (fields.edge,) if isinstance(fields.edge, str) else fields.edge
+    return Credentials(
+        plain.account_tag,
+        plain.tunnel_id,
+        plain.secret,
+        plain.endpoint,
+        edges,
+        _ca(fields.ca, where) if fields.ca else None,
+    )
+
+
+def _ca(text: str, where: str) -> bytes:
+    """Base64 of a certificate (DER) as PEM."""
+    try:
+        der = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise QanatError("token_invalid", "its CA is not valid base64", where=where) from None
+    lines = base64.encodebytes(der)
+    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"-----END CERTIFICATE-----\n"
 
 
 def read_token_file(path: str, *, where: str = "--token-file") -> Credentials:

@@ -40,6 +40,11 @@ class Authority:
         self._key = key
         self._directory = directory
 
+    @property
+    def certificate_der(self) -> bytes:
+        """The CA's own certificate, DER."""
+        return self._certificate.public_bytes(serialization.Encoding.DER)
+
     @classmethod
     def open(cls, *, ca_file: Path, directory: Path) -> Self:
         """Loads the CA, or makes it when neither its certificate nor its key is there. QanatError `ca_damaged`."""

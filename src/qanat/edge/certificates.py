@@ -1,5 +1,6 @@
 """The edge's certificates: given ones first, the development CA's for every other name."""
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -241,6 +242,16 @@ def tunnel_certificate(settings: TlsSettings, authority: Authority | None, names
             hint="give tls.tunnel_chain and tls.tunnel_key, or leave tls.development_ca on",
         )
     return Certificate(chain_pem=pair.chain, key_pem=pair.key)
+
+
+def found_by(settings: TlsSettings, authority: Authority | None, public_name: str) -> dict[str, str]:
+    """What connector tokens say of the edge besides the tunnel: its name, and the CA (DER, base64) where its own signs the
+    tunnel listener. Nothing where it has no name."""
+    if not public_name:
+        return {}
+    if settings.tunnel_chain is not None or authority is None:
+        return {"edge": public_name}
+    return {"edge": public_name, "ca": b64encode(authority.certificate_der).decode()}
 
 
 def _load(chain: Path, key: Path, *, where: str) -> KeyPair:

@@ -1,6 +1,7 @@
 """The control API of a running edge. It is loaded when requests are served already: it takes longer to load than all the rest."""
 
 import socket
+from collections.abc import Mapping
 
 import structlog
 
@@ -29,6 +30,7 @@ class ControlApi:
         settings: EdgeSettings,
         *,
         management: ManagementKey,
+        found_by: Mapping[str, str],
         quick: QuickLimits | None,
         skipped: SkippedRows,
     ) -> None:
@@ -43,6 +45,7 @@ class ControlApi:
             redirects_http=settings.public.http_mode == "redirect",
             legacy_keys=settings.control.legacy_keys,
             management=management,
+            found_by=found_by,
             quick=quick,
             skipped=skipped,
             most_certificates=settings.account_limits.certificates,

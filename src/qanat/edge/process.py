@@ -22,7 +22,7 @@ from qanat.control.quick_tunnels import QuickLimits
 from qanat.descriptors import Shares, raise_limit
 from qanat.edge import engine
 from qanat.edge.authority import Authority
-from qanat.edge.certificates import Certificates, GivenCertificates, tunnel_certificate
+from qanat.edge.certificates import Certificates, GivenCertificates, found_by, tunnel_certificate
 from qanat.edge.chores import Chores
 from qanat.edge.data_dir import DataDir, State
 from qanat.edge.events import EventPump
@@ -148,6 +148,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             RunningEdge(running, failures),
             settings,
             management=management,
+            found_by=found_by(settings.tls, authority, settings.tunnel.public_name),
             quick=quick,
             skipped=skipped,
         )

@@ -42,28 +42,28 @@ def test_the_command_line_wins_over_variables_which_win_over_the_file(tmp_path: 
         "--config", str(file), "--token", token(), "--protocol", "http2", TUNNEL_TRANSPORT_PROTOCOL="auto",
         TUNNEL_GRACE_PERIOD="20s",
     )  # fmt: skip
-    assert (got.protocol, got.grace_period_s, got.ha_connections, got.edges) == ("http2", 20.0, 2, ("f:1",))
+    assert (got.protocol, got.grace_period_s, got.ha_connections, got.edges.targets) == ("http2", 20.0, 2, ("f:1",))
 
 
 def test_an_empty_variable_hides_what_the_file_says_as_in_stock(tmp_path: Path) -> None:
     file = tmp_path / "config.yml"
     file.write_text("protocol: quic\ngrace-period: 10s\nedge: [f:1]\n")
     got = options("--config", str(file), "--token", token(), TUNNEL_TRANSPORT_PROTOCOL="", TUNNEL_GRACE_PERIOD="")
-    assert (got.protocol, got.grace_period_s, got.edges) == ("auto", 30.0, ("f:1",))
+    assert (got.protocol, got.grace_period_s, got.edges.targets) == ("auto", 30.0, ("f:1",))
 
 
 def test_a_config_file_is_found_where_stock_looks_for_it(tmp_path: Path) -> None:
     folder = tmp_path / ".cloudflared"
     folder.mkdir()
     (folder / "config.yaml").write_text("edge: [f:1]\n")
-    assert options("--token", token(), HOME=str(tmp_path)).edges == ("f:1",)
+    assert options("--token", token(), HOME=str(tmp_path)).edges.targets == ("f:1",)
 
 
 def test_the_config_flag_may_stand_before_and_after_run(tmp_path: Path) -> None:
     file = tmp_path / "c.yml"
     file.write_text("edge: [f:1]\n")
     line = read_command_line(["tunnel", "--config", str(file), "run", "--token", token()])
-    assert read_options(gather(line, {})).edges == ("f:1",)
+    assert read_options(gather(line, {})).edges.targets == ("f:1",)
 
 
 def test_a_token_wins_over_a_token_file_which_wins_over_credentials(tmp_path: Path) -> None:
@@ -98,13 +98,17 @@ def test_credentials_of_another_tunnel_are_refused(tmp_path: Path) -> None:
     assert options("--credentials-file", str(file), "--edge", "h:1", OTHER).credentials.tunnel_id == OTHER
 
 
-@pytest.mark.parametrize("edge", ["host", "host:", ":7844", "::1:7844", "host:0", "host:99999", "host:x", "[]:1"])
+@pytest.mark.parametrize("edge", ["host:", ":7844", "::1:x", "host:0", "host:99999", "host:x", "[]:1", "a b", "-"])
 def test_an_edge_that_is_no_host_and_port_is_refused(edge: str) -> None:
     assert refusal("--token", token(), "--edge", edge).where == "--edge"
 
 
 def test_edges_are_kept_in_order() -> None:
-    assert options("--token", token(), "--edge", "a:1", "--edge", "[::1]:2,c:3").edges == ("a:1", "[::1]:2", "c:3")
+    assert options("--token", token(), "--edge", "a:1", "--edge", "[::1]:2,c:3").edges.targets == (
+        "a:1",
+        "[::1]:2",
+        "c:3",
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,7 @@ def test_tags_are_divided_at_commas_in_the_variable_only_as_in_stock(tmp_path: P
 def test_what_others_build_on_is_there_with_stocks_defaults() -> None:
     base = ("--token", token(), "--edge", "h:1")
     got = options(*base)
-    assert (got.region, got.max_edge_addr_retries, got.write_stream_timeout_s, got.pmtu_discovery) == (None, 8, 0, True)
+    assert (got.max_edge_addr_retries, got.write_stream_timeout_s, got.pmtu_discovery) == (8, 0, True)
     assert (got.connection_flow_control, got.stream_flow_control, got.prechecks) == (None, None, True)
     assert (got.label, got.tags, got.features, got.stdin_control) == ("", (), (), False)
     assert (got.management.hostname, got.management.diagnostics) == ("management.argotunnel.com", True)
@@ -159,7 +163,7 @@ def test_what_others_build_on_is_there_with_stocks_defaults() -> None:
         "--management-diagnostics=false", TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT="1000", STDIN_CONTROL="true",
         TUNNEL_DISABLE_QUIC_PMTU="true", TUNNEL_STREAM_WRITE_TIMEOUT="5s",
     )  # fmt: skip
-    assert (got.region, got.prechecks, got.label, got.features) == ("us", False, "l", ("a", "b"))
+    assert (got.prechecks, got.label, got.features) == (False, "l", ("a", "b"))
     assert (got.management.diagnostics, got.stream_flow_control, got.stdin_control) == (False, 1000, True)
     assert (got.pmtu_discovery, got.write_stream_timeout_s) == (False, 5.0)
 
@@ -259,7 +263,7 @@ def test_one_key_in_two_mappings_and_merged_keys_are_no_doubles(tmp_path: Path) 
         ("url: /run/x.sock", "url"),
         ("no-tls-verify: maybe", "no-tls-verify"),
         ("cacert: /nonexistent", "cacert /nonexistent"),
-        ("edge: host", "edge"),
+        ("edge: 'host:'", "edge"),
         ("ingress: [{service: 'http://h/x'}]", "ingress[0].service"),
         ("ingress: 5", "ingress"),
     ],
@@ -402,6 +406,7 @@ def test_every_flag_of_stock_is_tried() -> None:
         "bastion",
         "allow-origins",
         "congestion",
+        "edge-resolver",
     }
     assert {name for flag in FLAGS for name in (flag.name, *flag.aliases)} == tried
 

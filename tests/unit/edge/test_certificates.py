@@ -1,11 +1,14 @@
 """Given certificates: one that can't be used is told, and the others are served."""
 
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
 
-from qanat.edge.certificates import Certificates, GivenCertificates
+from qanat.edge.authority import Authority
+from qanat.edge.certificates import Certificates, GivenCertificates, found_by
 from qanat.settings import CertificateFiles, TlsSettings
 from qanat.store.skipped import SkippedRows
 
@@ -74,3 +77,16 @@ def test_renewed_files_are_taken(tmp_path: Path) -> None:
     certificates.give(given.load())
     certificates.set([], [], lambda _: None)
     assert certificates.changed() is not None
+
+
+def test_tokens_name_the_edge_and_its_own_ca_where_that_signs_the_tunnel_listener(tmp_path: Path) -> None:
+    authority = Authority.open(ca_file=tmp_path / "ca.pem", directory=tmp_path)
+    files = _write(tmp_path, "given")
+    assert found_by(TlsSettings(), authority, "") == {}
+    own = found_by(TlsSettings(), authority, "edge.example.net")
+    assert own["edge"] == "edge.example.net"
+    assert x509.load_der_x509_certificate(b64decode(own["ca"])) == x509.load_pem_x509_certificate(
+        (tmp_path / "ca.pem").read_bytes()
+    )
+    given = TlsSettings(tunnel_chain=files.chain, tunnel_key=files.key)
+    assert found_by(given, authority, "edge.example.net:7900") == {"edge": "edge.example.net:7900"}

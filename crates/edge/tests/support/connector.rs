@@ -56,6 +56,7 @@ pub async fn dial(lab: &Lab) -> EdgeLink {
         timeout: Duration::from_secs(10),
         max_head: 128 * 1024,
         flow: qanat_transport::Flow::default(),
+        route: qanat_transport::Route::default(),
         rpc_timeout: Duration::from_secs(5),
         bind: None,
     };

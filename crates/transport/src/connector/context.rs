@@ -1,7 +1,7 @@
 //! What the tasks of one link share.
 
 use super::incoming::ConfigurationPush;
-use crate::Lines;
+use crate::{Flow, Lines};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,6 +16,7 @@ pub(super) struct LinkContext {
     pub(super) lines: Arc<Lines>,
     pub(super) stream_window: AtomicU32,
     pub(super) rpc_timeout: Duration,
+    pub(super) write_timeout: Option<Duration>,
     pub(super) pushes: mpsc::Sender<ConfigurationPush>,
     /// Over HTTP/2: what the edge said before it ended the connection.
     pub(super) farewell: OnceLock<Duration>,
@@ -28,15 +29,16 @@ impl LinkContext {
     pub(super) fn new(
         max_head: usize,
         rpc_timeout: Duration,
-        lines: Arc<Lines>,
+        flow: &Flow,
         stream_window: u32,
     ) -> (Arc<Self>, mpsc::Receiver<ConfigurationPush>) {
         let (pushes, queue) = mpsc::channel(MAX_WAITING_PUSHES);
         let context = Self {
             max_head,
-            lines,
+            lines: flow.lines.clone(),
             stream_window: AtomicU32::new(stream_window),
             rpc_timeout,
+            write_timeout: flow.wanted.write_timeout,
             pushes,
             farewell: OnceLock::new(),
             rejected: AtomicU64::new(0),

@@ -3,6 +3,7 @@
 use super::context::LinkContext;
 use super::incoming::ConfigurationPush;
 use super::link::{EdgeLink, Requests, Transport};
+use super::proxy::{Duplex, ProxyRoute};
 use super::quic::QuicAcceptor;
 use crate::lines::MIN_WINDOW;
 use crate::quic::Tuning;
@@ -12,6 +13,8 @@ use crate::{Flow, Protocol, TunnelSink, TunnelSource, http2, quic, udp};
 use bytes::Bytes;
 use qanat_wire::names;
 use quinn::{ConnectionError, Endpoint, TokioRuntime};
+use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,10 +22,13 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 /// A line so many times as long as was known is dialled once more. Less isn't worth it, and a busy machine makes short ones look so.
 const MUCH_LONGER: u32 = 3;
+/// Of a path that takes packets of 576 bytes (RFC 879).
+const SMALL_SEGMENT: u32 = 536;
 const CONTROL_ENDED: &[u8] = b"the control stream ended";
 
 /// How to dial.
@@ -40,6 +46,17 @@ pub struct DialSettings {
     pub bind: Option<IpAddr>,
     /// How its streams use the network.
     pub flow: Flow,
+    /// Where it leads besides its address.
+    pub route: Route,
+}
+
+/// Where a dial leads besides its address.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// The edge's name in TLS; `None`: the one that stock connectors ask for.
+    pub server_name: Option<Arc<str>>,
+    /// The address is a proxy's, which leads to the edge: over HTTP/2 only.
+    pub proxy: Option<Arc<ProxyRoute>>,
 }
 
 /// Why a dial failed.
@@ -51,6 +68,9 @@ pub enum DialError {
     /// TCP refused or unreachable.
     #[error("can't connect to {0}: {1}")]
     Connect(SocketAddr, String),
+    /// The proxy that leads to the edge.
+    #[error("through the proxy {0}: {1}")]
+    Proxy(SocketAddr, String),
     /// The edge's certificate or handshake.
     #[error("TLS with {0} failed: {1}")]
     Tls(SocketAddr, String),
@@ -58,7 +78,16 @@ pub enum DialError {
 
 impl DialSettings {
     fn context(&self, stream_window: u32) -> (Arc<LinkContext>, mpsc::Receiver<ConfigurationPush>) {
-        LinkContext::new(self.max_head, self.rpc_timeout, self.flow.lines.clone(), stream_window)
+        LinkContext::new(self.max_head, self.rpc_timeout, &self.flow, stream_window)
+    }
+
+    async fn in_time<T>(
+        &self,
+        edge: SocketAddr,
+        work: impl Future<Output = Result<T, DialError>>,
+    ) -> Result<T, DialError> {
+        let late = || DialError::TimedOut(edge, self.timeout);
+        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| Err(late()))
     }
 }
 
@@ -71,8 +100,26 @@ impl EdgeLink {
                 Protocol::Http2 => dial_http2(edge, settings).await,
             }
         };
-        let late = || DialError::TimedOut(edge, settings.timeout);
-        tokio::time::timeout(settings.timeout, dial).await.unwrap_or_else(|_| Err(late()))
+        settings.in_time(edge, dial).await
+    }
+
+    /// A handshake and nothing else: whether an edge can be reached so.
+    pub async fn probe(protocol: Protocol, edge: SocketAddr, settings: &DialSettings) -> Result<(), DialError> {
+        let mut settings = settings.clone();
+        settings.route.server_name.get_or_insert_with(|| names::PROBE_SNI.into());
+        let probe = async {
+            match protocol {
+                Protocol::Quic => {
+                    let endpoint = endpoint(edge, settings.bind)?;
+                    let connection = handshake(&endpoint, edge, &settings, MIN_WINDOW).await?;
+                    quic::close(&connection, b"precheck complete");
+                    endpoint.wait_idle().await;
+                }
+                Protocol::Http2 => drop(tls_stream(edge, &settings).await?),
+            }
+            Ok(())
+        };
+        settings.in_time(edge, probe).await
     }
 }
 
@@ -82,9 +129,10 @@ async fn handshake(
     settings: &DialSettings,
     stream_window: u32,
 ) -> Result<quinn::Connection, DialError> {
-    let tuning = Tuning { stream_window, congestion: settings.flow.congestion };
+    let tuning = Tuning { stream_window, congestion: settings.flow.congestion, wanted: settings.flow.wanted };
     let config = quic::client(&settings.tls, tuning).map_err(|error| DialError::Tls(edge, error))?;
-    let connecting = endpoint.connect_with(config, edge, names::QUIC_SNI);
+    let name = settings.route.server_name.as_deref().unwrap_or(names::QUIC_SNI);
+    let connecting = endpoint.connect_with(config, edge, name);
     let connecting = connecting.map_err(|error| DialError::Connect(edge, error.to_string()))?;
     let connected = tokio::select! {
         biased;
@@ -98,18 +146,20 @@ async fn handshake(
     })
 }
 
-async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
+fn endpoint(edge: SocketAddr, bind: Option<IpAddr>) -> Result<Endpoint, DialError> {
     let failed = |error: io::Error| DialError::Connect(edge, error.to_string());
-    let local = local_address(edge, settings.bind);
-    let socket = std::net::UdpSocket::bind(local).map_err(failed)?;
+    let socket = std::net::UdpSocket::bind(local_address(edge, bind)).map_err(failed)?;
     udp::widen(&socket);
-    let endpoint = Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime));
-    let endpoint = endpoint.map_err(failed)?;
-    let lines = &settings.flow.lines;
-    let mut stream_window = lines.window(edge.ip());
+    Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)).map_err(failed)
+}
+
+async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
+    let endpoint = endpoint(edge, settings.bind)?;
+    let Flow { lines, wanted, .. } = &settings.flow;
+    let mut stream_window = wanted.stream_window.unwrap_or_else(|| lines.window(edge.ip()));
     let mut connection = handshake(&endpoint, edge, settings, stream_window).await?;
     let suits = lines.note(edge.ip(), connection.rtt());
-    if suits >= MUCH_LONGER * stream_window {
+    if wanted.stream_window.is_none() && suits >= MUCH_LONGER * stream_window {
         // The line is longer than was known, and a window stays as it was made. After a round trip the edge knows the line, too.
         tokio::time::sleep(connection.rtt()).await;
         quic::close(&connection, b"the line is long");
@@ -126,7 +176,8 @@ async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink
     let requests = Requests::Quic(QuicAcceptor::new(connection.clone(), context.clone()));
     let closing = connection.clone();
     let on_end = move || quic::close(&closing, CONTROL_ENDED);
-    Ok(EdgeLink::new(Transport::Quic(connection), requests, context, pushes, stream, on_end))
+    let transport = Transport::Quic { connection, endpoint, bind: local_address(edge, settings.bind) };
+    Ok(EdgeLink::new(transport, requests, context, pushes, stream, on_end))
 }
 
 fn local_address(edge: SocketAddr, bind: Option<IpAddr>) -> SocketAddr {
@@ -137,10 +188,13 @@ fn local_address(edge: SocketAddr, bind: Option<IpAddr>) -> SocketAddr {
     SocketAddr::new(bind.unwrap_or(any), 0)
 }
 
-async fn connect(edge: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connect(edge: SocketAddr, bind: Option<IpAddr>, segment: Option<u32>) -> io::Result<TcpStream> {
     let socket = if edge.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if bind.is_some() {
         socket.bind(local_address(edge, bind))?;
+    }
+    if let Some(bytes) = segment {
+        let _ = SockRef::from(&socket).set_tcp_mss(bytes);
     }
     socket.connect(edge).await
 }
@@ -161,15 +215,38 @@ async fn closed_port(edge: SocketAddr, bind: Option<IpAddr>) {
     }
 }
 
-async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
-    let stream = connect(edge, settings.bind).await.map_err(|error| DialError::Connect(edge, error.to_string()))?;
+type TlsToEdge = TlsStream<Box<dyn Duplex>>;
+
+async fn tls_stream(edge: SocketAddr, settings: &DialSettings) -> Result<TlsToEdge, DialError> {
+    // A path that takes only smaller packets and says nothing of it lets the connection through and not the hello (RFC 2923).
+    match tokio::time::timeout(settings.timeout / 2, tls_in_segments(edge, settings, None)).await {
+        Ok(connected) => connected,
+        Err(_) => tls_in_segments(edge, settings, Some(SMALL_SEGMENT)).await,
+    }
+}
+
+async fn tls_in_segments(
+    edge: SocketAddr,
+    settings: &DialSettings,
+    segment: Option<u32>,
+) -> Result<TlsToEdge, DialError> {
+    let failed = |error: String| DialError::Connect(edge, error);
+    let stream = connect(edge, settings.bind, segment).await.map_err(|error| failed(error.to_string()))?;
     let _ = stream.set_nodelay(true);
+    let stream: Box<dyn Duplex> = match &settings.route.proxy {
+        Some(proxy) => proxy.open(stream).await.map_err(|why| DialError::Proxy(edge, why))?,
+        None => Box::new(stream),
+    };
     let mut tls = (*settings.tls).clone();
     tls.alpn_protocols.clear();
-    let name = rustls::pki_types::ServerName::try_from(names::HTTP2_SNI)
-        .map_err(|error| DialError::Tls(edge, error.to_string()))?;
+    let name = settings.route.server_name.as_deref().unwrap_or(names::HTTP2_SNI).to_owned();
+    let name = ServerName::try_from(name).map_err(|error| DialError::Tls(edge, error.to_string()))?;
     let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await;
-    let stream = stream.map_err(|error| DialError::Tls(edge, error.to_string()))?;
+    stream.map_err(|error| DialError::Tls(edge, error.to_string()))
+}
+
+async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
+    let stream = tls_stream(edge, settings).await?;
     let (context, pushes) = settings.context(MIN_WINDOW);
     let server = http2::server(settings.max_head).handshake::<_, Bytes>(stream).await;
     let server = server.map_err(|error| DialError::Connect(edge, error.to_string()))?;
@@ -177,6 +254,7 @@ async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLin
     let (requests, queue) = mpsc::channel(MAX_STREAMS as usize);
     let (close, control_ended) = (CancellationToken::new(), CancellationToken::new());
     let (ended, on_ended) = watch::channel(None);
+    let pulse = http2::Pulse::default();
     tokio::spawn(super::http2::drive(
         server,
         context.clone(),
@@ -185,7 +263,8 @@ async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLin
         close.clone(),
         control_ended.clone(),
         ended,
+        pulse.clone(),
     ));
-    let transport = Transport::Http2 { close, ended: on_ended };
+    let transport = Transport::Http2 { close, ended: on_ended, pulse };
     Ok(EdgeLink::new(transport, Requests::Http2(queue), context, pushes, stream, move || control_ended.cancel()))
 }

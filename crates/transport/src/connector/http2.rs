@@ -29,6 +29,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 type Control = Option<oneshot::Sender<(TunnelSource, TunnelSink)>>;
 
 /// Runs the connection until it ends and says why.
+#[allow(clippy::too_many_arguments, reason = "each is one end of a channel")]
 pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     mut connection: Connection<T, Bytes>,
     context: Arc<LinkContext>,
@@ -37,10 +38,11 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     close: CancellationToken,
     control_ended: CancellationToken,
     ended: watch::Sender<Option<String>>,
+    pulse: http2::Pulse,
 ) {
     let mut control = Some(control);
     let (told, mut rtts) = watch::channel(None);
-    let heartbeat = http2::heartbeat(connection.ping_pong(), told);
+    let heartbeat = http2::heartbeat(connection.ping_pong(), told, pulse);
     tokio::pin!(heartbeat);
     let reason = loop {
         tokio::select! {

@@ -5,27 +5,32 @@ use super::incoming::{ConfigurationPush, Incoming, IncomingRequest};
 use super::quic::QuicAcceptor;
 use super::rpc::{self, Command, RegisterError};
 use super::statistics::{QuicLine, QuicTotals};
-use crate::{Protocol, Registration, RegistrationDetails, TunnelSink, TunnelSource, quic};
+use crate::http2::Pulse;
+use crate::{Protocol, Registration, RegistrationDetails, TunnelSink, TunnelSource, quic, udp};
 use bytes::Bytes;
 use qanat_wire::farewell;
 use quinn::ConnectionError;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+/// How often is looked whether a datagram came.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// What the connection is made of.
 pub(super) enum Transport {
-    Quic(quinn::Connection),
-    Http2 { close: CancellationToken, ended: watch::Receiver<Option<String>> },
+    Quic { connection: quinn::Connection, endpoint: quinn::Endpoint, bind: SocketAddr },
+    Http2 { close: CancellationToken, ended: watch::Receiver<Option<String>>, pulse: Pulse },
 }
 
 impl Transport {
     fn close(&self) {
         match self {
-            Transport::Quic(connection) => quic::close(connection, b""),
+            Transport::Quic { connection, .. } => quic::close(connection, b""),
             Transport::Http2 { close, .. } => close.cancel(),
         }
     }
@@ -77,7 +82,7 @@ impl EdgeLink {
     /// Which transport.
     pub fn protocol(&self) -> Protocol {
         match self.0.transport {
-            Transport::Quic(_) => Protocol::Quic,
+            Transport::Quic { .. } => Protocol::Quic,
             Transport::Http2 { .. } => Protocol::Http2,
         }
     }
@@ -149,7 +154,7 @@ impl EdgeLink {
     /// Why it ended; waits until it has.
     pub async fn closed(&self) -> String {
         match &self.0.transport {
-            Transport::Quic(connection) => match connection.closed().await {
+            Transport::Quic { connection, .. } => match connection.closed().await {
                 ConnectionError::LocallyClosed => "closed".into(),
                 ConnectionError::TimedOut => "timed out".into(),
                 ConnectionError::ApplicationClosed(close) if !close.reason.is_empty() => {
@@ -171,11 +176,39 @@ impl EdgeLink {
     /// After its end: the edge stopped and will be back; within which time to return.
     pub fn farewell(&self) -> Option<Duration> {
         match &self.0.transport {
-            Transport::Quic(connection) => match connection.close_reason() {
+            Transport::Quic { connection, .. } => match connection.close_reason() {
                 Some(ConnectionError::ApplicationClosed(close)) => farewell::read_reason(&close.reason),
                 _ => None,
             },
             Transport::Http2 { .. } => self.0.context.farewell.get().copied(),
+        }
+    }
+
+    /// After a change of this host's network: tells the edge where the host is now, and whether it answers within `patience`.
+    pub async fn answers(&self, patience: Duration) -> bool {
+        match &self.0.transport {
+            Transport::Quic { connection, endpoint, bind } => {
+                // A socket made now goes out by the network of now, and quinn asks the edge for a sign of life on it.
+                let Ok(socket) = std::net::UdpSocket::bind(bind) else { return false };
+                udp::widen(&socket);
+                let heard = || connection.stats().udp_rx.datagrams;
+                let before = heard();
+                if endpoint.rebind(socket).is_err() {
+                    return false;
+                }
+                let answer = async {
+                    while heard() == before {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                };
+                tokio::time::timeout(patience, answer).await.is_ok() && connection.close_reason().is_none()
+            }
+            Transport::Http2 { ended, pulse, .. } => {
+                let mut answered = pulse.answered.subscribe();
+                pulse.wanted.notify_one();
+                let answer = tokio::time::timeout(patience, answered.changed()).await;
+                matches!(answer, Ok(Ok(()))) && ended.borrow().is_none()
+            }
         }
     }
 
@@ -192,7 +225,7 @@ impl LinkWatch {
     /// Totals and how its line is; `None` for one over HTTP/2, and when it is gone.
     pub fn read(&self) -> Option<(QuicTotals, QuicLine)> {
         match &self.0.upgrade()?.transport {
-            Transport::Quic(connection) => Some((QuicTotals::of(connection), QuicLine::of(connection))),
+            Transport::Quic { connection, .. } => Some((QuicTotals::of(connection), QuicLine::of(connection))),
             Transport::Http2 { .. } => None,
         }
     }

@@ -104,7 +104,7 @@ async fn serve(stream: TcpStream, remote: SocketAddr, place: Place, acceptor: Tl
         std::future::pending().await
     };
     let (told, mut rtts) = watch::channel(None);
-    let heartbeat = http2::heartbeat(connection.ping_pong(), told);
+    let heartbeat = http2::heartbeat(connection.ping_pong(), told, http2::Pulse::default());
     let ended = async {
         tokio::pin!(heartbeat);
         let mut is_wide = false;

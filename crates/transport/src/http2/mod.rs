@@ -5,9 +5,10 @@ pub(crate) mod head;
 use crate::lines::MIN_WINDOW;
 use crate::stream::MAX_STREAMS;
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// No bound of its own, as over QUIC: the largest window there is (RFC 9113 6.9.1).
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
@@ -15,8 +16,9 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const MAX_BUFFERED: usize = 64 * 1024;
 /// Streams that were reset and may still receive frames.
 const MAX_REMEMBERED_RESETS: usize = 1024;
-const PING_EVERY: Duration = Duration::from_secs(2);
-const PING_WAIT: Duration = Duration::from_secs(5);
+/// With the wait, a dead line is noticed within 6 s.
+const PING_EVERY: Duration = Duration::from_millis(1500);
+const PING_WAIT: Duration = Duration::from_secs(4);
 
 /// What a connection may leave unread before it has registered.
 const UNREGISTERED_WINDOW: u32 = 64 * 1024;
@@ -56,15 +58,31 @@ pub(crate) fn server(max_head: usize) -> h2::server::Builder {
     builder
 }
 
+/// What one may know of a connection's heartbeat, and ask of it.
+#[derive(Clone)]
+pub(crate) struct Pulse {
+    /// Asks for a PING now.
+    pub(crate) wanted: Arc<Notify>,
+    /// How many were answered.
+    pub(crate) answered: watch::Sender<u64>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { wanted: Arc::default(), answered: watch::Sender::new(0) }
+    }
+}
+
 /// Ready when the peer has not answered a PING in time. `rtts`: the shortest round trip, of two at least.
-pub(crate) async fn heartbeat(pings: Option<h2::PingPong>, rtts: watch::Sender<Option<Duration>>) {
+pub(crate) async fn heartbeat(pings: Option<h2::PingPong>, rtts: watch::Sender<Option<Duration>>, pulse: Pulse) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     let mut shortest: Option<Duration> = None;
     loop {
-        tokio::time::sleep(PING_EVERY).await;
+        let _ = tokio::time::timeout(PING_EVERY, pulse.wanted.notified()).await;
         let asked = Instant::now();
         match tokio::time::timeout(PING_WAIT, pings.ping(h2::Ping::opaque())).await {
             Ok(Ok(_)) => {
+                pulse.answered.send_modify(|count| *count += 1);
                 let rtt = asked.elapsed();
                 // One alone may have waited for this machine, not for the line: the shortest ever counts, of two at least.
                 if let Some(before) = shortest.replace(shortest.map_or(rtt, |shortest| shortest.min(rtt))) {

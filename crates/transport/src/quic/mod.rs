@@ -7,6 +7,7 @@ pub(crate) mod watch;
 
 pub use congestion::Congestion;
 
+use crate::Wanted;
 use crate::stream::MAX_STREAMS;
 use crate::{OpenError, TlsError};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -45,6 +46,8 @@ const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 /// What one connection is given.
 #[derive(Clone, Copy)]
 pub(crate) struct Tuning {
+    /// What the owner wants otherwise.
+    pub(crate) wanted: Wanted,
     /// Bytes of one stream that may lie unread; no stream is faster than that in one round trip.
     pub(crate) stream_window: u32,
     pub(crate) congestion: Congestion,
@@ -65,6 +68,9 @@ fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt, t
         .send_window(SEND_WINDOW)
         .congestion_controller_factory(Arc::new(watch::WatchedFactory(tuning.congestion.factory())))
         .datagram_receive_buffer_size(Some(MAX_DATAGRAM_BYTES));
+    if tuning.wanted.no_mtu_discovery {
+        config.mtu_discovery_config(None);
+    }
     Arc::new(config)
 }
 
@@ -127,6 +133,7 @@ pub(crate) fn client(tls: &rustls::ClientConfig, tuning: Tuning) -> Result<Clien
     tls.enable_early_data = false;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| error.to_string())?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport(CONNECTOR_IDLE, CONNECTOR_KEEP_ALIVE, MAX_STREAMS, CONNECTION_WINDOW, tuning));
+    let window = tuning.wanted.connection_window.map_or(CONNECTION_WINDOW, VarInt::from_u32);
+    config.transport_config(transport(CONNECTOR_IDLE, CONNECTOR_KEEP_ALIVE, MAX_STREAMS, window, tuning));
     Ok(config)
 }

@@ -7,6 +7,8 @@ use qanat_wire::names;
 use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Sleep;
 
 /// Error code of every reset and stop, as stock peers use it.
 const CODE: VarInt = VarInt::from_u32(0);
@@ -202,6 +204,12 @@ impl QuicSource {
     }
 }
 
+/// How long the other end may take nothing.
+struct Patience {
+    limit: Duration,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync>>;
 
 /// The writing end. Dropped before it is finished, it is reset.
@@ -214,6 +222,7 @@ pub(crate) struct QuicSink {
     closed: bool,
     dropped_trailers: bool,
     stopped: Option<Stopped>,
+    patience: Option<Patience>,
 }
 
 impl QuicSink {
@@ -233,7 +242,14 @@ impl QuicSink {
             closed: false,
             dropped_trailers: false,
             stopped: None,
+            patience: None,
         }
+    }
+
+    /// Resets itself when the other end has taken nothing for so long.
+    pub(crate) fn with_patience(mut self, limit: Option<Duration>) -> Self {
+        self.patience = limit.map(|limit| Patience { limit, until: None });
+        self
     }
 
     /// Adds a head; whether the body behind it is framed.
@@ -243,9 +259,26 @@ impl QuicSink {
         self.framed = framed;
     }
 
+    /// Ready when the other end has taken nothing for too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(Patience { limit, until }) = &mut self.patience else { return Poll::Pending };
+        until.get_or_insert_with(|| Box::pin(tokio::time::sleep(*limit))).as_mut().poll(cx)
+    }
+
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         while !self.pending.is_empty() {
-            let written = ready!(pin!(self.send.write_chunks(&mut self.pending)).poll(cx)).map_err(write_error)?;
+            let written = pin!(self.send.write_chunks(&mut self.pending)).poll(cx);
+            let written = match written {
+                Poll::Ready(written) => written.map_err(write_error)?,
+                Poll::Pending => {
+                    ready!(self.poll_patience(cx));
+                    self.reset();
+                    return Poll::Ready(Err(StreamError::Reset));
+                }
+            };
+            if let Some(patience) = &mut self.patience {
+                patience.until = None;
+            }
             self.buffered -= written.bytes.min(self.buffered);
             self.pending.drain(..written.chunks);
         }

@@ -135,6 +135,7 @@ impl Edge {
             timeout: Duration::from_secs(20),
             max_head: MAX_HEAD,
             flow: qanat_transport::Flow::default(),
+            route: qanat_transport::Route::default(),
             rpc_timeout: Duration::from_secs(10),
             bind: None,
         }

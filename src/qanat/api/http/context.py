@@ -1,7 +1,7 @@
 """What the API works on: the store, the key, and the running edge through a small port."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -36,7 +36,7 @@ MOST_CONFIGURATIONS = 100
 class Context:
     """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have. `hosts`: the
     names, in lower case, that the API answers for beside loopback. `name_servers`: of every zone.
-    `redirects_http`: whether the plain listener redirects."""
+    `redirects_http`: whether the plain listener redirects. `found_by`: what connector tokens say of this edge."""
 
     store: Store
     keys: KeyRing
@@ -47,6 +47,7 @@ class Context:
     name_servers: tuple[str, ...] = ("ns1.qanat.internal", "ns2.qanat.internal")
     redirects_http: bool = True
     management: ManagementKey = field(default_factory=ManagementKey.make)
+    found_by: Mapping[str, str] = field(default_factory=dict)
     quick: QuickLimits | None = None
     legacy_keys: bool = False
     misses: Counter[str] = field(default_factory=Counter)

@@ -141,7 +141,7 @@ def _tunnel(ctx: Context, who: Principal, tunnel_id: str) -> Tunnel:
 
 
 def _text(ctx: Context, tunnel: Tunnel, token: ConnectorToken) -> str:
-    return connector_token(tunnel, connector_tokens.open_secret(ctx.sealer, token))
+    return connector_token(tunnel, connector_tokens.open_secret(ctx.sealer, token), ctx.found_by)
 
 
 def _shown(ctx: Context, token: ConnectorToken, live: int) -> ConnectorTokenShape:

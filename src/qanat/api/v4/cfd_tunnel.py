@@ -87,7 +87,7 @@ def create_tunnel(account_id: AccountPath, body: TunnelCreate, ctx: Ctx, who: Wh
             config_src=body.config_src if body.config_src is not None else "local",
         )
     state = TunnelState("inactive", tunnel.created_at, None)
-    return ok({**shown(tunnel, state), "token": connector_token(tunnel, secret)})
+    return ok({**shown(tunnel, state), "token": connector_token(tunnel, secret, ctx.found_by)})
 
 
 @router.get(PATH, openapi_extra=queries(FILTERS))
@@ -167,7 +167,7 @@ def get_token(account_id: AccountPath, tunnel_id: TunnelPath, ctx: Ctx, who: Who
     """The connector token."""
     with ctx.store.reading() as session:
         tunnel = visible_tunnel(session, who, account_id, tunnel_id, "tunnel.edit")
-    return ok(connector_token(tunnel, tunnels.open_secret(ctx.sealer, tunnel)))
+    return ok(connector_token(tunnel, tunnels.open_secret(ctx.sealer, tunnel), ctx.found_by))
 
 
 @router.get(PATH + "/{tunnel_id}/connections")

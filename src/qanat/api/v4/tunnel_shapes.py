@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
@@ -219,7 +220,7 @@ def shown_own_connector(
     }
 
 
-def connector_token(tunnel: Tunnel, secret: bytes) -> str:
-    """The token of api.md 4.1: the same every time, until the secret changes."""
-    fields = {"a": tunnel.account_id, "t": tunnel.id, "s": base64.b64encode(secret).decode()}
+def connector_token(tunnel: Tunnel, secret: bytes, found_by: Mapping[str, str]) -> str:
+    """The token of api.md 4.1: the same every time, until the secret changes, or what `found_by` says of the edge."""
+    fields = {"a": tunnel.account_id, "t": tunnel.id, "s": base64.b64encode(secret).decode(), **found_by}
     return base64.b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode()

@@ -19,7 +19,10 @@ def examine(machine: Machine, arguments: Sequence[str], environment: Mapping[str
     if subject.options is not None:
         options = subject.options
         findings += edges.check(
-            options.edges, ca_pem=options.edge_ca_pem, ip_version=options.edge_ip_version, protocol=options.protocol
+            options.edges.targets,
+            ca_pem=options.edge_ca_pem,
+            ip_version=options.edge_ip_version,
+            protocol=options.protocol,
         )
     findings += host.buffers()
     rules = origins.pushed_rules(ready.address) if ready is not None and subject.from_service else None
