@@ -49,9 +49,10 @@ class ResultInfo(Shape):
 
 
 class Envelope(BaseModel):
-    """Base of what is around every answer, which is only described."""
+    """Base of what is around every answer, which is only described: its schema is built when somebody asks for it, not at every
+    start of an edge."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class Failed(Envelope):
