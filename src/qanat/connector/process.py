@@ -12,18 +12,18 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 import msgspec
 from msgspec import structs
 
 from qanat.called import called
-from qanat.connector import endpoints, flags, metrics, refusals
-from qanat.connector.build import curves_line, version_line
+from qanat.connector import endpoints, flags, metrics
+from qanat.connector.build import version_line
 from qanat.connector.configuration import CurrentConfiguration, local_document
+from qanat.connector.connections import Connections
 from qanat.connector.credentials import name_to_look_up
 from qanat.connector.diagnostic_endpoints import diagnostic_endpoints
-from qanat.connector.edges import DNS_OVER_TLS
 from qanat.connector.engine import (
     ConfigurationPushed,
     Connector,
@@ -45,40 +45,31 @@ from qanat.connector.engine import (
     Unregistered,
     __version__,
 )
+from qanat.connector.engine_settings import engine_settings
 from qanat.connector.exposition import CONTENT_TYPE
 from qanat.connector.handover import Predecessor
 from qanat.connector.handover import Registered as InCharge
 from qanat.connector.key_sets import KeySets
 from qanat.connector.local_socket import LocalSocket
-from qanat.connector.log import CONTROL, HTTP, LineFile, Log
+from qanat.connector.log import CONTROL, LineFile, Log
 from qanat.connector.log_file import RollingFile
 from qanat.connector.management.service import Facts, ManagementService
 from qanat.connector.management.viewers import Viewers
 from qanat.connector.options import LogOptions, Options, log_options, read_options
 from qanat.connector.orders import Orders
 from qanat.connector.reload import Reload
-from qanat.connector.request_lines import log_answer, log_request
+from qanat.connector.request_lines import log_answer, log_cancel, log_failure, log_request
 from qanat.connector.sources import Overlay, Sources, configuration_flags, gather, shown_environment
 from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
-from qanat.ingress.durations import show_duration
 from qanat.systemd import ServiceManager
-
-if TYPE_CHECKING:
-    from qanat.connector.engine import ConnectorSettings
 
 USAGE = 255
 """Exit code of a command line or token that is none, as stock cloudflared's. Stock ends with 0 where a flag is unknown."""
 FAILED = 1
 """Of everything else: a bad value, file or rule, or a tunnel that gave up."""
-
-WORKER_THREADS = 0
-"""Half of the cores, at least one."""
-MAX_UNREAD_BYTES = 0
-"""An eighth of the memory."""
-EVENT_QUEUE = 8192
 
 _NAMED_BY = {"token": "the token names", "hosted": "Cloudflare hosts"}
 
@@ -154,12 +145,7 @@ class Process:
         self._gather_anew = gather_anew
         self._log = log
         self._connector_id = ConnectorId(str(uuid.uuid4()))
-        self._locations: dict[int, str] = {}
-        self._visited: dict[tuple[int, str], int] = {}
-        self._edge_ips: dict[int, str] = {}
         self._scrapes = 0
-        self._edges: dict[int, tuple[str, str]] = {}
-        self._given_up: set[int] = set()
         self._exit_code = 0
         self._ending = False
         self._told_source = False
@@ -169,6 +155,13 @@ class Process:
         self._place = Place(bool(predecessor and predecessor.watched), bool(options.pidfile))
         self._manager = ServiceManager(in_charge=predecessor is None)
         self._orders = Orders(log)
+        self._connections = Connections(
+            log,
+            self._manager,
+            wanted=options.ha_connections,
+            post_quantum=options.post_quantum,
+            tell_trouble=self._tell_predecessor,
+        )
 
     def run(self) -> int:
         raise_limit()
@@ -200,8 +193,7 @@ class Process:
             )
             self._start_connector()
         except QanatError as error:
-            if self._predecessor:
-                self._predecessor.tell_trouble(str(error))
+            self._tell_predecessor(str(error))
             self._log.fatal(error.message, code=error.code, where=error.where, fix=error.hint)
             return FAILED
         self._local_socket = LocalSocket(self._connector_id)
@@ -284,49 +276,12 @@ class Process:
     def _make_connector(self) -> Connector:
         options = self._options
         try:
-            connector = Connector(self._settings())
+            connector = Connector(engine_settings(options, self._connector_id, tell_requests=self._log.writes("debug")))
         except EngineError as error:
             raise QanatError(f"engine_{error.code}", error.message) from error
         if options.local:
             connector.send_local_configuration(local_document(options.local, configuration_flags(self._sources)))
         return connector
-
-    def _settings(self) -> "ConnectorSettings":
-        options = self._options
-        return {
-            "account_tag": options.credentials.account_tag,
-            "tunnel_id": options.credentials.tunnel_id,
-            "tunnel_secret": options.credentials.secret,
-            "connector_id": self._connector_id,
-            "edges": [place.for_engine() for place in options.edges.places],
-            "edge_resolver": options.edges.resolver,
-            "edge_resolver_over_tls": DNS_OVER_TLS if options.edges.named_by == "hosted" else None,
-            "proxy": options.edges.proxy_for_engine(),
-            "version": f"qanat/{__version__}",
-            "edge_ca_pem": options.edge_ca_pem,
-            "edge_more_ca_pem": options.edge_more_ca_pem,
-            "edge_ip_version": options.edge_ip_version,
-            "edge_bind_address": options.edge_bind_address,
-            "post_quantum": options.post_quantum,
-            "protocol": options.protocol,
-            "ha_connections": options.ha_connections,
-            "congestion": options.congestion,
-            "quic_stream_window": options.stream_flow_control or 0,
-            "quic_connection_window": options.connection_flow_control or 0,
-            "quic_mtu_discovery": options.pmtu_discovery,
-            "write_stream_timeout_s": options.write_stream_timeout_s,
-            "grace_period_s": options.grace_period_s,
-            "rpc_timeout_s": options.rpc_timeout_s,
-            "dial_timeout_s": options.dial_timeout_s,
-            "retries": options.retries,
-            "worker_threads": WORKER_THREADS,
-            "max_unread_bytes": MAX_UNREAD_BYTES,
-            "event_queue": EVENT_QUEUE,
-            "tell_requests": self._log.writes("debug"),
-            "tags": options.tags,
-            "features": options.features,
-            "management_hostname": options.management.hostname,
-        }
 
     def _start_configuration(self) -> None:
         try:
@@ -364,7 +319,7 @@ class Process:
             version=__version__,
             tunnel_id=self._options.credentials.tunnel_id,
             connector_id=self._connector_id,
-            connections=lambda: dict(self._edges),
+            connections=self._connections.edges,
             counters=self._connector.counters,
         )
 
@@ -404,8 +359,8 @@ class Process:
             version=__version__,
             configuration_version=self._configuration.version,
             tunnel_id=self._options.credentials.tunnel_id,
-            locations=dict(self._visited),
-            connected=tuple(self._locations),
+            locations=self._connections.visited(),
+            connected=self._connections.up,
             scrapes=self._scrapes,
             configuration_file=self._reload.counters(),
         )
@@ -432,7 +387,7 @@ class Process:
                         return
                     self._handle(event)
                 self._take_over()
-                if len(self._given_up) >= self._options.ha_connections:
+                if self._connections.all_given_up:
                     self._log.fatal("No connection is left and none will be dialled again")
                     self._exit_code = FAILED
                     return
@@ -452,13 +407,13 @@ class Process:
         """From the predecessor, once whatever it served can be served here."""
         if self._predecessor is None or not self._told_source:
             return
-        is_complete = len(self._locations) >= self._options.ha_connections and (
+        is_complete = len(self._connections.up) >= self._options.ha_connections and (
             not self._remotely_managed or self._configuration.version >= 0
         )
         if not is_complete and self._until_settled_s() > 0:
             return
         self._local_socket.listen()
-        self._predecessor.take_over(InCharge(os.getpid(), __version__, len(self._locations)))
+        self._predecessor.take_over(InCharge(os.getpid(), __version__, len(self._connections.up)))
         self._predecessor = None
         self._manager.take_over()
         self._start_server()
@@ -479,30 +434,9 @@ class Process:
             case KeySetWanted():
                 self._key_sets.want(event.issuer)
             case OriginFailed():
-                self._log.error(
-                    "",
-                    error=event.message,
-                    connIndex=event.connection_index,
-                    event=HTTP,
-                    ingressRule=event.rule,
-                    originService=event.service,
-                )
-                self._log.error(
-                    "Request failed",
-                    error=event.message,
-                    connIndex=event.connection_index,
-                    dest=f"https://{event.destination.partition('?')[0]}",  # queries hold secrets (S39)
-                    event=CONTROL,
-                    ip=self._edge_ips.get(event.connection_index, ""),
-                    type="http",
-                )
+                log_failure(self._log, event, edge_ip=self._connections.edge_ip(event.connection_index))
             case RequestCanceled():
-                self._log.debug(
-                    "Request canceled",
-                    connIndex=event.connection_index,
-                    dest=event.destination.partition("?")[0],
-                    event=HTTP,
-                )
+                log_cancel(self._log, event)
             case RequestReceived():
                 if self._log.writes("debug") or self._management.viewers.spares_a_line():
                     log_request(self._log, event)
@@ -512,28 +446,13 @@ class Process:
             case ManagementAsked():
                 self._management.take(event.socket)
             case Unregistered():
-                self._locations.pop(event.connection_index, None)
-                self._edges.pop(event.connection_index, None)
-                self._tell_manager()
-                self._log.info(
-                    "Unregistered tunnel connection",
-                    connIndex=event.connection_index,
-                    event=CONTROL,
-                    ip=event.edge_ip,
-                )
+                self._connections.unregistered(event)
             case Disconnected():
-                self._disconnected(event.connection_index, event.edge_ip, event.reason, event.retry_in_s)
+                self._connections.disconnected(event)
             case Refused():
-                message, why = refusals.explained(event.cause)
-                self._log.error(message, **why, connIndex=event.connection_index, event=CONTROL, ip=event.edge_ip)
-                self._tell_manager(f"the edge refuses it: {event.cause}")
-                self._retrying(event.connection_index, event.edge_ip, event.retry_in_s)
+                self._connections.refused(event)
             case ProtocolFallback():
-                self._log.info(
-                    f"Switching to fallback protocol {event.protocol}",
-                    connIndex=event.connection_index,
-                    event=CONTROL,
-                )
+                self._connections.fell_back(event)
             case EngineWarning():
                 if not self._log.tells_transport("error" if event.level == "error" else "warn"):
                     return
@@ -548,28 +467,7 @@ class Process:
                 assert_never(event)
 
     def _registered(self, event: Registered) -> None:
-        self._locations[event.connection_index] = event.location
-        self._edge_ips[event.connection_index] = event.edge_ip
-        here = (event.connection_index, event.location)
-        self._visited |= {place: 0 for place in self._visited if place[0] == event.connection_index} | {here: 1}
-        self._edges[event.connection_index] = (event.protocol, event.edge_ip)
-        self._given_up.discard(event.connection_index)
-        self._log.info(
-            curves_line(post_quantum=self._options.post_quantum),
-            connIndex=event.connection_index,
-            event=CONTROL,
-            ip=event.edge_ip,
-        )
-        self._log.info(
-            "Registered tunnel connection",
-            connIndex=event.connection_index,
-            connection=event.connection_id,
-            event=CONTROL,
-            ip=event.edge_ip,
-            location=event.location,
-            protocol=event.protocol,
-        )
-        self._tell_manager()
+        self._connections.registered(event)
         if self._told_source:
             return
         self._told_source = True
@@ -595,35 +493,9 @@ class Process:
         except OSError as error:
             self._log.error(f"Unable to write pid to {path}", error=error.strerror)
 
-    def _disconnected(self, index: int, edge_ip: str, reason: str, retry_in_s: float | None) -> None:
-        self._edges.pop(index, None)
-        was_up = self._locations.pop(index, None) is not None
-        if reason == "reconnect signal":
-            text = f"Restarting connection due to reconnect signal in {show_duration(retry_in_s or 0.0)}"
-            self._log.info(text, connIndex=index, event=CONTROL, ip=edge_ip)
-            return
-        if was_up:
-            self._log.info("Lost connection with the edge", connIndex=index, error=reason, event=CONTROL, ip=edge_ip)
-        else:
-            self._log.error(
-                "Unable to establish connection with the edge", connIndex=index, error=reason, event=CONTROL, ip=edge_ip
-            )
-        self._tell_manager(reason)
-        self._retrying(index, edge_ip, retry_in_s)
-
-    def _tell_manager(self, trouble: str = "") -> None:
-        """`systemctl status` says how many connections are up, and what the trouble is when none is (case 44)."""
-        if trouble and self._predecessor:
+    def _tell_predecessor(self, trouble: str) -> None:
+        if self._predecessor:
             self._predecessor.tell_trouble(trouble)
-        up, wanted = len(self._locations), self._options.ha_connections
-        self._manager.status(f"{up} of {wanted} connections" if up else f"not connected: {trouble or 'no connection'}")
-
-    def _retrying(self, index: int, edge_ip: str, retry_in_s: float | None) -> None:
-        if retry_in_s is None:
-            self._given_up.add(index)
-        else:
-            text = f"Retrying connection in up to {max(1, round(retry_in_s))}s"
-            self._log.info(text, connIndex=index, event=CONTROL, ip=edge_ip)
 
 
 def _open_log(options: LogOptions) -> Log:

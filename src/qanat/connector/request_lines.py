@@ -1,9 +1,9 @@
-"""Lines of a debug log about requests: as stock's, but for what only its sender and its origin should know (security.md S39)."""
+"""Lines of the log about requests: as stock's, but for what only its sender and its origin should know (security.md S39)."""
 
 import re
 
-from qanat.connector.engine import RequestAnswered, RequestReceived
-from qanat.connector.log import HTTP, Log
+from qanat.connector.engine import OriginFailed, RequestAnswered, RequestCanceled, RequestReceived
+from qanat.connector.log import CONTROL, HTTP, Log
 
 HIDDEN = "*****"
 
@@ -37,6 +37,33 @@ _REASONS = {
     504: "Gateway Timeout",
 }
 """Those that are met daily, in Go's words: http.HTTPStatus would cost a connector that never logs them its memory."""
+
+
+def log_failure(log: Log, failed: OriginFailed, *, edge_ip: str) -> None:
+    """A request that its origin didn't answer: two lines, as stock's."""
+    log.error(
+        "",
+        error=failed.message,
+        connIndex=failed.connection_index,
+        event=HTTP,
+        ingressRule=failed.rule,
+        originService=failed.service,
+    )
+    log.error(
+        "Request failed",
+        error=failed.message,
+        connIndex=failed.connection_index,
+        dest=f"https://{_without_query(failed.destination)}",
+        event=CONTROL,
+        ip=edge_ip,
+        type="http",
+    )
+
+
+def log_cancel(log: Log, canceled: RequestCanceled) -> None:
+    """A request whose client has gone."""
+    index = canceled.connection_index
+    log.debug("Request canceled", connIndex=index, dest=_without_query(canceled.destination), event=HTTP)
 
 
 def log_request(log: Log, request: RequestReceived) -> None:
@@ -84,3 +111,7 @@ def log_answer(log: Log, answer: RequestAnswered) -> None:
         ingressRule=answer.rule,
         originService=answer.service,
     )
+
+
+def _without_query(destination: str) -> str:
+    return destination.partition("?")[0]
