@@ -50,7 +50,7 @@ fn plan() -> Result<Plan, Failure> {
     Ok(Plan {
         edge: edge.parse()?,
         settings: DialSettings {
-            tls: connector_tls(Some(&std::fs::read(ca)?))?,
+            tls: connector_tls(Some(std::fs::read(ca)?.as_slice()))?,
             timeout: Duration::from_secs(30),
             max_head: 128 * 1024,
             flow: qanat_transport::Flow::default(),

@@ -1,5 +1,5 @@
 //! An edge and a connector of ours on loopback, joined by one connection.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use bytes::{Bytes, BytesMut};
 use qanat_http::{BodyLength, Frame, Headers, RequestHead, ResponseHead, Sink, Source, StreamError, Version};
