@@ -51,7 +51,7 @@ test: ## everything that CI runs
 	@$(MAKE) --no-print-directory test-python
 
 test-rust:
-	cargo test --workspace --all-targets --quiet
+	cargo test --workspace --quiet
 
 test-python: setup postgres
 	@# Most tests wait more than they work and share the cores; those that measure time, memory or load run one at a time.
@@ -85,7 +85,7 @@ lint-rust: .venv/installed
 	cargo fmt --all --check
 	@[ -n "$(LINTED)" ] || { echo "clippy is missing: rustup component add clippy"; exit 1; }
 	@# What is built already is not built again, but says again what there was to say.
-	@said=$$(cargo test --workspace --all-targets --no-run --quiet 2>&1) && [ -z "$$said" ] || { echo "$$said"; exit 1; }
+	@said=$$(cargo test --workspace --no-run --quiet 2>&1) && [ -z "$$said" ] || { echo "$$said"; exit 1; }
 	scripts/check-crates
 	$(BIN)/python scripts/check_modules.py crates/*
 	cargo deny --log-level error check bans licenses sources

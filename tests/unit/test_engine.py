@@ -292,10 +292,39 @@ def test_patterns_are_go_ones_and_bad_rules_are_named() -> None:
     assert re.match(r"ingress\[0\]\.path", error.message)
 
 
-def test_a_json_text_is_looked_at_before_it_is_built() -> None:
-    assert check_json(b'{"a": [1, "x"]}', most_deep=2, most_values=5) is None
-    assert "more than 1 deep" in (check_json(b'{"a": []}', most_deep=1, most_values=9) or "")
-    assert "more than 2 values" in (check_json(b'{"a": []}', most_deep=9, most_values=2) or "")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '\ufeff[1, -2.5e3, "é\\ud83d\\ude00", null, true, {"a": []}]',
+        "18446744073709551616000",
+        "[" * 100 + "]" * 100,
+    ],
+)
+def test_a_well_formed_json_text_passes(text: str) -> None:
+    assert check_json(text.encode(), most_deep=100, most_values=1000) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[" * 101 + b"]" * 101, "more than 100 deep"),
+        (b'{"a":' * 1_000_000, "more than 100 deep"),
+        (b"[" + b"[]," * 1000 + b"1]", "more than 1000 values"),
+        (rb'"\u0000"', "NUL"),
+        (rb'{"\u0000":1}', "NUL"),
+        (rb'"\ud800"', "hex escape"),
+        (b"NaN", "expected"),
+        (b"1e999", "out of range"),
+        (b"1 2", "trailing"),
+        (b"", "EOF"),
+        (b'"\xff"', "not UTF-8 at byte 1"),
+    ],
+)
+def test_a_json_text_is_looked_at_before_it_is_built(text: bytes, said: str) -> None:
+    told = check_json(text, most_deep=100, most_values=1000)
+    assert told is not None
+    assert said in told
 
 
 def test_origin_bounds_name_a_bad_entry() -> None:

@@ -182,7 +182,7 @@ mod tests {
             ("APP.EXAMPLE.COM.", 0),
             ("app.example.com:443", 0),
             ("notexample.com", 3),
-            (".example.com", 3),
+            (".example.com", 0), // no hostname; a suffix all the same, as with stock
             ("[::1]:80", 3),
             ("", 3),
         ] {

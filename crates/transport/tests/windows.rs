@@ -83,7 +83,7 @@ async fn a_stream_that_the_edge_takes_nothing_of_is_reset_after_the_time_that_th
     let connector = EdgeLink::dial(Protocol::Quic, edge.address, &settings).await.unwrap();
     connector.register(registration(true)).await.unwrap();
     let link = edge.registered().await;
-    let mut open = within(link.open(&support::get("/"))).await.unwrap();
+    let open = within(link.open(&support::get("/"))).await.unwrap();
     let incoming = within(accept(&connector)).await;
     let mut back = incoming.responder.respond(response(200, &[]), BodyLength::Unknown, AnsweredBy::Origin).unwrap();
     let sending = async {
@@ -93,5 +93,5 @@ async fn a_stream_that_the_edge_takes_nothing_of_is_reset_after_the_time_that_th
     };
     let end: Result<(), StreamError> = within(sending).await;
     assert_eq!(end, Err(StreamError::Reset));
-    let _answer = within(answer(&mut open)).await;
+    drop(open); // until now: what it hasn't read keeps the window shut
 }
