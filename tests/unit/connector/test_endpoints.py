@@ -8,6 +8,7 @@ import pytest
 
 from qanat.connector.endpoints import KNOWN_PORTS, LocalServer, json, listen, text
 from qanat.errors import QanatError
+from tests.support.loopback import lasting_port
 
 pytestmark = [pytest.mark.case(25), pytest.mark.requirement("S36")]
 
@@ -177,8 +178,8 @@ def test_localhost_is_listened_to_on_both_of_its_addresses_and_told_by_the_first
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 def test_a_second_address_that_is_taken_costs_nothing_and_the_first_one_the_start() -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
-        port = taken.getsockname()[1]
+    port = lasting_port()  # not one that the system may have given to somebody on 127.0.0.1
+    with socket.create_server(("::1", port), family=socket.AF_INET6):
         server = listen(f"localhost:{port}", {})
         assert server.addresses == [f"127.0.0.1:{port}"]
         with pytest.raises(QanatError):
