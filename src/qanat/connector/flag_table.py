@@ -246,7 +246,7 @@ _ORIGIN = (
     _flag("proxy-expect-continue-timeout", "duration", "no effect, in cloudflared as well", effect="harmless"),
 )
 
-_NO_NETWORK = "private networks are not carried yet"
+_NO_NETWORK = "of private networks only TCP is carried yet, with `warp-routing` of the configuration"
 _PRIVATE_NETWORK = (
     _flag("icmpv4-src", "text", _NO_NETWORK, "TUNNEL_ICMPV4_SRC", effect="warned", command_line_only=True),
     _flag("icmpv6-src", "text", _NO_NETWORK, "TUNNEL_ICMPV6_SRC", effect="warned", command_line_only=True),
