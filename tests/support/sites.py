@@ -76,6 +76,11 @@ class Tunnelled:
         self.connector.wait_version(version)
         return version
 
+    def withdraw(self, rules: list[dict[str, Any]]) -> None:
+        """Takes what `push` was given out of force."""
+        self.rules = [rule for rule in self.rules if not any(rule is each for each in rules)]
+        self.push()
+
     def take(self) -> Slot:
         if not self.slots:
             self.refill()
@@ -154,11 +159,13 @@ class Site:
 
 
 class Publisher:
-    """Makes sites with rules of their own, for what a slot can't show."""
+    """Makes sites with rules of their own, for what a slot can't show. Its rules end with it: a connector goes on fetching the
+    keys of an issuer that a rule names, also once the test that was the issuer has ended."""
 
     def __init__(self, tunnelled: Tunnelled) -> None:
         self.tunnelled = tunnelled
         self._sites: list[Site] = []
+        self._rules: list[dict[str, Any]] = []
 
     def hostname(self) -> str:
         self.tunnelled.made += 1
@@ -185,6 +192,7 @@ class Publisher:
     def rules(self, rules: list[dict[str, Any]], *, origin: Origin | None = None) -> Site:
         """Several rules, in order; the site's hostname is the first one's."""
         self.tunnelled.push(rules)
+        self._rules += rules
         site = Site(self.tunnelled, rules[0]["hostname"], origin)
         self._sites.append(site)
         return site
@@ -192,6 +200,8 @@ class Publisher:
     def close(self) -> None:
         for site in self._sites:
             site.close()
+        if self._rules:
+            self.tunnelled.withdraw(self._rules)
 
 
 class Fakes:

@@ -58,6 +58,31 @@ def test_keys_are_fetched_when_they_are_used_first_and_when_they_are_wanted(
     wait_until(lambda: len(engine.put) == 2, "the keys that were wanted")
 
 
+def test_an_issuer_that_no_rule_names_any_more_is_not_asked_again(
+    made: Callable[..., KeySets], engine: Recorder
+) -> None:
+    asked: list[str] = []
+    answering = threading.Event()
+
+    def fetch(issuer: str) -> bytes:
+        asked.append(issuer)
+        if issuer == "gone":
+            answering.wait(10.0)
+            raise OSError("away")
+        return b"good"
+
+    key_sets = made(fetch)
+    key_sets.use(["gone"])
+    wait_until(lambda: asked == ["gone"], "the first of it")
+    key_sets.use([ISSUER])  # while its answer is awaited: its failure is nobody's any more
+    answering.set()
+    wait_until(lambda: engine.put == [(ISSUER, b"good")], "the other's keys")
+    key_sets.want("gone")
+    key_sets.want(ISSUER)
+    wait_until(lambda: len(engine.put) == 2, "the other's keys once more")
+    assert asked == ["gone", ISSUER, ISSUER]
+
+
 def test_without_an_issuer_there_is_no_thread(made: Callable[..., KeySets]) -> None:
     before = threading.active_count()
     made(lambda _: b"").use([])
