@@ -20,13 +20,15 @@ Component = Literal["DNS Resolution", "UDP Connectivity", "TCP Connectivity", "C
 
 
 class Check(Struct, frozen=True):
-    """One row. `action`: what to do where it failed."""
+    """One row; component, target, status and details in stock's words. `action`: what to do where it failed; `reason`: why it
+    failed, which stock doesn't say."""
 
     component: Component
     target: str
     status: Status
     details: str
     action: str = ""
+    reason: str = ""
 
 
 EdgeCheck = tuple[str, str, str | None, str | None]
@@ -75,7 +77,7 @@ def _transport(component: Component, target: str, why_not: str | None, good: str
     if why_not is None:
         return Check(component, target, "skip", skipped)
     if why_not:
-        return Check(component, target, "fail", f"{bad}: {why_not}", _ACTIONS[component])
+        return Check(component, target, "fail", bad, _ACTIONS[component], why_not)
     return Check(component, target, "pass", good)
 
 
@@ -125,6 +127,7 @@ def tell(log: Log, checks: Sequence[Check], *, protocol: str) -> None:
             run_id=run_id,
             status=check.status,
             target=check.target,
+            **({"reason": check.reason} if check.reason else {}),
         )
     choice = suggested(checks, protocol)
     told = {"suggested_protocol": choice} if choice else {}
@@ -134,7 +137,9 @@ def tell(log: Log, checks: Sequence[Check], *, protocol: str) -> None:
 def table(checks: Sequence[Check], protocol: str) -> list[str]:
     """Aligned columns, then what to do, then the sum of it."""
     cells = [("COMPONENT", "TARGET", "STATUS", "DETAILS")]
-    cells += [(check.component, check.target, check.status.upper(), check.details) for check in checks]
+    for check in checks:
+        details = f"{check.details}  ({check.reason})" if check.reason else check.details
+        cells.append((check.component, check.target, check.status.upper(), details))
     widths = [max(len(row[column]) for row in cells) for column in range(3)]
     lines = ["  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]) for row in cells]
     word = "ERROR" if is_hopeless(checks) else "WARNING"

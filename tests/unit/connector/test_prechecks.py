@@ -41,6 +41,12 @@ def test_udp_blocked_is_a_warning_and_http2_will_do() -> None:
     )
 
 
+def test_why_a_probe_failed_stands_behind_stocks_words() -> None:
+    assert "UDP Connectivity  region2.v2.argotunnel.com  FAIL    QUIC connection failed  (no answer)" in lines_of(
+        NO_UDP
+    )
+
+
 def test_a_name_that_does_not_resolve_is_an_error_and_the_rest_is_skipped() -> None:
     lines = lines_of(NO_NAME)
     assert any(line.startswith("ERROR: Ensure your DNS resolver can resolve 'edge.test:7844'") for line in lines)
@@ -79,4 +85,5 @@ def test_each_row_is_a_json_line_too_and_one_sums_up() -> None:
         False,
         "http2",
     )
+    assert [(line["details"], line.get("reason")) for line in lines][1] == ("QUIC connection failed", "no answer")
     assert {line["run_id"] for line in lines} == {told[-1]["run_id"]}
