@@ -155,7 +155,7 @@ def commands() -> str:
 
 
 def endpoints() -> str:
-    described = create_app(cast(Context, SimpleNamespace(version="0"))).openapi()
+    described = create_app(cast(Context, SimpleNamespace(version="0", own_endpoints=True))).openapi()
     lines = [
         "# The API: endpoints",
         "",

@@ -310,6 +310,7 @@ _CODES: dict[str, str] = {
     "api_address": "the control API's address can't be listened on",
     "api_failed": "the control API did not start",
     "api_refused": "the API refused a request",
+    "api_standard_only": "the control plane has only the standard endpoints, and what was asked for is qanat's own",
     "endpoint_unreachable": "a connector's endpoint doesn't answer, or not as expected",
     "not_ready": "a connector isn't ready, or doesn't answer",
     "log_not_found": "a connector's log can't be collected",

@@ -155,6 +155,11 @@ class ControlSettings(Part):
     legacy_keys: bool = Field(
         default=False, description="Take X-Auth-Email and X-Auth-Key, which hold every permission, beside API tokens."
     )
+    own_endpoints: bool = Field(
+        default=True,
+        description="Serve the endpoints that are qanat's own. false: only those of the stock API, to try what a client does "
+        "with a hosted control plane.",
+    )
     quick_tunnels: QuickTunnelSettings = QuickTunnelSettings()
 
 

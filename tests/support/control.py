@@ -147,8 +147,8 @@ _idle: list[Stage] = []
 
 
 @contextmanager
-def running_control(folder: Path, database: str | None = None) -> Iterator[Control]:
-    """A control plane in an empty folder, or on an empty PostgreSQL database."""
+def running_control(folder: Path, database: str | None = None, *, own_endpoints: bool = True) -> Iterator[Control]:
+    """A control plane in an empty folder, or on an empty PostgreSQL database; or one that has only the stock API's endpoints."""
     store = open_store(database if database is not None else new_file(folder / "qanat.db"))
     notices: list[Notice] = []
     store.notices.subscribe(notices.append)
@@ -157,7 +157,7 @@ def running_control(folder: Path, database: str | None = None) -> Iterator[Contr
     edge = StillEdge(store)
     replace_keys(folder / "secret.key", [KEY])
     keys = KeyRing(Sealer(KEY), file=folder / "secret.key")
-    context = Context(store=store, keys=keys, live=edge, location="lab01", version="0.0.1")
+    context = Context(store=store, keys=keys, live=edge, location="lab01", version="0.0.1", own_endpoints=own_endpoints)
     stage = _idle.pop() if _idle else Stage()
     stage.app = create_app(context)
     try:

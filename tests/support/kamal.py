@@ -1,8 +1,8 @@
 """kamal-proxy as an origin: the real one where `QANAT_TEST_KAMAL_PROXY` names its binary, and a stand-in that behaves like it.
 
 Facts of kamal-proxy 0.9: a deploy waits until the new target answers its health check with 2xx, gives it all new requests, and
-ends when the old target's requests are done or the drain time is over; a target that stays ill changes nothing. The Host is passed
-on as it came; the peer's address is added to X-Forwarded-For; X-Forwarded-Proto and -Host stay if they are there.
+ends when the old target's requests are done or the drain time is over; a target that stays ill changes nothing. The Host is
+passed on as it came; the peer's address is added to X-Forwarded-For; X-Forwarded-Proto and -Host stay if they are there.
 """
 
 import http.client

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from qanat.api.http.context import Context
 from qanat.api.http.description import describe
@@ -81,7 +82,7 @@ def create_app(context: Context) -> FastAPI:
     app = FastAPI(
         title="qanat",
         version=context.version,
-        openapi_url=f"{PREFIX}/qanat/openapi.json",
+        openapi_url=f"{PREFIX}/qanat/openapi.json" if context.own_endpoints else None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -93,10 +94,15 @@ def create_app(context: Context) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_failure)
     app.router.routes.insert(0, Handover())
     for resource in RESOURCES:
-        app.router.routes.extend(resource.router.routes)
+        app.router.routes.extend(each for each in resource.router.routes if context.own_endpoints or not _is_own(each))
     app.router.routes.extend(quick.bare.routes)
     app.openapi = _described_once(app)  # type: ignore[method-assign]  # as FastAPI's documentation does it
     return app
+
+
+def _is_own(route: BaseRoute) -> bool:
+    """Whether an endpoint is qanat's own: those have `qanat` for a part of their path."""
+    return isinstance(route, APIRoute) and "qanat" in route.path.split("/")
 
 
 def _described_once(app: FastAPI) -> Callable[[], dict[str, Any]]:

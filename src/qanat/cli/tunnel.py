@@ -8,7 +8,7 @@ import typer
 from qanat.cli import configuration, connector_token
 from qanat.cli.access import Access
 from qanat.cli.command import TunnelArgument, over_api
-from qanat.cli.output import print_json, print_rows, say, tell
+from qanat.cli.output import note, print_json, print_rows, say, tell
 from qanat.cli.stock_listing import add_stock_commands
 
 app = typer.Typer(no_args_is_help=True, help="Tunnels: make them, configure them, run their connectors.")
@@ -19,9 +19,17 @@ add_stock_commands(app, "tunnel")
 
 def show(at: Access, tunnel: TunnelArgument) -> None:
     """Show a tunnel, its status since when and why, and its connectors."""
+    from qanat.client.http import StandardOnlyError  # not for every start
+
     with at.connect() as client:
         found = client.find_tunnel(at.account_id(client), tunnel)
-        detail = client.tunnel_detail(found.id)
+        try:
+            detail = client.tunnel_detail(found.id)
+        except StandardOnlyError:
+            detail = client.told_detail(at.account_id(client), found)
+            note(
+                "this control plane has only the standard endpoints: it can't say why a status is so, or by which protocol"
+            )
     if at.as_json:
         print_json(detail)
         return

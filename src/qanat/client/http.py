@@ -20,6 +20,8 @@ PER_PAGE = 100
 MAX_PAGES = 10_000  # a server that never ends its list is not followed for ever
 MAX_WAIT_S = 60.0
 BUSY = frozenset({429, 502, 503, 504})
+NO_SUCH_ENDPOINT = frozenset({7000, 7003})
+"""The envelope's codes; the hosted API says the second, and means both (api.md 3.4)."""
 TOKEN = re.compile(r"[!-~]+")
 
 Shape = TypeVar("Shape")
@@ -34,6 +36,17 @@ class ApiRefusedError(QanatError):
         self.status = status
         self.api_code = api_code
         self.qanat_code = qanat_code
+
+
+class StandardOnlyError(QanatError):
+    """The control plane has no endpoints of qanat's own."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__(
+            "api_standard_only",
+            f"{base_url} has only the standard endpoints, and this needs one of qanat's own",
+            hint="an edge of qanat's has it; against the hosted API it can't be done",
+        )
 
 
 class Calls:
@@ -121,7 +134,7 @@ class Calls:
             with self._told():
                 response = self._transport.request(method, path, query=query or {}, headers=sent, body=content)
             if response.status not in BUSY or not tries:
-                return self._answer(response)
+                return self._answer(response, path)
             time.sleep(_wait_s(response))
 
     @contextmanager
@@ -134,7 +147,7 @@ class Calls:
         ):
             if status != 200:
                 refused = Response(status, headers, b"".join(pieces))
-                self._answer(refused)
+                self._answer(refused, path)
                 raise self._no_envelope(refused)
             yield pieces
 
@@ -153,7 +166,7 @@ class Calls:
         except AddressError as error:
             raise QanatError("api_unreachable", f"{self.base_url} is not a valid address of an API: {error}") from error
 
-    def _answer(self, response: Response) -> dict[str, Any]:
+    def _answer(self, response: Response, path: str) -> dict[str, Any]:
         try:
             answer = json.loads(response.body)
         except (ValueError, RecursionError):
@@ -161,7 +174,10 @@ class Calls:
         if not isinstance(answer, dict) or "success" not in answer:
             raise self._no_envelope(response)
         if not answer["success"]:
-            raise _refusal(response.status, answer)
+            refusal = _refusal(response.status, answer)
+            if refusal.api_code in NO_SUCH_ENDPOINT and "qanat" in path.split("/"):
+                raise StandardOnlyError(self.base_url) from refusal
+            raise refusal
         return answer
 
     def _no_envelope(self, response: Response) -> QanatError:

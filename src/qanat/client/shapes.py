@@ -230,10 +230,10 @@ class ImportReport(Struct, frozen=True):
 
 
 class DetailedConnection(Struct, frozen=True):
-    """A connection with the configuration that it has applied."""
+    """A connection with the configuration that it has applied. The standard endpoints know no `index` and no `protocol`."""
 
     id: str
-    index: int
+    index: int | None
     protocol: str
     location: str
     origin_ip: str

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from qanat.client.http import ApiRefusedError, Calls, converted
-from qanat.client.shapes import Configuration, Connector, ConnectorToken, Tunnel, TunnelDetail
+from qanat.client.shapes import (
+    Configuration,
+    Connector,
+    ConnectorToken,
+    DetailedConnection,
+    DetailedConnector,
+    Tunnel,
+    TunnelDetail,
+)
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
 
@@ -45,6 +53,20 @@ class TunnelCalls(Calls):
     def tunnel_detail(self, tunnel_id: str) -> TunnelDetail:
         """Status since when and why, and what each connection has applied. qanat's own."""
         return self._one("GET", f"/qanat/tunnels/{tunnel_id}", TunnelDetail)
+
+    def told_detail(self, account_id: str, tunnel: Tunnel) -> TunnelDetail:
+        """As much of the same as the standard endpoints know, for a control plane that isn't qanat's."""
+        is_up = tunnel.status in ("healthy", "degraded")
+        version = self.configuration(account_id, tunnel.id).version
+        return TunnelDetail(
+            id=tunnel.id,
+            name=tunnel.name,
+            status=tunnel.status,
+            status_since=(tunnel.conns_active_at if is_up else tunnel.conns_inactive_at) or tunnel.created_at or "",
+            status_reason=None,
+            configuration_version=version,
+            connectors=[_told(each, version) for each in self.connectors(account_id, tunnel.id)],
+        )
 
     def rename_tunnel(self, account_id: str, tunnel_id: str, name: str) -> Tunnel:
         """The tunnel under its new name."""
@@ -132,6 +154,33 @@ class TunnelCalls(Calls):
     def revoke_connector_token(self, tunnel_id: str, token_id: str) -> None:
         """Its connections are dropped, and it is never let in again."""
         self._call("DELETE", f"/qanat/tunnels/{tunnel_id}/connector-tokens/{token_id}")
+
+
+def _told(connector: Connector, pushed: int) -> DetailedConnector:
+    return DetailedConnector(
+        id=connector.id,
+        version=connector.version,
+        arch=connector.arch,
+        run_at=connector.run_at,
+        wanted_connections=len(connector.conns),
+        config_version=connector.config_version,
+        config_error="",
+        connections=[
+            DetailedConnection(
+                id=each.id,
+                index=None,
+                protocol="",
+                location=each.colo_name,
+                origin_ip=each.origin_ip or "",
+                opened_at=each.opened_at,
+                pushed_version=pushed,
+                applied_version=connector.config_version,
+                config_error="",
+            )
+            for each in connector.conns
+            if not each.is_pending_reconnect
+        ],
+    )
 
 
 def _configuration(answer: Mapping[str, Any], path: str) -> Configuration:

@@ -41,6 +41,7 @@ class ControlApi:
             location=settings.location,
             version=__version__,
             hosts=frozenset(settings.control.hosts),
+            own_endpoints=settings.control.own_endpoints,
             name_servers=settings.dns.name_servers,
             redirects_http=settings.public.http_mode == "redirect",
             legacy_keys=settings.control.legacy_keys,

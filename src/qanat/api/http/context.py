@@ -35,8 +35,9 @@ MOST_CONFIGURATIONS = 100
 @dataclass(slots=True, kw_only=True)
 class Context:
     """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have. `hosts`: the
-    names, in lower case, that the API answers for beside loopback. `name_servers`: of every zone.
-    `redirects_http`: whether the plain listener redirects. `found_by`: what connector tokens say of this edge."""
+    names, in lower case, that the API answers for beside loopback. `name_servers`: of every zone. `own_endpoints`: whether those
+    that are qanat's own are served. `redirects_http`: whether the plain listener redirects. `found_by`: what connector tokens
+    say of this edge."""
 
     store: Store
     keys: KeyRing
@@ -50,6 +51,7 @@ class Context:
     found_by: Mapping[str, str] = field(default_factory=dict)
     quick: QuickLimits | None = None
     legacy_keys: bool = False
+    own_endpoints: bool = True
     misses: Counter[str] = field(default_factory=Counter)
     most_certificates: int = 2000
     skipped: SkippedRows = field(default_factory=SkippedRows)
