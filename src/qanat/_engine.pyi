@@ -175,6 +175,19 @@ class ConnectionDraining:
 
     connection_id: str
     tunnel_id: str
+    token_id: str
+    at: float
+
+@final
+class ConnectionSuspect:
+    """`suspect`: what was sent on this connection isn't acknowledged in time, so that requests go to others while there are
+    any. Not `suspect`: it is again. It may end in between, which says ConnectionLost only."""
+
+    connection_id: str
+    tunnel_id: str
+    connector_id: str
+    token_id: str
+    suspect: bool
     at: float
 
 @final
@@ -186,6 +199,7 @@ class ConnectionLost:
     tunnel_id: str
     connector_id: str
     connection_index: int
+    token_id: str
     reason: str
     lost_at: float
 
@@ -258,6 +272,7 @@ class EngineWarning:
 EdgeEvent = (
     ConnectionRegistered
     | ConnectionDraining
+    | ConnectionSuspect
     | ConnectionLost
     | RegistrationRefused
     | ConfigurationApplied

@@ -15,6 +15,8 @@ qanat_boundary::counters! {
     connections_calmed "Public HTTP/2 connections ended with ENHANCE_YOUR_CALM.";
     handshakes_failed "Public TLS handshakes that failed.";
     tunnel_connections_open "Registered connections of connectors.";
+    tunnel_connections_suspect "Of those, suspect now: what was sent on them isn't acknowledged in time.";
+    suspicions "Connections that became suspect.";
     registrations "Registrations accepted.";
     registrations_refused "Registrations refused.";
     configurations_pushed "Configurations pushed and answered.";

@@ -30,7 +30,17 @@ macro_rules! declare_events {
             }
 
             /// unregisterConnection arrived.
-            control ConnectionDraining { connection_id: Uuid, tunnel_id: Uuid, at: f64 }
+            control ConnectionDraining { connection_id: Uuid, tunnel_id: Uuid, token_id: String, at: f64 }
+
+            /// What was sent on the connection isn't acknowledged in time (`suspect`), or is again.
+            control ConnectionSuspect {
+                connection_id: Uuid,
+                tunnel_id: Uuid,
+                connector_id: Uuid,
+                token_id: String,
+                suspect: bool,
+                at: f64,
+            }
 
             /// The connection ended.
             control ConnectionLost {
@@ -38,6 +48,7 @@ macro_rules! declare_events {
                 tunnel_id: Uuid,
                 connector_id: Uuid,
                 connection_index: u8,
+                token_id: String,
                 reason: String,
                 lost_at: f64,
             }
@@ -103,7 +114,8 @@ mod tests {
 
     #[test]
     fn what_a_tunnel_did_is_never_dropped() {
-        let draining = ConnectionDraining { connection_id: Uuid::nil(), tunnel_id: Uuid::nil(), at: 0.0 };
+        let draining =
+            ConnectionDraining { connection_id: Uuid::nil(), tunnel_id: Uuid::nil(), token_id: String::new(), at: 0.0 };
         assert!(!Event::from(draining).is_expendable());
         let refused = RegistrationRefused {
             code: "unknown_tunnel",

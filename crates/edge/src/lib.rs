@@ -33,8 +33,8 @@ pub use cause::{Cause, Fault};
 pub use certificate::Certificate;
 pub use error::EdgeError;
 pub use events::{
-    ConfigurationApplied, ConnectionDraining, ConnectionLost, ConnectionRegistered, Event, LocalConfiguration,
-    RegistrationRefused, RequestFailed,
+    ConfigurationApplied, ConnectionDraining, ConnectionLost, ConnectionRegistered, ConnectionSuspect, Event,
+    LocalConfiguration, RegistrationRefused, RequestFailed,
 };
 pub use pressure::Pressure;
 pub use router::Route;

@@ -1,6 +1,7 @@
 //! Tunnel connections over QUIC and HTTP/2: streams, registration and configuration RPC, for both ends.
 
 mod connector;
+mod doubt;
 mod edge;
 mod features;
 mod head;

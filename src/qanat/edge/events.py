@@ -16,6 +16,7 @@ from qanat.edge.engine import (
     ConnectionDraining,
     ConnectionLost,
     ConnectionRegistered,
+    ConnectionSuspect,
     Edge,
     EdgeEvent,
     EngineWarning,
@@ -43,6 +44,9 @@ TUNNEL_LINES = 5
 REFUSAL_LINES = 100
 """Log lines (and rows) of refused registrations in `REFUSALS_S` seconds: for unknown tunnels, for one tunnel, for all of them."""
 REFUSALS_S = 10.0
+DOUBT_LINES = 6
+"""Log lines (and rows) of one tunnel's suspect connections in `DOUBTS_S` seconds: a bad line comes and goes."""
+DOUBTS_S = 60.0
 SUMMARY_S = 60.0
 AWAY = ("store_full", "store_unavailable", "store_damaged")
 """What ends by itself or by somebody's hand, so that waiting helps; anything else is the event's own fault."""
@@ -63,6 +67,7 @@ class EventPump:
         self._unknown_lines = Share(UNKNOWN_LINES, every_s=REFUSALS_S)
         self._tunnel_lines = Share(TUNNEL_LINES, every_s=REFUSALS_S)
         self._refusal_lines = Share(REFUSAL_LINES, every_s=REFUSALS_S)
+        self._doubt_lines = Share(DOUBT_LINES, every_s=DOUBTS_S)
         self._summary_due = monotonic() + SUMMARY_S
         self._refused_before = 0
         self._refusals_told = 0
@@ -157,7 +162,7 @@ class EventPump:
 
     def _crowded(self, some: Sequence[EdgeEvent]) -> list[str]:
         """The tunnels that got so many rows that it is time to look at how many they have."""
-        told = (ConnectionRegistered, ConnectionLost, RegistrationRefused)
+        told = (ConnectionRegistered, ConnectionSuspect, ConnectionLost, RegistrationRefused)
         self._rows.update(event.tunnel_id for event in some if isinstance(event, told) and event.tunnel_id)
         crowded = [tunnel_id for tunnel_id, rows in self._rows.items() if rows >= HISTORY_EVERY]
         for tunnel_id in crowded:
@@ -193,6 +198,17 @@ class EventPump:
                 )
             case ConnectionDraining():
                 log.info("connection draining", tunnel=event.tunnel_id, connection=event.connection_id)
+            case ConnectionSuspect():
+                if not self._doubt_lines.take(event.tunnel_id):
+                    return False
+                line = log.warning if event.suspect else log.info
+                line(
+                    "connection suspect" if event.suspect else "connection answers again",
+                    tunnel=event.tunnel_id,
+                    connector=event.connector_id,
+                    connection=event.connection_id,
+                    **({"token_id": event.token_id} if event.token_id else {}),
+                )
             case ConnectionLost():
                 log.info(
                     "connection lost",
@@ -286,6 +302,14 @@ class EventPump:
                 connections.note_event(write, "registered", tunnel_id=event.tunnel_id, at=at, detail=detail)
             case ConnectionDraining():
                 connections.draining(write, connection_id=event.connection_id, at=moment(event.at))
+            case ConnectionSuspect():
+                kind = "suspect" if event.suspect else "recovered"
+                detail = {
+                    "connection_id": event.connection_id,
+                    "connector_id": event.connector_id,
+                    "token_id": event.token_id,
+                }
+                connections.note_event(write, kind, tunnel_id=event.tunnel_id, at=moment(event.at), detail=detail)
             case ConnectionLost():
                 at = moment(event.lost_at)
                 connections.lost(write, connection_id=event.connection_id, reason=event.reason, at=at)

@@ -117,6 +117,27 @@ def test_a_connections_life(store: Store, tunnel: Tunnel, pump: EventPump, make:
     assert kinds == ["lost", "registered"]
 
 
+def test_a_suspect_connection_has_lines_and_rows_and_not_without_end(
+    store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]
+) -> None:
+    ids: dict[str, Any] = {"connection_id": str(uuid4()), "tunnel_id": tunnel.id, "connector_id": str(uuid4())}
+    pump.take([make("ConnectionSuspect", **ids, token_id="host", suspect=suspect) for suspect in (True, False)])
+    assert [(entry["event"], entry["log_level"], entry["token_id"]) for entry in log] == [
+        ("connection suspect", "warning", "host"),
+        ("connection answers again", "info", "host"),
+    ]
+    with store.reading() as session:
+        rows = connections.events(session, tunnel.id, offset=0, limit=10)[0]
+    assert [row.kind for row in rows] == ["recovered", "suspect"]
+    assert rows[0].detail == {
+        "connection_id": ids["connection_id"],
+        "connector_id": ids["connector_id"],
+        "token_id": "host",
+    }
+    pump.take([make("ConnectionSuspect", **ids, suspect=True) for _ in range(100)])
+    assert len(log) == events.DOUBT_LINES
+
+
 def test_what_a_connector_says_is_stored_on_every_database(
     store: Store, tunnel: Tunnel, pump: EventPump, make: Any, log: list[Any]
 ) -> None:

@@ -25,6 +25,8 @@ pub(crate) trait Peer: Clone + Send + Sync + 'static {
     /// It was unregistered, and its last stream has ended.
     fn drained(&self);
     fn is_closed(&self) -> bool;
+    /// What was sent on it isn't acknowledged in time.
+    fn is_suspect(&self) -> bool;
     /// Streams without reason and malformed answers so far.
     fn protocol_errors(&self) -> u64;
 }
@@ -54,6 +56,9 @@ impl Peer for ConnectorLink {
     fn is_closed(&self) -> bool {
         ConnectorLink::is_closed(self)
     }
+    fn is_suspect(&self) -> bool {
+        ConnectorLink::is_suspect(self)
+    }
     fn protocol_errors(&self) -> u64 {
         ConnectorLink::protocol_errors(self)
     }
@@ -77,6 +82,8 @@ pub(crate) struct Connection<P = ConnectorLink> {
     pub(crate) choke: Choke,
     open: AtomicUsize,
     draining: AtomicBool,
+    /// Everybody was told that it is suspect.
+    doubted: AtomicBool,
 }
 
 impl<P: Peer> Connection<P> {
@@ -95,12 +102,18 @@ impl<P: Peer> Connection<P> {
             choke: Choke::default(),
             open: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             link,
         }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether that is news.
+    pub(super) fn doubt(&self, suspect: bool) -> bool {
+        self.doubted.swap(suspect, Ordering::Relaxed) != suspect
     }
 
     /// Begins the drain, once; whoever sees the last request end tells the link. Both orders are total, so that one does.

@@ -58,6 +58,10 @@ impl Registrar for Door {
         self.registry.local_configuration(link.serial(), configuration);
     }
 
+    fn doubt(&self, link: &ConnectorLink, suspect: bool) {
+        self.registry.doubt(link.serial(), suspect);
+    }
+
     fn lost(&self, link: &ConnectorLink, reason: &str) {
         self.registry.lost(link.serial(), reason);
     }

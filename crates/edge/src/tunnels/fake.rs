@@ -6,7 +6,7 @@ use bytes::Bytes;
 use qanat_transport::{Protocol, Registration};
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use uuid::Uuid;
@@ -17,12 +17,18 @@ pub(super) struct Fake {
     serial: u64,
     closed: Arc<Mutex<Option<String>>>,
     pub(super) drained: Arc<AtomicUsize>,
+    pub(super) suspect: Arc<AtomicBool>,
 }
 
 impl Fake {
     pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { serial: NEXT.fetch_add(1, Ordering::Relaxed), closed: Arc::default(), drained: Arc::default() }
+        Self {
+            serial: NEXT.fetch_add(1, Ordering::Relaxed),
+            closed: Arc::default(),
+            drained: Arc::default(),
+            suspect: Arc::default(),
+        }
     }
     pub(super) fn why(&self) -> Option<String> {
         self.closed.lock().unwrap().clone()
@@ -51,6 +57,9 @@ impl Peer for Fake {
     }
     fn is_closed(&self) -> bool {
         self.why().is_some()
+    }
+    fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
     }
     fn protocol_errors(&self) -> u64 {
         0

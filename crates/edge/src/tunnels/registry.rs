@@ -2,8 +2,8 @@
 
 use crate::counters::Counters;
 use crate::events::{
-    ConnectionDraining, ConnectionLost, ConnectionRegistered, Event, Events, LocalConfiguration, RegistrationRefused,
-    now,
+    ConnectionDraining, ConnectionLost, ConnectionRegistered, ConnectionSuspect, Event, Events, LocalConfiguration,
+    RegistrationRefused, now,
 };
 use crate::shards::Shards;
 use crate::tables::TunnelEntry;
@@ -208,6 +208,29 @@ impl<P: Peer> Registry<P> {
         self.events.push(Event::ConnectionDraining(ConnectionDraining {
             connection_id: connection.id,
             tunnel_id: connection.tunnel_id,
+            token_id: connection.token_id.clone(),
+            at: now(),
+        }));
+    }
+
+    /// What was sent on the link isn't acknowledged in time, or is again.
+    pub(crate) fn doubt(&self, serial: u64, suspect: bool) {
+        let live = self.lock();
+        let Some(connection) = live.connections.get(&serial).filter(|c| c.doubt(suspect)) else { return };
+        self.place(connection.tunnel_id).stir();
+        match suspect {
+            true => {
+                self.counters.suspicions.add(1);
+                self.counters.tunnel_connections_suspect.add(1);
+            }
+            false => self.counters.tunnel_connections_suspect.sub(1),
+        }
+        self.events.push(Event::ConnectionSuspect(ConnectionSuspect {
+            connection_id: connection.id,
+            tunnel_id: connection.tunnel_id,
+            connector_id: connection.connector_id,
+            token_id: connection.token_id.clone(),
+            suspect,
             at: now(),
         }));
     }
@@ -281,12 +304,16 @@ impl<P: Peer> Registry<P> {
         for connection in &removed {
             self.place(connection.tunnel_id).remove(connection.id);
             self.counters.tunnel_connections_open.sub(1);
+            if connection.doubt(false) {
+                self.counters.tunnel_connections_suspect.sub(1);
+            }
             self.counters.unknown_streams.add(connection.link.protocol_errors());
             self.events.push(Event::ConnectionLost(ConnectionLost {
                 connection_id: connection.id,
                 tunnel_id: connection.tunnel_id,
                 connector_id: connection.connector_id,
                 connection_index: connection.index,
+                token_id: connection.token_id.clone(),
                 reason: reason.to_owned(),
                 lost_at: now(),
             }));
@@ -506,6 +533,31 @@ mod tests {
         bench.registry.unregister(connection.link.serial());
         bench.registry.unregister(connection.link.serial());
         assert_eq!(unused.drained.load(Ordering::Relaxed), 1, "nothing was open");
+    }
+
+    #[test]
+    fn who_is_suspect_is_told_once_and_counted_until_it_answers_or_ends() {
+        let bench = Bench::new();
+        let (link, connection) = bench.join(1, 0);
+        let told = || {
+            let events = bench.events.take(100, Duration::ZERO).into_iter();
+            let doubts = events.filter_map(|event| match event {
+                Event::ConnectionSuspect(s) => Some((s.connection_id, s.token_id, s.suspect)),
+                _ => None,
+            });
+            (doubts.collect::<Vec<_>>(), bench.registry.counters.tunnel_connections_suspect.get())
+        };
+        bench.registry.doubt(link.serial(), false);
+        bench.registry.doubt(link.serial(), true);
+        bench.registry.doubt(link.serial(), true);
+        assert_eq!(told(), (vec![(connection.id, String::new(), true)], 1));
+        bench.registry.doubt(link.serial(), false);
+        assert_eq!(told(), (vec![(connection.id, String::new(), false)], 0));
+        bench.registry.doubt(link.serial(), true);
+        bench.registry.lost(link.serial(), "timed_out");
+        bench.registry.doubt(link.serial(), true);
+        assert_eq!(told(), (vec![(connection.id, String::new(), true)], 0));
+        assert_eq!(bench.registry.counters.suspicions.get(), 2);
     }
 
     #[test]

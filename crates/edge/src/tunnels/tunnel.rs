@@ -41,18 +41,27 @@ impl<P: Peer> Tunnel<P> {
         }
     }
 
-    /// A connection for one request, which counts as open until the guard is dropped.
+    /// A connection for one request, which counts as open until the guard is dropped. A suspect one only when there is no other.
     pub(crate) fn pick(&self, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
         let ready = self.ready.load();
-        let chosen = balancer::pick(
-            &ready,
-            |c| !c.link.is_closed() && usable(c),
-            |c| c.open().saturating_add(if c.choke.is_on() { MAX_OPEN } else { 0 }),
-            |n| rand::random_range(0..n),
-        )?;
+        let pick = |usable: &dyn Fn(&Connection<P>) -> bool| {
+            balancer::pick(
+                &ready,
+                |c| usable(c),
+                |c| c.open().saturating_add(if c.choke.is_on() { MAX_OPEN } else { 0 }),
+                |n| rand::random_range(0..n),
+            )
+        };
+        let usable = |c: &Connection<P>| !c.link.is_closed() && usable(c);
+        let chosen = pick(&|c| !c.link.is_suspect() && usable(c)).or_else(|| pick(&usable))?;
         let connection = ready[chosen].clone();
         connection.enter();
         Some(Picked(connection))
+    }
+
+    /// One of its connections is suspect, or is so no longer.
+    pub(super) fn stir(&self) {
+        self.changed.notify_waiters();
     }
 
     /// Ready once a connection may have become ready; at once (false) when none is about to, nor `expected` within that time.
@@ -183,6 +192,20 @@ mod tests {
         assert_eq!(connection.open(), 1);
         drop(picked);
         assert_eq!(connection.open(), 0);
+    }
+
+    #[test]
+    fn a_suspect_connection_is_picked_only_while_there_is_no_other() {
+        let (tunnel, suspect) = joined();
+        suspect.link.suspect.store(true, Ordering::Relaxed);
+        let picked = || tunnel.pick(|_| true).map(|c| c.id);
+        assert_eq!(picked(), Some(suspect.id));
+        let other = Arc::new(Connection::new(Fake::new(), &registration(2, 0), String::new()));
+        tunnel.announce();
+        tunnel.settle(Some(other.clone()));
+        assert!((0..20).all(|_| picked() == Some(other.id)));
+        suspect.link.suspect.store(false, Ordering::Relaxed);
+        assert!((0..200).any(|_| picked() == Some(suspect.id)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::allowance::Allowance;
 use super::peer::Peer;
 use super::push;
 use super::response::{Http2Response, QuicResponse, ResponseState, ResponseStream};
+use crate::doubt::Doubt;
 use crate::features::Features;
 use crate::quic::head::{HeadReader, encode_request};
 use crate::quic::stream::QuicSink;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 /// Where a link stands with its registration.
@@ -51,6 +53,7 @@ struct ConnectorConnection {
     drained: CancellationToken,
     farewell: OnceLock<Duration>,
     control_over: CancellationToken,
+    doubt: Doubt,
     ended: CancellationToken,
     transport: Transport,
 }
@@ -73,6 +76,7 @@ impl ConnectorLink {
             drained: CancellationToken::new(),
             farewell: OnceLock::new(),
             control_over: CancellationToken::new(),
+            doubt: Doubt::default(),
             ended: CancellationToken::new(),
             transport,
         }))
@@ -240,6 +244,16 @@ impl ConnectorLink {
             Transport::Quic(connection) => connection.close_reason().is_some(),
             Transport::Http2 { close, .. } => close.is_cancelled() || self.0.ended.is_cancelled(),
         }
+    }
+
+    /// What was sent on it isn't acknowledged in time: nothing new should go there while there is another.
+    pub fn is_suspect(&self) -> bool {
+        self.0.doubt.is_on()
+    }
+
+    /// Ready when that changes after the first poll.
+    pub fn suspicion_changed(&self) -> Notified<'_> {
+        self.0.doubt.changed()
     }
 
     /// Ready once it has registered.

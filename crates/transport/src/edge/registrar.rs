@@ -16,7 +16,7 @@ pub enum Admission {
     Refuse,
 }
 
-/// Decides about registrations and hears of connections. Called on the RPC thread (`lost` on any): must not block.
+/// Decides about registrations and hears of connections. Called on the RPC thread (`lost` and `doubt` on any): must not block.
 pub trait Registrar: Send + Sync + 'static {
     /// Somebody dials. `proved`: the address is no forgery, so that what is counted against it was its own doing.
     fn admit(&self, address: IpAddr, proved: bool) -> Admission {
@@ -38,6 +38,10 @@ pub trait Registrar: Send + Sync + 'static {
     fn unregister(&self, link: &ConnectorLink);
     /// updateLocalConfiguration.
     fn local_configuration(&self, link: &ConnectorLink, configuration: Bytes);
+    /// What was sent on the link isn't acknowledged in time (`suspect`), or is again. `ConnectorLink::is_suspect` says it already.
+    fn doubt(&self, link: &ConnectorLink, suspect: bool) {
+        let _ = (link, suspect);
+    }
     /// The link ended (also one that never registered). `reason`: unregistered, closed, timed_out, disconnected, reset.
     fn lost(&self, link: &ConnectorLink, reason: &str);
 }

@@ -19,7 +19,7 @@ CONNECTION = "6d6bb8e8-61ea-4c3c-9a4e-2f4c1f4b2b7c"
 MOMENT = "2026-01-02T03:04:05.678901Z"
 ConfigSource = Literal["local", "cloudflare"]
 Protocol = Literal["quic", "http2"]
-EventKind = Literal["registered", "lost", "refused"]
+EventKind = Literal["registered", "lost", "refused", "suspect", "recovered"]
 
 
 class ConnectionShape(Shape):
