@@ -18,7 +18,7 @@ LONG = os.environ.get("QANAT_TEST_LONG") == "1"
 
 def description() -> Json:
     """The OpenAPI description without a running server."""
-    nothing = cast(Context, SimpleNamespace(version="0.0.1", location="lab01", settings=None))
+    nothing = cast(Context, SimpleNamespace(version="0.0.1", location="lab01", settings=None, own_endpoints=True))
     return create_app(nothing).openapi()
 
 
