@@ -1,41 +1,21 @@
 """`python -m demo [--hold]`: each step says what it does and what came of it; a surprise ends it with exit code 1."""
 
-import json
 import os
 import re
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TypeVar
+from typing import cast
 
 import httpx
 
 from demo.origin import Origin
-from demo.processes import Child
-from demo.visitor import Traffic, Visitor
-from qanat.client.api import Client
-
-ZONE = "example.test"
-HOSTNAME = f"app.{ZONE}"
-Seen = TypeVar("Seen")
+from demo.stage import HOSTNAME, ZONE, Stage, perform
+from demo.visitor import Traffic
 
 
-class SurpriseError(Exception):
-    """Something was not as it must be."""
-
-
-class Demo:
-    """The steps, in order; each leaves what the next ones need."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.folder = folder
-        self.stack = stack
-        self.children: list[Child] = []
-        self.number = 0
+class Demo(Stage):
+    """The main job: an origin becomes public, its rules change under traffic, its connector stops and comes back."""
 
     def run(self) -> None:
         self.start_origin()
@@ -53,24 +33,6 @@ class Demo:
         self.step("A local web service starts: the origin. It listens on loopback only; nobody outside can reach it.")
         self.origin = self.serve_origin("blue")
         self.told(f"origin         {self.origin.url}")
-
-    def start_edge(self) -> None:
-        self.step("The edge starts: the part with the public address. It makes its own CA, database and API token.")
-        self.edge = self.child(
-            "edge",
-            "edge",
-            *("--output", "json", "--data-dir", str(self.folder / "edge"), "--location", "demo"),
-            *("--public-https", "127.0.0.1:0", "--public-http", "127.0.0.1:0"),
-            *("--tunnel-address", "127.0.0.1:0", "--control-address", "127.0.0.1:0"),
-        )
-        self.facts = json.loads(self.edge.wait_for(r'^\{.*"event": "ready".*\}$').string)
-        token = Path(self.facts["token_file"]).read_text(encoding="ascii").strip()
-        self.api = self.stack.enter_context(Client(self.facts["api"], token))
-        self.account = self.api.account_id()
-        self.visitor = Visitor(HOSTNAME, self.facts["https"], Path(self.facts["ca"]))
-        self.told(f"public HTTPS   https://{self.facts['https']}")
-        self.told(f"tunnels        {self.facts['tunnel']} (UDP and TCP)")
-        self.told(f"control API    {self.facts['api']}")
 
     def create_tunnel(self) -> None:
         self.step("A tunnel is created by the API. Its token is what a connector needs, and all it needs.")
@@ -92,7 +54,7 @@ class Demo:
     def start_connector(self) -> None:
         self.step("The connector starts on the origin's host, with the token. It only dials out: no inbound port.")
         started = time.monotonic()
-        self.connector = self.run_connector()
+        self.connector = self.run_connector(self.token)
         took = time.monotonic() - started
         status = self.wait_for_status("healthy")
         self.told(f"connector      registered after {took:.2f} s; the tunnel is {status}")
@@ -144,12 +106,16 @@ class Demo:
 
     def recover(self) -> None:
         self.step("It is started again, and all is well.")
-        self.connector = self.run_connector()
+        self.connector = self.run_connector(self.token)
         status = self.wait_for_status("healthy")
         answer = self.visitor.get("/again")
         self.check(answer.status_code == 200 and "green" in answer.text, f"{answer.status_code}: {answer.text}")
         self.told(f"API            status {status}")
         self.told(f"visitor        {answer.status_code} {answer.text.strip()}")
+
+    def end(self) -> None:
+        self.connector.stop()
+        self.edge.stop()
 
     def hold(self) -> None:
         """Stays up until Ctrl-C."""
@@ -168,50 +134,9 @@ class Demo:
         address, _, port = self.facts["https"].rpartition(":")
         return f"curl --cacert {self.facts['ca']} --resolve {HOSTNAME}:{port}:{address} https://{HOSTNAME}:{port}/"
 
-    def step(self, text: str) -> None:
-        self.number += 1
-        print(f"\n{self.number:>2}. {text}", flush=True)
-
-    def told(self, text: str) -> None:
-        print(f"      {text}", flush=True)
-
-    def check(self, holds: bool, otherwise: str) -> None:
-        if not holds:
-            raise SurpriseError(otherwise)
-
-    def until(self, look: Callable[[], Seen], what: str, *, timeout_s: float = 20.0) -> Seen:
-        """Looks again and again until there is something to see."""
-        end = time.monotonic() + timeout_s
-        while not (seen := look()):
-            if time.monotonic() > end:
-                raise SurpriseError(f"waited {timeout_s:g} s for {what}")
-            time.sleep(0.02)
-        return seen
-
-    def child(self, name: str, *arguments: str, environment: dict[str, str] | None = None) -> Child:
-        child = Child(name, arguments, environment=environment)
-        self.children.append(child)
-        self.stack.callback(child.kill)
-        return child
-
-    def serve_origin(self, name: str) -> Origin:
-        origin = Origin(name)
-        self.stack.callback(origin.close)
-        return origin
-
     def put_ingress(self, origin: Origin) -> int:
         rules = [{"hostname": HOSTNAME, "service": origin.url}, {"service": "http_status:404"}]
         return self.api.put_configuration(self.account, self.tunnel.id, {"ingress": rules}).version
-
-    def run_connector(self) -> Child:
-        child = self.child(
-            "connector",
-            *("tunnel", "--edge", self.facts["tunnel"], "--cacert", self.facts["ca"]),
-            *("--metrics", "127.0.0.1:0", "--grace-period", "5s", "run"),
-            environment={"TUNNEL_TOKEN": self.token},
-        )
-        child.wait_for("Registered tunnel connection")
-        return child
 
     def metrics_address(self) -> str:
         return self.connector.wait_for(r"Starting metrics server on (\S+)/metrics").group(1)
@@ -232,25 +157,8 @@ class Demo:
 
 
 def main() -> int:
-    hold = "--hold" in sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix="qanat-demo-") as folder, ExitStack() as stack:
-        demo = Demo(Path(folder), stack)
-        started = time.monotonic()
-        try:
-            demo.run()
-        except Exception as error:
-            print(f"\nThe demo failed at step {demo.number}: {error!r}", file=sys.stderr)
-            for child in demo.children:
-                print(f"\n--- the last lines of the {child.name}", *list(child.lines)[-25:], sep="\n", file=sys.stderr)
-            if not isinstance(error, SurpriseError | RuntimeError):
-                raise
-            return 1
-        print(f"\nDone: {demo.number} steps in {time.monotonic() - started:.1f} s, nothing failed.", flush=True)
-        if hold:
-            demo.hold()
-        demo.connector.stop()
-        demo.edge.stop()
-    return 0
+    hold = (lambda stage: cast(Demo, stage).hold()) if "--hold" in sys.argv[1:] else None
+    return perform(Demo, hold=hold)
 
 
 if __name__ == "__main__":
