@@ -1,15 +1,17 @@
-"""A folder with HCL and terraform in it, with a provider that is already on this machine.
+"""Folders with HCL, and terraform or tofu in them, with a provider that is already on this machine.
 
-`QANAT_TEST_TERRAFORM` names a folder that holds `terraform` and one binary a provider version, named as its release
-names it: `terraform-provider-cloudflare_v5.22.0`. Versions that are not there are skipped.
+`QANAT_TEST_TERRAFORM` names a folder that holds `terraform` or `tofu` (or both), and one binary a provider version, named as its
+release names it: `terraform-provider-cloudflare_v5.22.0`. Versions that are not there are skipped. Without a provider, what needs
+none (formatting, the hosts' user data) runs with a program of that name on the PATH.
 """
 
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,17 @@ FOLDER = os.environ.get("QANAT_TEST_TERRAFORM")
 needs_terraform = pytest.mark.skipif(
     not FOLDER, reason="QANAT_TEST_TERRAFORM does not name a folder with terraform and providers"
 )
+NAMES = ("terraform", "tofu")
+PROGRAMS = [
+    str(Path(FOLDER or "/nonexistent") / name) for name in NAMES if (Path(FOLDER or "/nonexistent") / name).exists()
+]
+"""Those that the folder has."""
+ANY = next(iter([*PROGRAMS, *filter(None, map(shutil.which, NAMES))]), None)
+"""One for what needs no provider."""
+needs_any = pytest.mark.skipif(
+    ANY is None, reason="there is no terraform or tofu, on the PATH or in QANAT_TEST_TERRAFORM"
+)
+MODULES = Path(__file__).parents[2] / "deploy/terraform"
 RUN_S = 110.0
 
 
@@ -39,6 +52,23 @@ def provider(release: str) -> tuple[str, Path] | None:
     return version, file
 
 
+def mirror(folder: Path, release: str) -> str:
+    """Writes `cli.tfrc`, which takes the provider from this machine alone; the provider's version."""
+    found = provider(release)
+    if found is None:
+        pytest.skip(f"{FOLDER} has no terraform-provider-cloudflare_v{release}*")
+    version, binary = found
+    system = f"linux_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}[platform.machine()] }"
+    for registry in ("registry.terraform.io", "registry.opentofu.org"):
+        place = folder / "mirror" / registry / "cloudflare/cloudflare" / version / system
+        place.mkdir(parents=True)
+        (place / binary.name).symlink_to(binary.resolve())
+    (folder / "cli.tfrc").write_text(
+        f'disable_checkpoint = true\nprovider_installation {{ filesystem_mirror {{ path = "{folder / "mirror"}" }} }}\n'
+    )
+    return version
+
+
 @dataclass
 class Outcome:
     """How a run of terraform ended."""
@@ -48,31 +78,65 @@ class Outcome:
     seconds: float
 
 
-class Workspace:
-    """One configuration with its state."""
+class Place:
+    """A folder with a configuration, and its state. `program`: terraform or tofu."""
+
+    def __init__(self, folder: Path, program: str, env: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.program = program
+        self.env = {**clean_environment(), "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0", **env}
+
+    def run(self, *arguments: str, **variables: str) -> Outcome:
+        begun = time.monotonic()
+        done = subprocess.run(
+            [self.program, *arguments],
+            cwd=self.folder,
+            env={**self.env, **{f"TF_VAR_{name}": text for name, text in variables.items()}},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=RUN_S,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, time.monotonic() - begun)
+
+    def succeeds(self, *arguments: str, **variables: str) -> str:
+        outcome = self.run(*arguments, **variables)
+        assert outcome.code == 0, outcome.text
+        return outcome.text
+
+    def assert_in_place(self, **variables: str) -> None:
+        """A plan finds nothing to do."""
+        outcome = self.run("plan", "-detailed-exitcode", "-no-color", **variables)
+        assert outcome.code == 0, outcome.text
+
+    def planned(self, **variables: str) -> dict[str, list[str]]:
+        """What a plan would do to each resource that it would do something to."""
+        outcome = self.run("plan", "-no-color", "-out", "planned", **variables)
+        assert outcome.code == 0, outcome.text
+        changes = json.loads(self.succeeds("show", "-json", "planned"))["resource_changes"]
+        return {
+            each["address"]: each["change"]["actions"]
+            for each in changes
+            if each["change"]["actions"] not in (["no-op"], ["read"])
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        return {name: each["value"] for name, each in json.loads(self.succeeds("output", "-json")).items()}
+
+    def destroy(self) -> Outcome:
+        return self.run("destroy", "-auto-approve", "-no-color")
+
+
+class Workspace(Place):
+    """One configuration that a test writes. `head`: of the provider's block."""
 
     def __init__(self, folder: Path, release: str, env: dict[str, str], *, head: str = "") -> None:
-        assert FOLDER
-        found = provider(release)
-        if found is None:
-            pytest.skip(f"{FOLDER} has no terraform-provider-cloudflare_v{release}*")
-        version, binary = found
-        self.folder = folder
+        assert PROGRAMS
         folder.mkdir(parents=True, exist_ok=True)
-        system = f"linux_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}[platform.machine()] }"
-        mirror = folder / "mirror/registry.terraform.io/cloudflare/cloudflare" / version / system
-        mirror.mkdir(parents=True)
-        (mirror / binary.name).symlink_to(binary.resolve())
-        (folder / "cli.tfrc").write_text(
-            f'disable_checkpoint = true\nprovider_installation {{ filesystem_mirror {{ path = "{folder / "mirror"}" }} }}\n'
-        )
-        self._env = {
-            **clean_environment(),
-            **env,
-            "TF_CLI_CONFIG_FILE": str(folder / "cli.tfrc"),
-            "TF_IN_AUTOMATION": "1",
-            "TF_INPUT": "0",
-        }
+        version = mirror(folder, release)
+        super().__init__(folder, PROGRAMS[0], {**env, "TF_CLI_CONFIG_FILE": str(folder / "cli.tfrc")})
         self._head = f"""
 terraform {{
   required_providers {{
@@ -89,26 +153,6 @@ provider "cloudflare" {{
         (folder / "main.tf").write_text(self._head)
         self.succeeds("init", "-no-color")
 
-    def run(self, *arguments: str, **variables: str) -> Outcome:
-        begun = time.monotonic()
-        done = subprocess.run(
-            [f"{FOLDER}/terraform", *arguments],
-            cwd=self.folder,
-            env={**self._env, **{f"TF_VAR_{name}": text for name, text in variables.items()}},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=RUN_S,
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout, time.monotonic() - begun)
-
-    def succeeds(self, *arguments: str) -> str:
-        outcome = self.run(*arguments)
-        assert outcome.code == 0, outcome.text
-        return outcome.text
-
     def write(self, hcl: str) -> None:
         """What is wanted from now on."""
         (self.folder / "main.tf").write_text(self._head + hcl)
@@ -118,38 +162,16 @@ provider "cloudflare" {{
             self.write(hcl)
         return self.succeeds("apply", "-auto-approve", "-no-color")
 
-    def assert_in_place(self) -> None:
-        """A plan finds nothing to do."""
-        outcome = self.run("plan", "-detailed-exitcode", "-no-color")
-        assert outcome.code == 0, outcome.text
-
-    def planned(self) -> dict[str, list[str]]:
-        """What a plan would do to each resource that it would do something to."""
-        outcome = self.run("plan", "-no-color", "-out", "planned")
-        assert outcome.code == 0, outcome.text
-        changes = json.loads(self.succeeds("show", "-json", "planned"))["resource_changes"]
-        return {
-            each["address"]: each["change"]["actions"]
-            for each in changes
-            if each["change"]["actions"] not in (["no-op"], ["read"])
-        }
-
     def values(self, address: str) -> dict[str, Any]:
         """A resource's attributes in the state."""
         root = json.loads(self.succeeds("show", "-json"))["values"]["root_module"]
         found: dict[str, Any] = next(each["values"] for each in root["resources"] if each["address"] == address)
         return found
 
-    def outputs(self) -> dict[str, Any]:
-        return {name: each["value"] for name, each in json.loads(self.succeeds("output", "-json")).items()}
-
     def forget(self) -> None:
         """The state is lost; what it described is still there."""
         for file in self.folder.glob("terraform.tfstate*"):
             file.unlink()
-
-    def destroy(self) -> Outcome:
-        return self.run("destroy", "-auto-approve", "-no-color")
 
 
 @contextmanager
@@ -159,3 +181,15 @@ def workspace(folder: Path, release: str, env: dict[str, str], *, head: str = ""
     yield made
     ended = made.destroy()
     assert ended.code == 0, ended.text
+
+
+def sites(folder: Path, program: str, release: str, env: Mapping[str, str]) -> dict[str, Place]:
+    """deploy/terraform, copied into `folder`: each root by its name, initialised."""
+    shutil.copytree(MODULES, folder / "terraform", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+    mirror(folder, release)
+    made = {}
+    for root in ("staging", "production", "second-site"):
+        more = {"TF_CLI_CONFIG_FILE": str(folder / "cli.tfrc")}
+        made[root] = Place(folder / "terraform" / root, program, {**env, **more})
+        made[root].succeeds("init", "-no-color")
+    return made

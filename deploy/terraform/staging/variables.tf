@@ -1,0 +1,38 @@
+variable "account_id" {
+  type        = string
+  description = "The account that owns the tunnel and the zone."
+}
+
+variable "zone" {
+  type        = string
+  description = "The zone's name, such as example.com."
+}
+
+variable "ingress" {
+  type        = any
+  description = "The tunnel's rules, as module tunnel has them; every hostname is in the zone."
+}
+
+variable "edge" {
+  type        = string
+  default     = null
+  description = "The edge that the hosts connect to, host:port. null: Cloudflare's."
+}
+
+variable "ca_file" {
+  type        = string
+  default     = null
+  description = "The edge's CA, a PEM file, where no public one signed its certificate."
+}
+
+variable "package" {
+  type        = object({ url = string, sha256 = string })
+  default     = null
+  description = "Where new hosts get qanat's .deb, and its hash. null: their image has it."
+}
+
+variable "activate_dns" {
+  type        = bool
+  default     = true
+  description = "Whether the hostnames have their records."
+}
