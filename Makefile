@@ -7,6 +7,8 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
 export MYPYPATH := src
+# Byte code is kept, whatever the surroundings say: most of what a test's process does first is to load ours.
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST_ARGS ?=
 # A development build of the extension has what the Rust tests switch on in dependencies, so that both are one build.
 DEV_BUILD := --features as-in-tests
@@ -55,6 +57,7 @@ test-rust:
 
 test-python: setup postgres
 	@# Most tests wait more than they work and share the cores; those that measure time, memory or load run one at a time.
+	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal -m "not alone" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m alone $$(grep -rl --include="*.py" mark.alone tests) $(PYTEST_ARGS)
 

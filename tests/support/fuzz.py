@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,8 +17,9 @@ Json = dict[str, Any]
 LONG = os.environ.get("QANAT_TEST_LONG") == "1"
 
 
+@cache
 def description() -> Json:
-    """The OpenAPI description without a running server."""
+    """The OpenAPI description without a running server. Not to be changed."""
     nothing = cast(Context, SimpleNamespace(version="0.0.1", location="lab01", settings=None, own_endpoints=True))
     return create_app(nothing).openapi()
 
