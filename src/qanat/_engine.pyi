@@ -34,6 +34,9 @@ def explain(*, rules: Sequence[tuple[str, str]], hostname: str, path: str, limit
 def causes() -> list[tuple[str, int, str, str, str]]:
     """Why an edge answers requests itself, or cuts them: code, status, whose fault, what happened, what to do."""
 
+def latency_bounds() -> list[float]:
+    """Upper bounds of the buckets of `Traffic`'s latencies, in seconds, ascending; one more bucket is above them all."""
+
 def check_json(document: bytes, *, most_deep: int, most_values: int) -> str | None:
     """What is wrong with a JSON document, before anything is built of it; None: it is UTF-8 and well formed, lists and
     objects nest at most `most_deep`, it holds at most `most_values` values and keys, no text has a NUL or half a
@@ -240,6 +243,25 @@ class LocalConfiguration:
     at: float
 
 @final
+class ProbeAnswered:
+    """What became of the probe `probe_id`: `status` and the answer's `headers` and first bytes of `body`, or `cause` (why
+    there is none: as of a request, docs/reference/errors, or `probe_busy`: too many were under way), then `status` 0.
+    `token_id`, `connection_id`: of the connection that was asked last; without one, the token that was named, and None.
+    """
+
+    probe_id: int
+    tunnel_id: str
+    token_id: str | None
+    connection_id: str | None
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    duration_s: float
+    cause: str
+    detail: str
+    at: float
+
+@final
 class RequestFailed:
     """A request that the edge answered itself or cut. `fault`: whose it was. `cause`: stable code
     (docs/reference/errors)."""
@@ -277,9 +299,55 @@ EdgeEvent = (
     | RegistrationRefused
     | ConfigurationApplied
     | LocalConfiguration
+    | ProbeAnswered
     | RequestFailed
     | EngineWarning
 )
+
+@final
+class Traffic:
+    """What has passed from one hostname (a route's, never what a visitor wrote) through one node, since that series began.
+    `token_id` None: no connection took these. Without hostname and tunnel: all that there was no room for (10 000 series;
+    those without a request for ten minutes make room).
+
+    `requests` have ended: `statuses` (1xx to 5xx) came from the origin, `edge_made` were answered by the edge itself, `cut`
+    broke off after the answer's head, `client_failed` were left or broken by their client. `refused` and `timed_out` are
+    tries, of which one request may have several: the origin was not reached, or did not answer in time. Bytes are of
+    bodies, entered at a request's end. Latency: counts by bucket (`latency_bounds`, and above) and the sum in seconds:
+    `queue` from the request's head to a stream on the connection that answered, `first_byte` from there to the answer's
+    head, `total` from head to end (without WebSockets).
+    """
+
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def tunnel_id(self) -> str: ...
+    @property
+    def token_id(self) -> str | None: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def statuses(self) -> list[int]: ...
+    @property
+    def edge_made(self) -> int: ...
+    @property
+    def cut(self) -> int: ...
+    @property
+    def client_failed(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def timed_out(self) -> int: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def queue(self) -> tuple[list[int], float]: ...
+    @property
+    def first_byte(self) -> tuple[list[int], float]: ...
+    @property
+    def total(self) -> tuple[list[int], float]: ...
 
 @final
 class Edge:
@@ -314,12 +382,32 @@ class Edge:
     def disconnect(self, *, tunnel_id: str, connector_id: str | None = None, token_id: str | None = None) -> int:
         """Closes the live connections of a tunnel (of one connector, of those that registered with one token); how
         many. After `put_tunnel` without a secret none that came with it is left."""
+    def probe(
+        self,
+        *,
+        probe_id: int,
+        tunnel_id: str,
+        token_id: str | None,
+        hostname: str,
+        scheme: Literal["http", "https"],
+        path: str,
+        method: str,
+        headers: Sequence[tuple[str, str]],
+        timeout_s: float,
+        max_body_bytes: int,
+    ) -> None:
+        """Begins one request of ours through a connection that registered with that token ("" is the tunnel's own secret;
+        None: any connection of the tunnel), whether or not its node gets traffic. It goes out as a visitor's would, from
+        192.0.0.8 (RFC 7600), and counts as none; redirects are not followed. Its answer is a `ProbeAnswered` with that id,
+        within `timeout_s`; at most 256 run at once. EngineError `bad_setting` for what no request can say."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[EdgeEvent]:
         """Waits up to `timeout_s` for the first event, then takes what is there, at most `limit`. [] on time-out and
         after `close`. Releases the GIL."""
     def counters(self) -> dict[str, int]:
         """Totals since start: `requests`, `requests_failed`, `requests_open`, `retries`, `bytes_in`, `bytes_out`,
         `connections_open`, `tunnel_connections_open`, `events_dropped`, `trailers_dropped`, `unknown_streams`, …"""
+    def traffic(self) -> list[Traffic]:
+        """What has passed, by hostname, tunnel and node. Nothing is stopped meanwhile. Releases the GIL."""
     def set_pressure(self, *, level: Literal["none", "shed", "refuse"]) -> None:
         """How short of memory the edge is: `shed` answers public requests 503 with Retry-After, `refuse` closes new
         public connections as well. Connections of connectors and requests under way go on. EngineError `bad_setting`.

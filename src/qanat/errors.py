@@ -319,6 +319,9 @@ _CODES: dict[str, str] = {
     "api_unreachable": "the API doesn't answer, or not as a v4 API",
     "api_token_missing": "no API token was given",
     "api_token_unreadable": "the API token's file can't be read, or what was given is not a token of qanat's",
+    # health
+    "probe_bad": "a probe can't be sent: its path, method, hostname or a header field can't stand in a request",
+    "probe_unanswered": "the edge told nothing of a probe in time: it is ending, or its store is away",
     # engine: refusals of `qanat._engine`, one `engine_<code>` each
     "engine_bind_failed": "an address can't be listened on: taken, not this machine's, or not permitted",
     "engine_bad_certificate": "a certificate chain and its key are not PEM or don't belong together",

@@ -79,6 +79,21 @@ macro_rules! declare_events {
             /// A locally managed connector told its configuration.
             control LocalConfiguration { connection_id: Uuid, tunnel_id: Uuid, configuration: Bytes, at: f64 }
 
+            /// What became of a probe.
+            control ProbeAnswered {
+                probe_id: u64,
+                tunnel_id: Uuid,
+                token_id: Option<String>,
+                connection_id: Option<Uuid>,
+                status: u16,
+                headers: Vec<(String, String)>,
+                body: Bytes,
+                duration_s: f64,
+                cause: &'static str,
+                detail: String,
+                at: f64,
+            }
+
             /// A request that the edge answered itself or cut.
             expendable RequestFailed {
                 request_id: String,

@@ -16,11 +16,13 @@ mod public;
 mod public_side;
 mod requests;
 mod router;
+mod series;
 mod server;
 mod settings;
 mod shards;
 mod sockets;
 mod tables;
+mod traffic;
 mod tunnels;
 
 #[cfg(test)]
@@ -34,10 +36,13 @@ pub use certificate::Certificate;
 pub use error::EdgeError;
 pub use events::{
     ConfigurationApplied, ConnectionDraining, ConnectionLost, ConnectionRegistered, ConnectionSuspect, Event,
-    LocalConfiguration, RegistrationRefused, RequestFailed,
+    LocalConfiguration, ProbeAnswered, RegistrationRefused, RequestFailed,
 };
 pub use pressure::Pressure;
+pub use requests::probe::Probe;
 pub use router::Route;
+pub use series::{LATENCY_BOUNDS, Latency, Totals};
 pub use server::Edge;
 pub use settings::{Addresses, HttpMode, Settings};
 pub use tables::{TunnelEntry, TunnelSecret};
+pub use traffic::Passed;

@@ -9,6 +9,7 @@ use crate::management::Management;
 use crate::pressure::Gauge;
 use crate::settings::{Settings, networks};
 use crate::tables::Tables;
+use crate::traffic::Traffic;
 use crate::tunnels::dials::Dials;
 use crate::tunnels::registry::Registry;
 use bytes::Bytes;
@@ -24,6 +25,7 @@ pub(crate) struct PublicSide {
     pub(crate) registry: Arc<Registry>,
     pub(crate) events: Arc<Events>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) traffic: Traffic,
     pub(crate) limits: Arc<Limits>,
     pub(crate) backlog: Arc<qanat_http::Backlog>,
     pub(crate) pressure: Gauge,
@@ -67,6 +69,7 @@ impl PublicSide {
                 trailers: settings.max_trailer_bytes,
             },
             drain: Drain::default(),
+            traffic: Traffic::default(),
             management: Management::new(&settings.management_hostname, settings.management_key.as_deref())?,
             trusted,
             https_port: OnceLock::new(),

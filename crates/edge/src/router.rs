@@ -3,6 +3,7 @@
 
 use crate::error::EdgeError;
 use crate::shards::Shards;
+use crate::traffic::Label;
 use bytes::Bytes;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -72,8 +73,15 @@ impl Router {
     }
 
     /// `host` as `hostname_of` gives it.
+    #[cfg(test)]
     pub(crate) fn find(&self, host: &[u8]) -> Option<Uuid> {
         self.answering(host)?.tunnel_id
+    }
+
+    /// The tunnel, and by which hostname it was found.
+    pub(crate) fn find_as(&self, host: &Bytes) -> Option<(Uuid, Label)> {
+        let Answering { name, is_wildcard, tunnel_id } = self.answering(host)?;
+        Some((tunnel_id?, Label { name: host.slice_ref(name), is_wildcard }))
     }
 
     /// The entry that decides about a hostname. One without a tunnel: the name itself, or the closest one above it that exists.

@@ -7,10 +7,12 @@ use crate::events::Event;
 use crate::pressure::Pressure;
 use crate::public::listener;
 use crate::public_side::PublicSide;
+use crate::requests::probe::{Probe, Prober};
 use crate::router::Route;
 use crate::settings::{Addresses, Settings};
 use crate::sockets::Sockets;
 use crate::tables::TunnelEntry;
+use crate::traffic::Passed;
 use crate::tunnels::door::Door;
 use crate::tunnels::push::Pusher;
 use futures_util::future::BoxFuture;
@@ -35,6 +37,7 @@ const LAST_CLOSES: Duration = Duration::from_secs(1);
 pub struct Edge {
     side: Arc<PublicSide>,
     pusher: Pusher,
+    prober: Prober,
     addresses: Addresses,
     /// Ends the tunnel listener and every connection of it.
     stop_tunnels: CancellationToken,
@@ -118,7 +121,8 @@ impl Edge {
             }
         }
         drop(_inside);
-        Ok(Self { side, pusher, addresses, stop_tunnels, opened, serving, runtime: Mutex::new(Some(runtime)) })
+        let prober = Prober::new(side.clone());
+        Ok(Self { side, pusher, prober, addresses, stop_tunnels, opened, serving, runtime: Mutex::new(Some(runtime)) })
     }
 
     /// Begins to serve. Connectors of an edge before this one are expected back: for a moment requests wait for them.
@@ -170,6 +174,12 @@ impl Edge {
         self.side.registry.disconnect(tunnel_id, connector_id, token_id)
     }
 
+    /// Begins one request of ours through a node; its answer is an event, and comes within its timeout. At most 256 run at once:
+    /// one more is answered `probe_busy`. Refuses what no request can say.
+    pub fn probe(&self, probe: Probe) -> Result<(), EdgeError> {
+        self.prober.start(probe, &self.pusher.runtime)
+    }
+
     /// Blocks up to `timeout` for the first event, then takes what is there, at most `limit`. Empty on time-out and after
     /// `close`.
     pub fn next_events(&self, limit: usize, timeout: Duration) -> Vec<Event> {
@@ -193,6 +203,11 @@ impl Edge {
         counters.push(("unread_bytes", self.side.backlog.bytes() as u64));
         counters.push(("events_dropped", self.side.events.dropped()));
         counters
+    }
+
+    /// What has passed, by hostname, tunnel and node; nothing is stopped meanwhile.
+    pub fn traffic(&self) -> Vec<Passed> {
+        self.side.traffic.all()
     }
 
     /// How short of memory the edge is from now on.

@@ -38,6 +38,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         self.parts[self.part(key)].get(key)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Every entry, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.parts.iter().flat_map(|part| part.iter())
+    }
+
     /// What was there before.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let part = self.part(&key);

@@ -3,7 +3,9 @@
 mod gate;
 mod management;
 mod neighbours;
+mod probes;
 mod relay;
 mod support;
 mod tls;
+mod traffic;
 mod tunnels;

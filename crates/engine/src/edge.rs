@@ -31,6 +31,105 @@ impl EdgeAddresses {
     }
 }
 
+/// What has passed of one hostname through one node.
+#[pyclass(frozen, module = "qanat._engine")]
+pub(crate) struct Traffic(qanat_edge::Passed);
+
+/// Counts by bucket, and the sum.
+type Latency<'a> = (&'a [u64], f64);
+
+fn latency(latency: &qanat_edge::Latency) -> Latency<'_> {
+    (&latency.counts, latency.sum)
+}
+
+#[pymethods]
+impl Traffic {
+    #[getter]
+    fn hostname(&self) -> &str {
+        &self.0.hostname
+    }
+
+    #[getter]
+    fn tunnel_id(&self) -> String {
+        if self.0.hostname.is_empty() { String::new() } else { self.0.tunnel_id.to_string() }
+    }
+
+    #[getter]
+    fn token_id(&self) -> Option<&str> {
+        self.0.token_id.as_deref()
+    }
+
+    #[getter]
+    fn requests(&self) -> u64 {
+        self.0.totals.requests
+    }
+
+    #[getter]
+    fn statuses(&self) -> [u64; 5] {
+        self.0.totals.statuses
+    }
+
+    #[getter]
+    fn edge_made(&self) -> u64 {
+        self.0.totals.edge_made
+    }
+
+    #[getter]
+    fn cut(&self) -> u64 {
+        self.0.totals.cut
+    }
+
+    #[getter]
+    fn client_failed(&self) -> u64 {
+        self.0.totals.client_failed
+    }
+
+    #[getter]
+    fn refused(&self) -> u64 {
+        self.0.totals.refused
+    }
+
+    #[getter]
+    fn timed_out(&self) -> u64 {
+        self.0.totals.timed_out
+    }
+
+    #[getter]
+    fn bytes_in(&self) -> u64 {
+        self.0.totals.bytes_in
+    }
+
+    #[getter]
+    fn bytes_out(&self) -> u64 {
+        self.0.totals.bytes_out
+    }
+
+    #[getter]
+    fn queue(&self) -> Latency<'_> {
+        latency(&self.0.totals.queue)
+    }
+
+    #[getter]
+    fn first_byte(&self) -> Latency<'_> {
+        latency(&self.0.totals.first_byte)
+    }
+
+    #[getter]
+    fn total(&self) -> Latency<'_> {
+        latency(&self.0.totals.total)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Traffic(hostname={:?}, requests={})", self.0.hostname, self.0.totals.requests)
+    }
+}
+
+/// Upper bounds of the latency buckets, in seconds.
+#[pyfunction]
+pub(crate) fn latency_bounds() -> &'static [f64] {
+    qanat_edge::LATENCY_BOUNDS
+}
+
 /// The edge's data path; it owns its threads.
 #[pyclass(frozen, module = "qanat._engine")]
 pub(crate) struct Edge(qanat_edge::Edge, #[allow(dead_code, reason = "it is heard while it is kept")] Sink);
@@ -99,10 +198,51 @@ impl Edge {
         Ok(py.detach(|| self.0.disconnect(tunnel_id, connector_id, token_id)))
     }
 
+    #[pyo3(signature = (
+        *, probe_id, tunnel_id, token_id, hostname, scheme, path, method, headers, timeout_s, max_body_bytes
+    ))]
+    #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
+    fn probe(
+        &self,
+        probe_id: u64,
+        tunnel_id: &str,
+        token_id: Option<String>,
+        hostname: String,
+        scheme: &str,
+        path: String,
+        method: String,
+        headers: Vec<(String, String)>,
+        timeout_s: f64,
+        max_body_bytes: usize,
+    ) -> PyResult<()> {
+        let is_tls = match scheme {
+            "https" => true,
+            "http" => false,
+            other => return Err(bad_setting("scheme", format!("{other:?} is not a valid scheme: use http or https"))),
+        };
+        let probe = qanat_edge::Probe {
+            probe_id,
+            tunnel_id: uuid("tunnel_id", tunnel_id)?,
+            token_id,
+            hostname,
+            is_tls,
+            path,
+            method,
+            headers,
+            timeout: wait_seconds(timeout_s),
+            max_body: max_body_bytes,
+        };
+        self.0.probe(probe).map_err(edge_error)
+    }
+
     #[pyo3(signature = (*, limit, timeout_s))]
     fn next_events(&self, py: Python<'_>, limit: usize, timeout_s: f64) -> PyResult<Vec<Py<PyAny>>> {
         let events = py.detach(|| self.0.next_events(limit, wait_seconds(timeout_s)));
         events.into_iter().map(|event| edge_events::to_python(py, event)).collect()
+    }
+
+    fn traffic(&self, py: Python<'_>) -> Vec<Traffic> {
+        py.detach(|| self.0.traffic()).into_iter().map(Traffic).collect()
     }
 
     fn counters(&self) -> HashMap<&'static str, u64> {

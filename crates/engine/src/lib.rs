@@ -24,6 +24,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("EngineError", error::class(py)?)?;
     module.add_function(wrap_pyfunction!(edge::causes, module)?)?;
+    module.add_function(wrap_pyfunction!(edge::latency_bounds, module)?)?;
     module.add_function(wrap_pyfunction!(ingress::check_patterns, module)?)?;
     module.add_function(wrap_pyfunction!(ingress::explain, module)?)?;
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
@@ -32,6 +33,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<edge_tables::Tunnel>()?;
     module.add_class::<edge_tables::Certificate>()?;
     module.add_class::<edge::EdgeAddresses>()?;
+    module.add_class::<edge::Traffic>()?;
     module.add_class::<edge::Edge>()?;
     module.add_class::<ingress::Rule>()?;
     module.add_class::<ingress::OriginBounds>()?;

@@ -21,11 +21,13 @@ from qanat.edge.engine import (
     EdgeEvent,
     EngineWarning,
     LocalConfiguration,
+    ProbeAnswered,
     RegistrationRefused,
     RequestFailed,
 )
 from qanat.edge.failures import Failures
 from qanat.errors import QanatError
+from qanat.health.probing import Probes
 from qanat.store import Store, Write
 
 BATCH = 512
@@ -57,10 +59,11 @@ log = structlog.get_logger(__name__)
 class EventPump:
     """Runs from `start` until the engine is closed and has no more events."""
 
-    def __init__(self, engine: Edge, store: Store, failures: Failures, *, location: str) -> None:
+    def __init__(self, engine: Edge, store: Store, failures: Failures, *, probes: Probes, location: str) -> None:
         self._engine = engine
         self._store = store
         self._failures = failures
+        self._probes = probes
         self._location = location
         self._stopping = Event()
         self._refusals = Repetitions(every_s=REFUSALS_S)
@@ -265,6 +268,9 @@ class EventPump:
                 )
             case LocalConfiguration():
                 pass  # it comes right after its connection, which has a line
+            case ProbeAnswered():
+                self._probes.answered(event)
+                return False
             case RequestFailed():
                 self._request_failed(event)
                 return False
@@ -338,7 +344,7 @@ class EventPump:
                     document=storable(event.configuration.decode("utf-8", "replace")),
                     at=moment(event.at),
                 )
-            case EngineWarning() | RequestFailed():
+            case EngineWarning() | ProbeAnswered() | RequestFailed():
                 pass  # told, and kept by nobody else
             case _:
                 assert_never(event)

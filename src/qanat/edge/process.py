@@ -32,6 +32,7 @@ from qanat.edge.listen import listen
 from qanat.edge.pressure import Pressure
 from qanat.edge.signals import Signals
 from qanat.edge.sweeps import end_connector_tokens, end_quick_tunnels, forget_deleted, trim
+from qanat.health.probing import Probes
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
 from qanat.store.limits import AccountLimits
@@ -121,7 +122,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         with engine.engine_errors():
             running = engine.Edge(engine_settings(settings, management, sockets), tunnel_certificate=shown)
         failures = Failures()
-        pump = EventPump(running, state.store, failures, location=settings.location)
+        probes = Probes(running)
+        pump = EventPump(running, state.store, failures, probes=probes, location=settings.location)
         stack.callback(pump.stop, timeout_s=EVENTS_LEFT_S)
         stack.callback(running.close, grace_s=0.0)
         feed = Feed(

@@ -80,10 +80,12 @@ pub(super) async fn run<U: Upload, D: Download>(
             Ok(connection) => connection,
             Err(none) => return Err(last.unwrap_or(none)),
         };
+        exchange.account.tried(&connection);
         let failed = match attempt(exchange, &connection).await {
             Ok(outcome) => return Ok(outcome),
             Err(failed) => failed.on(connection.id),
         };
+        exchange.account.failed(&failed);
         if !tried.bears_another(&exchange.request, &failed) {
             return Err(failed);
         }
@@ -126,8 +128,12 @@ async fn attempt<U: Upload, D: Download>(
     connection: &Connection,
 ) -> Result<Outcome, Failed> {
     let mut open = open(exchange, connection).await?;
+    exchange.account.opened();
     match answer(exchange, connection, &mut open).await {
-        Ok(response) => reply::send(exchange, connection, open, response).await,
+        Ok(response) => {
+            exchange.account.answered(response.head.status);
+            reply::send(exchange, connection, open, response).await
+        }
         Err(failed) => {
             exchange.count_dropped_trailers(&open.sink);
             Err(failed)

@@ -1,6 +1,7 @@
 //! A request under way: its two directions, its limits, and how it may end.
 
 use crate::public_side::PublicSide;
+use crate::requests::account::Account;
 use crate::requests::body::RequestBody;
 use crate::requests::ends::{Download, Upload};
 use crate::requests::pace::Pace;
@@ -28,6 +29,7 @@ pub(super) struct Exchange<'a, U, D> {
     pub(super) pace: Pace<'a>,
     /// Who asks, for what is shared out.
     pub(super) visitor: u128,
+    pub(super) account: Account<'a>,
 }
 
 impl<U: Upload, D: Download> Exchange<'_, U, D> {

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::management::Asked;
 use crate::public_side::PublicSide;
 use crate::router::hostname_of;
+use crate::traffic::Label;
 use bytes::Bytes;
 use qanat_http::{Headers, RequestHead, Version, strip_client_claims, strip_hop_by_hop, tokens, websocket_key};
 use std::collections::HashMap;
@@ -21,6 +22,8 @@ const OWN_NAME: &[u8] = b"qanat";
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) hostname: Bytes,
+    /// The route's, for what is counted; `None`: it is no visitor's.
+    pub(crate) label: Option<Label>,
     pub(crate) tunnel_id: Uuid,
     /// It is for the connector itself, not for an origin.
     pub(crate) management: Option<Asked>,
@@ -44,7 +47,7 @@ pub(crate) fn admit(
     let hostname = hostname_of(&head.authority).ok_or((Cause::UnknownHostname, ""))?;
     if side.management.is_meant(&hostname) {
         let asked = side.management.admit(&side.tables, &side.limits, client, head, &hostname)?;
-        return Ok(Admitted { hostname, tunnel_id: asked.tunnel_id, management: Some(asked) });
+        return Ok(Admitted { hostname, label: None, tunnel_id: asked.tunnel_id, management: Some(asked) });
     }
     if let Some(certificate) = &client.certificate {
         let covered = std::str::from_utf8(&hostname).is_ok_and(|name| certificate.covers(name));
@@ -52,11 +55,11 @@ pub(crate) fn admit(
             return Err((Cause::Misdirected, ""));
         }
     }
-    let tunnel_id = side.tables.routes.load().find(&hostname).ok_or((Cause::UnknownHostname, ""))?;
+    let (tunnel_id, label) = side.tables.routes.load().find_as(&hostname).ok_or((Cause::UnknownHostname, ""))?;
     if loops(&head.headers) > MAX_LOOPS || most_vias(&head.headers) > MAX_LOOPS {
         return Err((Cause::LoopDetected, ""));
     }
-    Ok(Admitted { hostname, tunnel_id, management: None })
+    Ok(Admitted { hostname, label: Some(label), tunnel_id, management: None })
 }
 
 /// Turns the client's head into the one that the tunnel gets: hop-by-hop fields and what only an edge may say are removed
@@ -76,22 +79,37 @@ pub(crate) fn prepare(side: &PublicSide, client: &Client, head: &mut RequestHead
         Some(list) => [&list[..], b", ", &client.text].concat().into(),
         None => client.text.clone(),
     };
-    let own = &mut head.headers;
-    own.push(&b"CF-Connecting-IP"[..], address);
-    own.push(&b"X-Forwarded-For"[..], list);
-    let (scheme, visitor) = if client.is_tls() {
-        (&b"https"[..], &b"{\"scheme\":\"https\"}"[..])
-    } else {
-        (&b"http"[..], &b"{\"scheme\":\"http\"}"[..])
-    };
-    own.push(&b"X-Forwarded-Proto"[..], scheme);
-    own.push(&b"CF-Visitor"[..], visitor);
-    own.push(&b"Cf-Ray"[..], ray.clone());
-    own.push(&b"Cdn-Loop"[..], cdn_loop);
+    claim(&mut head.headers, Claims { address, list, is_tls: client.is_tls(), ray: ray.clone() });
+    head.headers.push(&b"Cdn-Loop"[..], cdn_loop);
     if head.websocket && !head.headers.contains("sec-websocket-key") {
         // RFC 8441 has none; the handshake behind the tunnel is HTTP/1.1's.
         head.headers.push(&b"Sec-WebSocket-Key"[..], websocket_key());
     }
+}
+
+/// What only the edge may say of a request.
+pub(super) struct Claims {
+    /// The visitor's.
+    pub(super) address: Bytes,
+    /// X-Forwarded-For, whole.
+    pub(super) list: Bytes,
+    pub(super) is_tls: bool,
+    pub(super) ray: Bytes,
+}
+
+/// Adds it.
+pub(super) fn claim(headers: &mut Headers, claims: Claims) {
+    let Claims { address, list, is_tls, ray } = claims;
+    headers.push(&b"CF-Connecting-IP"[..], address);
+    headers.push(&b"X-Forwarded-For"[..], list);
+    let (scheme, visitor) = if is_tls {
+        (&b"https"[..], &b"{\"scheme\":\"https\"}"[..])
+    } else {
+        (&b"http"[..], &b"{\"scheme\":\"http\"}"[..])
+    };
+    headers.push(&b"X-Forwarded-Proto"[..], scheme);
+    headers.push(&b"CF-Visitor"[..], visitor);
+    headers.push(&b"Cf-Ray"[..], ray);
 }
 
 fn is_own(member: &[u8]) -> bool {

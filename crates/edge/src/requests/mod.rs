@@ -1,6 +1,7 @@
 //! One request, whichever version of HTTP it came by: may it pass, which tunnel takes it, its way there and back, and what becomes of
 //! it when that fails.
 
+mod account;
 mod answer;
 mod attempts;
 mod body;
@@ -12,6 +13,7 @@ mod head;
 pub(crate) mod linger;
 pub(crate) mod pace;
 mod page;
+pub(crate) mod probe;
 mod reply;
 pub(crate) mod request;
 mod upload;

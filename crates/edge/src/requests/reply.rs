@@ -35,7 +35,7 @@ pub(super) async fn send<U: Upload, D: Download>(
         return Err(failed);
     }
     clean(&mut head);
-    let Exchange { side, request, body, download, pace, .. } = exchange;
+    let Exchange { side, request, body, download, pace, account, .. } = exchange;
     let length = length_for_client(&request.head.method, head.status, length);
     let mut source = AnswerBody::new(source, length, download.carries_trailers() && !is_switch);
     let is_cut_short = request.head.version == Version::Http2 && request.length.has_body() && !body.is_end();
@@ -74,6 +74,7 @@ pub(super) async fn send<U: Upload, D: Download>(
     let Reply { body, mut sink, mut source, relay, .. } = reply;
     side.counters.bytes_in.add(body.bytes());
     side.counters.bytes_out.add(relay.bytes());
+    account.passed(body.bytes(), relay.bytes());
     if source.trailers_dropped {
         side.counters.trailers_dropped.add(1);
     }

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::events::{Event, RequestFailed, now};
 use crate::limits;
 use crate::public_side::PublicSide;
+use crate::requests::account::Account;
 use crate::requests::attempts;
 use crate::requests::body::RequestBody;
 use crate::requests::ends::{Download, Upload};
@@ -83,8 +84,12 @@ impl<'a> Request<'a> {
             download,
             pace: Pace::new(sleep, patience, Standing::new(&self.side.backlog, owner), D::MAX_STALLED),
             visitor,
+            account: Account::new(&self.side.traffic, admitted.label.clone(), self.started),
         };
-        match attempts::run(&mut exchange, &admitted).await {
+        let ended = attempts::run(&mut exchange, &admitted).await;
+        let is_stream = matches!(ended, Ok(Outcome::Switched));
+        exchange.account.end(admitted.tunnel_id, ended.as_ref().map(|_| ()), is_stream);
+        match ended {
             Ok(outcome) => outcome,
             Err(failed) => {
                 let Exchange { request, download, .. } = exchange;

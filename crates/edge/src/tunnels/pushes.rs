@@ -25,6 +25,11 @@ impl Pushes {
         !std::mem::replace(&mut self.lock().settled, true)
     }
 
+    /// It may take requests.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.lock().settled
+    }
+
     /// True when no run is under way: it begins now.
     pub(super) fn start(&self) -> bool {
         !std::mem::replace(&mut self.lock().running, true)
