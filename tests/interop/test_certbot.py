@@ -69,6 +69,7 @@ def texts(control: Control, zone: Any) -> list[tuple[str, str]]:
     return sorted((record["name"], record["content"]) for record in records)
 
 
+@pytest.mark.case(35)
 def test_apex_and_wildcard_together(control: Control, zone: Any, tmp_path: Path, key: Any) -> None:
     """Two values under one name stand side by side, and both go."""
     certbot = authenticator(tmp_path, f"dns_cloudflare_api_token = {control.token}")

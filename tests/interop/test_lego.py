@@ -91,6 +91,7 @@ def test_one_name(lego: Lego, control: Control, zone: Any) -> None:
     assert texts(control, zone) == []
 
 
+@pytest.mark.case(35)
 def test_apex_and_wildcard_together(lego: Lego, control: Control, zone: Any) -> None:
     names = [f"*.{zone['name']}", zone["name"]]
     ended = lego.run(*names)

@@ -1,4 +1,4 @@
-"""cases.md 5, 6, 7: request bodies keep their bytes and their framing's meaning."""
+"""cases.md 5, 6, 7, 20, 28: request bodies keep their bytes and their framing's meaning, and nobody collects them."""
 
 import hashlib
 import os
@@ -6,9 +6,12 @@ import os
 import pytest
 
 from tests.support.fixtures import every_connector
-from tests.support.http1 import Http1Client
+from tests.support.http1 import Cut, Http1Client
 from tests.support.origin import Exchange, Origin
 from tests.support.sites import Link, Publisher, Site
+from tests.support.waiting import wait_until
+
+MIB = 1 << 20
 
 
 @pytest.mark.case(5)
@@ -96,3 +99,80 @@ def zero_length_put(site: Site, version: str) -> int:
         client.start("PUT", "/toggle", [("Content-Length", "0")])
         return client.answer("PUT").status
     return client.answer(client.start("PUT", "/toggle", [("content-length", "0")])).status
+
+
+def says_100(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    exchange.answer(204, b"")
+
+
+@pytest.mark.case(20)
+@every_connector
+def test_whoever_says_100_the_client_hears_it_once_and_then_the_final_status(site: Site) -> None:
+    body = os.urandom(MIB)
+    site.origin.on("/asks", says_100)
+    site.origin.on("/reads", lambda e: e.answer(204, b""))
+    for target in ("/asks", "/reads"):
+        client = site.h1()
+        client.start("POST", target, [("Content-Length", str(MIB)), ("Expect", "100-continue")])
+        assert client.wire.until(b"\r\n\r\n", "the 100").startswith(b"HTTP/1.1 100")
+        client.send(body)
+        answer = client.answer("POST")
+        assert (answer.status, answer.informational) == (204, []), target
+        assert site.origin.last.body == body
+        old = site.h1()
+        head = f"POST {target} HTTP/1.0\r\nHost: {site.hostname}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        old.send(head.encode() + b"body")
+        answer = old.answer("POST")
+        assert (answer.status, answer.informational) == (204, []), f"{target}: RFC 9110 15.2: no 1xx to HTTP/1.0"
+
+
+@pytest.mark.case(20)
+def test_a_refusal_comes_before_the_body_and_is_what_is_counted(site: Site) -> None:
+    def counted(status: int) -> float:
+        return site.connector.metric("cloudflared_tunnel_response_by_code", f'status_code="{status}"')
+
+    site.origin.on("/p", lambda e: e.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno"))
+    before = counted(401), counted(100)
+    client = site.h1()
+    client.start("POST", "/p", [("Content-Length", str(MIB)), ("Expect", "100-continue")])
+    answer = client.answer("POST")
+    assert (answer.status, answer.body) == (401, b"no")
+    assert len(answer.informational) <= 1
+    wait_until(lambda: (counted(401), counted(100)) == (before[0] + 1, before[1]), "the final status to be counted")
+
+
+@pytest.mark.case(28)
+def test_of_a_large_upload_that_is_cut_the_origin_has_all_but_the_last_of_it(site: Site) -> None:
+    """A TUS upload of 80 MiB: cut at half of it, it goes on from there. Neither process keeps what came."""
+    stored = [0]
+
+    def files(exchange: Exchange) -> None:
+        if exchange.request.method == "PATCH":
+            try:
+                for piece in exchange.pieces():
+                    stored[0] += len(piece)
+                    exchange.request.received.clear()
+            except Cut:
+                exchange.over = True
+                return
+        exchange.answer(200, b"", [("Tus-Resumable", "1.0.0"), ("Upload-Offset", str(stored[0]))])
+
+    site.origin.script = files
+    assert site.get("/files/1").status == 200
+    processes = site.edge.process, site.connector.process
+    before = [process.rss_bytes() for process in processes]
+    client = site.h1(timeout_s=30.0)
+    fields = [("Tus-Resumable", "1.0.0"), ("Upload-Offset", "0"), ("Content-Length", str(80 * MIB))]
+    client.start("PATCH", "/files/1", [*fields, ("Content-Type", "application/offset+octet-stream")])
+    client.send(b"x")
+    wait_until(lambda: stored[0] == 1, "the first byte at the origin")
+    blob = os.urandom(MIB)
+    for _ in range(40):
+        client.send(blob)
+    wait_until(lambda: stored[0] >= 39 * MIB + 1, "all but 1 MiB at the origin", timeout_s=30.0)
+    grown = [process.rss_bytes() - at_first for process, at_first in zip(processes, before, strict=True)]
+    client.reset()
+    assert max(grown) < 24 * MIB, f"edge and connector grew by {grown} bytes"
+    offset = site.h1().request("HEAD", "/files/1").value("upload-offset")
+    assert int(offset or 0) >= 39 * MIB + 1

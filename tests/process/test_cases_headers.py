@@ -1,4 +1,4 @@
-"""cases.md 37, 40, 57, 59, 66: fields that survive, fields that must not, and their spelling."""
+"""cases.md 31, 37, 40, 57, 59, 66: fields that survive, fields that must not, and their spelling."""
 
 import h2.errors
 import pytest
@@ -6,9 +6,9 @@ import pytest
 from tests.support.fixtures import every_connector
 from tests.support.http1 import Fields, Http1Client
 from tests.support.http2 import Reset
-from tests.support.origin import Exchange
-from tests.support.sites import Site
-from tests.support.websocket import REQUEST_FIELDS
+from tests.support.origin import Exchange, Origin
+from tests.support.sites import Publisher, Site
+from tests.support.websocket import REQUEST_FIELDS, echo
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\n"
@@ -252,3 +252,38 @@ def test_http10_client_gets_no_trailers(site: Site) -> None:
     client = site.h1()
     client.send(f"GET / HTTP/1.0\r\nHost: {site.hostname}\r\n\r\n".encode())
     assert client.rest().endswith(b"\r\n\r\nbody")
+
+
+def echo_of_either_kind(exchange: Exchange) -> None:
+    if exchange.request.value("upgrade"):
+        echo(exchange)
+    else:
+        exchange.answer()
+
+
+@pytest.mark.case(31)
+@every_connector
+def test_host_is_the_public_one_unless_the_rule_names_another_also_for_websockets(publish: Publisher) -> None:
+    origin = Origin(script=echo_of_either_kind)
+    plain, other, any_other = (publish.hostname() for _ in range(3))
+    site = publish.rules(
+        [
+            {"hostname": plain, "service": origin.service},
+            {"hostname": other, "service": origin.service, "originRequest": {"httpHostHeader": "internal.local"}},
+            {"hostname": f"*.{publish.tunnelled.domain}", "service": origin.service},
+        ],
+        origin=origin,
+    )
+    for hostname, host, forwarded in (
+        (plain, plain, None),
+        (other, "internal.local", other),
+        (any_other, any_other, None),
+    ):
+        for upgrade in (False, True):
+            with site.edge.h1(hostname) as client:
+                client.start("GET", "/ws", [*(REQUEST_FIELDS if upgrade else []), ("X-Forwarded-Host", "evil")])
+                assert client.head().status == (101 if upgrade else 200)
+                seen = origin.last
+                told = (seen.values("host"), seen.values("x-forwarded-host"), seen.values("x-forwarded-proto"))
+                assert told == ([host], [forwarded] if forwarded else [], ["https"]), (hostname, upgrade)
+                assert seen.values("x-forwarded-for") == ["127.0.0.1"]

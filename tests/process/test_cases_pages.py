@@ -99,6 +99,7 @@ def test_unknown_hostname(edge: Edge, accept: str) -> None:
     check_page(answer, accept, hop="client")
 
 
+@pytest.mark.case(53)
 @pytest.mark.case(38)
 def test_unknown_hostname_on_a_known_tls_connection(site: Site, version: str) -> None:
     client = site.client(version)

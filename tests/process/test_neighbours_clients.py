@@ -39,6 +39,7 @@ def test_idle_connections(lab: Lab, victim: Victim, api_victim: Victim) -> None:
     unharmed(victim, api_victim, attack=attack, seconds=API_S)
 
 
+@pytest.mark.case(55)
 def test_slow_heads(lab: Lab, victim: Victim, api_victim: Victim) -> None:  # noqa: F811
     @contextmanager
     def attack() -> Iterator[None]:

@@ -42,6 +42,7 @@ from tests.support.sites import Site
 pytestmark = [pytest.mark.alone, pytest.mark.requirement("S22", "S28", "S29")]
 
 
+@pytest.mark.case(55)
 @quic_only  # it ends at the edge, so the transport behind it doesn't matter
 def test_slow_heads_and_handshakes(site: Site, victim: Victim) -> None:
     """100 heads that come byte by byte, 50 connections whose handshake never begins, 20 that stop in an HTTP/2 preface."""

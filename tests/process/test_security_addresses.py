@@ -223,6 +223,7 @@ def idle_http2(edge: Edge) -> ssl.SSLSocket:
     return edge.h2(HOST, source=ATTACKER).wire.sock  # type: ignore[return-value]
 
 
+@pytest.mark.case(55)
 @pytest.mark.requirement("S28")
 @pytest.mark.parametrize("slow", [silent_handshake, half_head, no_head, idle_after_an_answer, idle_http2])
 def test_slow_clients_end_in_time_while_others_are_served(folder: Path, slow: Callable[[Edge], socket.socket]) -> None:

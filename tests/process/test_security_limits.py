@@ -61,6 +61,7 @@ def test_cookie_crumbs_count_one_each(site: Site, extra: int, expected: int) -> 
     assert status(site, "h2", "/", [("cookie", f"c{n}=1") for n in range(COUNT + extra)]) == expected
 
 
+@pytest.mark.case(23)
 @pytest.mark.requirement("S16")
 @pytest.mark.parametrize(("extra", "expected"), [(-1, 200), (0, 200), (1, 431)])
 def test_bytes_of_a_head(site: Site, version: str, extra: int, expected: int) -> None:
@@ -74,6 +75,7 @@ def test_bytes_of_a_head(site: Site, version: str, extra: int, expected: int) ->
     assert site.get().status == 200
 
 
+@pytest.mark.case(23)
 @pytest.mark.requirement("S16")
 @pytest.mark.parametrize("size", [15 << 10, 60 << 10, 100 << 10])
 def test_large_heads_pass(site: Site, version: str, size: int) -> None:
@@ -82,6 +84,7 @@ def test_large_heads_pass(site: Site, version: str, size: int) -> None:
     assert len(site.origin.last.raw_head) > size * 0.95
 
 
+@pytest.mark.case(23)
 @pytest.mark.requirement("S16")
 @pytest.mark.parametrize("size", [HEAD + 2048, 1 << 20])
 def test_too_large_heads_are_431(site: Site, version: str, size: int) -> None:
@@ -92,6 +95,7 @@ def test_too_large_heads_are_431(site: Site, version: str, size: int) -> None:
     assert site.get().status == 200
 
 
+@pytest.mark.case(23)
 @pytest.mark.requirement("S16")
 def test_one_large_cookie_passes(site: Site, version: str) -> None:
     assert status(site, version, "/", [("cookie", "c=" + "v" * (15 << 10))]) == 200
@@ -164,6 +168,7 @@ def test_management_hostnames_are_refused_by_name(site: Site, version: str, host
     assert site.origin.requests == []
 
 
+@pytest.mark.case(23)
 def test_response_heads_up_to_the_limit_pass(site: Site, version: str) -> None:
     for size in (5 * 680, 5 * 20 << 10):
         fields = [("Set-Cookie", f"c{n}=" + "v" * (size // 5)) for n in range(5)]
@@ -173,6 +178,7 @@ def test_response_heads_up_to_the_limit_pass(site: Site, version: str) -> None:
         assert [len(text) for text in answer.values("set-cookie")] == [size // 5 + 3] * 5
 
 
+@pytest.mark.case(23)
 def test_too_large_response_head_is_502_with_a_reason(site: Site, version: str) -> None:
     site.origin.answers(200, b"ok", [(f"X-{n}", "v" * 4096) for n in range(100)])
     answer = site.client(version).get()

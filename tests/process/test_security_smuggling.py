@@ -280,6 +280,7 @@ def test_malformed_http2_fields_end_the_stream(site: Site, name: str) -> None:
     assert site.origin.requests == []
 
 
+@pytest.mark.case(53)
 @pytest.mark.requirement("S4")
 def test_h2_host_and_authority_must_agree(site: Site) -> None:
     client = site.h2(strict=False)

@@ -5,13 +5,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from tests.support.connectors import QuicConnector, QuicStream
 from tests.support.edge import Edge
 from tests.support.fixtures import every_connector
-from tests.support.http1 import Http1Client
+from tests.support.http1 import Fields, Http1Client
 from tests.support.origin import Exchange
 from tests.support.sites import Publisher, Site
 from tests.support.waiting import wait_until
@@ -113,6 +114,7 @@ def test_answer_without_body_ends_with_its_head(site: Site, version: str) -> Non
 
 
 # ------------------------------------------------------------------------------------------------- informational
+@pytest.mark.case(46)
 def test_early_hints_are_forwarded(site: Site, version: str) -> None:
     def script(exchange: Exchange) -> None:
         exchange.head(103, [("Link", "</a.css>; rel=preload")], "Early Hints")
@@ -126,6 +128,7 @@ def test_early_hints_are_forwarded(site: Site, version: str) -> None:
     assert ("link", "</a.css>; rel=preload") in [(n.lower(), v) for n, v in answer.informational[0][1]]
 
 
+@pytest.mark.case(42)
 def test_http10_client_gets_no_informational_answer(site: Site) -> None:
     def script(exchange: Exchange) -> None:
         exchange.head(103, [("Link", "</a.css>")], "Early Hints")
@@ -348,6 +351,7 @@ def test_connect_is_refused_and_the_connection_ends(site: Site) -> None:
     assert site.origin.requests == []
 
 
+@pytest.mark.case(42)
 @pytest.mark.requirement("S4")
 def test_absolute_form_target_is_split_and_agrees_with_host(site: Site) -> None:
     client = site.h1()
@@ -365,6 +369,7 @@ def test_options_asterisk_reaches_the_origin(site: Site) -> None:
     assert site.origin.last.target == "*"
 
 
+@pytest.mark.case(42)
 def test_http10_client_is_answered_without_chunks(site: Site) -> None:
     def script(exchange: Exchange) -> None:
         exchange.head(200, [("Transfer-Encoding", "chunked")])
@@ -401,6 +406,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Edge, st
         edge.stop()
 
 
+@pytest.mark.case(42)
 @pytest.mark.parametrize(
     "raw",
     [
@@ -419,6 +425,27 @@ def test_half_closed_plain_client_gets_its_answer(serving: tuple[Edge, str, Quic
         assert client.ended()
 
 
+@pytest.mark.case(42)
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: {}\r\nHost: {}\r\n\r\n",
+    ],
+)
+def test_without_one_host_it_is_400_also_to_a_half_closed_client(
+    serving: tuple[Edge, str, QuicConnector], raw: str
+) -> None:
+    edge, hostname, _ = serving
+    with edge.plain(hostname) as client:
+        client.send(raw.format(hostname, hostname).encode())
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.answer().status == 400
+        assert client.ended()
+
+
+@pytest.mark.case(55)
 def test_slow_head_is_cut(serving: tuple[Edge, str, QuicConnector]) -> None:
     """The limit (2 s here) is for the whole head, not per byte."""
     edge, hostname, _ = serving
@@ -447,9 +474,17 @@ def test_plain_listener_redirects_to_https(site: Site) -> None:
     assert site.origin.requests == []
 
 
+def _answered(status: int, body: bytes, fields: Fields, reason: str, exchange: Exchange) -> None:
+    exchange.answer(status, body, fields, reason)
+
+
+@pytest.mark.case(46)
 def test_status_and_body_of_the_origins_own_errors_pass(site: Site, version: str) -> None:
-    for status in (299, 418, 500, 502, 504, 599):
-        site.origin.answers(status, b'{"e":1}', [("Content-Type", "application/json"), ("Retry-After", "7")])
-        answer = site.client(version).get()
-        assert (answer.status, answer.body, answer.value("retry-after")) == (status, b'{"e":1}', "7")
-        assert answer.value("x-qanat-error") is None
+    fields = [("Content-Type", "application/json"), ("Retry-After", "7")]
+    for status in (299, 418, 500, 502, 503, 504, 599):
+        for body, reason in ((b'{"e":1}', "Whatever"), (b"", "")):
+            site.origin.script = partial(_answered, status, body, fields, reason)
+            answer = site.client(version).get()
+            assert (answer.status, answer.body, answer.value("retry-after")) == (status, body, "7")
+            assert answer.value("content-type") == "application/json"
+            assert answer.value("x-qanat-error") is None

@@ -69,6 +69,7 @@ def test_subprotocol_is_negotiated_end_to_end(site: Site, version: str) -> None:
     assert answer.value("sec-websocket-protocol") == "superchat"
 
 
+@pytest.mark.case(36)
 @pytest.mark.parametrize(("code", "reason"), [(1000, None), (1001, "going"), (4001, "bye")])
 def test_close_code_of_the_origin_arrives_unchanged(site: Site, version: str, code: int, reason: str | None) -> None:
     def script(exchange: Exchange) -> None:
@@ -83,6 +84,7 @@ def test_close_code_of_the_origin_arrives_unchanged(site: Site, version: str, co
     assert (event.code, event.reason or None) == (code, reason)
 
 
+@pytest.mark.case(36)
 def test_close_code_of_the_client_arrives_unchanged(site: Site, version: str) -> None:
     got: list[object] = []
 
@@ -96,6 +98,7 @@ def test_close_code_of_the_client_arrives_unchanged(site: Site, version: str) ->
     assert (event.code, event.reason) == (4002, "enough")
 
 
+@pytest.mark.case(36)
 def test_pings_are_passed_and_not_answered(site: Site, version: str) -> None:
     seen: list[object] = []
 
@@ -146,6 +149,7 @@ def test_bytes_right_after_the_head_are_not_lost(site: Site) -> None:
     assert client.wire.exactly(7) == b"\x81\x05early"
 
 
+@pytest.mark.case(36)
 @pytest.mark.parametrize("who", ["client", "origin"])
 def test_reset_on_one_side_ends_the_other(site: Site, version: str, who: str) -> None:
     ended: list[float] = []
@@ -241,6 +245,7 @@ def test_refused_upgrade_passes_as_plain_http(site: Site, version: str, status: 
     assert value(answer.fields, "upgrade") is None
 
 
+@pytest.mark.case(36)
 def test_silent_websocket_survives(site: Site) -> None:
     """Longer than any keep-alive of the transports (QUIC's idle limit is 5 s)."""
     site.origin.script = echo

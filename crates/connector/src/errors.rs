@@ -138,7 +138,7 @@ pub enum OriginError {
         limit: Duration,
     },
     /// The origin's certificate or handshake.
-    #[error("dial {address}: tls: {reason}")]
+    #[error("dial {address}: {reason}")]
     Tls {
         /// Where to.
         address: String,

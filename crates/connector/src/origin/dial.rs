@@ -3,8 +3,8 @@
 use super::{Address, Io, OriginKey};
 use crate::OriginError;
 use futures_util::future::poll_fn;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -93,11 +93,39 @@ fn refusal(error: &io::Error) -> String {
 
 fn tls_reason(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(reason)) => format!("tls: failed to verify certificate: x509: {reason}"),
+        Some(rustls::Error::InvalidCertificate(reason)) => {
+            format!("tls: failed to verify certificate: x509: {}", x509_reason(reason))
+        }
         Some(rustls::Error::InvalidMessage(_)) => "tls: first record does not look like a TLS handshake".into(),
         Some(other) => format!("tls: {other}"),
         None => format!("tls: {error}"),
     }
+}
+
+/// As Go words it, too.
+fn x509_reason(reason: &CertificateError) -> String {
+    match reason {
+        // A bad signature is that of another authority of the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".into()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names: Vec<_> = presented.iter().map(|name| bare_name(name)).collect();
+            format!("certificate is valid for {}, not {}", names.join(", "), expected.to_str())
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            format!("certificate has expired or is not yet valid: {reason}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// `DnsName("a.example.com")` without what rustls puts around it.
+fn bare_name(name: &str) -> &str {
+    name.split_once('(').map_or(name, |(_, rest)| rest).trim_end_matches(')').trim_matches('"')
 }
 
 fn tune(stream: &TcpStream, keep_alive: Duration) {
