@@ -129,3 +129,18 @@ def test_a_service_that_gives_none_says_why(tmp_path: Path) -> None:
         edge.stop()
     assert done.returncode == 1
     assert "quick tunnels are not switched on" in done.stderr
+
+
+def test_a_quick_tunnel_that_is_handed_over_keeps_its_name(edge: Edge, origin: Origin, tmp_path: Path) -> None:
+    """The new process makes no tunnel of its own."""
+    with running(edge, tmp_path, "--quick-service", edge.ready["api"], "--url", origin.service) as connector:
+        found = connector.wait_for(r"INF \|  (https://[a-z0-9-]+\.quick\.example) +\|$")
+        hostname = found.group(1).removeprefix("https://")
+        wait_until(lambda: status(edge, hostname) == 200, "an answer through the tunnel")
+        metrics = connector.wait_for(r"Starting metrics server on (\S+)/metrics").group(1)
+        mark = connector.mark()
+        connector.signal(signal.SIGUSR2)
+        connector.wait_for("The new process is in charge", after=mark, timeout_s=60.0)
+        wait_until(lambda: status(edge, hostname) == 200, "an answer through the new process")
+        assert httpx.get(f"http://{metrics}/quicktunnel").json() == {"hostname": hostname}
+        assert not [line for line in connector.since(mark) if "Requesting new quick Tunnel" in line]

@@ -5,7 +5,8 @@ The new one registers under an id of its own, as a replica would: with the same 
 connections. Then it says so, waits until the old one has let go of what only one can have (the service manager's main process,
 the listeners), and goes on. Until then nothing of the old one has changed, and it goes on alone if the new one fails.
 
-Lines of JSON over the pair: the new one's `{"trouble": reason}` and `{"registered": {…}}`, the old one's `{"go": true}`.
+Lines of JSON over the pair: the new one's `{"trouble": reason}` and `{"registered": {…}}`, the old one's `{"go": true}`, and
+before all others `{"tunnel": {…}}` where its command made the tunnel that it runs: the new one's is not to make another.
 """
 
 import contextlib
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
+
+from qanat.connector.sources import OwnTunnel
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,12 +40,13 @@ LONGEST_LINE = 64 * 1024
 
 class Inheritance(Struct, frozen=True):
     """What is handed down. `listeners`: file descriptors of the metrics listeners, `wanted`: the --metrics they were made for
-    (None: it wasn't given). `watched`: a parent waits for whoever is in charge."""
+    (None: it wasn't given). `watched`: a parent waits for whoever is in charge. `tells_tunnel`: a tunnel is told first."""
 
     channel: int
     listeners: tuple[int, ...]
     wanted: str | None
     watched: bool
+    tells_tunnel: bool = False
 
 
 class Registered(Struct, frozen=True):
@@ -56,6 +60,7 @@ class Registered(Struct, frozen=True):
 class Line(Struct, frozen=True, omit_defaults=True):
     """One line of either side."""
 
+    tunnel: OwnTunnel | None = None
     trouble: str | None = None
     registered: Registered | None = None
     go: bool = False
@@ -78,7 +83,7 @@ def program(argv: Sequence[str] | None = None, original: Sequence[str] | None = 
 
 # ------------------------------------------------------------ the new process's side
 class Predecessor:
-    """The process that this one shall take over from."""
+    """The process that this one shall take over from. `tunnel`: the one that its command made."""
 
     def __init__(self, inheritance: Inheritance) -> None:
         self.watched = inheritance.watched
@@ -88,6 +93,7 @@ class Predecessor:
         os.set_inheritable(inheritance.channel, False)
         for listener in self._listeners:
             listener.set_inheritable(False)
+        self.tunnel = self._told_tunnel() if inheritance.tells_tunnel else None
 
     @classmethod
     def found(cls, environment: MutableMapping[str, str]) -> "Predecessor | None":
@@ -121,6 +127,17 @@ class Predecessor:
             self._channel.recv(LONGEST_LINE)
         self._channel.close()
 
+    def _told_tunnel(self) -> OwnTunnel | None:
+        text = b""
+        self._channel.settimeout(LET_GO_S)
+        while not text.endswith(b"\n"):  # nothing follows it before this process says that it is registered
+            part = self._channel.recv(LONGEST_LINE)
+            if not part:
+                return None
+            text += part
+        self._channel.settimeout(None)
+        return msgspec.json.decode(text, type=Line).tunnel
+
     def _send(self, line: Line) -> None:
         with contextlib.suppress(OSError):  # it is gone: then this process goes on by itself
             self._channel.sendall(msgspec.json.encode(line) + b"\n")
@@ -137,10 +154,16 @@ class Successor:
 
     @classmethod
     def start(
-        cls, command: Sequence[str], *, listeners: Sequence[socket.socket], wanted: str | None, watched: bool
+        cls,
+        command: Sequence[str],
+        *,
+        listeners: Sequence[socket.socket],
+        wanted: str | None,
+        watched: bool,
+        tunnel: OwnTunnel | None = None,
     ) -> "Successor":
         """Starts it. `watched`: this process stays its parent, so that it gets a process group of its own: a terminal's signals
-        reach it through here only.
+        reach it through here only. `tunnel`: what this one's command made; its secret is in no environment.
 
         Raises:
             UpgradeFailedError: the program can't be run.
@@ -149,7 +172,9 @@ class Successor:
 
         ours, theirs = socket.socketpair()
         fds = tuple(listener.fileno() for listener in listeners)
-        inheritance = Inheritance(theirs.fileno(), fds, wanted, watched)
+        inheritance = Inheritance(theirs.fileno(), fds, wanted, watched, tunnel is not None)
+        if tunnel is not None:
+            ours.sendall(msgspec.json.encode(Line(tunnel=tunnel)) + b"\n")
         environment = {**os.environ, VARIABLE: msgspec.json.encode(inheritance).decode()}
         try:
             child = subprocess.Popen(

@@ -59,7 +59,7 @@ from qanat.connector.options import LogOptions, Options, log_options, read_optio
 from qanat.connector.orders import Orders
 from qanat.connector.reload import Reload
 from qanat.connector.request_lines import log_answer, log_cancel, log_failure, log_request
-from qanat.connector.sources import Overlay, Sources, configuration_flags, gather, shown_environment
+from qanat.connector.sources import OwnTunnel, Sources, configuration_flags, gather, shown_environment
 from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
@@ -86,11 +86,10 @@ def main(
     arguments: Sequence[str],
     *,
     tunnel_id_of: Callable[[str, flags.CommandLine], str] | None = None,
-    prepare: Callable[[Sources, Log], Overlay] | None = None,
+    prepare: Callable[[Sources, Log], OwnTunnel] | None = None,
 ) -> int:
     """Runs a connector until it is told to stop; the process's exit code. `tunnel_id_of` asks the API about a tunnel's name;
-    `prepare`, where a command makes the tunnel that it runs, does so and gives what of the settings is different for that, also
-    when they are read again."""
+    `prepare`, where a command makes the tunnel that it runs, does so, once: who takes over runs the one that was made."""
     predecessor = Predecessor.found(os.environ)
     try:
         command_line = flags.read_command_line(arguments)
@@ -100,8 +99,10 @@ def main(
         environment = _environment()
         sources = gather(command_line, environment)
         log = _open_log(log_options(sources))
-        overlay: Overlay = prepare(sources, log) if prepare is not None else lambda read: read
-        sources = overlay(sources)
+        own = predecessor.tunnel if predecessor else None
+        if own is None and prepare is not None:
+            own = prepare(sources, log)
+        sources = own.over(sources) if own else sources
         name = name_to_look_up(sources)
         if name is not None and tunnel_id_of is not None:
             sources = structs.replace(sources, tunnel=tunnel_id_of(name, command_line))
@@ -116,9 +117,10 @@ def main(
         return USAGE
 
     def gather_anew() -> Sources:
-        return overlay(gather(command_line, environment, path=sources.path))
+        read = gather(command_line, environment, path=sources.path)
+        return own.over(read) if own else read
 
-    return Process(options, sources, log, gather_anew, predecessor).run()
+    return Process(options, sources, log, gather_anew, predecessor, own).run()
 
 
 def _environment() -> dict[str, str]:
@@ -139,6 +141,7 @@ class Process:
         log: Log,
         gather_anew: Callable[[], Sources],
         predecessor: Predecessor | None = None,
+        own_tunnel: OwnTunnel | None = None,
     ) -> None:
         self._options = options
         self._sources = sources
@@ -150,6 +153,7 @@ class Process:
         self._ending = False
         self._told_source = False
         self._predecessor = predecessor
+        self._own_tunnel = own_tunnel
         self._settled_at = 0.0
         self._remotely_managed = False
         self._place = Place(bool(predecessor and predecessor.watched), bool(options.pidfile))
@@ -203,6 +207,7 @@ class Process:
             self._place,
             listeners=lambda: self._server.listeners,
             wanted=self._options.metrics,
+            tunnel=self._own_tunnel,
             let_go=self._let_go,
             done=self._orders.tell_handed_over,
         )

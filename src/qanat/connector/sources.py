@@ -1,7 +1,7 @@
 """Where a connector's settings come from: command line, environment and `config.yml`, laid over one another."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -70,19 +70,23 @@ class Sources(Struct, frozen=True):
         return QanatError("flag_value_invalid", message, where=self.place(name), hint=hint)
 
 
-Overlay = Callable[[Sources], Sources]
-"""Settings, as they are for a tunnel that the command itself has made."""
+class OwnTunnel(Struct, frozen=True):
+    """The tunnel that a command made for its own connector: the flags that name it, and the hostname of a quick tunnel."""
 
+    values: dict[str, Value]
+    quick_hostname: str = ""
 
-def of_tunnel(values: Mapping[str, Value], *, quick_hostname: str = "") -> Overlay:
-    """These values, and no other tunnel that the settings may name."""
-
-    def overlay(read: Sources) -> Sources:
+    def over(self, read: Sources) -> Sources:
+        """The settings as they are for this tunnel, and for no other that they may name."""
         kept = {name: value for name, value in read.values.items() if name not in _NAMES_A_TUNNEL}
         document = {key: value for key, value in read.document.items() if key != "tunnel"}
-        return replace(read, values={**kept, **values}, document=document, tunnel=None, quick_hostname=quick_hostname)
-
-    return overlay
+        return replace(
+            read,
+            values={**kept, **self.values},
+            document=document,
+            tunnel=None,
+            quick_hostname=self.quick_hostname,
+        )
 
 
 _NAMES_A_TUNNEL = (

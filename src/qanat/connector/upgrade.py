@@ -12,6 +12,7 @@ from qanat.connector import watcher
 from qanat.connector.handover import Result, Successor, hand_over, program
 from qanat.connector.local_socket import Asker
 from qanat.connector.log import Log
+from qanat.connector.sources import OwnTunnel
 from qanat.systemd import ServiceManager
 
 CLOSE_S = 5.0
@@ -43,6 +44,7 @@ class Upgrades:
         *,
         listeners: Callable[[], Sequence[socket]],
         wanted: str | None,
+        tunnel: OwnTunnel | None,
         let_go: Callable[[], None],
         done: Callable[[], None],
     ) -> None:
@@ -52,6 +54,7 @@ class Upgrades:
         self._keeps_watcher = place.keeps_a_watcher(manager)
         self._listeners = listeners
         self._wanted = wanted
+        self._tunnel = tunnel
         self._let_go_of_listeners = let_go
         self._done = done
         self._busy = threading.Lock()
@@ -122,6 +125,7 @@ class Upgrades:
                 listeners=self._listeners(),
                 wanted=self._wanted,
                 watched=self._watched or self._keeps_watcher,
+                tunnel=self._tunnel,
             )
             if self._is_canceled:
                 self._starting.signal(signal.SIGKILL)

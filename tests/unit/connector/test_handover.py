@@ -18,6 +18,7 @@ from qanat.connector.handover import (
     hand_over,
     program,
 )
+from qanat.connector.sources import OwnTunnel
 
 PATIENCE_S = 60.0
 
@@ -36,10 +37,13 @@ class Old:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.let_go_of: list[int] = []
         self.command = [sys.executable, "-c", PRELUDE + script]
+        self.tunnel: OwnTunnel | None = None
 
     def hand_over(self, *, limit_s: float = PATIENCE_S) -> tuple[Successor | None, Result]:
         def start() -> Successor:
-            return Successor.start(self.command, listeners=[self.listener], wanted="127.0.0.1:0", watched=False)
+            return Successor.start(
+                self.command, listeners=[self.listener], wanted="127.0.0.1:0", watched=False, tunnel=self.tunnel
+            )
 
         try:
             return hand_over(start, limit_s=limit_s, let_go=lambda successor: self.let_go_of.append(successor.pid))
@@ -64,6 +68,21 @@ connection.sendall(b"new")
     assert old.let_go_of == [successor.pid]
     with socket.create_connection(address, timeout=PATIENCE_S) as asked:
         assert asked.makefile("rb").read() == b"new"
+    assert successor._child.wait(PATIENCE_S) == 0
+
+
+def test_the_tunnel_that_the_old_ones_command_made_is_told_and_is_in_no_environment() -> None:
+    old = Old(
+        """
+assert predecessor.tunnel.values == {"credentials-contents": "secret", "ha-connections": 1}, predecessor.tunnel
+assert predecessor.tunnel.quick_hostname == "a.quick.example"
+assert not any("secret" in value for value in os.environ.values())
+predecessor.take_over(Registered(os.getpid(), "2.0", 1))
+"""
+    )
+    old.tunnel = OwnTunnel({"credentials-contents": "secret", "ha-connections": 1}, "a.quick.example")
+    successor, result = old.hand_over()
+    assert successor, result
     assert successor._child.wait(PATIENCE_S) == 0
 
 

@@ -51,6 +51,7 @@ def test_a_process_that_ends_leaves_none_behind_that_it_was_starting(
         Place(watched=False, has_pidfile=True),
         listeners=list,
         wanted=None,
+        tunnel=None,
         let_go=lambda: pytest.fail("nothing may be given away"),
         done=lambda: pytest.fail("nor may it be over"),
     )

@@ -6,7 +6,7 @@ from qanat.cli.stock.named import named_tunnel
 from qanat.cli.stock.quick_tunnel import is_wanted, quick_tunnel
 from qanat.connector.log import Log
 from qanat.connector.process import main as run
-from qanat.connector.sources import Overlay, Sources
+from qanat.connector.sources import OwnTunnel, Sources
 from qanat.errors import QanatError
 
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> int:
     return run(arguments, prepare=_prepare)
 
 
-def _prepare(sources: Sources, log: Log) -> Overlay:
+def _prepare(sources: Sources, log: Log) -> OwnTunnel:
     if sources.get("name", ""):
         return named_tunnel(sources, log)
     if is_wanted(sources):

@@ -7,13 +7,13 @@ from qanat.cli.stock.routes import route_dns, route_lb
 from qanat.cli.stock.session import Session
 from qanat.cli.stock.tunnels import make
 from qanat.connector.log import Log
-from qanat.connector.sources import Overlay, Sources, of_tunnel
+from qanat.connector.sources import OwnTunnel, Sources
 from qanat.errors import QanatError
 
 _COMMAND = Command(("tunnel",), "", "", "", API)
 
 
-def named_tunnel(sources: Sources, log: Log) -> Overlay:
+def named_tunnel(sources: Sources, log: Log) -> OwnTunnel:
     """QanatError in stock's words; a hostname that can't be routed is logged, and the tunnel runs."""
     session = Session(Invocation(_COMMAND, (), {}, sources.values, "qanat"))
     try:
@@ -22,7 +22,7 @@ def named_tunnel(sources: Sources, log: Log) -> Overlay:
         session.close()
 
 
-def _prepared(session: Session, sources: Sources, log: Log) -> Overlay:
+def _prepared(session: Session, sources: Sources, log: Log) -> OwnTunnel:
     name, hostname = sources.get("name", ""), sources.get("hostname", "")
     if hostname and hostname == sources.get("url", ""):
         raise QanatError("usage", "hostname and url shouldn't match. See --help for more information")
@@ -38,9 +38,9 @@ def _prepared(session: Session, sources: Sources, log: Log) -> Overlay:
     if hostname:
         _route(session, tunnel_id, hostname, sources, log)
     if known := credentials.find(session, tunnel_id, file):
-        return of_tunnel({"credentials-file": known})
+        return OwnTunnel({"credentials-file": known})
     token = str(session.one("GET", f"{session.tunnels_path}/{tunnel_id}/token", "get tunnel token"))
-    return of_tunnel({"token": token})
+    return OwnTunnel({"token": token})
 
 
 def _route(session: Session, tunnel_id: str, hostname: str, sources: Sources, log: Log) -> None:

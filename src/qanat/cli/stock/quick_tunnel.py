@@ -9,7 +9,7 @@ import msgspec
 from qanat.client.transport import AddressError, Transport, TransportError
 from qanat.connector.flag_table import Value
 from qanat.connector.log import Log
-from qanat.connector.sources import Overlay, Sources, of_tunnel
+from qanat.connector.sources import OwnTunnel, Sources
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
 
@@ -46,7 +46,7 @@ def service(sources: Sources) -> str:
     return sources.get("quick-service", HOSTED_SERVICE)
 
 
-def quick_tunnel(sources: Sources, log: Log) -> Overlay:
+def quick_tunnel(sources: Sources, log: Log) -> OwnTunnel:
     """Asks for the tunnel, says its URL in the box that scripts look for, and gives the settings that its connector runs by.
 
     Raises:
@@ -69,7 +69,7 @@ def quick_tunnel(sources: Sources, log: Log) -> Overlay:
     credentials = {"AccountTag": made.account_tag, "TunnelSecret": made.secret, "TunnelID": made.id}
     values: dict[str, Value] = {"credentials-contents": json.dumps(credentials), "ha-connections": 1}
     values["protocol"] = sources.get("protocol", "quic")
-    return of_tunnel(values, quick_hostname=made.hostname)
+    return OwnTunnel(values, made.hostname)
 
 
 def box(lines: tuple[str, ...]) -> list[str]:
