@@ -64,6 +64,22 @@ pub(crate) struct Edges {
     places: Vec<EdgePlace>,
 }
 
+/// Which to dial in one go: those of the version of IP that the resolver answers first, which is the one that the system prefers,
+/// each first in its turn; then those of the other version, for a host that has no way there. As stock.
+fn in_turn<T>(targets: Vec<T>, turn: usize, is_v4: impl Fn(&T) -> bool) -> Vec<T> {
+    let preferred = targets.first().map(&is_v4);
+    let (mut first, mut other): (Vec<_>, Vec<_>) =
+        targets.into_iter().partition(|target| Some(is_v4(target)) == preferred);
+    for group in [&mut first, &mut other] {
+        let count = group.len().max(1);
+        group.rotate_left(turn % count);
+    }
+    first.truncate(if other.is_empty() { MAX_ADDRESSES } else { MAX_ADDRESSES - 1 });
+    first.extend(other);
+    first.truncate(MAX_ADDRESSES);
+    first
+}
+
 /// One edge, or one target of a service.
 struct Place {
     host: String,
@@ -85,12 +101,7 @@ impl Edges {
         // An edge whose name isn't known holds up none of the others.
         for place in places.iter().cycle().skip(first).take(places.len()) {
             match self.resolve(settings, place, settings.dial_timeout).await {
-                Ok(mut targets) => {
-                    let count = targets.len();
-                    targets.rotate_left(turn % count);
-                    targets.truncate(MAX_ADDRESSES);
-                    return Ok(targets);
-                }
+                Ok(targets) => return Ok(in_turn(targets, turn, |target| target.address.is_ipv4())),
                 Err(reason) => _ = why.get_or_insert(reason),
             }
         }
@@ -175,5 +186,26 @@ impl Edges {
             proxy: proxy.clone(),
         };
         Ok(addresses.into_iter().map(target).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialled(addresses: &[&str], turn: usize) -> Vec<String> {
+        let all: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        in_turn(all, turn, SocketAddr::is_ipv4).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_version_of_ip_that_the_system_prefers_comes_first_at_every_turn_and_the_other_one_is_kept() {
+        let both = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1"];
+        assert_eq!(dialled(&both, 0), ["[::1]:1", "[::2]:1", "10.0.0.1:1", "10.0.0.2:1"]);
+        assert_eq!(dialled(&both, 1), ["[::2]:1", "[::1]:1", "10.0.0.2:1", "10.0.0.1:1"]);
+        let many = ["1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1", "1.0.0.4:1", "1.0.0.5:1", "[::1]:1"];
+        assert_eq!(dialled(&many, 4), ["1.0.0.5:1", "1.0.0.1:1", "1.0.0.2:1", "[::1]:1"]);
+        assert_eq!(dialled(&many[..5], 1), ["1.0.0.2:1", "1.0.0.3:1", "1.0.0.4:1", "1.0.0.5:1"]);
+        assert!(dialled(&[], 3).is_empty());
     }
 }
