@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from qanat.connector.endpoints import Answer, Endpoints, json, text
+from qanat.connector.endpoints import Answer, Endpoints, json, profile, text
 
 
 def diagnostic_endpoints(
@@ -47,12 +47,12 @@ def diagnostic_endpoints(
     def goroutine() -> Answer:
         from qanat.connector.diagnostics import threads
 
-        return text(threads())
+        return profile(threads())
 
     def heap() -> Answer:
         from qanat.connector.diagnostics import memory
 
-        return text(memory(counters()))
+        return profile(memory(counters()))
 
     return {
         "/diag/tunnel": tunnel,

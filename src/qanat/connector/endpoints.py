@@ -71,6 +71,11 @@ def text(body: str, status: int = 200) -> Answer:
     return Answer(status, "text/plain; charset=utf-8", body.encode())
 
 
+def profile(body: str) -> Answer:
+    """Text, under the type that stock gives its profiles."""
+    return Answer(200, "application/octet-stream", body.encode())
+
+
 def json(body: bytes, status: int = 200) -> Answer:
     """JSON under the type that stock gives it."""
     return Answer(status, "text/plain; charset=utf-8", body)
