@@ -807,9 +807,10 @@ class Connector:
     def ready_connections(self) -> int: ...
     def reconnect(self, *, delay_s: float) -> None:
         """Makes one connection anew, so long after it ended."""
-    def check_edges(self, *, limit_s: float) -> list[tuple[str, str, str | None, str | None]]:
-        """Asks each edge for a handshake over either transport, within `limit_s` in all: its name; why that has no address (""
-        when it has); why QUIC doesn't reach it ("": it does, None: not tried); the same of HTTP/2. Empty before `start`."""
+    def check_edges(self, *, limit_s: float) -> list[tuple[str, str, str | None, str | None, list[str]]]:
+        """Asks each edge for a handshake over either transport, within `limit_s` in all, also before `start`: its name; why that
+        has no address ("" when it has); why QUIC doesn't reach it ("": it does, None: not tried); the same of HTTP/2; the
+        addresses that were asked, none through a proxy."""
     def stop(self) -> None:
         """Graceful: unregisterConnection on each, serve open streams up to `grace_period_s`, then `Stopped`. A second
         call ends at once. Does not wait."""

@@ -157,14 +157,18 @@ impl Connector {
         self.data_path.reconnects.add(delay);
     }
 
-    /// Whether each edge can be reached over each transport, within `limit` in all. Empty before `start` and after the end.
+    /// Whether each edge can be reached over each transport, within `limit` in all; also by a connector that isn't started.
     pub fn check_edges(&self, limit: Duration) -> Vec<EdgeCheck> {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(handle) = runtime.as_ref().map(|runtime| runtime.handle().clone()) else { return Vec::new() };
+        let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
         drop(runtime);
+        let work = edge_check::check(self.data_path.clone(), limit);
+        let Some(handle) = handle else {
+            let own = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            return own.map(|own| own.block_on(work)).unwrap_or_default();
+        };
         let (told, checks) = std::sync::mpsc::channel();
-        let data_path = self.data_path.clone();
-        handle.spawn(async move { told.send(edge_check::check(data_path, limit).await) });
+        handle.spawn(async move { told.send(work.await) });
         // A runtime that ends drops the task, and with it the other end.
         checks.recv().unwrap_or_default()
     }
@@ -192,9 +196,12 @@ impl Connector {
         }
     }
 
-    /// How many connections are registered and not draining.
+    /// How many connections are registered and not draining: none from `stop` on, before the edge knows of it.
     pub fn ready_connections(&self) -> u64 {
-        self.data_path.counters.connections.get()
+        match *self.data_path.life.borrow() {
+            Life::Serving => self.data_path.counters.connections.get(),
+            _ => 0,
+        }
     }
 
     /// Graceful: unregisters each connection, serves open streams up to `grace_period`, then ends with `Stopped`. A second

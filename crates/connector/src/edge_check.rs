@@ -6,6 +6,7 @@ use crate::link::dial_settings;
 use crate::ways::Way;
 use futures_util::future::join_all;
 use qanat_transport::{EdgeLink, Protocol};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -22,6 +23,8 @@ pub struct EdgeCheck {
     pub target: String,
     /// Why its name has no address; empty: it has.
     pub names: String,
+    /// Those that were asked, one of each version of IP; none where a proxy leads there.
+    pub addresses: Vec<SocketAddr>,
     /// Why it can't be reached over QUIC; empty: it can; `None`: not tried.
     pub quic: Option<String>,
     /// The same over HTTP/2.
@@ -33,7 +36,7 @@ pub(crate) async fn check(data_path: Arc<DataPath>, limit: Duration) -> Vec<Edge
     let until = Instant::now() + limit;
     let all = data_path.edges.all(&data_path.settings).await;
     join_all(all.into_iter().map(async |(target, targets)| match targets {
-        Err(names) => EdgeCheck { target, names, quic: None, http2: None },
+        Err(names) => EdgeCheck { target, names, addresses: Vec::new(), quic: None, http2: None },
         Ok(targets) => {
             let targets = one_of_each_version(targets);
             let quic = async {
@@ -41,7 +44,10 @@ pub(crate) async fn check(data_path: Arc<DataPath>, limit: Duration) -> Vec<Edge
                 if targets.iter().any(Target::is_proxied) { None } else { Some(reached.await) }
             };
             let (quic, http2) = tokio::join!(quic, reached(&data_path, Protocol::Http2, &targets, until));
-            EdgeCheck { target, names: String::new(), quic, http2: Some(http2) }
+            let way = Way { protocol: Protocol::Quic, other_port: false };
+            let direct = targets.iter().filter(|target| !target.is_proxied());
+            let addresses = direct.filter_map(|target| target.on(way)).map(|(address, _)| address).collect();
+            EdgeCheck { target, names: String::new(), addresses, quic, http2: Some(http2) }
         }
     }))
     .await

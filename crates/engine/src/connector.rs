@@ -10,6 +10,9 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 
+/// What is known of one edge, as `_engine.pyi` has it.
+type EdgeCheck = (String, String, Option<String>, Option<String>, Vec<String>);
+
 /// The connector's data path; it owns its threads.
 #[pyclass(frozen, module = "qanat._engine")]
 pub(crate) struct Connector(
@@ -69,9 +72,13 @@ impl Connector {
     }
 
     #[pyo3(signature = (*, limit_s))]
-    fn check_edges(&self, py: Python<'_>, limit_s: f64) -> Vec<(String, String, Option<String>, Option<String>)> {
+    fn check_edges(&self, py: Python<'_>, limit_s: f64) -> Vec<EdgeCheck> {
         let checks = py.detach(|| self.0.check_edges(wait_seconds(limit_s)));
-        checks.into_iter().map(|check| (check.target, check.names, check.quic, check.http2)).collect()
+        let told = checks.into_iter().map(|check| {
+            let addresses = check.addresses.iter().map(ToString::to_string).collect();
+            (check.target, check.names, check.quic, check.http2, addresses)
+        });
+        told.collect()
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {

@@ -31,8 +31,8 @@ class Check(Struct, frozen=True):
     reason: str = ""
 
 
-EdgeCheck = tuple[str, str, str | None, str | None]
-"""As `Connector.check_edges` gives it: target, why its name has no address, why there is no QUIC, why no HTTP/2."""
+EdgeCheck = tuple[str, str, str | None, str | None, list[str]]
+"""As `Connector.check_edges` gives it: target, why its name has no address, why there is no QUIC, why no HTTP/2, addresses."""
 
 
 def run(connector: Connector, log: Log, *, protocol: str, hosted: bool) -> None:
@@ -46,7 +46,7 @@ def run(connector: Connector, log: Log, *, protocol: str, hosted: bool) -> None:
 def rows(edges: Sequence[EdgeCheck]) -> list[Check]:
     """DNS of all edges first, then UDP, then TCP."""
     dns, udp, tcp = [], [], []
-    for target, names, quic, http2 in edges:
+    for target, names, quic, http2, _ in edges:
         if names:
             action = (
                 f"Ensure your DNS resolver can resolve '{target}'. Run: dig A {target} @1.1.1.1. If that fails, contact your "

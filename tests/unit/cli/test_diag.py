@@ -1,14 +1,13 @@
 """`tunnel diag` and `tunnel ready` against a connector's endpoints."""
 
+import base64
 import json
 import os
-import socket
 import stat
-import threading
+import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -86,6 +85,7 @@ def test_the_zip_has_stocks_files_and_no_secret(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(network, "TRACE_S", 5.0)
+    monkeypatch.setattr(network.checks, "__kwdefaults__", {"limit_s": 0.5})
     monkeypatch.setenv("PATH", str(tmp_path / "cwd"))
     assert main(["tunnel", "--metrics", running.server.address, "diag"]) == 0
     files, path = written(tmp_path / "cwd")
@@ -218,38 +218,33 @@ def test_what_traceroute_prints_is_read() -> None:
     ]
 
 
-def test_edges_are_those_of_the_connector() -> None:
-    assert network.edges_of({"edge": "[a.test:1 b.test:2 a.test:1]"}) == ("a.test:1", "b.test:2")
-    assert network.edges_of({"edge": "a.test:1,b.test:2"}) == ("a.test:1", "b.test:2")
-    assert network.edges_of({}) == network.HOSTED_EDGES
+def test_edges_are_those_of_the_connector(tmp_path: Path) -> None:
+    def targets(configuration: dict[str, str]) -> tuple[str, ...]:
+        return network.options_of(configuration, {}).edges.targets
+
+    assert targets({"edge": "[a.test:1 b.test:2]"}) == ("a.test:1", "b.test:2")
+    assert targets({"edge": "a.test:1,b.test:2"}) == ("a.test:1", "b.test:2")
+    assert targets({"region": "us"})[0] == "us-region1.v2.argotunnel.com:7844"
+    fields = {"a": "0" * 32, "t": str(uuid.UUID(int=1)), "s": "A" * 43 + "=", "edge": "named.test"}
+    (tmp_path / "token").write_text(base64.b64encode(json.dumps(fields).encode()).decode())
+    assert targets({"token-file": str(tmp_path / "token")}) == ("named.test:7844",)
+    assert targets({"token-file": str(tmp_path / "gone")})[0] == "region1.v2.argotunnel.com:7844"
+
+
+def test_the_checks_go_by_the_proxy_that_the_connector_goes_by() -> None:
+    options = network.options_of({"edge": "192.0.2.1:1"}, {"HTTPS_PROXY": "http://127.0.0.1:1"})
+    results = network.checks(options, limit_s=0.2)["Results"]
+    assert [(each["Type"], each["ProbeStatus"]) for each in results] == [
+        (network.DNS, network.PASS),
+        (network.QUIC, network.SKIP),
+        (network.HTTP2, network.FAIL),
+    ]
 
 
 def test_a_name_that_is_none_fails_dns_and_skips_the_rest() -> None:
-    results = network.checks(["nowhere.invalid:7844"])["Results"]
+    options = network.options_of({"edge": "nowhere.invalid:7844"}, {})
+    results = network.checks(options)["Results"]
     assert [(each["Type"], each["ProbeStatus"]) for each in results] == [(0, 1), (1, 2), (2, 2)]
-
-
-def test_quic_is_told_from_silence_and_from_others() -> None:
-    def answering(answer: bytes) -> tuple[Any, socket.socket]:
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        server.bind(("127.0.0.1", 0))
-
-        def run() -> None:
-            packet, peer = server.recvfrom(2048)
-            assert len(packet) == 1200
-            server.sendto(answer, peer)
-
-        threading.Thread(target=run, daemon=True).start()
-        return server.getsockname(), server
-
-    place, server = answering(b"\xf0\0\0\0\0\x08" + b"x" * 30)
-    with server:
-        network.speak_quic(socket.AF_INET, place)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        nobody = free.getsockname()
-    with pytest.raises(OSError, match="refused"):
-        network.speak_quic(socket.AF_INET, nobody)
 
 
 def test_ready_by_exit_status(running: Running, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,9 @@ from qanat.connector import prechecks
 from qanat.connector.log import Log
 from qanat.connector.prechecks import boxed, is_hopeless, rows, suggested, table
 
-GOOD = ("region1.v2.argotunnel.com", "", "", "")
-NO_UDP = ("region2.v2.argotunnel.com", "", "no answer", "")
-NO_NAME = ("edge.test:7844", "no such name", None, None)
+GOOD: prechecks.EdgeCheck = ("region1.v2.argotunnel.com", "", "", "", [])
+NO_UDP: prechecks.EdgeCheck = ("region2.v2.argotunnel.com", "", "no answer", "", [])
+NO_NAME: prechecks.EdgeCheck = ("edge.test:7844", "no such name", None, None, [])
 
 
 def lines_of(*edges: prechecks.EdgeCheck, protocol: str = "auto") -> list[str]:
@@ -16,7 +16,7 @@ def lines_of(*edges: prechecks.EdgeCheck, protocol: str = "auto") -> list[str]:
 
 
 def test_all_well_is_the_table_of_stock() -> None:
-    assert lines_of(GOOD, ("region2.v2.argotunnel.com", "", "", "")) == [
+    assert lines_of(GOOD, ("region2.v2.argotunnel.com", "", "", "", [])) == [
         "COMPONENT         TARGET                     STATUS  DETAILS",
         "DNS Resolution    region1.v2.argotunnel.com  PASS    DNS Resolved successfully",
         "DNS Resolution    region2.v2.argotunnel.com  PASS    DNS Resolved successfully",
@@ -56,7 +56,7 @@ def test_a_name_that_does_not_resolve_is_an_error_and_the_rest_is_skipped() -> N
 
 
 def test_both_transports_blocked_is_hopeless() -> None:
-    assert is_hopeless(rows([("e:1", "", "no answer", "refused")]))
+    assert is_hopeless(rows([("e:1", "", "no answer", "refused", [])]))
 
 
 def test_the_box_has_its_title_in_the_middle() -> None:

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 from qanat.cli.main import main
+from qanat.connector.flags import read_command_line
+from qanat.connector.options import Options, read_options
+from qanat.connector.prechecks import EdgeCheck
+from qanat.connector.sources import gather
 from qanat.host.doctor import edges, host, origins
 from qanat.host.doctor.findings import Finding, exit_status
 from qanat.host.doctor.subject import service_arguments, subject_of
@@ -166,30 +170,70 @@ def test_the_rules_of_a_running_connector_are_its_own_words(connector_address: s
     assert origins.pushed_rules("127.0.0.1:1") is None
 
 
+def options_for(edge: str, *more: str, **environment: str) -> Options:
+    arguments = ["tunnel", "run", "--token", FIRST, "--edge", edge, *more]
+    return read_options(gather(read_command_line(arguments), environment))
+
+
 def test_an_edge_without_an_address_or_a_listener_is_told() -> None:
-    (name,) = edges.check(["no-such-name.invalid:7844"], ca_pem=None, ip_version="auto", protocol="auto", dial_s=0.2)
+    (name,) = edges.check(options_for("no-such-name.invalid:7844"))
     assert (name.check, name.level) == ("DNS", "failure")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        found = edges.check([f"127.0.0.1:{port}"], ca_pem=None, ip_version="auto", protocol="auto", dial_s=0.2)
+        found = edges.check(options_for(f"127.0.0.1:{unused.getsockname()[1]}"), limit_s=0.3)
     assert levels(found) == ["ok", "warning", "warning", "failure"]
     assert "neither over TCP nor over UDP" in found[-1].message
 
 
+def test_the_way_that_is_examined_is_the_connectors_own_its_proxy_included() -> None:
+    options = options_for("192.0.2.1:1", HTTPS_PROXY="http://127.0.0.1:1")
+    found = edges.check(options, limit_s=0.3)
+    assert [(each.check, each.level) for each in found] == [
+        ("DNS", "ok"),
+        ("TCP 192.0.2.1:1", "warning"),
+        ("edge", "failure"),
+    ], "QUIC can't go through a proxy, and isn't tried"
+
+
 @pytest.mark.parametrize(
-    ("edge", "host_", "port"),
+    ("check", "protocol", "level", "fix"),
     [
-        ("127.0.0.1:443", "127.0.0.1", 443),
-        ("127.0.0.1", "127.0.0.1", 7844),
-        ("[::1]:443", "::1", 443),
-        ("[::1]", "::1", 7844),
-        ("::1", "::1", 7844),
+        (("e:1", "", "", "invalid peer certificate: UnknownIssuer", []), "auto", "failure", "--cacert"),
+        (("e:1", "", "", "invalid peer certificate: certificate expired", []), "auto", "failure", "clock"),
+        (("e:1", "", "", "certificate not valid for name", []), "auto", "failure", "`tls` settings"),
+        (("e:1", "", None, "407 Proxy Authentication Required", []), "auto", "warning", "HTTPS_PROXY"),
+        (("e:1", "", "no answer", "", []), "auto", "warning", "let UDP out"),
     ],
 )
-def test_an_edge_is_named_with_a_port_or_without(edge: str, host_: str, port: int) -> None:
-    ((_, found_host, found_port),), _ = edges.resolve(edge, "auto")
-    assert (found_host, found_port) == (host_, port)
+def test_each_reason_has_its_fix(check: EdgeCheck, protocol: str, level: str, fix: str) -> None:
+    bad = [each for each in edges.findings(check, protocol) if each.level != "ok"]
+    assert (bad[0].level, fix in bad[0].fix) == (level, True), bad
+
+
+@pytest.mark.parametrize(("protocol", "is_lost"), [("quic", True), ("http2", False), ("auto", False)])
+def test_a_transport_that_is_pinned_and_blocked_is_a_failure(protocol: str, is_lost: bool) -> None:
+    found = edges.findings(("e:1", "", "no answer", "", []), protocol)
+    assert ("failure" in levels(found)) is is_lost
+
+
+def test_a_small_mtu_is_a_note() -> None:
+    """What passes 1 200 bytes and no more, on loopback: it answers to those alone."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def answer() -> None:
+            while True:
+                packet, peer = server.recvfrom(2048)
+                if len(packet) == 1200:
+                    server.sendto(b"\xf0\0\0\0\0" + packet[5:40], peer)
+                    return
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        found = edges.path_mtu(f"127.0.0.1:{server.getsockname()[1]}", answer_s=0.3)
+        thread.join()
+    assert found is not None
+    assert (found.level, "1200" in found.message) == ("note", True)
 
 
 def test_the_command_says_what_is_wrong_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,29 +1,45 @@
-"""The way to the edge: traces as stock reads them, and checks of each edge over UDP and TCP."""
+"""The way to the edge: traces as stock reads them, and the connector's own checks of each edge."""
 
+import json
 import os
-import re
-import socket
-import ssl
 import subprocess
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypedDict
 
 from msgspec import Struct
 
+from qanat.connector import prechecks
+from qanat.connector.edge_checks import check_edges
+from qanat.connector.flag_table import Value
+from qanat.connector.flags import CommandLine, flag_named, read_value
+from qanat.connector.options import Options, read_options
+from qanat.connector.sources import lay_over
+from qanat.connector.way_out import VARIABLES
+
 HOPS = 5
 PATIENCE_S = 5.0
 TRACE_S = 40.0
 
-HOSTED_EDGES = ("region1.v2.argotunnel.com:7844", "region2.v2.argotunnel.com:7844")
-CHECKED_NAME = "probe.cftunnel.com"
-
 PASS, FAIL, SKIP = 0, 1, 2
-DNS, QUIC, HTTP2 = 0, 1, 2
+DNS, QUIC, HTTP2, API = 0, 1, 2, 3
+_TYPES = {"DNS Resolution": DNS, "UDP Connectivity": QUIC, "TCP Connectivity": HTTP2, "Cloudflare API": API}
+_STATUSES = {"pass": PASS, "fail": FAIL, "skip": SKIP}
 
-_PRIVATE_VERSION = 0x1A2A3A4A
-"""One that no server speaks (RFC 9000 6.3), so that it has to say which it does."""
+_DIALS = (
+    "edge",
+    "region",
+    "cacert",
+    "protocol",
+    "edge-ip-version",
+    "edge-bind-address",
+    "edge-resolver",
+    "post-quantum",
+)
+_SECRET_FILES = ("token-file", "credentials-file")
+_NOBODYS = json.dumps({"AccountTag": "0" * 32, "TunnelID": str(uuid.UUID(int=0)), "TunnelSecret": "A" * 43 + "="})
+"""Credentials of no tunnel: the checks register nowhere."""
 
 
 class Hop(TypedDict, total=False):
@@ -60,10 +76,22 @@ class Checks(TypedDict):
     SuggestedProtocol: int | None
 
 
-def edges_of(configuration: Mapping[str, str]) -> tuple[str, ...]:
-    """`host:port` of each edge that the connector was given, else the hosted ones."""
-    given = re.split(r"[\s,]+", configuration.get("edge", "").strip("[]"))
-    return tuple(dict.fromkeys(each for each in given if each)) or HOSTED_EDGES
+def options_of(configuration: Mapping[str, str], environment: Mapping[str, str]) -> Options:
+    """How a connector that tells these flags dials, as far as this process may know: with its token, where that can be read here,
+    since a token may name the edge. QanatError: as `tunnel run`."""
+    values: dict[str, Value] = {}
+    for name in _DIALS:
+        flag, text = flag_named(name), configuration.get(name, "")
+        if flag is not None and text:
+            listed = text.strip("[]").replace(" ", ",") if flag.kind == "texts" else text
+            values[name] = read_value(flag, listed, where=f"--{name}")
+    held = next((name for name in _SECRET_FILES if os.access(configuration.get(name, ""), os.R_OK)), None)
+    if held is not None:
+        values[held] = configuration[held]
+    else:
+        values["credentials-contents"] = _NOBODYS
+    ways_out = {name: environment[name] for name in VARIABLES if name in environment}
+    return read_options(lay_over(None, b"", CommandLine((), values, False), ways_out))
 
 
 def traces(edges: Sequence[str]) -> list[Trace]:
@@ -119,97 +147,23 @@ def hops(text: str) -> list[Hop]:
     return found
 
 
-def checks(edges: Sequence[str]) -> Checks:
-    """DNS, UDP and TCP of each edge; `SuggestedProtocol` 1 is QUIC, 0 HTTP/2."""
-    with ThreadPoolExecutor(max_workers=max(1, min(8, len(edges)))) as pool:
-        results = [check for group in pool.map(_checks, edges) for check in group]
-    ways = [
-        kind for kind in (QUIC, HTTP2) if any(each["Type"] == kind and each["ProbeStatus"] == PASS for each in results)
-    ]
-    suggested = {QUIC: 1, HTTP2: 0}[ways[0]] if ways else None
-    return {"RunID": str(uuid.uuid4()), "Results": results, "SuggestedProtocol": suggested}
+def checks(options: Options, *, limit_s: float = prechecks.LIMIT_S) -> Checks:
+    """DNS, UDP and TCP of each edge, as the connector goes there; `SuggestedProtocol` 1 is QUIC, 0 HTTP/2. QanatError: what the
+    engine refuses of the options."""
+    rows = prechecks.rows(check_edges(options, limit_s=limit_s))
+    suggested = {"quic": 1, "http2": 0, None: None}[prechecks.suggested(rows, options.protocol)]
+    return {"RunID": str(uuid.uuid4()), "Results": [_result(row) for row in rows], "SuggestedProtocol": suggested}
 
 
-def _checks(edge: str) -> list[Check]:
-    host, port = _host(edge), edge.rpartition(":")[2]
-
-    def check(kind: int, component: str, status: int, details: str, action: str = "") -> Check:
-        return {
-            "Type": kind,
-            "Component": component,
-            "Target": edge,
-            "ProbeStatus": status,
-            "Details": details,
-            "Action": action,
-        }
-
-    def tried(kind: int, component: str, attempt: Callable[[], None], good: str, action: str) -> Check:
-        try:
-            attempt()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            return check(kind, component, FAIL, str(reason), action)
-        return check(kind, component, PASS, good)
-
-    try:
-        places = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return [
-            check(DNS, "DNS Resolution", FAIL, str(reason), f"Make sure that this host can resolve {host}"),
-            check(QUIC, "UDP Connectivity", SKIP, "DNS failed"),
-            check(HTTP2, "TCP Connectivity", SKIP, "DNS failed"),
-        ]
-    family, place = places[0][0], places[0][4]
-    return [
-        check(DNS, "DNS Resolution", PASS, "Resolved successfully"),
-        tried(
-            QUIC,
-            "UDP Connectivity",
-            lambda: speak_quic(family, place),
-            "QUIC connection successful",
-            f"Allow outbound UDP to port {port}",
-        ),
-        tried(
-            HTTP2,
-            "TCP Connectivity",
-            lambda: speak_tls(place),
-            "HTTP/2 connection successful",
-            f"Allow outbound TCP to port {port}",
-        ),
-    ]
-
-
-def speak_quic(family: int, place: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> None:
-    """Whether something there speaks QUIC: it answers a version that there isn't with those that it has (RFC 9000 6.1). OSError
-    when it says nothing."""
-    identity = os.urandom(8)
-    packet = b"\xc0" + _PRIVATE_VERSION.to_bytes(4, "big") + b"\x08" + identity + b"\x08" + os.urandom(8)
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.settimeout(PATIENCE_S / 5)
-        probe.connect(place)
-        for _ in range(5):
-            probe.send(packet.ljust(1200, b"\0"))
-            try:
-                answer = probe.recv(2048)
-            except TimeoutError:
-                continue
-            if answer[:1] >= b"\x80" and answer[1:5] == b"\0\0\0\0":
-                return
-    raise TimeoutError("no answer over UDP")
-
-
-def speak_tls(place: tuple[object, ...]) -> None:
-    """Whether something there speaks TLS. Who it is, the connector checks and not this. OSError."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    host, port = str(place[0]), int(str(place[1]))
-    with (
-        socket.create_connection((host, port), timeout=PATIENCE_S) as connection,
-        context.wrap_socket(connection, server_hostname=CHECKED_NAME),
-    ):
-        pass
+def _result(row: prechecks.Check) -> Check:
+    return {
+        "Type": _TYPES[row.component],
+        "Component": row.component,
+        "Target": row.target,
+        "ProbeStatus": _STATUSES[row.status],
+        "Details": f"{row.details} ({row.reason})" if row.reason else row.details,
+        "Action": row.action,
+    }
 
 
 def _host(edge: str) -> str:

@@ -64,14 +64,8 @@ def _collect(session: Session, found: Instance) -> tuple[Files, bool]:
         told = found.get_json("/diag/configuration")
         return {str(key): str(value) for key, value in told.items()} if isinstance(told, dict) else {}
 
-    @cache
-    def edges() -> tuple[str, ...]:
-        try:
-            return network.edges_of(configuration())
-        except QanatError:
-            return network.HOSTED_EDGES
-
-    traces = cache(lambda: network.traces(edges()))
+    options = cache(lambda: network.options_of(configuration(), os.environ))
+    traces = cache(lambda: network.traces(options().edges.targets))
 
     def fetched(path: str) -> bytes:
         return _clean(found.get(path))
@@ -105,7 +99,7 @@ def _collect(session: Session, found: Instance) -> tuple[Files, bool]:
         ("network information", "network.json", hops, "network", raise_of_traces),
         ("cli configuration", "cli-configuration.json", lambda: _json(configuration()), "", None),
         ("configuration", "configuration.json", lambda: _json(found.get_json("/config")), "", None),
-        ("connectivity pre-checks", "prechecks.json", lambda: _json(network.checks(edges())), "network", None),
+        ("connectivity pre-checks", "prechecks.json", lambda: _json(network.checks(options())), "network", None),
     ]
     files: Files = {}
     report: dict[str, dict[str, str]] = {}

@@ -17,13 +17,7 @@ def examine(machine: Machine, arguments: Sequence[str], environment: Mapping[str
     told, ready = host.service(machine, manager, installed=manager.installed())
     findings += told
     if subject.options is not None:
-        options = subject.options
-        findings += edges.check(
-            options.edges.targets,
-            ca_pem=options.edge_ca_pem,
-            ip_version=options.edge_ip_version,
-            protocol=options.protocol,
-        )
+        findings += edges.check(subject.options)
     findings += host.buffers()
     rules = origins.pushed_rules(ready.address) if ready is not None and subject.from_service else None
     if rules is None and subject.options is not None and subject.options.local is not None:
