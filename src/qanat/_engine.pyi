@@ -68,6 +68,10 @@ class Tunnel:
     tunnel's own, others are named connector tokens. `configuration`: the JSON document to push (protocol.md,
     *Configuration*) or None when nothing was ever set; it is pushed to each connection of a remotely managed tunnel
     whenever `configuration_version` is above what that connection last was sent.
+
+    `active_token_id`: only connections that registered with this secret get requests; None: all do. `epoch` (0 to 2^64 - 1) is of the
+    active node and only rises: a row whose epoch is below the highest that this edge has seen of the tunnel leaves the active node and
+    the epoch as they are, and counts in all else. `fenced_token_ids`: connections with these get no requests, active or not.
     """
 
     def __new__(
@@ -81,6 +85,9 @@ class Tunnel:
         remotely_managed: bool,
         configuration_version: int,
         configuration: bytes | None,
+        active_token_id: str | None,
+        epoch: int,
+        fenced_token_ids: Sequence[str],
     ) -> Tunnel: ...
     @property
     def tunnel_id(self) -> str: ...
@@ -110,6 +117,7 @@ class EdgeSettings(TypedDict):
     (IPv6: by /64) are not for the addresses of `shared_networks` and `trusted_proxies`, behind each of which are many
     hosts.
     `max_pending_tunnel_handshakes`: connections of either transport that have not registered yet.
+    `standby_wait_s`: how long a request waits for a node that serves while only others are connected.
     """
 
     location: str
@@ -131,6 +139,7 @@ class EdgeSettings(TypedDict):
     keep_alive_timeout_s: float
     response_timeout_s: float
     grpc_idle_timeout_s: float
+    standby_wait_s: float
     max_streams_per_tunnel: int
     max_connections: int
     max_connections_per_address: int
@@ -376,7 +385,10 @@ class Edge:
         """Replaces all tunnels at once; connections of a tunnel that is gone or deleted or whose secret changed stay
         until `disconnect`."""
     def put_tunnel(self, tunnel: Tunnel) -> None:
-        """Replaces or adds one tunnel, and pushes its configuration when the version rose."""
+        """Replaces or adds one tunnel, and pushes its configuration when the version rose. When it returns, no request is sent any
+        more to a node that doesn't serve, by this row or a newer one; what was sent before ends there, unless it is `cut`. While the
+        active node has no connection but others have, requests wait for `standby_wait_s`, then fail with `no_active_node`. The same
+        holds for `swap_tunnels`. Releases the GIL."""
     def swap_certificates(self, certificates: Sequence[Certificate]) -> None:
         """Replaces all public certificates. A hostname without one gets the TLS alert unrecognized_name."""
     def disconnect(self, *, tunnel_id: str, connector_id: str | None = None, token_id: str | None = None) -> int:
@@ -400,6 +412,25 @@ class Edge:
         None: any connection of the tunnel), whether or not its node gets traffic. It goes out as a visitor's would, from
         192.0.0.8 (RFC 7600), and counts as none; redirects are not followed. Its answer is a `ProbeAnswered` with that id,
         within `timeout_s`; at most 256 run at once. EngineError `bad_setting` for what no request can say."""
+    def hold(
+        self, *, name: str, hostnames: Sequence[str], tunnel_ids: Sequence[str], timeout_s: float, most: int
+    ) -> None:
+        """New requests for these hostnames (or routes: `*.example.com`), and for whatever leads to these tunnels, wait from now on, in
+        order of arrival: until `release`, at most until `timeout_s` (0 to 30) after this call; then they go on wherever the tables
+        lead. At most `most` of them wait, a quarter of that (at least 16) for one visitor: others are answered 503 with Retry-After
+        (`held_too_many`). No request waits longer than 30 s in all holds together. A second hold of the same name takes the place of
+        the first. EngineError `bad_setting`."""
+    def release(self, *, name: str) -> int:
+        """Ends a hold: how many requests waited (0: none, or there is no such hold)."""
+    def open_requests(self, *, tunnel_id: str, token_id: str | None = None) -> int:
+        """Visitors' requests, WebSockets too, that are open on a node (None: on all of the tunnel), with those that are about to choose
+        one, which may still come to it. Those that are held or wait for a node don't count: 0 after `hold` is final until `release`."""
+    def open_websockets(self, *, tunnel_id: str, token_id: str | None = None) -> int:
+        """Those of them that are WebSockets."""
+    def cut(self, *, tunnel_id: str, token_id: str | None, only_websockets: bool) -> int:
+        """Ends what is open on a node now (None: on all of the tunnel), or its WebSockets alone: how many. Nothing more of them passes
+        either way; their clients hear of it within a second. What has no answer yet and may be repeated goes to a node that serves, the
+        rest is answered 502 (`request_cut`) or broken off. The connections stay."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[EdgeEvent]:
         """Waits up to `timeout_s` for the first event, then takes what is there, at most `limit`. [] on time-out and
         after `close`. Releases the GIL."""

@@ -122,6 +122,13 @@ class TunnelSettings(Part):
     rotation_grace_s: float = Field(
         default=60.0, ge=0, description="Seconds that connections stay after their tunnel's secret was changed."
     )
+    standby_wait_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=30,
+        description="Seconds that a request waits for the active node of its tunnel, or a promotion, while only standbys are "
+        "connected.",
+    )
 
 
 class QuickTunnelSettings(Part):

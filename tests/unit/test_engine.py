@@ -186,9 +186,30 @@ def test_a_secret_hash_has_32_bytes() -> None:
             remotely_managed=True,
             configuration_version=0,
             configuration=None,
+            active_token_id=None,
+            epoch=0,
+            fenced_token_ids=[],
         )
     )
     assert error.message == "secrets: 5 bytes, not 32"
+
+
+def test_a_hold_lasts_thirty_seconds_at_most_and_tells_how_many_waited(certificate: Certificate) -> None:
+    edge = Edge(settings(), tunnel_certificate=certificate)
+    try:
+
+        def hold(timeout_s: float, tunnel_id: str = TUNNEL) -> None:
+            edge.hold(name="x", hostnames=[], tunnel_ids=[tunnel_id], timeout_s=timeout_s, most=1)
+
+        for wrong in (30.1, -1.0, float("nan")):
+            assert refusal(lambda wrong=wrong: hold(wrong)).message.startswith("timeout_s: ")
+        assert refusal(lambda: hold(1.0, "x")).message.startswith("tunnel_ids: ")
+        hold(30.0)
+        assert (edge.release(name="x"), edge.release(name="x")) == (0, 0)
+        assert (edge.open_requests(tunnel_id=TUNNEL), edge.open_websockets(tunnel_id=TUNNEL, token_id="a")) == (0, 0)
+        assert edge.cut(tunnel_id=TUNNEL, token_id=None, only_websockets=False) == 0
+    finally:
+        edge.close(grace_s=0.0)
 
 
 def test_a_certificate_tells_its_names(pem: tuple[bytes, bytes], certificate: Certificate) -> None:

@@ -96,6 +96,10 @@ causes! {
         "The request came by here too often" "An origin points back to this edge: correct the tunnel's ingress rules.";
     NoConnection "no_connection" Tunnel 530 true
         "The tunnel has no connection" "Start the tunnel's connector on its host, or look at its log to see why it can't connect.";
+    NoActiveNode "no_active_node" Tunnel 530 true
+        "The tunnel's active node has no connection" "Start the connector on the active host, or promote another node: `qanat node list` shows them.";
+    RequestCut "request_cut" Tunnel 502 true
+        "The request was ended when its node was cut off" "Try again: the tunnel's other nodes serve.";
     TunnelDeleted "tunnel_deleted" Tunnel 410 false
         "The tunnel behind this hostname was deleted" "Point the hostname's record to another tunnel, or delete the record.";
     ConnectionLost "connection_lost" Tunnel 502 true
@@ -125,6 +129,8 @@ causes! {
         "The origin could not be reached" "Look at the connector's log: it names the reason.";
     Overloaded "overloaded" Edge 503 true
         "Too many requests are open" "Try again in a moment.";
+    HeldTooMany "held_too_many" Edge 503 true
+        "Too many requests wait while another node takes over" "Try again in a moment.";
 }
 
 impl From<&HeadError> for Cause {

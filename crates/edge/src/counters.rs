@@ -6,6 +6,7 @@ qanat_boundary::counters! {
     requests_failed "Answered by the edge itself or cut, the client's departure left out.";
     client_closed "The client went away first.";
     retries "Attempts on another connection.";
+    requests_held "Requests that wait while there is a hold.";
     websockets_open "WebSockets under way.";
     bytes_in "Request body bytes relayed.";
     bytes_out "Response body bytes relayed.";

@@ -9,6 +9,7 @@ mod counters;
 mod drain;
 mod error;
 mod events;
+mod holds;
 mod limits;
 mod management;
 mod pressure;
@@ -38,6 +39,7 @@ pub use events::{
     ConfigurationApplied, ConnectionDraining, ConnectionLost, ConnectionRegistered, ConnectionSuspect, Event,
     LocalConfiguration, ProbeAnswered, RegistrationRefused, RequestFailed,
 };
+pub use holds::{HoldOrder, MAX_HELD};
 pub use pressure::Pressure;
 pub use requests::probe::Probe;
 pub use router::Route;

@@ -4,6 +4,7 @@ use crate::counters::Counters;
 use crate::drain::Drain;
 use crate::error::EdgeError;
 use crate::events::Events;
+use crate::holds::Holds;
 use crate::limits::{Bounds, Limits};
 use crate::management::Management;
 use crate::pressure::Gauge;
@@ -27,6 +28,7 @@ pub(crate) struct PublicSide {
     pub(crate) counters: Arc<Counters>,
     pub(crate) traffic: Traffic,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) holds: Holds,
     pub(crate) backlog: Arc<qanat_http::Backlog>,
     pub(crate) pressure: Gauge,
     pub(crate) head_limits: qanat_http::Limits,
@@ -60,6 +62,7 @@ impl PublicSide {
             tables: Arc::new(Tables::new()),
             registry: Arc::new(Registry::new(events.clone(), counters.clone(), dials)),
             limits: Limits::new(bounds),
+            holds: Holds::new(),
             pressure: Gauge::default(),
             backlog: qanat_http::Backlog::new(settings.max_unread_bytes),
             head_limits: qanat_http::Limits {

@@ -4,6 +4,7 @@ use crate::certificate::Certificate;
 use crate::drain::Stage;
 use crate::error::EdgeError;
 use crate::events::Event;
+use crate::holds::HoldOrder;
 use crate::pressure::Pressure;
 use crate::public::listener;
 use crate::public_side::PublicSide;
@@ -151,17 +152,47 @@ impl Edge {
         self.side.tables.routes.load().route(hostname)
     }
 
-    /// Replaces all tunnels at once; pushes configurations that rose.
+    /// Replaces all tunnels at once; pushes configurations that rose. Who serves is in force when it returns, as in `put_tunnel`.
     pub fn swap_tunnels(&self, tunnels: Vec<TunnelEntry>) {
         self.side.tables.swap_tunnels(tunnels);
+        self.side.registry.steer_all(|id| self.side.tables.tunnel(id));
         self.pusher.push_all();
     }
 
-    /// Replaces or adds one; pushes its configuration when the version rose.
+    /// Replaces or adds one; pushes its configuration when the version rose. When it returns, no request is sent any more to a node that
+    /// doesn't serve; those that were sent before go on until they end, or `cut`.
     pub fn put_tunnel(&self, tunnel: TunnelEntry) {
         let id = tunnel.tunnel_id;
         self.side.tables.put_tunnel(tunnel);
+        self.side.registry.steer(id, || self.side.tables.tunnel(&id));
         self.pusher.push_tunnel(id);
+    }
+
+    /// Has new requests wait, in order of arrival, until `release` or the end of its time; then they go on wherever the tables lead.
+    pub fn hold(&self, order: HoldOrder) {
+        self.side.holds.begin(order);
+    }
+
+    /// Ends a hold; how many requests waited. 0 where there is none of that name.
+    pub fn release(&self, name: &str) -> usize {
+        self.side.holds.release(name)
+    }
+
+    /// Requests that are open on a node (`None`: on all of the tunnel's), WebSockets too, with those that are about to choose a node.
+    /// Held ones don't count.
+    pub fn open_requests(&self, tunnel_id: Uuid, token_id: Option<&str>) -> usize {
+        self.side.registry.open_requests(&tunnel_id, token_id)
+    }
+
+    /// WebSockets that are open on a node.
+    pub fn open_websockets(&self, tunnel_id: Uuid, token_id: Option<&str>) -> usize {
+        self.side.registry.open_websockets(&tunnel_id, token_id)
+    }
+
+    /// Ends what is open on a node, or its WebSockets alone; how many those are. Nothing more of them passes from now on, and their
+    /// clients hear of it within a second; what may be repeated goes to a node that serves. The connections stay.
+    pub fn cut(&self, tunnel_id: Uuid, token_id: Option<&str>, only_websockets: bool) -> usize {
+        self.side.registry.cut(&tunnel_id, token_id, only_websockets)
     }
 
     /// Replaces all public certificates.
@@ -228,6 +259,7 @@ impl Edge {
     pub fn close(&self, grace: Duration) {
         let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         self.side.drain.reach(Stage::Closing);
+        self.side.holds.release_all();
         self.side.registry.drain();
         let counters = &self.side.counters;
         wait(grace, &|| counters.requests_open.get() == 0);

@@ -69,6 +69,9 @@ pub struct Settings {
     /// Longest silence between two messages of a gRPC request that has no answer yet.
     #[serde(rename = "grpc_idle_timeout_s", deserialize_with = "seconds")]
     pub grpc_idle_timeout: Duration,
+    /// How long a request waits for a node that serves while only others are connected.
+    #[serde(rename = "standby_wait_s", deserialize_with = "seconds")]
+    pub standby_wait: Duration,
     /// Open requests of one tunnel.
     pub max_streams_per_tunnel: usize,
     /// Open public connections.

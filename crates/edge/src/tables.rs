@@ -38,6 +38,20 @@ pub struct TunnelEntry {
     pub configuration_version: i32,
     /// The JSON document to push; `None`: nothing was ever set.
     pub configuration: Option<Bytes>,
+    /// Only connections that registered with this secret get requests; `None`: all do.
+    pub active_token_id: Option<String>,
+    /// Of the active node. Only rises: one below the highest seen leaves the active node as it is.
+    pub epoch: u64,
+    /// Connections with these secrets get no requests.
+    pub fenced_token_ids: Vec<String>,
+}
+
+impl TunnelEntry {
+    /// Whether connections that registered with this secret get requests.
+    pub(crate) fn serves(&self, token_id: &str) -> bool {
+        self.active_token_id.as_deref().is_none_or(|active| active == token_id)
+            && !self.fenced_token_ids.iter().any(|fenced| fenced == token_id)
+    }
 }
 
 /// Public certificates by name: exact, then a wildcard of one label.
@@ -78,7 +92,28 @@ pub(crate) struct Tables {
     pub(crate) routes: ArcSwap<Router>,
     pub(crate) tunnels: ArcSwap<TunnelTable>,
     pub(crate) certificates: ArcSwap<CertificateTable>,
-    writer: Mutex<()>,
+    writer: Mutex<Epochs>,
+}
+
+/// The highest epoch of each tunnel that ever had one, and who was active then. It outlives the tunnel's row.
+#[derive(Default)]
+struct Epochs(HashMap<Uuid, (u64, Option<String>)>);
+
+impl Epochs {
+    /// Notes the row's epoch, or has an older row name the active node that is known.
+    fn settle(&mut self, mut tunnel: TunnelEntry) -> Arc<TunnelEntry> {
+        match self.0.get(&tunnel.tunnel_id) {
+            Some((epoch, active)) if tunnel.epoch < *epoch => {
+                tunnel.epoch = *epoch;
+                tunnel.active_token_id.clone_from(active);
+            }
+            None if tunnel.epoch == 0 => {}
+            _ => {
+                self.0.insert(tunnel.tunnel_id, (tunnel.epoch, tunnel.active_token_id.clone()));
+            }
+        }
+        Arc::new(tunnel)
+    }
 }
 
 impl Tables {
@@ -87,7 +122,7 @@ impl Tables {
             routes: ArcSwap::from_pointee(Router::default()),
             tunnels: ArcSwap::from_pointee(TunnelTable::default()),
             certificates: ArcSwap::from_pointee(CertificateTable::default()),
-            writer: Mutex::new(()),
+            writer: Mutex::default(),
         }
     }
 
@@ -106,15 +141,15 @@ impl Tables {
     }
 
     pub(crate) fn swap_tunnels(&self, tunnels: Vec<TunnelEntry>) {
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = tunnels.into_iter().map(|t| (t.tunnel_id, Arc::new(t))).collect();
+        let mut epochs = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = tunnels.into_iter().map(|t| (t.tunnel_id, epochs.settle(t))).collect();
         self.tunnels.store(Arc::new(table));
     }
 
     pub(crate) fn put_tunnel(&self, tunnel: TunnelEntry) {
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut epochs = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = TunnelTable::clone(&self.tunnels.load());
-        table.insert(tunnel.tunnel_id, Arc::new(tunnel));
+        table.insert(tunnel.tunnel_id, epochs.settle(tunnel));
         self.tunnels.store(Arc::new(table));
     }
 
@@ -124,5 +159,56 @@ impl Tables {
 
     pub(crate) fn tunnel(&self, id: &Uuid) -> Option<Arc<TunnelEntry>> {
         self.tunnels.load().get(id).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnels::fake::entry;
+
+    #[test]
+    fn an_epoch_never_falls_and_the_rest_of_an_older_row_counts() {
+        let tables = Tables::new();
+        let row =
+            |epoch, active: Option<&str>| TunnelEntry { epoch, active_token_id: active.map(str::to_owned), ..entry() };
+        let id = entry().tunnel_id;
+        let now = || tables.tunnel(&id).map(|t| (t.epoch, t.active_token_id.clone())).unwrap();
+        let told = |epoch, active: &str| (epoch, Some(active.to_owned()));
+        tables.put_tunnel(row(3, Some("a")));
+        assert_eq!(now(), told(3, "a"));
+        tables.put_tunnel(TunnelEntry {
+            name: "renamed".to_owned(),
+            fenced_token_ids: vec!["c".to_owned()],
+            ..row(2, Some("b"))
+        });
+        assert_eq!(now(), told(3, "a"));
+        let entry = tables.tunnel(&id).unwrap();
+        assert_eq!((entry.name.as_str(), &entry.fenced_token_ids[..]), ("renamed", &["c".to_owned()][..]));
+        tables.put_tunnel(row(4, Some("b")));
+        tables.swap_tunnels(vec![row(3, Some("a"))]);
+        assert_eq!(now(), told(4, "b"), "a whole table is no way around it");
+        tables.swap_tunnels(vec![]);
+        tables.put_tunnel(row(0, None));
+        assert_eq!(now(), told(4, "b"), "nor is a table without the tunnel");
+        tables.put_tunnel(row(5, None));
+        assert_eq!(now(), (5, None));
+    }
+
+    #[test]
+    fn who_serves_is_the_active_node_or_all_and_no_fenced_one() {
+        let serving = |active: Option<&str>, fenced: &[&str]| {
+            let entry = TunnelEntry {
+                active_token_id: active.map(str::to_owned),
+                fenced_token_ids: fenced.iter().map(|f| (*f).to_owned()).collect(),
+                ..entry()
+            };
+            ["", "a", "b"].into_iter().filter(|token| entry.serves(token)).collect::<Vec<_>>()
+        };
+        assert_eq!(serving(None, &[]), ["", "a", "b"]);
+        assert_eq!(serving(None, &["a"]), ["", "b"]);
+        assert_eq!(serving(Some("b"), &[]), ["b"]);
+        assert_eq!(serving(Some(""), &["a"]), [""]);
+        assert!(serving(Some("b"), &["b"]).is_empty());
     }
 }

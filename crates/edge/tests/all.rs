@@ -5,6 +5,7 @@ mod management;
 mod neighbours;
 mod probes;
 mod relay;
+mod steering;
 mod support;
 mod tls;
 mod traffic;

@@ -8,6 +8,7 @@ use crate::log::{Sink, hear};
 use crate::settings::read;
 use pyo3::prelude::*;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Where the edge listens, after ports were chosen.
 #[pyclass(frozen, module = "qanat._engine")]
@@ -233,6 +234,48 @@ impl Edge {
             max_body: max_body_bytes,
         };
         self.0.probe(probe).map_err(edge_error)
+    }
+
+    #[pyo3(signature = (*, name, hostnames, tunnel_ids, timeout_s, most))]
+    fn hold(
+        &self,
+        py: Python<'_>,
+        name: String,
+        hostnames: Vec<String>,
+        tunnel_ids: Vec<String>,
+        timeout_s: f64,
+        most: usize,
+    ) -> PyResult<()> {
+        let tunnel_ids = tunnel_ids.iter().map(|id| uuid("tunnel_ids", id)).collect::<PyResult<_>>()?;
+        let timeout = match Duration::try_from_secs_f64(timeout_s) {
+            Ok(timeout) if timeout <= qanat_edge::MAX_HELD => timeout,
+            _ => return Err(bad_setting("timeout_s", format!("{timeout_s} is not 0 to 30 seconds"))),
+        };
+        py.detach(|| self.0.hold(qanat_edge::HoldOrder { name, hostnames, tunnel_ids, timeout, most }));
+        Ok(())
+    }
+
+    #[pyo3(signature = (*, name))]
+    fn release(&self, py: Python<'_>, name: &str) -> usize {
+        py.detach(|| self.0.release(name))
+    }
+
+    #[pyo3(signature = (*, tunnel_id, token_id=None))]
+    fn open_requests(&self, py: Python<'_>, tunnel_id: &str, token_id: Option<&str>) -> PyResult<usize> {
+        let tunnel_id = uuid("tunnel_id", tunnel_id)?;
+        Ok(py.detach(|| self.0.open_requests(tunnel_id, token_id)))
+    }
+
+    #[pyo3(signature = (*, tunnel_id, token_id=None))]
+    fn open_websockets(&self, py: Python<'_>, tunnel_id: &str, token_id: Option<&str>) -> PyResult<usize> {
+        let tunnel_id = uuid("tunnel_id", tunnel_id)?;
+        Ok(py.detach(|| self.0.open_websockets(tunnel_id, token_id)))
+    }
+
+    #[pyo3(signature = (*, tunnel_id, token_id, only_websockets))]
+    fn cut(&self, py: Python<'_>, tunnel_id: &str, token_id: Option<&str>, only_websockets: bool) -> PyResult<usize> {
+        let tunnel_id = uuid("tunnel_id", tunnel_id)?;
+        Ok(py.detach(|| self.0.cut(tunnel_id, token_id, only_websockets)))
     }
 
     #[pyo3(signature = (*, limit, timeout_s))]

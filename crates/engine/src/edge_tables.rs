@@ -43,7 +43,8 @@ pub(crate) struct Tunnel(pub(crate) qanat_edge::TunnelEntry);
 impl Tunnel {
     #[new]
     #[pyo3(signature = (
-        *, tunnel_id, account_tag, name, secrets, deleted, remotely_managed, configuration_version, configuration
+        *, tunnel_id, account_tag, name, secrets, deleted, remotely_managed, configuration_version, configuration,
+        active_token_id, epoch, fenced_token_ids
     ))]
     #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
     fn new(
@@ -55,6 +56,9 @@ impl Tunnel {
         remotely_managed: bool,
         configuration_version: i32,
         configuration: Option<&[u8]>,
+        active_token_id: Option<String>,
+        epoch: u64,
+        fenced_token_ids: Vec<String>,
     ) -> PyResult<Self> {
         let secret = |(token_id, sha256): (String, PyBackedBytes)| match sha256.as_ref().try_into() {
             Ok(sha256) => Ok(qanat_edge::TunnelSecret { token_id, sha256 }),
@@ -70,6 +74,9 @@ impl Tunnel {
             remotely_managed,
             configuration_version,
             configuration: configuration.map(Bytes::copy_from_slice),
+            active_token_id,
+            epoch,
+            fenced_token_ids,
         }))
     }
 

@@ -207,4 +207,7 @@ def engine_tunnel(entry: TunnelEntry) -> Tunnel:
         remotely_managed=entry.remotely_managed,
         configuration_version=entry.configuration_version,
         configuration=entry.configuration,
+        active_token_id=entry.active_token_id,
+        epoch=entry.epoch,
+        fenced_token_ids=entry.fenced_token_ids,
     )

@@ -259,6 +259,7 @@ def engine_settings(settings: EdgeSettings, management: ManagementKey, sockets: 
         "keep_alive_timeout_s": limits.keep_alive_timeout_s,
         "response_timeout_s": limits.response_timeout_s,
         "grpc_idle_timeout_s": limits.grpc_idle_timeout_s,
+        "standby_wait_s": settings.tunnel.standby_wait_s,
         "max_streams_per_tunnel": limits.streams_per_tunnel,
         "max_connections": min(limits.connections, sockets.public),
         "max_connections_per_address": limits.connections_per_address,

@@ -11,7 +11,8 @@ from qanat.ids import AccountId, TunnelId
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelEntry:
     """A row of the engine's tunnel table. `secrets`: (token id, SHA-256) of each secret that lets a connector in, "" the
-    tunnel's own; `configuration`: the document to push, None when none was ever set."""
+    tunnel's own; `configuration`: the document to push, None when none was ever set. `active_token_id`: the one node that
+    gets requests, None for all; `epoch` only rises; nodes of `fenced_token_ids` get none."""
 
     tunnel_id: TunnelId
     account_id: AccountId
@@ -21,6 +22,9 @@ class TunnelEntry:
     remotely_managed: bool
     configuration_version: int
     configuration: bytes | None
+    active_token_id: str | None = None
+    epoch: int = 0
+    fenced_token_ids: tuple[str, ...] = ()
 
 
 def compile_tunnel(

@@ -2,32 +2,29 @@
 //! connection where the first provably changed nothing.
 
 use crate::cause::Cause;
-use crate::management::Asked;
 use crate::requests::answer::clean;
+use crate::requests::choice::Choice;
 use crate::requests::ends::{Download, Upload};
 use crate::requests::exchange::{Exchange, Outcome};
 use crate::requests::failed::Failed;
 use crate::requests::head::Admitted;
 use crate::requests::reply;
-use crate::tunnels::connection::Connection;
-use crate::tunnels::tunnel::{Entered, Picked};
+use crate::tunnels::connection::{Asker, Connection};
+use crate::tunnels::tunnel::Picked;
 use qanat_http::{Headers, Hop, ResponseHead, Sent, Sink, may_retry};
 use qanat_transport::{OpenStream, ResponseEvent, TunnelRequest, TunnelResponse};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Poll, ready};
-use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Streams tried for one request that never reached a connector.
 const MAX_OPENS: usize = 4;
-/// How long a request waits for a connection that has registered but not taken its configuration yet.
-const CONFIGURATION_WAIT: Duration = Duration::from_secs(3);
 
 /// The connections that have failed this request.
 #[derive(Default)]
-struct Tried {
+pub(super) struct Tried {
     links: Vec<u64>,
     /// A connector whose origin refused: its other connections lead to the same one.
     connectors: Vec<Uuid>,
@@ -36,14 +33,14 @@ struct Tried {
 }
 
 impl Tried {
-    fn holds(&self, connection: &Connection) -> bool {
+    pub(super) fn holds(&self, connection: &Connection) -> bool {
         self.links.contains(&connection.link.serial()) || self.connectors.contains(&connection.connector_id)
     }
 
     /// Whether one more may be tried.
     fn bears_another(&self, request: &TunnelRequest, failed: &Failed) -> bool {
         let hop = Hop::Tunnel { has_body: request.length.has_body(), repeated: self.repeated };
-        matches!(failed.cause, Cause::ConnectionLost | Cause::OriginRefused | Cause::Overloaded)
+        matches!(failed.cause, Cause::ConnectionLost | Cause::OriginRefused | Cause::Overloaded | Cause::RequestCut)
             && self.links.len() + 1 < MAX_OPENS
             && may_retry(&request.head.method, failed.sent, hop)
     }
@@ -57,77 +54,48 @@ impl Tried {
     }
 }
 
-/// Has the request answered by a connection of its tunnel.
+/// Has the request answered by a connection of its tunnel, which `admitted` names in the end.
 pub(super) async fn run<U: Upload, D: Download>(
     exchange: &mut Exchange<'_, U, D>,
-    admitted: &Admitted,
+    admitted: &mut Admitted,
 ) -> Result<Outcome, Failed> {
-    let side = exchange.side;
-    if side.tables.tunnel(&admitted.tunnel_id).is_some_and(|entry| entry.deleted) {
-        return Err(Failed::new(Cause::TunnelDeleted, format!("tunnel {} was deleted", admitted.tunnel_id)));
-    }
-    let known = side.registry.tunnel(&admitted.tunnel_id).or_else(|| side.registry.expected(&admitted.tunnel_id));
-    let Some(tunnel) = known else {
-        return Err(Failed::new(Cause::NoConnection, "the tunnel never had a connection"));
-    };
-    let Some(entered) = tunnel.enter(side.settings.max_streams_per_tunnel, exchange.visitor) else {
-        return Err(Failed::new(Cause::Overloaded, "the tunnel has too many open requests"));
-    };
+    let mut choice = Choice::default();
     let mut tried = Tried::default();
     let mut last: Option<Failed> = None;
     loop {
-        let connection = match pick(exchange, &entered, &tried, admitted.management.as_ref()).await {
+        let connection = match choice.pick(exchange, admitted, &tried).await {
             Ok(connection) => connection,
+            Err(gone) if gone.cause == Cause::ClientClosed => return Err(gone),
             Err(none) => return Err(last.unwrap_or(none)),
         };
         exchange.account.tried(&connection);
-        let failed = match attempt(exchange, &connection).await {
+        let failed = match attempt(exchange, &connection, &mut choice).await {
             Ok(outcome) => return Ok(outcome),
             Err(failed) => failed.on(connection.id),
         };
+        if failed.cause == Cause::NoActiveNode {
+            // Its node was barred after it was picked, and has not seen it: that is no try.
+            choice.again();
+            continue;
+        }
         exchange.account.failed(&failed);
         if !tried.bears_another(&exchange.request, &failed) {
             return Err(failed);
         }
         tried.note(&connection, &failed);
-        side.counters.retries.add(1);
+        exchange.side.counters.retries.add(1);
         last = Some(failed);
+        choice.again();
     }
-}
-
-/// A connection that wasn't tried yet; for the management of a connector one that leads to it.
-async fn pick<U: Upload, D: Download>(
-    exchange: &mut Exchange<'_, U, D>,
-    tunnel: &Entered,
-    tried: &Tried,
-    asked: Option<&Asked>,
-) -> Result<Picked, Failed> {
-    let is_grpc = exchange.body.is_grpc();
-    let untried = |c: &Connection| !tried.holds(c) && asked.is_none_or(|asked| asked.allows(c));
-    let find = || tunnel.pick(|c| untried(c) && (!is_grpc || c.carries_trailers));
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    if is_grpc && tunnel.pick(untried).is_some() {
-        return Err(Failed::new(Cause::GrpcNeedsHttp2, "no connection of the tunnel carries trailers"));
-    }
-    let expected = exchange.side.registry.expected_for();
-    let mut wait = pin!(timeout(CONFIGURATION_WAIT, tunnel.wait(expected)));
-    let waited = poll_fn(|cx| match wait.as_mut().poll(cx) {
-        Poll::Ready(waited) => Poll::Ready(Ok(waited.unwrap_or(false))),
-        Poll::Pending => exchange.poll_gone(cx).map(|()| Err(Failed::gone())),
-    })
-    .await?;
-    let found = if waited { find() } else { None };
-    found.ok_or_else(|| Failed::new(Cause::NoConnection, "the tunnel has no live connection"))
 }
 
 /// One try on one connection.
 async fn attempt<U: Upload, D: Download>(
     exchange: &mut Exchange<'_, U, D>,
-    connection: &Connection,
+    connection: &Picked,
+    choice: &mut Choice,
 ) -> Result<Outcome, Failed> {
-    let mut open = open(exchange, connection).await?;
+    let mut open = open(exchange, connection, choice).await?;
     exchange.account.opened();
     match answer(exchange, connection, &mut open).await {
         Ok(response) => {
@@ -143,13 +111,29 @@ async fn attempt<U: Upload, D: Download>(
 
 async fn open<U: Upload, D: Download>(
     exchange: &mut Exchange<'_, U, D>,
-    connection: &Connection,
+    connection: &Picked,
+    choice: &mut Choice,
 ) -> Result<OpenStream, Failed> {
+    let is_websocket = exchange.request.head.websocket;
     let Exchange { request, body, download, pace, .. } = exchange;
     let mut opening = pin!(connection.link.open(request));
     poll_fn(|cx| {
-        if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
+        // The head leaves in the poll that is ready, so this is the last look at who serves.
+        let inside = match connection.asker() {
+            Asker::Visitor => Some(connection.gate.enter()),
+            Asker::Aside => None,
+        };
+        if matches!(inside, Some(None)) {
+            return Poll::Ready(Err(Failed::new(Cause::NoActiveNode, "its node was barred")));
+        }
+        let opened = opening.as_mut().poll(cx);
+        drop(inside);
+        choice.gone();
+        if let Poll::Ready(opened) = opened {
             return Poll::Ready(opened.map_err(|error| Failed::open(&error)));
+        }
+        if connection.is_cut(is_websocket) {
+            return Poll::Ready(Err(Failed::new(Cause::RequestCut, "while opening a stream")));
         }
         if body.poll_gone(cx).is_ready() || download.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failed::gone()));
@@ -165,7 +149,7 @@ async fn open<U: Upload, D: Download>(
 /// Waits for the answer's head; meanwhile the request body moves.
 async fn answer<U: Upload, D: Download>(
     exchange: &mut Exchange<'_, U, D>,
-    connection: &Connection,
+    connection: &Picked,
     open: &mut OpenStream,
 ) -> Result<TunnelResponse, Failed> {
     let Exchange { side, request, body, download, pace, .. } = exchange;
@@ -177,6 +161,9 @@ async fn answer<U: Upload, D: Download>(
         let next = {
             let mut next = pin!(response.next());
             poll_fn(|cx| {
+                if connection.is_cut(request.head.websocket) {
+                    return Poll::Ready(Err(Failed::new(Cause::RequestCut, "before its answer")));
+                }
                 if let Poll::Ready(event) = next.as_mut().poll(cx) {
                     return Poll::Ready(Ok(event));
                 }
@@ -231,7 +218,8 @@ async fn answer<U: Upload, D: Download>(
             Err(failed) => {
                 sink.reset();
                 response.cancel();
-                return Err(failed.after(Sent::Body));
+                let sent = if failed.cause == Cause::RequestCut { body.sent() } else { Sent::Body };
+                return Err(failed.after(sent));
             }
         }
     }

@@ -121,6 +121,19 @@ impl<'a, U: Upload> RequestBody<'a, U> {
         cause.map(|cause| Failed::new(cause, "while opening a stream"))
     }
 
+    /// While the request waits for its turn. Ready once the client is known to be gone.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.upload.poll_gone(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.is_under_way() { self.watch.poll_left(cx, || self.upload.has_left()) } else { Poll::Pending }
+    }
+
+    /// Its limits count from now on.
+    pub(super) fn restart(&mut self) {
+        self.watch.restart();
+    }
+
     /// Sends what can be sent, while it moves. Ready when that is over; an error: the client or the connector is at fault.
     pub(super) fn poll_send(
         &mut self,

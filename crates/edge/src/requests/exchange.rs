@@ -33,9 +33,15 @@ pub(super) struct Exchange<'a, U, D> {
 }
 
 impl<U: Upload, D: Download> Exchange<'_, U, D> {
-    /// Ready once the client is known to be gone. Only before the answer, and while nobody reads the body.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.body.poll_gone(cx).is_ready() { Poll::Ready(()) } else { self.download.poll_gone(cx) }
+    /// Ready once the client is known to be gone, while the request waits for its turn and nobody reads its body.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.body.poll_left(cx).is_ready() { Poll::Ready(()) } else { self.download.poll_gone(cx) }
+    }
+
+    /// Its time limits count from now on.
+    pub(super) fn restart(&mut self) {
+        self.body.restart();
+        self.pace.restart();
     }
 
     /// Trailers of the request that the tunnel's form can't carry.

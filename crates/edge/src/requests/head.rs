@@ -5,6 +5,7 @@ use crate::cause::Cause;
 use crate::client::Client;
 use crate::management::Asked;
 use crate::public_side::PublicSide;
+use crate::requests::failed::Failed;
 use crate::router::hostname_of;
 use crate::traffic::Label;
 use bytes::Bytes;
@@ -27,6 +28,15 @@ pub(crate) struct Admitted {
     pub(crate) tunnel_id: Uuid,
     /// It is for the connector itself, not for an origin.
     pub(crate) management: Option<Asked>,
+}
+
+impl Admitted {
+    /// Has it go where its hostname leads to by now.
+    pub(super) fn reroute(&mut self, side: &PublicSide) -> Result<(), Failed> {
+        let found = side.tables.routes.load().find_as(&self.hostname);
+        (self.tunnel_id, _) = found.ok_or_else(|| Failed::new(Cause::UnknownHostname, "its route is gone"))?;
+        Ok(())
+    }
 }
 
 /// Whether the request may pass, and which tunnel answers; if not, why, with more words for the operator.

@@ -5,6 +5,7 @@ mod account;
 mod answer;
 mod attempts;
 mod body;
+mod choice;
 pub(crate) mod ends;
 pub(crate) mod exchange;
 mod failed;

@@ -74,6 +74,13 @@ impl<'a> Pace<'a> {
         self.sleep.as_mut().reset(self.moved + TICK.min(self.response_timeout));
     }
 
+    /// The request has waited for its turn: all limits count from now on.
+    pub(crate) fn restart(&mut self) {
+        self.touch();
+        self.started = self.moved;
+        self.measured = (self.moved, self.bytes);
+    }
+
     /// While the answer's head is awaited. `upload`: the request body's relay, when it is under way.
     pub(crate) fn poll_waiting(&mut self, cx: &mut Context<'_>, upload: Option<&Relay>) -> Poll<Cause> {
         while self.sleep.as_mut().poll(cx).is_ready() {
@@ -244,6 +251,28 @@ pub(crate) mod tests {
         .await;
         assert_eq!(cause, Cause::BodyTooSlow);
         assert!((30..=41).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+
+    /// A request that was held must not pay for that with its own limits.
+    #[tokio::test(start_paused = true)]
+    async fn limits_count_from_the_end_of_a_wait() {
+        let sleep = pin!(tokio::time::sleep(LIMIT));
+        let mut pace = pace_of(sleep, Duration::from_secs(60));
+        let mut relay = Relay::new();
+        tokio::time::advance(Duration::from_secs(59)).await;
+        let start = Instant::now();
+        pace.restart();
+        let cause = poll_fn(|cx| {
+            step(&mut relay, End { give: true, full: false });
+            pace.poll_waiting(cx, Some(&relay))
+        })
+        .await;
+        assert_eq!(cause, Cause::BodyTooSlow);
+        assert!(start.elapsed().as_secs() >= 30, "{:?}", start.elapsed());
+        pace.restart();
+        let start = Instant::now();
+        assert_eq!(poll_fn(|cx| pace.poll_waiting(cx, None)).await, Cause::ResponseTimeout);
+        assert_eq!(start.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]

@@ -102,7 +102,7 @@ pub(crate) fn render(form: Form, failure: &Failure<'_>) -> (ResponseHead, Bytes)
     headers.push(&b"Cf-Ray"[..], (*ray).clone());
     match cause {
         Cause::MethodNotAllowed => headers.push(&b"Allow"[..], &b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"[..]),
-        Cause::Overloaded => headers.push(&b"Retry-After"[..], &b"1"[..]),
+        Cause::Overloaded | Cause::HeldTooMany => headers.push(&b"Retry-After"[..], &b"1"[..]),
         _ => {}
     }
     (ResponseHead { status: if form == Form::Grpc { 200 } else { *status }, headers }, body)
@@ -110,7 +110,7 @@ pub(crate) fn render(form: Form, failure: &Failure<'_>) -> (ResponseHead, Bytes)
 
 /// The number that users of this protocol's hosted edge know.
 fn error_number(cause: Cause) -> Option<u16> {
-    (cause == Cause::NoConnection).then_some(1033)
+    matches!(cause, Cause::NoConnection | Cause::NoActiveNode).then_some(1033)
 }
 
 /// Visible words beyond the title: never the connector's text unless it is about the client's own request.

@@ -7,10 +7,8 @@ use crate::requests::ends::{Download, Upload};
 use crate::requests::exchange::{Exchange, Outcome};
 use crate::requests::failed::Failed;
 use crate::requests::pace::Pace;
-use crate::tunnels::connection::Connection;
-use qanat_http::{
-    BodyLength, Choke, Relay, RelayError, ResponseHead, Sent, Sink, Source, Stalled, StreamError, Version,
-};
+use crate::tunnels::tunnel::Picked;
+use qanat_http::{BodyLength, Relay, RelayError, ResponseHead, Sent, Sink, Source, Stalled, StreamError, Version};
 use qanat_transport::{OpenStream, TunnelRequest, TunnelResponse, TunnelSink};
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
@@ -22,7 +20,7 @@ const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 /// Sends the answer whose head has come on this stream.
 pub(super) async fn send<U: Upload, D: Download>(
     exchange: &mut Exchange<'_, U, D>,
-    connection: &Connection,
+    connection: &Picked,
     open: OpenStream,
     response: TunnelResponse,
 ) -> Result<Outcome, Failed> {
@@ -52,7 +50,7 @@ pub(super) async fn send<U: Upload, D: Download>(
         };
         return Err(failed.after(Sent::Body));
     }
-    let _websocket = is_switch.then(|| side.counters.websockets_open.hold());
+    let _websocket = is_switch.then(|| (side.counters.websockets_open.hold(), connection.hold_websocket()));
     if is_switch {
         body.switch();
     } else {
@@ -67,9 +65,8 @@ pub(super) async fn send<U: Upload, D: Download>(
     if stand == Stand::Bodiless {
         pace.start_linger(false);
     }
-    let choke = &connection.choke;
-    let mut reply =
-        Reply { body, sink, source, download: &mut **download, relay: Relay::new(), stand, is_switch, pace, choke };
+    let download = &mut **download;
+    let mut reply = Reply { body, sink, source, download, relay: Relay::new(), stand, is_switch, pace, connection };
     let ended = poll_fn(|cx| reply.poll(cx)).await;
     let Reply { body, mut sink, mut source, relay, .. } = reply;
     side.counters.bytes_in.add(body.bytes());
@@ -128,12 +125,15 @@ struct Reply<'e, 'a, U, D> {
     stand: Stand,
     is_switch: bool,
     pace: &'e mut Pace<'a>,
-    choke: &'e Choke,
+    connection: &'e Picked,
 }
 
 impl<U: Upload, D: Download> Reply<'_, '_, U, D> {
     /// Ready at the end of both directions, or of what there is still to be waited for.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        if self.connection.is_cut(self.is_switch) {
+            return Poll::Ready(Err(Failed::new(Cause::RequestCut, "").while_answering()));
+        }
         if let Poll::Ready(ended) = self.poll_down(cx) {
             return Poll::Ready(ended);
         }
@@ -160,7 +160,7 @@ impl<U: Upload, D: Download> Reply<'_, '_, U, D> {
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        match self.body.poll_send(cx, &mut self.sink, self.choke) {
+        match self.body.poll_send(cx, &mut self.sink, &self.connection.choke) {
             Poll::Pending => {}
             // Nobody waits for the rest of the body, whatever became of it.
             Poll::Ready(_) if self.stand == Stand::Whole => return Poll::Ready(Ok(())),

@@ -50,7 +50,7 @@ impl<'a> Request<'a> {
         // Dropped first: at no time are fewer open that came early than there are.
         let _late = self.side.drain.late();
         let ParsedRequest { mut head, length, expect_continue, host_differs, .. } = parsed;
-        let admitted = match head::admit(self.side, self.client, &head, host_differs) {
+        let mut admitted = match head::admit(self.side, self.client, &head, host_differs) {
             Ok(admitted) => admitted,
             Err((cause, why)) => return self.fail(Failed::new(cause, why), &head, None, download).await,
         };
@@ -86,7 +86,7 @@ impl<'a> Request<'a> {
             visitor,
             account: Account::new(&self.side.traffic, admitted.label.clone(), self.started),
         };
-        let ended = attempts::run(&mut exchange, &admitted).await;
+        let ended = attempts::run(&mut exchange, &mut admitted).await;
         let is_stream = matches!(ended, Ok(Outcome::Switched));
         exchange.account.end(admitted.tunnel_id, ended.as_ref().map(|_| ()), is_stream);
         match ended {

@@ -24,6 +24,23 @@ impl UploadWatch {
         Self { tick: None, stood: Instant::now(), bytes: 0, limit }
     }
 
+    /// To be polled while the request waits and nobody reads its body: ready once the client has left, though its bytes are unread.
+    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>, has_left: impl Fn() -> bool) -> Poll<()> {
+        let tick = self.tick.get_or_insert_with(|| Box::pin(sleep(TICK)));
+        while tick.as_mut().poll(cx).is_ready() {
+            tick.as_mut().reset(Instant::now() + TICK);
+            if has_left() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Counts from now on.
+    pub(crate) fn restart(&mut self) {
+        self.tick = None;
+    }
+
     /// To be polled while a request's head or body is under way; `relay` is `None` before the body's turn. Ready with the
     /// reason to give the request up. `has_left` tells whether the client is gone, though its bytes are unread.
     pub(crate) fn poll(

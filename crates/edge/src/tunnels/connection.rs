@@ -1,10 +1,11 @@
 //! One registered connection of a connector: its link, what it carries, and how many requests are open on it.
 
+use crate::tunnels::gate::Gate;
 use crate::tunnels::pushes::Pushes;
 use qanat_http::Choke;
 use qanat_transport::{ConnectorLink, Protocol, Registration};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -80,10 +81,40 @@ pub(crate) struct Connection<P = ConnectorLink> {
     pub(crate) pushes: Pushes,
     /// Whether its windows are full of what nobody reads.
     pub(crate) choke: Choke,
-    open: AtomicUsize,
+    /// Whether visitors' requests may be sent to it.
+    pub(crate) gate: Gate,
+    /// Open requests in the lower half; in the upper one those among them that are no visitor's.
+    open: AtomicU64,
+    websockets: AtomicUsize,
+    /// How often all of its requests were cut, in the upper half, and its WebSockets alone, in the lower one.
+    cuts: AtomicU64,
     draining: AtomicBool,
     /// Everybody was told that it is suspect.
     doubted: AtomicBool,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A visitor's.
+    Visitor,
+    /// Our own, or an operator's: no traffic.
+    Aside,
+}
+
+impl Asker {
+    /// What one more adds to the count.
+    fn one(self) -> u64 {
+        match self {
+            Self::Visitor => 1,
+            Self::Aside => 1 | 1 << 32,
+        }
+    }
+}
+
+/// The lower half of a packed count.
+fn low(packed: u64) -> u64 {
+    packed & u64::from(u32::MAX)
 }
 
 impl<P: Peer> Connection<P> {
@@ -100,7 +131,10 @@ impl<P: Peer> Connection<P> {
             serves_management: announces(MANAGEMENT),
             pushes: Pushes::default(),
             choke: Choke::default(),
-            open: AtomicUsize::new(0),
+            gate: Gate::default(),
+            open: AtomicU64::new(0),
+            websockets: AtomicUsize::new(0),
+            cuts: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
             link,
@@ -119,7 +153,7 @@ impl<P: Peer> Connection<P> {
     /// Begins the drain, once; whoever sees the last request end tells the link. Both orders are total, so that one does.
     pub(super) fn drain(&self) -> bool {
         let first = !self.draining.swap(true, Ordering::SeqCst);
-        if first && self.open.load(Ordering::SeqCst) == 0 {
+        if first && low(self.open.load(Ordering::SeqCst)) == 0 {
             self.link.drained();
         }
         first
@@ -127,18 +161,55 @@ impl<P: Peer> Connection<P> {
 
     /// Open requests.
     pub(super) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        low(self.open.load(Ordering::Relaxed)) as usize
+    }
+
+    /// Open requests of visitors.
+    pub(super) fn visits(&self) -> usize {
+        let open = self.open.load(Ordering::SeqCst);
+        (low(open) - (open >> 32)) as usize
+    }
+
+    /// Open WebSockets of visitors.
+    pub(super) fn websockets(&self) -> usize {
+        self.websockets.load(Ordering::Relaxed)
+    }
+
+    /// Counts a WebSocket until the guard is dropped.
+    pub(crate) fn hold_websocket(&self) -> Websocket<'_> {
+        self.websockets.fetch_add(1, Ordering::Relaxed);
+        Websocket(&self.websockets)
+    }
+
+    /// Ends what is open now, or the WebSockets among it: who serves such a request looks at `cuts`.
+    pub(super) fn cut(&self, only_websockets: bool) {
+        self.cuts.fetch_add(if only_websockets { 1 } else { 1 << 32 }, Ordering::Release);
+    }
+
+    /// The cuts so far.
+    pub(super) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
     }
 
     /// Counts one more.
-    pub(super) fn enter(&self) {
-        self.open.fetch_add(1, Ordering::SeqCst);
+    pub(super) fn enter(&self, asker: Asker) {
+        self.open.fetch_add(asker.one(), Ordering::SeqCst);
     }
 
     /// And one less.
-    pub(super) fn leave(&self) {
-        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 && self.draining.load(Ordering::SeqCst) {
+    pub(super) fn leave(&self, asker: Asker) {
+        let before = self.open.fetch_sub(asker.one(), Ordering::SeqCst);
+        if low(before) == 1 && self.draining.load(Ordering::SeqCst) {
             self.link.drained();
         }
+    }
+}
+
+/// An open WebSocket.
+pub(crate) struct Websocket<'a>(&'a AtomicUsize);
+
+impl Drop for Websocket<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn secret(token_id: &str, secret: &[u8]) -> TunnelSecret {
     TunnelSecret { token_id: token_id.to_owned(), sha256: Sha256::digest(secret).into() }
 }
 
-pub(super) fn entry() -> TunnelEntry {
+pub(crate) fn entry() -> TunnelEntry {
     TunnelEntry {
         tunnel_id: Uuid::from_u128(1),
         account_tag: "a".repeat(32),
@@ -80,6 +80,9 @@ pub(super) fn entry() -> TunnelEntry {
         remotely_managed: true,
         configuration_version: 0,
         configuration: None,
+        active_token_id: None,
+        epoch: 0,
+        fenced_token_ids: vec![],
     }
 }
 

@@ -54,6 +54,10 @@ impl<P: Peer> Live<P> {
         self.serials.get(tunnel_id).map_or(0, BTreeSet::len)
     }
 
+    pub(super) fn tunnel_ids(&self) -> impl Iterator<Item = &Uuid> {
+        self.serials.keys()
+    }
+
     pub(super) fn of<'a>(&'a self, tunnel_id: &Uuid) -> impl Iterator<Item = &'a Arc<Connection<P>>> {
         self.serials.get(tunnel_id).into_iter().flatten().filter_map(|serial| self.connections.get(serial))
     }

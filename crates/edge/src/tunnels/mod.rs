@@ -6,9 +6,11 @@ pub(crate) mod connection;
 pub(crate) mod dials;
 pub(crate) mod door;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
+mod gate;
 mod live;
 pub(crate) mod push;
 mod pushes;
 pub(crate) mod registry;
+mod steering;
 pub(crate) mod tunnel;

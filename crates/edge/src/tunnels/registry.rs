@@ -79,7 +79,7 @@ impl<P: Peer> Registry<P> {
         self.tunnels.load().get(id).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Live<P>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Live<P>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,7 +113,8 @@ impl<P: Peer> Registry<P> {
             return Err(Refusal { retry_after: DRAINING_RETRY_AFTER, ..refusal });
         }
         let mut live = self.lock();
-        let decision = decide(entry().as_deref(), registration).and_then(|token_id| {
+        let entry = entry();
+        let decision = decide(entry.as_deref(), registration).and_then(|token_id| {
             if let Some(left) = live.held_for(registration.tunnel_id, registration.connector_id, Instant::now()) {
                 let message = format!("tunnel {} was disconnected a moment ago", registration.tunnel_id);
                 return Err(Refusal { retry_after: left, ..Refusal::new("disconnected_lately", message) });
@@ -143,6 +144,9 @@ impl<P: Peer> Registry<P> {
         let replaced = self.remove(&mut live, "replaced", &old);
         link.accept(&registration.features);
         let connection = Arc::new(Connection::new(link.clone(), registration, token_id));
+        if entry.is_some_and(|entry| !entry.serves(&connection.token_id)) {
+            connection.gate.shut();
+        }
         self.place(connection.tunnel_id).announce();
         live.insert(connection.clone());
         self.counters.registrations.add(1);
@@ -302,6 +306,9 @@ impl<P: Peer> Registry<P> {
     fn remove(&self, live: &mut Live<P>, reason: &str, serials: &[u64]) -> Vec<P> {
         let removed: Vec<_> = serials.iter().filter_map(|serial| live.remove(*serial)).collect();
         for connection in &removed {
+            // From here on nobody would find it in order to bar it.
+            connection.gate.shut();
+            connection.gate.settle();
             self.place(connection.tunnel_id).remove(connection.id);
             self.counters.tunnel_connections_open.sub(1);
             if connection.doubt(false) {
@@ -334,6 +341,7 @@ mod tests {
     use crate::tunnels::dials::RETRY_AFTER;
     use crate::tunnels::fake::{Fake, entry, registration, secret};
     use crate::tunnels::live::HELD;
+    use crate::tunnels::tunnel::Awaited;
 
     struct Bench {
         registry: Registry<Fake>,
@@ -355,6 +363,23 @@ mod tests {
         }
         fn picked(&self) -> Option<Uuid> {
             self.registry.tunnel(&Uuid::from_u128(1)).unwrap().pick(|_| true).map(|c| c.id)
+        }
+        /// Connections of these two nodes, in this order.
+        fn nodes(&self, tokens: [&'static str; 2]) -> [Arc<Connection<Fake>>; 2] {
+            let mut connector = 0;
+            tokens.map(|token| {
+                connector += 1;
+                let secret = if token.is_empty() { "secret".to_owned() } else { format!("token {token}") };
+                let asked = Registration { secret: secret.into(), ..registration(connector, 0) };
+                let connection = self.registry.register(&Fake::new(), &asked, || Some(Arc::new(entry()))).unwrap();
+                self.registry.ready(&connection);
+                connection
+            })
+        }
+        fn steer(&self, change: impl FnOnce(&mut TunnelEntry)) {
+            let mut row = entry();
+            change(&mut row);
+            self.registry.steer(row.tunnel_id, || Some(Arc::new(row)));
         }
         fn lost(&self) -> Vec<(Uuid, String)> {
             let events = self.events.take(100, Duration::ZERO);
@@ -489,17 +514,14 @@ mod tests {
         let connection = bench.registry.register(&link, &registration(1, 0), || Some(Arc::new(entry()))).unwrap();
         let tunnel = bench.registry.tunnel(&Uuid::from_u128(1)).unwrap();
         assert!(tunnel.pick(|_| true).is_none());
-        let waiting = tokio::spawn({
-            let tunnel = tunnel.clone();
-            async move { tunnel.wait(Duration::ZERO).await }
-        });
-        tokio::task::yield_now().await;
+        assert_eq!(tunnel.awaited(), Awaited::Configuration);
+        let changed = tunnel.changed();
         bench.registry.ready(&connection);
         bench.registry.ready(&connection);
-        assert!(waiting.await.unwrap());
+        changed.await;
         assert!(tunnel.pick(|_| true).is_some());
         bench.registry.lost(link.serial(), "closed");
-        assert!(!tunnel.wait(Duration::ZERO).await, "none is coming");
+        assert_eq!(tunnel.awaited(), Awaited::Connector, "none is coming");
     }
 
     #[tokio::test]
@@ -509,12 +531,11 @@ mod tests {
         assert!(bench.registry.expected(&id).is_none(), "nobody is expected");
         bench.registry.expect();
         let tunnel = bench.registry.expected(&id).unwrap();
-        let waiting = tokio::spawn(async move { tunnel.wait(Duration::from_secs(60)).await });
-        tokio::task::yield_now().await;
+        assert_eq!(tunnel.awaited(), Awaited::Connector);
+        let changed = tunnel.changed();
         let _joined = bench.join(1, 0);
-        assert!(waiting.await.unwrap());
-        let nobody = bench.registry.expected(&Uuid::from_u128(2)).unwrap();
-        assert!(!nobody.wait(Duration::from_millis(1)).await);
+        changed.await;
+        assert_eq!(tunnel.awaited(), Awaited::Nothing);
     }
 
     #[test]
@@ -579,5 +600,62 @@ mod tests {
             bench.registry.register(&Fake::new(), &registration(1, 0), || Some(Arc::new(entry()))).err().unwrap().code,
             "draining"
         );
+    }
+
+    #[test]
+    fn only_the_active_node_is_picked_and_a_fenced_one_never() {
+        let bench = Bench::new();
+        let [a, b] = bench.nodes(["a", "b"]);
+        let all = |id: Uuid| (0..20).all(|_| bench.picked() == Some(id));
+        bench.steer(|row| row.active_token_id = Some("a".to_owned()));
+        assert!(all(a.id));
+        bench.steer(|row| row.active_token_id = Some("b".to_owned()));
+        assert!(all(b.id));
+        bench.steer(|row| row.fenced_token_ids = vec!["b".to_owned()]);
+        assert!(all(a.id));
+        bench.steer(|row| (row.active_token_id, row.fenced_token_ids) = (Some("b".to_owned()), vec!["b".to_owned()]));
+        assert_eq!(bench.picked(), None);
+        bench.steer(|_| {});
+        let picks: Vec<_> = (0..200).map(|_| bench.picked()).collect();
+        assert!(picks.contains(&Some(a.id)) && picks.contains(&Some(b.id)));
+    }
+
+    #[test]
+    fn who_comes_back_finds_its_role_in_the_table() {
+        let bench = Bench::new();
+        let row = TunnelEntry { active_token_id: Some("b".to_owned()), ..entry() };
+        let asked = Registration { secret: "token a".into(), ..registration(1, 0) };
+        let old = bench.registry.register(&Fake::new(), &asked, || Some(Arc::new(row))).unwrap();
+        bench.registry.ready(&old);
+        assert!(!old.gate.is_open());
+        assert_eq!(bench.picked(), None);
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_takes_nothing_whatever_the_table_says_then() {
+        let bench = Bench::new();
+        let [a, _] = bench.nodes(["a", "b"]);
+        bench.registry.lost(a.link.serial(), "reset");
+        assert!(a.gate.enter().is_none());
+    }
+
+    #[test]
+    fn what_is_open_is_counted_and_cut_by_node() {
+        let bench = Bench::new();
+        let [a, b] = bench.nodes(["a", "b"]);
+        let tunnel = bench.registry.tunnel(&a.tunnel_id).unwrap();
+        let open = |token: Option<&str>| bench.registry.open_requests(&a.tunnel_id, token);
+        let on_a: Vec<_> = (0..3).map(|_| tunnel.pick(|c| c.id == a.id).unwrap()).collect();
+        let on_b = tunnel.pick(|c| c.id == b.id).unwrap();
+        let _aside = tunnel.pick_aside(|c| c.id == a.id);
+        let _websocket = on_a[0].hold_websocket();
+        assert_eq!((open(None), open(Some("a")), open(Some("b")), open(Some("c"))), (4, 3, 1, 0));
+        assert_eq!(bench.registry.open_websockets(&a.tunnel_id, Some("a")), 1);
+        let _choosing = tunnel.enter(10, 1);
+        assert_eq!((open(None), open(Some("a")), open(Some("b"))), (5, 4, 2), "it may come to either");
+        assert_eq!(bench.registry.cut(&a.tunnel_id, Some("a"), true), 1);
+        assert!(on_a[0].is_cut(true) && !on_a[0].is_cut(false) && !on_b.is_cut(true));
+        assert_eq!(bench.registry.cut(&a.tunnel_id, Some("a"), false), 3);
+        assert!(on_a[0].is_cut(false) && !on_b.is_cut(false));
     }
 }

@@ -1,15 +1,15 @@
 //! The connections of one tunnel that take requests, and how many each visitor may have open there.
 
 use crate::tunnels::balancer;
-use crate::tunnels::connection::{Connection, Peer};
+use crate::tunnels::connection::{Asker, Connection, Peer};
 use arc_swap::ArcSwap;
 use qanat_transport::ConnectorLink;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use uuid::Uuid;
 
 /// One visitor's part of a tunnel's open requests: a quarter.
@@ -26,6 +26,8 @@ pub(crate) struct Tunnel<P = ConnectorLink> {
     pending: AtomicUsize,
     changed: Notify,
     open: AtomicUsize,
+    /// Requests that look for a connection and have none: whoever waits for the open ones waits for these as well.
+    choosing: AtomicUsize,
     /// Open requests of each visitor, of those that came when there were many.
     visitors: Mutex<HashMap<u128, usize>>,
 }
@@ -37,12 +39,23 @@ impl<P: Peer> Tunnel<P> {
             pending: AtomicUsize::new(0),
             changed: Notify::new(),
             open: AtomicUsize::new(0),
+            choosing: AtomicUsize::new(0),
             visitors: Mutex::default(),
         }
     }
 
-    /// A connection for one request, which counts as open until the guard is dropped. A suspect one only when there is no other.
+    /// A connection for a visitor's request, which counts as open until the guard is dropped: one of a node that serves, and a suspect
+    /// one only when there is no other. Whoever sends the request goes through the connection's gate once more.
     pub(crate) fn pick(&self, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
+        self.pick_for(Asker::Visitor, |c| c.gate.is_open() && usable(c))
+    }
+
+    /// A connection for a request that is no visitor's, of whatever node: it is no traffic.
+    pub(crate) fn pick_aside(&self, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
+        self.pick_for(Asker::Aside, usable)
+    }
+
+    fn pick_for(&self, asker: Asker, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
         let ready = self.ready.load();
         let pick = |usable: &dyn Fn(&Connection<P>) -> bool| {
             balancer::pick(
@@ -55,33 +68,48 @@ impl<P: Peer> Tunnel<P> {
         let usable = |c: &Connection<P>| !c.link.is_closed() && usable(c);
         let chosen = pick(&|c| !c.link.is_suspect() && usable(c)).or_else(|| pick(&usable))?;
         let connection = ready[chosen].clone();
-        connection.enter();
-        Some(Picked(connection))
+        connection.enter(asker);
+        let cuts = connection.cuts();
+        Some(Picked { connection, asker, cuts })
     }
 
-    /// One of its connections is suspect, or is so no longer.
+    /// Ready at the next change of the connections or of who serves, from this call on.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// What may still come for a request that found no connection.
+    pub(crate) fn awaited(&self) -> Awaited {
+        let ready = self.ready.load();
+        let mut alive = ready.iter().filter(|c| !c.link.is_closed()).peekable();
+        let is_known = alive.peek().is_some();
+        if alive.any(|c| c.gate.is_open()) {
+            Awaited::Nothing
+        } else if is_known {
+            Awaited::Node
+        } else if self.pending.load(Ordering::Acquire) > 0 {
+            Awaited::Configuration
+        } else {
+            Awaited::Connector
+        }
+    }
+
+    /// Wakes whoever waits: its connections, or who of them serves or is suspect, have changed.
     pub(super) fn stir(&self) {
         self.changed.notify_waiters();
     }
 
-    /// Ready once a connection may have become ready; at once (false) when none is about to, nor `expected` within that time.
-    pub(crate) async fn wait(&self, expected: Duration) -> bool {
-        let changed = self.changed.notified();
-        if !self.ready.load().is_empty() {
-            return true;
-        }
-        if self.pending.load(Ordering::Acquire) > 0 {
-            changed.await;
-            return true;
-        }
-        !expected.is_zero() && tokio::time::timeout(expected, changed).await.is_ok()
+    /// Requests that look for a connection. Read before the open ones: a request is counted there before it is counted out here.
+    pub(super) fn choosing(&self) -> usize {
+        self.choosing.load(Ordering::SeqCst)
     }
 
     /// Counts an open request; `None` above `most`, or above this visitor's part. The first quarter is anybody's and costs no
     /// lock; of the rest one visitor may have a quarter, so that nobody holds more than half.
     pub(crate) fn enter(self: &Arc<Self>, most: usize, visitor: u128) -> Option<Entered<P>> {
         let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let mut entered = Entered { tunnel: self.clone(), visitor: None };
+        self.choosing.fetch_add(1, Ordering::SeqCst);
+        let mut entered = Entered { tunnel: self.clone(), visitor: None, is_choosing: true };
         if open >= most {
             return None;
         }
@@ -119,23 +147,54 @@ impl<P: Peer> Tunnel<P> {
         let mut ready = Vec::clone(&self.ready.load());
         change(&mut ready);
         self.ready.store(Arc::new(ready));
-        self.changed.notify_waiters();
+        self.stir();
     }
 }
 
+/// Why a request may find no connection, and a little later find one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// It may not: there are some, and none is for it.
+    Nothing,
+    /// There are some, and none of a node that serves.
+    Node,
+    /// One has registered but not taken its configuration yet.
+    Configuration,
+    /// There is none.
+    Connector,
+}
+
 /// A connection with one more open request.
-pub(crate) struct Picked<P: Peer = ConnectorLink>(Arc<Connection<P>>);
+pub(crate) struct Picked<P: Peer = ConnectorLink> {
+    connection: Arc<Connection<P>>,
+    asker: Asker,
+    /// The connection's, when it was picked.
+    cuts: u64,
+}
+
+impl<P: Peer> Picked<P> {
+    /// Whether the request is to end, since its node was cut off after it was picked.
+    pub(crate) fn is_cut(&self, is_websocket: bool) -> bool {
+        let cuts = self.connection.cuts();
+        cuts != self.cuts && (is_websocket || cuts >> 32 != self.cuts >> 32)
+    }
+
+    /// Whose the request is.
+    pub(crate) fn asker(&self) -> Asker {
+        self.asker
+    }
+}
 
 impl<P: Peer> std::ops::Deref for Picked<P> {
     type Target = Arc<Connection<P>>;
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.connection
     }
 }
 
 impl<P: Peer> Drop for Picked<P> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.connection.leave(self.asker);
     }
 }
 
@@ -144,6 +203,33 @@ pub(crate) struct Entered<P: Peer = ConnectorLink> {
     tunnel: Arc<Tunnel<P>>,
     /// Whose part it is of.
     visitor: Option<u128>,
+    is_choosing: bool,
+}
+
+impl<P: Peer> Entered<P> {
+    /// It looks for a connection (again). To be said before the one that it had is let go.
+    pub(crate) fn choose(&mut self) {
+        if !std::mem::replace(&mut self.is_choosing, true) {
+            self.tunnel.choosing.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// It has one, or waits until it may look again.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::take(&mut self.is_choosing) {
+            self.tunnel.choosing.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whose place it is.
+    pub(crate) fn tunnel(&self) -> &Arc<Tunnel<P>> {
+        &self.tunnel
+    }
+
+    /// Whether it is a place in this tunnel.
+    pub(crate) fn is_in(&self, tunnel: &Arc<Tunnel<P>>) -> bool {
+        Arc::ptr_eq(&self.tunnel, tunnel)
+    }
 }
 
 impl<P: Peer> std::ops::Deref for Entered<P> {
@@ -155,6 +241,7 @@ impl<P: Peer> std::ops::Deref for Entered<P> {
 
 impl<P: Peer> Drop for Entered<P> {
     fn drop(&mut self) {
+        self.settle();
         self.tunnel.open.fetch_sub(1, Ordering::Relaxed);
         let Some(visitor) = self.visitor else { return };
         let mut visitors = self.tunnel.visitors.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,5 +310,48 @@ mod tests {
         assert!(tunnel.enter(1000, 7).is_some());
         drop(others);
         assert!(tunnel.visitors.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_request_is_counted_from_its_choice_to_its_end_without_a_gap() {
+        let (tunnel, connection) = joined();
+        let mut entered = tunnel.enter(10, 1).unwrap();
+        assert_eq!((tunnel.choosing(), connection.visits()), (1, 0));
+        let picked = tunnel.pick(|_| true);
+        entered.settle();
+        assert_eq!((tunnel.choosing(), connection.visits()), (0, 1));
+        entered.choose();
+        drop(picked);
+        assert_eq!((tunnel.choosing(), connection.visits()), (1, 0));
+        let aside = tunnel.pick_aside(|_| true);
+        assert_eq!((connection.open(), connection.visits()), (1, 0));
+        drop((aside, entered));
+        assert_eq!((tunnel.choosing(), connection.open()), (0, 0));
+    }
+
+    #[test]
+    fn a_cut_ends_what_was_picked_before_it() {
+        let (tunnel, connection) = joined();
+        let before = tunnel.pick(|_| true).unwrap();
+        connection.cut(true);
+        assert!(before.is_cut(true) && !before.is_cut(false));
+        let between = tunnel.pick(|_| true).unwrap();
+        assert!(!between.is_cut(true));
+        connection.cut(false);
+        assert!(before.is_cut(false) && between.is_cut(false) && between.is_cut(true));
+        assert!(!tunnel.pick(|_| true).unwrap().is_cut(true));
+    }
+
+    #[test]
+    fn what_may_come_is_said() {
+        let (tunnel, connection) = joined();
+        assert_eq!(tunnel.awaited(), Awaited::Nothing);
+        connection.gate.shut();
+        assert_eq!(tunnel.awaited(), Awaited::Node);
+        assert!(tunnel.pick(|_| true).is_none() && tunnel.pick_aside(|_| true).is_some());
+        tunnel.remove(connection.id);
+        assert_eq!(tunnel.awaited(), Awaited::Connector);
+        tunnel.announce();
+        assert_eq!(tunnel.awaited(), Awaited::Configuration);
     }
 }

@@ -39,6 +39,9 @@ pub fn tunnel_entry() -> TunnelEntry {
         remotely_managed: true,
         configuration_version: 0,
         configuration: None,
+        active_token_id: None,
+        epoch: 0,
+        fenced_token_ids: vec![],
     }
 }
 

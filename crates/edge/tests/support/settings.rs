@@ -25,6 +25,7 @@ pub(crate) fn settings() -> Settings {
         keep_alive_timeout: Duration::from_secs(75),
         response_timeout: Duration::from_secs(100),
         grpc_idle_timeout: Duration::from_secs(3600),
+        standby_wait: Duration::from_secs(5),
         max_streams_per_tunnel: 10_000,
         max_connections: 16_384,
         max_unread_bytes: 0,
