@@ -23,6 +23,7 @@ from qanat.store import Notice, Store, open_store
 from qanat.store.keys import KeyRing
 from qanat.store.models import Audit
 from qanat.store.sealing import Sealer, replace_keys
+from tests.support.cutovers import FakeCutoverEdge
 from tests.support.databases import new_file
 from tests.support.routing import routed
 from tests.support.writes import first_account, written
@@ -157,7 +158,15 @@ def running_control(folder: Path, database: str | None = None, *, own_endpoints:
     edge = StillEdge(store)
     replace_keys(folder / "secret.key", [KEY])
     keys = KeyRing(Sealer(KEY), file=folder / "secret.key")
-    context = Context(store=store, keys=keys, live=edge, location="lab01", version="0.0.1", own_endpoints=own_endpoints)
+    context = Context(
+        store=store,
+        keys=keys,
+        live=edge,
+        location="lab01",
+        version="0.0.1",
+        own_endpoints=own_endpoints,
+        cutover_edge=FakeCutoverEdge(),
+    )
     stage = _idle.pop() if _idle else Stage()
     stage.app = create_app(context)
     try:

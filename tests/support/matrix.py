@@ -67,6 +67,7 @@ class World:
         self.control = control
         self.http = httpx.Client(base_url=control.url, trust_env=False, verify=False, timeout=60)
         self._numbers = count(1)
+        self.plan: dict[str, object] = {}
 
     def ask(self, call: Call, headers: dict[str, str]) -> httpx.Response:
         """Sends a request as whoever the headers say."""
@@ -85,7 +86,10 @@ class World:
         account = self.control.account
         if row.fresh_account:
             account = self.made("/accounts", {"name": f"a{self.number()}"})
-        return Call(method, path, self.objects(method, path, account), row)
+        params = self.objects(method, path, account)
+        if row.body is _plan:
+            self.plan = planned(self, account)
+        return Call(method, path, params, row)
 
     def objects(self, method: str, path: str, account: str) -> Params:
         """What the path's parameters name, made now, in their order."""
@@ -186,6 +190,19 @@ def _failed_request(asked: Asked) -> str:
     return request_id
 
 
+def planned(world: World, account: str) -> dict[str, object]:
+    """A cutover of a hostname that leads to a tunnel, to another one."""
+    zone, source = world.zone(account), world.tunnel(account)
+    name = world.control.call("GET", f"/zones/{zone}")["name"]
+    record = {"type": "CNAME", "name": "app", "content": f"{source}.cfargotunnel.com", "proxied": True}
+    world.made(f"/zones/{zone}/dns_records", record)
+    return {"from_tunnel": source, "to_tunnel": world.tunnel(account), "hostnames": [f"app.{name}"]}
+
+
+def _cutover(asked: Asked) -> str:
+    return asked.world.made(asked.below("cutover_id"), planned(asked.world, asked.account))
+
+
 def _named_below(name: str) -> Callable[[Asked], str]:
     return lambda asked: asked.world.made(asked.below(name), {"name": f"n{asked.world.number()}"})
 
@@ -209,6 +226,7 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "resource": lambda _asked: "logs",
     "version": lambda _asked: "1",
     "request_id": _failed_request,
+    "cutover_id": _cutover,
 }
 
 CONFIGURATION = {"config": {"ingress": [{"service": "http_status:404"}]}}
@@ -224,6 +242,11 @@ def _named(prefix: str, **more: object) -> Body:
 
 def _record(world: World, _params: Params) -> dict[str, object]:
     return {"type": "A", "name": f"r{world.number()}", "content": "192.0.2.1", "ttl": 60}
+
+
+def _plan(world: World, _params: Params) -> dict[str, object]:
+    """Of what was made for the owner's request: making it here would leave audit rows of its own."""
+    return world.plan
 
 
 def _token_body(world: World, _params: Params) -> dict[str, object]:
@@ -247,6 +270,7 @@ DOCUMENT = {
 ROUTES = "/accounts/{account_id}/teamnet/routes"
 NETWORKS = "/accounts/{account_id}/teamnet/virtual_networks"
 CONNECTOR_TOKENS = OWN_TUNNEL + "/connector-tokens"
+CUTOVERS = "/accounts/{account_id}/qanat/cutovers"
 
 
 def _route(world: World, _params: Params) -> dict[str, str]:
@@ -373,6 +397,17 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/accounts/{account_id}/zerotrust/routes/hostname"): Row("tunnel.read"),
     ("GET", "/qanat/explain"): Row("dns.read tunnel.read", query={"url": "https://app.example.test/"}),
     ("GET", OWN_ACCOUNT + "/limits"): Row("account.read"),
+    # cutovers
+    ("POST", CUTOVERS + "/plan"): Row("dns.read tunnel.read", _plan, audits=False),
+    ("POST", CUTOVERS): Row("dns.edit tunnel.read", _plan),
+    ("GET", CUTOVERS): Row("dns.read tunnel.read"),
+    ("GET", CUTOVERS + "/{cutover_id}"): Row("dns.read tunnel.read"),
+    ("POST", CUTOVERS + "/{cutover_id}/pause"): Row("dns.edit tunnel.read"),
+    ("POST", CUTOVERS + "/{cutover_id}/resume"): Row("dns.edit tunnel.read"),
+    ("POST", CUTOVERS + "/{cutover_id}/rollback"): Row("dns.edit tunnel.read"),
+    ("GET", "/accounts/{account_id}/qanat/quarantined-records"): Row("dns.read tunnel.read"),
+    ("GET", "/qanat/zones/{zone_id}/cutover-policy"): Row("dns.read"),
+    ("PUT", "/qanat/zones/{zone_id}/cutover-policy"): Row("dns.edit", _fixed({"policy": "warn"})),
     # the edge
     ("GET", "/qanat/status"): Row("edge.read"),
     ("GET", "/qanat/skipped"): Row("edge.read"),

@@ -43,6 +43,7 @@ class Commands(LazyGroup):
         "cloud-init": "cloud_init:app",
         "doctor": "doctor:app",
         "management": "stock_groups:management",
+        "cutover": "cutover:app",
         "zone": "zone:app",
         "record": "record:app",
         "token": "token:app",

@@ -78,6 +78,12 @@ def change(
     tunnel: TunnelOption = None,
     type_: TypeOption = None,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    cutover_policy: Annotated[
+        str | None,
+        typer.Option(
+            help="enforce, warn or off: whether it may go to a tunnel that doesn't serve. By default as its zone says."
+        ),
+    ] = None,
     **options: Unpack[Options],
 ) -> None:
     """Change a record; what isn't given stays."""
@@ -91,7 +97,7 @@ def change(
         if not fields:
             raise QanatError("usage", "nothing to change was given", where="--content")
         old = client.find_record(found, record, type=type_.upper() if type_ else None)
-        changed = client.put_record(found.id, fields, record_id=old.id)
+        changed = client.put_record(found.id, fields, record_id=old.id, cutover_policy=cutover_policy)
     tell(at.output, changed, f"changed {_line(changed)}")
 
 
@@ -114,6 +120,21 @@ def list_(
         ("ID", "TYPE", "NAME", "CONTENT", "PROXIED", "TTL"),
         ((each.id, each.type, each.name, each.content, "yes" if each.proxied else "no", each.ttl) for each in records),
         empty="the zone has no records",
+    )
+
+
+@over_api(app, "quarantined", account=True)
+def quarantined(at: Access) -> None:
+    """List the records whose tunnel is deleted: they serve nobody, and keep their names until they are changed or deleted."""
+    with at.connect() as client:
+        found = client.quarantined_records(at.account_id(client))
+    if at.as_json:
+        print_json(found)
+        return
+    print_rows(
+        ("ID", "NAME", "TUNNEL", "DELETED"),
+        ((each["id"], each["name"], f"{each['tunnel_name']} ({each['tunnel_id']})", each["since"]) for each in found),
+        empty="no record's tunnel is deleted",
     )
 
 

@@ -73,6 +73,25 @@ def resume(at: Access, zone: ZoneArgument) -> None:
     _set_paused(at, zone, paused=False)
 
 
+@over_api(app, "cutover-policy")
+def cutover_policy(
+    at: Access,
+    zone: ZoneArgument,
+    policy: Annotated[
+        str | None, typer.Argument(metavar="POLICY", help="enforce, warn, off, or default: as the edge's setting says.")
+    ] = None,
+) -> None:
+    """Show or set what becomes of a record that is repointed from a tunnel that serves to one that doesn't."""
+    with at.connect() as client:
+        found = client.zone_itself(zone)
+        if policy is None:
+            told = client.cutover_policy(found.id)
+        else:
+            told = client.put_cutover_policy(found.id, None if policy == "default" else policy)
+    own = told["policy"] or "the edge's"
+    tell(at.output, told, f"{found.name}: {told['in_force']} ({own})")
+
+
 @over_api(app, "delete")
 def delete(
     at: Access, zone: ZoneArgument, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False

@@ -1,6 +1,7 @@
 """The client: every call, one room a resource."""
 
 from qanat.client.accounts import AccountCalls
+from qanat.client.cutovers import CutoverCalls
 from qanat.client.http import ApiRefusedError
 from qanat.client.own import OwnCalls
 from qanat.client.teamnet import TeamnetCalls
@@ -10,5 +11,5 @@ from qanat.client.zones import TUNNEL_SUFFIX, ZoneCalls
 __all__ = ["TUNNEL_SUFFIX", "ApiRefusedError", "Client"]
 
 
-class Client(AccountCalls, TunnelCalls, TeamnetCalls, ZoneCalls, OwnCalls):
+class Client(AccountCalls, TunnelCalls, TeamnetCalls, ZoneCalls, CutoverCalls, OwnCalls):
     """One control plane, ours or (but for `/qanat`) the hosted one. `base_url` ends in `/client/v4`."""

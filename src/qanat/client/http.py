@@ -175,7 +175,8 @@ class Calls:
             raise self._no_envelope(response)
         if not answer["success"]:
             refusal = _refusal(response.status, answer)
-            if refusal.api_code in NO_SUCH_ENDPOINT and "qanat" in path.split("/"):
+            is_endpoint = refusal.qanat_code in (None, "endpoint_unknown")  # 7003 is what qanat says of objects, too
+            if refusal.api_code in NO_SUCH_ENDPOINT and is_endpoint and "qanat" in path.split("/"):
                 raise StandardOnlyError(self.base_url) from refusal
             raise refusal
         return answer

@@ -88,12 +88,20 @@ class ZoneCalls(Calls):
         body = {"name": name, "type": type, "content": content, "proxied": proxied, "ttl": ttl}
         return self.put_record(zone_id, body)
 
-    def put_record(self, zone_id: str, fields: Mapping[str, Any], *, record_id: str | None = None) -> Record:
-        """A new record of these fields, or an existing one changed in these."""
+    def put_record(
+        self,
+        zone_id: str,
+        fields: Mapping[str, Any],
+        *,
+        record_id: str | None = None,
+        cutover_policy: str | None = None,
+    ) -> Record:
+        """A new record of these fields, or an existing one changed in these. `cutover_policy`: for this change alone."""
+        headers = {"qanat-cutover-policy": cutover_policy} if cutover_policy is not None else None
         path = f"/zones/{zone_id}/dns_records"
         if record_id is None:
             return self._one("POST", path, Record, body=dict(fields))
-        return self._one("PATCH", f"{path}/{record_id}", Record, body=dict(fields))
+        return self._one("PATCH", f"{path}/{record_id}", Record, body=dict(fields), headers=headers)
 
     def route_hostname(self, zone_id: str, hostname: str, tunnel_id: str) -> Record:
         """A proxied CNAME of the hostname to the tunnel."""

@@ -184,7 +184,7 @@ def _walk(session: Session, who: Principal, asked: Asked, met: Met, route_of: Ro
         return Ending("zone_paused", f"the zone {zone.name} is paused")
     if not is_routed:
         return Ending("unknown_hostname", f"the edge leaves the record of {record.name} out: see what it skipped")
-    return Target(tunnel, found, _rules(session, tunnel))
+    return Target(tunnel, found, rules_of(session, tunnel))
 
 
 def _zone(session: Session, hostname: Hostname, who: Principal) -> Zone | None:
@@ -229,7 +229,8 @@ def _record(session: Session, zone: Zone, name: str) -> Record | None:
     return min(session.scalars(query), key=order, default=None)
 
 
-def _rules(session: Session, tunnel: Tunnel) -> Rules | None:
+def rules_of(session: Session, tunnel: Tunnel) -> Rules | None:
+    """What the tunnel's connectors go by; None: they are managed locally and told nothing."""
     newest = configurations.newest(session, tunnel.id)
     if newest is not None:
         return Rules(newest.version, "remotely", newest.document)

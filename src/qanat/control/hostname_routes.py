@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from qanat.control import records, tunnels, zones
 from qanat.control.record_batches import Batch, apply_batch, check_batch
 from qanat.control.record_changes import RecordChange
+from qanat.control.record_edit import RepointCheck
 from qanat.dns.forms import TUNNEL_SUFFIX, RecordDraft, record_name
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
@@ -33,13 +34,23 @@ class Routed:
     previous: tuple[str, ...] = ()
 
 
-def route(write: Write, *, zone_id: str, tunnel_id: str, hostname: str, overwrite: bool, reach: Reach) -> Routed:
+def route(
+    write: Write,
+    *,
+    zone_id: str,
+    tunnel_id: str,
+    hostname: str,
+    overwrite: bool,
+    reach: Reach,
+    repoint: RepointCheck | None = None,
+) -> Routed:
     """A proxied CNAME from the hostname to the tunnel.
 
     Args:
         zone_id: the caller's own zone: what is in no zone of its account is relative to this one.
         overwrite: whether another target is replaced; a tunnel that is deleted always is.
         reach: the zones that may be edited.
+        repoint: asked before a hostname goes from one tunnel to another.
 
     Raises:
         QanatError: `zone_unknown`, `tunnel_unknown`, `route_zone_forbidden`, `route_no_zone`, `route_taken`, and as
@@ -85,10 +96,11 @@ def route(write: Write, *, zone_id: str, tunnel_id: str, hostname: str, overwrit
         }
     )
     if len(beside) == 1:
-        changed = records.change(write, zone.id, beside[0].id, change, reach=reach)
+        changed = records.change(write, zone.id, beside[0].id, change, reach=reach, repoint=repoint)
     else:
         batch = Batch(deletes=[record.id for record in beside[1:]], patches=[(beside[0].id, change)])
-        changed = apply_batch(write, zone.id, check_batch(batch, zone.name), reach=reach).patches[0]
+        checked = check_batch(batch, zone.name)
+        changed = apply_batch(write, zone.id, checked, reach=reach, repoint=repoint).patches[0]
     return Routed(outcome="updated", record=changed, previous=previous)
 
 

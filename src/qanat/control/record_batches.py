@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from qanat.control import zones
 from qanat.control.record_changes import RecordChange
-from qanat.control.record_edit import RecordEdit
+from qanat.control.record_edit import RecordEdit, RepointCheck, unknown
 from qanat.dns.forms import RecordDraft, RecordForm, check_record, record_name
 from qanat.errors import QanatError
 from qanat.store.database import Write
@@ -78,9 +78,11 @@ def check_batch(batch: Batch, zone_name: str) -> CheckedBatch:
     )
 
 
-def apply_batch(write: Write, zone_id: str, batch: CheckedBatch, *, reach: Reach) -> BatchDone:
+def apply_batch(
+    write: Write, zone_id: str, batch: CheckedBatch, *, reach: Reach, repoint: RepointCheck | None = None
+) -> BatchDone:
     """All of it. QanatError as the single changes, `where` with the place such as `posts[3].content`."""
-    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach), repoint=repoint)
     edit.load([*batch.deletes, *(item[0] for item in batch.patches), *(item[0] for item in batch.puts)])
     edit.names.load(_names(edit.zone.name, batch))
     done = BatchDone(
@@ -91,6 +93,29 @@ def apply_batch(write: Write, zone_id: str, batch: CheckedBatch, *, reach: Reach
     )
     edit.finish("record.batch")
     return done
+
+
+def foreseen(batch: CheckedBatch, zone_name: str) -> list[tuple[str, Callable[[Record], RecordForm]]]:
+    """The records (ids) that a batch changes, and what each becomes; a post stands for the deleted record of its name."""
+
+    def patched(change: RecordChange) -> Callable[[Record], RecordForm]:
+        return lambda before: check_record(change.draft(before), zone_name)
+
+    def given(form: RecordForm) -> Callable[[Record], RecordForm]:
+        return lambda _before: form
+
+    posted = {form.name: form for form in batch.posts}
+
+    def anew(before: Record) -> RecordForm:
+        if before.name not in posted:
+            raise unknown()
+        return posted[before.name]
+
+    return [
+        *((record_id, anew) for record_id in batch.deletes),
+        *((record_id, patched(change)) for record_id, change in batch.patches),
+        *((record_id, given(form)) for record_id, form in batch.puts),
+    ]
 
 
 def check_lines(lines: Sequence[tuple[int, RecordDraft]], zone_name: str) -> list[tuple[int, RecordForm]]:

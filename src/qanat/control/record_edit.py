@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from secrets import token_hex
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Table, insert, select
 
@@ -20,10 +20,18 @@ AUDITED_AT_ONCE = 200
 NAMED_ROUTES = 1000
 
 
-class RecordEdit:
-    """One write on a zone's records: what it changes, for the audit rows and the notices."""
+class RepointCheck(Protocol):
+    """Asked before a hostname's requests go to another tunnel (cutover/repointing.py)."""
 
-    def __init__(self, write: Write, zone: Zone) -> None:
+    def __call__(self, write: Write, zone: Zone, hostname: str, from_tunnel: str, to_tunnel: str) -> None:
+        """QanatError: it may not be."""
+
+
+class RecordEdit:
+    """One write on a zone's records: what it changes, for the audit rows and the notices. `repoint`: who is asked before a
+    hostname goes from one tunnel to another; None: nobody."""
+
+    def __init__(self, write: Write, zone: Zone, *, repoint: RepointCheck | None = None) -> None:
         self.zone = zone
         self.names = NamesInUse(write.session, zone)
         self._write = write
@@ -32,6 +40,9 @@ class RecordEdit:
         self._routed: set[str] = set()
         self._rows: list[dict[str, Any]] = []
         self._wildcards: bool | None = None
+        self._repoint = repoint
+        self._left: dict[str, str] = {}
+        """Tunnels by the hostnames whose records this write has deleted."""
 
     def load(self, record_ids: Iterable[str]) -> None:
         """The records that the write names, in few queries."""
@@ -49,8 +60,10 @@ class RecordEdit:
             raise unknown() from None
 
     def create(self, form: RecordForm) -> Record:
-        """A new record. QanatError as `NamesInUse.check`."""
+        """A new record. QanatError as `NamesInUse.check`, and as the `RepointCheck`: in the place of one that this write has
+        deleted."""
         self.names.check(form)
+        self._check_repoint(form.name, self._left.get(form.name), form)
         at = self._write.at
         record = Record(id=token_hex(16), zone_id=self.zone.id, created_at=at, modified_at=at)
         fill(record, form, at, is_new=True)
@@ -82,9 +95,11 @@ class RecordEdit:
         self._note_existence(record)
 
     def replace(self, record: Record, form: RecordForm) -> Record:
-        """The record as the form says. QanatError as `NamesInUse.check`."""
+        """The record as the form says. QanatError as `NamesInUse.check`, and as the `RepointCheck`."""
         self.names.leave(record)
         self.names.check(form, before=record)
+        if record.proxied and record.name == form.name:
+            self._check_repoint(record.name, record.tunnel_id, form)
         before = _told(record)
         self._note_route(record)
         moves = (record.name, record.type == "NS") != (form.name, form.type == "NS")
@@ -104,6 +119,8 @@ class RecordEdit:
 
     def delete(self, record: Record) -> Record:
         """The record goes; it is answered as it was."""
+        if record.proxied and record.tunnel_id is not None:
+            self._left[record.name] = record.tunnel_id
         self.names.leave(record)
         self._loaded.pop(record.id, None)
         self._write.session.delete(record)
@@ -137,6 +154,12 @@ class RecordEdit:
             hostnames = tuple(sorted(self._routed)) if len(self._routed) <= NAMED_ROUTES else None
             ids = {"zone_id": self.zone.id, "account_id": self.zone.account_id}
             self._write.notice(Notice(NoticeKind.ROUTES, hostnames=hostnames, **ids))
+
+    def _check_repoint(self, hostname: str, from_tunnel: str | None, form: RecordForm) -> None:
+        if self._repoint is None or from_tunnel is None or form.tunnel_id is None or not form.proxied:
+            return
+        if form.tunnel_id != from_tunnel:
+            self._repoint(self._write, self.zone, hostname, from_tunnel, form.tunnel_id)
 
     def _changed(self, action: str, record: Record, *, before: dict[str, object] | None = None) -> None:
         self._note_route(record)

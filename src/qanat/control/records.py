@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from qanat.control import zones
 from qanat.control.record_changes import RecordChange
-from qanat.control.record_edit import RecordEdit, unknown
+from qanat.control.record_edit import RecordEdit, RepointCheck, unknown
 from qanat.dns.forms import RecordDraft, check_record
 from qanat.store.database import Write
 from qanat.store.models import Record
@@ -39,10 +39,11 @@ def replace(
     *,
     reach: Reach,
     expected: Expected | None = None,
+    repoint: RepointCheck | None = None,
 ) -> Record:
     """The record as the draft says; id and `created_at` stay, `modified_at` moves only on a real change. `expected`: the
-    `row_version` that it must have."""
-    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
+    `row_version` that it must have. `repoint`: asked before it goes to another tunnel."""
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach), repoint=repoint)
     record = get(write.session, edit.zone.id, record_id)
     check_row(expected, record)
     edit.replace(record, check_record(draft, edit.zone.name))
@@ -58,9 +59,10 @@ def change(
     *,
     reach: Reach,
     expected: Expected | None = None,
+    repoint: RepointCheck | None = None,
 ) -> Record:
     """What is given changes, the rest stays."""
-    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach))
+    edit = RecordEdit(write, zones.get(write.session, zone_id, reach=reach), repoint=repoint)
     record = get(write.session, edit.zone.id, record_id)
     check_row(expected, record)
     edit.replace(record, check_record(patch.draft(record), edit.zone.name))

@@ -164,8 +164,8 @@ class Feed:
                     self._routes.refresh()
                 else:
                     self._routes.change_zone(notice.zone_id)
-            case NoticeKind.API_TOKEN:
-                pass  # auth hears it
+            case NoticeKind.API_TOKEN | NoticeKind.CUTOVER:
+                pass  # auth hears the one, edge/cutover_runner.py the other
             case _:
                 assert_never(notice.kind)
 

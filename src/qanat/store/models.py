@@ -101,7 +101,8 @@ class ApiToken(Base):
 
 
 class Zone(Base):
-    """A DNS zone; its name belongs to one account."""
+    """A DNS zone; its name belongs to one account. `cutover_policy`: what becomes of a record that is repointed to a tunnel that
+    doesn't serve (control/repointing.py); None: as the edge's setting says."""
 
     __tablename__ = "zones"
 
@@ -112,6 +113,7 @@ class Zone(Base):
     type: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
     modified_at: Mapped[datetime]
+    cutover_policy: Mapped[str | None] = mapped_column(Text)
 
 
 class Record(Base):
@@ -325,6 +327,37 @@ class Audit(Base):
     detail: Mapped[str] = mapped_column(Text)
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class Cutover(Base):
+    """Hostnames on their way from one tunnel to another (cutover/). `state`, `step`: where it is, since `since`; `version` counts
+    its changes. `records`: by hostname where its record is, what it was before, and the `row_version` that the cutover left it
+    with. `baseline`: what the old tunnel answered before the move."""
+
+    __tablename__ = "cutovers"
+    __table_args__ = (Index("ix_cutovers_account_id_created_at", "account_id", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    from_tunnel_id: Mapped[str] = mapped_column(String(36))
+    to_tunnel_id: Mapped[str] = mapped_column(String(36))
+    hostnames: Mapped[list[str]]
+    plan: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(Text, index=True)
+    step: Mapped[int]
+    is_paused: Mapped[bool]
+    is_resumed: Mapped[bool]
+    since: Mapped[datetime]
+    version: Mapped[int]
+    why: Mapped[str] = mapped_column(Text)
+    base_version: Mapped[str] = mapped_column(Text)
+    records: Mapped[dict[str, Any]]
+    gates: Mapped[list[dict[str, Any]]]
+    baseline: Mapped[dict[str, Any] | None]
+    timeline: Mapped[list[dict[str, Any]]]
+    asked_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
 
 
 class Event(Base):

@@ -21,6 +21,7 @@ class NoticeKind(StrEnum):
     TUNNEL_SECRET = "tunnel_secret"
     CONFIGURATION = "configuration"
     DISCONNECT = "disconnect"
+    CUTOVER = "cutover"
 
 
 @dataclass(frozen=True, slots=True)

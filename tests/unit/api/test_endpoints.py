@@ -28,6 +28,7 @@ UNUSUAL: dict[tuple[str, str], str] = {
     ("GET", "/qanat/tunnels/{tunnel_id}/configurations/diff"): "heavy",
     ("POST", "/qanat/tunnels/{tunnel_id}/configurations/rollback"): "heavy",
     ("GET", "/qanat/tunnels/{tunnel_id}/configurations/versions"): "heavy",
+    ("POST", "/accounts/{account_id}/qanat/cutovers/plan"): "heavy",
     ("POST", "/zones/{zone_id}/dns_records/batch"): "heavy",
     ("GET", "/zones/{zone_id}/dns_records/export"): "heavy",
     ("POST", "/zones/{zone_id}/dns_records/import"): "heavy, multipart",

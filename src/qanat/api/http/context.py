@@ -17,6 +17,8 @@ from qanat.auth.management import ManagementKey
 from qanat.control import visibility
 from qanat.control.principal import Principal
 from qanat.control.quick_tunnels import QuickLimits
+from qanat.cutover.edge import CutoverEdge
+from qanat.cutover.repointing import Policy
 from qanat.store import Store
 from qanat.store.keys import KeyRing
 from qanat.store.models import Account
@@ -37,7 +39,8 @@ class Context:
     """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have. `hosts`: the
     names, in lower case, that the API answers for beside loopback. `name_servers`: of every zone. `own_endpoints`: whether those
     that are qanat's own are served. `redirects_http`: whether the plain listener redirects. `found_by`: what connector tokens
-    say of this edge."""
+    say of this edge. `cutover_edge`: what cutovers and repointed records ask; None: there is none. `cutover_policy`: of zones
+    without one of their own."""
 
     store: Store
     keys: KeyRing
@@ -54,6 +57,8 @@ class Context:
     own_endpoints: bool = True
     misses: Counter[str] = field(default_factory=Counter)
     most_certificates: int = 2000
+    cutover_edge: CutoverEdge | None = None
+    cutover_policy: Policy = "enforce"
     skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)
     configuring: Pace = field(default_factory=lambda: Pace(most=MOST_CONFIGURATIONS, within_s=60.0))

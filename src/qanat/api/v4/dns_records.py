@@ -11,6 +11,7 @@ from qanat.api.http.endpoint import HEAVY, Takes, takes
 from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, rfc3339
 from qanat.api.http.forms import read_form
 from qanat.api.http.pagination import AskedPage
+from qanat.api.http.repointing import Repoint
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import queries, text_answers
 from qanat.api.v4.record_filters import QUERIES, filters, searched
@@ -18,7 +19,7 @@ from qanat.api.v4.record_shapes import BatchInput, BatchShape, DeletedRecordShap
 from qanat.control import record_batches, records, zones
 from qanat.control.principal import Principal
 from qanat.dns import zone_file
-from qanat.dns.forms import RecordDraft
+from qanat.dns.forms import RecordDraft, check_record
 from qanat.dns.record_types import PROXIABLE, RECORD_TYPES
 from qanat.errors import QanatError
 from qanat.ids import shown_hostname
@@ -86,8 +87,9 @@ def create_record(zone_id: str, body: RecordInput, ctx: Ctx, who: Who) -> Ok[Rec
 @router.post("/zones/{zone_id}/dns_records/batch")
 @needs("dns.edit")
 @takes(HEAVY)
-def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Ok[BatchShape]:
-    """Deletes, patches, puts and posts, in this order and all or none."""
+def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who, repoint: Repoint) -> Ok[BatchShape]:
+    """Deletes, patches, puts and posts, in this order and all or none. A hostname that a post makes anew is asked about like one
+    that is repointed, when its old record is among the deletes."""
     reach = who.reach("dns.edit")
     batch = record_batches.Batch(
         deletes=[item.id for item in body.deletes or ()],
@@ -98,8 +100,9 @@ def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who) -> Ok[Batc
     with ctx.store.reading() as session:
         zone = zones.get(session, zone_id, reach=reach)
     checked = record_batches.check_batch(batch, zone.name)
+    guard = repoint.guard(zone, record_batches.foreseen(checked, zone.name))
     with ctx.store.writing(who.actor) as write:
-        done = record_batches.apply_batch(write, zone.id, checked, reach=reach)
+        done = record_batches.apply_batch(write, zone.id, checked, reach=reach, repoint=guard)
     return ok(
         {
             "deletes": [shown(record, zone) for record in done.deletes],
@@ -148,7 +151,7 @@ def import_records(zone_id: str, form: Form, ctx: Ctx, who: Who) -> Ok[ImportSha
 @needs("dns.edit")
 def scan_records(zone_id: str, ctx: Ctx, who: Who) -> Ok[ImportShape]:
     """Looks for records elsewhere, and finds none: qanat asks no other server."""
-    _check_edits(ctx, zone_id, who)
+    _editable(ctx, zone_id, who)
     return ok({"recs_added": 0, "total_records_parsed": 0})
 
 
@@ -156,7 +159,7 @@ def scan_records(zone_id: str, ctx: Ctx, who: Who) -> Ok[ImportShape]:
 @needs("dns.edit")
 def trigger_scan(zone_id: str, ctx: Ctx, who: Who) -> Ok[dict[str, str]]:
     """The same, to be reviewed later."""
-    _check_edits(ctx, zone_id, who)
+    _editable(ctx, zone_id, who)
     return ok({})
 
 
@@ -182,26 +185,29 @@ def get_record(zone_id: str, record_id: str, ctx: Ctx, who: Who) -> Ok[RecordSha
 @router.put("/zones/{zone_id}/dns_records/{record_id}")
 @needs("dns.edit")
 def replace_record(
-    zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch
+    zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch, repoint: Repoint
 ) -> Ok[RecordShape]:
-    """The whole record anew: what is missing goes back to its default."""
+    """The whole record anew: what is missing goes back to its default. A hostname goes from a tunnel that serves it to one that
+    doesn't only by its zone's policy, or the header's: else it is refused (409)."""
+    reach, draft = who.reach("dns.edit"), body.draft()
+    zone = _editable(ctx, zone_id, who)
+    guard = repoint.guard(zone, [(record_id, lambda _before: check_record(draft, zone.name))])
     with ctx.store.writing(who.actor) as write:
-        record = records.replace(
-            write, zone_id, record_id, body.draft(), reach=who.reach("dns.edit"), expected=if_match
-        )
+        record = records.replace(write, zone_id, record_id, draft, reach=reach, expected=if_match, repoint=guard)
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
 @router.patch("/zones/{zone_id}/dns_records/{record_id}")
 @needs("dns.edit")
 def change_record(
-    zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch
+    zone_id: str, record_id: str, body: RecordInput, ctx: Ctx, who: Who, if_match: IfMatch, repoint: Repoint
 ) -> Ok[RecordShape]:
-    """What is given changes; null unsets."""
+    """What is given changes; null unsets. A hostname that would go to a tunnel that doesn't serve: as for PUT."""
+    reach, change = who.reach("dns.edit"), body.change()
+    zone = _editable(ctx, zone_id, who)
+    guard = repoint.guard(zone, [(record_id, lambda before: check_record(change.draft(before), zone.name))])
     with ctx.store.writing(who.actor) as write:
-        record = records.change(
-            write, zone_id, record_id, body.change(), reach=who.reach("dns.edit"), expected=if_match
-        )
+        record = records.change(write, zone_id, record_id, change, reach=reach, expected=if_match, repoint=guard)
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
@@ -257,9 +263,9 @@ def _shown_in(ctx: Context, record: Record) -> RecordShape:
         return shown(record, zones.get(session, record.zone_id))
 
 
-def _check_edits(ctx: Context, zone_id: str, who: Principal) -> None:
+def _editable(ctx: Context, zone_id: str, who: Principal) -> Zone:
     with ctx.store.reading() as session:
-        zones.get(session, zone_id, reach=who.reach("dns.edit"))
+        return zones.get(session, zone_id, reach=who.reach("dns.edit"))
 
 
 def _placed(place: str, item: RecordInput) -> RecordDraft:

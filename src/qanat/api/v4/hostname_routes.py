@@ -3,15 +3,21 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.paths import TunnelPath, ZonePath
+from qanat.api.http.repointing import Repoint
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
 from qanat.control import hostname_routes, zones
+from qanat.cutover.repointing import Move
+from qanat.dns.forms import record_name
 from qanat.errors import QanatError
+from qanat.store.models import Record, Zone
 
 router = resource(tags=["routes"])
 
@@ -42,7 +48,9 @@ class RouteShape(Shape):
 
 @router.put("/zones/{zone_id}/tunnels/{tunnel_id}/routes")
 @needs("dns.edit", "tunnel.read")
-def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx, who: Who) -> Ok[RouteShape]:
+def put_route(
+    zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx, who: Who, repoint: Repoint
+) -> Ok[RouteShape]:
     """Makes the hostname a proxied CNAME to the tunnel, in the longest zone of the account that it is in. A name that is in
     none of them is relative to the zone in the path. Another target stays unless `overwrite_existing`, or its tunnel is
     deleted."""
@@ -63,14 +71,21 @@ def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx
         )
     if not body.user_hostname or not body.user_hostname.strip():
         raise QanatError("route_bad_hostname", "a dns route needs a hostname", where="user_hostname")
+    hostname, reach = body.user_hostname, who.reach("dns.edit")
+    guard = None
+    if body.overwrite_existing:
+        with ctx.store.reading() as session:
+            home = hostname_routes.zone_of(session, zone, hostname, reach)
+        guard = repoint.guard_of(home, lambda session: _moves(session, home, hostname, tunnel_id))
     with ctx.store.writing(who.actor) as write:
         routed = hostname_routes.route(
             write,
             zone_id=zone.id,
             tunnel_id=tunnel_id,
-            hostname=body.user_hostname,
+            hostname=hostname,
             overwrite=bool(body.overwrite_existing),
-            reach=who.reach("dns.edit"),
+            reach=reach,
+            repoint=guard,
         )
     return ok(
         {
@@ -80,3 +95,13 @@ def put_route(zone_id: ZonePath, tunnel_id: TunnelPath, body: RoutePut, ctx: Ctx
             "previous": list(routed.previous),
         }
     )
+
+
+def _moves(session: Session, zone: Zone, hostname: str, tunnel_id: str) -> list[Move]:
+    """Where the hostname leads now, if it is to another tunnel."""
+    try:
+        name = record_name(hostname, zone.name)
+    except QanatError:
+        return []  # told by the write
+    query = select(Record.tunnel_id).where(Record.zone_id == zone.id, Record.name == name, Record.proxied.is_(True))
+    return [Move(name, each, tunnel_id) for each in session.scalars(query) if each is not None and each != tunnel_id]

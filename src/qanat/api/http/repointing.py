@@ -1,0 +1,53 @@
+"""In front of writes of records: what is found of the hostnames that would go to another tunnel, before the write begins."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
+
+from fastapi import Depends, Header
+
+from qanat.api.http.context import Context, Ctx
+from qanat.cutover.repointing import HEADER, Guard, Move, Policy, foresee, look, parse_policy
+from qanat.dns.forms import RecordForm
+from qanat.store.models import Record, Zone
+
+Changes = Iterable[tuple[str, Callable[[Record], RecordForm]]]
+
+
+class Repointing:
+    """Of one request. `asked`: the policy that its header names."""
+
+    def __init__(self, ctx: Context, asked: Policy | None) -> None:
+        self._ctx = ctx
+        self._asked = asked
+
+    def guard(self, zone: Zone, changes: Changes) -> Guard:
+        """For a write of these changes (record id → its new form): asked now, while nobody's turn is held."""
+        return self.guard_of(zone, lambda session: foresee(session, zone, changes))
+
+    def guard_of(self, zone: Zone, moves: Callable[..., Sequence[Move]]) -> Guard:
+        """For a write of these moves."""
+        default = self._ctx.cutover_policy
+        policy = self._asked or zone.cutover_policy or default
+        found: Sequence[Move] = ()
+        if policy != "off":
+            with self._ctx.store.reading() as session:
+                found = moves(session)
+        return Guard(look(self._ctx.store, self._ctx.cutover_edge, found), default=default, asked=self._asked)
+
+
+async def _repointing(
+    ctx: Ctx,
+    qanat_cutover_policy: Annotated[
+        str | None,
+        Header(
+            alias=HEADER,
+            description="`enforce`, `warn` or `off`: what becomes of a hostname that would go from a tunnel that serves it to "
+            "one that doesn't. When absent, as its zone says.",
+        ),
+    ] = None,
+) -> Repointing:
+    asked = parse_policy(qanat_cutover_policy, where=HEADER) if qanat_cutover_policy is not None else None
+    return Repointing(ctx, asked)
+
+
+Repoint = Annotated[Repointing, Depends(_repointing)]
