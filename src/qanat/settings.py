@@ -167,6 +167,11 @@ class ControlSettings(Part):
         description="Serve the endpoints that are qanat's own. false: only those of the stock API, to try what a client does "
         "with a hosted control plane.",
     )
+    cutover_policy: Literal["enforce", "warn", "off"] = Field(
+        default="enforce",
+        description="What becomes of a record that is repointed from a tunnel that serves to one that doesn't, in zones without "
+        "a policy of their own: refused, made with a warning, or not looked at.",
+    )
     quick_tunnels: QuickTunnelSettings = QuickTunnelSettings()
 
 

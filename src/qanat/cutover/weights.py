@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from qanat.errors import QanatError
 from qanat.store.database import Write
 
 
@@ -12,7 +13,7 @@ def read(session: Session, zone_id: str, hostname: str) -> list[tuple[str, int]]
 
 
 def put(write: Write, zone_id: str, hostname: str, shares: Sequence[tuple[str, int]]) -> None:
-    raise NotImplementedError
+    raise QanatError("cutover_needs_edge", "this edge has no weights: all requests move at once")
 
 
 def clear(write: Write, zone_id: str, hostname: str) -> None:

@@ -11,6 +11,7 @@ from qanat.api.app import create_app
 from qanat.api.http.context import Context
 from qanat.auth.management import ManagementKey
 from qanat.control.quick_tunnels import QuickLimits
+from qanat.cutover.edge import CutoverEdge
 from qanat.edge.data_dir import State
 from qanat.edge.server import ApiServer
 from qanat.errors import QanatError
@@ -33,6 +34,7 @@ class ControlApi:
         found_by: Mapping[str, str],
         quick: QuickLimits | None,
         skipped: SkippedRows,
+        cutover_edge: CutoverEdge,
     ) -> None:
         self._context = Context(
             store=state.store,
@@ -50,6 +52,8 @@ class ControlApi:
             quick=quick,
             skipped=skipped,
             most_certificates=settings.account_limits.certificates,
+            cutover_edge=cutover_edge,
+            cutover_policy=settings.control.cutover_policy,
         )
 
     def serve(self, where: socket.socket, *, connections: int) -> ApiServer:

@@ -28,6 +28,7 @@ from qanat._engine import (
     Tunnel,
     causes,
     inspect_certificate,
+    latency_bounds,
 )
 from qanat.errors import QanatError
 
@@ -55,6 +56,7 @@ __all__ = [
     "causes",
     "engine_errors",
     "inspect_certificate",
+    "latency_bounds",
 ]
 
 

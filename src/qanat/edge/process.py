@@ -44,6 +44,7 @@ Output = Literal["text", "json"]
 CATCH_UP_S = 1.0
 MEMORY_S = 1.0
 QUICK_S = 10.0
+SAMPLE_S = 10.0
 HOUR_S = 3600.0
 EVENTS_LEFT_S = 5.0
 FAILED_LOGINS_S = 10.0
@@ -144,7 +145,11 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         quick = quick_limits(settings.control.quick_tunnels)
         quick_expiry = timedelta(seconds=settings.control.quick_tunnels.expiry_s)
         from qanat.edge.control import ControlApi  # now that requests are served
+        from qanat.edge.cutover_edge import RunningCutoverEdge
+        from qanat.edge.cutover_runner import CutoverRunner
 
+        cutover_edge = RunningCutoverEdge(running, probes, state.store)
+        cutovers = CutoverRunner(state.store, cutover_edge)
         control = ControlApi(
             state,
             RunningEdge(running, failures),
@@ -153,6 +158,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             found_by=found_by(settings.tls, authority, settings.tunnel.public_name),
             quick=quick,
             skipped=skipped,
+            cutover_edge=cutover_edge,
         )
         stack.callback(control.flush_failed_logins)
         chores = Chores(
@@ -169,12 +175,15 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
                 (READ_CERTIFICATES, HOUR_S, lambda: certificates.give(given.load())),
                 (RENEW_CERTIFICATES, HOUR_S, feed.refresh_routes),
                 ("note failed log-ins", FAILED_LOGINS_S, control.note_failed_logins),
+                ("sample what passes", SAMPLE_S, cutover_edge.sample),
                 ("trim", HOUR_S, lambda: trim(state.store)),
                 ("forget", HOUR_S, lambda: forget_deleted(state.store)),
             ]
         )
         chores.start()
         stack.callback(chores.stop)
+        cutovers.start()
+        stack.callback(cutovers.stop)
         api = control.serve(api_socket, connections=min(settings.control.connections, sockets.api))
         stack.callback(api.stop)
 
@@ -193,6 +202,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         _in_thread(running.leave, leaving)
         # Everything that takes time and serves no request ends while requests are still served.
         chores.stop()
+        cutovers.stop()
         api.stop()
         _in_thread(running.close, {"grace_s": max(0.0, min(LATE_S, end - monotonic()))})
         pump.stop(timeout_s=EVENTS_LEFT_S)

@@ -145,6 +145,7 @@ FAILURES: dict[str, Failure] = {
     "cutover_stale": Failure(409, 10409, names_place=False),
     "cutover_changed": Failure(409, 10409),
     "cutover_over": Failure(409, 10409),
+    "cutover_needs_edge": Failure(400, 1001),
     "cutover_source_down": Failure(409, 10409),
     "record_target_down": Failure(409, 10409, points=True),
     "policy_bad": Failure(400, 1001, points=True),

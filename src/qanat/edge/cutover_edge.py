@@ -1,0 +1,119 @@
+"""The running edge as cutovers ask it (cutover/edge.py): probes through nodes, what passes, holds, and what clients are shown."""
+
+import socket
+import ssl
+from collections.abc import Sequence
+from datetime import datetime
+
+import dns.exception
+import dns.resolver
+from cryptography import x509
+
+from qanat.control import connections
+from qanat.cutover.answers import Answer
+from qanat.cutover.gates import CertificateSeen
+from qanat.cutover.plan import Check
+from qanat.cutover.rule import Counts
+from qanat.edge.engine import Edge, latency_bounds
+from qanat.edge.passing import Passing
+from qanat.errors import QanatError
+from qanat.health.probing import Probes, Question
+from qanat.store import Store
+
+NOT_YET = QanatError("cutover_needs_edge", "this edge can't hold requests, or cut WebSockets")
+RESOLVER_S = 2.0
+HANDSHAKE_S = 3.0
+
+
+class RunningCutoverEdge:
+    """Safe for many threads."""
+
+    def __init__(self, engine: Edge, probes: Probes, store: Store) -> None:
+        self._engine = engine
+        self._probes = probes
+        self._store = store
+        self._passing = Passing(engine.traffic, latency_bounds(), store.clock)
+
+    def ask(self, *, tunnel_id: str, token_id: str | None, hostname: str, check: Check, timeout_s: float) -> Answer:
+        """A probe, as the engine sends it."""
+        question = Question(
+            tunnel_id=tunnel_id, token_id=token_id, hostname=hostname, path=check.path, timeout_s=timeout_s
+        )
+        try:
+            answer = self._probes.ask(question)
+        except QanatError as error:
+            return Answer(status=0, cause=error.code, detail=error.message)
+        return Answer(
+            status=answer.status,
+            headers={name.lower(): value for name, value in answer.headers},
+            body=answer.body,
+            duration_s=answer.duration_s,
+            cause=answer.cause,
+            detail=answer.detail or answer.cause,
+        )
+
+    def illness(self, *, tunnel_id: str, token_id: str | None, hostname: str) -> str:
+        """Nothing is known beyond what is asked."""
+        return ""
+
+    def usable(self, tunnel_id: str) -> int:
+        """Registered and not draining."""
+        with self._store.reading() as session:
+            return connections.count_live(session, tunnel_id)
+
+    def counts(self, *, hostname: str, tunnel_id: str, since: datetime) -> Counts:
+        """By the engine's totals."""
+        return self._passing.counts(hostname=hostname, tunnel_id=tunnel_id, since=since)
+
+    def sample(self) -> None:
+        """Now and then: so that what passed before a cutover is known when one begins."""
+        self._passing.sample()
+
+    def hold(self, *, name: str, hostnames: Sequence[str], timeout_s: float) -> None:
+        """Not by this engine."""
+        raise NOT_YET
+
+    def release(self, *, name: str) -> int:
+        """Nothing is held."""
+        return 0
+
+    def open_requests(self, tunnel_id: str) -> int:
+        """Not by this engine."""
+        raise NOT_YET
+
+    def cut_websockets(self, tunnel_id: str) -> int:
+        """Not by this engine."""
+        raise NOT_YET
+
+    def certificate(self, hostname: str) -> CertificateSeen | None:
+        """By a handshake with our own listener: what any client gets."""
+        address = self._engine.addresses().https
+        if address is None:
+            return None
+        host, _, port = address.rpartition(":")
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what it is, not whether we trust it
+        try:
+            with (
+                socket.create_connection((host, int(port)), timeout=HANDSHAKE_S) as plain,
+                context.wrap_socket(plain, server_hostname=hostname) as shown,
+            ):
+                found = x509.load_der_x509_certificate(shown.getpeercert(binary_form=True) or b"")
+        except (OSError, ValueError) as error:
+            return CertificateSeen(names=[], not_after=None, why=f"the edge shows none: {error}")
+        try:
+            alternatives = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            names = alternatives.get_values_for_type(x509.DNSName)
+        except x509.ExtensionNotFound:
+            names = []
+        return CertificateSeen(names=[name.lower() for name in names], not_after=found.not_valid_after_utc)
+
+    def resolve(self, hostname: str) -> Sequence[str] | None:
+        """By this machine's resolver, which is given two seconds."""
+        try:
+            resolver = dns.resolver.Resolver()
+            resolver.lifetime = RESOLVER_S
+            return sorted(str(each) for each in resolver.resolve(hostname, "A"))
+        except (dns.exception.DNSException, OSError):
+            return []
