@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qanat.connector.flags import CommandLine
+    from qanat.connector.log import Log
+    from qanat.connector.sources import Sources
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if is_run_command(given) or (not given and _has_configuration_file()):
         from qanat.connector.process import main as run_connector
 
-        sys.exit(run_connector(given or ["tunnel", "run"], tunnel_id_of=_tunnel_id_of))
+        beside = None if given else _forwarders
+        sys.exit(run_connector(given or ["tunnel", "run"], tunnel_id_of=_tunnel_id_of, beside=beside))
     if is_bare_command(given):
         from qanat.cli.stock.bare import main as run_bare
 
@@ -34,6 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         status = run_cli(given)
     sys.exit(status)
+
+
+def _forwarders(sources: "Sources", log: "Log") -> bool:
+    """Of the file that a service runs by. Nothing is loaded for one without."""
+    if not sources.document.get("forwarders"):
+        return False
+    from qanat.cli.stock.forwarders import start
+
+    return start(sources, log)
 
 
 def _has_configuration_file() -> bool:

@@ -15,7 +15,7 @@ from qanat.connector.log import Log
 from qanat.errors import QanatError
 from qanat.ingress.durations import parse_duration
 from qanat.ingress.origin import DEFAULTS, OriginRequest, merge
-from qanat.ingress.rules import Configuration, parse_configuration
+from qanat.ingress.rules import Configuration, parse_configuration, with_flows
 from qanat.ingress.table import compile_table, issuers_of
 
 LARGEST_CA_POOL = 4 << 20
@@ -36,12 +36,15 @@ class CurrentConfiguration:
         read_file: Callable[[str], bytes] | None = None,
         bounds: OriginBounds | None = None,
         key_sets: KeySets | None = None,
+        max_active_flows: int | None = None,
     ) -> None:
+        """`max_active_flows`: this host's own bound, in place of any configuration's."""
         self._connector = connector
         self._log = log
         self._bounds = bounds or OriginBounds(allowed=(), own=())
         self._read_file = read_file or read_ca_pool
         self._key_sets = key_sets or KeySets(connector, log)
+        self._max_active_flows = max_active_flows
         self._lock = threading.Lock()
         self._changing = threading.Lock()  # one change at a time: pushed ones, and those of the file
         self._version = -1
@@ -59,13 +62,16 @@ class CurrentConfiguration:
         Raises:
             QanatError: what only the engine or the disk refuses.
         """
-        configuration = local or EMPTY
+        configuration = self._bounded(local or EMPTY)
         table = compile_table(configuration, read_file=self._read_file, client_bounds=self._bounds)
         self._connector.swap_ingress(table)
         self._key_sets.use(issuers_of(configuration))
         with self._lock:
             self._current = configuration
         self._tell_hello_world(configuration)
+
+    def _bounded(self, configuration: Configuration) -> Configuration:
+        return configuration if self._max_active_flows is None else with_flows(configuration, self._max_active_flows)
 
     def replace_local(self, local: Configuration | None) -> bool:
         """As `start`, while the connector runs; False once the edge has pushed a configuration, which stays in force.
@@ -108,7 +114,7 @@ class CurrentConfiguration:
                 self._log.warn("The configuration's answer came too late", error=fault.message, version=push.version)
 
     def _take(self, version: int, document: bytes) -> None:
-        configuration = parse_configuration(document, misspelt_keys="told")
+        configuration = self._bounded(parse_configuration(document, misspelt_keys="told"))
         table = compile_table(configuration, read_file=self._read_file, bounds=self._bounds, client_bounds=self._bounds)
         self._connector.swap_ingress(table)
         self._key_sets.use(issuers_of(configuration))

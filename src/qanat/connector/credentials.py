@@ -23,6 +23,11 @@ _NAMELESS = (
 SOURCES = ("token", "token-file", "credentials-contents", "credentials-file")
 
 
+def names_a_tunnel(sources: Sources) -> bool:
+    """Whether there is anything to run a connector by."""
+    return _tunnel(sources) is not None or any(sources.values.get(source) for source in SOURCES)
+
+
 def name_to_look_up(sources: Sources) -> str | None:
     """The tunnel's name, where nothing but the API can tell its id, by which its credentials file is named."""
     tunnel = _tunnel(sources)

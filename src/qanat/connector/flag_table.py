@@ -250,7 +250,13 @@ _NO_NETWORK = "of private networks only TCP is carried yet, with `warp-routing` 
 _PRIVATE_NETWORK = (
     _flag("icmpv4-src", "text", _NO_NETWORK, "TUNNEL_ICMPV4_SRC", effect="warned", command_line_only=True),
     _flag("icmpv6-src", "text", _NO_NETWORK, "TUNNEL_ICMPV6_SRC", effect="warned", command_line_only=True),
-    _flag("max-active-flows", "count", _NO_NETWORK, "TUNNEL_MAX_ACTIVE_FLOWS", effect="warned", command_line_only=True),
+    _flag(
+        "max-active-flows",
+        "count",
+        "how many connections into private networks there may be at once, whatever the configuration says (0: any number)",
+        "TUNNEL_MAX_ACTIVE_FLOWS",
+        command_line_only=True,
+    ),
     _flag(
         "dns-resolver-addrs", "texts", _NO_NETWORK, "TUNNEL_DNS_RESOLVER_ADDRS", effect="warned", command_line_only=True
     ),

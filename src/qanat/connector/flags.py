@@ -141,7 +141,8 @@ def read_file_values(
 
 
 FILE_KEYS: frozenset[str] = frozenset(name for name, flag in _BY_NAME.items() if not flag.command_line_only) | {
-    "tunnel"
+    "tunnel",
+    "forwarders",
 }
 """Top-level keys of a `config.yml` besides the configuration document's own."""
 

@@ -60,6 +60,7 @@ class Options(Struct, frozen=True):
     features: tuple[str, ...]
     management: Management
     allow_origins: tuple[str, ...]
+    max_active_flows: int | None
     local: Configuration | None
     local_source: str
     settings: dict[str, str]
@@ -156,6 +157,7 @@ def read_options(sources: Sources) -> Options:
             service_op_ip=sources.get("service-op-ip", "") or "198.41.200.113:80",
         ),
         allow_origins=_allow_origins(sources),
+        max_active_flows=_flows(sources),
         local=local,
         local_source=local_source,
         settings=shown_settings(sources),
@@ -181,6 +183,13 @@ def _tags(sources: Sources) -> tuple[tuple[str, str], ...]:
             raise sources.bad("tag", f"'{text[:80]}' is not KEY=VALUE", hint="write one such as team=payments")
         tags.append((match[1], match[2]))
     return tuple(tags)
+
+
+def _flows(sources: Sources) -> int | None:
+    most = sources.get("max-active-flows", -1)
+    if "max-active-flows" in sources.values and most < 0:
+        raise sources.bad("max-active-flows", f"'{most}' is below 0", hint="write 0 for no bound")
+    return most if most >= 0 else None
 
 
 def _allow_origins(sources: Sources) -> tuple[str, ...]:

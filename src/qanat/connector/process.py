@@ -5,7 +5,7 @@ the engine tells. Nobody polls: at rest both sleep.
 """
 
 import os
-import platform
+import signal
 import sys
 import threading
 import time
@@ -14,16 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import assert_never
 
-import msgspec
 from msgspec import structs
 
 from qanat.called import called
-from qanat.connector import endpoints, flags, metrics
-from qanat.connector.build import version_line
+from qanat.connector import endpoints, flags
 from qanat.connector.configuration import CurrentConfiguration, local_document
 from qanat.connector.connections import Connections
-from qanat.connector.credentials import name_to_look_up
-from qanat.connector.diagnostic_endpoints import diagnostic_endpoints
+from qanat.connector.credentials import name_to_look_up, names_a_tunnel
 from qanat.connector.engine import (
     ConfigurationPushed,
     Connector,
@@ -46,20 +43,20 @@ from qanat.connector.engine import (
     __version__,
 )
 from qanat.connector.engine_settings import engine_settings
-from qanat.connector.exposition import CONTENT_TYPE
 from qanat.connector.handover import Predecessor
 from qanat.connector.handover import Registered as InCharge
 from qanat.connector.key_sets import KeySets
+from qanat.connector.local_answers import LocalAnswers
 from qanat.connector.local_socket import LocalSocket
-from qanat.connector.log import CONTROL, LineFile, Log
-from qanat.connector.log_file import RollingFile
+from qanat.connector.log import CONTROL, Log
 from qanat.connector.management.service import Facts, ManagementService
 from qanat.connector.management.viewers import Viewers
-from qanat.connector.options import LogOptions, Options, log_options, read_options
+from qanat.connector.options import Options, log_options, read_options
 from qanat.connector.orders import Orders
 from qanat.connector.reload import Reload
 from qanat.connector.request_lines import log_answer, log_cancel, log_failure, log_request
-from qanat.connector.sources import OwnTunnel, Sources, configuration_flags, gather, shown_environment
+from qanat.connector.sources import OwnTunnel, Sources, configuration_flags, gather
+from qanat.connector.start_lines import open_log, tell_start
 from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
@@ -71,15 +68,10 @@ USAGE = 255
 FAILED = 1
 """Of everything else: a bad value, file or rule, or a tunnel that gave up."""
 
-_NAMED_BY = {"token": "the token names", "hosted": "Cloudflare hosts"}
-
 _USAGE_CODES = ("usage", "token_missing", "token_invalid", "token_file_unreadable")
 
 SETTLE_S = 5.0
 """After its first connection a process that takes over waits so long for the others, and for its configuration."""
-
-MANAGED = ("/metrics", "/debug/pprof/heap", "/debug/pprof/goroutine")
-"""Diagnostics that management tokens may ask for, as with stock."""
 
 
 def main(
@@ -87,9 +79,11 @@ def main(
     *,
     tunnel_id_of: Callable[[str, flags.CommandLine], str] | None = None,
     prepare: Callable[[Sources, Log], OwnTunnel] | None = None,
+    beside: Callable[[Sources, Log], bool] | None = None,
 ) -> int:
     """Runs a connector until it is told to stop; the process's exit code. `tunnel_id_of` asks the API about a tunnel's name;
-    `prepare`, where a command makes the tunnel that it runs, does so, once: who takes over runs the one that was made."""
+    `prepare`, where a command makes the tunnel that it runs, does so, once: who takes over runs the one that was made. `beside`
+    starts what else this process does, and says whether there is any: then it may do that alone."""
     predecessor = Predecessor.found(os.environ)
     try:
         command_line = flags.read_command_line(arguments)
@@ -98,7 +92,10 @@ def main(
             return 0
         environment = _environment()
         sources = gather(command_line, environment)
-        log = _open_log(log_options(sources))
+        log = open_log(log_options(sources))
+        if beside is not None and beside(sources, log) and not names_a_tunnel(sources):
+            _await_end()
+            return 0
         own = predecessor.tunnel if predecessor else None
         if own is None and prepare is not None:
             own = prepare(sources, log)
@@ -131,6 +128,13 @@ def _environment() -> dict[str, str]:
     return environment
 
 
+def _await_end() -> None:
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: told.set())
+    told.wait()
+
+
 class Process:
     """One run of a connector."""
 
@@ -148,7 +152,6 @@ class Process:
         self._gather_anew = gather_anew
         self._log = log
         self._connector_id = ConnectorId(str(uuid.uuid4()))
-        self._scrapes = 0
         self._exit_code = 0
         self._ending = False
         self._told_source = False
@@ -169,13 +172,20 @@ class Process:
 
     def run(self) -> int:
         raise_limit()
-        self._log_start()
+        tell_start(self._log, self._options, self._sources, self._connector_id)
         try:
             self._connector = self._make_connector()
+            self._answers = LocalAnswers(
+                self._options,
+                self._connector,
+                self._connector_id,
+                self._connections,
+                quick_hostname=self._sources.quick_hostname,
+            )
             self._management = self._make_management()
             self._server = endpoints.listen(
                 self._options.metrics,
-                self._endpoints(),
+                self._answers.of_endpoints(),
                 is_own_hostname=self._leads_to_endpoints,
                 place=self._sources.place("metrics"),
                 inherited=self._predecessor.listeners(self._options.metrics) if self._predecessor else (),
@@ -185,7 +195,11 @@ class Process:
             bounds = OriginBounds(allowed=self._options.allow_origins, own=self._own_addresses)
             self._key_sets = KeySets(self._connector, self._log)
             self._configuration = CurrentConfiguration(
-                self._connector, self._log, bounds=bounds, key_sets=self._key_sets
+                self._connector,
+                self._log,
+                bounds=bounds,
+                key_sets=self._key_sets,
+                max_active_flows=self._options.max_active_flows,
             )
             self._start_configuration()
             self._reload = Reload(
@@ -195,6 +209,7 @@ class Process:
                 connector=self._connector,
                 log=self._log,
             )
+            self._answers.configuration, self._answers.reload = self._configuration, self._reload
             self._start_connector()
         except QanatError as error:
             self._tell_predecessor(str(error))
@@ -252,31 +267,9 @@ class Process:
         self._local_socket.close()
 
     def _stop(self) -> None:
+        self._connector.stop()  # first: `/ready` says so from here on
         self._manager.stopping()
-        self._connector.stop()
         self._management.viewers.end()
-
-    def _log_start(self) -> None:
-        options, log = self._options, self._log
-        for warning in options.warnings:
-            log.warn(warning)
-        log.info("Starting tunnel", tunnelID=options.credentials.tunnel_id)
-        log.info(version_line())
-        log.info(f"OS: {platform.system().lower()}, Python: {platform.python_version()}, Arch: {_architecture()}")
-        if options.settings:
-            log.info(f"Settings: {_go_map(options.settings)}")
-        if self._sources.environment:
-            log.info(f"Environmental variables {_go_map(shown_environment(self._sources.environment))}")
-        log.info(f"Generated Connector ID: {self._connector_id}")
-        edges = options.edges
-        is_http2 = options.protocol == "http2" or edges.proxy is not None
-        log.info(f"Initial protocol {'http2' if is_http2 else 'quic'}")
-        if edges.named_by != "flag":
-            log.info(f"Looking for the edge that {_NAMED_BY[edges.named_by]}: {', '.join(edges.targets)}")
-        if edges.proxy:
-            log.info(
-                f"The edge is reached through the proxy {edges.proxy.address} ({edges.proxy.variable}), over HTTP/2"
-            )
 
     def _make_connector(self) -> Connector:
         options = self._options
@@ -302,14 +295,13 @@ class Process:
 
     def _make_management(self) -> ManagementService:
         options = self._options
-        diagnostics = {"/metrics": self._metrics, **self._diagnostics()} if options.management.diagnostics else {}
         facts = Facts(
             connector_id=self._connector_id,
             tunnel_id=options.credentials.tunnel_id,
             account_tag=options.credentials.account_tag,
             label=options.label,
             service_op_ip=options.management.service_op_ip,
-            diagnostics={path: diagnostics[path] for path in MANAGED if path in diagnostics},
+            diagnostics=self._answers.of_management(),
         )
         viewers = Viewers(
             on_change=lambda wanted: self._connector.tell_requests(wanted or self._log.writes("debug")),
@@ -318,15 +310,9 @@ class Process:
         self._log.attend(viewers)
         return ManagementService(facts, viewers)
 
-    def _diagnostics(self) -> endpoints.Endpoints:
-        return diagnostic_endpoints(
-            settings=self._options.settings,
-            version=__version__,
-            tunnel_id=self._options.credentials.tunnel_id,
-            connector_id=self._connector_id,
-            connections=self._connections.edges,
-            counters=self._connector.counters,
-        )
+    def _leads_to_endpoints(self, hostname: str) -> bool:
+        port = self._own_addresses[0].rpartition(":")[2]
+        return self._configuration.has_rule_for(hostname, port)
 
     def _precheck(self) -> None:
         from qanat.connector import prechecks  # once, and never again
@@ -338,40 +324,6 @@ class Process:
         from qanat.connector import stdin_control
 
         stdin_control.take(sys.stdin, self._log, lambda delay_s: self._connector.reconnect(delay_s=delay_s))
-
-    def _endpoints(self) -> endpoints.Endpoints:
-        return {
-            **self._diagnostics(),
-            "/ready": self._ready,
-            "/healthcheck": lambda: endpoints.text("OK\n"),
-            "/metrics": self._metrics,
-            "/config": lambda: endpoints.json(self._configuration.as_json()),
-            "/quicktunnel": lambda: endpoints.json(msgspec.json.encode({"hostname": self._sources.quick_hostname})),
-        }
-
-    def _leads_to_endpoints(self, hostname: str) -> bool:
-        port = self._own_addresses[0].rpartition(":")[2]
-        return self._configuration.has_rule_for(hostname, port)
-
-    def _ready(self) -> endpoints.Answer:
-        up = self._connector.ready_connections()
-        status = 200 if up else 503
-        body = {"status": status, "readyConnections": up, "connectorId": self._connector_id}
-        return endpoints.json(msgspec.json.encode(body), status)
-
-    def _metrics(self) -> endpoints.Answer:
-        numbers = metrics.Numbers(
-            version=__version__,
-            configuration_version=self._configuration.version,
-            tunnel_id=self._options.credentials.tunnel_id,
-            locations=self._connections.visited(),
-            connected=self._connections.up,
-            scrapes=self._scrapes,
-            configuration_file=self._reload.counters(),
-        )
-        body = metrics.render(self._connector.snapshot(), numbers)
-        self._scrapes += 1
-        return endpoints.Answer(200, CONTENT_TYPE, body.encode())
 
     def _describe(self) -> dict[str, object]:
         return {
@@ -501,32 +453,3 @@ class Process:
     def _tell_predecessor(self, trouble: str) -> None:
         if self._predecessor:
             self._predecessor.tell_trouble(trouble)
-
-
-def _open_log(options: LogOptions) -> Log:
-    """A file that can't be written to costs its lines and not the tunnel, as in stock."""
-    path = options.file or options.folder
-    file: LineFile | None = None
-    failure = ""
-    try:
-        if options.file:
-            Path(options.file).parent.mkdir(mode=0o744, parents=True, exist_ok=True)
-            file = Path(options.file).open("a", encoding="utf-8")  # noqa: SIM115 - open until the process ends
-        elif options.folder:
-            file = RollingFile(options.folder)
-    except OSError as error:
-        failure = error.strerror or "it can't be opened"
-    log = Log(level=options.level, transport_level=options.transport_level, json=options.json, file=file)
-    for warning in options.warnings:
-        log.error(warning)
-    if failure:
-        log.error("The log can't be written to a file as well", file=path, error=failure)
-    return log
-
-
-def _go_map(values: dict[str, str]) -> str:
-    return f"map[{' '.join(f'{key}:{values[key]}' for key in sorted(values))}]"
-
-
-def _architecture() -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
@@ -80,6 +81,14 @@ class _Document(Struct, frozen=True):
     ingress: tuple[_Rule, ...] = ()
     origin_request: OriginRequest = field(name="originRequest", default=OriginRequest())
     warp_routing: _WarpRouting = field(name="warp-routing", default=_WarpRouting())
+
+
+def with_flows(configuration: Configuration, most: int) -> Configuration:
+    """The same with this `maxActiveFlows`, whatever it says itself."""
+    document = configuration.document
+    warp_routing: WarpRouting = {**(configuration.warp_routing or _WarpRouting().settings()), "max_active_flows": most}
+    told = {**(document.get("warp-routing") or {}), "maxActiveFlows": most}
+    return replace(configuration, document={**document, "warp-routing": told}, warp_routing=warp_routing)
 
 
 def parse_configuration(

@@ -12,7 +12,7 @@ import pytest
 from qanat.connector.configuration import CurrentConfiguration, local_document
 from qanat.connector.engine import ConfigurationPushed, Connector
 from qanat.connector.log import Log
-from qanat.ingress.rules import parse_configuration
+from qanat.ingress.rules import parse_configuration, with_flows
 
 pytestmark = pytest.mark.case(51)
 
@@ -206,3 +206,19 @@ def test_a_pushed_slip_is_told_and_the_configuration_taken(
     current.apply(push(2, b'{"ingress":[{"service":"http_status:404","originRequest":{"noTlsVerify":true}}]}'))
     assert recorder.answers == [(1, 2, "")]
     assert "(write noTLSVerify)" in stream.getvalue()
+
+
+def test_this_hosts_own_bound_of_flows_stands_in_place_of_what_is_pushed(recorder: Recorder) -> None:
+    current = CurrentConfiguration(cast(Connector, recorder), Log(level="panic"), max_active_flows=7)
+    current.start(None)
+    document = {
+        "ingress": [{"service": "http_status:404"}],
+        "warp-routing": {"maxActiveFlows": 900, "connectTimeout": 3},
+    }
+    current.apply(push(1, json.dumps(document).encode()))
+    shown = json.loads(current.as_json())
+    assert shown["version"] == 1
+    assert shown["config"]["warp-routing"] == {"maxActiveFlows": 7, "connectTimeout": 3}
+    bounded = with_flows(parse_configuration(json.dumps(document).encode()), 7)
+    assert bounded.warp_routing is not None
+    assert (bounded.warp_routing["max_active_flows"], bounded.warp_routing["connect_timeout_s"]) == (7, 3.0)

@@ -57,7 +57,7 @@ def tcp(session: Session) -> int:
     listener = asked.words[0] if asked.words else asked.text("url")
     if not listener:
         return _carry_standard(where, log)
-    return _listen(where, _listen_address(listener, asked.place("url") if not asked.words else asked.command.name), log)
+    return _listen(where, listen_address(listener, asked.place("url") if not asked.words else asked.command.name), log)
 
 
 def destination(session: Session, log: Log) -> Destination:
@@ -92,7 +92,7 @@ def _elsewhere(text: str, log: Log) -> tuple[tuple[str, int] | None, str | None,
     return (parts[0], int(port)), None, True
 
 
-def _listen_address(text: str, where: str) -> tuple[str, int]:
+def listen_address(text: str, where: str) -> tuple[str, int]:
     rest = text.partition("://")[2] or text
     host, colon, port = rest.rstrip("/").rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -248,7 +248,7 @@ def _listen(where: Destination, address: tuple[str, int], log: Log) -> int:
         raise KeyboardInterrupt
 
     try:
-        server = _server(address)
+        server = listening(address)
     except OSError as error:
         raise QanatError(
             "listen_failed",
@@ -260,16 +260,21 @@ def _listen(where: Destination, address: tuple[str, int], log: Log) -> int:
     host, port = server.getsockname()[:2]
     log.info("Start Websocket listener", host=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     try:
-        while True:
-            peer, _ = server.accept()
-            threading.Thread(target=_serve, args=(peer, where, log), daemon=True).start()
+        serve_all(server, where, log)
     except KeyboardInterrupt:
         return 0
     finally:
         server.close()
 
 
-def _server(address: tuple[str, int]) -> socket.socket:
+def serve_all(server: socket.socket, where: Destination, log: Log) -> NoReturn:
+    """Carries every connection, each in a thread of its own."""
+    while True:
+        peer, _ = server.accept()
+        threading.Thread(target=_serve, args=(peer, where, log), daemon=True).start()
+
+
+def listening(address: tuple[str, int]) -> socket.socket:
     host, port = address
     family, _, _, _, place = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE, family=0 if host else socket.AF_INET
