@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.certificates import OriginAuthority
 from tests.support.connector import Connector
 from tests.support.dns import Zone
 from tests.support.edge import Edge
 from tests.support.relay import Relay
+from tests.support.tls import AnySocket, TlsSocket
 from tests.support.waiting import wait_until
 
 NAME = "edge.example.net"
@@ -81,6 +84,26 @@ def test_without_an_edge_the_hosted_one_is_found_by_stocks_names(
         connector.stop()
 
 
+def test_targets_of_a_service_are_dialled_by_their_priority(
+    found: tuple[Edge, str, str], folder: Path, zone: Zone
+) -> None:
+    """RFC 2782: the lowest number first; the heavier one of equals."""
+    edge, token, _ = found
+    relays = [Relay(edge.tunnel) for _ in range(3)]
+    best, lighter, last = (relay.address.rpartition(":")[2] for relay in relays)
+    zone.records = {
+        ("SRV", f"{SERVICE}.{NAME}"): [f"20 9 {last} a.{NAME}.", f"10 1 {lighter} a.{NAME}.", f"10 2 {best} a.{NAME}."],
+        ("A", f"a.{NAME}"): ["127.0.0.1"],
+    }
+    connector = started(folder, token, zone)
+    try:
+        assert [relay.dialled > 0 for relay in relays] == [True, False, False]
+    finally:
+        connector.stop()
+        for relay in relays:
+            relay.close()
+
+
 def test_an_edge_that_moved_is_found_where_its_name_leads_now(
     found: tuple[Edge, str, str], folder: Path, zone: Zone
 ) -> None:
@@ -103,11 +126,38 @@ def test_an_edge_that_moved_is_found_where_its_name_leads_now(
         relay.close()
 
 
-class ConnectProxy:
-    """CONNECT with a password, to the edge whatever is asked for."""
+@pytest.mark.case(16)
+def test_when_udp_is_dropped_after_good_service_http2_takes_over_unless_quic_alone_is_asked_for(
+    found: tuple[Edge, str, str], folder: Path
+) -> None:
+    """Back again: crates/connector/tests/life.rs, where the wait for it is short."""
+    edge, token, _ = found
+    relay = Relay(edge.tunnel)
+    connectors = [
+        Connector(folder / protocol, relay.address, token, protocol=protocol, ca_file=edge.ca_file)
+        for protocol in ("auto", "quic")
+    ]
+    try:
+        for connector in connectors:
+            connector.process.wait_for("Registered tunnel connection .*protocol=quic")
+        relay.drops_datagrams = True
+        connectors[0].process.wait_for("Registered tunnel connection .*protocol=http2", timeout_s=60.0)
+        connectors[1].process.wait_for("Retrying connection in up to", timeout_s=60.0)
+        relay.drops_datagrams = False
+        connectors[1].wait_registered(2, timeout_s=60.0)
+        assert not [line for line in connectors[1].process.lines if "protocol=http2" in line]
+    finally:
+        for connector in connectors:
+            connector.stop()
+        relay.close()
 
-    def __init__(self, edge: str) -> None:
+
+class ConnectProxy:
+    """CONNECT with a password, to the edge whatever is asked for; with a certificate, itself reached over TLS."""
+
+    def __init__(self, edge: str, tls: ssl.SSLContext | None = None) -> None:
         self._edge = edge
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.asked: list[str] = []
@@ -116,9 +166,10 @@ class ConnectProxy:
     def _serve(self) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                accepted, _ = self._listener.accept()
             except OSError:
                 return
+            client: AnySocket = TlsSocket(accepted, self._tls) if self._tls else accepted
             head = b""
             while not head.endswith(b"\r\n\r\n"):
                 head += client.recv(1)
@@ -133,7 +184,7 @@ class ConnectProxy:
         self._listener.close()
 
 
-def _copy(source: socket.socket, sink: socket.socket) -> None:
+def _copy(source: AnySocket, sink: AnySocket) -> None:
     try:
         while data := source.recv(65536):
             sink.sendall(data)
@@ -143,12 +194,14 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
 
 
 @pytest.mark.case(45)
+@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_leads_out_and_its_password_is_in_no_log(
-    found: tuple[Edge, str, str], folder: Path, zone: Zone
+    found: tuple[Edge, str, str], folder: Path, zone: Zone, authority: OriginAuthority, scheme: str
 ) -> None:
     edge, token, _ = found
-    proxy = ConnectProxy(edge.tunnel)
-    env = {"HTTPS_PROXY": f"http://user:hunter2@127.0.0.1:{proxy.port}", "NO_PROXY": "127.0.0.1,localhost"}
+    proxy = ConnectProxy(edge.tunnel, authority.server_context("127.0.0.1") if scheme == "https" else None)
+    env = {"HTTPS_PROXY": f"{scheme}://user:hunter2@127.0.0.1:{proxy.port}", "NO_PROXY": "127.0.0.1,localhost"}
+    env["SSL_CERT_FILE"] = str(authority.ca_file)  # in place of the system's
     connector = started(folder, token, zone, env=env)
     try:
         connector.process.wait_for("Registered tunnel connection .*protocol=http2")

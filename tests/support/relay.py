@@ -12,7 +12,8 @@ from tests.support.http1 import close_quietly
 
 
 class Relay:
-    """Listens on one port for UDP and TCP and forwards to `target`. While `silent`, every packet vanishes, no RST.
+    """Listens on one port for UDP and TCP and forwards to `target`. While `silent`, every packet vanishes, no RST; while
+    `drops_datagrams`, those of UDP.
 
     Datagrams come `delay_s` later; of `lose_every` in a row (0: of none) one is lost, each way.
     """
@@ -21,6 +22,7 @@ class Relay:
         host, _, port = target.rpartition(":")
         self.target = (host, int(port))
         self.silent = False
+        self.drops_datagrams = False
         self.delay_s = delay_s
         self.lose_every = 0
         self.lost = 0
@@ -47,6 +49,11 @@ class Relay:
         if delay_s:
             self._start(self._deliver)
 
+    @property
+    def dialled(self) -> int:
+        """How many came over UDP."""
+        return len(self._udp)
+
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)
@@ -58,7 +65,7 @@ class Relay:
                 data, peer = self._datagrams.recvfrom(65536)
             except OSError:
                 return
-            if self.silent:
+            if self.silent or self.drops_datagrams:
                 continue
             out = self._udp.get(peer)
             if out is None:
@@ -99,7 +106,7 @@ class Relay:
                 continue
             except OSError:
                 return
-            if not self.silent:
+            if not self.silent and not self.drops_datagrams:
                 self._carry(partial(self._datagrams.sendto, data, peer))
 
     def _accept(self) -> None:

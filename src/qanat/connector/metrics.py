@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from qanat.connector.exposition import Exposition, Kind
-from qanat.connector.process_numbers import add_process
+from qanat.connector.process_numbers import add_dropped_datagrams, add_process
 
 if TYPE_CHECKING:
     from qanat.connector.engine import CallSnapshot, ConnectorSnapshot, QuicSnapshot
@@ -48,6 +48,8 @@ def render(snapshot: "ConnectorSnapshot", numbers: Numbers) -> str:
     exposition.add("go_goroutines", "gauge", "Number of goroutines that currently exist.", snapshot["tasks"])
     _add_scrapes(exposition, numbers.scrapes)
     _add_ours(exposition, {**counters, **numbers.configuration_file})
+    if snapshot["quic"]:
+        add_dropped_datagrams(exposition)
     return exposition.text()
 
 

@@ -1,4 +1,5 @@
 import re
+import socket
 from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qanat.connector.metrics import Numbers, render
+from qanat.connector.process_numbers import dropped_datagrams
 
 if TYPE_CHECKING:  # dicts, of which only the stub knows
     from qanat.connector.engine import CallSnapshot, ConnectorSnapshot, QuicSnapshot
@@ -136,7 +138,12 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
 
 def test_what_stock_does_not_count_is_ours_under_a_name_of_its_own() -> None:
     ours = [line for line in text().splitlines() if line.startswith("qanat_")]
-    assert ours == ["qanat_requests_canceled_total 9", "qanat_something_new_total 11", "qanat_unread_bytes 10"]
+    assert ours == [
+        "qanat_requests_canceled_total 9",
+        "qanat_something_new_total 11",
+        "qanat_udp_datagrams_dropped_total 0",
+        "qanat_unread_bytes 10",
+    ]
 
 
 def test_without_quic_there_is_nothing_about_it() -> None:
@@ -192,3 +199,19 @@ def test_each_of_stocks_metrics_is_here_or_said_to_be_absent() -> None:
     assert len(names) == 57, "and 28 or more of the process and its runtime"
     missing = {name for name in names if name not in told and not any(fnmatch(name, each) for each in absent)}
     assert missing == set()
+
+
+@pytest.mark.case(58)
+@pytest.mark.skipif(not Path("/proc/self/net/udp").exists(), reason="this system doesn't tell")
+def test_datagrams_that_found_no_room_are_counted() -> None:
+    before = dropped_datagrams()
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as full,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        full.bind(("127.0.0.1", 0))
+        for _ in range(100):
+            sender.sendto(b"x" * 1200, full.getsockname())
+        assert dropped_datagrams() > before
+    assert dropped_datagrams() <= before, "a socket that is closed is none of this process's"
