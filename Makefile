@@ -52,7 +52,8 @@ test: ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-rust lint setup postgres
 	@$(MAKE) --no-print-directory test-python
 
-test-rust:
+test-rust: export RUST_TEST_THREADS ?= 6
+test-rust: # most of these tests wait more than they work, too
 	cargo test --workspace --quiet
 
 test-python: setup postgres
