@@ -195,3 +195,18 @@ def test_an_edge_that_is_killed_in_the_middle_comes_up_knowing_where_it_was(stan
     stand.reach(cutover, "done")
     stand.back(cutover)
     assert stand.served_by() == "one"
+
+
+def test_requests_wait_while_it_holds_and_go_on_at_the_target(stand: Stand) -> None:
+    load = Load(stand.edge, stand.hostname)
+    wait_until(lambda: len(load.answered) > 20, "the load")
+    cutover = stand.begin(hold=True, **QUICK)
+    wait_until(lambda: stand.get(cutover)["timeline"][-1]["event"] == "held", "requests to wait")
+    wait_until(lambda: stand.edge.api.call("GET", "/qanat/status")["counters"]["requests_open"] >= 1, "one that waits")
+    seen = len(load.answered)
+    stand.edge.api.call("POST", f"{stand.path}/{cutover}/resume")
+    stand.reach(cutover, "done")
+    answered = load.end()
+    assert set(answered) == {"one", "two"}
+    assert set(answered[seen + 1 :]) == {"two"}
+    stand.back(cutover)

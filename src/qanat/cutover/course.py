@@ -31,6 +31,8 @@ PROBED_AT_ONCE = 8
 PROBE_S = 1.5
 LONGEST_PROBE_S = 10.0
 BASELINE = timedelta(seconds=60)
+CONNECTORS_BACK_S = 15.0
+"""After an edge's restart; they come within a second or two as a rule."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +48,7 @@ class Course:
         self._id = cutover_id
         self._now = now
         self._on: tuple[str, int] | None = None
-        self._entered = 0.0
+        self._entered = now()
         self._since: datetime = store.clock()
         self._gates: list[Gate] | None = None
         self._is_held = False
@@ -66,6 +68,8 @@ class Course:
             self._release()
             return True
         plan = cutovers.plan_of(row)
+        if self._is_taking_up(row) and not changed:
+            return False
         self._notice_step(row)
         seen = self._look(row, plan, changed)
         following = decide(seen)
@@ -74,9 +78,20 @@ class Course:
         self._do(row, plan, following, seen.verdict)
         return False
 
+    def _is_taking_up(self, row: Cutover) -> bool:
+        """Whether connectors are still to come back to an edge that was started anew, in the middle of a cutover: what failed for
+        want of them says nothing of the target."""
+        if self._on is not None or row.state not in MOVED:
+            return False
+        if self._edge.usable(row.to_tunnel_id) and (row.state != State.MOVING or self._edge.usable(row.from_tunnel_id)):
+            return False
+        return self._now() - self._entered < CONNECTORS_BACK_S
+
     def _notice_step(self, row: Cutover) -> None:
         if self._on != (row.state, row.step):
             self._on = (row.state, row.step)
+            # asked now, so that what passed before doesn't count
+            self._edge.counts(hostname=row.hostnames[0], tunnel_id=row.to_tunnel_id, since=self._store.clock())
             self._entered, self._since = self._now(), self._store.clock()
             self._failed.clear()
             self._was_told = ""

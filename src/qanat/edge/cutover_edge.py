@@ -20,7 +20,7 @@ from qanat.errors import QanatError
 from qanat.health.probing import Probes, Question
 from qanat.store import Store
 
-NOT_YET = QanatError("cutover_needs_edge", "this edge can't hold requests, or cut WebSockets")
+MOST_HELD = 10_000
 RESOLVER_S = 2.0
 HANDSHAKE_S = 3.0
 
@@ -70,20 +70,20 @@ class RunningCutoverEdge:
         self._passing.sample()
 
     def hold(self, *, name: str, hostnames: Sequence[str], timeout_s: float) -> None:
-        """Not by this engine."""
-        raise NOT_YET
+        """In the engine."""
+        self._engine.hold(name=name, hostnames=list(hostnames), tunnel_ids=[], timeout_s=timeout_s, most=MOST_HELD)
 
     def release(self, *, name: str) -> int:
-        """Nothing is held."""
-        return 0
+        """How many waited."""
+        return self._engine.release(name=name)
 
     def open_requests(self, tunnel_id: str) -> int:
-        """Not by this engine."""
-        raise NOT_YET
+        """Of all its nodes, WebSockets left out: they would never end."""
+        return self._engine.open_requests(tunnel_id=tunnel_id) - self._engine.open_websockets(tunnel_id=tunnel_id)
 
     def cut_websockets(self, tunnel_id: str) -> int:
-        """Not by this engine."""
-        raise NOT_YET
+        """Of all its nodes."""
+        return self._engine.cut(tunnel_id=tunnel_id, token_id=None, only_websockets=True)
 
     def certificate(self, hostname: str) -> CertificateSeen | None:
         """By a handshake with our own listener: what any client gets."""

@@ -196,6 +196,22 @@ def test_a_hold_ends_with_its_edge(stage: Stage) -> None:
     assert stage.leads_to() == {stage.source}
 
 
+def test_an_edge_that_was_started_anew_waits_for_its_connectors_before_it_judges(stage: Stage) -> None:
+    cutover = stage.begin()
+    stage.tick(cutover, times=2)
+    stage.restart()
+    stage.edge.up[stage.target] = 0
+    stage.serve(Counts(requests=20, failed=20))
+    assert stage.tick(cutover, seconds=5, times=2).state == "settling"
+    stage.serve(Counts())
+    stage.edge.up[stage.target] = 4
+    assert stage.tick(cutover, seconds=1).state == "settling"
+    stage.restart()
+    stage.edge.up[stage.target] = 0
+    stage.tick(cutover)
+    assert stage.tick(cutover, seconds=16, times=1).state == "rolled_back"
+
+
 def test_paused_it_takes_no_step_but_is_watched(stage: Stage) -> None:
     cutover = stage.begin()
     stage.tick(cutover)
