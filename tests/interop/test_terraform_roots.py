@@ -173,6 +173,37 @@ def test_a_second_site_takes_over_and_gives_back(estate: Estate) -> None:
     assert records(edge) == []
 
 
+@pytest.mark.case(47)
+def test_a_site_that_would_not_serve_is_refused_and_the_apply_says_why(estate: Estate) -> None:
+    """The gate behind the API: a stock apply fails safe, at once, and works as soon as the site is there."""
+    estate.declare("production")
+    estate.apply("production")
+    estate.connect("production")
+    estate.wait_served_by("production")
+    estate.declare("second-site", activate_dns=False, takes_over_from=estate.tunnel("production"))
+    estate.apply("second-site")
+    before = records(estate.edge)
+    estate.set("second-site", activate_dns=True)
+    refused = estate.roots["second-site"].run("apply", "-auto-approve", "-no-color")
+    assert refused.code == 1
+    said = " ".join(refused.text.replace("\u2502", " ").split())  # the program breaks lines where it likes
+    assert "409 Conflict" in said
+    assert f"{HOSTNAME} is served by the tunnel" in said
+    assert refused.text.count("PUT") == 1, "it is not tried again and again"
+    assert records(estate.edge) == before
+    assert estate.served_by() == "production"
+    estate.connect("second-site")
+    estate.apply("second-site")
+    estate.wait_served_by("second-site")
+    estate.set("second-site", activate_dns=False)
+    estate.apply("second-site")
+    estate.wait_served_by("production")
+    estate.roots["second-site"].succeeds("state", "rm", "module.tunnel.cloudflare_dns_record.moving")
+    for name in ("second-site", "production"):
+        destroyed = estate.roots[name].destroy()
+        assert destroyed.code == 0, destroyed.text
+
+
 def test_a_site_of_its_own(estate: Estate) -> None:
     """Staging: up, renamed service, off the names, gone."""
     estate.declare("staging")

@@ -7,7 +7,6 @@ none (formatting, the hosts' user data) runs with a program of that name on the 
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from demo import declared
 from tests.support.processes import clean_environment
 
 FOLDER = os.environ.get("QANAT_TEST_TERRAFORM")
@@ -58,14 +58,7 @@ def mirror(folder: Path, release: str) -> str:
     if found is None:
         pytest.skip(f"{FOLDER} has no terraform-provider-cloudflare_v{release}*")
     version, binary = found
-    system = f"linux_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}[platform.machine()] }"
-    for registry in ("registry.terraform.io", "registry.opentofu.org"):
-        place = folder / "mirror" / registry / "cloudflare/cloudflare" / version / system
-        place.mkdir(parents=True)
-        (place / binary.name).symlink_to(binary.resolve())
-    (folder / "cli.tfrc").write_text(
-        f'disable_checkpoint = true\nprovider_installation {{ filesystem_mirror {{ path = "{folder / "mirror"}" }} }}\n'
-    )
+    declared.mirror(folder, binary)
     return version
 
 
