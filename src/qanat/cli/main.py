@@ -85,14 +85,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flags_last(arguments: Sequence[str]) -> list[str]:
-    """`qanat --config FILE service install`, as stock's manual has it: what stands before the command is its own."""
+    """`qanat --config FILE service install`, as stock's manual has it: what stands before the command is its own. Before
+    `uninstall` it means nothing, there as here."""
     given = list(arguments)
-    if "install" in given and given[0].startswith("-") and "service" in given:
+    if "service" in given and given[0].startswith("-"):
         from qanat.connector.flags import read_command_line  # hardly ever
 
         at = given.index("service")
-        if read_command_line(given, tolerant=True).words[:2] == ("service", "install"):
-            return [*given[at:], *given[:at]]
+        match read_command_line(given, tolerant=True).words[:2]:
+            case ("service", "install"):
+                return [*given[at:], *given[:at]]
+            case ("service", "uninstall"):
+                return given[at:]
     return given
 
 

@@ -36,6 +36,11 @@ def test_flags_stand_before_the_command_too_as_in_stocks_manual(tmp_path: Path) 
     assert (tmp_path / "etc/qanat/token").read_text() == FIRST
 
 
+def test_before_uninstall_flags_mean_nothing_as_with_stock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "/gone.yml", "service", "uninstall", "--root", str(tmp_path), "--init", "sysv"]) == 0
+    assert "there is no service to remove" in capsys.readouterr().out
+
+
 def test_a_bad_token_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["service", "install", f'"{FIRST}"', *EDGE, "--root", str(tmp_path)]) == 1
     told = capsys.readouterr()

@@ -52,6 +52,27 @@ def test_again_changes_nothing_and_another_token_replaces_it(machine: LiveMachin
     assert machine.read(TOKEN) == OTHER.encode()
 
 
+@pytest.mark.parametrize(("name", "place"), [("systemd", "etc/systemd/system/cloudflared.service"),
+                                             ("sysv", "etc/init.d/cloudflared"), ("launchd", None)])  # fmt: skip
+def test_called_as_cloudflared_the_service_has_that_name_too(tmp_path: Path, name: str, place: str | None) -> None:
+    machine = Machine(tmp_path)
+    manager = manager_of(machine, name)
+    install(machine, manager, wanted_of(FIRST), wait_s=0)
+    assert not [path for path in tree(tmp_path) if "cloudflared" in path]
+    for changed in (place is not None, False):
+        assert install(machine, manager, wanted_of(FIRST), wait_s=0, called="cloudflared").changed is changed
+        assert [path for path in tree(tmp_path) if "cloudflared" in path] == ([place] if place else [])
+    assert uninstall(machine, name)
+    assert tree(tmp_path) == []
+    if place is None:
+        return
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("a stock one's")
+    install(machine, manager, wanted_of(FIRST), wait_s=0, called="cloudflared")
+    uninstall(machine, name)
+    assert (tmp_path / place).read_text() == "a stock one's"
+
+
 @pytest.mark.case(17)
 def test_an_uninstallation_leaves_nothing_and_another_finds_nothing(machine: LiveMachine, manager: FakeManager) -> None:
     put(machine, manager, FIRST, "--loglevel", "debug")

@@ -36,6 +36,7 @@ def install(
     --config names, or that cloudflared has. The same call again changes nothing; another token takes the old one's place.
     """
     _leave_the_process_list(context.args)
+    from qanat.called import called
     from qanat.host.machine import Machine
     from qanat.host.service.install import install as install_service
     from qanat.host.service.manager import manager_of
@@ -47,7 +48,7 @@ def install(
     given = _standard_input() if "-" in context.args else None
     home = os.environ.get("HOME", "/nonexistent")
     wanted = read_wanted(context.args, program=program_of(folder), home=home, given=given)
-    done = install_service(machine, manager, wanted, wait_s=wait)
+    done = install_service(machine, manager, wanted, wait_s=wait, called=called())
     for line in done.told:
         note(f"warning: {line}")
     what = f"the service of tunnel {done.tunnel_id} ({manager.title})"

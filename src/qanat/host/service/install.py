@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from qanat.errors import QanatError
 from qanat.host.machine import Machine
+from qanat.host.service import alias
 from qanat.host.service.manager import NAMES, Manager, State, manager_of
 from qanat.host.service.session import comes_through_tunnel
 from qanat.host.service.wanted import AUTHORITY, CONFIGURATION, CREDENTIALS, FOLDER, TOKEN, Wanted
@@ -33,11 +34,12 @@ def install(
     wanted: Wanted,
     *,
     wait_s: float,
+    called: str = "qanat",
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> Installed:
     """Writes the service's files, starts it, and waits up to `wait_s` for its first connection. If anything can't be written, the
-    secret is not left behind.
+    secret is not left behind. `called`: by what name; the service has cloudflared's too, if that is it.
 
     Raises:
         QanatError: `file_unwritable`, `host_command_failed`, `service_not_permitted`.
@@ -46,6 +48,8 @@ def install(
     manager.prepare()
     try:
         changed = _write(machine, manager, wanted)
+        if called == "cloudflared":
+            changed |= alias.make(machine, manager)
     except QanatError:
         machine.remove(wanted.secret_file)
         raise
@@ -89,6 +93,7 @@ def uninstall(machine: Machine, name: str | None = None, *, cut_session: bool = 
             manager.stop()
         removed += [path for path in manager.paths() if machine.remove(path)]
     removed += [path for path in (TOKEN, CREDENTIALS, CONFIGURATION, AUTHORITY) if machine.remove(path)]
+    removed += alias.remove(machine)
     if removed:
         machine.remove(FOLDER)  # what a lockdown keeps there stays
     if machine.live:
