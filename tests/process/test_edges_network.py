@@ -18,6 +18,8 @@ from tests.support.waiting import wait_until
 INSIDE = "QANAT_TEST_INSIDE_NETWORK"
 inside = pytest.mark.skipif(INSIDE not in os.environ, reason="runs within the test above")
 EDGE_IP, HOST_IP, OTHER_IP = "10.97.0.1", "10.97.0.2", "10.97.0.3"
+EDGE_IP6, HOST_IP6 = "fd97::1", "fd97::2"
+HOSTS = f"127.0.0.1 localhost\n::1 localhost\n{EDGE_IP} edge.test\n{EDGE_IP6} edge.test\n"
 SIZE = 1 << 20
 REGISTERED = "Registered tunnel connection .*protocol="
 
@@ -40,7 +42,7 @@ def test_narrow_paths_and_other_addresses_in_a_network_of_its_own() -> None:
     argv = ["unshare", "-Urn", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", __file__]
     done = subprocess.run(argv, env={**os.environ, INSIDE: "1"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-20000:]
-    assert "2 passed" in done.stdout
+    assert "4 passed" in done.stdout
 
 
 class Lab:
@@ -57,10 +59,12 @@ class Lab:
         run("ip", "link", "add", "edge0", "type", "veth", "peer", "name", "host0")
         run("ip", "link", "set", "host0", "netns", str(self._other.pid))
         run("ip", "addr", "add", f"{EDGE_IP}/24", "dev", "edge0")
+        run("ip", "addr", "add", f"{EDGE_IP6}/64", "dev", "edge0", "nodad")
         run("ip", "link", "set", "edge0", "up")
         for words in (
             ["link", "set", "lo", "up"],
             ["addr", "add", f"{HOST_IP}/24", "dev", "host0"],
+            ["addr", "add", f"{HOST_IP6}/64", "dev", "host0", "nodad"],
             ["link", "set", "host0", "up"],
         ):
             self.on_host("ip", *words)
@@ -69,10 +73,10 @@ class Lab:
             "origin",
             [*self.host, sys.executable, "-m", "http.server", "8000", "--bind", "127.0.0.1", "-d", str(folder)],
         )
-        self.edge = Edge(folder / "edge", **{"tunnel-address": f"{EDGE_IP}:7844"})
+        self.edge = Edge(folder / "edge", **{"tunnel-address": "[::]:7844"})
         tunnel = self.edge.api.create_tunnel("lab")
         self.edge.api.publish(self.edge.api.create_zone("example.test"), "app.example.test", tunnel.id)
-        rules = [{"hostname": "app.example.test", "service": "http://127.0.0.1:8000"}, {"service": "http_status:404"}]
+        rules = [{"hostname": "app.example.test", "service": "http://localhost:8000"}, {"service": "http_status:404"}]
         self.edge.api.put_configuration(tunnel.id, rules)
         token = folder / "token"
         token.write_text(tunnel.token)
@@ -97,6 +101,13 @@ class Lab:
             str(token),
         ]
         self.connector = self.connected("quic")
+
+    def by_name(self, folder: Path) -> Process:
+        """Another connector, which finds the edge by a name with addresses of both kinds, and has no flag for either."""
+        (folder / "hosts").write_text(HOSTS)
+        within = ["unshare", "-m", "sh", "-c", f'mount --bind {folder}/hosts /etc/hosts && exec "$@"', "sh"]
+        argv = [word.replace(f"{EDGE_IP}:7844", "edge.test:7844") for word in self._argv]
+        return Process("connector by name", [*argv[: len(self.host)], *within, *argv[len(self.host) :]])
 
     def connected(self, protocol: str) -> Process:
         connector = Process("connector", self._argv)
@@ -131,6 +142,25 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("lab"))
     yield lab
     lab.close()
+
+
+@inside
+@pytest.mark.case(24)
+@pytest.mark.parametrize(("gone", "used"), [(f"{HOST_IP}/24", EDGE_IP6), (f"{HOST_IP6}/64", EDGE_IP)], ids=["6", "4"])
+def test_a_host_with_one_version_of_ip_connects_and_its_origin_is_found_by_localhost(
+    lab: Lab, tmp_path: Path, gone: str, used: str
+) -> None:
+    """The origin listens on 127.0.0.1 alone, and localhost is ::1 as well."""
+    lab.connector.stop(timeout_s=20.0)
+    lab.on_host("ip", "addr", "del", gone, "dev", "host0")
+    connector = lab.by_name(tmp_path)
+    try:
+        connector.wait_for(f"Registered tunnel connection .*ip={used} ", timeout_s=30.0)
+        wait_until(lab.gets_the_file, "a request by the only way", timeout_s=30.0)
+    finally:
+        connector.stop(timeout_s=20.0)
+        lab.on_host("ip", "addr", "add", gone, "dev", "host0", *(["nodad"] if ":" in gone else []))
+        lab.connector = lab.connected("quic")
 
 
 @inside
