@@ -339,6 +339,8 @@ _CODES: dict[str, str] = {
     "api_token_missing": "no API token was given",
     "api_token_unreadable": "the API token's file can't be read, or what was given is not a token of qanat's",
     # health
+    "probe_unknown": "nothing is set for that hostname or tunnel, or it is none of the account's",
+    "probe_too_many": "the account has as many probes as it may have",
     "probe_bad": "a probe can't be sent: its path, method, hostname or a header field can't stand in a request",
     "probe_unanswered": "the edge told nothing of a probe in time: it is ending, or its store is away",
     # engine: refusals of `qanat._engine`, one `engine_<code>` each

@@ -310,6 +310,38 @@ def _store_url(url: str | None) -> str | None:
     return url
 
 
+class ProbeSettings(Part):
+    """The probes that ask every public hostname's origin, through each node, whether it answers."""
+
+    enabled: bool = Field(
+        default=True,
+        description="Ask: `GET /` of every public hostname that leads to a tunnel, every 10 s, where nothing else is set "
+        "(`qanat probe set`).",
+    )
+    per_second: float = Field(
+        default=100.0,
+        gt=0,
+        le=10_000,
+        description="Probes a second in all; with more to ask, all are asked less often.",
+    )
+
+
+class MetricsSettings(Part):
+    """The edge's own metrics."""
+
+    address: OptionalAddress = Field(
+        default=None,
+        description="Address of a listener that serves GET /metrics (Prometheus) without a token; by default none: the control "
+        "address serves it to a token with edge.read, at /client/v4/qanat/metrics.",
+    )
+    hostnames: int = Field(
+        default=200,
+        ge=0,
+        le=10_000,
+        description="Hostnames with series of their own, those with most requests; all others are one series.",
+    )
+
+
 class StoreSettings(Part):
     """The database, and the key that the secrets in it are sealed with."""
 
@@ -379,6 +411,8 @@ class EdgeSettings(BaseSettings):
     account_limits: AccountLimitSettings = AccountLimitSettings()
     engine: EngineSettings = EngineSettings()
     store: StoreSettings = StoreSettings()
+    probes: ProbeSettings = ProbeSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

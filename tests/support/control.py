@@ -19,6 +19,9 @@ from qanat.api.http.context import Context
 from qanat.auth import issue
 from qanat.edge.engine import Route
 from qanat.edge.server import ApiServer
+from qanat.health.health import Health
+from qanat.health.probing import Probes
+from qanat.health.rates import Meter
 from qanat.store import Notice, Store, open_store
 from qanat.store.keys import KeyRing
 from qanat.store.models import Audit
@@ -32,11 +35,42 @@ KEY = bytes(range(32))
 
 
 @dataclass
+class ProbeAnswer:
+    """What an origin that is well answers."""
+
+    probe_id: int
+    token_id: str | None
+    connection_id: str = "c"
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = (("content-type", "text/plain"),)
+    body: bytes = b"well"
+    duration_s: float = 0.01
+    cause: str = ""
+    detail: str = ""
+
+
+@dataclass
 class StillEdge:
     """An edge that nothing passes through."""
 
     store: Store
     failed: dict[str, RequestFailed] = field(default_factory=dict)
+    passed: list[Any] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    health: Health = field(init=False)
+    probes: Probes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.health = Health(Meter(cast(Any, self)))
+        self.probes = Probes(cast(Any, self))
+
+    def traffic(self) -> list[Any]:
+        return self.passed
+
+    def probe(self, **given: Any) -> None:
+        """Answered at once, as by an origin that is well."""
+        self.asked.append(given)
+        self.probes.answered(cast(Any, ProbeAnswer(given["probe_id"], given["token_id"])))
 
     def counters(self) -> dict[str, int]:
         return {"requests": 7}

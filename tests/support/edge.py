@@ -34,6 +34,8 @@ class Edge:
             **dict.fromkeys(ADDRESSES, "127.0.0.1:0"),
             "grace-period-s": "5",
             "log-level": "debug",
+            # What an origin sees shall be what a test sends.
+            "probes-enabled": "false",
             **{name.replace("_", "-"): text for name, text in flags.items()},
         }
         self.process: Process

@@ -203,6 +203,14 @@ def _cutover(asked: Asked) -> str:
     return asked.world.made(asked.below("cutover_id"), planned(asked.world, asked.account))
 
 
+def _probed(world: World, account: str, method: str) -> str:
+    """A tunnel; one whose probe is set, unless it is to be."""
+    tunnel_id = world.tunnel(account)
+    if method == "DELETE":
+        world.control.call("PUT", f"/accounts/{account}/qanat/probes/{tunnel_id}", {"path": "/up"})
+    return tunnel_id
+
+
 def _named_below(name: str) -> Callable[[Asked], str]:
     return lambda asked: asked.world.made(asked.below(name), {"name": f"n{asked.world.number()}"})
 
@@ -223,6 +231,7 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "role": lambda _asked: ROLE_ID,
     "member_id": lambda asked: str(asked.world.control.call("GET", asked.below("member_id"))[0]["id"]),
     "membership_id": lambda asked: str(asked.world.control.call("GET", asked.below("membership_id"))[0]["id"]),
+    "target": lambda asked: _probed(asked.world, asked.account, asked.method),
     "resource": lambda _asked: "logs",
     "version": lambda _asked: "1",
     "request_id": _failed_request,
@@ -253,6 +262,14 @@ def _token_body(world: World, _params: Params) -> dict[str, object]:
     return {"name": "t", "policies": world.token_policies(world.control.account)}
 
 
+def _run_body(world: World, params: Params) -> dict[str, str]:
+    """A hostname of the account, through a tunnel that is connected."""
+    account = world.control.account
+    zone, tunnel_id = world.control.call("GET", f"/zones/{world.zone(account)}")["name"], world.tunnel(account)
+    world.control.edge.health.registered(f"c{world.number()}", tunnel_id, "")
+    return {"hostname": f"app.{zone}", "tunnel_id": tunnel_id}
+
+
 NOTHING = _fixed({})
 TUNNELS = "/accounts/{account_id}/cfd_tunnel"
 TUNNEL = TUNNELS + "/{tunnel_id}"
@@ -267,6 +284,7 @@ DOCUMENT = {
     "exported_at": "2026-01-02T03:04:05Z",
     "account": {"id": "f" * 32, "name": "old", "settings": {}, "created_at": "2026-01-02T03:04:05Z"},
 }
+PROBES = "/accounts/{account_id}/qanat/probes"
 ROUTES = "/accounts/{account_id}/teamnet/routes"
 NETWORKS = "/accounts/{account_id}/teamnet/virtual_networks"
 CONNECTOR_TOKENS = OWN_TUNNEL + "/connector-tokens"
@@ -409,6 +427,13 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/qanat/zones/{zone_id}/cutover-policy"): Row("dns.read"),
     ("PUT", "/qanat/zones/{zone_id}/cutover-policy"): Row("dns.edit", _fixed({"policy": "warn"})),
     # the edge
+    ("GET", f"{PROBES}"): Row("tunnel.read"),
+    ("PUT", f"{PROBES}/{{target}}"): Row("tunnel.edit", _fixed({"path": "/up"})),
+    ("DELETE", f"{PROBES}/{{target}}"): Row("tunnel.edit"),
+    ("POST", f"{PROBES}/run"): Row("tunnel.edit", _run_body, audits=False),
+    ("GET", "/accounts/{account_id}/qanat/health"): Row("tunnel.read"),
+    ("GET", "/accounts/{account_id}/qanat/traffic"): Row("tunnel.read"),
+    ("GET", "/qanat/metrics"): Row("edge.read"),
     ("GET", "/qanat/status"): Row("edge.read"),
     ("GET", "/qanat/skipped"): Row("edge.read"),
     ("GET", "/qanat/requests/{request_id}"): Row("tunnel.read"),

@@ -20,7 +20,17 @@ from qanat.api.http.routes import PREFIX, Handover
 from qanat.api.qanat import accounts as qanat_accounts
 from qanat.api.qanat import audit as qanat_audit
 from qanat.api.qanat import configurations as qanat_configurations
-from qanat.api.qanat import connector_tokens, cutovers, explain, limits, origin_certificate, status, upkeep, user_key
+from qanat.api.qanat import (
+    connector_tokens,
+    cutovers,
+    explain,
+    health,
+    limits,
+    origin_certificate,
+    status,
+    upkeep,
+    user_key,
+)
 from qanat.api.qanat import tunnels as qanat_tunnels
 from qanat.api.v4 import (
     accounts,
@@ -71,6 +81,7 @@ RESOURCES = (
     connector_tokens,
     cutovers,
     explain,
+    health,
     qanat_audit,
     qanat_accounts,
     limits,

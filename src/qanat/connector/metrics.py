@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from qanat.connector.exposition import Exposition, Kind
 from qanat.connector.process_numbers import add_dropped_datagrams, add_process
+from qanat.exposition import Exposition, Kind
 
 if TYPE_CHECKING:
     from qanat.connector.engine import CallSnapshot, ConnectorSnapshot, QuicSnapshot

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from qanat.connector.exposition import Exposition, Kind
+from qanat.exposition import Exposition, Kind
 
 UNLIMITED = 2.0**64
 

@@ -54,6 +54,7 @@ class ControlApi:
             most_certificates=settings.account_limits.certificates,
             cutover_edge=cutover_edge,
             cutover_policy=settings.control.cutover_policy,
+            metrics_hostnames=settings.metrics.hostnames,
         )
 
     def serve(self, where: socket.socket, *, connections: int) -> ApiServer:

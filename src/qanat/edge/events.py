@@ -27,6 +27,7 @@ from qanat.edge.engine import (
 )
 from qanat.edge.failures import Failures
 from qanat.errors import QanatError
+from qanat.health.health import Health
 from qanat.health.probing import Probes
 from qanat.store import Store, Write
 
@@ -59,11 +60,14 @@ log = structlog.get_logger(__name__)
 class EventPump:
     """Runs from `start` until the engine is closed and has no more events."""
 
-    def __init__(self, engine: Edge, store: Store, failures: Failures, *, probes: Probes, location: str) -> None:
+    def __init__(
+        self, engine: Edge, store: Store, failures: Failures, *, probes: Probes, health: Health, location: str
+    ) -> None:
         self._engine = engine
         self._store = store
         self._failures = failures
         self._probes = probes
+        self._health = health
         self._location = location
         self._stopping = Event()
         self._refusals = Repetitions(every_s=REFUSALS_S)
@@ -188,6 +192,7 @@ class EventPump:
         """The log's line; whether the event goes to the store as well."""
         match event:
             case ConnectionRegistered():
+                self._health.registered(event.connection_id, event.tunnel_id, event.token_id)
                 log.info(
                     "connection registered",
                     tunnel=event.tunnel_id,
@@ -200,8 +205,10 @@ class EventPump:
                     **({"token_id": event.token_id} if event.token_id else {}),
                 )
             case ConnectionDraining():
+                self._health.ended(event.connection_id)
                 log.info("connection draining", tunnel=event.tunnel_id, connection=event.connection_id)
             case ConnectionSuspect():
+                self._health.suspected(event.connection_id, suspect=event.suspect)
                 if not self._doubt_lines.take(event.tunnel_id):
                     return False
                 line = log.warning if event.suspect else log.info
@@ -213,6 +220,7 @@ class EventPump:
                     **({"token_id": event.token_id} if event.token_id else {}),
                 )
             case ConnectionLost():
+                self._health.ended(event.connection_id)
                 log.info(
                     "connection lost",
                     tunnel=event.tunnel_id,

@@ -154,6 +154,8 @@ class Feed:
             case NoticeKind.DISCONNECT:
                 connector_id, token_id = notice.connector_id, notice.token_id
                 self._engine.disconnect(tunnel_id=_tunnel_of(notice), connector_id=connector_id, token_id=token_id)
+            case NoticeKind.PROBES:
+                pass  # the prober's
             case NoticeKind.ROUTES:
                 if notice.hostnames is None:
                     self._routes.refresh()

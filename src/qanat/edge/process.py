@@ -7,7 +7,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from threading import Thread
@@ -30,9 +30,13 @@ from qanat.edge.failures import Failures
 from qanat.edge.feed import Feed
 from qanat.edge.listen import listen
 from qanat.edge.pressure import Pressure
+from qanat.edge.prober import Prober
 from qanat.edge.signals import Signals
 from qanat.edge.sweeps import end_connector_tokens, end_quick_tunnels, forget_deleted, trim
+from qanat.health.engine import Traffic
+from qanat.health.health import Health
 from qanat.health.probing import Probes
+from qanat.health.rates import Meter
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
 from qanat.store.limits import AccountLimits
@@ -59,9 +63,11 @@ log = structlog.get_logger(__name__)
 class RunningEdge:
     """The API's view of the edge (api.context.Live)."""
 
-    def __init__(self, running: engine.Edge, failures: Failures) -> None:
+    def __init__(self, running: engine.Edge, failures: Failures, health: Health, probes: Probes) -> None:
         self._engine = running
         self._failures = failures
+        self.health = health
+        self.probes = probes
 
     def counters(self) -> Mapping[str, int]:
         """The engine's."""
@@ -75,6 +81,15 @@ class RunningEdge:
     def route(self, hostname: str) -> engine.Route | None:
         """From the table in force."""
         return self._engine.route(hostname=hostname)
+
+    def tunnel_of(self, hostname: str) -> str | None:
+        """Where requests for a hostname go now."""
+        route = self._engine.route(hostname=hostname)
+        return route.tunnel_id if route is not None else None
+
+    def traffic(self) -> Sequence[Traffic]:
+        """The engine's."""
+        return self._engine.traffic()
 
     def failed_request(self, request_id: str) -> engine.RequestFailed | None:
         """From the ring of the newest."""
@@ -123,8 +138,9 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         with engine.engine_errors():
             running = engine.Edge(engine_settings(settings, management, sockets), tunnel_certificate=shown)
         failures = Failures()
-        probes = Probes(running)
-        pump = EventPump(running, state.store, failures, probes=probes, location=settings.location)
+        probes, health = Probes(running), Health(Meter(running))
+        live = RunningEdge(running, failures, health, probes)
+        pump = EventPump(running, state.store, failures, probes=probes, health=health, location=settings.location)
         stack.callback(pump.stop, timeout_s=EVENTS_LEFT_S)
         stack.callback(running.close, grace_s=0.0)
         feed = Feed(
@@ -141,6 +157,16 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         pump.start()
         manager.watch(running.counters)
         stack.callback(manager.close)
+        prober = Prober(
+            state.store,
+            probes,
+            health,
+            route_of=live.tunnel_of,
+            enabled=settings.probes.enabled,
+            per_second=settings.probes.per_second,
+        )
+        stack.callback(prober.start())
+        stack.callback(prober.stop)
         pressure = Pressure(running, memory_bytes=settings.limits.memory_bytes)
         quick = quick_limits(settings.control.quick_tunnels)
         quick_expiry = timedelta(seconds=settings.control.quick_tunnels.expiry_s)
@@ -152,7 +178,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         cutovers = CutoverRunner(state.store, cutover_edge)
         control = ControlApi(
             state,
-            RunningEdge(running, failures),
+            live,
             settings,
             management=management,
             found_by=found_by(settings.tls, authority, settings.tunnel.public_name),
@@ -200,6 +226,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         # In a thread: the engine's wait lets other threads run, but no signal handler of this one.
         leaving = {"notice_s": settings.stop_notice_s, "grace_s": settings.grace_period_s}
         _in_thread(running.leave, leaving)
+        prober.stop()
         # Everything that takes time and serves no request ends while requests are still served.
         chores.stop()
         cutovers.stop()

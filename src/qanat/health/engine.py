@@ -3,9 +3,31 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from qanat._engine import EngineError, ProbeAnswered
+from qanat._engine import EngineError, ProbeAnswered, Traffic, latency_bounds
 
-__all__ = ["EngineError", "ProbeAnswered", "ProbingEngine"]
+__all__ = ["Answered", "EngineError", "ProbeAnswered", "ProbingEngine", "Traffic", "TrafficEngine", "latency_bounds"]
+
+
+class Answered(Protocol):
+    """What is judged of a `ProbeAnswered`."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def cause(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+
+
+class TrafficEngine(Protocol):
+    """What is read of an edge's traffic."""
+
+    def traffic(self) -> Sequence[Traffic]:
+        """See `qanat/_engine.pyi`."""
 
 
 class ProbingEngine(Protocol):

@@ -371,3 +371,28 @@ class Event(Base):
     kind: Mapped[str] = mapped_column(Text)
     tunnel_id: Mapped[str | None] = mapped_column(String(36))
     detail: Mapped[dict[str, Any]]
+
+
+class Probe(Base):
+    """How a hostname's origin (or those of all hostnames of a tunnel) is asked whether it is well. `target`: the hostname, or the
+    tunnel's id; `document`: the fields of a check."""
+
+    __tablename__ = "probes"
+
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    target: Mapped[str] = mapped_column(String(253), primary_key=True)
+    document: Mapped[dict[str, Any]]
+    modified_at: Mapped[datetime]
+
+
+class HealthState(Base):
+    """The last verdict about the origin behind a node, for a hostname: what is shown after a restart until it was asked again."""
+
+    __tablename__ = "health_states"
+
+    hostname: Mapped[str] = mapped_column(String(253), primary_key=True)
+    tunnel_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    token_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    state: Mapped[str] = mapped_column(Text)
+    why: Mapped[str] = mapped_column(Text)
+    since: Mapped[datetime]

@@ -16,6 +16,7 @@ class NoticeKind(StrEnum):
     API_TOKEN = "api_token"
     ZONE = "zone"
     ROUTES = "routes"
+    PROBES = "probes"
     TUNNEL = "tunnel"
     TUNNEL_DELETED = "tunnel_deleted"
     TUNNEL_SECRET = "tunnel_secret"

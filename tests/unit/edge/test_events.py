@@ -16,7 +16,9 @@ from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.edge.sweeps import trim
 from qanat.errors import QanatError
+from qanat.health.health import Health
 from qanat.health.probing import Probes
+from qanat.health.rates import Meter
 from qanat.store import Store
 from qanat.store.models import Connection, Connector, Event, Tunnel
 from qanat.store.sealing import Sealer
@@ -77,7 +79,7 @@ def engine() -> Engine:
 @pytest.fixture
 def pump(store: Store, failures: Failures, engine: Engine) -> EventPump:
     made: Any = engine
-    return EventPump(made, store, failures, probes=Probes(made), location="lab01")
+    return EventPump(made, store, failures, probes=Probes(made), health=Health(Meter(made)), location="lab01")
 
 
 @pytest.fixture

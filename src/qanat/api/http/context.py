@@ -59,11 +59,13 @@ class Context:
     most_certificates: int = 2000
     cutover_edge: CutoverEdge | None = None
     cutover_policy: Policy = "enforce"
+    metrics_hostnames: int = 200
     skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)
     configuring: Pace = field(default_factory=lambda: Pace(most=MOST_CONFIGURATIONS, within_s=60.0))
     shares: Shares = field(default_factory=Shares)
     explaining: Turns = field(default_factory=lambda: Turns(most=2))
+    probing: Turns = field(default_factory=lambda: Turns(most=4))
     verifier: Verifier = field(init=False)
     failed_logins: FailedLogins = field(init=False)
 

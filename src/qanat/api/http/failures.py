@@ -32,6 +32,11 @@ FAILURES: dict[str, Failure] = {
     "busy": Failure(429, 10429, names_place=False),
     "token_refused": Failure(403, 9109, names_place=False),
     "token_invalid_on_verify": Failure(401, 1000, names_place=False),
+    # probes
+    "probe_bad": Failure(400, 1001, points=True),
+    "probe_unknown": Failure(404, 7003),
+    "probe_too_many": Failure(400, 1001),
+    "probe_unanswered": Failure(503, 10503),
     # tokens, users, accounts
     "token_unknown": Failure(404, 7003, names_place=False),
     "token_too_many": Failure(400, 1001),

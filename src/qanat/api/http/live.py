@@ -1,13 +1,27 @@
 """The running edge, as far as the API shows it. Light: the edge has these before it loads the API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from qanat.api.engine import RequestFailed, Route
+from qanat.health.engine import Traffic
+from qanat.health.health import Health
+from qanat.health.probing import Probes
 
 
 class Live(Protocol):
     """The running edge, as far as the API shows it."""
+
+    @property
+    def health(self) -> Health:
+        """How nodes are."""
+
+    @property
+    def probes(self) -> Probes:
+        """Who asks origins."""
+
+    def traffic(self) -> Sequence[Traffic]:
+        """What has passed, by hostname, tunnel and node."""
 
     def counters(self) -> Mapping[str, int]:
         """Totals since start."""

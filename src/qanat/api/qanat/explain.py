@@ -10,6 +10,7 @@ from qanat.api.http.endpoint import HEAVY, takes
 from qanat.api.http.envelope import Ok, ok, rfc3339
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, queries
+from qanat.api.qanat.health import HealthShape, shown_health
 from qanat.api.qanat.status import SkippedShape, shown_skipped
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT, TUNNEL
 from qanat.control.explain import (
@@ -94,6 +95,10 @@ class ExplanationShape(Shape):
     rule: RulePart | None
     earlier: list[RulePart]
     service: Annotated[str | None, Field(examples=["http://127.0.0.1:80"])]
+    health: Annotated[
+        list[HealthShape],
+        Field(examples=[[]], description="how the origins behind the tunnel's nodes are, for the hostname"),
+    ]
     skipped: Annotated[
         list[SkippedShape],
         Field(
@@ -116,13 +121,16 @@ def explain(request: Request, ctx: Ctx, who: Who) -> Ok[ExplanationShape]:
     asked = parse_url(text)
     with ctx.store.reading() as session:
         way = find_way(session, who, asked, route_of=ctx.live.route)
+        met = way.met
+        own = {met.tunnel.id: met.tunnel.name} if met.tunnel is not None else {}
+        health = shown_health(ctx, session, own, hostname=met.hostname) if own else []
     skipped = skipped_on(way.met, ctx.skipped)
     if isinstance(way.end, Ending):
         explanation = Explanation(way.end)
     else:
         with ctx.explaining.turn(way.end.tunnel.id):  # no session meanwhile: patterns may take a second
             explanation = follow(way.end, asked)
-    met, rule = way.met, explanation.rule
+    rule = explanation.rule
     return ok(
         {
             "url": text,
@@ -139,6 +147,7 @@ def explain(request: Request, ctx: Ctx, who: Who) -> Ok[ExplanationShape]:
             "rule": _shown_rule(rule) if rule is not None else None,
             "earlier": [_shown_rule(each) for each in explanation.earlier],
             "service": rule.verdict.rule.service.text if rule is not None else None,
+            "health": health,
             "skipped": [shown_skipped(row) for row in skipped],
         }
     )

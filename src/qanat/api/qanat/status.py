@@ -43,6 +43,14 @@ class StatusShape(Shape):
             description="rows, by kind, that the edge leaves out; `/qanat/skipped` lists them. Of the accounts that are seen",
         ),
     ]
+    health: Annotated[
+        dict[str, int],
+        Field(
+            examples=[{"healthy": 12, "unhealthy": 1}],
+            description="origins behind nodes, by hostname, and how they are; `/accounts/{account_id}/qanat/health` lists them. "
+            "Empty for a token that doesn't see the whole server",
+        ),
+    ]
     unknown_endpoints: Annotated[
         dict[str, int],
         Field(
@@ -103,6 +111,9 @@ def get_status(ctx: Ctx, who: Who) -> Ok[StatusShape]:
             "location": ctx.location,
             "addresses": {"https": listens["https"], "http": listens["http"], "tunnel": listens["tunnel"]},
             "counters": dict(ctx.live.counters()),
+            "health": dict(sorted(Counter(each.state for each in ctx.live.health.spots().values()).items()))
+            if reach.is_everything
+            else {},
             "skipped": dict(sorted(skipped.items())),
             "unknown_endpoints": dict(ctx.misses) if reach.is_everything else {},
         }

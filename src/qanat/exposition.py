@@ -1,13 +1,19 @@
 """Prometheus' text format: families of samples, sorted by name, labels sorted as stock's client library has them."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from qanat.connector.engine import Histogram
+from typing import Literal, TypedDict
 
 Kind = Literal["counter", "gauge"]
 Sample = tuple[Mapping[str, str], float]
+
+
+class Histogram(TypedDict):
+    """Observations by bucket, those above every bound last, and their sum."""
+
+    bounds: list[float]
+    counts: list[int]
+    sum: float
+
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 
@@ -25,7 +31,7 @@ class Exposition:
             lines = self._begin(name, kind, help)
             lines.extend(f"{name}{_labels(labels)} {_number(value)}" for labels, value in given)
 
-    def add_histogram(self, name: str, help: str, samples: "Iterable[tuple[Mapping[str, str], Histogram]]") -> None:
+    def add_histogram(self, name: str, help: str, samples: Iterable[tuple[Mapping[str, str], Histogram]]) -> None:
         """A family of histograms; their buckets are made cumulative."""
         given = list(samples)
         if not given:
