@@ -24,18 +24,17 @@ def lasting_addresses() -> dict[str, str]:
 class Edge:
     """`qanat edge` on loopback. `flags` are settings as on the command line, without `--`."""
 
-    def __init__(self, folder: Path, *, within: Sequence[str] = (), **flags: str) -> None:
-        """`within`: a command that runs the edge, such as `prlimit`."""
+    def __init__(self, folder: Path, *, within: Sequence[str] = (), probes: bool = False, **flags: str) -> None:
+        """`within`: a command that runs the edge, such as `prlimit`. `probes`: it asks origins; else they see what a test sends."""
         self.folder = folder
         self.within = within
+        self.env = {"QANAT_PROBES__ENABLED": str(probes).lower()}
         self.folder.mkdir(parents=True, exist_ok=True)
         self.flags = {
             "location": "lab01",
             **dict.fromkeys(ADDRESSES, "127.0.0.1:0"),
             "grace-period-s": "5",
             "log-level": "debug",
-            # What an origin sees shall be what a test sends.
-            "probes-enabled": "false",
             **{name.replace("_", "-"): text for name, text in flags.items()},
         }
         self.process: Process
@@ -48,7 +47,7 @@ class Edge:
         argv = [*self.within, *QANAT, "edge", "--output", "json", "--data-dir", str(self.folder / "data")]
         for name, text in self.flags.items():
             argv += [f"--{name}", text]
-        self.process = Process("edge", argv)
+        self.process = Process("edge", argv, self.env)
         line = self.process.wait_for(r"^\{.*\"ready\".*\}$", stdout=True, timeout_s=60.0)
         self.ready = json.loads(line.string)
         self.data_dir = Path(self.ready["data_dir"])

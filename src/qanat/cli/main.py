@@ -34,6 +34,8 @@ class Commands(LazyGroup):
         "version": "stock_groups:version",
         "update": "stock_groups:update",
         "status": "status:app",
+        "top": "top:app",
+        "probe": "probe:app",
         "edge": "edge:app",
         "tunnel": "tunnel:app",
         "tail": "stock_groups:tail",

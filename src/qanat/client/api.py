@@ -2,6 +2,7 @@
 
 from qanat.client.accounts import AccountCalls
 from qanat.client.cutovers import CutoverCalls
+from qanat.client.health import HealthCalls
 from qanat.client.http import ApiRefusedError
 from qanat.client.own import OwnCalls
 from qanat.client.teamnet import TeamnetCalls
@@ -11,5 +12,5 @@ from qanat.client.zones import TUNNEL_SUFFIX, ZoneCalls
 __all__ = ["TUNNEL_SUFFIX", "ApiRefusedError", "Client"]
 
 
-class Client(AccountCalls, TunnelCalls, TeamnetCalls, ZoneCalls, CutoverCalls, OwnCalls):
+class Client(AccountCalls, TunnelCalls, TeamnetCalls, ZoneCalls, HealthCalls, CutoverCalls, OwnCalls):
     """One control plane, ours or (but for `/qanat`) the hosted one. `base_url` ends in `/client/v4`."""

@@ -266,3 +266,70 @@ class TunnelDetail(Struct, frozen=True):
     status_reason: str | None
     configuration_version: int
     connectors: list[DetailedConnector]
+
+
+class Probe(Struct, frozen=True):
+    """How a hostname's origin (or those of a tunnel) is asked."""
+
+    target: str
+    path: str
+    method: str
+    status: str
+    body: str
+    interval_s: float
+    timeout_s: float
+    rise: int
+    fall: int
+    enabled: bool
+    headers: dict[str, str] = field(default_factory=dict)
+    send: dict[str, str] = field(default_factory=dict)
+
+
+class OriginHealth(Struct, frozen=True):
+    """How the origin behind a node is, for a hostname."""
+
+    hostname: str
+    tunnel_id: str
+    tunnel: str
+    node: str
+    state: str
+    healthy: bool
+    why: str
+    since: str
+    connections: int
+    suspect: int
+
+
+class OriginAnswer(Struct, frozen=True):
+    """What an origin answered through a node."""
+
+    hostname: str
+    tunnel_id: str
+    node: str
+    good: bool
+    why: str
+    status: int
+    cause: str
+    duration_s: float
+    connection_id: str | None = None
+
+
+class Traffic(Struct, frozen=True):
+    """What has passed of a hostname through a node."""
+
+    hostname: str
+    tunnel_id: str
+    tunnel: str
+    node: str
+    requests: int
+    statuses: list[int]
+    edge_made: int
+    cut: int
+    client_failed: int
+    refused: int
+    timed_out: int
+    bytes_in: int
+    bytes_out: int
+    state: str
+    p50_s: float | None = None
+    p95_s: float | None = None

@@ -17,6 +17,7 @@ from qanat.cutover.rule import Counts
 from qanat.edge.engine import Edge, latency_bounds
 from qanat.edge.passing import Passing
 from qanat.errors import QanatError
+from qanat.health.health import Health
 from qanat.health.probing import Probes, Question
 from qanat.store import Store
 
@@ -28,9 +29,10 @@ HANDSHAKE_S = 3.0
 class RunningCutoverEdge:
     """Safe for many threads."""
 
-    def __init__(self, engine: Edge, probes: Probes, store: Store) -> None:
+    def __init__(self, engine: Edge, probes: Probes, health: Health, store: Store) -> None:
         self._engine = engine
         self._probes = probes
+        self._health = health
         self._store = store
         self._passing = Passing(engine.traffic, latency_bounds(), store.clock)
 
@@ -53,8 +55,9 @@ class RunningCutoverEdge:
         )
 
     def illness(self, *, tunnel_id: str, token_id: str | None, hostname: str) -> str:
-        """Nothing is known beyond what is asked."""
-        return ""
+        """By the probes that are sent anyway, and by what requests meet."""
+        node = self._health.of(tunnel_id, token_id, hostname)
+        return node.why if node.state == "unhealthy" and node.connections else ""
 
     def usable(self, tunnel_id: str) -> int:
         """Registered and not draining."""

@@ -165,6 +165,16 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             enabled=settings.probes.enabled,
             per_second=settings.probes.per_second,
         )
+        if settings.metrics.address:
+            from qanat.edge.metrics_listener import MetricsListener
+            from qanat.health.metrics import exposed
+
+            metrics = MetricsListener(
+                listen(settings.metrics.address), lambda: exposed(live, most_hostnames=settings.metrics.hostnames)
+            )
+            stack.callback(metrics.stop)
+            metrics.start()
+            log.info("metrics", url=metrics.url)
         stack.callback(prober.start())
         stack.callback(prober.stop)
         pressure = Pressure(running, memory_bytes=settings.limits.memory_bytes)
@@ -174,7 +184,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         from qanat.edge.cutover_edge import RunningCutoverEdge
         from qanat.edge.cutover_runner import CutoverRunner
 
-        cutover_edge = RunningCutoverEdge(running, probes, state.store)
+        cutover_edge = RunningCutoverEdge(running, probes, health, state.store)
         cutovers = CutoverRunner(state.store, cutover_edge)
         control = ControlApi(
             state,

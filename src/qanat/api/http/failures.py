@@ -34,7 +34,7 @@ FAILURES: dict[str, Failure] = {
     "token_invalid_on_verify": Failure(401, 1000, names_place=False),
     # probes
     "probe_bad": Failure(400, 1001, points=True),
-    "probe_unknown": Failure(404, 7003),
+    "probe_unknown": Failure(404, 1002),
     "probe_too_many": Failure(400, 1001),
     "probe_unanswered": Failure(503, 10503),
     # tokens, users, accounts
