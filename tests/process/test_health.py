@@ -20,7 +20,7 @@ HOST = "app.example.test"
 def probing(folder: Path) -> Iterator[Edge]:
     """An edge that asks origins, and serves its metrics."""
     metrics = f"127.0.0.1:{lasting_port()}"
-    edge = Edge(folder / "edge", probes=True, metrics_address=metrics)
+    edge = Edge(folder / "edge", probes="true", metrics_address=metrics)
     yield edge
     edge.stop()
 

@@ -24,11 +24,12 @@ def lasting_addresses() -> dict[str, str]:
 class Edge:
     """`qanat edge` on loopback. `flags` are settings as on the command line, without `--`."""
 
-    def __init__(self, folder: Path, *, within: Sequence[str] = (), probes: bool = False, **flags: str) -> None:
-        """`within`: a command that runs the edge, such as `prlimit`. `probes`: it asks origins; else they see what a test sends."""
+    def __init__(self, folder: Path, *, within: Sequence[str] = (), probes: str = "false", **flags: str) -> None:
+        """`within`: a command that runs the edge, such as `prlimit`. `probes` true: it asks origins; else they see what a
+        test sends."""
         self.folder = folder
         self.within = within
-        self.env = {"QANAT_PROBES__ENABLED": str(probes).lower()}
+        self.env = {"QANAT_PROBES__ENABLED": probes}
         self.folder.mkdir(parents=True, exist_ok=True)
         self.flags = {
             "location": "lab01",

@@ -430,7 +430,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", f"{PROBES}"): Row("tunnel.read"),
     ("PUT", f"{PROBES}/{{target}}"): Row("tunnel.edit", _fixed({"path": "/up"})),
     ("DELETE", f"{PROBES}/{{target}}"): Row("tunnel.edit"),
-    ("POST", f"{PROBES}/run"): Row("tunnel.edit", _run_body, audits=False),
+    ("POST", f"{PROBES}/run"): Row("tunnel.edit", _run_body),
     ("GET", "/accounts/{account_id}/qanat/health"): Row("tunnel.read"),
     ("GET", "/accounts/{account_id}/qanat/traffic"): Row("tunnel.read"),
     ("GET", "/qanat/metrics"): Row("edge.read"),

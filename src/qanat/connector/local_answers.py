@@ -10,7 +10,7 @@ from qanat.connector.connections import Connections
 from qanat.connector.diagnostic_endpoints import diagnostic_endpoints
 from qanat.connector.endpoints import Answer, Endpoints, json, text
 from qanat.connector.engine import Connector, __version__
-from qanat.connector.exposition import CONTENT_TYPE
+from qanat.exposition import CONTENT_TYPE
 from qanat.connector.options import Options
 from qanat.connector.reload import Reload
 from qanat.ids import ConnectorId

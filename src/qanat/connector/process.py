@@ -60,7 +60,6 @@ from qanat.connector.start_lines import open_log, tell_start
 from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
-from qanat.exposition import CONTENT_TYPE
 from qanat.ids import ConnectorId
 from qanat.systemd import ServiceManager
 

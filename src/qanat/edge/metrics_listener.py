@@ -1,4 +1,4 @@
-"""`metrics.address`: a listener that answers GET /metrics and nothing else, without a token, for a scraper on a private network."""
+"""`metrics.address`: a listener that answers GET /metrics and nothing else, without a token, for a private network."""
 
 import socket
 from collections.abc import Callable
