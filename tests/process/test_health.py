@@ -60,7 +60,8 @@ def test_an_origin_is_seen_to_fall_ill_and_get_well_through_each_node(probing: E
         assert [(each["node"], each["good"]) for each in answers] == [("default", True), ("web-1", True)]
         origin.answers(200, b"well")
         wait_until(lambda: states() == {"default": "healthy", "web-1": "healthy"}, "both are well again", timeout_s=30)
-        assert probing.h1(HOST).get("/").status == 200
+        with probing.h1(HOST) as client:
+            assert client.get("/").status == 200
         (passed,) = wait_until(lambda: api.call("GET", f"{base}/traffic"), "it is counted")
         assert (passed["requests"], passed["statuses"]) == (1, [0, 1, 0, 0, 0])
         metrics = httpx.get(f"http://{probing.flags['metrics-address']}/metrics", trust_env=False).text

@@ -10,9 +10,9 @@ from qanat.connector.connections import Connections
 from qanat.connector.diagnostic_endpoints import diagnostic_endpoints
 from qanat.connector.endpoints import Answer, Endpoints, json, text
 from qanat.connector.engine import Connector, __version__
-from qanat.exposition import CONTENT_TYPE
 from qanat.connector.options import Options
 from qanat.connector.reload import Reload
+from qanat.exposition import CONTENT_TYPE
 from qanat.ids import ConnectorId
 
 MANAGED = ("/metrics", "/debug/pprof/heap", "/debug/pprof/goroutine")
