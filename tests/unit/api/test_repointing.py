@@ -158,6 +158,11 @@ def test_a_zone_has_a_policy_of_its_own_and_the_header_wins(moving: Moving) -> N
     path = f"/qanat/zones/{moving.desk.id}/cutover-policy"
     assert moving.control.call("GET", path) == {"policy": None, "in_force": "enforce"}
     assert moving.control.call("PUT", path, {"policy": "warn"}) == {"policy": "warn", "in_force": "warn"}
+    exported = moving.control.call("GET", f"/qanat/accounts/{moving.control.account}/export")
+    (zone,) = [each for each in exported["zones"] if each["id"] == moving.desk.id]
+    assert zone["cutover_policy"] == "warn"
+    report = moving.control.call("POST", f"/qanat/accounts/{moving.control.account}/import", exported)
+    assert {each["action"] for each in report["steps"] if each["id"] == zone["id"]} == {"same"}
     dead = moving.tunnel("dead", connected=False)
     refusal(moving.ask("put", dead, {"qanat-cutover-policy": "enforce"}))
     assert moving.ask("put", dead).status_code == 200

@@ -1,7 +1,7 @@
 """An account as one JSON document. Every column of its rows is here, or listed in `LEFT_OUT` with the reason (a test looks)."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -147,6 +147,7 @@ class ZonePart(msgspec.Struct, kw_only=True):
     created_at: datetime
     modified_at: datetime
     records: list[RecordPart]
+    cutover_policy: Literal["enforce", "warn", "off"] | None = None
 
 
 class TokenPart(msgspec.Struct, kw_only=True):

@@ -72,6 +72,7 @@ def write(run: Run) -> None:
 def _zone(run: Run, part: ZonePart, row: Zone | None) -> Zone:
     values: dict[str, Any] = {
         "paused": part.paused,
+        "cutover_policy": part.cutover_policy,
         "created_at": part.created_at,
         "modified_at": part.modified_at,
     }
