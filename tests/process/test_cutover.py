@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from qanat.client import Client
+from qanat.cutover.hosted import Hosted
+from qanat.cutover.plan import Plan, Rule, checked
+from qanat.cutover.public_name import PublicName
 from tests.support.api import ApiError, Json, Tunnel
 from tests.support.connector import Connector
 from tests.support.edge import Edge, lasting_addresses
@@ -210,3 +214,44 @@ def test_requests_wait_while_it_holds_and_go_on_at_the_target(stand: Stand) -> N
     assert set(answered) == {"one", "two"}
     assert set(answered[seen + 1 :]) == {"two"}
     stand.back(cutover)
+
+
+def test_with_standard_endpoints_alone_the_public_name_is_asked_and_the_records_go_back(
+    stand: Stand, tmp_path: Path
+) -> None:
+    before = stand.record()
+    name = PublicName(connect_to=stand.edge.https, ca_file=stand.edge.ca_file)
+    plan = checked(
+        Plan(
+            from_tunnel=stand.one.tunnel.id,
+            to_tunnel=stand.two.tunnel.id,
+            hostnames=(stand.hostname,),
+            rule=Rule(step_s=0.0, longest_s=0.0),
+        )
+    )
+    told: list[str] = []
+
+    def tell(entry: Any) -> None:
+        told.append(entry["event"])
+        if entry["event"] == "settling" and told.count("settling") == 2:
+            stand.two.status = 502
+
+    with Client(stand.edge.ready["api"], (stand.edge.data_dir / "first-token").read_text().strip()) as client:
+        hosted = Hosted(client, client.account_id(), name, tell=tell, sleep=lambda _s: None)
+        gates, sources = hosted.gates(plan)
+        assert {gate.name: gate.passed for gate in gates} == {
+            "connections": True,
+            "rule": True,
+            "request": None,
+            "certificate": True,
+            "dns": None,
+        }
+        assert sources[stand.hostname].body == b"one"
+        done = hosted.apply(plan, tmp_path / "state.json")
+        assert (done.state, stand.served_by()) == ("done", "two")
+        assert hosted.roll_back(done, "it was asked for").state == "rolled_back"
+        assert stand.record() == before
+        broken = hosted.apply(plan, tmp_path / "state.json")
+    assert broken.state == "rolled_back"
+    assert "answered 502" in broken.why
+    assert stand.record() == before
