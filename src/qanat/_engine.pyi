@@ -94,9 +94,10 @@ class Tunnel:
 
 @final
 class Certificate:
-    """A public certificate: served for every name of its leaf (a leaf name may be a wildcard)."""
+    """A public certificate: served for every name of its leaf (a leaf name may be a wildcard); `hostnames`: for these of them
+    only."""
 
-    def __new__(cls, *, chain_pem: bytes, key_pem: bytes) -> Certificate: ...
+    def __new__(cls, *, chain_pem: bytes, key_pem: bytes, hostnames: Sequence[str] | None = None) -> Certificate: ...
     @property
     def hostnames(self) -> list[str]: ...
 
@@ -391,6 +392,11 @@ class Edge:
         holds for `swap_tunnels`. Releases the GIL."""
     def swap_certificates(self, certificates: Sequence[Certificate]) -> None:
         """Replaces all public certificates. A hostname without one gets the TLS alert unrecognized_name."""
+    def swap_challenges(self, *, http: Sequence[tuple[str, str, str]], tls: Sequence[tuple[str, bytes, bytes]]) -> None:
+        """Replaces what CAs are answered while orders are pending, before redirect, access and tunnel. `http`: hostname,
+        token, key authorization (RFC 8555 8.3); any other token goes the way of any request. `tls`: hostname, PEM chain
+        and PEM key (RFC 8737; no `Certificate`, for its critical extension makes it good for nothing else), shown to who
+        offers the protocol `acme-tls/1` alone. EngineError `bad_certificate`: nothing changes then."""
     def disconnect(self, *, tunnel_id: str, connector_id: str | None = None, token_id: str | None = None) -> int:
         """Closes the live connections of a tunnel (of one connector, of those that registered with one token); how
         many. After `put_tunnel` without a secret none that came with it is left."""

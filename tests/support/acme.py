@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,7 @@ import httpx
 import pytest
 import trustme
 
-from tests.support.dns import Nameserver
+from tests.support.dns import Nameserver, Zone
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
@@ -23,7 +24,17 @@ needs_pebble = pytest.mark.skipif(not PEBBLE, reason="QANAT_TEST_PEBBLE does not
 class Pebble:
     """A CA on loopback. `directory` is its URL, `ca_file` what its own HTTPS is signed by."""
 
-    def __init__(self, folder: Path, nameserver: Nameserver) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nameserver: Nameserver | Zone,
+        *,
+        http_port: int = 5002,
+        tls_port: int = 5001,
+        refuses_nonces: int = 0,
+        external_accounts: Mapping[str, str] | None = None,
+    ) -> None:
+        """`refuses_nonces`: of a hundred; `external_accounts`: HMAC key by key id, one of which an account must be bound to."""
         assert PEBBLE, "QANAT_TEST_PEBBLE names no pebble"
         folder.mkdir(parents=True, exist_ok=True)
         authority = trustme.CA()
@@ -42,20 +53,22 @@ class Pebble:
                         "managementListenAddress": management,
                         "certificate": str(folder / "certificate.pem"),
                         "privateKey": str(folder / "key.pem"),
-                        "httpPort": 5002,
-                        "tlsPort": 5001,
+                        "httpPort": http_port,
+                        "tlsPort": tls_port,
                         "ocspResponderURL": "",
-                        "externalAccountBindingRequired": False,
+                        "externalAccountBindingRequired": external_accounts is not None,
+                        "externalAccountMACKeys": dict(external_accounts or {}),
                     }
                 }
             )
         )
         self.directory = f"https://{listen}/dir"
+        self._management = f"https://{management}"
         self._tls = ssl.create_default_context(cafile=self.ca_file)
         self.process = Process(
             "pebble",
             [PEBBLE, "-config", str(folder / "pebble.json"), "-dnsserver", nameserver.address],
-            {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"},
+            {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": str(refuses_nonces), "PEBBLE_AUTHZREUSE": "0"},
         )
         wait_until(self._ready, "pebble's directory")
 
@@ -66,6 +79,10 @@ class Pebble:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.process.kill()
+
+    def root(self) -> str:
+        """What its certificates lead to, PEM: another one with each start."""
+        return httpx.get(f"{self._management}/roots/0", verify=self._tls, trust_env=False).text
 
     def _ready(self) -> bool:
         assert self.process.running, self.process.log()

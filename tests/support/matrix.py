@@ -11,11 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import trustme
 from fastapi.routing import APIRoute
 
 from qanat.api.app import RESOURCES
 from qanat.api.http.routes import PREFIX
 from qanat.api.v4.members import ROLE_ID
+from qanat.store.models import CertificateOrder, Zone
 from tests.support.control import Control
 from tests.support.failed import failed_request
 from tests.support.links import register
@@ -211,6 +213,21 @@ def _probed(world: World, account: str, method: str) -> str:
     return tunnel_id
 
 
+def _certificate_id(asked: Asked) -> str:
+    """One that is being ordered, so that it can be renewed as well."""
+    order_id = str(uuid4())
+    hostname = f"c{asked.world.number()}.test"
+    zone_id = asked.world.zone(asked.account)
+    with asked.world.control.store.recording() as write:
+        sealed = asked.world.control.sealer.seal(b"key", order_id)
+        write.session.add(
+            CertificateOrder(
+                id=order_id, name=hostname, zone_id=zone_id, state="waiting", sealed_secret=sealed, failures=0
+            )
+        )
+    return order_id
+
+
 def _named_below(name: str) -> Callable[[Asked], str]:
     return lambda asked: asked.world.made(asked.below(name), {"name": f"n{asked.world.number()}"})
 
@@ -221,6 +238,7 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "record_id": _record_id,
     "tunnel_id": lambda asked: asked.world.tunnel(asked.account),
     "connector_id": _connector,
+    "certificate_id": _certificate_id,
     "connector_token_id": _named_below("connector_token_id"),
     "token_id": _token,
     "route_id": lambda asked: asked.world.route(asked.account, asked.world.network()),
@@ -256,6 +274,14 @@ def _record(world: World, _params: Params) -> dict[str, object]:
 def _plan(world: World, _params: Params) -> dict[str, object]:
     """Of what was made for the owner's request: making it here would leave audit rows of its own."""
     return world.plan
+
+
+def _certificate(world: World, params: Params) -> dict[str, str]:
+    with world.control.store.reading() as session:
+        zone = session.get(Zone, params["zone_id"])
+    issued = trustme.CA().issue_cert(zone.name if zone is not None else "gone.test")
+    chain = b"".join(each.bytes() for each in issued.cert_chain_pems)
+    return {"certificate": chain.decode(), "private_key": issued.private_key_pem.bytes().decode()}
 
 
 def _token_body(world: World, _params: Params) -> dict[str, object]:
@@ -436,6 +462,11 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/qanat/metrics"): Row("edge.read"),
     ("GET", "/qanat/status"): Row("edge.read"),
     ("GET", "/qanat/skipped"): Row("edge.read"),
+    ("GET", "/qanat/certificates"): Row("zone.read"),
+    ("GET", "/qanat/certificates/{certificate_id}"): Row("zone.read"),
+    ("POST", "/qanat/zones/{zone_id}/certificates"): Row("zone.edit", _certificate),
+    ("POST", "/qanat/certificates/{certificate_id}/renew"): Row("zone.edit"),
+    ("DELETE", "/qanat/certificates/{certificate_id}"): Row("zone.edit"),
     ("GET", "/qanat/requests/{request_id}"): Row("tunnel.read"),
     ("GET", "/qanat/audit"): Row("audit.read"),
     ("GET", "/qanat/audit/export"): Row("audit.read"),

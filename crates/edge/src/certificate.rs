@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub struct Certificate(Arc<Identity>);
 
 /// Who it says we are, in the forms that are asked for.
+#[derive(Clone)]
 struct Identity {
     hostnames: Vec<String>,
     chain_pem: Vec<u8>,
@@ -58,7 +59,15 @@ impl Certificate {
         })))
     }
 
-    /// The DNS names of the leaf, lower case, sorted.
+    /// The same, served for these of its leaf's names and no other.
+    #[must_use]
+    pub fn only_for(&self, hostnames: &[String]) -> Self {
+        let mut identity = Identity::clone(&self.0);
+        identity.hostnames.retain(|own| hostnames.contains(own));
+        Self(Arc::new(identity))
+    }
+
+    /// The DNS names that it is served for, lower case, sorted: the leaf's.
     pub fn hostnames(&self) -> &[String] {
         &self.0.hostnames
     }

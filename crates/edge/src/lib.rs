@@ -4,6 +4,7 @@
 mod bucket;
 mod cause;
 mod certificate;
+mod challenges;
 mod client;
 mod counters;
 mod drain;
@@ -34,6 +35,7 @@ mod test_settings;
 
 pub use cause::{Cause, Fault};
 pub use certificate::Certificate;
+pub use challenges::{HttpChallenge, TlsChallenge};
 pub use error::EdgeError;
 pub use events::{
     ConfigurationApplied, ConnectionDraining, ConnectionLost, ConnectionRegistered, ConnectionSuspect, Event,

@@ -1,6 +1,7 @@
 //! The edge's life: start, tables, events, drain, close.
 
 use crate::certificate::Certificate;
+use crate::challenges::{Challenges, HttpChallenge, TlsChallenge};
 use crate::drain::Stage;
 use crate::error::EdgeError;
 use crate::events::Event;
@@ -198,6 +199,12 @@ impl Edge {
     /// Replaces all public certificates.
     pub fn swap_certificates(&self, certificates: &[Certificate]) {
         self.side.tables.swap_certificates(certificates);
+    }
+
+    /// Replaces what CAs are answered while orders are pending; when refused, nothing changes.
+    pub fn swap_challenges(&self, http: Vec<HttpChallenge>, tls: &[TlsChallenge]) -> Result<(), EdgeError> {
+        self.side.tables.challenges.store(Arc::new(Challenges::new(http, tls)?));
+        Ok(())
     }
 
     /// Closes the live connections of a tunnel (of one connector, of those that registered with one token); how many.

@@ -1,6 +1,7 @@
 //! The immutable tables that the edge reads: swapped whole, never changed in place.
 
 use crate::certificate::Certificate;
+use crate::challenges::Challenges;
 use crate::error::EdgeError;
 use crate::router::{Route, Router};
 use crate::shards::Shards;
@@ -92,6 +93,7 @@ pub(crate) struct Tables {
     pub(crate) routes: ArcSwap<Router>,
     pub(crate) tunnels: ArcSwap<TunnelTable>,
     pub(crate) certificates: ArcSwap<CertificateTable>,
+    pub(crate) challenges: ArcSwap<Challenges>,
     writer: Mutex<Epochs>,
 }
 
@@ -122,6 +124,7 @@ impl Tables {
             routes: ArcSwap::from_pointee(Router::default()),
             tunnels: ArcSwap::from_pointee(TunnelTable::default()),
             certificates: ArcSwap::from_pointee(CertificateTable::default()),
+            challenges: ArcSwap::from_pointee(Challenges::default()),
             writer: Mutex::default(),
         }
     }

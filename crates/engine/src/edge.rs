@@ -186,6 +186,27 @@ impl Edge {
         py.detach(|| self.0.swap_certificates(&certificates));
     }
 
+    #[pyo3(signature = (*, http, tls))]
+    fn swap_challenges(
+        &self,
+        py: Python<'_>,
+        http: Vec<(String, String, String)>,
+        tls: Vec<(String, Vec<u8>, Vec<u8>)>,
+    ) -> PyResult<()> {
+        let http = http.into_iter().map(|(hostname, token, key_authorization)| qanat_edge::HttpChallenge {
+            hostname,
+            token,
+            key_authorization,
+        });
+        let tls = tls.into_iter().map(|(hostname, chain_pem, key_pem)| qanat_edge::TlsChallenge {
+            hostname,
+            chain_pem,
+            key_pem,
+        });
+        let (http, tls) = (http.collect(), tls.collect::<Vec<_>>());
+        py.detach(|| self.0.swap_challenges(http, &tls)).map_err(edge_error)
+    }
+
     #[pyo3(signature = (*, tunnel_id, connector_id=None, token_id=None))]
     fn disconnect(
         &self,

@@ -97,9 +97,10 @@ pub(crate) struct Certificate(pub(crate) qanat_edge::Certificate);
 #[pymethods]
 impl Certificate {
     #[new]
-    #[pyo3(signature = (*, chain_pem, key_pem))]
-    fn new(chain_pem: &[u8], key_pem: &[u8]) -> PyResult<Self> {
-        qanat_edge::Certificate::from_pem(chain_pem, key_pem).map(Self).map_err(edge_error)
+    #[pyo3(signature = (*, chain_pem, key_pem, hostnames=None))]
+    fn new(chain_pem: &[u8], key_pem: &[u8], hostnames: Option<Vec<String>>) -> PyResult<Self> {
+        let read = qanat_edge::Certificate::from_pem(chain_pem, key_pem).map_err(edge_error)?;
+        Ok(Self(hostnames.map_or_else(|| read.clone(), |names| read.only_for(&names))))
     }
 
     #[getter]
@@ -115,7 +116,7 @@ impl Certificate {
 /// The DNS names of the leaf, lower case.
 #[pyfunction]
 pub(crate) fn inspect_certificate(chain_pem: &[u8], key_pem: &[u8]) -> PyResult<Vec<String>> {
-    Ok(Certificate::new(chain_pem, key_pem)?.hostnames())
+    Ok(Certificate::new(chain_pem, key_pem, None)?.hostnames())
 }
 
 pub(crate) fn edge_error(error: qanat_edge::EdgeError) -> PyErr {

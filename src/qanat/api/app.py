@@ -19,8 +19,8 @@ from qanat.api.http.gate import Gate
 from qanat.api.http.routes import PREFIX, Handover
 from qanat.api.qanat import accounts as qanat_accounts
 from qanat.api.qanat import audit as qanat_audit
-from qanat.api.qanat import configurations as qanat_configurations
 from qanat.api.qanat import (
+    certificates,
     connector_tokens,
     cutovers,
     explain,
@@ -31,6 +31,7 @@ from qanat.api.qanat import (
     upkeep,
     user_key,
 )
+from qanat.api.qanat import configurations as qanat_configurations
 from qanat.api.qanat import tunnels as qanat_tunnels
 from qanat.api.v4 import (
     accounts,
@@ -80,6 +81,7 @@ RESOURCES = (
     qanat_tunnels,
     connector_tokens,
     cutovers,
+    certificates,
     explain,
     health,
     qanat_audit,

@@ -22,6 +22,7 @@ PANELS = {
     "tunnel": "Tunnel listener",
     "control": "Control API",
     "tls": "Certificates",
+    "acme": "Certificates of CAs",
     "limits": "Limits",
     "account_limits": "Limits of an account",
     "engine": "Engine",

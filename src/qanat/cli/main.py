@@ -48,6 +48,7 @@ class Commands(LazyGroup):
         "cutover": "cutover:app",
         "zone": "zone:app",
         "record": "record:app",
+        "certificate": "certificate:app",
         "token": "token:app",
         "account": "account:app",
         "audit": "audit:app",

@@ -19,6 +19,7 @@ def status(at: Access) -> None:
         print_json(answer)
         return
     say(f"qanat {answer.get('version')} at {answer.get('location')}")
-    for part in ("addresses", "counters", "health", "skipped", "unknown_endpoints"):
+    for part in ("addresses", "counters", "health", "certificates", "skipped", "unknown_endpoints"):
         for key, value in sorted(answer.get(part, {}).items()):
-            say(f"  {key:<24} {value}")
+            if value is not None:
+                say(f"  {key:<24} {value}")

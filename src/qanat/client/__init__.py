@@ -4,6 +4,7 @@ from qanat.client.api import TUNNEL_SUFFIX, ApiRefusedError, Client
 from qanat.client.shapes import (
     Account,
     AuditRow,
+    Certificate,
     Configuration,
     Connection,
     Connector,
@@ -24,6 +25,7 @@ __all__ = [
     "Account",
     "ApiRefusedError",
     "AuditRow",
+    "Certificate",
     "Client",
     "Configuration",
     "Connection",

@@ -1,6 +1,7 @@
 """The client: every call, one room a resource."""
 
 from qanat.client.accounts import AccountCalls
+from qanat.client.certificates import CertificateCalls
 from qanat.client.cutovers import CutoverCalls
 from qanat.client.health import HealthCalls
 from qanat.client.http import ApiRefusedError
@@ -12,5 +13,5 @@ from qanat.client.zones import TUNNEL_SUFFIX, ZoneCalls
 __all__ = ["TUNNEL_SUFFIX", "ApiRefusedError", "Client"]
 
 
-class Client(AccountCalls, TunnelCalls, TeamnetCalls, ZoneCalls, HealthCalls, CutoverCalls, OwnCalls):
+class Client(AccountCalls, TunnelCalls, TeamnetCalls, ZoneCalls, CertificateCalls, HealthCalls, CutoverCalls, OwnCalls):
     """One control plane, ours or (but for `/qanat`) the hosted one. `base_url` ends in `/client/v4`."""

@@ -57,6 +57,34 @@ class Zone(Struct, frozen=True):
     modified_on: str | None = None
 
 
+class CertificateError(Struct, frozen=True):
+    """Why the last order failed."""
+
+    code: str
+    reason: str
+    at: str
+
+
+class Certificate(Struct, frozen=True):
+    """A public certificate, or one that is being ordered."""
+
+    id: str
+    names: list[str]
+    source: str
+    status: str
+    zone_id: str | None = None
+    zone_name: str | None = None
+    issuer: str | None = None
+    authority: str | None = None
+    fingerprint: str | None = None
+    not_before: str | None = None
+    not_after: str | None = None
+    renew_at: str | None = None
+    next_attempt_at: str | None = None
+    failures: int = 0
+    last_error: CertificateError | None = None
+
+
 class Record(Struct, frozen=True):
     """A DNS record. `data` of the types that have it."""
 

@@ -1,19 +1,22 @@
-"""The edge's certificates: given ones first, the development CA's for every other name."""
+"""The edge's certificates: those of files first, then the store's, and the development CA's for every other name."""
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from cryptography import x509
 
+from qanat.certificates.stored import Served
 from qanat.edge.authority import Authority, KeyPair
-from qanat.edge.engine import Certificate, engine_errors, inspect_certificate
+from qanat.edge.engine import Certificate, EngineError, engine_errors, inspect_certificate
 from qanat.errors import QanatError
 from qanat.ids import Hostname
 from qanat.settings import TlsSettings
+from qanat.store.database import Clock, utc_now
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
 from qanat.tables import LeafNames, compile_leaves
 
@@ -58,6 +61,7 @@ class Certificates:
         self._given_names: set[str] = set()
         self._to_give: list[KeyPair] | None = list(given)
         self._take_given()
+        self._stored: dict[str, tuple[Served, Certificate]] = {}
         self._authority = authority
         self._own = tuple(own)
         self._skipped = skipped or SkippedRows()
@@ -70,6 +74,33 @@ class Certificates:
     def give(self, given: Iterable[KeyPair]) -> None:
         """Other given certificates, from the next `set` on."""
         self._to_give = list(given)
+
+    def hold(self, served: Sequence[Served]) -> None:
+        """Those of the store, from the next `changed` on; the later, the stronger. One that the engine refuses is left out."""
+        before, self._stored = self._stored, {}
+        for each in served:
+            known = before.get(each.id)
+            if known is not None and known[0] == each:
+                self._stored[each.id] = known
+                continue
+            try:
+                made = Certificate(chain_pem=each.chain, key_pem=each.key, hostnames=each.names)
+            except EngineError as error:
+                log.error("a certificate can't be served", certificate=each.id, names=each.names, reason=error.message)
+                continue
+            self._stored[each.id] = (each, made)
+            self._is_new = True
+        self._is_new |= self._stored.keys() != before.keys()
+
+    @property
+    def stored(self) -> dict[str, Served]:
+        """By id, what `hold` took."""
+        return {each: served for each, (served, _) in self._stored.items()}
+
+    @property
+    def given_names(self) -> frozenset[str]:
+        """What files have certificates for."""
+        return frozenset(self._given_names)
 
     def set(self, zones: Iterable[str], hostnames: Iterable[Hostname], owner: Owner) -> None:
         """What every zone and hostname needs, and nothing else. `owner`: the account that a name below a zone belongs to."""
@@ -150,7 +181,9 @@ class Certificates:
         if not self._is_new:
             return None
         self._is_new = False
-        return [*self._given, *(made.certificate for made in self._made.values())]
+        # the later wins a name
+        made = [made.certificate for made in self._made.values()]
+        return [*made, *(certificate for _, certificate in self._stored.values()), *self._given]
 
     def forget(self) -> None:
         """The next `changed` answers in full."""
@@ -208,9 +241,11 @@ class Certificates:
 
 
 class GivenCertificates:
-    """The files of `tls.certificates`. One that can't be used is noted, and what was read of it before stays in force."""
+    """The files of `tls.certificates`. One that can't be used is noted, and what was read of it before stays in force until it
+    ends."""
 
-    def __init__(self, settings: TlsSettings, skipped: SkippedRows) -> None:
+    def __init__(self, settings: TlsSettings, skipped: SkippedRows, *, clock: Clock = utc_now) -> None:
+        self._clock = clock
         self._files = settings.certificates
         self._skipped = skipped
         self._good: dict[int, KeyPair] = {}
@@ -219,11 +254,31 @@ class GivenCertificates:
         """Those that can be used, as the files are now."""
         for index, files in enumerate(self._files):
             try:
-                self._good[index] = _load(files.chain, files.key, where=f"tls.certificates[{index}]")
+                self._good.pop(index if self._is_over(index) else -1, None)
+                pair = _load(files.chain, files.key, where=f"tls.certificates[{index}]")
+                _check_end(pair, self._clock(), where=str(files.chain))
+                self._good[index] = pair
                 self._skipped.clear("given_certificate", str(files.chain))
             except QanatError as error:
                 self._skipped.note("given_certificate", str(files.chain), Failure.of(error))
         return [self._good[index] for index in sorted(self._good)]
+
+    def _is_over(self, index: int) -> bool:
+        return index in self._good and _end(self._good[index]) <= self._clock()
+
+
+def _end(pair: KeyPair) -> datetime:
+    """Of the first certificate of a chain that ends."""
+    return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pair.chain))
+
+
+def _check_end(pair: KeyPair, now: datetime, *, where: str) -> None:
+    end = _end(pair)
+    if end <= now:
+        reason = f"the chain ended at {end:%Y-%m-%d %H:%M} UTC, and is not served"
+        raise QanatError(
+            "certificate_expired", reason, where=where, hint="put a renewed one there, with its intermediates"
+        )
 
 
 def tunnel_certificate(settings: TlsSettings, authority: Authority | None, names: Iterable[str]) -> Certificate:

@@ -8,6 +8,7 @@ from typing import Final, assert_never
 import structlog
 from sqlalchemy import select
 
+from qanat.certificates.stored import read_served
 from qanat.control.connections import connectors_before
 from qanat.edge.certificates import Certificates
 from qanat.edge.engine import Edge, EngineError, Tunnel
@@ -48,6 +49,8 @@ class Feed:
         self._engine = engine
         self._rotation_grace = timedelta(seconds=rotation_grace_s)
         self._rotated: list[tuple[datetime, str, str]] = []
+        self._certificates = certificates
+        self._certificates_lock = Lock()
         self._tunnels_lock = Lock()
         self._routes = Routes(store, engine, certificates, self._skipped)
         self._is_stale = Event()
@@ -61,6 +64,7 @@ class Feed:
     def load(self) -> None:
         """All tables anew."""
         self._load_tunnels()
+        self._load_certificates()
         self._routes.load()
 
     def _load_tunnels(self) -> None:
@@ -70,6 +74,18 @@ class Feed:
                 entries = read_tunnels(session, self._sealer, self._store.clock(), left_out)
             self._engine.swap_tunnels([row for entry in entries if (row := _row(entry, left_out)) is not None])
             self._skipped.settle(left_out, *TUNNEL_KINDS)
+
+    def _load_certificates(self) -> None:
+        with self._certificates_lock:
+            with self._store.reading() as session:
+                served = read_served(
+                    session,
+                    self._sealer,
+                    now=self._store.clock(),
+                    given=self._certificates.given_names,
+                    known=self._certificates.stored,
+                )
+            self._routes.hold(served)
 
     def hear(self, notice: Notice) -> None:
         """One change. What fails here is tried again as a whole by `catch_up`."""
@@ -123,6 +139,7 @@ class Feed:
 
     def refresh_routes(self) -> None:
         """Routes and certificates from all records; files of certificates that nobody needs any more go."""
+        self._load_certificates()
         self._routes.refresh()
         removed = self._routes.sweep()
         if removed:
@@ -166,6 +183,9 @@ class Feed:
                     self._routes.refresh()
                 else:
                     self._routes.change_zone(notice.zone_id)
+                self._load_certificates()
+            case NoticeKind.CERTIFICATES:
+                self._load_certificates()
             case NoticeKind.API_TOKEN | NoticeKind.CUTOVER:
                 pass  # auth hears the one, edge/cutover_runner.py the other
             case _:

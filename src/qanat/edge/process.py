@@ -220,6 +220,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         stack.callback(chores.stop)
         cutovers.start()
         stack.callback(cutovers.stop)
+        if settings.acme.email:
+            stack.callback(_start_issuer(settings, state, running, certificates, skipped))
         api = control.serve(api_socket, connections=min(settings.control.connections, sockets.api))
         stack.callback(api.stop)
 
@@ -245,6 +247,30 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         pump.stop(timeout_s=EVENTS_LEFT_S)
         log.info("stopped")
     return 0
+
+
+def _start_issuer(
+    settings: EdgeSettings, state: State, running: engine.Edge, certificates: Certificates, skipped: SkippedRows
+) -> Callable[[], None]:
+    """Certificates are ordered from now on; returns what ends that."""
+    from qanat.edge.challenges import Challenges
+    from qanat.edge.issuer import Issuer  # and with it an HTTP client, only where it is used
+
+    public = settings.public
+    is_ours = public.management_hostname != type(public).model_fields["management_hostname"].default
+    shown_on = {"http-01": public.http, "tls-alpn-01": public.https}
+    issuer = Issuer(
+        state.store,
+        state.keys.sealer,
+        Challenges(running),
+        settings.acme,
+        own=[public.management_hostname] if is_ours and public.management_hostname else [],
+        given=lambda: certificates.given_names,
+        kinds=[kind for kind in settings.acme.challenges if shown_on.get(kind, "") is not None],
+        most_of_account=settings.account_limits.certificates,
+        skipped=skipped,
+    )
+    return issuer.start()
 
 
 def _in_thread(work: Callable[..., None], given: Mapping[str, float]) -> None:

@@ -1,6 +1,6 @@
 """Hostname routes and their certificates in the engine, kept equal to the store's rows at the cost of what has changed."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
@@ -8,6 +8,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import select
 
+from qanat.certificates.stored import Served
 from qanat.edge.certificates import Certificates
 from qanat.edge.engine import Edge, EngineError, Route
 from qanat.ids import Hostname, TunnelId
@@ -95,6 +96,11 @@ class Routes:
             with self._applying:
                 self._guarded(self._certificates.keep_again)
                 self._certify_names(certificates)
+
+    def hold(self, served: Sequence[Served]) -> None:
+        """Other certificates of the store, in force when it returns."""
+        with self._applying:
+            self._guarded(lambda: self._certificates.hold(served))
 
     def sweep(self) -> int:
         """Removes the files of certificates that nobody needs; how many."""

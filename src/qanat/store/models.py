@@ -265,6 +265,68 @@ class TeamnetRoute(Base):
     deleted_at: Mapped[datetime | None]
 
 
+class Certificate(Base):
+    """A public certificate; its key is sealed. `zone_id` None: of the edge itself. `source`: `uploaded` or `acme`; `names`: of
+    the leaf; `authority`: the directory of the CA that was asked; `renew_at`: from when on another is ordered; `ask_at`: when
+    the CA is asked for that moment again (RFC 9773)."""
+
+    __tablename__ = "certificates"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    zone_id: Mapped[str | None] = mapped_column(ForeignKey("zones.id", ondelete="CASCADE"), index=True)
+    source: Mapped[str] = mapped_column(Text)
+    names: Mapped[list[str]]
+    chain: Mapped[str] = mapped_column(Text)
+    sealed_secret: Mapped[bytes]
+    issuer: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    authority: Mapped[str | None] = mapped_column(Text)
+    not_before: Mapped[datetime]
+    not_after: Mapped[datetime]
+    created_at: Mapped[datetime]
+    renew_at: Mapped[datetime | None]
+    ask_at: Mapped[datetime | None]
+
+
+class CertificateOrder(Base):
+    """How far a hostname is with its certificate, one row a name. `state`: `waiting`, `proving` (at a staging CA), `ordering` or
+    `issued`. `sealed_secret`: the key of the certificate that is being ordered. `authority` and `order_url`: the order that is
+    open, or was last; `next_at`: not before then is it tried again."""
+
+    __tablename__ = "certificate_orders"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    zone_id: Mapped[str | None] = mapped_column(ForeignKey("zones.id", ondelete="CASCADE"), index=True)
+    certificate_id: Mapped[str | None] = mapped_column(String(36))
+    state: Mapped[str] = mapped_column(Text)
+    sealed_secret: Mapped[bytes]
+    authority: Mapped[str | None] = mapped_column(Text)
+    order_url: Mapped[str | None] = mapped_column(Text)
+    proved_at: Mapped[datetime | None]
+    failures: Mapped[int]
+    attempted_at: Mapped[datetime | None]
+    next_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(Text)
+    error_reason: Mapped[str | None] = mapped_column(Text)
+    error_at: Mapped[datetime | None]
+
+
+class AcmeAccount(Base):
+    """Our account with a CA, by the URL of its directory; its key is sealed. `url` None: not registered yet. `paused_until`: the
+    CA asked us to wait."""
+
+    __tablename__ = "acme_accounts"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    directory: Mapped[str] = mapped_column(Text, unique=True)
+    email: Mapped[str] = mapped_column(Text)
+    url: Mapped[str | None] = mapped_column(Text)
+    sealed_secret: Mapped[bytes]
+    created_at: Mapped[datetime]
+    paused_until: Mapped[datetime | None]
+
+
 class KeyCheck(Base):
     """A known text under the newest key: a start with another key is refused before anything is sealed with that."""
 

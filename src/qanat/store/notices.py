@@ -23,6 +23,7 @@ class NoticeKind(StrEnum):
     CONFIGURATION = "configuration"
     DISCONNECT = "disconnect"
     CUTOVER = "cutover"
+    CERTIFICATES = "certificates"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ Kind = Literal[
     "hostname",
     "certificate",
     "given_certificate",
+    "certificate_order",
     "quick_tunnel",
 ]
 MAX_REASON = 300

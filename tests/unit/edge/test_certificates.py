@@ -1,6 +1,7 @@
 """Given certificates: one that can't be used is told, and the others are served."""
 
 from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_a_damaged_file_leaves_the_others_in_force_and_comes_back(tmp_path: Path
     certificates.give(given.load())
     assert _served(certificates) == [["bad.test"], ["good.test"]], "what was read before stays in force"
     assert len(skipped.rows()) == 1
+
+
+def test_a_file_whose_chain_has_ended_is_told_of_and_not_served(tmp_path: Path) -> None:
+    short, long = _write(tmp_path, "short"), _write(tmp_path, "long")
+    now = [datetime.now(UTC)]
+    skipped = SkippedRows()
+    given = GivenCertificates(TlsSettings(certificates=(short, long)), skipped, clock=lambda: now[0])
+    assert len(given.load()) == 2
+    now[0] += timedelta(days=366 * 1000)
+    assert given.load() == []
+    assert [row.code for row in skipped.rows()] == ["certificate_expired"] * 2
+    now[0] = datetime.now(UTC)
+    assert len(given.load()) == 2 and not skipped.rows()
 
 
 def test_renewed_files_are_taken(tmp_path: Path) -> None:

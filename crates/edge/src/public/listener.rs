@@ -63,7 +63,9 @@ async fn serve_connection(side: Arc<PublicSide>, socket: TcpStream, mut client: 
     }
     let handshake = tokio::time::timeout(side.settings.tls_handshake_timeout, accept_tls(&side, socket)).await;
     match handshake {
-        Ok(Ok((stream, certificate))) => {
+        // It said all that it had to say.
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some((stream, certificate)))) => {
             client.certificate = Some(certificate);
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                 h2::serve(&side, Arc::new(client), stream).await;
@@ -84,9 +86,19 @@ async fn serve_connection(side: Arc<PublicSide>, socket: TcpStream, mut client: 
     }
 }
 
-async fn accept_tls(side: &PublicSide, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, Certificate)> {
+/// `None`: it was a CA, which had what it came for.
+async fn accept_tls(side: &PublicSide, socket: TcpStream) -> io::Result<Option<(TlsStream<TcpStream>, Certificate)>> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
     let name = start.client_hello().server_name().map(|n| n.strip_suffix('.').unwrap_or(n).to_ascii_lowercase());
+    let challenge = name
+        .as_deref()
+        .zip(start.client_hello().alpn())
+        .and_then(|(name, offered)| side.tables.challenges.load().server_config(name, offered));
+    if let Some(config) = challenge {
+        let mut stream = start.into_stream(config).await?;
+        stream.shutdown().await?;
+        return Ok(None);
+    }
     let certificate = name.as_deref().and_then(|name| side.tables.certificates.load().find(name).cloned());
     let Some(certificate) = certificate else {
         let mut socket = start.io;
@@ -96,5 +108,5 @@ async fn accept_tls(side: &PublicSide, socket: TcpStream) -> io::Result<(TlsStre
         return Err(io::Error::other(format!("no certificate for server name {name}")));
     };
     let stream = start.into_stream(certificate.server_config()).await?;
-    Ok((stream, certificate))
+    Ok(Some((stream, certificate)))
 }

@@ -1,6 +1,7 @@
 //! One request from its parsed head to the end of its answer, and what everybody who must know is told of one that failed.
 
 use crate::cause::Cause;
+use crate::challenges::Challenges;
 use crate::client::Client;
 use crate::events::{Event, RequestFailed, now};
 use crate::limits;
@@ -15,6 +16,7 @@ use crate::requests::grpc::Messages;
 use crate::requests::head::{self, Admitted};
 use crate::requests::pace::Pace;
 use crate::requests::page;
+use crate::router::hostname_of;
 use crate::settings::HttpMode;
 use bytes::Bytes;
 use qanat_http::h1::ParsedRequest;
@@ -50,6 +52,11 @@ impl<'a> Request<'a> {
         // Dropped first: at no time are fewer open that came early than there are.
         let _late = self.side.drain.late();
         let ParsedRequest { mut head, length, expect_continue, host_differs, .. } = parsed;
+        if Challenges::may_be(&head.target)
+            && let Some(answer) = self.key_authorization(&head, host_differs)
+        {
+            return self.answer_challenge(&head.method, answer, download).await;
+        }
         let mut admitted = match head::admit(self.side, self.client, &head, host_differs) {
             Ok(admitted) => admitted,
             Err((cause, why)) => return self.fail(Failed::new(cause, why), &head, None, download).await,
@@ -96,6 +103,32 @@ impl<'a> Request<'a> {
                 self.fail(failed, &request.head, Some(&admitted), download).await
             }
         }
+    }
+
+    /// What a CA gets that asks for a pending order's token. All others go the way of any request.
+    fn key_authorization(&self, head: &RequestHead, host_differs: bool) -> Option<Bytes> {
+        if host_differs || !matches!(&head.method[..], b"GET" | b"HEAD") {
+            return None;
+        }
+        let hostname = hostname_of(&head.authority)?;
+        if let Some(certificate) = &self.client.certificate
+            && !std::str::from_utf8(&hostname).is_ok_and(|name| certificate.covers(name))
+        {
+            return None;
+        }
+        self.side.tables.challenges.load().key_authorization(&hostname, &head.target)
+    }
+
+    async fn answer_challenge<D: Download>(&self, method: &[u8], answer: Bytes, download: &mut D) -> Outcome {
+        let mut headers = Headers::new();
+        headers.push(&b"Content-Type"[..], &b"application/octet-stream"[..]);
+        headers.push(&b"Cache-Control"[..], &b"no-store"[..]);
+        headers.push(&b"Cf-Ray"[..], self.ray.clone());
+        let head = ResponseHead { status: 200, headers };
+        if method == b"HEAD" {
+            return send_whole(download, &head, BodyLength::Absent, Bytes::new()).await;
+        }
+        send_whole(download, &head, BodyLength::Exact(answer.len() as u64), answer).await
     }
 
     /// A number for who asks: behind a listed proxy not the proxy's.

@@ -41,6 +41,7 @@ PATH_PARAMETERS = {
     "connector_id": ("The connector, a UUID.", UUID),
     "connector_token_id": ("The connector token, a UUID.", UUID),
     "cutover_id": ("The cutover, 32 hexadecimal digits.", HEX_ID),
+    "certificate_id": ("The certificate, or its order while there is none yet; a UUID.", UUID),
     "route_id": ("The route, a UUID.", UUID),
     "virtual_network_id": ("The virtual network, a UUID.", UUID),
     "network": ("The network, a CIDR.", "10.20.0.0/16"),

@@ -45,10 +45,15 @@ async def _network_id(virtual_network_id: str) -> str:
     return parse_uuid(virtual_network_id, "virtual network")
 
 
+async def _certificate_id(certificate_id: str) -> str:
+    return parse_uuid(certificate_id, "certificate")
+
+
 AccountPath = Annotated[AccountId, Depends(_account_id)]
 ZonePath = Annotated[ZoneId, Depends(_zone_id)]
 TunnelPath = Annotated[TunnelId, Depends(_tunnel_id)]
 ConnectorPath = Annotated[ConnectorId, Depends(_connector_id)]
+CertificatePath = Annotated[str, Depends(_certificate_id)]
 ConnectorTokenPath = Annotated[str, Depends(_connector_token_id)]
 RoutePath = Annotated[str, Depends(_route_id)]
 VirtualNetworkPath = Annotated[str, Depends(_network_id)]

@@ -16,6 +16,8 @@ from qanat.api.http.paths import AccountPath
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, queries
 from qanat.api.v4.tunnel_shapes import CONNECTION, MOMENT, TUNNEL
+from qanat.certificates.numbers import exposed as exposed_certificates
+from qanat.certificates.numbers import numbers
 from qanat.control import tunnels
 from qanat.control.visibility import visible_account
 from qanat.errors import QanatError
@@ -259,7 +261,9 @@ def get_metrics(ctx: Ctx, who: Who) -> Response:
     """The edge's metrics, as Prometheus reads them. For a token that sees the whole server."""
     if not who.reach("edge.read").is_everything:
         raise QanatError("permission_missing", "the metrics are of the whole server", where="token")
-    text = exposed(ctx.live, most_hostnames=ctx.metrics_hostnames)
+    with ctx.store.reading() as session:
+        certificates = exposed_certificates(numbers(session, ctx.store.clock()))
+    text = exposed(ctx.live, most_hostnames=ctx.metrics_hostnames) + certificates
     return Response(text, headers={"content-type": CONTENT_TYPE})
 
 

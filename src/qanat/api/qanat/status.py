@@ -1,6 +1,7 @@
 """`/client/v4/qanat`: what the stock API has no place for."""
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, cast
 
@@ -12,6 +13,7 @@ from qanat.api.http.pagination import AskedPage
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape
 from qanat.api.v4.tunnel_shapes import ACCOUNT, MOMENT
+from qanat.certificates.numbers import numbers
 from qanat.control.visibility import sees_request, visible_skipped
 from qanat.errors import QanatError
 from qanat.store.skipped import Skipped
@@ -25,6 +27,18 @@ class AddressesShape(Shape):
     https: Annotated[str | None, Field(examples=["0.0.0.0:443"])]
     http: Annotated[str | None, Field(examples=["0.0.0.0:80"])]
     tunnel: Annotated[str | None, Field(examples=["0.0.0.0:7844"])]
+
+
+class CertificateNumbersShape(Shape):
+    """Certificates by status, of the zones that are seen; files and the development CA's are not among them."""
+
+    active: Annotated[int, Field(examples=[12])]
+    expiring: Annotated[int, Field(examples=[0])]
+    expired: Annotated[int, Field(examples=[0])]
+    pending: Annotated[int, Field(examples=[1])]
+    failing: Annotated[int, Field(examples=[0])]
+    ends_first: Annotated[str | None, Field(examples=["app.example.com"], description="whose certificate ends first")]
+    ends_in_s: Annotated[float | None, Field(examples=[2592000.0], description="and in how many seconds")]
 
 
 class StatusShape(Shape):
@@ -51,6 +65,7 @@ class StatusShape(Shape):
             "Empty for a token that doesn't see the whole server",
         ),
     ]
+    certificates: CertificateNumbersShape
     unknown_endpoints: Annotated[
         dict[str, int],
         Field(
@@ -68,8 +83,8 @@ class SkippedShape(Shape):
         str,
         Field(
             examples=["certificate"],
-            description="tunnel, configuration, connector_token, token_expiry, record, hostname, certificate, given_certificate "
-            "or quick_tunnel",
+            description="tunnel, configuration, connector_token, token_expiry, record, hostname, certificate, given_certificate, "
+            "certificate_order or quick_tunnel",
         ),
     ]
     name: Annotated[str, Field(examples=["app.example.com"], description="a hostname, an id, or a file")]
@@ -104,6 +119,8 @@ class FailedRequestShape(Shape):
 def get_status(ctx: Ctx, who: Who) -> Ok[StatusShape]:
     """This edge: version, addresses, counters; and which endpoints clients asked for that qanat doesn't have."""
     reach, listens = who.reach("edge.read"), ctx.live.addresses()
+    with ctx.store.reading() as session:
+        counted = numbers(session, ctx.store.clock(), reach=reach)
     skipped = Counter(row.kind for row in visible_skipped(ctx.skipped.rows(), reach))
     return ok(
         {
@@ -115,6 +132,7 @@ def get_status(ctx: Ctx, who: Who) -> Ok[StatusShape]:
             if reach.is_everything
             else {},
             "skipped": dict(sorted(skipped.items())),
+            "certificates": cast(CertificateNumbersShape, asdict(counted)),
             "unknown_endpoints": dict(ctx.misses) if reach.is_everything else {},
         }
     )
