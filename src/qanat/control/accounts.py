@@ -17,6 +17,7 @@ from qanat.store.models import (
     Connector,
     ConnectorToken,
     Event,
+    Probe,
     TeamnetRoute,
     Tunnel,
     User,
@@ -113,7 +114,7 @@ def delete(write: Write, account_id: str, *, reach: Reach) -> None:
     tunnels = select(Tunnel.id).where(Tunnel.account_id == account_id)
     for model in (Configuration, Connection, Connector, ConnectorToken, Event, TeamnetRoute):
         session.execute(sql_delete(model).where(model.tunnel_id.in_(tunnels)))
-    for owned in (Tunnel, VirtualNetwork):
+    for owned in (Probe, Tunnel, VirtualNetwork):
         session.execute(sql_delete(owned).where(owned.account_id == account_id))
     session.delete(account)
     write.audit("account.delete", account_id, account_id=account_id, detail={"name": account.name})

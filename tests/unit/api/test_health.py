@@ -73,6 +73,14 @@ def test_what_can_not_be_asked_is_refused(
     assert control.call("GET", f"{base}/probes") == []
 
 
+def test_what_was_set_goes_with_its_account(control: Control) -> None:
+    account = control.call("POST", "/accounts", {"name": "other"})["id"]
+    zone = control.call("POST", "/zones", {"name": "other.test", "account": {"id": account}})
+    control.call("PUT", f"/accounts/{account}/qanat/probes/app.other.test", {"path": "/up"})
+    control.call("DELETE", f"/zones/{zone['id']}")
+    control.call("DELETE", f"/accounts/{account}")
+
+
 def test_a_run_asks_each_node_once_and_changes_no_verdict(control: Control, base: str, zone: Any) -> None:
     tunnel = control.create_tunnel()
     body = {"hostname": "app.example.test", "tunnel_id": tunnel["id"], "body": "well"}
