@@ -19,6 +19,7 @@ from qanat.cutover.gates import Node, RuleSeen, rule_gate
 from qanat.cutover.plan import Check, representative
 from qanat.dns.forms import RecordForm
 from qanat.errors import QanatError
+from qanat.health import checks
 from qanat.store import Store, Write
 from qanat.store.models import Record, Tunnel, Zone
 
@@ -141,6 +142,10 @@ def _found(store: Store, edge: CutoverEdge | None, move: Move) -> Finding:
             return Finding(False)
         coming = _usable(facts.nodes(session, target, now))
         way = facts.target_of(session, target)
+        probe = checks.read(session, target.account_id).of(
+            account_id=target.account_id, hostname=move.hostname, tunnel_id=target.id
+        )
+    check = Check(path=probe.path)
     evidence: dict[str, Any] = {
         "source": {"connections": sum(node.connections for node in leaving)},
         "target": {"connections": sum(node.connections for node in coming), "nodes": [node.name for node in coming]},
@@ -148,21 +153,21 @@ def _found(store: Store, edge: CutoverEdge | None, move: Move) -> Finding:
     asked = representative(move.hostname)
     before = None
     if edge is not None:
-        before = edge.ask(tunnel_id=source.id, token_id=None, hostname=asked, check=Check(), timeout_s=ANSWER_S)
+        before = edge.ask(tunnel_id=source.id, token_id=None, hostname=asked, check=check, timeout_s=ANSWER_S)
         if not _serves(before):
             return Finding(False)
     if not coming:
         return Finding(True, f"{target.name} has no connections", evidence)
-    rule = facts.rule_of(way, move.hostname, "/")
+    rule = facts.rule_of(way, move.hostname, check.path)
     if edge is None or before is None:
         return _by_rule(move, target, rule, evidence)
     for node in coming:
         why = edge.illness(tunnel_id=target.id, token_id=node.token_id, hostname=move.hostname)
-        after = edge.ask(tunnel_id=target.id, token_id=node.token_id, hostname=asked, check=Check(), timeout_s=ANSWER_S)
+        after = edge.ask(tunnel_id=target.id, token_id=node.token_id, hostname=asked, check=check, timeout_s=ANSWER_S)
         evidence["target"][node.name] = after.told
         evidence["source"]["answer"] = before.told
         if not why and not _as_good(after, before):
-            why = f"GET / is answered {after.told} there, and {before.told} by {source.name}"
+            why = f"GET {check.path} is answered {after.told} there, and {before.told} by {source.name}"
         if why:
             told = f"; {rule_gate(move.hostname, rule).says}" if rule.index is not None else ""
             return Finding(True, f"{target.name} ({node.name}): {why}{told}", evidence)

@@ -9,7 +9,6 @@ import dns.exception
 import dns.resolver
 from cryptography import x509
 
-from qanat.control import connections
 from qanat.cutover.answers import Answer
 from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.plan import Check
@@ -33,7 +32,6 @@ class RunningCutoverEdge:
         self._engine = engine
         self._probes = probes
         self._health = health
-        self._store = store
         self._passing = Passing(engine.traffic, latency_bounds(), store.clock)
 
     def ask(self, *, tunnel_id: str, token_id: str | None, hostname: str, check: Check, timeout_s: float) -> Answer:
@@ -60,9 +58,8 @@ class RunningCutoverEdge:
         return node.why if node.state == "unhealthy" and node.connections else ""
 
     def usable(self, tunnel_id: str) -> int:
-        """Registered and not draining."""
-        with self._store.reading() as session:
-            return connections.count_live(session, tunnel_id)
+        """Registered and not draining. Those that are suspect count: most of them answer again, and probes tell of the others."""
+        return self._health.of(tunnel_id).connections
 
     def counts(self, *, hostname: str, tunnel_id: str, since: datetime) -> Counts:
         """By the engine's totals."""

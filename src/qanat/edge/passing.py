@@ -1,4 +1,5 @@
-"""What passed through a tunnel for a hostname since some moment, from the totals that the engine keeps."""
+"""What passed through a tunnel for a hostname since the very moment that a step of a cutover began: the rates of qanat.health count
+from the last of its looks, which are seconds apart."""
 
 from bisect import bisect_right
 from collections import deque
@@ -6,32 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Protocol
 
 from qanat.cutover.rule import Counts
+from qanat.health.engine import Traffic
+from qanat.health.rates import failed, quantile
 
 KEPT = timedelta(minutes=15)
 AT_MOST_EVERY = timedelta(seconds=0.2)
 Key = tuple[str, str]
-
-
-class Series(Protocol):
-    """One of the engine's (`qanat._engine.Traffic`)."""
-
-    @property
-    def hostname(self) -> str: ...
-    @property
-    def tunnel_id(self) -> str: ...
-    @property
-    def requests(self) -> int: ...
-    @property
-    def statuses(self) -> list[int]: ...
-    @property
-    def edge_made(self) -> int: ...
-    @property
-    def cut(self) -> int: ...
-    @property
-    def total(self) -> tuple[list[int], float]: ...
 
 
 @dataclass(slots=True)
@@ -42,10 +25,10 @@ class Totals:
     failed: int = 0
     latencies: list[int] = field(default_factory=list)
 
-    def add(self, row: Series) -> None:
+    def add(self, row: Traffic) -> None:
         """One node's."""
         self.requests += row.requests
-        self.failed += row.statuses[4] + row.edge_made + row.cut
+        self.failed += failed(row)
         counts = row.total[0]
         self.latencies = [a + b for a, b in zip(self.latencies or [0] * len(counts), counts, strict=True)]
 
@@ -62,7 +45,7 @@ class Passing:
     """Samples of the totals, taken when they are asked for and kept for a quarter of an hour. `bounds`: of the buckets."""
 
     def __init__(
-        self, read: Callable[[], Sequence[Series]], bounds: Sequence[float], clock: Callable[[], datetime]
+        self, read: Callable[[], Sequence[Traffic]], bounds: Sequence[float], clock: Callable[[], datetime]
     ) -> None:
         self._read = read
         self._bounds = bounds
@@ -91,20 +74,4 @@ class Passing:
             at = bisect_right([moment for moment, _ in self._samples], since)
             before = self._samples[at - 1][1].get((hostname, tunnel_id), Totals()) if at else Totals()
         came = now.since(before)
-        return Counts(requests=came.requests, failed=came.failed, p95_s=quantile(came.latencies, self._bounds, 0.95))
-
-
-def quantile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
-    """Of a histogram, within its bucket in proportion; the last bound for what is above it. None of nothing."""
-    wanted = sum(counts) * share
-    if not wanted:
-        return None
-    below = 0
-    for number, count in enumerate(counts):
-        if below + count >= wanted:
-            if number >= len(bounds):
-                break
-            lower = bounds[number - 1] if number else 0.0
-            return lower + (bounds[number] - lower) * (wanted - below) / count
-        below += count
-    return bounds[-1]
+        return Counts(requests=came.requests, failed=came.failed, p95_s=quantile(self._bounds, came.latencies, 0.95))
