@@ -49,15 +49,26 @@ def inspect_certificate(chain_pem: bytes, key_pem: bytes) -> list[str]:
 # ---------------------------------------------------------------- edge: tables down
 @final
 class Route:
-    """One public hostname (`app.example.com` or `*.example.com`) and the tunnel that answers for it. None: the name
-    exists in DNS and leads to no tunnel, so that no wildcard above answers for it or for what is below it (RFC 4592).
+    """One public hostname (`app.example.com` or `*.example.com`) and the tunnels that answer for it: (tunnel id,
+    weight), at most 16, none twice, not all of weight 0. []: the name exists in DNS and leads to no tunnel, so that no
+    wildcard above answers for it or for what is below it (RFC 4592).
+
+    Of several each request goes to one, by weighted rendezvous hashing: shares are as the weights, and a change of a
+    weight moves only the share that must. One whose tunnel has no usable connection, or was deleted, leaves its
+    requests to the next; one of weight 0 gets none. `sticky`: what a visitor stays with its target by: nothing, its
+    address, or the cookie `__qanat_target` (a random number). A route of one target costs nothing more, and reads back
+    with the weight 1 and `none`.
     """
 
-    def __new__(cls, *, hostname: str, tunnel_id: str | None) -> Route: ...
+    def __new__(
+        cls, *, hostname: str, targets: Sequence[tuple[str, int]], sticky: Literal["none", "address", "cookie"]
+    ) -> Route: ...
     @property
     def hostname(self) -> str: ...
     @property
-    def tunnel_id(self) -> str | None: ...
+    def targets(self) -> list[tuple[str, int]]: ...
+    @property
+    def sticky(self) -> Literal["none", "address", "cookie"]: ...
 
 @final
 class Tunnel:
@@ -69,9 +80,10 @@ class Tunnel:
     *Configuration*) or None when nothing was ever set; it is pushed to each connection of a remotely managed tunnel
     whenever `configuration_version` is above what that connection last was sent.
 
-    `active_token_id`: only connections that registered with this secret get requests; None: all do. `epoch` (0 to 2^64 - 1) is of the
-    active node and only rises: a row whose epoch is below the highest that this edge has seen of the tunnel leaves the active node and
-    the epoch as they are, and counts in all else. `fenced_token_ids`: connections with these get no requests, active or not.
+    `active_token_id`: only connections that registered with this secret get requests; None: all do. `epoch` (0 to 2^64
+    - 1) is of the active node and only rises: a row whose epoch is below the highest that this edge has seen of the
+    tunnel leaves the active node and the epoch as they are, and counts in all else. `fenced_token_ids`: connections
+    with these get no requests, active or not.
     """
 
     def __new__(
@@ -373,8 +385,8 @@ class Edge:
         """Begins to serve. For two seconds requests wait for connectors that were here before, and come back."""
     def addresses(self) -> EdgeAddresses: ...
     def swap_routes(self, routes: Sequence[Route]) -> None:
-        """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice: nothing changes
-        then."""
+        """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice, or its targets
+        can't be: nothing changes then."""
     def change_routes(self, *, put: Sequence[Route], remove: Sequence[str]) -> None:
         """Adds or replaces the routes of `put` and drops the hostnames of `remove` (those that are there) in one step;
         the cost is that of the change. EngineError `route_conflict` when one hostname occurs twice: nothing changes
@@ -386,10 +398,10 @@ class Edge:
         """Replaces all tunnels at once; connections of a tunnel that is gone or deleted or whose secret changed stay
         until `disconnect`."""
     def put_tunnel(self, tunnel: Tunnel) -> None:
-        """Replaces or adds one tunnel, and pushes its configuration when the version rose. When it returns, no request is sent any
-        more to a node that doesn't serve, by this row or a newer one; what was sent before ends there, unless it is `cut`. While the
-        active node has no connection but others have, requests wait for `standby_wait_s`, then fail with `no_active_node`. The same
-        holds for `swap_tunnels`. Releases the GIL."""
+        """Replaces or adds one tunnel, and pushes its configuration when the version rose. When it returns, no request
+        is sent any more to a node that doesn't serve, by this row or a newer one; what was sent before ends there,
+        unless it is `cut`. While the active node has no connection but others have, requests wait for `standby_wait_s`,
+        then fail with `no_active_node`. The same holds for `swap_tunnels`. Releases the GIL."""
     def swap_certificates(self, certificates: Sequence[Certificate]) -> None:
         """Replaces all public certificates. A hostname without one gets the TLS alert unrecognized_name."""
     def swap_challenges(self, *, http: Sequence[tuple[str, str, str]], tls: Sequence[tuple[str, bytes, bytes]]) -> None:
@@ -421,22 +433,23 @@ class Edge:
     def hold(
         self, *, name: str, hostnames: Sequence[str], tunnel_ids: Sequence[str], timeout_s: float, most: int
     ) -> None:
-        """New requests for these hostnames (or routes: `*.example.com`), and for whatever leads to these tunnels, wait from now on, in
-        order of arrival: until `release`, at most until `timeout_s` (0 to 30) after this call; then they go on wherever the tables
-        lead. At most `most` of them wait, a quarter of that (at least 16) for one visitor: others are answered 503 with Retry-After
-        (`held_too_many`). No request waits longer than 30 s in all holds together. A second hold of the same name takes the place of
-        the first. EngineError `bad_setting`."""
+        """New requests for these hostnames (or routes: `*.example.com`), and for whatever leads to these tunnels, wait
+        from now on, in order of arrival: until `release`, at most until `timeout_s` (0 to 30) after this call; then
+        they go on wherever the tables lead. At most `most` of them wait, a quarter of that (at least 16) for one
+        visitor: others are answered 503 with Retry-After (`held_too_many`). No request waits longer than 30 s in all
+        holds together. A second hold of the same name takes the place of the first. EngineError `bad_setting`."""
     def release(self, *, name: str) -> int:
         """Ends a hold: how many requests waited (0: none, or there is no such hold)."""
     def open_requests(self, *, tunnel_id: str, token_id: str | None = None) -> int:
-        """Visitors' requests, WebSockets too, that are open on a node (None: on all of the tunnel), with those that are about to choose
-        one, which may still come to it. Those that are held or wait for a node don't count: 0 after `hold` is final until `release`."""
+        """Visitors' requests, WebSockets too, that are open on a node (None: on all of the tunnel), with those that are
+        about to choose one, which may still come to it. Those that are held or wait for a node don't count: 0 after
+        `hold` is final until `release`."""
     def open_websockets(self, *, tunnel_id: str, token_id: str | None = None) -> int:
         """Those of them that are WebSockets."""
     def cut(self, *, tunnel_id: str, token_id: str | None, only_websockets: bool) -> int:
-        """Ends what is open on a node now (None: on all of the tunnel), or its WebSockets alone: how many. Nothing more of them passes
-        either way; their clients hear of it within a second. What has no answer yet and may be repeated goes to a node that serves, the
-        rest is answered 502 (`request_cut`) or broken off. The connections stay."""
+        """Ends what is open on a node now (None: on all of the tunnel), or its WebSockets alone: how many. Nothing more
+        of them passes either way; their clients hear of it within a second. What has no answer yet and may be repeated
+        goes to a node that serves, the rest is answered 502 (`request_cut`) or broken off. The connections stay."""
     def next_events(self, *, limit: int, timeout_s: float) -> list[EdgeEvent]:
         """Waits up to `timeout_s` for the first event, then takes what is there, at most `limit`. [] on time-out and
         after `close`. Releases the GIL."""

@@ -291,6 +291,9 @@ _CODES: dict[str, str] = {
     "route_bad_type": "a route is of no kind that there is",
     "route_bad_hostname": "a route has no hostname",
     "route_load_balancer": "there are no load balancers",
+    # weights
+    "hostname_unknown": "the hostname has no proxied CNAME to a tunnel, or its zone isn't seen",
+    "targets_bad": "the tunnels and weights of a hostname can't be so",
     # cutovers
     "cutover_unknown": "there is no such cutover",
     "cutover_bad_plan": "a field of a cutover's plan has a value that it can't have",

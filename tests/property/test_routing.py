@@ -66,7 +66,7 @@ def test_a_hostname_is_routed_as_dns_answers(given_records: dict[str, str], host
     routes = {name: str(uuid5(NAMESPACE_DNS, name)) for name, kind in found.items() if kind == "route"}
     table = zone_table(ZONE, found, cuts, routes)
     route = ask(table, host)
-    tunnel = route.tunnel_id if route is not None else None
+    tunnel = route.targets[0][0] if route is not None and route.targets else None
     assert tunnel == (routes.get(expected) if expected is not None else None)
     if tunnel is not None:
         assert route is not None

@@ -172,6 +172,13 @@ def _record_id(asked: Asked) -> str:
     return asked.world.made(f"/zones/{asked.params['zone_id']}/dns_records", _record(asked.world, {}))
 
 
+def _hostname(asked: Asked) -> str:
+    """Its name says to which tunnel its record points."""
+    zone_id, tunnel_id = asked.world.zone(asked.account), asked.world.tunnel(asked.account)
+    body = {"type": "CNAME", "name": f"on-{tunnel_id}", "content": f"{tunnel_id}.cfargotunnel.com", "proxied": True}
+    return str(asked.world.control.call("POST", f"/zones/{zone_id}/dns_records", body)["name"])
+
+
 def _network(asked: Asked) -> str:
     network = asked.world.network()
     if asked.method != "POST":
@@ -243,6 +250,7 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "token_id": _token,
     "route_id": lambda asked: asked.world.route(asked.account, asked.world.network()),
     "virtual_network_id": _named_below("virtual_network_id"),
+    "hostname": _hostname,
     "network": _network,
     "ip": lambda _asked: "10.0.0.1",
     "setting": lambda _asked: "min_tls_version",
@@ -313,8 +321,14 @@ DOCUMENT = {
 PROBES = "/accounts/{account_id}/qanat/probes"
 ROUTES = "/accounts/{account_id}/teamnet/routes"
 NETWORKS = "/accounts/{account_id}/teamnet/virtual_networks"
+TARGETS = "/accounts/{account_id}/qanat/hostnames/{hostname}/targets"
 CONNECTOR_TOKENS = OWN_TUNNEL + "/connector-tokens"
 CUTOVERS = "/accounts/{account_id}/qanat/cutovers"
+
+
+def _targets_body(_world: World, params: Params) -> dict[str, object]:
+    tunnel_id = params["hostname"].partition(".")[0].removeprefix("on-")
+    return {"targets": [{"tunnel_id": tunnel_id, "weight": 2}], "sticky": "address"}
 
 
 def _route(world: World, _params: Params) -> dict[str, str]:
@@ -439,6 +453,9 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PATCH", NETWORKS + "/{virtual_network_id}"): Row("tunnel.edit", _fixed({"comment": "x"})),
     ("DELETE", NETWORKS + "/{virtual_network_id}"): Row("tunnel.edit"),
     ("GET", "/accounts/{account_id}/zerotrust/routes/hostname"): Row("tunnel.read"),
+    ("GET", TARGETS): Row("dns.read tunnel.read"),
+    ("PUT", TARGETS): Row("dns.edit tunnel.read", _targets_body),
+    ("DELETE", TARGETS): Row("dns.edit tunnel.read", audits=False),
     ("GET", "/qanat/explain"): Row("dns.read tunnel.read", query={"url": "https://app.example.test/"}),
     ("GET", OWN_ACCOUNT + "/limits"): Row("account.read"),
     # cutovers

@@ -1,6 +1,6 @@
 """The engine's table of routes, asked without an edge that serves: one that listens on loopback and is never opened."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from threading import Lock
 
@@ -12,8 +12,9 @@ from qanat.descriptors import Shares
 from qanat.edge.engine import Certificate, Edge, Route
 from qanat.edge.process import engine_settings
 from qanat.settings import load_edge_settings
-from qanat.tables import compile_routes
-from qanat.tables.reading import read_routes, read_stops
+from qanat.tables import compile_destinations, compile_routes
+from qanat.tables.reading import read_routes, read_shares, read_stops
+from qanat.tables.routes import Sticky
 
 _LOCK = Lock()
 
@@ -29,14 +30,22 @@ def _edge() -> Edge:
 
 def ask(table: Mapping[str, str | None], hostname: str) -> Route | None:
     """What a table of hostnames and tunnels says of a hostname."""
-    with _LOCK:
-        _edge().swap_routes([Route(hostname=name, tunnel_id=tunnel) for name, tunnel in table.items()])
-        return _edge().route(hostname=hostname)
+    return _ask([_route(name, [(tunnel, 1)] if tunnel is not None else []) for name, tunnel in table.items()], hostname)
 
 
 def routed(session: Session, hostname: str) -> Route | None:
     """The same, of the table that the store's rows make."""
-    table: dict[str, str | None] = dict.fromkeys(set[str]().union(*read_stops(session).values()))
-    for name, tunnel in compile_routes(read_routes(session)).items():
-        table[name] = tunnel
-    return ask(table, hostname)
+    routes = compile_destinations(compile_routes(read_routes(session)), read_shares(session))
+    rows = [_route(name, there.targets, there.sticky) for name, there in routes.items()]
+    stops = set[str]().union(*read_stops(session).values())
+    return _ask([*rows, *(_route(name, []) for name in stops - routes.keys())], hostname)
+
+
+def _route(hostname: str, targets: Sequence[tuple[str, int]], sticky: Sticky = "none") -> Route:
+    return Route(hostname=hostname, targets=targets, sticky=sticky)
+
+
+def _ask(rows: list[Route], hostname: str) -> Route | None:
+    with _LOCK:
+        _edge().swap_routes(rows)
+        return _edge().route(hostname=hostname)

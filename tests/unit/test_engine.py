@@ -108,10 +108,10 @@ def refusal(attempt: object) -> EngineError:
 
 
 def test_an_engine_error_carries_code_and_message() -> None:
-    error = refusal(lambda: Route(hostname="a", tunnel_id="x"))
+    error = refusal(lambda: Route(hostname="a", targets=[("x", 1)], sticky="none"))
     assert error.args == (error.code, error.message)
     assert error.code == "bad_setting"
-    assert error.message.startswith("tunnel_id: ")
+    assert error.message.startswith("targets: ")
 
 
 @pytest.mark.parametrize(
@@ -220,10 +220,10 @@ def test_a_certificate_tells_its_names(pem: tuple[bytes, bytes], certificate: Ce
 
 
 def test_values_are_frozen(certificate: Certificate) -> None:
-    route = Route(hostname="a.example.test", tunnel_id=TUNNEL)
+    route = Route(hostname="a.example.test", targets=[(TUNNEL, 1)], sticky="none")
     with pytest.raises(AttributeError):
         route.hostname = "b.example.test"  # type: ignore[misc]
-    assert repr(route) == f"Route(hostname=\"a.example.test\", tunnel_id='{TUNNEL}')"
+    assert repr(route) == f"Route(hostname=\"a.example.test\", targets=[('{TUNNEL}', 1)], sticky='none')"
 
 
 def test_a_taken_address_is_an_error_of_ours_with_a_code(certificate: Certificate) -> None:
@@ -243,7 +243,7 @@ def test_a_taken_address_is_an_error_of_ours_with_a_code(certificate: Certificat
 def test_a_route_twice_changes_nothing(certificate: Certificate) -> None:
     edge = Edge(settings(), tunnel_certificate=certificate)
     try:
-        routes = [Route(hostname="a.example.test", tunnel_id=TUNNEL)] * 2
+        routes = [Route(hostname="a.example.test", targets=[(TUNNEL, 1)], sticky="none")] * 2
         assert refusal(lambda: edge.swap_routes(routes)).code == "route_conflict"
     finally:
         edge.close(grace_s=0.0)
@@ -252,7 +252,7 @@ def test_a_route_twice_changes_nothing(certificate: Certificate) -> None:
 def test_routes_change_in_one_step_or_not_at_all(certificate: Certificate) -> None:
     edge = Edge(settings(), tunnel_certificate=certificate)
     try:
-        route = Route(hostname="a.example.test", tunnel_id=TUNNEL)
+        route = Route(hostname="a.example.test", targets=[(TUNNEL, 1)], sticky="none")
         edge.change_routes(put=[route], remove=["never.example.test"])
         edge.change_routes(put=[], remove=["a.example.test"])
         for put, remove in (([route] * 2, []), ([route], ["a.example.test"]), ([], ["A.example.test"])):

@@ -3,12 +3,13 @@
 
 use crate::error::EdgeError;
 use crate::shards::Shards;
+use crate::split::{Leads, Sticky};
 use crate::traffic::Label;
 use bytes::Bytes;
 use std::collections::HashSet;
 use uuid::Uuid;
 
-type Names = Shards<Box<[u8]>, Option<Uuid>>;
+type Names = Shards<Box<[u8]>, Leads>;
 
 /// One public hostname (`app.example.com` or `*.example.com`, lower case, punycode, no trailing dot) and its tunnel; or a name
 /// that exists in DNS and leads to none, so that no wildcard above answers for it or for what is below it (RFC 4592).
@@ -16,8 +17,23 @@ type Names = Shards<Box<[u8]>, Option<Uuid>>;
 pub struct Route {
     /// Exact or wildcard.
     pub hostname: String,
-    /// The tunnel that answers for it; `None`: nothing does.
-    pub tunnel_id: Option<Uuid>,
+    /// The tunnels that answer for it, with their weights; none: nothing does.
+    pub targets: Vec<(Uuid, u32)>,
+    /// What keeps a visitor with one of several.
+    pub sticky: Sticky,
+}
+
+impl Route {
+    /// To one tunnel, or to none.
+    pub fn to(hostname: impl Into<String>, tunnel_id: Option<Uuid>) -> Self {
+        let targets = tunnel_id.map(|id| (id, 1)).into_iter().collect();
+        Self { hostname: hostname.into(), targets, sticky: Sticky::None }
+    }
+
+    fn leads(&self) -> Result<Leads, EdgeError> {
+        Leads::new(&self.targets, self.sticky)
+            .map_err(|why| EdgeError::RouteConflict(format!("{} {why}", self.hostname)))
+    }
 }
 
 /// An immutable table of routes.
@@ -32,10 +48,10 @@ impl Router {
     /// Refuses a hostname that occurs twice or is not normalised.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, EdgeError> {
         let mut router = Self::default();
-        for Route { hostname, tunnel_id } in routes {
-            let (table, name) = router.place(&hostname)?;
-            if table.insert(name.into(), tunnel_id).is_some() {
-                return Err(twice(&hostname));
+        for route in routes {
+            let (table, name) = router.place(&route.hostname)?;
+            if table.insert(name.into(), route.leads()?).is_some() {
+                return Err(twice(&route.hostname));
             }
         }
         Ok(router)
@@ -52,10 +68,10 @@ impl Router {
             let (table, name) = router.place(hostname)?;
             table.remove(name);
         }
-        for Route { hostname, tunnel_id } in put {
-            once(hostname.as_str())?;
-            let (table, name) = router.place(hostname)?;
-            table.insert(name.into(), *tunnel_id);
+        for route in put {
+            once(route.hostname.as_str())?;
+            let (table, name) = router.place(&route.hostname)?;
+            table.insert(name.into(), route.leads()?);
         }
         Ok(router)
     }
@@ -72,29 +88,26 @@ impl Router {
         Ok((table, name.as_bytes()))
     }
 
-    /// `host` as `hostname_of` gives it.
-    #[cfg(test)]
-    pub(crate) fn find(&self, host: &[u8]) -> Option<Uuid> {
-        self.answering(host)?.tunnel_id
-    }
-
-    /// The tunnel, and by which hostname it was found.
-    pub(crate) fn find_as(&self, host: &Bytes) -> Option<(Uuid, Label)> {
-        let Answering { name, is_wildcard, tunnel_id } = self.answering(host)?;
-        Some((tunnel_id?, Label { name: host.slice_ref(name), is_wildcard }))
+    /// Where requests for a hostname go, and by which route; `host` as `hostname_of` gives it.
+    pub(crate) fn find_as(&self, host: &Bytes) -> Option<(Leads, Label)> {
+        let (name, is_wildcard, leads) = self.answering(host)?;
+        let label = Label { name: host.slice_ref(name), is_wildcard };
+        if *leads == Leads::Nowhere { None } else { Some((leads.clone(), label)) }
     }
 
     /// The entry that decides about a hostname. One without a tunnel: the name itself, or the closest one above it that exists.
     pub(crate) fn route(&self, hostname: &str) -> Option<Route> {
         let hostname = hostname_of(&Bytes::copy_from_slice(hostname.as_bytes()))?;
-        let Answering { name, is_wildcard, tunnel_id } = self.answering(&hostname)?;
+        let (name, is_wildcard, leads) = self.answering(&hostname)?;
         let star = if is_wildcard { "*." } else { "" };
-        Some(Route { hostname: format!("{star}{}", String::from_utf8_lossy(name)), tunnel_id })
+        let (targets, sticky) = leads.targets();
+        Some(Route { hostname: format!("{star}{}", String::from_utf8_lossy(name)), targets, sticky })
     }
 
-    fn answering<'a>(&self, host: &'a [u8]) -> Option<Answering<'a>> {
-        if let Some(route) = self.exact.get(host) {
-            return Some(Answering { name: host, is_wildcard: false, tunnel_id: *route });
+    /// The entry that decides: its name without the `*.` of a wildcard, whether it is one, and where it leads.
+    fn answering<'a>(&self, host: &'a [u8]) -> Option<(&'a [u8], bool, &Leads)> {
+        if let Some(leads) = self.exact.get(host) {
+            return Some((host, false, leads));
         }
         if self.wildcard.is_empty() {
             return None;
@@ -102,23 +115,16 @@ impl Router {
         let mut rest = host;
         while let Some(dot) = rest.iter().position(|b| *b == b'.') {
             rest = &rest[dot + 1..];
-            if let Some(route) = self.wildcard.get(rest) {
-                return Some(Answering { name: rest, is_wildcard: true, tunnel_id: *route });
+            if let Some(leads) = self.wildcard.get(rest) {
+                return Some((rest, true, leads));
             }
             if self.exact.get(rest).is_some() {
                 // The closest encloser, and no wildcard below it.
-                return Some(Answering { name: rest, is_wildcard: false, tunnel_id: None });
+                return Some((rest, false, &Leads::Nowhere));
             }
         }
         None
     }
-}
-
-/// An entry of the table: `name` without the `*.` of a wildcard.
-struct Answering<'a> {
-    name: &'a [u8],
-    is_wildcard: bool,
-    tunnel_id: Option<Uuid>,
 }
 
 fn twice(hostname: &str) -> EdgeError {
@@ -163,11 +169,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn route(hostname: &str, n: u128) -> Route {
-        Route { hostname: hostname.to_owned(), tunnel_id: (n != 0).then(|| Uuid::from_u128(n)) }
+        Route::to(hostname, (n != 0).then(|| Uuid::from_u128(n)))
+    }
+
+    fn led(router: &Router, host: &[u8]) -> Option<Uuid> {
+        match router.find_as(&Bytes::copy_from_slice(host))?.0 {
+            Leads::One(only) => Some(only),
+            Leads::Nowhere | Leads::Several(_) => None,
+        }
     }
 
     fn find(router: &Router, authority: &'static str) -> Option<u128> {
-        hostname_of(&Bytes::from_static(authority.as_bytes())).and_then(|h| router.find(&h)).map(|t| t.as_u128())
+        hostname_of(&Bytes::from_static(authority.as_bytes())).and_then(|h| led(router, &h)).map(|t| t.as_u128())
     }
 
     #[test]
@@ -229,7 +242,7 @@ mod tests {
             ("x.y.example.test", Some(routes[0].clone())),
             ("b.example.test", Some(routes[2].clone())),
             ("a.b.example.test", Some(routes[2].clone())),
-            ("a.app.example.test", Some(Route { tunnel_id: None, ..routes[1].clone() })),
+            ("a.app.example.test", Some(Route { targets: vec![], ..routes[1].clone() })),
             ("example.test", None),
             ("[::1]", None),
         ] {
@@ -243,6 +256,9 @@ mod tests {
         assert_eq!(Router::new(twice).unwrap_err().code(), "route_conflict");
         assert!(Router::new(vec![route("A.example", 1)]).is_err());
         assert!(Router::new(vec![route("a.example", 1), route("*.a.example", 2)]).is_ok());
+        let weightless = Route { targets: vec![(Uuid::from_u128(1), 0)], ..route("a.example", 1) };
+        assert_eq!(Router::new(vec![weightless.clone()]).unwrap_err().code(), "route_conflict");
+        assert!(Router::default().changed(&[weightless], &[]).is_err());
     }
 
     #[test]
@@ -272,7 +288,7 @@ mod tests {
 
     /// The rule, said the slow way.
     fn slow(routes: &[Route], host: &str) -> Option<Uuid> {
-        let named = |name: &str| routes.iter().find(|r| r.hostname == name).map(|r| r.tunnel_id);
+        let named = |name: &str| routes.iter().find(|r| r.hostname == name).map(|r| r.targets.first().map(|t| t.0));
         if let Some(found) = named(host) {
             return found;
         }
@@ -295,7 +311,7 @@ mod tests {
                 .map(|(i, (name, wild))| route(&if *wild { format!("*.{name}") } else { name.clone() }, i as u128))
                 .collect();
             let router = Router::new(routes.clone()).unwrap();
-            prop_assert_eq!(router.find(host.as_bytes()), slow(&routes, &host));
+            prop_assert_eq!(led(&router, host.as_bytes()), slow(&routes, &host));
         }
 
         #[test]
@@ -316,7 +332,7 @@ mod tests {
                 }.unwrap();
             }
             let whole = Router::new(model.iter().map(|(name, n)| route(name, *n)).collect()).unwrap();
-            prop_assert_eq!(router.find(host.as_bytes()), whole.find(host.as_bytes()));
+            prop_assert_eq!(led(&router, host.as_bytes()), led(&whole, host.as_bytes()));
         }
 
         #[test]
@@ -325,7 +341,7 @@ mod tests {
             let mut authority = host.to_uppercase();
             if dot { authority.push('.') }
             if let Some(port) = port { authority.push_str(&format!(":{port}")) }
-            let found = hostname_of(&Bytes::from(authority)).and_then(|h| router.find(&h));
+            let found = hostname_of(&Bytes::from(authority)).and_then(|h| led(&router, &h));
             prop_assert_eq!(found, Some(Uuid::from_u128(1)));
         }
 

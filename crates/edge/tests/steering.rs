@@ -4,7 +4,7 @@
 use crate::support;
 
 use bytes::Bytes;
-use qanat_edge::{HoldOrder, Route, TunnelEntry};
+use qanat_edge::{HoldOrder, Route, Sticky, TunnelEntry};
 use qanat_transport::Registration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,9 +182,7 @@ fn held_requests_wait_in_order_and_another_hostname_does_not_notice() {
     on_both(async |lab| {
         lab.edge.put_tunnel(row(1, Some("a"), &[]));
         let (a, b) = (node(lab, "a").await, node(lab, "b").await);
-        lab.edge
-            .change_routes(&[Route { hostname: "other.example.test".into(), tunnel_id: Some(tunnel_id()) }], &[])
-            .unwrap();
+        lab.edge.change_routes(&[Route::to("other.example.test", Some(tunnel_id()))], &[]).unwrap();
         lab.edge.hold(order(HOST, 100));
         let client = h2(lab).await;
         let mut held = Vec::new();
@@ -216,7 +214,8 @@ fn held_requests_wait_in_order_and_another_hostname_does_not_notice() {
         assert_eq!(ask(&client, asked).await.unwrap().status(), 200);
         assert_eq!((a.requests().len(), lab.count("requests_held")), (6, 12), "nothing of the others has gone");
         lab.edge.put_tunnel(row(2, Some("b"), &[]));
-        assert_eq!((lab.edge.open_requests(tunnel_id(), None), lab.edge.release("promotion")), (0, 12));
+        lab.until(|| lab.edge.open_requests(tunnel_id(), None) == 0).await;
+        assert_eq!(lab.edge.release("promotion"), 12);
         for (n, response) in held.into_iter().enumerate() {
             let answer = support::client::read(response).await.unwrap();
             let body = if n % 2 == 1 { format!("body {n}") } else { String::new() };
@@ -282,7 +281,7 @@ fn what_is_held_goes_where_the_tables_lead_by_then() {
         let mut client = H1 { io: support::client::dial_as(lab, host, &[b"http/1.1"]).await.unwrap(), rest: vec![] };
         client.send(format!("GET /moved HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
         lab.until(|| lab.count("requests_held") == 1).await;
-        let route = Route { hostname: "*.wild.example.test".to_owned(), tunnel_id: Some(target) };
+        let route = Route::to("*.wild.example.test", Some(target));
         lab.edge.change_routes(&[route], &[]).unwrap();
         assert_eq!(lab.edge.release("promotion"), 1);
         assert_eq!(client.answer().await.text(), "hello /moved");
@@ -320,5 +319,107 @@ fn a_cut_ends_what_is_open_on_a_node_and_what_may_be_repeated_goes_to_the_next()
         assert!(!stream.rest().await.ends_with(b"0\r\n\r\n"), "its answer is not whole");
         lab.until(|| open("a") == (0, 0)).await;
         assert_eq!((a.requests().len(), b.requests().len(), lab.count("tunnel_connections_open")), (4, 1, 2));
+    });
+}
+
+/// Two tunnels behind one hostname; the second party is a visitor of another hostname of the first.
+async fn two_tunnels(lab: &Lab) -> (Arc<FakeConnector>, Arc<FakeConnector>, Uuid) {
+    let second = Uuid::from_u128(0xdef);
+    lab.edge.put_tunnel(TunnelEntry { tunnel_id: second, ..tunnel_entry() });
+    let one = lab.connector().await;
+    let features = ["qanat_trailers", "qanat_informational", "qanat_status"];
+    let asked = Registration { tunnel_id: second, ..registration(Uuid::from_u128(2), 0, &features) };
+    let two = FakeConnector::start_as(lab, asked).await.unwrap();
+    lab.until(|| lab.count("registrations") == 2).await;
+    (one, two, second)
+}
+
+fn split(second: Uuid, weights: [u32; 2], sticky: Sticky) -> Route {
+    Route { targets: vec![(tunnel_id(), weights[0]), (second, weights[1])], sticky, ..Route::to(HOST, None) }
+}
+
+#[test]
+fn a_split_follows_its_weights_under_load_and_a_lost_target_leaves_its_requests_to_the_other() {
+    on_both(async |lab| {
+        let (one, two, second) = two_tunnels(lab).await;
+        let (loses, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let load = async || {
+            let (mut slow, quick) = (h1(lab).await, h2(lab).await);
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                let other = async {
+                    // What has a body can't be repeated when its connection ends.
+                    if loses.load(Ordering::Relaxed) {
+                        return ask(&quick, request("GET", "/").body(()).unwrap()).await.unwrap().status();
+                    }
+                    let asked = request("POST", "/echo").body(()).unwrap();
+                    let answer = post(&quick, asked, "body", None).await.unwrap();
+                    assert_eq!(answer.text(), "body");
+                    answer.status()
+                };
+                let answers = tokio::join!(slow.get("/"), other);
+                assert_eq!((answers.0.status, answers.1), (200, 200));
+                count += 2;
+            }
+            count
+        };
+        let steps = async {
+            for weights in [[99, 1], [50, 50], [0, 100], [100, 0], [50, 50]] {
+                lab.edge.change_routes(&[split(second, weights, Sticky::None)], &[]).unwrap();
+                let started = lab.count("requests");
+                lab.until(|| lab.count("requests") > started + 10).await;
+                let before = (one.requests().len(), two.requests().len());
+                lab.until(|| lab.count("requests") > started + 150).await;
+                let got = (one.requests().len() - before.0, two.requests().len() - before.1);
+                match weights {
+                    [0, _] => assert!(got.0 == 0 && got.1 > 50, "{got:?}"),
+                    [_, 0] => assert!(got.1 == 0 && got.0 > 50, "{got:?}"),
+                    [50, 50] => assert!(got.0 > 30 && got.1 > 30, "{got:?}"),
+                    _ => assert!(got.0 > 100, "{got:?}"),
+                }
+            }
+            loses.store(true, Ordering::Relaxed);
+            let started = lab.count("requests");
+            lab.until(|| lab.count("requests") > started + 10).await;
+            assert_eq!(lab.edge.disconnect(second, None, None), 1);
+            let started = lab.count("requests");
+            lab.until(|| lab.count("requests") > started + 50).await;
+            over.store(true, Ordering::Relaxed);
+        };
+        let (sent, ()) = tokio::join!(load(), steps);
+        assert!(lab.count("requests_failed") == 0 && sent > 700, "{sent}");
+    });
+}
+
+#[test]
+fn a_visitor_stays_by_its_cookie_which_is_no_tunnels_id() {
+    on_both(async |lab| {
+        let (one, two, second) = two_tunnels(lab).await;
+        lab.edge.change_routes(&[split(second, [1, 1], Sticky::Cookie)], &[]).unwrap();
+        let mut client = h1(lab).await;
+        let mut seen = (0, 0);
+        while seen.0 == 0 || seen.1 == 0 {
+            let cookie = client.get("/").await.value("set-cookie").unwrap();
+            assert!(
+                cookie.ends_with("; Path=/; HttpOnly; Secure; SameSite=Lax") && !cookie.contains(&second.to_string())
+            );
+            let pair = cookie.split(';').next().unwrap();
+            let before = (one.requests().len(), two.requests().len());
+            for _ in 0..5 {
+                client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: a=b; {pair}\r\n\r\n")).await;
+                let answer = client.answer().await;
+                assert_eq!((answer.status, answer.value("set-cookie")), (200, None));
+            }
+            let got = (one.requests().len() - before.0, two.requests().len() - before.1);
+            assert!(got == (5, 0) || got == (0, 5), "{got:?}");
+            seen = (seen.0 + got.0, seen.1 + got.1);
+        }
+        lab.edge.change_routes(&[split(second, [1, 1], Sticky::Address)], &[]).unwrap();
+        let before = (one.requests().len(), two.requests().len());
+        for _ in 0..5 {
+            assert_eq!(client.get("/").await.value("set-cookie"), None);
+        }
+        let got = (one.requests().len() - before.0, two.requests().len() - before.1);
+        assert!(got == (5, 0) || got == (0, 5), "{got:?}");
     });
 }

@@ -59,7 +59,7 @@ fn what_no_connection_takes_and_a_try_that_another_node_makes_good_are_told_apar
         let nowhere = Uuid::from_u128(77);
         lab.edge.put_tunnel(TunnelEntry { tunnel_id: nowhere, ..tunnel_entry() });
         let routes = [("down.elsewhere.test", nowhere), (HOST, tunnel_id())];
-        let routes = routes.map(|(hostname, id)| Route { hostname: hostname.to_owned(), tunnel_id: Some(id) });
+        let routes = routes.map(|(hostname, id)| Route::to(hostname, Some(id)));
         lab.edge.change_routes(&routes, &[]).unwrap();
         let mut client = plain(lab).await;
         client.send("GET / HTTP/1.1\r\nHost: down.elsewhere.test\r\n\r\n".to_owned()).await;

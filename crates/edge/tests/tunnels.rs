@@ -107,7 +107,7 @@ fn a_deleted_tunnels_hostname_is_gone_and_says_so() {
 fn routes_change_one_by_one_while_requests_go_on() {
     on_both(async |lab| {
         let _connector = lab.connector().await;
-        let route = || Route { hostname: "other.example.test".to_owned(), tunnel_id: Some(tunnel_id()) };
+        let route = || Route::to("other.example.test", Some(tunnel_id()));
         let mut client = h1(lab).await;
         let other = "other.example.test";
         assert_eq!(get(&mut client, other).await.status, 404);

@@ -6,17 +6,27 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-/// One public hostname and the tunnel that answers for it; or a name that no wildcard answers for.
+/// One public hostname and the tunnels that answer for it; or a name that no wildcard answers for.
 #[pyclass(frozen, module = "qanat._engine")]
 pub(crate) struct Route(pub(crate) qanat_edge::Route);
 
 #[pymethods]
 impl Route {
     #[new]
-    #[pyo3(signature = (*, hostname, tunnel_id))]
-    fn new(hostname: String, tunnel_id: Option<&str>) -> PyResult<Self> {
-        let tunnel_id = tunnel_id.map(|id| uuid("tunnel_id", id)).transpose()?;
-        Ok(Self(qanat_edge::Route { hostname, tunnel_id }))
+    #[pyo3(signature = (*, hostname, targets, sticky))]
+    fn new(hostname: String, targets: Vec<(String, u32)>, sticky: &str) -> PyResult<Self> {
+        let read = |(id, weight): (String, u32)| Ok((uuid("targets", &id)?, weight));
+        let targets = targets.into_iter().map(read).collect::<PyResult<_>>()?;
+        let sticky = match sticky {
+            "none" => qanat_edge::Sticky::None,
+            "address" => qanat_edge::Sticky::Address,
+            "cookie" => qanat_edge::Sticky::Cookie,
+            other => {
+                let reason = format!("{other:?} is not valid: use none, address or cookie");
+                return Err(bad_setting("sticky", reason));
+            }
+        };
+        Ok(Self(qanat_edge::Route { hostname, targets, sticky }))
     }
 
     #[getter]
@@ -25,13 +35,23 @@ impl Route {
     }
 
     #[getter]
-    fn tunnel_id(&self) -> Option<String> {
-        self.0.tunnel_id.map(|id| id.to_string())
+    fn targets(&self) -> Vec<(String, u32)> {
+        self.0.targets.iter().map(|(id, weight)| (id.to_string(), *weight)).collect()
+    }
+
+    #[getter]
+    fn sticky(&self) -> &'static str {
+        match self.0.sticky {
+            qanat_edge::Sticky::None => "none",
+            qanat_edge::Sticky::Address => "address",
+            qanat_edge::Sticky::Cookie => "cookie",
+        }
     }
 
     fn __repr__(&self) -> String {
-        let tunnel = self.tunnel_id().map_or_else(|| "None".to_owned(), |id| format!("'{id}'"));
-        format!("Route(hostname={:?}, tunnel_id={tunnel})", self.0.hostname)
+        let targets: Vec<_> = self.0.targets.iter().map(|(id, weight)| format!("('{id}', {weight})")).collect();
+        let (hostname, targets, sticky) = (&self.0.hostname, targets.join(", "), self.sticky());
+        format!("Route(hostname={hostname:?}, targets=[{targets}], sticky='{sticky}')")
     }
 }
 

@@ -28,6 +28,7 @@ from qanat.api.qanat import (
     limits,
     origin_certificate,
     status,
+    targets,
     upkeep,
     user_key,
 )
@@ -84,6 +85,7 @@ RESOURCES = (
     certificates,
     explain,
     health,
+    targets,
     qanat_audit,
     qanat_accounts,
     limits,

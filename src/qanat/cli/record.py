@@ -10,6 +10,7 @@ from qanat.cli import complete
 from qanat.cli.access import Access
 from qanat.cli.command import FileArgument, ZoneArgument, over_api
 from qanat.cli.output import print_file, print_json, print_rows, read_object, read_text, say, tell
+from qanat.cli.weights import weights
 from qanat.client import Client, Record
 from qanat.client.profiles import write_secret
 from qanat.client.zones import TUNNEL_SUFFIX
@@ -230,3 +231,6 @@ def _to_tunnel(at: Access, client: Client, tunnel: str) -> dict[str, Any]:
 
 def _line(record: Record) -> str:
     return f"{record.type} {record.name} → {record.content}{' (proxied)' if record.proxied else ''}"
+
+
+over_api(app, "weights", account=True)(weights)

@@ -1,8 +1,9 @@
 """What only a qanat has: status, explanations, the audit log, backups, keys."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import quote
 
 from qanat.client.http import Calls
 from qanat.client.shapes import AuditRow, AuditVerdict
@@ -22,6 +23,21 @@ class OwnCalls(Calls):
     def explain(self, url: str) -> dict[str, Any]:
         """Which tunnel and rule a URL would reach, and why."""
         return self._one("GET", "/qanat/explain", dict[str, Any], query={"url": url})
+
+    def targets(self, account_id: str, hostname: str) -> dict[str, Any]:
+        """The tunnels that a hostname leads to, with their weights."""
+        return self._one("GET", _targets(account_id, hostname), dict[str, Any])
+
+    def put_targets(
+        self, account_id: str, hostname: str, targets: Sequence[Mapping[str, str | int]], *, sticky: str
+    ) -> dict[str, Any]:
+        """Sets them; each has `tunnel_id` and `weight`."""
+        body = {"targets": [dict(each) for each in targets], "sticky": sticky}
+        return self._one("PUT", _targets(account_id, hostname), dict[str, Any], body=body)
+
+    def clear_targets(self, account_id: str, hostname: str) -> dict[str, Any]:
+        """The hostname leads to its record's tunnel alone."""
+        return self._one("DELETE", _targets(account_id, hostname), dict[str, Any])
 
     def audit(self, filters: Mapping[str, str], *, limit: int) -> list[AuditRow]:
         """The newest `limit` rows that match; `filters`: action, actor, object_id, account, since, until."""
@@ -51,3 +67,7 @@ class OwnCalls(Calls):
     def rotate_key(self) -> dict[str, Any]:
         """Seals every secret anew under a new key."""
         return self._one("POST", "/qanat/keys/rotate", dict[str, Any])
+
+
+def _targets(account_id: str, hostname: str) -> str:
+    return f"/accounts/{account_id}/qanat/hostnames/{quote(hostname, safe='*')}/targets"

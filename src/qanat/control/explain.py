@@ -3,7 +3,7 @@
 In two parts: what is read of the store (`find_way`), and the rules that the tunnel's connectors go by (`follow`), whose
 patterns may take a second and need no open read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -20,6 +20,7 @@ from qanat.ingress.verdicts import Asked, Verdict, verdicts
 from qanat.store.models import Record, Tunnel, Zone
 from qanat.store.skipped import Kind, Skipped, SkippedRows
 from qanat.tables import owner
+from qanat.tables.routes import Sticky
 
 FLAGS = frozenset({"__configuration_flags"})
 ROUTED = ("A", "AAAA", "CNAME")
@@ -47,8 +48,12 @@ class Route(Protocol):
         """Exact or a wildcard."""
 
     @property
-    def tunnel_id(self) -> str | None:
-        """Of whom answers."""
+    def targets(self) -> Sequence[tuple[str, int]]:
+        """Tunnel id and weight of whoever answers."""
+
+    @property
+    def sticky(self) -> Sticky:
+        """What a visitor stays with one of several by."""
 
 
 RouteOf = Callable[[str], Route | None]
@@ -89,6 +94,7 @@ class Met:
     record: Record | None = None
     tunnel: Tunnel | None = None
     state: TunnelState | None = None
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,8 @@ def _walk(session: Session, who: Principal, asked: Asked, met: Met, route_of: Ro
     if zone is None:
         return Ending("unknown_hostname", f"{hostname} is in no zone here")
     route = route_of(hostname)
-    is_routed = route is not None and route.tunnel_id is not None
+    is_routed = route is not None and bool(route.targets)
+    met.route = route if is_routed else None
     name = route.hostname if route is not None and is_routed else _answering(session, zone, hostname)
     record = met.record = _record(session, zone, name) if name is not None else None
     if record is None:

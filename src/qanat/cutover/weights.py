@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from qanat.errors import QanatError
+from qanat.control import targets
 from qanat.store.database import Write
 
 
 def read(session: Session, zone_id: str, hostname: str) -> list[tuple[str, int]]:
-    return []
+    return targets.shares_of(session, zone_id, hostname)
 
 
 def put(write: Write, zone_id: str, hostname: str, shares: Sequence[tuple[str, int]]) -> None:
-    raise QanatError("cutover_needs_edge", "this edge has no weights: all requests move at once")
+    targets.replace(write, zone_id, hostname, shares, "none")
 
 
 def clear(write: Write, zone_id: str, hostname: str) -> None:
-    return None
+    targets.replace(write, zone_id, hostname, (), "none")

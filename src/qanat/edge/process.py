@@ -83,9 +83,9 @@ class RunningEdge:
         return self._engine.route(hostname=hostname)
 
     def tunnel_of(self, hostname: str) -> str | None:
-        """Where requests for a hostname go now."""
+        """Where requests for a hostname go now; of several tunnels the one that most go to."""
         route = self._engine.route(hostname=hostname)
-        return route.tunnel_id if route is not None else None
+        return max(route.targets, key=lambda target: target[1])[0] if route is not None and route.targets else None
 
     def traffic(self) -> Sequence[Traffic]:
         """The engine's."""

@@ -11,13 +11,19 @@ from sqlalchemy import select
 from qanat.certificates.stored import Served
 from qanat.edge.certificates import Certificates
 from qanat.edge.engine import Edge, EngineError, Route
-from qanat.ids import Hostname, TunnelId
+from qanat.ids import Hostname
 from qanat.store import Store
 from qanat.store.models import Zone
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
-from qanat.tables import compile_routes
+from qanat.tables import Destination, compile_destinations, compile_routes
 from qanat.tables.closest import up_to
-from qanat.tables.reading import read_hostnames_below, read_routes, read_stops, read_zone_hostnames
+from qanat.tables.reading import (
+    read_hostnames_below,
+    read_routes,
+    read_shares,
+    read_stops,
+    read_zone_hostnames,
+)
 
 Name = TypeVar("Name", bound=str)
 
@@ -63,7 +69,7 @@ class Routes:
         self._zones: dict[str, str] = {}
         self._owners: dict[str, str] = {}
         """Account by zone's name."""
-        self._routes: dict[Hostname, TunnelId] = {}
+        self._routes: dict[Hostname, Destination] = {}
         self._stops: dict[str, set[str]] = {}
         """By zone: the names below its wildcards that these don't answer for."""
 
@@ -143,11 +149,12 @@ class Routes:
         left_out = LeftOut()
         with self._store.reading() as session:
             found = session.execute(select(Zone.id, Zone.name, Zone.account_id)).all()
-            routes = compile_routes(read_routes(session, None, left_out), left_out)
+            declared = compile_routes(read_routes(session, None, left_out), left_out)
+            routes = compile_destinations(declared, read_shares(session))
             stops = read_stops(session)
         zones, owners = {row.id: row.name for row in found}, {row.name: row.account_id for row in found}
         rows = _engine_routes(routes, left_out, owners)
-        rows += [Route(hostname=name, tunnel_id=None) for name in set().union(*stops.values()) - routes.keys()]
+        rows += [_stop(name) for name in set().union(*stops.values()) - routes.keys()]
         self._is_uncertain = False
         self._guarded(lambda: self._certificates.set(owners, routes, lambda name: _owner(owners, name)))
         self._is_loaded = False
@@ -173,15 +180,16 @@ class Routes:
                 hostnames.update(_in_zone(self._routes, name))
             for name in gone.values():
                 hostnames |= read_hostnames_below(session, name)  # what it hid of the zones around it
-            now = compile_routes(read_routes(session, hostnames, left_out), left_out)
+            declared = compile_routes(read_routes(session, hostnames, left_out), left_out)
+            now = compile_destinations(declared, read_shares(session, declared.keys()))
             around = self._zones_around({*hostnames, *zones.values(), *gone.values()}, {*zones.values()})
             stops = {**{name: set[str]() for name in around}, **read_stops(session, around)}
-        put = {hostname: tunnel for hostname, tunnel in now.items() if self._routes.get(hostname) != tunnel}
+        put = {hostname: there for hostname, there in now.items() if self._routes.get(hostname) != there}
         same = now.keys() - put.keys()
         changed = _engine_routes(put, left_out, {**self._owners, **owners})
         there = same | put.keys()
         stopped, unstopped = self._restopped(stops, hostnames, there)
-        changed += [Route(hostname=name, tunnel_id=None) for name in stopped]
+        changed += [_stop(name) for name in stopped]
         remove = [
             hostname for hostname in map(Hostname, hostnames) if hostname in self._routes and hostname not in there
         ]
@@ -255,20 +263,29 @@ class Routes:
             log.exception("certificates could not be brought up to date")
 
 
-def _engine_routes(routes: dict[Hostname, TunnelId], left_out: LeftOut, owners: Mapping[str, str]) -> list[Route]:
+def _engine_routes(routes: dict[Hostname, Destination], left_out: LeftOut, owners: Mapping[str, str]) -> list[Route]:
     """As the engine takes them; what it doesn't take leaves `routes`."""
     try:
-        return [Route(hostname=name, tunnel_id=tunnel) for name, tunnel in routes.items()]
+        return [_route(name, there) for name, there in routes.items()]
     except (EngineError, TypeError, ValueError):
         rows = []
-        for name, tunnel in list(routes.items()):
+        for name, there in list(routes.items()):
             try:
-                rows.append(Route(hostname=name, tunnel_id=tunnel))
+                rows.append(_route(name, there))
             except (EngineError, TypeError, ValueError) as error:
                 failure = Failure.of(error, account_id=_owner(owners, name), full="hostname_unroutable")
                 left_out.add("hostname", name, failure)
                 del routes[name]
         return rows
+
+
+def _route(hostname: str, there: Destination) -> Route:
+    return Route(hostname=hostname, targets=there.targets, sticky=there.sticky)
+
+
+def _stop(hostname: str) -> Route:
+    """A name that no wildcard answers for."""
+    return Route(hostname=hostname, targets=(), sticky="none")
 
 
 def _owner(owners: Mapping[str, str], name: str) -> str | None:

@@ -391,6 +391,19 @@ class Audit(Base):
     hash: Mapped[str] = mapped_column(String(64))
 
 
+class HostnameTarget(Base):
+    """One of the tunnels that a hostname leads to by weights (control/targets.py). `sticky` is the same in all rows of
+    a hostname."""
+
+    __tablename__ = "hostname_targets"
+
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zones.id", ondelete="CASCADE"), primary_key=True)
+    hostname: Mapped[str] = mapped_column(Text, primary_key=True)
+    tunnel_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    weight: Mapped[int]
+    sticky: Mapped[str] = mapped_column(Text)
+
+
 class Cutover(Base):
     """Hostnames on their way from one tunnel to another (cutover/). `state`, `step`: where it is, since `since`; `version` counts
     its changes. `records`: by hostname where its record is, what it was before, and the `row_version` that the cutover left it

@@ -3,7 +3,16 @@ else here is pure: `routes`, `tunnels`, `certificates`, and `closest`, what DNS 
 
 from qanat.tables.certificates import LeafNames, compile_leaves
 from qanat.tables.closest import owner
-from qanat.tables.routes import compile_routes
+from qanat.tables.routes import Destination, compile_destinations, compile_routes
 from qanat.tables.tunnels import TunnelEntry, compile_tunnel
 
-__all__ = ["LeafNames", "TunnelEntry", "compile_leaves", "compile_routes", "compile_tunnel", "owner"]
+__all__ = [
+    "Destination",
+    "LeafNames",
+    "TunnelEntry",
+    "compile_destinations",
+    "compile_leaves",
+    "compile_routes",
+    "compile_tunnel",
+    "owner",
+]

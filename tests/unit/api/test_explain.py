@@ -277,7 +277,7 @@ def test_nested_zones_of_one_account_are_explained_as_the_edge_routes(desk: Desk
         assert desk.outcome(f"https://{hostname}/") == "unknown_hostname", hostname
         route = desk.control.edge.route(hostname)
         assert route is not None
-        assert route.tunnel_id is None
+        assert route.targets == []
     content = f"{desk.tunnel['id']}.cfargotunnel.com"
     desk.control.create_record(inner["id"], type="CNAME", name="*", content=content, proxied=True)
     found = desk.explain("https://a.b.example.test/")

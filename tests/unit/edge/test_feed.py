@@ -15,14 +15,14 @@ from cryptography import x509
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from qanat.control import accounts, configurations, connector_tokens, records, tunnels, zones
+from qanat.control import accounts, configurations, connector_tokens, records, targets, tunnels, zones
 from qanat.control.connections import clear_live, count_live
 from qanat.dns.forms import RecordDraft
 from qanat.edge.authority import Authority
 from qanat.edge.certificates import Certificates
 from qanat.edge.feed import Feed
 from qanat.errors import QanatError
-from qanat.store import Store
+from qanat.store import SYSTEM, Store
 from qanat.store.models import ConnectorToken, Record, Tunnel
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
@@ -40,7 +40,7 @@ class RememberingEngine:
     """Takes the tables as the engine does, and keeps what it was told."""
 
     tunnels: dict[str, Any] = field(default_factory=dict)
-    routes: dict[str, str] = field(default_factory=dict)
+    routes: dict[str, str | None] = field(default_factory=dict)
     certificates: list[list[str]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     fails: bool = False
@@ -57,7 +57,7 @@ class RememberingEngine:
 
     def swap_routes(self, rows: list[Any]) -> None:
         self.calls.append("swap_routes")
-        self.routes = {row.hostname: row.tunnel_id for row in rows}
+        self.routes = {row.hostname: _leads(row) for row in rows}
 
     def change_routes(self, *, put: list[Any], remove: list[str]) -> None:
         if self.fails:
@@ -65,7 +65,7 @@ class RememberingEngine:
         self.calls.append(f"change_routes +{len(put)} -{len(remove)}")
         for hostname in remove:
             del self.routes[hostname]
-        self.routes.update({row.hostname: row.tunnel_id for row in put})
+        self.routes.update({row.hostname: _leads(row) for row in put})
 
     def swap_certificates(self, rows: list[Any]) -> None:
         self.calls.append("swap_certificates")
@@ -74,6 +74,10 @@ class RememberingEngine:
     def disconnect(self, *, tunnel_id: str, connector_id: str | None = None, token_id: str | None = None) -> int:
         self.calls.append(f"disconnect {tunnel_id} {connector_id} {token_id}")
         return 0
+
+
+def _leads(row: Any) -> str | None:
+    return row.targets[0][0] if row.targets else None
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,47 @@ def test_a_rotated_connector_token_leaves_the_others_alone(
     engine.calls.clear()
     feed.catch_up()
     assert engine.calls == [f"disconnect {tunnel_id} named {token.id}"]
+
+
+def test_weights_are_one_change_of_one_route_and_the_record_has_the_last_word(
+    store: Store, sealer: Sealer, account: str, engine: RememberingEngine, feed: Feed
+) -> None:
+    one = _tunnel(store, sealer, account)
+    two, three = (
+        written(
+            store, tunnels.create, sealer, account_id=account, name=name, secret=bytes(32), config_src="cloudflare"
+        ).id
+        for name in ("two", "three")
+    )
+    zone = written(store, zones.create, account_id=account, name="example.test")
+    record = written(store, records.create, zone.id, _routed(one, "app"), reach=EVERYTHING)
+    engine.calls.clear()
+    rows: list[Any] = []
+    take = engine.change_routes
+
+    def remember(*, put: list[Any], remove: list[str]) -> None:
+        rows.extend((row.hostname, row.targets, row.sticky) for row in put)
+        take(put=put, remove=remove)
+
+    engine.change_routes = remember  # type: ignore[method-assign]
+
+    def weigh(shares: list[tuple[str, int]]) -> None:
+        with store.writing(SYSTEM) as write:
+            targets.put(
+                write, targets.find(write.session, account, "app.example.test", reach=EVERYTHING), shares, "cookie"
+            )
+
+    weigh([(one, 95), (two, 5)])
+    assert rows.pop() == ("app.example.test", tuple(sorted([(one, 95), (two, 5)])), "cookie")
+    weigh([(one, 50), (two, 50)])
+    assert engine.calls == ["change_routes +1 -0"] * 2
+    rows.clear()
+    written(store, records.replace, zone.id, record.id, _routed(three, "app"), reach=EVERYTHING)
+    assert rows == [("app.example.test", ((three, 1),), "none")]
+    for wrong in ([(one, 1)], [(three, 0)], [(three, 1), (three, 2)], [], [(three, -1)], [(three, 1), ("x", 1)]):
+        with pytest.raises(QanatError) as caught:
+            weigh(wrong)
+        assert caught.value.code in ("targets_bad", "tunnel_unknown"), wrong
 
 
 def _routed(tunnel_id: str, name: str) -> RecordDraft:

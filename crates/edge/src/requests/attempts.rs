@@ -9,50 +9,15 @@ use crate::requests::exchange::{Exchange, Outcome};
 use crate::requests::failed::Failed;
 use crate::requests::head::Admitted;
 use crate::requests::reply;
-use crate::tunnels::connection::{Asker, Connection};
+use crate::requests::tried::Tried;
+use crate::tunnels::connection::Asker;
 use crate::tunnels::tunnel::Picked;
-use qanat_http::{Headers, Hop, ResponseHead, Sent, Sink, may_retry};
-use qanat_transport::{OpenStream, ResponseEvent, TunnelRequest, TunnelResponse};
+use qanat_http::{Headers, ResponseHead, Sent, Sink};
+use qanat_transport::{OpenStream, ResponseEvent, TunnelResponse};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Poll, ready};
 use tokio::time::Instant;
-use uuid::Uuid;
-
-/// Streams tried for one request that never reached a connector.
-const MAX_OPENS: usize = 4;
-
-/// The connections that have failed this request.
-#[derive(Default)]
-pub(super) struct Tried {
-    links: Vec<u64>,
-    /// A connector whose origin refused: its other connections lead to the same one.
-    connectors: Vec<Uuid>,
-    /// Its head has gone out before.
-    repeated: bool,
-}
-
-impl Tried {
-    pub(super) fn holds(&self, connection: &Connection) -> bool {
-        self.links.contains(&connection.link.serial()) || self.connectors.contains(&connection.connector_id)
-    }
-
-    /// Whether one more may be tried.
-    fn bears_another(&self, request: &TunnelRequest, failed: &Failed) -> bool {
-        let hop = Hop::Tunnel { has_body: request.length.has_body(), repeated: self.repeated };
-        matches!(failed.cause, Cause::ConnectionLost | Cause::OriginRefused | Cause::Overloaded | Cause::RequestCut)
-            && self.links.len() + 1 < MAX_OPENS
-            && may_retry(&request.head.method, failed.sent, hop)
-    }
-
-    fn note(&mut self, connection: &Connection, failed: &Failed) {
-        self.links.push(connection.link.serial());
-        self.repeated |= failed.sent != Sent::No;
-        if failed.cause == Cause::OriginRefused {
-            self.connectors.push(connection.connector_id);
-        }
-    }
-}
 
 /// Has the request answered by a connection of its tunnel, which `admitted` names in the end.
 pub(super) async fn run<U: Upload, D: Download>(

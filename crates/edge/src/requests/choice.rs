@@ -6,13 +6,13 @@
 use crate::cause::Cause;
 use crate::holds::{Arrival, Hold, MAX_HELD, Place};
 use crate::management::Asked;
-use crate::requests::attempts::Tried;
 use crate::requests::ends::{Download, Upload};
 use crate::requests::exchange::Exchange;
 use crate::requests::failed::Failed;
 use crate::requests::head::Admitted;
+use crate::requests::tried::Tried;
 use crate::tunnels::connection::Connection;
-use crate::tunnels::tunnel::{Awaited, Entered, Picked};
+use crate::tunnels::tunnel::{Awaited, Entered, Picked, Tunnel};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,6 +22,15 @@ use tokio::time::{Instant, sleep_until};
 
 /// How long a request waits for a connection that has registered but not taken its configuration yet.
 const CONFIGURATION_WAIT: Duration = Duration::from_secs(3);
+
+/// What a look at a tunnel gave.
+enum Looked {
+    Found(Picked),
+    /// It has to wait for its turn first.
+    Held(Arc<Hold>),
+    /// Why there is none.
+    None(Failed),
+}
 
 /// A request's way to its connections.
 #[derive(Default)]
@@ -35,7 +44,8 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// A connection that wasn't tried yet; for the management of a connector one that leads to it. `admitted` names the tunnel then.
+    /// A connection that wasn't tried yet; for the management of a connector one that leads to it. `admitted` names its tunnel then.
+    /// Of several targets the preferred one is asked first, then the others, and only then the preferred one is waited for.
     pub(super) async fn pick<U: Upload, D: Download>(
         &mut self,
         exchange: &mut Exchange<'_, U, D>,
@@ -45,66 +55,43 @@ impl Choice {
         let side = exchange.side;
         let mut since = None;
         loop {
-            let known =
-                side.registry.tunnel(&admitted.tunnel_id).or_else(|| side.registry.expected(&admitted.tunnel_id));
-            let stays = |entered: &Entered| known.as_ref().is_some_and(|tunnel| entered.is_in(tunnel));
-            self.entered = match self.entered.take().filter(stays) {
-                Some(mut entered) => {
-                    entered.choose();
-                    Some(entered)
+            let preferred = admitted.preferred;
+            admitted.tunnel_id = preferred;
+            let tunnel = side.registry.tunnel(&preferred).or_else(|| side.registry.expected(&preferred));
+            // What changes from here on is heard.
+            let mut changed = pin!(tunnel.as_deref().map(Tunnel::changed));
+            let none = match self.look(exchange, admitted, tried, tunnel.as_ref()) {
+                Looked::Found(found) => return Ok(found),
+                Looked::Held(hold) => {
+                    self.wait_for_turn(exchange, &hold).await?;
+                    self.reroute(exchange, admitted)?;
+                    continue;
                 }
-                None => known.as_ref().and_then(|t| t.enter(side.settings.max_streams_per_tunnel, exchange.visitor)),
+                Looked::None(none) => none,
             };
-            if side.holds.are_any()
-                && let Some(hold) = self.hold(exchange, admitted)
+            if !admitted.others.is_empty()
+                && let Some(found) = self.look_elsewhere(exchange, admitted, tried)
             {
-                self.entered = None;
-                self.wait_for_turn(exchange, &hold).await?;
-                admitted.reroute(side)?;
-                continue;
-            }
-            if side.tables.tunnel(&admitted.tunnel_id).is_some_and(|entry| entry.deleted) {
-                return Err(Failed::new(Cause::TunnelDeleted, format!("tunnel {} was deleted", admitted.tunnel_id)));
-            }
-            if known.is_none() {
-                return Err(Failed::new(Cause::NoConnection, "the tunnel never had a connection"));
-            }
-            let Some(entered) = &mut self.entered else {
-                return Err(Failed::new(Cause::Overloaded, "the tunnel has too many open requests"));
-            };
-            let is_grpc = exchange.body.is_grpc();
-            if let Some(found) = find(entered, tried, admitted.management.as_ref(), is_grpc)? {
-                entered.settle();
                 return Ok(found);
             }
-            // What changes from here on is heard: look once more, then wait.
-            let tunnel = Arc::clone(entered.tunnel());
-            let mut changed = pin!(tunnel.changed());
-            if let Some(found) = find(entered, tried, admitted.management.as_ref(), is_grpc)? {
-                entered.settle();
-                return Ok(found);
-            }
-            entered.settle();
             self.turn = None;
-            let (limit, cause, detail) = match tunnel.awaited() {
-                Awaited::Nothing => (Duration::ZERO, Cause::NoConnection, "no connection is left to be tried"),
-                Awaited::Node => {
-                    (side.settings.standby_wait, Cause::NoActiveNode, "no connection is of a node that serves")
-                }
-                Awaited::Configuration => {
-                    (CONFIGURATION_WAIT, Cause::NoConnection, "no connection has its configuration")
-                }
-                Awaited::Connector => {
-                    (side.registry.expected_for(), Cause::NoConnection, "the tunnel has no live connection")
-                }
+            let limit = match (&tunnel, none.cause) {
+                (Some(tunnel), Cause::NoConnection | Cause::NoActiveNode) => match tunnel.awaited() {
+                    Awaited::Nothing => Duration::ZERO,
+                    Awaited::Node => side.settings.standby_wait,
+                    Awaited::Configuration => CONFIGURATION_WAIT,
+                    Awaited::Connector => side.registry.expected_for(),
+                },
+                _ => Duration::ZERO,
             };
             let until = *since.get_or_insert_with(Instant::now) + limit;
             if limit.is_zero() || until <= Instant::now() {
-                return Err(Failed::new(cause, detail));
+                return Err(none);
             }
             let mut end = pin!(sleep_until(until));
             poll_fn(|cx| {
-                if changed.as_mut().poll(cx).is_ready() || end.as_mut().poll(cx).is_ready() {
+                let has_changed = changed.as_mut().as_pin_mut().is_some_and(|changed| changed.poll(cx).is_ready());
+                if has_changed || end.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(()));
                 }
                 exchange.poll_left(cx).map(|()| Err(Failed::gone()))
@@ -112,6 +99,88 @@ impl Choice {
             .await?;
             exchange.restart();
         }
+    }
+
+    /// Looks once for a connection of the tunnel that `admitted` names, and counts the request as choosing there meanwhile.
+    fn look<U: Upload, D: Download>(
+        &mut self,
+        exchange: &Exchange<'_, U, D>,
+        admitted: &Admitted,
+        tried: &Tried,
+        tunnel: Option<&Arc<Tunnel>>,
+    ) -> Looked {
+        let side = exchange.side;
+        let id = admitted.tunnel_id;
+        let stays = |entered: &Entered| tunnel.is_some_and(|tunnel| entered.is_in(tunnel));
+        // Where it was before it counts until it does here.
+        let before = self.entered.take();
+        let (same, _other) = match before {
+            Some(entered) if stays(&entered) => (Some(entered), None),
+            other => (None, other),
+        };
+        self.entered = match same {
+            Some(mut entered) => {
+                entered.choose();
+                Some(entered)
+            }
+            None => tunnel.and_then(|tunnel| tunnel.enter(side.settings.max_streams_per_tunnel, exchange.visitor)),
+        };
+        if side.holds.are_any()
+            && let Some(hold) = self.hold(exchange, admitted)
+        {
+            self.entered = None;
+            return Looked::Held(hold);
+        }
+        let none = |cause, why: &str| Looked::None(Failed::new(cause, why));
+        if side.tables.tunnel(&id).is_some_and(|entry| entry.deleted) {
+            return none(Cause::TunnelDeleted, &format!("tunnel {id} was deleted"));
+        }
+        let Some(tunnel) = tunnel else { return none(Cause::NoConnection, "the tunnel never had a connection") };
+        let Some(entered) = &mut self.entered else {
+            return none(Cause::Overloaded, "the tunnel has too many open requests");
+        };
+        let found = find(entered, tried, admitted.management.as_ref(), exchange.body.is_grpc());
+        entered.settle();
+        match found {
+            Err(failed) => Looked::None(failed),
+            Ok(Some(found)) => Looked::Found(found),
+            Ok(None) if tunnel.awaited() == Awaited::Node => {
+                none(Cause::NoActiveNode, "no connection is of a node that serves")
+            }
+            Ok(None) => none(Cause::NoConnection, "the tunnel has no live connection"),
+        }
+    }
+
+    /// The same at the other targets, in order.
+    fn look_elsewhere<U: Upload, D: Download>(
+        &mut self,
+        exchange: &Exchange<'_, U, D>,
+        admitted: &mut Admitted,
+        tried: &Tried,
+    ) -> Option<Picked> {
+        for at in 0..admitted.others.len() {
+            admitted.tunnel_id = admitted.others[at];
+            let tunnel = exchange.side.registry.tunnel(&admitted.tunnel_id);
+            if let Looked::Found(found) = self.look(exchange, admitted, tried, tunnel.as_ref()) {
+                return Some(found);
+            }
+        }
+        admitted.tunnel_id = admitted.preferred;
+        None
+    }
+
+    /// Has it go where its hostname leads to by now.
+    fn reroute<U: Upload, D: Download>(
+        &self,
+        exchange: &mut Exchange<'_, U, D>,
+        admitted: &mut Admitted,
+    ) -> Result<(), Failed> {
+        let found = exchange.side.tables.routes.load().find_as(&admitted.hostname);
+        let (leads, _) = found.ok_or_else(|| Failed::new(Cause::UnknownHostname, "its route is gone"))?;
+        if let Some(cookie) = admitted.lead(&leads, exchange.visitor, &exchange.request.head) {
+            exchange.cookie = Some(cookie);
+        }
+        Ok(())
     }
 
     /// Its request's head has been sent, or will be as far as that depends on the edge.

@@ -5,6 +5,7 @@ use crate::requests::account::Account;
 use crate::requests::body::RequestBody;
 use crate::requests::ends::{Download, Upload};
 use crate::requests::pace::Pace;
+use bytes::Bytes;
 use qanat_http::Sink;
 use qanat_transport::TunnelRequest;
 use std::task::{Context, Poll};
@@ -30,6 +31,8 @@ pub(super) struct Exchange<'a, U, D> {
     /// Who asks, for what is shared out.
     pub(super) visitor: u128,
     pub(super) account: Account<'a>,
+    /// A line that its answer has to set, so that the visitor stays with its target.
+    pub(super) cookie: Option<Bytes>,
 }
 
 impl<U: Upload, D: Download> Exchange<'_, U, D> {

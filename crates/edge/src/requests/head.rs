@@ -5,8 +5,8 @@ use crate::cause::Cause;
 use crate::client::Client;
 use crate::management::Asked;
 use crate::public_side::PublicSide;
-use crate::requests::failed::Failed;
 use crate::router::hostname_of;
+use crate::split::Leads;
 use crate::traffic::Label;
 use bytes::Bytes;
 use qanat_http::{Headers, RequestHead, Version, strip_client_claims, strip_hop_by_hop, tokens, websocket_key};
@@ -25,17 +25,41 @@ pub(crate) struct Admitted {
     pub(crate) hostname: Bytes,
     /// The route's, for what is counted; `None`: it is no visitor's.
     pub(crate) label: Option<Label>,
+    /// Where its route leads.
+    pub(crate) leads: Leads,
+    /// The tunnel that is asked first, and those that are asked when it has no usable connection, in order.
+    pub(crate) preferred: Uuid,
+    pub(crate) others: Vec<Uuid>,
+    /// The one that it went to last.
     pub(crate) tunnel_id: Uuid,
     /// It is for the connector itself, not for an origin.
     pub(crate) management: Option<Asked>,
 }
 
 impl Admitted {
-    /// Has it go where its hostname leads to by now.
-    pub(super) fn reroute(&mut self, side: &PublicSide) -> Result<(), Failed> {
-        let found = side.tables.routes.load().find_as(&self.hostname);
-        (self.tunnel_id, _) = found.ok_or_else(|| Failed::new(Cause::UnknownHostname, "its route is gone"))?;
-        Ok(())
+    /// Not led yet: `lead` says which of several tunnels it goes to.
+    fn to(hostname: Bytes, label: Option<Label>, leads: Leads, management: Option<Asked>) -> Self {
+        let first = leads.any();
+        Self { hostname, label, leads, preferred: first, others: Vec::new(), tunnel_id: first, management }
+    }
+
+    /// Where it is to go, for whom asks and what it says; with the cookie that its answer has to set.
+    pub(super) fn lead(&mut self, leads: &Leads, visitor: u128, head: &RequestHead) -> Option<Bytes> {
+        let drawn = match leads {
+            Leads::Nowhere => return None,
+            Leads::One(only) => {
+                (self.preferred, self.tunnel_id) = (*only, *only);
+                self.others.clear();
+                return None;
+            }
+            Leads::Several(split) => split.draw(visitor, &head.headers),
+        };
+        let mut order = drawn.order.into_iter();
+        if let Some(first) = order.next() {
+            (self.preferred, self.tunnel_id) = (first, first);
+        }
+        self.others = order.collect();
+        drawn.cookie
     }
 }
 
@@ -57,7 +81,7 @@ pub(crate) fn admit(
     let hostname = hostname_of(&head.authority).ok_or((Cause::UnknownHostname, ""))?;
     if side.management.is_meant(&hostname) {
         let asked = side.management.admit(&side.tables, &side.limits, client, head, &hostname)?;
-        return Ok(Admitted { hostname, label: None, tunnel_id: asked.tunnel_id, management: Some(asked) });
+        return Ok(Admitted::to(hostname, None, Leads::One(asked.tunnel_id), Some(asked)));
     }
     if let Some(certificate) = &client.certificate {
         let covered = std::str::from_utf8(&hostname).is_ok_and(|name| certificate.covers(name));
@@ -65,11 +89,11 @@ pub(crate) fn admit(
             return Err((Cause::Misdirected, ""));
         }
     }
-    let (tunnel_id, label) = side.tables.routes.load().find_as(&hostname).ok_or((Cause::UnknownHostname, ""))?;
+    let (leads, label) = side.tables.routes.load().find_as(&hostname).ok_or((Cause::UnknownHostname, ""))?;
     if loops(&head.headers) > MAX_LOOPS || most_vias(&head.headers) > MAX_LOOPS {
         return Err((Cause::LoopDetected, ""));
     }
-    Ok(Admitted { hostname, label: Some(label), tunnel_id, management: None })
+    Ok(Admitted::to(hostname, Some(label), leads, None))
 }
 
 /// Turns the client's head into the one that the tunnel gets: hop-by-hop fields and what only an edge may say are removed
@@ -185,9 +209,9 @@ mod tests {
         settings.trusted_proxies = vec!["10.0.0.0/8".to_owned()];
         let side = PublicSide::for_tests(settings);
         let routes = vec![
-            Route { hostname: "app.example.test".to_owned(), tunnel_id: Some(Uuid::from_u128(1)) },
-            Route { hostname: "*.other.test".to_owned(), tunnel_id: Some(Uuid::from_u128(2)) },
-            Route { hostname: "*.argotunnel.com".to_owned(), tunnel_id: Some(Uuid::from_u128(3)) },
+            Route::to("app.example.test", Some(Uuid::from_u128(1))),
+            Route::to("*.other.test", Some(Uuid::from_u128(2))),
+            Route::to("*.argotunnel.com", Some(Uuid::from_u128(3))),
         ];
         side.tables.swap_routes(routes).unwrap();
         side

@@ -17,4 +17,5 @@ mod page;
 pub(crate) mod probe;
 mod reply;
 pub(crate) mod request;
+mod tried;
 mod upload;

@@ -33,6 +33,9 @@ pub(super) async fn send<U: Upload, D: Download>(
         return Err(failed);
     }
     clean(&mut head);
+    if let Some(cookie) = exchange.cookie.take() {
+        head.headers.push(&b"Set-Cookie"[..], cookie);
+    }
     let Exchange { side, request, body, download, pace, account, .. } = exchange;
     let length = length_for_client(&request.head.method, head.status, length);
     let mut source = AnswerBody::new(source, length, download.carries_trailers() && !is_switch);

@@ -76,6 +76,8 @@ impl<'a> Request<'a> {
         let kind = if head.websocket { RequestKind::WebSocket } else { RequestKind::Http };
         let is_grpc = page::is_grpc(&head.headers);
         let visitor = self.visitor(&head);
+        let leads = admitted.leads.clone();
+        let cookie = admitted.lead(&leads, visitor, &head);
         let owner = Owner { tunnel: admitted.tunnel_id.as_u128(), visitor };
         let patience = self.side.settings.response_timeout;
         let mut exchange = Exchange {
@@ -92,6 +94,7 @@ impl<'a> Request<'a> {
             pace: Pace::new(sleep, patience, Standing::new(&self.side.backlog, owner), D::MAX_STALLED),
             visitor,
             account: Account::new(&self.side.traffic, admitted.label.clone(), self.started),
+            cookie,
         };
         let ended = attempts::run(&mut exchange, &mut admitted).await;
         let is_stream = matches!(ended, Ok(Outcome::Switched));

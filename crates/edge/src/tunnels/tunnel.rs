@@ -221,11 +221,6 @@ impl<P: Peer> Entered<P> {
         }
     }
 
-    /// Whose place it is.
-    pub(crate) fn tunnel(&self) -> &Arc<Tunnel<P>> {
-        &self.tunnel
-    }
-
     /// Whether it is a place in this tunnel.
     pub(crate) fn is_in(&self, tunnel: &Arc<Tunnel<P>>) -> bool {
         Arc::ptr_eq(&self.tunnel, tunnel)

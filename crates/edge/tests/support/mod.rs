@@ -76,7 +76,7 @@ impl Lab {
         edge.swap_tunnels(vec![tunnel_entry()]);
         edge.swap_routes(
             [HOST, "*.wild.example.test", "*.elsewhere.test"]
-                .map(|hostname| Route { hostname: hostname.to_owned(), tunnel_id: Some(tunnel_id()) })
+                .map(|hostname| Route::to(hostname, Some(tunnel_id())))
                 .to_vec(),
         )
         .unwrap();

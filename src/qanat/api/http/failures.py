@@ -86,6 +86,8 @@ FAILURES: dict[str, Failure] = {
     "explain_bad_url": Failure(400, 1001),
     "explain_too_long": Failure(400, 1001),
     # routes and networks
+    "hostname_unknown": Failure(404, 1003, names_place=False),
+    "targets_bad": Failure(400, 1003, points=True),
     "route_taken": Failure(400, 1003, points=True, names_place=False),
     "route_zone_forbidden": Failure(403, 10000, points=True, names_place=False),
     "route_no_zone": Failure(400, 1003, points=True, names_place=False),

@@ -19,6 +19,7 @@ from qanat.control.explain import (
     Explanation,
     Managed,
     Outcome,
+    Route,
     Rules,
     find_way,
     follow,
@@ -28,6 +29,7 @@ from qanat.control.tunnel_status import Status, TunnelState
 from qanat.ids import shown_hostname
 from qanat.ingress.verdicts import parse_url
 from qanat.store.models import Record, Tunnel, Zone
+from qanat.tables.routes import Sticky
 
 router = resource(prefix="/qanat", tags=["qanat"])
 
@@ -62,6 +64,20 @@ class TunnelPart(Shape):
     deleted_at: Annotated[str | None, Field(examples=[None])]
 
 
+class SharePart(Shape):
+    """One of the tunnels that the hostname leads to."""
+
+    tunnel_id: Annotated[str, Field(examples=[TUNNEL])]
+    weight: Annotated[int, Field(examples=[95])]
+
+
+class SplitPart(Shape):
+    """The hostname leads to several tunnels, of which `tunnel` is its record's."""
+
+    sticky: Sticky
+    targets: list[SharePart]
+
+
 class ConfigurationPart(Shape):
     """Whose rules are looked at: the newest that was put, or what a locally managed connector told."""
 
@@ -91,6 +107,7 @@ class ExplanationShape(Shape):
     zone: ZonePart | None
     record: RecordPart | None
     tunnel: TunnelPart | None
+    split: SplitPart | None
     configuration: ConfigurationPart | None
     rule: RulePart | None
     earlier: list[RulePart]
@@ -143,6 +160,7 @@ def explain(request: Request, ctx: Ctx, who: Who) -> Ok[ExplanationShape]:
             "tunnel": _shown_tunnel(met.tunnel, met.state)
             if met.tunnel is not None and met.state is not None
             else None,
+            "split": _shown_split(met.route) if met.route is not None and len(met.route.targets) > 1 else None,
             "configuration": _shown_rules(explanation.rules) if explanation.rules is not None else None,
             "rule": _shown_rule(rule) if rule is not None else None,
             "earlier": [_shown_rule(each) for each in explanation.earlier],
@@ -177,6 +195,11 @@ def _shown_tunnel(tunnel: Tunnel, state: TunnelState) -> TunnelPart:
         "connectors": len(state.connectors),
         "deleted_at": rfc3339(tunnel.deleted_at),
     }
+
+
+def _shown_split(route: Route) -> SplitPart:
+    shares: list[SharePart] = [{"tunnel_id": tunnel_id, "weight": weight} for tunnel_id, weight in route.targets]
+    return {"sticky": route.sticky, "targets": shares}
 
 
 def _shown_rules(rules: Rules) -> ConfigurationPart:

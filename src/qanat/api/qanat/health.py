@@ -330,7 +330,8 @@ def _asked(
 def _leads_to(ctx: Context, session: Session, account_id: str, hostname: str, tunnel_id: str | None) -> Tunnel:
     if tunnel_id is None:
         route = ctx.live.route(hostname)
-        tunnel_id = route.tunnel_id if route is not None else None
+        if route is not None and route.targets:
+            tunnel_id = max(route.targets, key=lambda target: target[1])[0]
     if tunnel_id is None:
         raise QanatError("probe_bad", f"{hostname} leads to no tunnel", where="hostname", hint="name a tunnel")
     return tunnels.get(session, account_id, tunnel_id)

@@ -1,18 +1,18 @@
 """Which hostnames lead to which tunnels, by the proxied records; and the names that no wildcard answers for."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from qanat.ids import Hostname, TunnelId
 from qanat.store.lots import in_lots
-from qanat.store.models import Record, Tunnel, Zone
+from qanat.store.models import HostnameTarget, Record, Tunnel, Zone
 from qanat.store.skipped import Failure, LeftOut
 from qanat.tables.closest import up_to, zone_table
 from qanat.tables.reading.rows import read_rows
-from qanat.tables.routes import Target, is_routable
+from qanat.tables.routes import Share, Sticky, Target, is_routable
 
 _ROUTED = (Record.type == "CNAME", Record.proxied.is_(True), Record.tunnel_id.is_not(None))
 
@@ -47,6 +47,28 @@ def read_routes(
         if not any(above in ends for above in up_to(name, zone)):
             targets.append(Target(Hostname(name), TunnelId(tunnel_id), account_id))
     return targets
+
+
+def read_shares(session: Session, hostnames: Collection[str] | None = None) -> list[Share]:
+    """What was set by weights (of these hostnames; None: all): of the innermost zone that has shares of a name, for
+    tunnels of its account."""
+    query = (
+        select(HostnameTarget, Zone.name)
+        .join(Zone, Zone.id == HostnameTarget.zone_id)
+        .join(Tunnel, Tunnel.id == HostnameTarget.tunnel_id)
+        .where(Tunnel.account_id == Zone.account_id)
+    )
+    lots = [None] if hostnames is None else list(in_lots(sorted(hostnames)))
+    found: dict[str, tuple[str, list[Share]]] = {}
+    for some in lots:
+        for row, zone in session.execute(query if some is None else query.where(HostnameTarget.hostname.in_(some))):
+            share = Share(Hostname(row.hostname), TunnelId(row.tunnel_id), row.weight, cast(Sticky, row.sticky))
+            known = found.get(row.hostname)
+            if known is None or len(zone) > len(known[0]):
+                found[row.hostname] = (zone, [share])
+            elif zone == known[0]:
+                known[1].append(share)
+    return [share for _, shares in found.values() for share in shares]
 
 
 def read_stops(session: Session, zone_names: Collection[str] | None = None) -> dict[str, set[str]]:
