@@ -425,11 +425,13 @@ class Edge:
         headers: Sequence[tuple[str, str]],
         timeout_s: float,
         max_body_bytes: int,
+        to_connector: bool,
     ) -> None:
         """Begins one request of ours through a connection that registered with that token ("" is the tunnel's own secret;
         None: any connection of the tunnel), whether or not its node gets traffic. It goes out as a visitor's would, from
         192.0.0.8 (RFC 7600), and counts as none; redirects are not followed. Its answer is a `ProbeAnswered` with that id,
-        within `timeout_s`; at most 256 run at once. EngineError `bad_setting` for what no request can say."""
+        within `timeout_s`; at most 256 run at once. `to_connector`: it is for the connector's management, by a connection that
+        announced one, and its path needs a token as any does. EngineError `bad_setting` for what no request can say."""
     def hold(
         self, *, name: str, hostnames: Sequence[str], tunnel_ids: Sequence[str], timeout_s: float, most: int
     ) -> None:

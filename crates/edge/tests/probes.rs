@@ -5,6 +5,7 @@ use crate::support;
 
 use bytes::Bytes;
 use qanat_edge::{Event, Probe, ProbeAnswered, TunnelEntry};
+use qanat_transport::Entrance;
 use qanat_transport::Registration;
 use std::time::Duration;
 use support::client::h1;
@@ -24,6 +25,7 @@ fn probe(probe_id: u64, path: &str) -> Probe {
         headers: vec![("Accept".to_owned(), "text/plain".to_owned())],
         timeout: SOON,
         max_body: 1024,
+        to_connector: false,
     }
 }
 
@@ -95,6 +97,21 @@ fn what_stands_in_the_way_is_told_by_the_codes_of_requests() {
         }
         let long = ask(lab, Probe { max_body: 10, ..probe(6, "/large") }).await;
         assert_eq!((long.cause, long.status, long.body.len()), ("", 200, 10));
+    });
+}
+
+#[test]
+fn a_connector_that_has_a_management_is_asked_itself() {
+    on_both(async |lab| {
+        let question = Probe { to_connector: true, ..probe(1, "/echo") };
+        lab.connector().await;
+        assert_eq!(ask(lab, question.clone()).await.cause, "no_connection");
+        let able = lab.connector_with(&["management_logs", "qanat_management"], 7).await;
+        lab.until(|| lab.count("tunnel_connections_open") == 2).await;
+        assert_eq!(ask(lab, Probe { probe_id: 2, ..question }).await.status, 200);
+        assert_eq!(able.last().entrance, Entrance::Management);
+        ask(lab, Probe { token_id: Some(String::new()), ..probe(3, "/echo") }).await;
+        assert!(able.requests().iter().skip(1).all(|request| request.entrance == Entrance::Public));
     });
 }
 

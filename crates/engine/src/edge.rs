@@ -221,7 +221,7 @@ impl Edge {
     }
 
     #[pyo3(signature = (
-        *, probe_id, tunnel_id, token_id, hostname, scheme, path, method, headers, timeout_s, max_body_bytes
+        *, probe_id, tunnel_id, token_id, hostname, scheme, path, method, headers, timeout_s, max_body_bytes, to_connector
     ))]
     #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
     fn probe(
@@ -236,6 +236,7 @@ impl Edge {
         headers: Vec<(String, String)>,
         timeout_s: f64,
         max_body_bytes: usize,
+        to_connector: bool,
     ) -> PyResult<()> {
         let is_tls = match scheme {
             "https" => true,
@@ -253,6 +254,7 @@ impl Edge {
             headers,
             timeout: wait_seconds(timeout_s),
             max_body: max_body_bytes,
+            to_connector,
         };
         self.0.probe(probe).map_err(edge_error)
     }

@@ -46,5 +46,6 @@ class ProbingEngine(Protocol):
         headers: Sequence[tuple[str, str]],
         timeout_s: float,
         max_body_bytes: int,
+        to_connector: bool,
     ) -> None:
         """See `qanat/_engine.pyi`."""

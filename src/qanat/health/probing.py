@@ -19,7 +19,7 @@ MARGIN_S = 5.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One request of ours through a node. `token_id`: which ("" is the tunnel's own secret; None: any); `headers`: beyond those
-    that the edge adds; `timeout_s`: for all of it."""
+    that the edge adds; `timeout_s`: for all of it. `to_connector`: it is for the connector itself, not for an origin."""
 
     tunnel_id: str
     token_id: str | None
@@ -30,6 +30,7 @@ class Question:
     headers: Sequence[tuple[str, str]] = ()
     timeout_s: float = 5.0
     body_bytes: int = BODY_BYTES
+    to_connector: bool = False
 
 
 class Probes:
@@ -62,6 +63,7 @@ class Probes:
                 headers=list(question.headers),
                 timeout_s=question.timeout_s,
                 max_body_bytes=question.body_bytes,
+                to_connector=question.to_connector,
             )
         except EngineError as error:
             self.forget(probe_id)

@@ -55,6 +55,8 @@ pub struct Probe {
     pub timeout: Duration,
     /// So much of the answer's body is read, and no more.
     pub max_body: usize,
+    /// For the connector itself, as from the management hostname, and not for an origin. Only connections that serve it are asked.
+    pub to_connector: bool,
 }
 
 impl Probe {
@@ -100,7 +102,8 @@ impl Probe {
             headers,
             websocket: false,
         };
-        TunnelRequest { kind: RequestKind::Http, head, length: BodyLength::Absent, entrance: Entrance::Public }
+        let entrance = if self.to_connector { Entrance::Management } else { Entrance::Public };
+        TunnelRequest { kind: RequestKind::Http, head, length: BodyLength::Absent, entrance }
     }
 }
 
@@ -211,6 +214,7 @@ fn candidates(side: &PublicSide, probe: &Probe) -> Vec<Arc<Connection>> {
             && !connection.is_draining()
             && !connection.link.is_closed()
             && connection.pushes.is_settled()
+            && (connection.serves_management || !probe.to_connector)
     });
     all.sort_by_key(|connection| connection.link.is_suspect());
     all
