@@ -19,8 +19,11 @@ from qanat.store.models import (
     Connector,
     ConnectorToken,
     Event,
+    NodeState,
+    Promotion,
     TeamnetRoute,
     Tunnel,
+    TunnelRole,
 )
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.sealing import Sealer
@@ -199,7 +202,18 @@ def delete(write: Write, *, account_id: str, tunnel_id: str, cascade: bool, disc
 
 def forget(session: Session, tunnel_ids: Sequence[str]) -> None:
     """Deletes their rows, with all that hangs on them. For tunnels that are deleted softly already."""
-    for table in (Connection, Connector, Configuration, ConnectorToken, TeamnetRoute, Event):
+    tables = (
+        Connection,
+        Connector,
+        Configuration,
+        ConnectorToken,
+        TeamnetRoute,
+        Event,
+        TunnelRole,
+        NodeState,
+        Promotion,
+    )
+    for table in tables:
         session.execute(sql_delete(table).where(table.tunnel_id.in_(tunnel_ids)))
     session.execute(sql_delete(Tunnel).where(Tunnel.id.in_(tunnel_ids)))
 

@@ -19,7 +19,8 @@ ROWS_AT_ONCE = 2000
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who writes: an API token (`name` is its id), or this process itself."""
+    """Who writes: an API token (`name` is its id), a host by its connector token (of which it is the id, or the tunnel's), or
+    this process itself."""
 
     kind: str
     name: str

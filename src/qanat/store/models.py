@@ -236,6 +236,86 @@ class ConnectorToken(Base):
     last_used_from: Mapped[str | None] = mapped_column(Text)
 
 
+class TunnelRole(Base):
+    """Which of a tunnel's nodes gets requests (nodes/). A tunnel without a row is in mode `replicas`. `active_token_id`
+    and `epoch`
+    change together, in one write; the epoch only rises. `keeps_standby`: an active that was replaced at once may be promoted
+    again without being unfenced."""
+
+    __tablename__ = "tunnel_roles"
+
+    tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"), primary_key=True)
+    mode: Mapped[str] = mapped_column(Text)
+    active_token_id: Mapped[str | None] = mapped_column(String(36))
+    epoch: Mapped[int]
+    since: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(Text)
+    automatic: Mapped[bool]
+    follows_role: Mapped[bool]
+    failover_after_s: Mapped[float]
+    hold_down_s: Mapped[float]
+    max_promotions: Mapped[int]
+    per_s: Mapped[float]
+    keeps_standby: Mapped[bool]
+
+
+class NodeState(Base):
+    """What is known of a node besides its connector token (`token_id`; "" the tunnel's own): whether it is fenced, by whom
+    (`operator`, `node` or `promotion`), and what its role probe said last."""
+
+    __tablename__ = "node_states"
+
+    tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"), primary_key=True)
+    token_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    fenced_at: Mapped[datetime | None]
+    fenced_by: Mapped[str] = mapped_column(Text)
+    fenced_reason: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    role_at: Mapped[datetime | None]
+    role_detail: Mapped[str] = mapped_column(Text)
+
+
+class Promotion(Base):
+    """One promotion and how far it is: what a control plane that starts again finishes or undoes. `step_done`, `step_error`: what
+    the caller said of the paused step that `state` names. `undo_reason`: why it shall be undone."""
+
+    __tablename__ = "promotions"
+    __table_args__ = (
+        Index(
+            "uq_promotions_tunnel_id_unfinished",
+            "tunnel_id",
+            unique=True,
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+        Index("ix_promotions_tunnel_id_started_at", "tunnel_id", "started_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tunnel_id: Mapped[str] = mapped_column(ForeignKey("tunnels.id"))
+    kind: Mapped[str] = mapped_column(Text)
+    from_token_id: Mapped[str | None] = mapped_column(String(36))
+    to_token_id: Mapped[str] = mapped_column(String(36))
+    epoch_before: Mapped[int]
+    epoch: Mapped[int | None]
+    state: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    hold_s: Mapped[float]
+    drain_s: Mapped[float]
+    most_held: Mapped[int]
+    has_before: Mapped[bool]
+    has_after: Mapped[bool]
+    step_done: Mapped[str] = mapped_column(Text)
+    step_error: Mapped[str] = mapped_column(Text)
+    undo_reason: Mapped[str] = mapped_column(Text)
+    held: Mapped[int]
+    cut: Mapped[int]
+    timeline: Mapped[list[dict[str, Any]]]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
 class VirtualNetwork(Base):
     """A virtual network of private routes; each account has one default."""
 

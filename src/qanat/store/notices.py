@@ -24,6 +24,7 @@ class NoticeKind(StrEnum):
     DISCONNECT = "disconnect"
     CUTOVER = "cutover"
     CERTIFICATES = "certificates"
+    PROMOTION = "promotion"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,15 @@ class TunnelEntry:
 
 
 def compile_tunnel(
-    tunnel: Any, configuration: tuple[int, str] | None, secrets: Iterable[tuple[str, bytes]]
+    tunnel: Any,
+    configuration: tuple[int, str] | None,
+    secrets: Iterable[tuple[str, bytes]],
+    active: tuple[str | None, int] = (None, 0),
+    fenced: Iterable[str] = (),
 ) -> TunnelEntry:
     """A tunnel is managed remotely when it was created so, or since a configuration was put (api.md 2.5). `tunnel`: its
-    columns; `configuration`: version and document; `secrets`: raw ones by token id."""
+    columns; `configuration`: version and document; `secrets`: raw ones by token id; `active`: the active node's token and the
+    epoch; `fenced`: nodes' tokens."""
     version, document = configuration or (0, None)
     return TunnelEntry(
         tunnel_id=TunnelId(tunnel.id),
@@ -42,4 +47,7 @@ def compile_tunnel(
         remotely_managed=tunnel.config_src == "cloudflare" or configuration is not None,
         configuration_version=version,
         configuration=document.encode() if document is not None else None,
+        active_token_id=active[0],
+        epoch=active[1],
+        fenced_token_ids=tuple(fenced),
     )

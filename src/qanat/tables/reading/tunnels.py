@@ -8,7 +8,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
-from qanat.store.models import Configuration, ConnectorToken, Tunnel
+from qanat.store.models import Configuration, ConnectorToken, NodeState, Tunnel, TunnelRole
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import Failure, Kind, LeftOut
 from qanat.tables.reading.rows import read_rows
@@ -57,7 +57,11 @@ def _read(
         )
         .order_by(ConnectorToken.id)
     )
+    roles = select(TunnelRole.tunnel_id, TunnelRole.active_token_id, TunnelRole.epoch).order_by(TunnelRole.tunnel_id)
+    fences = select(NodeState.tunnel_id, NodeState.token_id).where(NodeState.fenced_at.is_not(None))
     if tunnel_id is not None:
+        roles = roles.where(TunnelRole.tunnel_id == tunnel_id)
+        fences = fences.where(NodeState.tunnel_id == tunnel_id)
         tunnels = tunnels.where(Tunnel.id == tunnel_id)
         configurations = configurations.where(Configuration.tunnel_id == tunnel_id)
         tokens = tokens.where(ConnectorToken.tunnel_id == tunnel_id)
@@ -68,11 +72,16 @@ def _read(
     good: dict[str, list[Any]] = {}
     for token in read_rows(session, tokens, ConnectorToken.id, "connector_token", left_out):
         good.setdefault(token.tunnel_id, []).append(token)
+    active: dict[str, tuple[str | None, int]] = {row.tunnel_id: (row[1], row[2]) for row in session.execute(roles)}
+    fenced: dict[str, list[str]] = {}
+    for row in session.execute(fences.order_by(NodeState.token_id)):
+        fenced.setdefault(row.tunnel_id, []).append(row.token_id)
     entries = []
     for tunnel in read_rows(session, tunnels, Tunnel.id, "tunnel", left_out):
         try:
             secrets = _secrets(sealer, tunnel, good.get(tunnel.id, ()), left_out)
-            entries.append(compile_tunnel(tunnel, documents.get(tunnel.id), secrets))
+            state = active.get(tunnel.id, (None, 0)), fenced.get(tunnel.id, ())
+            entries.append(compile_tunnel(tunnel, documents.get(tunnel.id), secrets, *state))
         except (AttributeError, TypeError, ValueError) as error:
             left_out.add("tunnel", tunnel.id, Failure.of(error, account_id=tunnel.account_id))
     return entries
