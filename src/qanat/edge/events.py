@@ -26,6 +26,7 @@ from qanat.edge.engine import (
     RequestFailed,
 )
 from qanat.edge.failures import Failures
+from qanat.edge.presence import Presence
 from qanat.errors import QanatError
 from qanat.health.health import Health
 from qanat.health.probing import Probes
@@ -61,7 +62,15 @@ class EventPump:
     """Runs from `start` until the engine is closed and has no more events."""
 
     def __init__(
-        self, engine: Edge, store: Store, failures: Failures, *, probes: Probes, health: Health, location: str
+        self,
+        engine: Edge,
+        store: Store,
+        failures: Failures,
+        *,
+        probes: Probes,
+        health: Health,
+        location: str,
+        presence: Presence | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -69,6 +78,7 @@ class EventPump:
         self._probes = probes
         self._health = health
         self._location = location
+        self._presence = presence or Presence()
         self._stopping = Event()
         self._refusals = Repetitions(every_s=REFUSALS_S)
         self._unknown_lines = Share(UNKNOWN_LINES, every_s=REFUSALS_S)
@@ -132,6 +142,7 @@ class EventPump:
 
     def _sort(self, events: Sequence[EdgeEvent]) -> None:
         for event in events:
+            self._presence.take(event)  # before it is written: who replaces a node that is gone waits for nothing
             if self._told(event):
                 self._waiting.add(event)
 

@@ -87,6 +87,11 @@ class Feed:
                 )
             self._routes.hold(served)
 
+    def put(self, tunnel_id: str) -> None:
+        """The tunnel's row as it is now; when this returns the engine acts by it. Raises what keeps it from that."""
+        if not self._put_tunnel(tunnel_id):
+            raise QanatError("store_damaged", "the tunnel's rows can't be used; the edge goes on with what it had")
+
     def hear(self, notice: Notice) -> None:
         """One change. What fails here is tried again as a whole by `catch_up`."""
         try:
@@ -186,13 +191,13 @@ class Feed:
                 self._load_certificates()
             case NoticeKind.CERTIFICATES:
                 self._load_certificates()
-            case NoticeKind.API_TOKEN | NoticeKind.CUTOVER:
-                pass  # auth hears the one, edge/cutover_runner.py the other
+            case NoticeKind.API_TOKEN | NoticeKind.CUTOVER | NoticeKind.PROMOTION:
+                pass  # auth hears the first, edge/cutover_runner.py and edge/promotions.py the others
             case _:
                 assert_never(notice.kind)
 
-    def _put_tunnel(self, tunnel_id: str, token_ids: Sequence[str] = ()) -> None:
-        """`token_ids`: of its connector tokens, those that may have been skipped."""
+    def _put_tunnel(self, tunnel_id: str, token_ids: Sequence[str] = ()) -> bool:
+        """Whether the engine has it now. `token_ids`: of its connector tokens, those that may have been skipped."""
         with self._tunnels_lock:
             left_out = LeftOut()
             with self._store.reading() as session:
@@ -202,6 +207,7 @@ class Feed:
                 self._engine.put_tunnel(row)
             self._skipped.settle(left_out, "tunnel", "configuration", among=[tunnel_id])
             self._skipped.settle(left_out, "connector_token", among=token_ids)
+        return row is not None
 
 
 def _tunnel_of(notice: Notice) -> str:

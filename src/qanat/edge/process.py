@@ -29,14 +29,19 @@ from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures
 from qanat.edge.feed import Feed
 from qanat.edge.listen import listen
+from qanat.edge.presence import Presence
 from qanat.edge.pressure import Pressure
 from qanat.edge.prober import Prober
+from qanat.edge.promoter import Promoter
+from qanat.edge.promotions import Promotions, recover
+from qanat.edge.roles import ASKED_EVERY_S, Roles, by_probes
 from qanat.edge.signals import Signals
 from qanat.edge.sweeps import end_connector_tokens, end_quick_tunnels, forget_deleted, trim
 from qanat.health.engine import Traffic
 from qanat.health.health import Health
 from qanat.health.probing import Probes
 from qanat.health.rates import Meter
+from qanat.nodes.readiness import Facts
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store import SYSTEM
 from qanat.store.limits import AccountLimits
@@ -63,11 +68,14 @@ log = structlog.get_logger(__name__)
 class RunningEdge:
     """The API's view of the edge (api.context.Live)."""
 
-    def __init__(self, running: engine.Edge, failures: Failures, health: Health, probes: Probes) -> None:
+    def __init__(
+        self, running: engine.Edge, failures: Failures, health: Health, probes: Probes, presence: Presence
+    ) -> None:
         self._engine = running
         self._failures = failures
         self.health = health
         self.probes = probes
+        self._presence = presence
 
     def counters(self) -> Mapping[str, int]:
         """The engine's."""
@@ -95,6 +103,23 @@ class RunningEdge:
         """From the ring of the newest."""
         return self._failures.get(request_id)
 
+    def node(self, tunnel_id: str, token_id: str) -> Facts:
+        """Connections as the events told them, what is open on them now, and how its origin is."""
+        connections, suspect = self._presence.connections(tunnel_id, token_id)
+        found = self.health.of(tunnel_id, token_id)
+        return Facts(
+            connections=connections,
+            suspect=suspect,
+            open_requests=self._engine.open_requests(tunnel_id=tunnel_id, token_id=token_id),
+            health=found.state,
+            why=found.why,
+            since=found.since,
+        )
+
+    def cut(self, tunnel_id: str, token_id: str) -> int:
+        """WebSockets too; the connections stay."""
+        return self._engine.cut(tunnel_id=tunnel_id, token_id=token_id, only_websockets=False)
+
 
 def run_edge(settings: EdgeSettings, *, output: Output) -> int:
     """Serves until SIGTERM or SIGINT, then drains. A second signal ends at once; SIGHUP reads the given certificates again. The
@@ -117,6 +142,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             cleared = clear_live(write)
         if cleared:
             log.info("connections of an earlier run were cleared", connections=cleared)
+        if settled := recover(state.store):
+            log.warning("promotions of an earlier run were undone or finished", promotions=settled)
 
         authority = None
         if settings.tls.development_ca:
@@ -138,9 +165,17 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         with engine.engine_errors():
             running = engine.Edge(engine_settings(settings, management, sockets), tunnel_certificate=shown)
         failures = Failures()
-        probes, health = Probes(running), Health(Meter(running))
-        live = RunningEdge(running, failures, health, probes)
-        pump = EventPump(running, state.store, failures, probes=probes, health=health, location=settings.location)
+        probes, health, presence = Probes(running), Health(Meter(running)), Presence()
+        live = RunningEdge(running, failures, health, probes, presence)
+        pump = EventPump(
+            running,
+            state.store,
+            failures,
+            probes=probes,
+            health=health,
+            presence=presence,
+            location=settings.location,
+        )
         stack.callback(pump.stop, timeout_s=EVENTS_LEFT_S)
         stack.callback(running.close, grace_s=0.0)
         feed = Feed(
@@ -153,6 +188,14 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         )
         with engine.engine_errors():
             stack.callback(feed.start())
+        promotions = Promotions(state.store, running, put=feed.put, facts=live.node)
+        promotions.start()
+        stack.callback(promotions.stop)
+        roles = Roles(state.store, presence, management, by_probes(probes))
+        promoter = Promoter(state.store, presence, live.node)
+        health.changed(lambda tunnel_id, _token_id: promoter.touch(tunnel_id))
+        promoter.start()
+        stack.callback(promoter.stop)
         running.open()
         pump.start()
         manager.watch(running.counters)
@@ -202,6 +245,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
                 *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
                 ("look at the memory", MEMORY_S, pressure.look),
                 ("catch up", CATCH_UP_S, feed.catch_up),
+                ("settle promotions", CATCH_UP_S, promotions.settle),
+                ("ask for roles", ASKED_EVERY_S, roles.look),
                 ("end connector tokens", CATCH_UP_S, lambda: end_connector_tokens(state.store, skipped)),
                 (
                     "end quick tunnels",
@@ -240,6 +285,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         _in_thread(running.leave, leaving)
         prober.stop()
         # Everything that takes time and serves no request ends while requests are still served.
+        promoter.stop()
+        promotions.stop()
         chores.stop()
         cutovers.stop()
         api.stop()
