@@ -22,9 +22,10 @@ from qanat.edge.server import ApiServer
 from qanat.health.health import Health
 from qanat.health.probing import Probes
 from qanat.health.rates import Meter
+from qanat.nodes.readiness import Facts
 from qanat.store import Notice, Store, open_store
 from qanat.store.keys import KeyRing
-from qanat.store.models import Audit
+from qanat.store.models import Audit, Connection
 from qanat.store.sealing import Sealer, replace_keys
 from tests.support.cutovers import FakeCutoverEdge
 from tests.support.databases import new_file
@@ -71,6 +72,8 @@ class StillEdge:
         """Answered at once, as by an origin that is well."""
         self.asked.append(given)
         self.probes.answered(cast(Any, ProbeAnswer(given["probe_id"], given["token_id"])))
+    facts: dict[tuple[str, str], Facts] = field(default_factory=dict)
+    cuts: list[tuple[str, str]] = field(default_factory=list)
 
     def counters(self) -> dict[str, int]:
         return {"requests": 7}
@@ -85,6 +88,19 @@ class StillEdge:
 
     def failed_request(self, request_id: str) -> RequestFailed | None:
         return self.failed.get(request_id)
+
+    def node(self, tunnel_id: str, token_id: str) -> Facts:
+        """What a test says of it, else as many connections as the store knows."""
+        query = select(func.count()).where(
+            Connection.tunnel_id == tunnel_id, Connection.token_id == token_id, Connection.lost_at.is_(None)
+        )
+        with self.store.reading() as session:
+            count = session.scalar(query.select_from(Connection)) or 0
+        return self.facts.get((tunnel_id, token_id), Facts(connections=count))
+
+    def cut(self, tunnel_id: str, token_id: str) -> int:
+        self.cuts.append((tunnel_id, token_id))
+        return 0
 
 
 @dataclass

@@ -18,6 +18,8 @@ from qanat.api.app import RESOURCES
 from qanat.api.http.routes import PREFIX
 from qanat.api.v4.members import ROLE_ID
 from qanat.store.models import CertificateOrder, Zone
+from qanat.nodes import promotion
+from qanat.store.models import Promotion
 from tests.support.control import Control
 from tests.support.failed import failed_request
 from tests.support.links import register
@@ -239,6 +241,32 @@ def _named_below(name: str) -> Callable[[Asked], str]:
     return lambda asked: asked.world.made(asked.below(name), {"name": f"n{asked.world.number()}"})
 
 
+def _node(asked: Asked) -> str:
+    """A standby of the tunnel, which is in mode active-standby; both nodes are connected."""
+    control, tunnel_id = asked.world.control, asked.params["tunnel_id"]
+    tokens = f"/qanat/tunnels/{tunnel_id}/connector-tokens"
+    active, standby = (asked.world.made(tokens, {"name": name}) for name in ("web-1", "web-2"))
+    for token_id in (active, standby):
+        register(control.store, tunnel_id, str(uuid4()), token_id=token_id)
+    path = f"/accounts/{asked.account}/qanat/tunnels/{tunnel_id}/mode"
+    control.call("PUT", path, {"mode": "active-standby", "active": "web-1"})
+    return standby
+
+
+def _promotion(asked: Asked) -> str:
+    """One that waits for its `before`, as whoever runs promotions would leave it."""
+    if "tunnel_id" not in asked.params:
+        return str(uuid4())
+    control, tunnel_id = asked.world.control, asked.params["tunnel_id"]
+    path = f"/accounts/{asked.account}/qanat/tunnels/{tunnel_id}/nodes/{_node(asked)}/promote"
+    made = asked.world.made(path, {"before": True})
+    states: tuple[promotion.State, ...] = ("held", "draining", "before")
+    for state in states:
+        with control.store.recording() as write:
+            promotion.step(write, write.session.get_one(Promotion, made), state)
+    return made
+
+
 MAKERS: dict[str, Callable[[Asked], str]] = {
     "account_id": lambda asked: asked.account,
     "zone_id": lambda asked: asked.world.zone(asked.account),
@@ -262,6 +290,8 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "version": lambda _asked: "1",
     "request_id": _failed_request,
     "cutover_id": _cutover,
+    "node": _node,
+    "promotion_id": _promotion,
 }
 
 CONFIGURATION = {"config": {"ingress": [{"service": "http_status:404"}]}}
@@ -322,6 +352,8 @@ PROBES = "/accounts/{account_id}/qanat/probes"
 ROUTES = "/accounts/{account_id}/teamnet/routes"
 NETWORKS = "/accounts/{account_id}/teamnet/virtual_networks"
 TARGETS = "/accounts/{account_id}/qanat/hostnames/{hostname}/targets"
+OWN_NODE = "/qanat/node"
+NODES = "/accounts/{account_id}/qanat/tunnels/{tunnel_id}"
 CONNECTOR_TOKENS = OWN_TUNNEL + "/connector-tokens"
 CUTOVERS = "/accounts/{account_id}/qanat/cutovers"
 
@@ -429,6 +461,28 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", CONNECTOR_TOKENS + "/{connector_token_id}/token"): Row("tunnel.edit"),
     ("POST", CONNECTOR_TOKENS + "/{connector_token_id}/rotate"): Row("tunnel.edit"),
     ("DELETE", CONNECTOR_TOKENS + "/{connector_token_id}"): Row("tunnel.edit"),
+    ("GET", NODES + "/mode"): Row("tunnel.read"),
+    ("PUT", NODES + "/mode"): Row("tunnel.edit", _fixed({"mode": "replicas", "automatic": True})),
+    ("GET", NODES + "/nodes"): Row("tunnel.read"),
+    ("GET", NODES + "/nodes/{node}"): Row("tunnel.read"),
+    ("POST", NODES + "/nodes/{node}/promote"): Row("tunnel.edit", NOTHING),
+    ("POST", NODES + "/nodes/{node}/drain"): Row("tunnel.edit", NOTHING),
+    ("POST", NODES + "/nodes/{node}/fence"): Row("tunnel.edit", NOTHING),
+    ("POST", NODES + "/nodes/{node}/unfence"): Row("tunnel.edit"),
+    ("GET", NODES + "/promotions"): Row("tunnel.read"),
+    ("GET", NODES + "/promotions/{promotion_id}"): Row("tunnel.read"),
+    ("POST", NODES + "/promotions/{promotion_id}/advance"): Row("tunnel.edit", _fixed({"state": "before"})),
+    ("POST", NODES + "/promotions/{promotion_id}/undo"): Row("tunnel.edit", NOTHING),
+    # by a connector token, which the endpoints ask for themselves
+    ("GET", OWN_NODE): Row(None, status=400),
+    ("GET", OWN_NODE + "/nodes"): Row(None, status=400),
+    ("POST", OWN_NODE + "/promote"): Row(None, NOTHING, status=400, audits=False),
+    ("POST", OWN_NODE + "/drain"): Row(None, NOTHING, status=400, audits=False),
+    ("POST", OWN_NODE + "/fence"): Row(None, NOTHING, status=400, audits=False),
+    ("POST", OWN_NODE + "/unfence"): Row(None, status=400, audits=False),
+    ("GET", OWN_NODE + "/promotions/{promotion_id}"): Row(None, status=400),
+    ("POST", OWN_NODE + "/promotions/{promotion_id}/advance"): Row(None, NOTHING, status=400, audits=False),
+    ("POST", OWN_NODE + "/promotions/{promotion_id}/undo"): Row(None, NOTHING, status=400, audits=False),
     ("POST", TUNNEL + "/management"): Row("tunnel.edit", _fixed({"resources": ["logs"]})),
     ("POST", TUNNEL + "/management/{resource}"): Row("tunnel.edit"),
     ("POST", "/tunnel"): Row(None, status=404, audits=False),

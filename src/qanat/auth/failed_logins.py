@@ -21,7 +21,7 @@ AGAIN = timedelta(minutes=1)
 AGAIN_AT_MOST = timedelta(hours=1)
 NAMED = 20
 
-Way = Literal["token", "key"]
+Way = Literal["token", "key", "connector"]
 
 
 @dataclass(slots=True)

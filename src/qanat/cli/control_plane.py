@@ -27,6 +27,14 @@ class ControlPlane(Struct, frozen=True, kw_only=True):
         check_encrypted(found.api, allowed=found.insecure_http)
         return Client(found.api, found.token, timeout_s=timeout_s)
 
+    def connect_with(self, token: str, *, timeout_s: float = 30.0) -> Client:
+        """A client with a credential of its own (a connector token), where any other would go. QanatError `profile_unknown`,
+        `api_not_encrypted`."""
+        profiles = Profiles()
+        api, name = _place(self, profiles)
+        check_encrypted(api, allowed=name is not None and profiles.get(name).insecure_http)
+        return Client(api, token, timeout_s=timeout_s)
+
     def account_id(self, client: Client) -> str:
         """Of the account that was named, or the only one."""
         return client.account_id(self.account_name())

@@ -38,6 +38,7 @@ class Commands(LazyGroup):
         "probe": "probe:app",
         "edge": "edge:app",
         "tunnel": "tunnel:app",
+        "node": "node:app",
         "tail": "stock_groups:tail",
         "service": "service.group:app",
         "access": "stock_groups:access",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qanat.cli import configuration, connector_token
+from qanat.cli import configuration, connector_token, tunnel_mode
 from qanat.cli.access import Access
 from qanat.cli.command import TunnelArgument, over_api
 from qanat.cli.output import note, print_json, print_rows, say, tell
@@ -59,6 +59,9 @@ def show(at: Access, tunnel: TunnelArgument) -> None:
 
 over_api(app, "show", account=True)(show)
 over_api(app, "get", account=True, hidden=True)(show)  # its name in the first version
+
+
+over_api(app, "mode", account=True)(tunnel_mode.mode)
 
 
 @over_api(app, "rename", account=True)

@@ -1,6 +1,7 @@
 """A typed client of the v4 API, for the CLI, the demo and tests."""
 
 from qanat.client.api import TUNNEL_SUFFIX, ApiRefusedError, Client
+from qanat.client.nodes import OWN_NODE, NodePlace
 from qanat.client.shapes import (
     Account,
     AuditRow,
@@ -10,17 +11,21 @@ from qanat.client.shapes import (
     Connector,
     ConnectorToken,
     ImportReport,
+    Node,
     PrivateRoute,
+    Promotion,
     Record,
     Token,
     TokenStatus,
     Tunnel,
     TunnelDetail,
+    TunnelMode,
     VirtualNetwork,
     Zone,
 )
 
 __all__ = [
+    "OWN_NODE",
     "TUNNEL_SUFFIX",
     "Account",
     "ApiRefusedError",
@@ -32,12 +37,16 @@ __all__ = [
     "Connector",
     "ConnectorToken",
     "ImportReport",
+    "Node",
+    "NodePlace",
     "PrivateRoute",
+    "Promotion",
     "Record",
     "Token",
     "TokenStatus",
     "Tunnel",
     "TunnelDetail",
+    "TunnelMode",
     "VirtualNetwork",
     "Zone",
 ]

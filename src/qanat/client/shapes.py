@@ -361,3 +361,72 @@ class Traffic(Struct, frozen=True):
     state: str
     p50_s: float | None = None
     p95_s: float | None = None
+
+
+class TunnelMode(Struct, frozen=True):
+    """Which of a tunnel's nodes get requests, and how the active one is replaced without anybody asking."""
+
+    mode: str
+    active: str | None
+    epoch: int
+    since: str | None
+    reason: str
+    automatic: bool
+    follows_role: bool
+    failover_after_s: float
+    hold_down_s: float
+    max_promotions: int
+    per_s: float
+    keeps_standby: bool
+
+
+class Node(Struct, frozen=True):
+    """A node: the host that a connector token names."""
+
+    id: str
+    name: str
+    state: str
+    token: str
+    connections: int
+    suspect: int
+    open_requests: int
+    health: str
+    health_reason: str
+    health_since: str | None
+    role: str
+    role_detail: str
+    role_at: str | None
+    fenced_at: str | None
+    fenced_by: str
+    fenced_reason: str
+
+
+class Nodes(Struct, frozen=True):
+    """A tunnel's mode and nodes."""
+
+    mode: TunnelMode
+    nodes: list[Node]
+
+
+class Promotion(Struct, frozen=True):
+    """A promotion, and how far it is."""
+
+    id: str
+    kind: str
+    from_node: str | None
+    to_node: str
+    state: str
+    epoch: int | None
+    reason: str
+    undo_reason: str
+    step_error: str
+    held: int
+    cut: int
+    started_at: str
+    finished_at: str | None
+    timeline: list[dict[str, Any]]
+
+    @property
+    def is_over(self) -> bool:
+        """Released, or undone."""
+        return self.finished_at is not None

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from qanat.api.http.description import example_of
 from qanat.api.qanat import accounts as own_accounts
-from qanat.api.qanat import audit, configurations, connector_tokens, origin_certificate
+from qanat.api.qanat import audit, configurations, connector_tokens, node_shapes, origin_certificate
 from qanat.api.v4 import (
     accounts,
     record_shapes,
@@ -45,6 +45,10 @@ ANSWERED: dict[type[msgspec.Struct], Any] = {
     shapes.DetailedConnection: tunnel_shapes.OwnConnectionShape,
     shapes.DetailedConnector: tunnel_shapes.OwnConnectorShape,
     shapes.TunnelDetail: tunnel_shapes.OwnTunnelShape,
+    shapes.TunnelMode: node_shapes.ModeShape,
+    shapes.Node: node_shapes.NodeShape,
+    shapes.Nodes: node_shapes.NodesShape,
+    shapes.Promotion: node_shapes.PromotionShape,
 }
 
 

@@ -7,6 +7,7 @@ from qanat.api.engine import RequestFailed, Route
 from qanat.health.engine import Traffic
 from qanat.health.health import Health
 from qanat.health.probing import Probes
+from qanat.nodes.readiness import Facts
 
 
 class Live(Protocol):
@@ -34,3 +35,9 @@ class Live(Protocol):
 
     def failed_request(self, request_id: str) -> RequestFailed | None:
         """One of the recent failures."""
+
+    def node(self, tunnel_id: str, token_id: str) -> Facts:
+        """How a tunnel's node is now."""
+
+    def cut(self, tunnel_id: str, token_id: str) -> int:
+        """Ends what is open on a node; how many."""

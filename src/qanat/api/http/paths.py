@@ -37,6 +37,10 @@ async def _connector_token_id(connector_token_id: str) -> str:
     return parse_uuid(connector_token_id, "connector token")
 
 
+async def _promotion_id(promotion_id: str) -> str:
+    return parse_uuid(promotion_id, "promotion")
+
+
 async def _route_id(route_id: str) -> str:
     return parse_uuid(route_id, "route")
 
@@ -55,5 +59,6 @@ TunnelPath = Annotated[TunnelId, Depends(_tunnel_id)]
 ConnectorPath = Annotated[ConnectorId, Depends(_connector_id)]
 CertificatePath = Annotated[str, Depends(_certificate_id)]
 ConnectorTokenPath = Annotated[str, Depends(_connector_token_id)]
+PromotionPath = Annotated[str, Depends(_promotion_id)]
 RoutePath = Annotated[str, Depends(_route_id)]
 VirtualNetworkPath = Annotated[str, Depends(_network_id)]
