@@ -132,6 +132,13 @@ _EDGE = (
         "TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT",
     ),
     _flag("congestion", "text", "what a QUIC connection sends by: tolerant, cubic or bbr", "TUNNEL_CONGESTION"),
+    _flag(
+        "role-probe",
+        "text",
+        "whether this host may be active: exec:COMMAND, file:PATH, http://… or postgres://…",
+        "QANAT_ROLE_PROBE",
+    ),
+    _flag("role-probe-interval", "duration", "how often it is asked (2s)", "QANAT_ROLE_PROBE_INTERVAL"),
     _flag("no-prechecks", "bool", "no look at DNS, UDP and TCP at the start", "TUNNEL_NO_PRECHECKS"),
     _flag("stdin-control", "bool", "takes `reconnect [delay]` from standard input", "STDIN_CONTROL"),
     _flag("heartbeat-interval", "duration", "no effect, in cloudflared as well", effect="harmless"),

@@ -12,11 +12,15 @@ from qanat.connector.engine import EngineError, OriginBounds
 from qanat.connector.flag_table import FLAGS
 from qanat.connector.flags import FILE_KEYS
 from qanat.connector.log import LEVELS, Threshold
+from qanat.connector.role.probe import RoleProbe, read_role_probe
 from qanat.connector.single_origin import single_origin
 from qanat.connector.sources import Sources, shown_settings
 from qanat.connector.token import Credentials
 from qanat.errors import QanatError
 from qanat.ingress.rules import Configuration, parse_configuration
+
+ROLE_FEATURE = "qanat_role"
+"""Announced by a connector with a role probe: the edge may ask for its answer (protocol.md)."""
 
 
 class Management(Struct, frozen=True):
@@ -59,6 +63,7 @@ class Options(Struct, frozen=True):
     tags: tuple[tuple[str, str], ...]
     features: tuple[str, ...]
     management: Management
+    role_probe: RoleProbe | None
     allow_origins: tuple[str, ...]
     max_active_flows: int | None
     local: Configuration | None
@@ -123,6 +128,7 @@ def read_options(sources: Sources) -> Options:
     edge_ca = edge_options.edge_ca(sources) or credentials.ca_pem
     edges = find_edges(sources, credentials, has_ca=edge_ca is not None, protocol=protocol, warnings=warnings)
     local, local_source = local_configuration(sources, warnings)
+    role_probe = read_role_probe(sources)
     bind_address, ip_version = edge_options.dial_from(sources, warnings)
     return Options(
         credentials=credentials,
@@ -150,12 +156,13 @@ def read_options(sources: Sources) -> Options:
         pidfile=sources.file("pidfile"),
         label=sources.get("label", ""),
         tags=_tags(sources),
-        features=sources.get("features", ()),
+        features=(*sources.get("features", ()), *((ROLE_FEATURE,) if role_probe is not None else ())),
         management=Management(
             hostname=sources.get("management-hostname", "") or "management.argotunnel.com",
             diagnostics=sources.get("management-diagnostics", True),
             service_op_ip=sources.get("service-op-ip", "") or "198.41.200.113:80",
         ),
+        role_probe=role_probe,
         allow_origins=_allow_origins(sources),
         max_active_flows=_flows(sources),
         local=local,

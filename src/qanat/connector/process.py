@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from msgspec import structs
 
@@ -62,6 +62,9 @@ from qanat.descriptors import raise_limit
 from qanat.errors import QanatError, render
 from qanat.ids import ConnectorId
 from qanat.systemd import ServiceManager
+
+if TYPE_CHECKING:
+    from qanat.connector.role.keeper import RoleKeeper
 
 USAGE = 255
 """Exit code of a command line or token that is none, as stock cloudflared's. Stock ends with 0 where a flag is unknown."""
@@ -162,6 +165,11 @@ class Process:
         self._place = Place(bool(predecessor and predecessor.watched), bool(options.pidfile))
         self._manager = ServiceManager(in_charge=predecessor is None)
         self._orders = Orders(log)
+        self._role: RoleKeeper | None = None
+        if options.role_probe is not None:
+            from qanat.connector.role import keeper  # few hosts have one
+
+            self._role = keeper.RoleKeeper(options.role_probe, log)
         self._connections = Connections(
             log,
             self._manager,
@@ -229,6 +237,8 @@ class Process:
         events = threading.Thread(target=self._take_events, name="events", daemon=True)
         events.start()
         self._reload.start()
+        if self._role is not None:
+            self._role.start()
         if self._predecessor is None:
             self._start_server()
             self._local_socket.listen()
@@ -245,6 +255,8 @@ class Process:
         )
         self._ending = True
         self._manager.stopping()
+        if self._role is not None:
+            self._role.stop()
         self._key_sets.close()
         self._connector.close()
         events.join(timeout=5)
@@ -302,6 +314,7 @@ class Process:
             label=options.label,
             service_op_ip=options.management.service_op_ip,
             diagnostics=self._answers.of_management(),
+            role=self._role.answer if self._role is not None else None,
         )
         viewers = Viewers(
             on_change=lambda wanted: self._connector.tell_requests(wanted or self._log.writes("debug")),

@@ -407,6 +407,8 @@ def test_every_flag_of_stock_is_tried() -> None:
         "allow-origins",
         "congestion",
         "edge-resolver",
+        "role-probe",
+        "role-probe-interval",
     }
     assert {name for flag in FLAGS for name in (flag.name, *flag.aliases)} == tried
 

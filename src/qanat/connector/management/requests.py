@@ -79,6 +79,8 @@ class Request:
             return claims
         if self.path == "/host_details":
             return self._of_reads(lambda: host_details(facts), "GET")
+        if self.path == "/qanat/role" and facts.role is not None:
+            return self._of_reads(facts.role, "GET")
         endpoint = facts.diagnostics.get(self.path)
         return self._of_reads(endpoint, "GET") if endpoint else text("404 page not found\n", 404)
 

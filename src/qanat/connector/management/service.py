@@ -12,7 +12,8 @@ from qanat.connector.management.viewers import Viewers
 
 
 class Facts(Struct, frozen=True):
-    """What the service says of its connector. `diagnostics` by path; empty where they are switched off."""
+    """What the service says of its connector. `diagnostics` by path; empty where they are switched off.
+    `role`: answers what the role probe says; None without one."""
 
     connector_id: str
     tunnel_id: str
@@ -20,6 +21,7 @@ class Facts(Struct, frozen=True):
     label: str
     service_op_ip: str
     diagnostics: dict[str, Callable[[], Answer]]
+    role: Callable[[], Answer] | None = None
 
 
 class ManagementService:
