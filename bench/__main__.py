@@ -17,7 +17,16 @@ from bench.measure import Contest, Plan
 from bench.processes import BenchError
 
 RESULTS = Path(__file__).parent / "results"
-STEPS = ("at_rest", "registrations", "configuration_changes", "bursts", "latencies", "transfers", "neighbours")
+STEPS = (
+    "at_rest",
+    "registrations",
+    "configuration_changes",
+    "bursts",
+    "latencies",
+    "transfers",
+    "neighbours",
+    "promotions",
+)
 
 
 def main() -> int:
@@ -48,6 +57,7 @@ def main() -> int:
                 registrations=1,
                 rate=100,
                 neighbour_seconds=3,
+                promotions=1,
             )
         run(
             plan,

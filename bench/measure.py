@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench import nodes
 from bench.chain import LARGE, Rig, Tunnel
 from bench.load import Target, burst, paced, suffered, transfer
 from bench.neighbours import ATTACKS
@@ -28,6 +29,7 @@ class Plan:
     changes: int = 20
     registrations: int = 5
     neighbour_seconds: float = 5.0
+    promotions: int = 3
 
 
 @dataclass
@@ -111,6 +113,15 @@ class Contest:
                     self.add(f"neighbour {kind}", name, number, p99_ms=got.p99_ms, failed=float(got.failed))
                     self.rig.wait_answer(tunnel.target, 200, within_s=120)
                 self.add("neighbour", name, number, p99_ratio=max(ratios))
+
+    def promotions(self) -> None:
+        """The longest time without an answered request when the active host of two is replaced: planned, and killed."""
+        for number in range(self.plan.promotions):
+            for kind, tunnel in (("qanat", self.ours), ("cloudflared", self.stock)):
+                if tunnel is not None:
+                    for how, gap in nodes.promotions(self.rig, kind, number).items():
+                        name = tunnel.target.name
+                        self.add(f"promotion {how}", name, number, gap_s=gap.gap_s, failed=float(gap.failed))
 
     def transfers(self) -> None:
         """One large body on one connection, each way."""

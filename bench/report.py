@@ -32,6 +32,10 @@ KEYS = [
     "register_stock_s",
     "neighbour_p99_ratio",
     "neighbour_p99_ratio_stock",
+    "promotion_gap_s",
+    "promotion_gap_stock_s",
+    "promotion_planned_gap_s",
+    "promotion_planned_failed",
 ]
 
 
@@ -71,6 +75,10 @@ def ratios(rows: list[Row], *, ours: str, stock: str) -> dict[str, Any]:
         "register_stock_s": of("registration", stock, "register_s"),
         "neighbour_p99_ratio": of("neighbour", ours, "p99_ratio"),
         "neighbour_p99_ratio_stock": of("neighbour", stock, "p99_ratio"),
+        "promotion_gap_s": of("promotion killed", ours, "gap_s"),
+        "promotion_gap_stock_s": of("promotion killed", stock, "gap_s"),
+        "promotion_planned_gap_s": of("promotion planned", ours, "gap_s"),
+        "promotion_planned_failed": of("promotion planned", ours, "failed"),
     }
     for way in ("download", "upload"):
         found[f"{way}_vs_nginx_chain"] = rounded(paired(rows, way, ours, nginx, "mb_per_s"))
@@ -95,6 +103,8 @@ MEASURED = {
     "neighbour downloads": ("p99_ms", "failed"),
     "neighbour uploads": ("p99_ms", "failed"),
     "neighbour": ("p99_ratio",),
+    "promotion killed": ("gap_s", "failed"),
+    "promotion planned": ("gap_s", "failed"),
 }
 
 

@@ -30,6 +30,7 @@ OF_THE_ISSUE = {
     "config_to_effect_ms",
     "register_s",
     "neighbour_p99_ratio",
+    "promotion_gap_s",
 }
 
 
