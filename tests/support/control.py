@@ -56,6 +56,8 @@ class StillEdge:
 
     store: Store
     failed: dict[str, RequestFailed] = field(default_factory=dict)
+    facts: dict[tuple[str, str], Facts] = field(default_factory=dict)
+    cuts: list[tuple[str, str]] = field(default_factory=list)
     passed: list[Any] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     health: Health = field(init=False)
@@ -72,8 +74,6 @@ class StillEdge:
         """Answered at once, as by an origin that is well."""
         self.asked.append(given)
         self.probes.answered(cast(Any, ProbeAnswer(given["probe_id"], given["token_id"])))
-    facts: dict[tuple[str, str], Facts] = field(default_factory=dict)
-    cuts: list[tuple[str, str]] = field(default_factory=list)
 
     def counters(self) -> dict[str, int]:
         return {"requests": 7}
