@@ -17,9 +17,8 @@ from fastapi.routing import APIRoute
 from qanat.api.app import RESOURCES
 from qanat.api.http.routes import PREFIX
 from qanat.api.v4.members import ROLE_ID
-from qanat.store.models import CertificateOrder, Zone
 from qanat.nodes import promotion
-from qanat.store.models import Promotion
+from qanat.store.models import CertificateOrder, Promotion, Zone
 from tests.support.control import Control
 from tests.support.failed import failed_request
 from tests.support.links import register

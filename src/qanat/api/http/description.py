@@ -40,6 +40,11 @@ PATH_PARAMETERS = {
     "tunnel_id": ("The tunnel, a UUID.", UUID),
     "connector_id": ("The connector, a UUID.", UUID),
     "connector_token_id": ("The connector token, a UUID.", UUID),
+    "node": (
+        "The node: its name, its connector token's id, or `default` for the tunnel's own.",
+        "web-1",
+    ),
+    "promotion_id": ("The promotion, a UUID.", UUID),
     "cutover_id": ("The cutover, 32 hexadecimal digits.", HEX_ID),
     "certificate_id": ("The certificate, or its order while there is none yet; a UUID.", UUID),
     "route_id": ("The route, a UUID.", UUID),
