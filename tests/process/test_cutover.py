@@ -14,7 +14,7 @@ from qanat.cutover.public_name import PublicName
 from tests.support.api import ApiError, Json, Tunnel
 from tests.support.connector import Connector
 from tests.support.edge import Edge, lasting_addresses
-from tests.support.origin import Exchange, Origin
+from tests.support.origin import Exchange, Origin, hello
 from tests.support.waiting import wait_until
 
 ENDS = ("done", "refused", "rolled_back", "stopped")
@@ -255,3 +255,37 @@ def test_with_standard_endpoints_alone_the_public_name_is_asked_and_the_records_
     assert broken.state == "rolled_back"
     assert "answered 502" in broken.why
     assert stand.record() == before
+
+
+def test_in_steps_the_canary_gets_its_share_and_no_request_fails(stand: Stand) -> None:
+    load = Load(stand.edge, stand.hostname)
+    wait_until(lambda: len(load.answered) > 50, "the load")
+    cutover = stand.begin(steps=[20, 100], rule={"step_s": 1.0, "least_requests": 20})
+    stand.reach(cutover, "moving")
+    row = stand.reach(cutover, "done")
+    answered = load.end()
+    assert [entry["event"] for entry in row["timeline"]] == ["begin", "shift", "repoint", "finish"]
+    numbers = row["timeline"][2]["numbers"]
+    assert 20 <= numbers["new"]["requests"] < numbers["old"]["requests"]
+    assert set(answered) == {"one", "two"}
+    stand.back(cutover)
+
+
+@pytest.mark.case(47)
+def test_a_canary_that_fails_costs_no_more_than_its_share(stand: Stand) -> None:
+    stand.two.origin.on("/", lambda exchange: exchange.answer(503, b"two", [("content-type", "text/plain")]))
+    stand.two.origin.on("/up", hello)
+    stand.one.origin.on("/up", hello)
+    load = Load(stand.edge, stand.hostname)
+    wait_until(lambda: len(load.answered) > 50, "the load")
+    cutover = stand.begin(steps=[20, 100], check={"path": "/up"}, rule={"step_s": 60.0})
+    row = stand.reach(cutover, "rolled_back")
+    seen = len(load.answered)
+    wait_until(lambda: len(load.answered) > seen + 20, "requests after it")
+    answered = load.end()
+    stand.two.origin.on("/", stand.two.answer)
+    assert "requests to app.example.test failed" in row["why"]
+    failed = answered.count("status 503")
+    assert failed
+    assert "status 503" not in answered[seen + 1 :]
+    assert answered.count("one") > failed

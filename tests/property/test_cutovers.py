@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import func, select
 
-from qanat.control import records
+from qanat.control import records, targets
 from qanat.control.record_changes import RecordChange
 from qanat.cutover import cutovers
 from qanat.cutover.course import Course
@@ -38,8 +38,8 @@ class Death(BaseException):
 class CutoverMachine(RuleBasedStateMachine):
     """One cutover, with a control plane that dies before or after any commit, a target that breaks and heals, and other hands."""
 
-    @initialize(hold=st.booleans())
-    def begin(self, hold: bool) -> None:
+    @initialize(how=st.sampled_from(["at once", "held", "in steps"]))
+    def begin(self, how: str) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.store = open_store(new_file(Path(self.folder.name) / "qanat.db"))
         self.scene = Scene(self.store, Sealer(KEY), "app", "api")
@@ -47,7 +47,10 @@ class CutoverMachine(RuleBasedStateMachine):
         self.edge = FakeCutoverEdge()
         self.before = {each["name"]: each for each in self.scene.contents()}
         self.touched: set[str] = set()
-        self.id = self.scene.begin(hold=hold, rule=Rule(step_s=5, least_requests=0, longest_s=5))
+        steps = (1, 25, 100) if how == "in steps" else (100,)
+        self.id = self.scene.begin(
+            hold=how == "held", steps=steps, rule=Rule(step_s=5, least_requests=0, longest_s=5)
+        )
         self.course = Course(self.store, self.edge, self.id, now=self.now)
         self.dies = ""
 
@@ -57,7 +60,7 @@ class CutoverMachine(RuleBasedStateMachine):
         self.edge.answers.clear()
         with suppress(QanatError):
             written(self.store, self._on(cutovers.resume))
-        for _ in range(12):
+        for _ in range(16):
             if self.row().state not in ACTIVE:
                 break
             self.now.move(40)
@@ -140,6 +143,9 @@ class CutoverMachine(RuleBasedStateMachine):
             assert leads_to == {self.scene.target}
         else:
             assert own == [self.before[each["name"]] for each in own], row.state
+        with self.store.reading() as session:
+            shares = [targets.shares_of(session, self.scene.zone.id, each["name"]) for each in own]
+        assert all(sorted(each) == sorted(cutovers.shares_of(row)) for each in shares), row.state
 
     @invariant()
     def every_change_has_its_audit_row(self) -> None:
@@ -170,11 +176,12 @@ TestCutovers = CutoverMachine.TestCase
 
 
 @pytest.mark.parametrize("when", ["before the commit", "after the commit"])
-@pytest.mark.parametrize("writes", range(5))
-def test_killed_at_every_write_of_an_apply_it_is_finished_or_undone(when: str, writes: int) -> None:
+@pytest.mark.parametrize("how", ["at once", "held", "in steps"])
+@pytest.mark.parametrize("writes", range(4))
+def test_killed_at_every_write_of_an_apply_it_is_finished_or_undone(when: str, writes: int, how: str) -> None:
     """The same, at each write in turn, so that none is left to chance."""
     machine = CutoverMachine()
-    machine.begin(hold=writes % 2 == 1)
+    machine.begin(how)
     for at in range(8):
         if at == writes:
             machine.die_at_the_next_write(when, 6.0)

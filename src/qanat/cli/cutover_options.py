@@ -56,6 +56,12 @@ class PlanOptions(TypedDict):
     websockets: Annotated[
         str | None, typer.Option(help="`stay` or `cut`: those that are open on the old tunnel. By default stay.")
     ]
+    sticky: Annotated[
+        str | None,
+        typer.Option(
+            help="`none`, `address` or `cookie`: by what a visitor stays on its side in the steps. By default none."
+        ),
+    ]
     drain: Annotated[
         float | None,
         typer.Option(help="Seconds until WebSockets are cut, or open requests no longer waited for. By default 10."),
@@ -90,6 +96,7 @@ def plan_body(
         "least_nodes": options["nodes"],
         "hold": options["pause"],
         "websockets": options["websockets"],
+        "sticky": options["sticky"],
         "drain_s": options["drain"],
     }
     return _given(body)

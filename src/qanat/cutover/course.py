@@ -63,7 +63,7 @@ class Course:
         done: the next look finds the same."""
         with self._store.reading() as session:
             row = session.get(Cutover, self._id)
-            changed = records.changed(session, row.records) if row is not None and row.state in ACTIVE else {}
+            changed = cutovers.changed(session, row) if row is not None and row.state in ACTIVE else {}
         if row is None or row.state not in ACTIVE:
             self._release()
             return True

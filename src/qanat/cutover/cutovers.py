@@ -43,6 +43,16 @@ def share_of(row: Cutover) -> int:
     return 100 if row.state in (State.SETTLING, State.DONE) else 0
 
 
+def shares_of(row: Cutover) -> list[records.Share]:
+    """The weights that the cutover has set: none but during its steps."""
+    return _shares(row, share_of(row)) if row.state == State.MOVING else []
+
+
+def changed(session: Session, row: Cutover) -> dict[str, str]:
+    """What others changed of the hostnames meanwhile (`records.changed`)."""
+    return records.changed(session, row.records, shares_of(row))
+
+
 def ready(session: Session, account_id: str, plan: Plan, *, reach: Reach) -> tuple[Tunnel, Tunnel, list[Place]]:
     """The source, the target and the places of a plan, if nothing stands in its way.
 
@@ -178,10 +188,10 @@ def hold(write: Write, row: Cutover, gates: Sequence[Gate]) -> None:
 
 def shift(write: Write, row: Cutover, step: int, why: str, numbers: Mapping[str, Any] | None = None) -> None:
     """The target gets its share of this step."""
-    share = plan_of(row).steps[step]
+    plan = plan_of(row)
+    share = plan.steps[step]
     for hostname, one in row.records.items():
-        shares = [(row.from_tunnel_id, 100 - share), (row.to_tunnel_id, share)]
-        weights.put(write, one["zone_id"], hostname, shares)
+        weights.put(write, one["zone_id"], hostname, _shares(row, share), plan.sticky)
     row.step = step
     _enter(write, row, "shift", State.MOVING, f"{share} % go to the target: {why}", numbers)
 
@@ -212,7 +222,7 @@ def roll_back(
     moved = row.state in MOVED or row.state == State.DONE
     if moved:
         _tunnel(write.session, row.account_id, row.from_tunnel_id, "from_tunnel")
-        others = records.changed(write.session, row.records)
+        others = changed(write.session, row)
         if others:
             raise _changed_error(others)
         row.records = records.restore(write, row.records, action="record.rollback")
@@ -221,10 +231,12 @@ def roll_back(
 
 def stop(write: Write, row: Cutover, why: str) -> None:
     """Somebody changed a record meanwhile: what is still the cutover's goes back to what it was, the rest stays as it is."""
-    others = records.changed(write.session, row.records)
+    others = changed(write.session, row)
     own = {hostname: one for hostname, one in row.records.items() if hostname not in others}
     for hostname in others:
-        weights.clear(write, row.records[hostname]["zone_id"], hostname)
+        zone_id = row.records[hostname]["zone_id"]
+        if sorted(weights.read(write.session, zone_id, hostname)) == sorted(shares_of(row)):
+            weights.clear(write, zone_id, hostname)
     left = ""
     if own and row.state in MOVED:
         try:
@@ -262,6 +274,10 @@ def resume(write: Write, row: Cutover) -> None:
 
 
 # ------------------------------------------------------------ within
+
+
+def _shares(row: Cutover, share: int) -> list[records.Share]:
+    return [(row.from_tunnel_id, 100 - share), (row.to_tunnel_id, share)]
 
 
 def _enter(

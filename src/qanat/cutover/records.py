@@ -1,6 +1,6 @@
 """The records of a cutover's hostnames: found, repointed, put back exactly as they were, and watched for other hands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -19,6 +19,10 @@ from qanat.store.versions import row_version
 
 Kept = dict[str, Any]
 """Of one hostname: `zone_id`, `record_id`, `before` (the record's own fields), and `version`, which the cutover left it with."""
+
+
+Share = tuple[str, int]
+"""A tunnel and its weight."""
 
 
 class Place(NamedTuple):
@@ -72,7 +76,7 @@ def places(
                 where="hostnames",
                 hint="name the tunnel that serves it now",
             )
-        if weights.read(session, place.zone.id, place.hostname):
+        if any(tunnel == from_tunnel for tunnel, _ in weights.read(session, place.zone.id, place.hostname)):
             raise QanatError(
                 "cutover_weighted",
                 f"{place.hostname} leads to several tunnels by weights",
@@ -98,8 +102,9 @@ def kept(place: Place) -> Kept:
     }
 
 
-def changed(session: Session, records: Mapping[str, Kept]) -> dict[str, str]:
-    """The hostnames whose record is no longer as the cutover left it, and what became of it."""
+def changed(session: Session, records: Mapping[str, Kept], shares: Sequence[Share] = ()) -> dict[str, str]:
+    """The hostnames whose record is no longer as the cutover left it, and what became of it. `shares`: the weights that it
+    set."""
     found: dict[str, str] = {}
     for hostname, one in records.items():
         record = session.get(Record, one["record_id"])
@@ -109,6 +114,8 @@ def changed(session: Session, records: Mapping[str, Kept]) -> dict[str, str]:
             found[hostname] = f"was renamed to {record.name}"
         elif row_version(record) != one["version"]:
             found[hostname] = f"was changed: it is {record.type} {record.content} now"
+        elif sorted(weights.read(session, one["zone_id"], hostname)) != sorted(shares):
+            found[hostname] = "got other weights"
     return found
 
 

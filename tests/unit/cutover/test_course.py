@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from qanat.control import records, tunnels
+from qanat.control import records, targets, tunnels
 from qanat.control.record_changes import RecordChange
 from qanat.cutover import cutovers
 from qanat.cutover.answers import Answer
@@ -53,6 +53,18 @@ class Stage(Scene):
     def serve(self, new: Counts, old: Counts | None = None) -> None:
         self.edge.traffic = {self.target: new, self.source: old or Counts(requests=1000, p95_s=0.1)}
 
+    def shares(self, hostname: str) -> list[tuple[str, int]]:
+        with self.store.reading() as session:
+            return targets.shares_of(session, self.zone.id, hostname)
+
+    def split(self, hostname: str) -> list[tuple[str, int]]:
+        """By hand, half and half."""
+        shares = [(self.source, 1), (self.target, 1)]
+        with self.store.reading() as session:
+            place = targets.find(session, self.account, hostname, reach=EVERYTHING)
+        written(self.store, targets.put, place, shares, "none")
+        return shares
+
     def events(self, cutover_id: str) -> list[str]:
         return [entry["event"] for entry in self.row(cutover_id).timeline]
 
@@ -87,6 +99,59 @@ def test_every_step_has_its_audit_row(stage: Stage) -> None:
     with stage.store.reading() as session:
         rows = list(session.scalars(select(Audit.action).order_by(Audit.seq)))
     assert rows[-3:] == ["cutover.begin", "record.cutover", "cutover.repoint"]
+
+
+def test_in_steps_each_waits_for_its_time_and_its_requests(stage: Stage) -> None:
+    before = stage.contents()
+    cutover = stage.begin(steps=(1, 5, 25, 100), sticky="address")
+    shares = []
+    for _ in range(3):
+        row = stage.tick(cutover)
+        assert row.state == "moving"
+        shares.append(dict(stage.shares("app.example.test"))[stage.target])
+        assert cutovers.share_of(row) == shares[-1]
+        stage.serve(Counts(requests=50, p95_s=0.1))
+        stage.tick(cutover)
+        assert stage.tick(cutover, seconds=29).state == "moving"
+        assert dict(stage.shares("app.example.test"))[stage.target] == shares[-1]
+        stage.now.move(2)
+    assert shares == [1, 5, 25]
+    row = stage.tick(cutover)
+    assert row.state == "settling"
+    assert stage.shares("app.example.test") == []
+    assert stage.leads_to() == {stage.target}
+    assert stage.tick(cutover, times=2, seconds=31).state == "done"
+    assert stage.events(cutover) == ["begin", "shift", "shift", "shift", "repoint", "finish"]
+    written(stage.store, _on(cutovers.roll_back, stage, cutover, "asked", asked=True))
+    assert stage.contents() == before
+
+
+def test_a_canary_that_fails_is_taken_back_with_its_weights(stage: Stage) -> None:
+    before = stage.contents()
+    cutover = stage.begin(steps=(1, 100))
+    stage.tick(cutover, times=2)
+    stage.serve(Counts(requests=5, failed=5))
+    assert stage.tick(cutover, seconds=1).state == "rolled_back"
+    assert stage.contents() == before
+    assert stage.shares("app.example.test") == []
+
+
+def test_weights_that_others_set_meanwhile_are_theirs(stage: Stage) -> None:
+    cutover = stage.begin(steps=(1, 100))
+    stage.tick(cutover)
+    others = stage.split("app.example.test")
+    row = stage.tick(cutover)
+    assert row.state == "stopped"
+    assert "app.example.test got other weights" in row.why
+    assert sorted(stage.shares("app.example.test")) == sorted(others)
+    assert stage.shares("api.example.test") == []
+
+
+def test_a_hostname_with_weights_is_not_cut_over(stage: Stage) -> None:
+    stage.split("app.example.test")
+    with pytest.raises(QanatError) as refused:
+        stage.begin()
+    assert refused.value.code == "cutover_weighted"
 
 
 @pytest.mark.case(47)

@@ -65,6 +65,9 @@ class PlanInput(_Body):
     hold: bool = Field(default=False, description="new requests wait until it is resumed")
     hold_s: float = Field(default=LONGEST_HOLD_S, description="seconds that they wait at most")
     websockets: Literal["stay", "cut"] = Field(default="stay", description="those that are open on the old tunnel")
+    sticky: Literal["none", "address", "cookie"] = Field(
+        default="none", description="by what a visitor stays on its side during the steps"
+    )
     drain_s: float = Field(
         default=10.0, description="seconds until they are cut; and for open requests while others wait"
     )
