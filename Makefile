@@ -18,7 +18,7 @@ LINTED := $(shell clippy-driver --version >/dev/null 2>&1 && command -v clippy-d
 $(if $(LINTED),setup engine .venv/editable test-rust lint-rust: export RUSTC_WORKSPACE_WRAPPER := $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine postgres demo test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel deb lock
+.PHONY: help setup engine postgres demo demo-cutover test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel deb lock
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -43,6 +43,9 @@ engine: .venv/editable # the extension, in place in src/qanat, where the editabl
 
 demo: setup ## the main job end to end, on loopback, step by step (HOLD=1 stays up)
 	@$(BIN)/python -m demo $(if $(HOLD),--hold)
+
+demo-cutover: setup ## two hosts and two sites: a host dies, a site takes over, a broken one is refused and one taken back
+	@$(BIN)/python -m demo.cutover
 
 postgres: # PostgreSQL's server, which the tests start
 	@scripts/postgres

@@ -55,6 +55,13 @@ class Child:
             self._process.wait()
             raise RuntimeError(f"{self.name} didn't end within {timeout_s:g} s of SIGTERM") from None
 
+    def wait(self, timeout_s: float) -> int:
+        """Until it has ended by itself; its exit code."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{self.name} didn't end within {timeout_s:g} s") from None
+
     def kill(self) -> None:
         """The end, without a word: for cleaning up."""
         self._process.kill()
@@ -62,10 +69,11 @@ class Child:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with self._arrived:
-                self.lines.append(line.rstrip("\n"))
-                self._arrived.notify_all()
+        with self._process.stdout:
+            for line in self._process.stdout:
+                with self._arrived:
+                    self.lines.append(line.rstrip("\n"))
+                    self._arrived.notify_all()
         self._process.wait()
         with self._arrived:
             self._arrived.notify_all()

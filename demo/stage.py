@@ -88,11 +88,11 @@ class Stage:
         self.stack.callback(origin.close)
         return origin
 
-    def run_connector(self, token: str, name: str = "connector") -> Child:
+    def run_connector(self, token: str, name: str = "connector", *flags: str) -> Child:
         child = self.child(
             name,
             *("tunnel", "--edge", self.facts["tunnel"], "--cacert", self.facts["ca"]),
-            *("--metrics", "127.0.0.1:0", "--grace-period", "5s", "run"),
+            *("--metrics", "127.0.0.1:0", "--grace-period", "5s", *flags, "run"),
             environment={"TUNNEL_TOKEN": token},
         )
         child.wait_for("Registered tunnel connection")

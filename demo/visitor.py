@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,15 +31,22 @@ class Visitor:
         """One that keeps its connection."""
         return httpx.Client(http1=not http2, http2=http2, verify=self._tls(), trust_env=False, timeout=10.0)
 
-    def get(self, path: str, *, http2: bool = False, client: httpx.Client | None = None) -> httpx.Response:
+    def get(
+        self,
+        path: str,
+        *,
+        http2: bool = False,
+        client: httpx.Client | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         """GET https://HOSTNAME/PATH."""
         if client is None:
             with self.client(http2=http2) as own:
-                return self.get(path, client=own)
+                return self.get(path, client=own, headers=headers)
         request = client.build_request(
             "GET",
             f"https://{self._address}:{self._port}{path}",
-            headers={"Host": self.hostname},
+            headers={"Host": self.hostname, **(headers or {})},
             extensions={"sni_hostname": self.hostname},
         )
         return client.send(request)
