@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from qanat.control import tunnels
-from qanat.cutover import cutovers, records
+from qanat.cutover import cutovers, facts, records
 from qanat.cutover.answers import Answer, bound_s, judge
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import Gate, is_open, learnt, shut
@@ -51,6 +51,7 @@ class Course:
         self._entered = now()
         self._since: datetime = store.clock()
         self._gates: list[Gate] | None = None
+        self._active: str | None = None
         self._is_held = False
         self._is_quiet = False
         self._was_cut = False
@@ -64,6 +65,7 @@ class Course:
         with self._store.reading() as session:
             row = session.get(Cutover, self._id)
             changed = cutovers.changed(session, row) if row is not None and row.state in ACTIVE else {}
+            self._active = facts.active_node(session, row.to_tunnel_id) if row is not None else None
         if row is None or row.state not in ACTIVE:
             self._release()
             return True
@@ -190,7 +192,7 @@ class Course:
         timeout_s = min(LONGEST_PROBE_S, max(PROBE_S, bound)) if check.within_s is not None and bound else PROBE_S
         answer = self._edge.ask(
             tunnel_id=row.to_tunnel_id,
-            token_id=None,
+            token_id=self._active,
             hostname=representative(hostname),
             check=check,
             timeout_s=timeout_s,

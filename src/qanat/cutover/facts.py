@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qanat.control import connector_tokens
@@ -11,7 +12,7 @@ from qanat.cutover.gates import Node, RuleSeen
 from qanat.cutover.plan import representative
 from qanat.errors import QanatError
 from qanat.ingress.verdicts import Asked
-from qanat.store.models import Tunnel
+from qanat.store.models import NodeState, Tunnel, TunnelRole
 
 OWN_TOKEN = ""
 DEFAULT_NODE = "default"
@@ -23,17 +24,34 @@ def nodes(session: Session, tunnel: Tunnel, now: datetime) -> list[Node]:
     for _, live in state(session, tunnel).connectors:
         for connection in live:
             connections[connection.token_id] = connections.get(connection.token_id, 0) + 1
+    active, fenced = active_node(session, tunnel.id), _fenced(session, tunnel.id)
+
+    def serves(token_id: str) -> bool:
+        return token_id not in fenced and active in (None, token_id)
+
     found = []
     if OWN_TOKEN in connections:
-        found.append(Node(token_id=OWN_TOKEN, name=DEFAULT_NODE, connections=connections[OWN_TOKEN]))
+        held = connections[OWN_TOKEN]
+        found.append(Node(token_id=OWN_TOKEN, name=DEFAULT_NODE, connections=held, serves=serves(OWN_TOKEN)))
     for token in connector_tokens.every(session, tunnel.id):
         status = connector_tokens.status_of(token, now)
         held = connections.get(token.id, 0)
         if status == "active":
-            found.append(Node(token_id=token.id, name=token.name, connections=held))
+            found.append(Node(token_id=token.id, name=token.name, connections=held, serves=serves(token.id)))
         elif held or not connections:
             found.append(Node(token_id=token.id, name=token.name, connections=held, wrong=f"is {status}"))
     return found
+
+
+def active_node(session: Session, tunnel_id: str) -> str | None:
+    """The token of the one node that gets requests in the mode active-standby, which alone is to be asked; None: all do."""
+    role = session.get(TunnelRole, tunnel_id)
+    return role.active_token_id if role is not None and role.mode == "active-standby" else None
+
+
+def _fenced(session: Session, tunnel_id: str) -> set[str]:
+    query = select(NodeState.token_id).where(NodeState.tunnel_id == tunnel_id, NodeState.fenced_at.is_not(None))
+    return set(session.scalars(query))
 
 
 def target_of(session: Session, tunnel: Tunnel) -> Target:

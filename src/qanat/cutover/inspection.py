@@ -31,10 +31,11 @@ def inspect(store: Store, edge: CutoverEdge, plan: Plan, target: Tunnel, places:
     with store.reading() as session:
         nodes = facts.nodes(session, target, store.clock())
         way = facts.target_of(session, target)
+        active = facts.active_node(session, plan.from_tunnel)
     gates = [connections_gate(plan, nodes)]
     asked = [node for node in nodes if node.connections and not node.wrong and node.serves]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="qanat-gates") as pool:
-        each = [pool.submit(_of_hostname, store, edge, plan, target, asked, way, place) for place in places]
+        each = [pool.submit(_of_hostname, store, edge, plan, target, asked, way, active, place) for place in places]
         for found in each:
             gates.extend(found.result())
     return gates
@@ -47,12 +48,13 @@ def _of_hostname(
     target: Tunnel,
     nodes: Sequence[Node],
     way: Target,
+    active: str | None,
     place: Place,
 ) -> list[Gate]:
     hostname, check = place.hostname, plan.check_of(place.hostname)
     asked = representative(hostname)
     rule = rule_gate(hostname, facts.rule_of(way, hostname, check.path))
-    source = _ask(edge, plan.from_tunnel, None, asked, check)
+    source = _ask(edge, plan.from_tunnel, active, asked, check)
     answers = {node.name: _ask(edge, target.id, node.token_id, asked, check) for node in nodes}
     illnesses = {
         node.name: edge.illness(tunnel_id=target.id, token_id=node.token_id, hostname=hostname) for node in nodes

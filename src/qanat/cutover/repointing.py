@@ -140,6 +140,7 @@ def _found(store: Store, edge: CutoverEdge | None, move: Move) -> Finding:
         leaving = _usable(facts.nodes(session, source, now))
         if not leaving:
             return Finding(False)
+        active = facts.active_node(session, source.id)
         coming = _usable(facts.nodes(session, target, now))
         way = facts.target_of(session, target)
         probe = checks.read(session, target.account_id).of(
@@ -153,7 +154,7 @@ def _found(store: Store, edge: CutoverEdge | None, move: Move) -> Finding:
     asked = representative(move.hostname)
     before = None
     if edge is not None:
-        before = edge.ask(tunnel_id=source.id, token_id=None, hostname=asked, check=check, timeout_s=ANSWER_S)
+        before = edge.ask(tunnel_id=source.id, token_id=active, hostname=asked, check=check, timeout_s=ANSWER_S)
         if not _serves(before):
             return Finding(False)
     if not coming:

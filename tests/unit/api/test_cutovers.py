@@ -130,6 +130,24 @@ def test_connections_of_a_token_that_is_over_count_for_nothing(desk: Desk, end: 
     assert f"web-1 is {end}" in gate["says"]
 
 
+def test_of_an_active_and_a_standby_only_the_active_one_is_asked_and_counted(desk: Desk) -> None:
+    store = desk.control.store
+    desk.target = desk.tunnel(connected=False)
+    tokens = [
+        desk.control.call("POST", f"/qanat/tunnels/{desk.target}/connector-tokens", {"name": name})["id"]
+        for name in ("web-1", "web-2")
+    ]
+    for token_id in tokens:
+        register(store, desk.target, str(uuid4()), token_id=token_id)
+    assert {node["serves"] for node in desk.gate("connections")["evidence"]["nodes"]} == {True}
+    path = f"/accounts/{desk.control.account}/qanat/tunnels/{desk.target}/mode"
+    desk.control.call("PUT", path, {"mode": "active-standby", "active": "web-2"})
+    desk.edge.asked.clear()
+    gate = desk.gate("connections", least_nodes=2)
+    assert (gate["passed"], gate["says"]) == (False, "1 connections from 1 nodes; 1 from 2 are needed")
+    assert {token for tunnel, token, _, _ in desk.edge.asked if tunnel == desk.target} == {tokens[1]}
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [
