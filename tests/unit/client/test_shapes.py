@@ -9,7 +9,15 @@ from pydantic import TypeAdapter
 
 from qanat.api.http.description import example_of
 from qanat.api.qanat import accounts as own_accounts
-from qanat.api.qanat import audit, configurations, connector_tokens, node_shapes, origin_certificate
+from qanat.api.qanat import (
+    audit,
+    certificates,
+    configurations,
+    connector_tokens,
+    health,
+    node_shapes,
+    origin_certificate,
+)
 from qanat.api.v4 import (
     accounts,
     record_shapes,
@@ -45,6 +53,12 @@ ANSWERED: dict[type[msgspec.Struct], Any] = {
     shapes.DetailedConnection: tunnel_shapes.OwnConnectionShape,
     shapes.DetailedConnector: tunnel_shapes.OwnConnectorShape,
     shapes.TunnelDetail: tunnel_shapes.OwnTunnelShape,
+    shapes.Certificate: certificates.CertificateShape,
+    shapes.CertificateError: certificates.CertificateErrorShape,
+    shapes.Probe: health.ProbeShape,
+    shapes.OriginHealth: health.HealthShape,
+    shapes.OriginAnswer: health.AnswerShape,
+    shapes.Traffic: health.TrafficShape,
     shapes.TunnelMode: node_shapes.ModeShape,
     shapes.Node: node_shapes.NodeShape,
     shapes.Nodes: node_shapes.NodesShape,
