@@ -186,12 +186,14 @@ class Story(Stage):
         self.mark("refused; nothing has changed")
 
     def take_back_a_site_that_breaks(self) -> None:
-        self.step("It is repaired, gets the requests, and breaks only then: the cutover takes it back by itself.")
+        self.step(
+            "It is repaired, gets a fifth of the requests, and breaks only then: the cutover takes it back by itself."
+        )
         self.far_application.status = 200
-        begun = self.mark("a cutover begins, and is watched")
+        begun = self.mark("a cutover in steps begins, and is watched")
         cutover = self.start(
             *("cutover", "apply", HOSTNAME, "--from", PRODUCTION, "--to", SECOND_SITE),
-            *("--watch", "120", "--longest", "120"),
+            *("--steps", "20,100", "--watch", "120", "--longest", "120"),
         )
         before = sum(each.host == FAR for each in list(self.served))
         self.until(
