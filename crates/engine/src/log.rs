@@ -73,7 +73,8 @@ impl Bridge {
 
 impl Subscriber for Bridge {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= Level::WARN
+        // The answers to PINGs of ours are none of h2's own (crates/transport/src/http2/beat.rs).
+        metadata.is_event() && *metadata.level() <= Level::WARN && metadata.target() != "h2::proto::ping_pong"
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

@@ -5,7 +5,7 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::SockRef;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -21,6 +21,31 @@ pub(crate) fn widen(socket: &UdpSocket) {
     let socket = SockRef::from(socket);
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+}
+
+/// Where to dial `peer` from, so that the system chooses the port.
+pub(crate) fn local_address(peer: SocketAddr, bind: Option<IpAddr>) -> SocketAddr {
+    let any = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(bind.unwrap_or(any), 0)
+}
+
+/// Ready when the host says that nothing listens on the port (ICMP port unreachable), else never. Only a connected socket hears
+/// of it, and a connection's own must not be one, or it would not outlive a change of the network. It sends one datagram, and
+/// that an empty one; nobody can answer it who doesn't see it.
+pub(crate) async fn closed_port(peer: SocketAddr, bind: Option<IpAddr>) {
+    let asked = async {
+        let socket = tokio::net::UdpSocket::bind(local_address(peer, bind)).await?;
+        socket.connect(peer).await?;
+        socket.send(&[]).await?;
+        socket.recv(&mut [0; 1]).await
+    };
+    match asked.await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        _ => std::future::pending().await,
+    }
 }
 
 /// Whether datagrams from here, or to there, are not even looked at.

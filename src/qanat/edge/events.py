@@ -49,7 +49,7 @@ REFUSAL_LINES = 100
 """Log lines (and rows) of refused registrations in `REFUSALS_S` seconds: for unknown tunnels, for one tunnel, for all of them."""
 REFUSALS_S = 10.0
 DOUBT_LINES = 6
-"""Log lines (and rows) of one tunnel's suspect connections in `DOUBTS_S` seconds: a bad line comes and goes."""
+"""Log lines (and rows) of one tunnel's suspicions in `DOUBTS_S` seconds: a bad line comes and goes."""
 DOUBTS_S = 60.0
 SUMMARY_S = 60.0
 AWAY = ("store_full", "store_unavailable", "store_damaged")
@@ -85,6 +85,7 @@ class EventPump:
         self._tunnel_lines = Share(TUNNEL_LINES, every_s=REFUSALS_S)
         self._refusal_lines = Share(REFUSAL_LINES, every_s=REFUSALS_S)
         self._doubt_lines = Share(DOUBT_LINES, every_s=DOUBTS_S)
+        self._doubted: set[str] = set()  # connections whose suspicion was told
         self._summary_due = monotonic() + SUMMARY_S
         self._refused_before = 0
         self._refusals_told = 0
@@ -220,7 +221,7 @@ class EventPump:
                 log.info("connection draining", tunnel=event.tunnel_id, connection=event.connection_id)
             case ConnectionSuspect():
                 self._health.suspected(event.connection_id, suspect=event.suspect)
-                if not self._doubt_lines.take(event.tunnel_id):
+                if not self._is_doubt_told(event):
                     return False
                 line = log.warning if event.suspect else log.info
                 line(
@@ -232,6 +233,7 @@ class EventPump:
                 )
             case ConnectionLost():
                 self._health.ended(event.connection_id)
+                self._doubted.discard(event.connection_id)
                 log.info(
                     "connection lost",
                     tunnel=event.tunnel_id,
@@ -295,6 +297,17 @@ class EventPump:
                 return False
             case _:
                 assert_never(event)
+        return True
+
+    def _is_doubt_told(self, event: ConnectionSuspect) -> bool:
+        """What a suspicion has, its end has as well."""
+        if not event.suspect:
+            told = event.connection_id in self._doubted
+            self._doubted.discard(event.connection_id)
+            return told
+        if not self._doubt_lines.take(event.tunnel_id):
+            return False
+        self._doubted.add(event.connection_id)
         return True
 
     def _record(self, write: Write, event: EdgeEvent) -> None:

@@ -137,8 +137,8 @@ def test_a_suspect_connection_has_lines_and_rows_and_not_without_end(
         "connector_id": ids["connector_id"],
         "token_id": "host",
     }
-    pump.take([make("ConnectionSuspect", **ids, suspect=True) for _ in range(100)])
-    assert len(log) == events.DOUBT_LINES
+    pump.take([make("ConnectionSuspect", **ids, suspect=suspect) for _ in range(100) for suspect in (True, False)])
+    assert len(log) == 2 * events.DOUBT_LINES, "each with its end"
 
 
 def test_what_a_connector_says_is_stored_on_every_database(

@@ -2,6 +2,7 @@
 //! connection where the first provably changed nothing.
 
 use crate::cause::Cause;
+use crate::management::Asked;
 use crate::requests::answer::clean;
 use crate::requests::choice::Choice;
 use crate::requests::ends::{Download, Upload};
@@ -10,14 +11,54 @@ use crate::requests::failed::Failed;
 use crate::requests::head::Admitted;
 use crate::requests::reply;
 use crate::requests::tried::Tried;
-use crate::tunnels::connection::Asker;
-use crate::tunnels::tunnel::Picked;
+use crate::tunnels::connection::{Asker, Connection};
+use crate::tunnels::tunnel::{Picked, Tunnel};
 use qanat_http::{Headers, ResponseHead, Sent, Sink};
 use qanat_transport::{OpenStream, ResponseEvent, TunnelResponse};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use tokio::time::Instant;
+
+/// Why a request leaves a connection that is still there.
+const UNACKNOWLEDGED: &str = "what was sent to the connector isn't acknowledged";
+
+/// Where else a request can go that waits on a suspect connection.
+struct Elsewhere<'a> {
+    tunnel: Option<Arc<Tunnel>>,
+    tried: &'a Tried,
+    asked: Option<&'a Asked>,
+}
+
+impl Elsewhere<'_> {
+    /// Ready when what was sent on this connection isn't acknowledged and another one could take the request; never for one that
+    /// may not be repeated.
+    async fn better(&self, connection: &Connection, is_repeatable: bool, is_grpc: bool) {
+        let Some(tunnel) = self.tunnel.as_ref().filter(|_| is_repeatable) else {
+            return std::future::pending().await;
+        };
+        let suits = |c: &Connection| match self.asked {
+            Some(asked) => asked.allows(c),
+            None => c.gate.is_open() && (!is_grpc || c.carries_trailers),
+        };
+        loop {
+            // From here on no change is missed.
+            let (doubt, others) = (connection.link.suspicion_changed(), tunnel.changed());
+            if !connection.link.is_suspect() {
+                doubt.await;
+                continue;
+            }
+            if tunnel.has_better(|c| !self.tried.holds(c) && suits(c)) {
+                return;
+            }
+            tokio::select! {
+                () = doubt => {}
+                () = others => {}
+            }
+        }
+    }
+}
 
 /// Has the request answered by a connection of its tunnel, which `admitted` names in the end.
 pub(super) async fn run<U: Upload, D: Download>(
@@ -34,7 +75,8 @@ pub(super) async fn run<U: Upload, D: Download>(
             Err(none) => return Err(last.unwrap_or(none)),
         };
         exchange.account.tried(&connection);
-        let failed = match attempt(exchange, &connection, &mut choice).await {
+        let elsewhere = Elsewhere { tunnel: choice.tunnel(), tried: &tried, asked: admitted.management.as_ref() };
+        let failed = match attempt(exchange, &connection, &elsewhere, &mut choice).await {
             Ok(outcome) => return Ok(outcome),
             Err(failed) => failed.on(connection.id),
         };
@@ -58,11 +100,12 @@ pub(super) async fn run<U: Upload, D: Download>(
 async fn attempt<U: Upload, D: Download>(
     exchange: &mut Exchange<'_, U, D>,
     connection: &Picked,
+    elsewhere: &Elsewhere<'_>,
     choice: &mut Choice,
 ) -> Result<Outcome, Failed> {
     let mut open = open(exchange, connection, choice).await?;
     exchange.account.opened();
-    match answer(exchange, connection, &mut open).await {
+    match answer(exchange, connection, elsewhere, &mut open).await {
         Ok(response) => {
             exchange.account.answered(response.head.status);
             reply::send(exchange, connection, open, response).await
@@ -115,11 +158,15 @@ async fn open<U: Upload, D: Download>(
 async fn answer<U: Upload, D: Download>(
     exchange: &mut Exchange<'_, U, D>,
     connection: &Picked,
+    elsewhere: &Elsewhere<'_>,
     open: &mut OpenStream,
 ) -> Result<TunnelResponse, Failed> {
     let Exchange { side, request, body, download, pace, .. } = exchange;
     let OpenStream { sink, response } = open;
     body.start();
+    let unacknowledged = Failed::new(Cause::ConnectionLost, UNACKNOWLEDGED).after(body.sent());
+    let is_repeatable = elsewhere.tried.bears_another(request, &unacknowledged);
+    let mut doubted = pin!(elsewhere.better(connection, is_repeatable, body.is_grpc()));
     // A head of ours or the origin's lies in the client's buffer.
     let mut is_unflushed = false;
     loop {
@@ -141,6 +188,9 @@ async fn answer<U: Upload, D: Download>(
                     if flushed.is_err() {
                         return Poll::Ready(Err(Failed::gone()));
                     }
+                }
+                if doubted.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Failed::new(Cause::ConnectionLost, UNACKNOWLEDGED)));
                 }
                 match body.poll_send(cx, sink, &connection.choke) {
                     Poll::Ready(Ok(())) => pace.touch(),
@@ -183,7 +233,11 @@ async fn answer<U: Upload, D: Download>(
             Err(failed) => {
                 sink.reset();
                 response.cancel();
-                let sent = if failed.cause == Cause::RequestCut { body.sent() } else { Sent::Body };
+                // A body is sent on one connection only.
+                let sent = match failed.cause {
+                    Cause::RequestCut | Cause::ConnectionLost => body.sent(),
+                    _ => Sent::Body,
+                };
                 return Err(failed.after(sent));
             }
         }

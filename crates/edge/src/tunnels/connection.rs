@@ -6,7 +6,7 @@ use qanat_http::Choke;
 use qanat_transport::{ConnectorLink, Protocol, Registration};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// What a connector with a management service announces (ClientInfo.features).
@@ -28,6 +28,10 @@ pub(crate) trait Peer: Clone + Send + Sync + 'static {
     fn is_closed(&self) -> bool;
     /// What was sent on it isn't acknowledged in time.
     fn is_suspect(&self) -> bool;
+    /// Of a suspect one: since when.
+    fn silent_since(&self) -> Instant;
+    /// Whether something was acknowledged after that.
+    fn is_heard_after(&self, moment: Instant) -> bool;
     /// Streams without reason and malformed answers so far.
     fn protocol_errors(&self) -> u64;
 }
@@ -59,6 +63,12 @@ impl Peer for ConnectorLink {
     }
     fn is_suspect(&self) -> bool {
         ConnectorLink::is_suspect(self)
+    }
+    fn silent_since(&self) -> Instant {
+        ConnectorLink::silent_since(self)
+    }
+    fn is_heard_after(&self, moment: Instant) -> bool {
+        ConnectorLink::is_heard_after(self, moment)
     }
     fn protocol_errors(&self) -> u64 {
         ConnectorLink::protocol_errors(self)

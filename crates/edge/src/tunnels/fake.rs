@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// A link that remembers why it was closed.
@@ -18,6 +18,8 @@ pub(super) struct Fake {
     closed: Arc<Mutex<Option<String>>>,
     pub(super) drained: Arc<AtomicUsize>,
     pub(super) suspect: Arc<AtomicBool>,
+    /// Just now.
+    pub(super) heard: Arc<AtomicBool>,
 }
 
 impl Fake {
@@ -28,6 +30,7 @@ impl Fake {
             closed: Arc::default(),
             drained: Arc::default(),
             suspect: Arc::default(),
+            heard: Arc::default(),
         }
     }
     pub(super) fn why(&self) -> Option<String> {
@@ -60,6 +63,12 @@ impl Peer for Fake {
     }
     fn is_suspect(&self) -> bool {
         self.suspect.load(Ordering::Relaxed)
+    }
+    fn silent_since(&self) -> Instant {
+        Instant::now()
+    }
+    fn is_heard_after(&self, _: Instant) -> bool {
+        self.heard.load(Ordering::Relaxed)
     }
     fn protocol_errors(&self) -> u64 {
         0

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use uuid::Uuid;
@@ -18,6 +19,8 @@ const VISITORS: usize = 4;
 const MIN_PART: usize = 16;
 /// More than a connection can have open: a choked one is taken when there is no other.
 const MAX_OPEN: usize = usize::MAX / 2;
+/// When a suspect connection has ended, its connector's others follow within that time, or live.
+const DOUBTED: Duration = Duration::from_secs(10);
 
 /// A tunnel's connections that take new requests.
 pub(crate) struct Tunnel<P = ConnectorLink> {
@@ -25,6 +28,8 @@ pub(crate) struct Tunnel<P = ConnectorLink> {
     /// Registered, but their first configuration is not answered yet.
     pending: AtomicUsize,
     changed: Notify,
+    /// Connectors of which a connection is suspect, or was when it ended.
+    doubted: ArcSwap<Vec<Doubted>>,
     open: AtomicUsize,
     /// Requests that look for a connection and have none: whoever waits for the open ones waits for these as well.
     choosing: AtomicUsize,
@@ -38,14 +43,16 @@ impl<P: Peer> Tunnel<P> {
             ready: ArcSwap::from_pointee(Vec::new()),
             pending: AtomicUsize::new(0),
             changed: Notify::new(),
+            doubted: ArcSwap::default(),
             open: AtomicUsize::new(0),
             choosing: AtomicUsize::new(0),
             visitors: Mutex::default(),
         }
     }
 
-    /// A connection for a visitor's request, which counts as open until the guard is dropped: one of a node that serves, and a suspect
-    /// one only when there is no other. Whoever sends the request goes through the connection's gate once more.
+    /// A connection for a visitor's request, which counts as open until the guard is dropped: one of a node that serves; a suspect one
+    /// only when there is no other, and another of its connector, which may be as dead with nothing to show it yet, only when no
+    /// other connector has one. Whoever sends the request goes through the connection's gate once more.
     pub(crate) fn pick(&self, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
         self.pick_for(Asker::Visitor, |c| c.gate.is_open() && usable(c))
     }
@@ -66,11 +73,26 @@ impl<P: Peer> Tunnel<P> {
             )
         };
         let usable = |c: &Connection<P>| !c.link.is_closed() && usable(c);
-        let chosen = pick(&|c| !c.link.is_suspect() && usable(c)).or_else(|| pick(&usable))?;
+        let trusted = |c: &Connection<P>| !c.link.is_suspect() && usable(c);
+        let doubted = self.doubted.load();
+        let chosen = match doubted.is_empty() {
+            true => pick(&trusted),
+            false => {
+                let now = Instant::now();
+                let silent: Vec<_> = doubted.iter().filter(|d| d.holds(&ready, now)).map(|d| d.connector).collect();
+                pick(&|c| trusted(c) && !silent.contains(&c.connector_id)).or_else(|| pick(&trusted))
+            }
+        };
+        let chosen = chosen.or_else(|| pick(&usable))?;
         let connection = ready[chosen].clone();
         connection.enter(asker);
         let cuts = connection.cuts();
         Some(Picked { connection, asker, cuts })
+    }
+
+    /// Whether one of these could take a request that waits on a suspect connection.
+    pub(crate) fn has_better(&self, usable: impl Fn(&Connection<P>) -> bool) -> bool {
+        self.ready.load().iter().any(|c| !c.link.is_closed() && !c.link.is_suspect() && usable(c))
     }
 
     /// Ready at the next change of the connections or of who serves, from this call on.
@@ -96,12 +118,28 @@ impl<P: Peer> Tunnel<P> {
 
     /// Wakes whoever waits: its connections, or who of them serves or is suspect, have changed.
     pub(super) fn stir(&self) {
+        self.doubt(None);
         self.changed.notify_waiters();
     }
 
     /// Requests that look for a connection. Read before the open ones: a request is counted there before it is counted out here.
     pub(super) fn choosing(&self) -> usize {
         self.choosing.load(Ordering::SeqCst)
+    }
+
+    /// Sees anew which connectors are doubted; `ended`: a suspect connection that has just ended.
+    fn doubt(&self, ended: Option<&Connection<P>>) {
+        let now = Instant::now();
+        let mut doubted = Vec::clone(&self.doubted.load());
+        doubted.retain(|d| d.until.is_some_and(|until| until > now));
+        let all = self.ready.load();
+        let suspect = all.iter().filter(|c| c.link.is_suspect()).map(|c| (&**c, None));
+        doubted.extend(suspect.chain(ended.map(|c| (c, Some(now + DOUBTED)))).map(|(c, until)| Doubted {
+            connector: c.connector_id,
+            since: c.link.silent_since(),
+            until,
+        }));
+        self.doubted.store(Arc::new(doubted));
     }
 
     /// Counts an open request; `None` above `most`, or above this visitor's part. The first quarter is anybody's and costs no
@@ -140,7 +178,11 @@ impl<P: Peer> Tunnel<P> {
 
     /// It takes no more requests.
     pub(super) fn remove(&self, id: Uuid) {
+        let suspect = self.ready.load().iter().find(|c| c.id == id && c.link.is_suspect()).cloned();
         self.change(|ready| ready.retain(|c| c.id != id));
+        if suspect.is_some() {
+            self.doubt(suspect.as_deref());
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Connection<P>>>)) {
@@ -162,6 +204,23 @@ pub(crate) enum Awaited {
     Configuration,
     /// There is none.
     Connector,
+}
+
+/// A connector of which a connection fell silent.
+#[derive(Clone, Copy)]
+struct Doubted {
+    connector: Uuid,
+    since: Instant,
+    /// When that connection has ended: for so long it is remembered.
+    until: Option<Instant>,
+}
+
+impl Doubted {
+    /// Nothing was heard on its other connections either since then.
+    fn holds<P: Peer>(&self, ready: &[Arc<Connection<P>>], now: Instant) -> bool {
+        let speaks = |c: &Connection<P>| c.connector_id == self.connector && c.link.is_heard_after(self.since);
+        self.until.is_none_or(|until| now < until) && !ready.iter().any(|c| !c.link.is_suspect() && speaks(c))
+    }
 }
 
 /// A connection with one more open request.
@@ -282,12 +341,46 @@ mod tests {
         suspect.link.suspect.store(true, Ordering::Relaxed);
         let picked = || tunnel.pick(|_| true).map(|c| c.id);
         assert_eq!(picked(), Some(suspect.id));
+        assert!(!tunnel.has_better(|_| true));
         let other = Arc::new(Connection::new(Fake::new(), &registration(2, 0), String::new()));
         tunnel.announce();
         tunnel.settle(Some(other.clone()));
         assert!((0..20).all(|_| picked() == Some(other.id)));
+        assert!(tunnel.has_better(|_| true) && !tunnel.has_better(|c| c.id == suspect.id));
         suspect.link.suspect.store(false, Ordering::Relaxed);
+        tunnel.stir();
         assert!((0..200).any(|_| picked() == Some(suspect.id)));
+    }
+
+    #[test]
+    fn beside_a_suspect_connection_those_of_other_connectors_come_first() {
+        let (tunnel, suspect) = joined();
+        let join = |connector, index| {
+            let registration = registration(connector, index);
+            let connection = Arc::new(Connection::new(Fake::new(), &registration, String::new()));
+            tunnel.announce();
+            tunnel.settle(Some(connection.clone()));
+            connection
+        };
+        let (sister, other) = (join(1, 1), join(2, 0));
+        let picked = || tunnel.pick(|_| true).map(|c| c.id);
+        let only = |id| (0..30).all(|_| picked() == Some(id));
+        suspect.link.suspect.store(true, Ordering::Relaxed);
+        tunnel.stir();
+        assert!(only(other.id));
+        tunnel.remove(suspect.id);
+        assert!(only(other.id), "its connector is hardly better off since");
+        tunnel.remove(other.id);
+        assert!(only(sister.id), "better than none");
+        let other = join(2, 0);
+        assert!(only(other.id));
+        sister.link.heard.store(true, Ordering::Relaxed);
+        assert!((0..200).any(|_| picked() == Some(sister.id)), "its connector lives: only that one line was bad");
+        let mut past = Vec::clone(&tunnel.doubted.load());
+        past.iter_mut().for_each(|doubted| doubted.until = Some(Instant::now()));
+        tunnel.doubted.store(Arc::new(past));
+        tunnel.stir();
+        assert!(tunnel.doubted.load().is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use qanat_transport::{
     TunnelSink, connector_tls,
 };
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,6 +52,10 @@ pub fn registration(id: Uuid, index: u8, features: &[&str]) -> Registration {
 }
 
 pub async fn dial(lab: &Lab) -> EdgeLink {
+    dial_at(lab, lab.edge.addresses().tunnel).await
+}
+
+async fn dial_at(lab: &Lab, address: SocketAddr) -> EdgeLink {
     let settings = DialSettings {
         tls: connector_tls(Some(lab.tunnel_ca.as_bytes())).unwrap(),
         timeout: Duration::from_secs(10),
@@ -60,7 +65,7 @@ pub async fn dial(lab: &Lab) -> EdgeLink {
         rpc_timeout: Duration::from_secs(5),
         bind: None,
     };
-    EdgeLink::dial(lab.protocol, lab.edge.addresses().tunnel, &settings).await.unwrap()
+    EdgeLink::dial(lab.protocol, address, &settings).await.unwrap()
 }
 
 impl FakeConnector {
@@ -69,7 +74,16 @@ impl FakeConnector {
     }
 
     pub async fn start_as(lab: &Lab, registration: Registration) -> Result<Arc<Self>, RegisterError> {
-        let link = dial(lab).await;
+        Self::start_at(lab, lab.edge.addresses().tunnel, registration).await
+    }
+
+    /// By another address.
+    pub async fn start_at(
+        lab: &Lab,
+        address: SocketAddr,
+        registration: Registration,
+    ) -> Result<Arc<Self>, RegisterError> {
+        let link = dial_at(lab, address).await;
         let id = registration.connector_id;
         let connector = Arc::new(Self { link: link.clone(), id, seen: Arc::default() });
         tokio::spawn({

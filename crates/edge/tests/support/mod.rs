@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod connector;
+pub mod relay;
 
 pub mod settings;
 

@@ -5,6 +5,7 @@ use super::incoming::ConfigurationPush;
 use super::link::{EdgeLink, Requests, Transport};
 use super::proxy::{Duplex, ProxyRoute};
 use super::quic::QuicAcceptor;
+use crate::http2::beat::Beating;
 use crate::lines::MIN_WINDOW;
 use crate::quic::Tuning;
 use crate::quic::stream::{QuicSink, QuicSource};
@@ -16,10 +17,10 @@ use quinn::{ConnectionError, Endpoint, TokioRuntime};
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -137,7 +138,7 @@ async fn handshake(
     let connected = tokio::select! {
         biased;
         connected = connecting => connected,
-        () = closed_port(edge, settings.bind) => return Err(DialError::Connect(edge, "nothing listens on this UDP port".into())),
+        () = udp::closed_port(edge, settings.bind) => return Err(DialError::Connect(edge, "nothing listens on this UDP port".into())),
     };
     connected.map_err(|error| match error {
         ConnectionError::TimedOut => DialError::TimedOut(edge, settings.timeout),
@@ -148,7 +149,7 @@ async fn handshake(
 
 fn endpoint(edge: SocketAddr, bind: Option<IpAddr>) -> Result<Endpoint, DialError> {
     let failed = |error: io::Error| DialError::Connect(edge, error.to_string());
-    let socket = std::net::UdpSocket::bind(local_address(edge, bind)).map_err(failed)?;
+    let socket = std::net::UdpSocket::bind(udp::local_address(edge, bind)).map_err(failed)?;
     udp::widen(&socket);
     Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)).map_err(failed)
 }
@@ -176,43 +177,19 @@ async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink
     let requests = Requests::Quic(QuicAcceptor::new(connection.clone(), context.clone()));
     let closing = connection.clone();
     let on_end = move || quic::close(&closing, CONTROL_ENDED);
-    let transport = Transport::Quic { connection, endpoint, bind: local_address(edge, settings.bind) };
+    let transport = Transport::Quic { connection, endpoint, bind: udp::local_address(edge, settings.bind) };
     Ok(EdgeLink::new(transport, requests, context, pushes, stream, on_end))
-}
-
-fn local_address(edge: SocketAddr, bind: Option<IpAddr>) -> SocketAddr {
-    let any = match edge {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    SocketAddr::new(bind.unwrap_or(any), 0)
 }
 
 async fn connect(edge: SocketAddr, bind: Option<IpAddr>, segment: Option<u32>) -> io::Result<TcpStream> {
     let socket = if edge.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if bind.is_some() {
-        socket.bind(local_address(edge, bind))?;
+        socket.bind(udp::local_address(edge, bind))?;
     }
     if let Some(bytes) = segment {
         let _ = SockRef::from(&socket).set_tcp_mss(bytes);
     }
     socket.connect(edge).await
-}
-
-/// Ready when the host says that nothing listens on the port (ICMP port unreachable), else never. Only a connected socket hears
-/// of it, and the connection's own must not be one, or it would not outlive a change of the network. It sends one datagram, and
-/// that an empty one.
-async fn closed_port(edge: SocketAddr, bind: Option<IpAddr>) {
-    let asked = async {
-        let socket = UdpSocket::bind(local_address(edge, bind)).await?;
-        socket.connect(edge).await?;
-        socket.send(&[]).await?;
-        socket.recv(&mut [0; 1]).await
-    };
-    match asked.await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-        _ => std::future::pending().await,
-    }
 }
 
 type TlsToEdge = TlsStream<Box<dyn Duplex>>;
@@ -232,7 +209,7 @@ async fn tls_in_segments(
 ) -> Result<TlsToEdge, DialError> {
     let failed = |error: String| DialError::Connect(edge, error);
     let stream = connect(edge, settings.bind, segment).await.map_err(|error| failed(error.to_string()))?;
-    let _ = stream.set_nodelay(true);
+    http2::tune(&stream);
     let stream: Box<dyn Duplex> = match &settings.route.proxy {
         Some(proxy) => proxy.open(stream).await.map_err(|why| DialError::Proxy(edge, why))?,
         None => Box::new(stream),
@@ -248,13 +225,14 @@ async fn tls_in_segments(
 async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {
     let stream = tls_stream(edge, settings).await?;
     let (context, pushes) = settings.context(MIN_WINDOW);
+    let pulse = http2::Pulse::default();
+    let stream = Beating::new(stream, pulse.beat.clone(), false);
     let server = http2::server(settings.max_head).handshake::<_, Bytes>(stream).await;
     let server = server.map_err(|error| DialError::Connect(edge, error.to_string()))?;
     let (control, stream) = oneshot::channel();
     let (requests, queue) = mpsc::channel(MAX_STREAMS as usize);
     let (close, control_ended) = (CancellationToken::new(), CancellationToken::new());
     let (ended, on_ended) = watch::channel(None);
-    let pulse = http2::Pulse::default();
     tokio::spawn(super::http2::drive(
         server,
         context.clone(),

@@ -5,11 +5,15 @@ use super::incoming::{ConfigurationPush, Incoming, IncomingRequest};
 use super::quic::QuicAcceptor;
 use super::rpc::{self, Command, RegisterError};
 use super::statistics::{QuicLine, QuicTotals};
+use crate::doubt::{self, Doubt};
 use crate::http2::Pulse;
+use crate::http2::beat::Http2Life;
+use crate::quic::life::QuicLife;
 use crate::{Protocol, Registration, RegistrationDetails, TunnelSink, TunnelSource, quic, udp};
 use bytes::Bytes;
 use qanat_wire::farewell;
 use quinn::ConnectionError;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -52,6 +56,7 @@ struct EdgeConnection {
     commands: mpsc::UnboundedSender<Command>,
     acceptor: tokio::sync::Mutex<Acceptor>,
     context: Arc<LinkContext>,
+    doubt: Doubt,
 }
 
 impl Drop for EdgeConnection {
@@ -76,7 +81,7 @@ impl EdgeLink {
         let (commands, queue) = mpsc::unbounded_channel();
         rpc::control(control, queue, context.rpc_timeout, on_end);
         let acceptor = tokio::sync::Mutex::new(Acceptor { requests, pushes });
-        Self(Arc::new(EdgeConnection { transport, commands, acceptor, context }))
+        Self(Arc::new(EdgeConnection { transport, commands, acceptor, context, doubt: Doubt::default() }))
     }
 
     /// Which transport.
@@ -143,6 +148,33 @@ impl EdgeLink {
                 })
                 .await
             }
+        }
+    }
+
+    /// Finds out whether it is suspect, for as long as this is polled; `told` hears of each change.
+    pub async fn judge(&self, told: impl Fn(bool)) -> Infallible {
+        match &self.0.transport {
+            Transport::Quic { connection, .. } => {
+                let Some(line) = QuicLife::new(connection.clone()) else { return std::future::pending().await };
+                doubt::watch(line, &self.0.doubt, told).await
+            }
+            Transport::Http2 { pulse, .. } => doubt::watch(Http2Life(pulse.beat.clone()), &self.0.doubt, told).await,
+        }
+    }
+
+    /// What was sent on it isn't acknowledged in time.
+    pub fn is_suspect(&self) -> bool {
+        self.0.doubt.is_on()
+    }
+
+    /// Ready when it is.
+    pub async fn suspected(&self) {
+        loop {
+            let changed = self.0.doubt.changed();
+            if self.is_suspect() {
+                return;
+            }
+            changed.await;
         }
     }
 

@@ -9,6 +9,7 @@ use super::reception::Reception;
 use super::registrar::Admission;
 use super::registration;
 use crate::http2;
+use crate::http2::beat::{Beating, Http2Life};
 use crate::lines::MIN_WINDOW;
 use crate::stream::{SinkKind, SourceKind};
 use crate::{TunnelSink, TunnelSource};
@@ -71,12 +72,13 @@ pub(super) async fn accept(listener: &TcpListener, reception: &Arc<Reception>, t
 }
 
 async fn serve(stream: TcpStream, remote: SocketAddr, place: Place, acceptor: TlsAcceptor, reception: &Reception) {
-    let _ = stream.set_nodelay(true);
+    http2::tune(&stream);
+    let pulse = http2::Pulse::default();
     let allowance = Allowance::new(&reception.budget);
     let metered = allowance.clone();
     let handshake = async {
         let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
-        let stream = Metered::new(Goodbye::new(stream), metered);
+        let stream = Beating::new(Metered::new(Goodbye::new(stream), metered), pulse.beat.clone(), true);
         http2::client(reception.settings.max_head)
             .handshake::<_, Bytes>(stream)
             .await
@@ -104,7 +106,7 @@ async fn serve(stream: TcpStream, remote: SocketAddr, place: Place, acceptor: Tl
         std::future::pending().await
     };
     let (told, mut rtts) = watch::channel(None);
-    let heartbeat = http2::heartbeat(connection.ping_pong(), told, http2::Pulse::default());
+    let heartbeat = http2::heartbeat(connection.ping_pong(), told, pulse.clone());
     let ended = async {
         tokio::pin!(heartbeat);
         let mut is_wide = false;
@@ -143,7 +145,8 @@ async fn serve(stream: TcpStream, remote: SocketAddr, place: Place, acceptor: Tl
             }
         }
     };
-    reception.supervise(&link, place, link.registered(), ended, control).await;
+    let line = Some(Http2Life(pulse.beat.clone()));
+    reception.supervise(&link, place, link.registered(), ended, control, line).await;
 }
 
 /// The edge asks for the control stream, the connector then calls on it.

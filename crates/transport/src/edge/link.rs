@@ -21,7 +21,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
@@ -251,9 +251,23 @@ impl ConnectorLink {
         self.0.doubt.is_on()
     }
 
+    /// Of a suspect one: since when nothing was heard that was due.
+    pub fn silent_since(&self) -> Instant {
+        self.0.doubt.silent_since()
+    }
+
+    /// Whether something that was sent was acknowledged after that.
+    pub fn is_heard_after(&self, moment: Instant) -> bool {
+        self.0.doubt.is_heard_after(moment)
+    }
+
     /// Ready when that changes after the first poll.
     pub fn suspicion_changed(&self) -> Notified<'_> {
         self.0.doubt.changed()
+    }
+
+    pub(crate) fn doubt(&self) -> &Doubt {
+        &self.0.doubt
     }
 
     /// Ready once it has registered.

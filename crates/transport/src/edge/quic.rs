@@ -9,6 +9,7 @@ use super::registrar::Admission;
 use super::registration;
 use crate::lines::MIN_WINDOW;
 use crate::quic;
+use crate::quic::life::QuicLife;
 use crate::quic::stream::{QuicSink, QuicSource};
 use crate::stream::{SinkKind, SourceKind};
 use crate::{TunnelSink, TunnelSource};
@@ -110,5 +111,6 @@ async fn serve(incoming: Incoming, place: Place, reception: &Reception) {
         lines.note(remote.ip(), connection.rtt());
         quic::widen(&connection);
     };
-    reception.supervise(&link, place, widened, ended, control).await;
+    let line = QuicLife::new(connection.clone());
+    reception.supervise(&link, place, widened, ended, control, line).await;
 }

@@ -4,6 +4,7 @@ use super::allowance::Budget;
 use super::link::ConnectorLink;
 use super::pending::Place;
 use super::registrar::Registrar;
+use crate::doubt::{Line, watch};
 use crate::quic::{self, Tuning};
 use crate::{Flow, TlsError};
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl Reception {
     }
 
     /// Lives as long as the connection: registration in time, closing on shutdown, and the last event. `place` is kept and `widened`
-    /// waited for until it has registered.
+    /// waited for until it has registered; from then on `line` is watched.
     pub(super) async fn supervise(
         &self,
         link: &ConnectorLink,
@@ -59,11 +60,19 @@ impl Reception {
         widened: impl Future<Output = ()>,
         ended: impl Future<Output = &'static str>,
         control: impl Future<Output = std::convert::Infallible>,
+        line: Option<impl Line>,
     ) {
         let widened = async {
             widened.await;
             drop(place);
             std::future::pending::<std::convert::Infallible>().await
+        };
+        let doubted = async {
+            link.registered().await;
+            match line {
+                Some(line) => watch(line, link.doubt(), |suspect| self.registrar.doubt(link, suspect)).await,
+                None => std::future::pending().await,
+            }
         };
         let overdue = async {
             tokio::time::sleep(self.settings.registration_timeout).await;
@@ -79,6 +88,7 @@ impl Reception {
             reason = ended => reason,
             never = control => match never {},
             never = widened => match never {},
+            never = doubted => match never {},
             never = overdue => match never {},
             never = stopped => match never {},
         };

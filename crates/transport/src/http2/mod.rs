@@ -1,13 +1,16 @@
 //! The HTTP/2 transport: its settings and its heartbeat, for both ends.
 
+pub(crate) mod beat;
 pub(crate) mod head;
 
 use crate::lines::MIN_WINDOW;
 use crate::stream::MAX_STREAMS;
+use beat::Beat;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 /// No bound of its own, as over QUIC: the largest window there is (RFC 9113 6.9.1).
@@ -18,7 +21,20 @@ const MAX_BUFFERED: usize = 64 * 1024;
 const MAX_REMEMBERED_RESETS: usize = 1024;
 /// With the wait, a dead line is noticed within 6 s.
 const PING_EVERY: Duration = Duration::from_millis(1500);
+/// How long the line is should be known soon.
+const EARLY_PING: Duration = Duration::from_millis(100);
+const EARLY_PINGS: u32 = 4;
 const PING_WAIT: Duration = Duration::from_secs(4);
+
+/// Bytes that may wait in the system behind what is on its way: what comes later shall not wait long.
+const MAX_UNSENT: u32 = 256 * 1024;
+
+/// Before TLS.
+pub(crate) fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT);
+}
 
 /// What a connection may leave unread before it has registered.
 const UNREGISTERED_WINDOW: u32 = 64 * 1024;
@@ -61,6 +77,8 @@ pub(crate) fn server(max_head: usize) -> h2::server::Builder {
 /// What one may know of a connection's heartbeat, and ask of it.
 #[derive(Clone)]
 pub(crate) struct Pulse {
+    /// Its signs of life, between those of the heart.
+    pub(crate) beat: Arc<Beat>,
     /// Asks for a PING now.
     pub(crate) wanted: Arc<Notify>,
     /// How many were answered.
@@ -69,7 +87,7 @@ pub(crate) struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { wanted: Arc::default(), answered: watch::Sender::new(0) }
+        Self { beat: Arc::default(), wanted: Arc::default(), answered: watch::Sender::new(0) }
     }
 }
 
@@ -77,13 +95,17 @@ impl Default for Pulse {
 pub(crate) async fn heartbeat(pings: Option<h2::PingPong>, rtts: watch::Sender<Option<Duration>>, pulse: Pulse) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     let mut shortest: Option<Duration> = None;
+    let mut early = EARLY_PINGS;
     loop {
-        let _ = tokio::time::timeout(PING_EVERY, pulse.wanted.notified()).await;
+        let pause = if early > 0 { EARLY_PING } else { PING_EVERY };
+        early = early.saturating_sub(1);
+        let _ = tokio::time::timeout(pause, pulse.wanted.notified()).await;
         let asked = Instant::now();
         match tokio::time::timeout(PING_WAIT, pings.ping(h2::Ping::opaque())).await {
             Ok(Ok(_)) => {
                 pulse.answered.send_modify(|count| *count += 1);
                 let rtt = asked.elapsed();
+                pulse.beat.measured(rtt);
                 // One alone may have waited for this machine, not for the line: the shortest ever counts, of two at least.
                 if let Some(before) = shortest.replace(shortest.map_or(rtt, |shortest| shortest.min(rtt))) {
                     rtts.send_replace(Some(rtt.min(before)));

@@ -2,6 +2,7 @@
 
 mod congestion;
 pub(crate) mod head;
+pub(crate) mod life;
 pub(crate) mod stream;
 pub(crate) mod watch;
 

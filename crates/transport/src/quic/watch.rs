@@ -1,11 +1,21 @@
-//! What a connection's congestion control sees and `quinn` doesn't tell: the shortest and the latest round trip, and its state.
+//! What a connection's congestion control sees and `quinn` doesn't tell: the shortest and the latest round trip, its state, and
+//! whether what was sent is acknowledged.
 
+use crate::judge::Awaited;
+use crate::moment::Moment;
 use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::ControllerMetrics;
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// A peer may wait so long before it acknowledges (RFC 9000 18.2).
+const ACK_DELAY: Duration = Duration::from_millis(25);
+/// In microseconds.
+const MAX_VARIATION: u64 = 1_000_000;
 
 /// How a connection sends at the moment, under the numbers of stock cloudflared's metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +33,70 @@ pub(crate) struct WatchedFactory(pub(crate) Arc<dyn ControllerFactory + Send + S
 impl ControllerFactory for WatchedFactory {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
         let controller = self.0.clone().build(now, mtu);
-        Box::new(Watched { controller, seen: Seen::default() })
+        Box::new(Watched { controller, seen: Seen::default(), acks: Arc::default() })
+    }
+}
+
+/// Acknowledgements of a path, for who waits for them without the connection's lock.
+#[derive(Default)]
+pub(crate) struct Acks {
+    /// How often packets were newly acknowledged.
+    count: AtomicU64,
+    /// How often something was sent, acknowledgements included.
+    sent: AtomicU64,
+    /// `sent` at the last acknowledgement.
+    sent_before: AtomicU64,
+    /// Bytes that were under way after it.
+    in_flight: AtomicU64,
+    /// How much the round trip varies beyond what the peer may wait before it acknowledges, in microseconds.
+    variation: AtomicU64,
+    heard_at: Moment,
+    pub(crate) sending: Notify,
+    pub(crate) heard: Notify,
+}
+
+impl Acks {
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn variation(&self) -> Duration {
+        Duration::from_micros(self.variation.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.heard_at.get()
+    }
+
+    /// Whether something awaits its acknowledgement.
+    pub(crate) fn awaited(&self) -> Awaited {
+        let sent = self.sent.load(Ordering::Acquire);
+        match sent != self.sent_before.load(Ordering::Acquire) {
+            _ if self.in_flight.load(Ordering::Acquire) > 0 => Awaited::Yes,
+            true => Awaited::Perhaps,
+            false => Awaited::No,
+        }
+    }
+
+    fn on_sent(&self) {
+        self.sent.fetch_add(1, Ordering::AcqRel);
+        self.sending.notify_one();
+    }
+
+    fn on_acknowledged(&self, now: Instant, in_flight: u64) {
+        self.heard_at.set(now);
+        self.in_flight.store(in_flight, Ordering::Release);
+        self.sent_before.store(self.sent.load(Ordering::Acquire), Ordering::Release);
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.heard.notify_one();
+    }
+
+    /// RFC 6298's, of what exceeds the peer's patience.
+    fn on_round_trip(&self, took: Duration, usual: Duration) {
+        let off = took.abs_diff(usual).saturating_sub(ACK_DELAY);
+        let off = u64::try_from(off.as_micros()).unwrap_or(u64::MAX).min(MAX_VARIATION);
+        let before = self.variation.load(Ordering::Relaxed);
+        self.variation.store((3 * before + off) / 4, Ordering::Relaxed);
     }
 }
 
@@ -54,9 +127,15 @@ impl Seen {
 pub(crate) struct Watched {
     controller: Box<dyn Controller>,
     seen: Seen,
+    acks: Arc<Acks>,
 }
 
 impl Watched {
+    /// Those of the path that the connection takes now.
+    pub(crate) fn acks(&self) -> &Arc<Acks> {
+        &self.acks
+    }
+
     /// The shortest round trip.
     pub(crate) fn shortest(&self) -> Option<Duration> {
         self.seen.shortest
@@ -82,16 +161,19 @@ impl Watched {
 
 impl Controller for Watched {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.acks.on_sent();
         self.controller.on_sent(now, bytes, last_packet_number);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.seen.acknowledged(now, sent, app_limited);
         self.seen.shortest = Some(rtt.min());
+        self.acks.on_round_trip(now.saturating_duration_since(sent), rtt.get());
         self.controller.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
+        self.acks.on_acknowledged(now, in_flight);
         self.controller.on_end_acks(now, in_flight, app_limited, largest);
     }
 
@@ -116,7 +198,7 @@ impl Controller for Watched {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { controller: self.controller.clone_box(), seen: self.seen })
+        Box::new(Self { controller: self.controller.clone_box(), seen: self.seen, acks: self.acks.clone() })
     }
 
     fn initial_window(&self) -> u64 {
