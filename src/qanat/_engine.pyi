@@ -665,6 +665,15 @@ class Disconnected:
     retry_in_s: float | None
 
 @final
+class Doubted:
+    """`suspect`: what was sent on this connection isn't acknowledged by the edge in time. Not `suspect`: it is again. It may end
+    in between, which says Disconnected only."""
+
+    connection_index: int
+    edge_ip: str
+    suspect: bool
+
+@final
 class Refused:
     """The edge refused the registration; `retry_in_s` as in Disconnected."""
 
@@ -763,6 +772,7 @@ class Stopped:
 ConnectorEvent = (
     Registered
     | Disconnected
+    | Doubted
     | Refused
     | ProtocolFallback
     | ConfigurationPushed

@@ -9,6 +9,9 @@ qanat_boundary::counters! {
     request_errors "Answered by the connector itself, because the origin could not, or cut.";
     requests_canceled "The client went away first.";
     connections "Registered connections that take new requests.";
+    connections_suspect "Connections on which what was sent to the edge isn't acknowledged in time.";
+    suspicions "Connections that became so.";
+    connections_replaced "Of these, those that were made anew before they had ended.";
     register_success "Registrations accepted.";
     register_fail "Registrations refused, or not answered.";
     register_duplicate "Of these, those that the edge refused since it has this connection already.";

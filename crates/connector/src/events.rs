@@ -60,6 +60,9 @@ macro_rules! declare_events {
                 retry_in_s: Option<f64>,
             }
 
+            /// What was sent to the edge isn't acknowledged in time (`suspect`), or is again.
+            control Doubted { connection_index: u8, edge_ip: String, suspect: bool }
+
             /// The edge refused the registration.
             control Refused { connection_index: u8, edge_ip: String, cause: String, retry_in_s: Option<f64> }
 

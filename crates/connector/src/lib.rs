@@ -43,7 +43,7 @@ pub use connector::Connector;
 pub use edge_check::EdgeCheck;
 pub use errors::{OriginError, SettingError, TableError, UNREACHABLE};
 pub use events::{
-    ConfigurationPushed, Descriptor, Disconnected, Event, KeySetWanted, ManagementAsked, OriginFailed,
+    ConfigurationPushed, Descriptor, Disconnected, Doubted, Event, KeySetWanted, ManagementAsked, OriginFailed,
     ProtocolFallback, Refused, Registered, RequestAnswered, RequestCanceled, RequestReceived, Stopped, Unregistered,
 };
 pub use ingress::{IngressTable, check_patterns, explain};

@@ -6,10 +6,11 @@ use crate::edges::Target;
 use crate::life::{Life, reached};
 use crate::pushes::PushLimit;
 use crate::ways::Way;
-use crate::{Unregistered, control, stream};
+use crate::{Doubted, Unregistered, control, stream};
 use qanat_transport::{DialError, DialSettings, EdgeLink, Flow, Incoming, Protocol, RegisterError, Route, Wanted};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -130,8 +131,13 @@ pub(crate) struct ServedLink {
 impl ServedLink {
     pub(crate) fn start(data_path: &Arc<DataPath>, index: u8, link: EdgeLink, target: Target) -> Self {
         let load = Arc::new(Load::default());
-        let serving = tokio::spawn(take_streams(data_path.clone(), index, link.clone(), load.clone()));
+        let serving = tokio::spawn(take_streams(data_path.clone(), index, link.clone(), target.shown(), load.clone()));
         Self { index, link, target, load, serving }
+    }
+
+    /// Nothing is open on it that its end would cut.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.load.open.load(Relaxed) == 0
     }
 
     /// Unregisters and serves what is open, up to the grace period or until `close` or a second `stop`.
@@ -191,11 +197,43 @@ impl ServedLink {
     }
 }
 
+/// Counts a link while it is suspect.
+struct Suspect<'a> {
+    data_path: &'a DataPath,
+    is_on: AtomicBool,
+}
+
+impl Suspect<'_> {
+    fn set(&self, is_on: bool) {
+        let counters = &self.data_path.counters;
+        match (self.is_on.swap(is_on, Relaxed), is_on) {
+            (false, true) => {
+                counters.suspicions.add(1);
+                counters.connections_suspect.add(1);
+            }
+            (true, false) => counters.connections_suspect.sub(1),
+            _ => {}
+        }
+    }
+}
+
 /// Takes what the edge opens until the link ends; why it did.
-async fn take_streams(data_path: Arc<DataPath>, index: u8, link: EdgeLink, load: Arc<Load>) -> String {
+async fn take_streams(data_path: Arc<DataPath>, index: u8, link: EdgeLink, edge_ip: String, load: Arc<Load>) -> String {
     let mut pushes = PushLimit::new(Instant::now());
     data_path.traffic.begin(index, &link);
-    while let Some(incoming) = link.accept().await {
+    let suspect = Suspect { data_path: &data_path, is_on: AtomicBool::new(false) };
+    let mut judged = pin!(link.judge(|is_on| {
+        suspect.set(is_on);
+        data_path.events.push(Doubted { connection_index: index, edge_ip: edge_ip.clone(), suspect: is_on });
+    }));
+    loop {
+        let incoming = tokio::select! {
+            incoming = link.accept() => match incoming {
+                Some(incoming) => incoming,
+                None => break,
+            },
+            never = &mut judged => match never {},
+        };
         match incoming {
             Incoming::Request(request) => {
                 if load.open.fetch_add(1, Relaxed) >= MAX_OPEN_REQUESTS {
@@ -216,6 +254,7 @@ async fn take_streams(data_path: Arc<DataPath>, index: u8, link: EdgeLink, load:
         }
     }
     let reason = link.closed().await;
+    suspect.set(false);
     data_path.traffic.end(index, &link);
     if link.protocol() == Protocol::Quic {
         data_path.counters.quic_connections_ended.add(1);

@@ -26,6 +26,8 @@ const MAX_QUIC_RETRY: Duration = Duration::from_secs(600);
 /// Longest dial of an edge that restarts. A datagram that came too early is sent again within a second.
 const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 
+/// For so long a suspect connection may come to itself before another is dialled in its place, and between two such dials.
+const SECOND_CHANCE: Duration = Duration::from_secs(1);
 /// After a change of the host's network: how long the edge may take to answer.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(1200);
 
@@ -399,8 +401,41 @@ impl Slot {
                         None => quic_retry = (quic_retry * 2).min(MAX_QUIC_RETRY),
                     }
                 }
+                () = silent(active.link.clone()) => {
+                    let mut stopping = self.data_path.life.subscribe();
+                    let dialled = tokio::select! {
+                        dialled = self.replace_suspect(&active) => dialled,
+                        () = reached(&mut stopping, Life::Draining) => None,
+                    };
+                    if let Some((link, target)) = dialled {
+                        drop(ready);
+                        let old = std::mem::replace(&mut active, ServedLink::start(&self.data_path, self.index, link, target.clone()));
+                        old.link.close();
+                        self.data_path.counters.connections_replaced.add(1);
+                        details = match self.register(&active.link, &target).await? {
+                            Ok(details) => details,
+                            Err(why) => {
+                                active.link.close();
+                                return Some((active.link.protocol(), target, why));
+                            }
+                        };
+                        ready = Ready::new(&self.data_path);
+                        local.mark_changed();
+                    }
+                }
             }
         }
+    }
+
+    /// A link to the same edge in place of a suspect one. Only when it is safe: the edge takes a new one, the old one is still not
+    /// acknowledged, and nothing is open on it that would be cut.
+    async fn replace_suspect(&self, active: &ServedLink) -> Option<(EdgeLink, Target)> {
+        if !active.is_idle() {
+            return None;
+        }
+        let target = std::slice::from_ref(&active.target);
+        let dialled = dial_any(&self.data_path, self.last, target, RETURN_PATIENCE).await?.ok()?;
+        (active.link.is_suspect() && active.is_idle()).then_some(dialled)
     }
 
     /// A QUIC link to the edge that HTTP/2 goes to, if UDP works again. One connection at a time, so that the others carry on.
@@ -410,6 +445,17 @@ impl Slot {
         let dialled = dial_any(&self.data_path, way, std::slice::from_ref(&active.target), PATIENCE).await?.ok()?;
         self.fleet.fall_back(None);
         Some(dialled)
+    }
+}
+
+/// Ready when the link has been suspect for a while.
+async fn silent(link: EdgeLink) {
+    loop {
+        link.suspected().await;
+        sleep(SECOND_CHANCE).await;
+        if link.is_suspect() {
+            return;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from qanat.connector import refusals
 from qanat.connector.build import curves_line
-from qanat.connector.engine import Disconnected, ProtocolFallback, Refused, Registered, Unregistered
+from qanat.connector.engine import Disconnected, Doubted, ProtocolFallback, Refused, Registered, Unregistered
 from qanat.connector.log import CONTROL, Log
 from qanat.ingress.durations import show_duration
 from qanat.systemd import ServiceManager
@@ -103,6 +103,15 @@ class Connections:
             )
         self._tell_manager(reason)
         self._retrying(index, edge_ip, event.retry_in_s)
+
+    def doubted(self, event: Doubted) -> None:
+        """The edge doesn't acknowledge what is sent to it, or does so again."""
+        if event.suspect:
+            text = "Connection to the edge is suspect: what is sent is not acknowledged"
+            self._log.warn(text, connIndex=event.connection_index, event=CONTROL, ip=event.edge_ip)
+        else:
+            text = "Connection to the edge answers again"
+            self._log.info(text, connIndex=event.connection_index, event=CONTROL, ip=event.edge_ip)
 
     def refused(self, event: Refused) -> None:
         """The edge won't have it."""

@@ -312,7 +312,7 @@ _NEVER: tuple[tuple[str, Kind, str], ...] = (
 )
 """This connector carries neither: 0 is true, and a dashboard's panel of them isn't broken."""
 
-_GAUGES = ("unread_bytes", "configuration_file_refused")
+_GAUGES = ("unread_bytes", "connections_suspect", "configuration_file_refused")
 
 _OURS = {
     "requests_canceled": "Requests whose client went away first.",
@@ -322,6 +322,9 @@ _OURS = {
     "configuration_file_refused": "1 while the configuration file is not sound, so that what it said before is in force.",
     "trailers_dropped": "Trailer sections that the transport can't carry.",
     "malformed_requests": "Requests of the edge that break HTTP's rules.",
+    "connections_suspect": "Connections on which what was sent to the edge isn't acknowledged in time.",
+    "suspicions": "Connections that became suspect: what was sent to the edge wasn't acknowledged in time.",
+    "connections_replaced": "Suspect connections that were made anew before they had ended.",
     "streams_refused": "Streams beyond the bound of a connection.",
     "unread_bytes": "Bytes of bodies that wait for a reader.",
     "events_dropped": "Events about requests that nobody took in time.",

@@ -26,6 +26,7 @@ from qanat.connector.engine import (
     Connector,
     ConnectorEvent,
     Disconnected,
+    Doubted,
     EngineError,
     EngineWarning,
     KeySetWanted,
@@ -419,6 +420,8 @@ class Process:
                 self._connections.unregistered(event)
             case Disconnected():
                 self._connections.disconnected(event)
+            case Doubted():
+                self._connections.doubted(event)
             case Refused():
                 self._connections.refused(event)
             case ProtocolFallback():
