@@ -5,6 +5,7 @@
 use crate::support::{Edge, Running, eventually, settings_for};
 use qanat_connector::{Disconnected, Doubted, Event, ProtocolChoice};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -22,11 +23,11 @@ async fn forgetful(edge: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
             if told.swap(false, SeqCst) {
                 peers.values().for_each(|(_, is_muted)| is_muted.store(true, SeqCst));
             }
-            if !peers.contains_key(&peer) {
+            if let Entry::Vacant(place) = peers.entry(peer) {
                 let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
                 far.connect(edge).await.unwrap();
                 let is_muted = Arc::new(AtomicBool::new(false));
-                peers.insert(peer, (far.clone(), is_muted.clone()));
+                place.insert((far.clone(), is_muted.clone()));
                 let near = near.clone();
                 tokio::spawn(async move {
                     let mut buffer = vec![0; 64 * 1024];

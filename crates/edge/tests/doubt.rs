@@ -1,5 +1,7 @@
 //! Connections whose line is cut, long or lossy: what goes to them, and what becomes of what waits there.
 
+#![allow(clippy::unwrap_used)]
+
 use crate::support::client::h1;
 use crate::support::connector::{FakeConnector, registration};
 use crate::support::relay::Relay;

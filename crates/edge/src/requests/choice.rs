@@ -183,6 +183,11 @@ impl Choice {
         Ok(())
     }
 
+    /// Where it has its place.
+    pub(super) fn tunnel(&self) -> Option<Arc<Tunnel>> {
+        self.entered.as_ref().map(|entered| Arc::clone(&**entered))
+    }
+
     /// Its request's head has been sent, or will be as far as that depends on the edge.
     pub(super) fn gone(&mut self) {
         self.turn = None;

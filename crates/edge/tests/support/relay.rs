@@ -1,5 +1,7 @@
 //! A network between connector and edge that a test can cut, or that is long or lossy. It carries datagrams and TCP to one address.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,14 +86,14 @@ async fn pump(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp:
 }
 
 async fn datagrams(near: Arc<UdpSocket>, target: SocketAddr, line: Arc<Line>) {
-    let mut peers = std::collections::HashMap::<SocketAddr, Arc<UdpSocket>>::new();
+    let mut peers = HashMap::<SocketAddr, Arc<UdpSocket>>::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok((count, peer)) = near.recv_from(&mut buffer).await else { return };
-        if !peers.contains_key(&peer) {
+        if let Entry::Vacant(place) = peers.entry(peer) {
             let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
             far.connect(target).await.unwrap();
-            peers.insert(peer, far.clone());
+            place.insert(far.clone());
             let (near, line) = (near.clone(), line.clone());
             tokio::spawn(async move {
                 let mut buffer = vec![0; 64 * 1024];
