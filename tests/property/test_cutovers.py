@@ -48,9 +48,7 @@ class CutoverMachine(RuleBasedStateMachine):
         self.before = {each["name"]: each for each in self.scene.contents()}
         self.touched: set[str] = set()
         steps = (1, 25, 100) if how == "in steps" else (100,)
-        self.id = self.scene.begin(
-            hold=how == "held", steps=steps, rule=Rule(step_s=5, least_requests=0, longest_s=5)
-        )
+        self.id = self.scene.begin(hold=how == "held", steps=steps, rule=Rule(step_s=5, least_requests=0, longest_s=5))
         self.course = Course(self.store, self.edge, self.id, now=self.now)
         self.dies = ""
 

@@ -1,5 +1,5 @@
-"""What passed through a tunnel for a hostname since the very moment that a step of a cutover began: the rates of qanat.health count
-from the last of its looks, which are seconds apart."""
+"""What passed through a tunnel for a hostname since the very moment that a step of a cutover began: the rates of qanat.health
+count from the last of its looks, which are seconds apart."""
 
 from bisect import bisect_right
 from collections import deque

@@ -117,8 +117,16 @@ def test_a_hostname_that_is_routed_already_needs_no_audit_row(store: Store, seal
     with store.writing(SYSTEM) as write:
         tunnel_id = _publish(write, sealer, account, zone.id, {"ingress": []})
     before = _rows(store)
-    asked = {"zone_id": zone.id, "tunnel_id": tunnel_id, "hostname": "app"}
-    assert written(store, hostname_routes.route, **asked, overwrite=False, reach=EVERYTHING).outcome == "unchanged"
+    routed = written(
+        store,
+        hostname_routes.route,
+        zone_id=zone.id,
+        tunnel_id=tunnel_id,
+        hostname="app",
+        overwrite=False,
+        reach=EVERYTHING,
+    )
+    assert routed.outcome == "unchanged"
     assert _rows(store) == before
 
 
