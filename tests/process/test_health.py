@@ -56,7 +56,7 @@ def test_an_origin_is_seen_to_fall_ill_and_get_well_through_each_node(probing: E
         assert row["why"] == "GET /up answered 200 without the expected text"
         assert not row["healthy"]
         assert api.call("GET", f"/accounts/{api.account}/cfd_tunnel/{tunnel.id}")["status"] == "healthy", "as stock's"
-        answers = api.call("POST", f"{base}/probes/run", {"hostname": HOST, "body": "ill"})
+        answers = api.call("POST", f"{base}/probe-runs", {"hostname": HOST, "body": "ill"})
         assert [(each["node"], each["good"]) for each in answers] == [("default", True), ("web-1", True)]
         origin.answers(200, b"well")
         wait_until(lambda: states() == {"default": "healthy", "web-1": "healthy"}, "both are well again", timeout_s=30)

@@ -53,6 +53,8 @@ services = st.sampled_from(
         "socks-proxy",
     ]
 )
+# No text of a configuration has a NUL.
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4)
 origins = st.fixed_dictionaries(
     {},
     optional={
@@ -71,7 +73,7 @@ origins = st.fixed_dictionaries(
         ),
         "access": st.fixed_dictionaries(
             {"required": st.booleans(), "teamName": st.sampled_from(["t", "login.example.com", "https://i.example/x"])},
-            optional={"audTag": st.lists(st.text(max_size=4), max_size=2), "environment": st.sampled_from(["", "fed"])},
+            optional={"audTag": st.lists(words, max_size=2), "environment": st.sampled_from(["", "fed"])},
         ),
     },
 )

@@ -303,6 +303,30 @@ fn a_lost_connection_is_replaced_where_nothing_can_happen_twice() {
 }
 
 #[test]
+fn what_a_lost_connection_leaves_goes_to_another_connector_first() {
+    on_both(async |lab| {
+        let dying = lab.connector_with(&[], 1).await;
+        let mut client = h1(lab).await;
+        client.send(format!("GET /slow HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+        lab.until(|| dying.requests().len() == 1).await;
+        let replica = lab.connector_with(&[], 2).await;
+        let mut sisters = Vec::new();
+        for index in 1..4 {
+            sisters.push(FakeConnector::start(lab, &[], Uuid::from_u128(1), index).await.unwrap());
+        }
+        lab.until(|| lab.count("tunnel_connections_open") == 5).await;
+        replica.seen.release.notify_one();
+        dying.link.close();
+        assert_eq!(client.answer().await.text(), "slow");
+        assert_eq!(
+            replica.requests().len(),
+            1,
+            "where one connection of a connector is lost, its others may be about to"
+        );
+    });
+}
+
+#[test]
 fn a_refused_origin_is_a_502_after_the_replicas_were_tried() {
     on_both(async |lab| {
         let first = lab.connector_with(&[], 1).await;

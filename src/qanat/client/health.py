@@ -27,7 +27,7 @@ class HealthCalls(Calls):
     ) -> list[OriginAnswer]:
         """Asks once, through each connected node."""
         body = {"hostname": hostname, "tunnel_id": tunnel_id, "path": path}
-        return self._one("POST", f"/accounts/{account_id}/qanat/probes/run", list[OriginAnswer], body=body)
+        return self._one("POST", f"/accounts/{account_id}/qanat/probe-runs", list[OriginAnswer], body=body)
 
     def health(self, account_id: str) -> list[OriginHealth]:
         """Per hostname and node, the ill first."""

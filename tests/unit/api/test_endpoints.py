@@ -29,6 +29,12 @@ UNUSUAL: dict[tuple[str, str], str] = {
     ("POST", "/qanat/tunnels/{tunnel_id}/configurations/rollback"): "heavy",
     ("GET", "/qanat/tunnels/{tunnel_id}/configurations/versions"): "heavy",
     ("POST", "/accounts/{account_id}/qanat/cutovers/plan"): "heavy",
+    ("POST", "/qanat/node/drain"): "light, 4 KiB",
+    ("POST", "/qanat/node/fence"): "light, 4 KiB",
+    ("POST", "/qanat/node/promote"): "light, 4 KiB",
+    ("POST", "/qanat/node/promotions/{promotion_id}/advance"): "light, 4 KiB",
+    ("POST", "/qanat/node/promotions/{promotion_id}/undo"): "light, 4 KiB",
+    ("POST", "/qanat/node/unfence"): "light, 4 KiB",
     ("POST", "/zones/{zone_id}/dns_records/batch"): "heavy",
     ("GET", "/zones/{zone_id}/dns_records/export"): "heavy",
     ("POST", "/zones/{zone_id}/dns_records/import"): "heavy, multipart",
@@ -40,7 +46,8 @@ def told(takes: Takes) -> str:
     if takes.form != "json":
         words.append(takes.form)
     if takes.max_bytes != MAX_BODY_BYTES:
-        words.append(f"{takes.max_bytes // 1024**2} MiB")
+        mib, rest = divmod(takes.max_bytes, 1024**2)
+        words.append(f"{takes.max_bytes // 1024} KiB" if rest else f"{mib} MiB")
     if takes.is_streamed:
         words.append("streamed")
     if takes.asks_first:

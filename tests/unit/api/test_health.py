@@ -84,18 +84,18 @@ def test_what_was_set_goes_with_its_account(control: Control) -> None:
 def test_a_run_asks_each_node_once_and_changes_no_verdict(control: Control, base: str, zone: Any) -> None:
     tunnel = control.create_tunnel()
     body = {"hostname": "app.example.test", "tunnel_id": tunnel["id"], "body": "well"}
-    assert "no connection" in control.refused("POST", f"{base}/probes/run", body)[2]
+    assert "no connection" in control.refused("POST", f"{base}/probe-runs", body)[2]
     control.edge.health.registered("c1", tunnel["id"], "")
     control.edge.health.registered("c2", tunnel["id"], "unnamed")
-    answers = control.call("POST", f"{base}/probes/run", body)
+    answers = control.call("POST", f"{base}/probe-runs", body)
     assert [(each["node"], each["good"], each["why"]) for each in answers] == [
         ("default", True, "GET / answered 200"),
         ("unnamed", True, "GET / answered 200"),
     ]
-    (bad, _) = control.call("POST", f"{base}/probes/run", {**body, "status": "204"})
+    (bad, _) = control.call("POST", f"{base}/probe-runs", {**body, "status": "204"})
     assert (bad["good"], bad["why"]) == (False, "GET / answered 200, not 204")
     assert control.edge.health.spots() == {}
-    assert control.refused("POST", f"{base}/probes/run", {"hostname": "app.elsewhere.test"})[0] == 404
+    assert control.refused("POST", f"{base}/probe-runs", {"hostname": "app.elsewhere.test"})[0] == 404
 
 
 def test_health_says_why_and_since_when_per_node_and_hostname(control: Control, base: str, zone: Any) -> None:

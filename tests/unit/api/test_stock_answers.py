@@ -37,6 +37,8 @@ def test_a_slash_at_the_end_names_the_same_endpoint(control: Control) -> None:
     for path, operations in described["paths"].items():
         if path in ("/qanat/audit/export", "/qanat/backup"):
             continue
+        if path.startswith("/qanat/node/"):
+            continue  # for connector tokens: an API token is a wrong guess there, and too many of those are another answer
         for method in operations:
             asked = filled(path, account_id=control.account, zone_id=zone["id"])
             if method == "delete" and asked.endswith(zone["id"]):

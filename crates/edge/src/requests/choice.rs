@@ -241,7 +241,8 @@ fn find(entered: &Entered, tried: &Tried, asked: Option<&Asked>, is_grpc: bool) 
         return Ok(entered.pick_aside(|c| !tried.holds(c) && asked.allows(c)));
     }
     let untried = |c: &Connection| !tried.holds(c);
-    let found = entered.pick(|c| untried(c) && (!is_grpc || c.carries_trailers));
+    let serves = |c: &Connection| untried(c) && (!is_grpc || c.carries_trailers);
+    let found = entered.pick(|c| serves(c) && !tried.doubts(c)).or_else(|| entered.pick(serves));
     if found.is_none() && is_grpc && entered.pick(untried).is_some() {
         return Err(Failed::new(Cause::GrpcNeedsHttp2, "no connection of the tunnel carries trailers"));
     }

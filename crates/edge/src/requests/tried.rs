@@ -16,6 +16,8 @@ pub(super) struct Tried {
     links: Vec<u64>,
     /// A connector whose origin refused: its other connections lead to the same one.
     connectors: Vec<Uuid>,
+    /// A connector that has lost a connection: its others may be about to end as well.
+    shaken: Vec<Uuid>,
     /// Its head has gone out before.
     repeated: bool,
 }
@@ -23,6 +25,11 @@ pub(super) struct Tried {
 impl Tried {
     pub(super) fn holds(&self, connection: &Connection) -> bool {
         self.links.contains(&connection.link.serial()) || self.connectors.contains(&connection.connector_id)
+    }
+
+    /// Whether another connector is the better choice.
+    pub(super) fn doubts(&self, connection: &Connection) -> bool {
+        self.shaken.contains(&connection.connector_id)
     }
 
     /// Whether one more may be tried.
@@ -36,8 +43,10 @@ impl Tried {
     pub(super) fn note(&mut self, connection: &Connection, failed: &Failed) {
         self.links.push(connection.link.serial());
         self.repeated |= failed.sent != Sent::No;
-        if failed.cause == Cause::OriginRefused {
-            self.connectors.push(connection.connector_id);
+        match failed.cause {
+            Cause::OriginRefused => self.connectors.push(connection.connector_id),
+            Cause::ConnectionLost => self.shaken.push(connection.connector_id),
+            _ => {}
         }
     }
 }

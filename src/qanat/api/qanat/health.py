@@ -175,7 +175,7 @@ def delete_probe(account_id: AccountPath, target: str, ctx: Ctx, who: Who) -> Ok
     return ok(None)
 
 
-@router.post(f"{ACCOUNT}/probes/run")
+@router.post(f"{ACCOUNT}/probe-runs")
 @needs("tunnel.edit")
 def run_probe(account_id: AccountPath, body: ProbeRun, ctx: Ctx, who: Who) -> Ok[list[AnswerShape]]:
     """Asks once, now, through each connected node of the tunnel, active or not. It changes no verdict."""
