@@ -348,6 +348,7 @@ DOCUMENT = {
     "account": {"id": "f" * 32, "name": "old", "settings": {}, "created_at": "2026-01-02T03:04:05Z"},
 }
 PROBES = "/accounts/{account_id}/qanat/probes"
+PROBE_RUNS = "/accounts/{account_id}/qanat/probe-runs"
 ROUTES = "/accounts/{account_id}/teamnet/routes"
 NETWORKS = "/accounts/{account_id}/teamnet/virtual_networks"
 TARGETS = "/accounts/{account_id}/qanat/hostnames/{hostname}/targets"
@@ -526,7 +527,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", f"{PROBES}"): Row("tunnel.read"),
     ("PUT", f"{PROBES}/{{target}}"): Row("tunnel.edit", _fixed({"path": "/up"})),
     ("DELETE", f"{PROBES}/{{target}}"): Row("tunnel.edit"),
-    ("POST", f"{PROBES}/run"): Row("tunnel.edit", _run_body),
+    ("POST", PROBE_RUNS): Row("tunnel.edit", _run_body),
     ("GET", "/accounts/{account_id}/qanat/health"): Row("tunnel.read"),
     ("GET", "/accounts/{account_id}/qanat/traffic"): Row("tunnel.read"),
     ("GET", "/qanat/metrics"): Row("edge.read"),
