@@ -80,15 +80,15 @@ def test_create(cf: Cloudflared, live: Edge, name: str) -> None:
 def test_list(cf: Cloudflared, name: str) -> None:
     ids = {each: cf.create(each) for each in (f"{name}-a", f"{name}-b", "other-list")}
     assert ids[f"{name}-a"] in cf.succeeds("list")
-    assert {row["id"] for row in cf.json("list", "--name-prefix", name)} == {ids[f"{name}-a"], ids[f"{name}-b"]}
-    assert [row["id"] for row in cf.json("list", "--name-prefix", name, "--exclude-name-prefix", f"{name}-b")] == [
-        ids[f"{name}-a"]
-    ]
+    assert {row["id"] for row in cf.json("list", "--name-prefix", f"{name}-")} == {ids[f"{name}-a"], ids[f"{name}-b"]}
+    assert [
+        row["id"] for row in cf.json("list", "--name-prefix", f"{name}-", "--exclude-name-prefix", f"{name}-b")
+    ] == [ids[f"{name}-a"]]
     assert [row["name"] for row in cf.json("list", "--id", ids[f"{name}-b"])] == [f"{name}-b"]
     assert [row["id"] for row in cf.json("list", "--name", f"{name}-a")] == [ids[f"{name}-a"]]
     cf.succeeds("delete", f"{name}-a")
-    assert [row["name"] for row in cf.json("list", "--name-prefix", name)] == [f"{name}-b"]
-    deleted = {row["name"]: row["deleted_at"] for row in cf.json("list", "-d", "--name-prefix", name)}
+    assert [row["name"] for row in cf.json("list", "--name-prefix", f"{name}-")] == [f"{name}-b"]
+    deleted = {row["name"]: row["deleted_at"] for row in cf.json("list", "-d", "--name-prefix", f"{name}-")}
     assert set(deleted) == {f"{name}-a", f"{name}-b"}
     assert not deleted[f"{name}-a"].startswith("0001")
     assert "No tunnels were found" in cf.succeeds("list", "--name", "nothing of the kind")
@@ -98,7 +98,7 @@ def test_list(cf: Cloudflared, name: str) -> None:
 def test_list_over_more_than_two_pages(cf: Cloudflared, live: Edge, name: str) -> None:
     for number in range(12):
         live.api.create_tunnel(f"{name}-{number}")
-    assert len({row["id"] for row in cf.json("--max-fetch-size 5 list", "--name-prefix", name)}) == 12
+    assert len({row["id"] for row in cf.json("--max-fetch-size 5 list", "--name-prefix", f"{name}-")}) == 12
 
 
 def test_info_of_none_one_and_two_connectors(cf: Cloudflared, live: Edge, name: str) -> None:

@@ -45,7 +45,7 @@ def test_every_variable_that_stock_lists_is_read_in_its_order(command: list[str]
     }
 
 
-OURS = ("allow-origins", "congestion", "edge-resolver")
+OURS = ("allow-origins", "congestion", "edge-resolver", "follow-role", "role-probe", "role-probe-interval")
 VALUES = {"text": "x", "path": "x", "texts": "x", "tags": "a=b", "count": "1", "duration": "1s"}
 
 
