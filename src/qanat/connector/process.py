@@ -133,10 +133,13 @@ def _environment() -> dict[str, str]:
 
 
 def _await_end() -> None:
-    told = threading.Event()
+    # Not by an event: the system may hand a signal to any thread, and this one would sleep on.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: told.set())
-    told.wait()
+        signal.signal(number, lambda _number, _frame: None)
+    os.read(reader, 1)
 
 
 class Process:
