@@ -155,13 +155,14 @@ FAILURES: dict[str, Failure] = {
     "record_not_proxiable": Failure(400, 9004, points=True),
     "record_bad_ttl": Failure(400, 9021, points=True),
     "record_bad_comment": Failure(400, 1004, points=True),
-    # cutovers
+    # certificates
     "certificate_unknown": Failure(404, 7003, names_place=False),
     "certificate_invalid": Failure(400, 1001, points=True),
     "certificate_expired": Failure(400, 1001, points=True),
     "certificate_elsewhere": Failure(400, 1001, points=True),
     "certificate_too_many": Failure(400, 1001),
     "certificate_given": Failure(409, 10409, names_place=False),
+    # cutovers
     "cutover_unknown": Failure(404, 7003, names_place=False),
     "cutover_bad_plan": Failure(400, 1001, points=True),
     "cutover_onto_itself": Failure(400, 1001, points=True),

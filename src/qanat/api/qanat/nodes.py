@@ -73,8 +73,8 @@ def promote_node(
     account_id: AccountPath, tunnel_id: TunnelPath, node: str, body: PromotionAsked, ctx: Ctx, who: Who
 ) -> Ok[PromotionShape]:
     """Makes the node the active one. Answered when the promotion has begun; `…/promotions/{id}` says how far it is.
-    Refused with the
-    reason: an unknown, fenced, unreached or ill node, one whose role probe says standby, and a second promotion at once."""
+    Refused with the reason: an unknown, fenced, unreached or ill node, one whose role probe says standby, and a second promotion
+    at once."""
     tunnel = _tunnel(ctx, who, account_id, tunnel_id)
     with ctx.store.reading() as session:
         found = nodes.find(session, tunnel, node)
