@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+NEWEST_SQL = MIGRATIONS / "newest.sql"
+"""What all migrations make of an empty SQLite file, statement by statement (scripts/schema.py)."""
 
 
 def newest_revision() -> str:
@@ -43,8 +45,14 @@ def alembic_config() -> "Config":
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Upgrades to `revision`. QanatError `store_newer`: a newer qanat wrote this database."""
     with _alone(engine) as connection:
-        if revision == "head" and current_revision(connection) == newest_revision():
-            return
+        if revision == "head":
+            current = current_revision(connection)
+            if current == newest_revision():
+                return
+            if current is None and engine.dialect.name == "sqlite" and not inspect(connection).get_table_names():
+                connection.rollback()
+                sqlite.lay_out(connection, NEWEST_SQL.read_text(encoding="utf-8"))
+                return
         from alembic import command
 
         config = alembic_config()

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy import Connection as SqlConnection
+from sqlalchemy.exc import DBAPIError
 
 from qanat.errors import QanatError
 
@@ -102,6 +103,15 @@ def mark(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
         connection.commit()
+
+
+def lay_out(connection: SqlConnection, statements: str) -> None:
+    """Makes the tables of an empty file, all or none: a first start needs no migration, and so no Alembic."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        driver.executescript(f"BEGIN IMMEDIATE;\n{statements}\nCOMMIT;")
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(statements, None, error, sqlite3.Error) from error
 
 
 def copy(file: Path, target: Path) -> None:

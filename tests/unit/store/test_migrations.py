@@ -15,9 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from qanat.control.permissions import DNS_READ
 from qanat.control.policies import EVERYTHING_POLICY, account_policy
 from qanat.errors import QanatError
-from qanat.store import SYSTEM, Store, open_store, postgres, sqlite
+from qanat.store import SYSTEM, Store, open_store, postgres, schema, sqlite
 from qanat.store.models import ApiToken, Base, Connection, Record, Tunnel
-from qanat.store.schema import alembic_config, downgrade, migrate, newest_revision, revisions
+from qanat.store.schema import NEWEST_SQL, alembic_config, downgrade, migrate, newest_revision, revisions
+from scripts.schema import migrated, statements
 from tests.support.audits import first_broken
 from tests.support.postgres import Postgres
 from tests.support.writes import first_account
@@ -63,10 +64,32 @@ def engine(request: pytest.FixtureRequest, database: Path | str) -> Iterator[Eng
 
 
 def test_the_migrations_make_what_the_models_say(engine: Engine) -> None:
-    migrate(engine)
+    migrate(engine, newest_revision())
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": engine.dialect.name == "postgresql"})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_new_file_is_what_the_migrations_make(tmp_path: Path) -> None:
+    """It is made without them: after a new migration, run scripts/schema.py."""
+    assert NEWEST_SQL.read_text(encoding="utf-8") == migrated()
+    open_store(tmp_path / "qanat.db").close()
+    assert statements(tmp_path / "qanat.db") == migrated()
+
+
+def test_a_new_file_that_could_not_be_made_is_left_empty_and_made_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = NEWEST_SQL.read_text(encoding="utf-8")
+    broken = tmp_path / "newest.sql"
+    broken.write_text(made[: made.index("CREATE TRIGGER")] + "INSERT INTO nowhere VALUES (1);")
+    monkeypatch.setattr(schema, "NEWEST_SQL", broken)
+    with pytest.raises(QanatError, match="no such table: nowhere") as refused:
+        open_store(tmp_path / "qanat.db")
+    assert refused.value.code == "store_unavailable"
+    monkeypatch.undo()
+    open_store(tmp_path / "qanat.db").close()
+    assert statements(tmp_path / "qanat.db") == made
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
@@ -91,7 +114,7 @@ def _tables(engine: Engine) -> set[str]:
 
 
 def test_down_to_nothing_and_up_again(engine: Engine) -> None:
-    migrate(engine)
+    migrate(engine, newest_revision())
     assert _tables(engine) == set(Base.metadata.tables)
     downgrade(engine, "base")
     assert _tables(engine) == set()
