@@ -1,5 +1,6 @@
 """The edge's settings: by flag, else `QANAT_…` in the environment, else TOML file, else default. Frozen once read."""
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,6 +8,9 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
+
+# Before its first model pydantic looks for plugins in all that is installed; there are none of ours.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo

@@ -5,8 +5,6 @@ import ssl
 from collections.abc import Sequence
 from datetime import datetime
 
-import dns.exception
-import dns.resolver
 from cryptography import x509
 
 from qanat.cutover.answers import Answer
@@ -111,6 +109,9 @@ class RunningCutoverEdge:
 
     def resolve(self, hostname: str) -> Sequence[str] | None:
         """By this machine's resolver, which is given two seconds."""
+        import dns.exception
+        import dns.resolver  # with all its transports, for the few cutovers that ask
+
         try:
             resolver = dns.resolver.Resolver()
             resolver.lifetime = RESOLVER_S

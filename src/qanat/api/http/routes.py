@@ -1,11 +1,12 @@
 """The API's routes, in one flat list: how a resource's are made, and how one is found, once a request."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, get_args, get_origin
+from collections.abc import Callable, Collection, Iterable
+from threading import RLock
+from typing import Any, ClassVar, NamedTuple, get_args, get_origin
 
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match, Route, compile_path, get_name
 from starlette.types import Receive, Scope, Send
 
 from qanat.api.http.context import checked, declared_needs
@@ -20,21 +21,41 @@ PREFIX = "/client/v4"
 _FOUND = "qanat.found"
 
 
-class _Router(APIRouter):
-    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """As FastAPI's. What the endpoint answers is read of its annotation, so that mypy checks what is described."""
-        answered = endpoint.__annotations__["return"]
-        kind: object = get_origin(answered)
-        for each, described in ((Ok, answers), (OkPage, page_answers)):
-            if kind is each:
-                options.update(responses=described(*get_args(answered)), response_model=None)
-        super().add_api_route(path, endpoint, **options)
+class _LateRoute(APIRoute):
+    """FastAPI's, which reads an endpoint's signature and makes models of it, at the first request for it or when it is described:
+    for all endpoints that takes as long as a start can wait, and most are asked for seldom. What finds a route is there at once.
+
+    What the endpoint answers is read of its annotation, so that mypy checks what is described."""
+
+    _reading: ClassVar = RLock()
+    _options: dict[str, Any] | None = None
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: Collection[str], **options: Any) -> None:
+        self._options = {"methods": methods, **options}
+        self.path, self.endpoint, self.methods = path, endpoint, set(methods)
+        self.name, self.tags = get_name(endpoint), options["tags"]
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+
+    def __getattr__(self, name: str) -> Any:
+        """Of what is not there yet."""
+        with self._reading:
+            if self._options is not None:
+                options, self._options = self._options, None
+                answered = self.endpoint.__annotations__["return"]
+                kind: object = get_origin(answered)
+                for each, described in ((Ok, answers), (OkPage, page_answers)):
+                    if kind is each:
+                        responses = {**options["responses"], **described(*get_args(answered))}
+                        options.update(responses=responses, response_model=None)
+                super().__init__(self.path, self.endpoint, **options)
+        return object.__getattribute__(self, name)
 
 
 def resource(*, prefix: str = "", below: str = PREFIX, tags: Iterable[str] = ()) -> APIRouter:
     """The router of one resource, below `prefix`. `below`: what all endpoints have in front."""
-    return _Router(
+    return APIRouter(
         prefix=below + prefix,
+        route_class=_LateRoute,
         tags=list(tags),
         responses=FAILS,
         dependencies=[Depends(checked)],
