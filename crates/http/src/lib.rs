@@ -3,6 +3,7 @@
 mod backlog;
 mod body;
 mod choke;
+mod discard;
 mod error;
 mod head;
 mod headers;
@@ -19,6 +20,7 @@ pub mod h2;
 pub use backlog::{Backlog, Owner, Stalled, Standing, Watch};
 pub use body::{Empty, Frame, Sink, Source, Whole};
 pub use choke::Choke;
+pub use discard::discard;
 pub use error::{HeadError, StreamError};
 pub use h1::{Framing, Limits, MAX_BODY};
 pub use head::{BodyLength, RequestHead, ResponseHead, Version, check_request, check_response};

@@ -1,14 +1,17 @@
 //! HTTP/2 streams as `Source` and `Sink`.
 
 use super::{headers_from_h2, headers_to_h2};
-use crate::{BodyLength, Frame, Headers, Sink, Source, StreamError, retain_safe_trailers};
+use crate::{BodyLength, Frame, Headers, Sink, Source, StreamError, discard, retain_safe_trailers};
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use std::collections::VecDeque;
-use std::task::{Context, Poll, ready};
+use std::ops::ControlFlow;
+use std::task::{Context, Poll, Waker, ready};
 
 /// With this much at hand a whole window may lie behind it.
 const LOOK_AHEAD: usize = 64 * 1024;
+/// Frames (of 16 KiB mostly) that are freed in one step.
+const MAX_FREED: usize = 16;
 
 /// What an error of the `h2` crate means for one stream.
 pub fn stream_error(error: &h2::Error) -> StreamError {
@@ -59,9 +62,35 @@ impl H2Source {
     }
 
     fn fail(&mut self, error: StreamError) -> Poll<Option<Result<Frame, StreamError>>> {
-        self.stream = None;
+        self.clear();
         self.failed = Some(error.clone());
         Poll::Ready(Some(Err(error)))
+    }
+
+    /// Drops what is untaken.
+    fn clear(&mut self) {
+        self.ahead.clear();
+        let Some(mut stream) = self.stream.take() else { return };
+        if stream.flow_control().used_capacity() > LOOK_AHEAD {
+            // To drop the stream frees all of it under the lock of the connection.
+            let mut stream = Some(stream);
+            discard(move || {
+                let next = |stream: &mut RecvStream| stream.poll_data(&mut Context::from_waker(Waker::noop()));
+                for _ in 0..MAX_FREED {
+                    if !matches!(stream.as_mut().map(next), Some(Poll::Ready(Some(Ok(_))))) {
+                        stream = None;
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            });
+        }
+    }
+}
+
+impl Drop for H2Source {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -119,8 +148,7 @@ impl Source for H2Source {
         if self.stream.as_ref().is_some_and(|stream| !stream.is_end_stream()) {
             self.failed = Some(StreamError::Reset);
         }
-        self.stream = None;
-        self.ahead.clear();
+        self.clear();
     }
 
     fn is_end(&self) -> bool {
@@ -142,8 +170,7 @@ impl Source for H2Source {
                 }
                 Poll::Ready(Some(Err(error))) => {
                     let error = stream_error(&error);
-                    self.stream = None;
-                    self.ahead.clear();
+                    self.clear();
                     self.failed = Some(error.clone());
                     return Err(error);
                 }

@@ -1,10 +1,11 @@
 //! The two directions of a data stream over QUIC.
 
 use bytes::{Bytes, BytesMut};
-use qanat_http::{Frame, Headers, StreamError};
+use qanat_http::{Frame, Headers, StreamError, discard};
 use qanat_wire::framed::{self, Decoder, FramedError, Piece};
 use qanat_wire::names;
 use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -39,6 +40,11 @@ fn write_error(error: WriteError) -> StreamError {
     }
 }
 
+/// The next bytes of a source's stream; see `poll_read`.
+fn poll_next(recv: &mut Option<RecvStream>, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+    recv.as_mut().map_or(Poll::Ready(Err(StreamError::Reset)), |recv| poll_read(recv, cx))
+}
+
 /// The next bytes of a stream, `None` at its end. What lies there in several packets becomes one piece.
 pub(crate) fn poll_read(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
     let mut chunks: [Bytes; MAX_CHUNKS] = Default::default();
@@ -62,7 +68,8 @@ enum Form {
 
 /// The reading end.
 pub(crate) struct QuicSource {
-    recv: RecvStream,
+    /// Until it is stopped.
+    recv: Option<RecvStream>,
     /// Read together with the head.
     rest: Bytes,
     form: Form,
@@ -74,7 +81,7 @@ pub(crate) struct QuicSource {
 impl QuicSource {
     /// Raw bytes until FIN.
     pub(crate) fn new(recv: RecvStream, rest: Bytes) -> Self {
-        Self { recv, rest, form: Form::Raw, window: 0, done: None }
+        Self { recv: Some(recv), rest, form: Form::Raw, window: 0, done: None }
     }
 
     /// The stream's window, for `behind`.
@@ -98,7 +105,7 @@ impl QuicSource {
     /// Takes note of a FIN that is already there, so that nothing has to be stopped later. True at the clean end.
     pub(crate) fn try_end(&mut self, cx: &mut Context<'_>) -> bool {
         if self.rest.is_empty() && self.done.is_none() {
-            match poll_read(&mut self.recv, cx) {
+            match poll_next(&mut self.recv, cx) {
                 Poll::Ready(Ok(Some(bytes))) => self.rest = bytes,
                 Poll::Ready(end) => self.done = Some(self.finish(end.map(|_| ()))),
                 Poll::Pending => {}
@@ -118,7 +125,7 @@ impl QuicSource {
     }
 
     fn fail(&mut self, error: StreamError) -> Poll<Option<Result<Frame, StreamError>>> {
-        let _ = self.recv.stop(CODE);
+        self.end();
         self.done = Some(Err(error.clone()));
         Poll::Ready(Some(Err(error)))
     }
@@ -133,7 +140,7 @@ impl QuicSource {
                 if let Some(done) = &self.done {
                     return Poll::Ready(done.clone().err().map(Err));
                 }
-                match ready!(poll_read(&mut self.recv, cx)) {
+                match ready!(poll_next(&mut self.recv, cx)) {
                     Ok(Some(bytes)) => self.rest = bytes,
                     end => {
                         self.done = Some(self.finish(end.map(|_| ())));
@@ -172,7 +179,7 @@ impl QuicSource {
 
     pub(crate) fn behind(&mut self, cx: &mut Context<'_>) -> Result<usize, StreamError> {
         while self.rest.len() < LOOK_AHEAD && self.done.is_none() {
-            match poll_read(&mut self.recv, cx) {
+            match poll_next(&mut self.recv, cx) {
                 Poll::Ready(Ok(Some(bytes))) if self.rest.is_empty() => self.rest = bytes,
                 Poll::Ready(Ok(Some(bytes))) => self.rest = [&self.rest[..], &bytes[..]].concat().into(),
                 // Whether the bytes that came are the whole is known when they are taken.
@@ -197,10 +204,32 @@ impl QuicSource {
 
     pub(crate) fn stop(&mut self) {
         if self.done.is_none() {
-            let _ = self.recv.stop(CODE);
+            self.end();
             self.done = Some(Err(StreamError::Reset));
         }
         self.rest = Bytes::new();
+    }
+
+    /// Stops the stream, which frees what is untaken under the lock of the connection.
+    fn end(&mut self) {
+        let Some(mut recv) = self.recv.take() else { return };
+        if self.rest.len() < LOOK_AHEAD {
+            let _ = recv.stop(CODE);
+        } else {
+            let mut recv = Some(recv);
+            discard(move || {
+                let _ = recv.take().map(|mut recv| recv.stop(CODE));
+                ControlFlow::Break(())
+            });
+        }
+    }
+}
+
+impl Drop for QuicSource {
+    fn drop(&mut self) {
+        if self.done.is_none() {
+            self.end();
+        }
     }
 }
 
