@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.connector import STOCK, Connector, Kind
-from tests.support.edge import QANAT, Edge
+from tests.support.edge import Edge
 from tests.support.fixtures import NO_STOCK
-from tests.support.processes import Process, clean_environment
+from tests.support.processes import QANAT, Process, clean_environment
 from tests.support.waiting import wait_until
 
 HOST = "tcp.example.test"

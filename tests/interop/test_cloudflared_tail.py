@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.api import Tunnel
 from tests.support.connector import STOCK, Connector, Kind, Protocol
-from tests.support.edge import QANAT, Edge
+from tests.support.edge import Edge
 from tests.support.fixtures import NO_STOCK
-from tests.support.processes import Process
+from tests.support.processes import QANAT, Process
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.requirement("S43")

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.edge import QANAT, Edge
+from tests.support.edge import Edge
 from tests.support.origin import Origin
-from tests.support.processes import Process, clean_environment
+from tests.support.processes import QANAT, Process, clean_environment
 from tests.support.waiting import wait_until
 
 ZONE = "quick.example"

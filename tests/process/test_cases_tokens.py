@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.edge import QANAT, Edge
-from tests.support.processes import Process
+from tests.support.edge import Edge
+from tests.support.processes import QANAT, Process
 
 pytestmark = pytest.mark.case(62)
 

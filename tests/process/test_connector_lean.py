@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.connector import Connector
-from tests.support.edge import QANAT, Edge
-from tests.support.processes import clean_environment
+from tests.support.edge import Edge
+from tests.support.processes import QANAT, clean_environment
 from tests.support.sites import Fakes, Link, Site
 
 FORBIDDEN = [

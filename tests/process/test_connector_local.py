@@ -12,9 +12,8 @@ import pytest
 from tests.process.test_cases_ingress import CATCH_ALL, ONE, REFUSED
 from tests.process.test_cases_tokens import TOKEN
 from tests.support.connector import Connector
-from tests.support.edge import QANAT
 from tests.support.origin import Origin
-from tests.support.processes import Process
+from tests.support.processes import QANAT, Process
 from tests.support.sites import Fakes, Link
 from tests.support.waiting import wait_until
 

@@ -6,10 +6,9 @@ import pytest
 
 from tests.process.test_cases_tokens import TOKEN
 from tests.support.connector import STOCK, Connector, Kind
-from tests.support.edge import QANAT
 from tests.support.fixtures import NO_STOCK
 from tests.support.origin import Origin
-from tests.support.processes import Process
+from tests.support.processes import QANAT, Process
 from tests.support.sites import Fakes, Link
 from tests.support.waiting import wait_until
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.edge import QANAT, Edge
+from tests.support.edge import Edge
+from tests.support.processes import QANAT
 
 
 @pytest.mark.requirement("S33", "S36", "S39")

@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.support.edge import QANAT
-from tests.support.processes import clean_environment
+from tests.support.processes import QANAT, clean_environment
 from tests.support.sites import Fakes
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.edge import QANAT, Edge
-from tests.support.processes import Process
+from tests.support.edge import Edge
+from tests.support.processes import QANAT, Process
 from tests.support.waiting import wait_until
 
 INSIDE = "QANAT_TEST_INSIDE_NETWORK"

@@ -13,10 +13,10 @@ import pytest
 from tests.support.api import ApiError
 from tests.support.checker import Checker, Load, LoggingOrigin
 from tests.support.connector import Connector, Kind, Protocol
-from tests.support.edge import QANAT, Edge
+from tests.support.edge import Edge
 from tests.support.fixtures import every_connector
 from tests.support.http1 import Http1Client
-from tests.support.processes import clean_environment
+from tests.support.processes import QANAT, clean_environment
 from tests.support.sites import Link
 from tests.support.waiting import wait_until
 

@@ -14,11 +14,10 @@ import pytest
 from qanat.connector.local_socket import running
 from tests.process.test_lifecycle import Load
 from tests.support.connector import Connector
-from tests.support.edge import QANAT
 from tests.support.fixtures import quic_only
 from tests.support.manager import Manager
 from tests.support.origin import Exchange, Origin
-from tests.support.processes import clean_environment
+from tests.support.processes import QANAT, clean_environment
 from tests.support.sites import Fakes, Link
 from tests.support.waiting import wait_until
 

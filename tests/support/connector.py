@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import httpx
 
-from tests.support.edge import QANAT, Edge
-from tests.support.processes import Process
+from tests.support.edge import Edge
+from tests.support.processes import QANAT, Process
 from tests.support.waiting import wait_until
 
 Kind = Literal["qanat", "cloudflared"]

@@ -1,18 +1,16 @@
 """The edge process under test: its own data directory, ports chosen by the system, ready when it says so."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.support.api import Api
 from tests.support.http1 import Http1Client
 from tests.support.http2 import Http2Client
 from tests.support.loopback import lasting_port
-from tests.support.processes import Process
+from tests.support.processes import QANAT, Process
 
-QANAT = [sys.executable, "-m", "qanat"]
 ADDRESSES = ("public-https", "public-http", "tunnel-address", "control-address")
 
 
@@ -22,7 +20,10 @@ def lasting_addresses() -> dict[str, str]:
 
 
 class Edge:
-    """`qanat edge` on loopback. `flags` are settings as on the command line, without `--`."""
+    """`qanat edge` on loopback. `flags` are settings as on the command line, without `--`. The first of a session is started as
+    a user would start it; later ones are forked from a process that has loaded the same code."""
+
+    _started: ClassVar = 0
 
     def __init__(self, folder: Path, *, within: Sequence[str] = (), probes: str = "false", **flags: str) -> None:
         """`within`: a command that runs the edge, such as `prlimit`. `probes` true: it asks origins; else they see what a
@@ -48,7 +49,8 @@ class Edge:
         argv = [*self.within, *QANAT, "edge", "--output", "json", "--data-dir", str(self.folder / "data")]
         for name, text in self.flags.items():
             argv += [f"--{name}", text]
-        self.process = Process("edge", argv, self.env)
+        self.process = Process("edge", argv, self.env, forked=Edge._started > 0 and not self.within)
+        Edge._started += 1
         line = self.process.wait_for(r"^\{.*\"ready\".*\}$", stdout=True, timeout_s=60.0)
         self.ready = json.loads(line.string)
         self.data_dir = Path(self.ready["data_dir"])

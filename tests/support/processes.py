@@ -4,12 +4,16 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.support.forked import Forked
+
+QANAT = [sys.executable, "-m", "qanat"]
 PROCESSES: list["Process"] = []
 """Every process that a test started, for the failure report."""
 SHARED: list["Process"] = []
@@ -20,8 +24,15 @@ class Process:
     """One child process. `lines` is its stderr, `out` its stdout, both line by line and complete."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None, *, pass_fds: Sequence[int] = ()
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        pass_fds: Sequence[int] = (),
+        forked: bool = False,
     ) -> None:
+        """`forked`: `argv` is `python -m qanat edge` and more, and is a fork of the process that has loaded all that."""
         self.name = name
         self.argv = list(argv)
         self.started_at = time.monotonic()
@@ -29,14 +40,19 @@ class Process:
         self.out: list[str] = []
         self.reported = 0
         self._news = threading.Condition()
-        self._child = subprocess.Popen(
-            self.argv,
-            env={**clean_environment(), **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=pass_fds,
-        )
+        its_env = {**clean_environment(), **(env or {})}
+        self._child: subprocess.Popen[bytes] | Forked
+        if forked:
+            self._child = Forked(self.argv[len(QANAT) :], its_env)
+        else:
+            self._child = subprocess.Popen(
+                self.argv,
+                env=its_env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=pass_fds,
+            )
         assert self._child.stdout is not None
         assert self._child.stderr is not None
         self._pumps = [

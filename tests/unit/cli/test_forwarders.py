@@ -15,8 +15,7 @@ from qanat.connector.flags import CommandLine
 from qanat.connector.log import Log
 from qanat.connector.sources import Sources, lay_over
 from qanat.errors import QanatError
-from tests.support.edge import QANAT
-from tests.support.processes import Process
+from tests.support.processes import QANAT, Process
 from tests.support.waiting import wait_until
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qanat.cli.main import main
-from tests.support.edge import QANAT
+from tests.support.processes import QANAT
 from tests.unit.host.conftest import TUNNEL, token_of
 
 FIRST = token_of(TUNNEL)
