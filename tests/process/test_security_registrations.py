@@ -190,7 +190,6 @@ def pour_http2(edge: Edge, seconds: float) -> None:
             return
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("protocol", ["quic", "http2"])
 def test_connections_without_a_secret_take_little_memory(folder: Path, protocol: str) -> None:
     """20 that send all that they are let, 8 MiB each if they could: it was 288 MiB."""
