@@ -59,8 +59,11 @@ def errors() -> str:
         "",
         "The code is in `X-Qanat-Error`, on the error page, and found by request id (`GET /qanat/requests/{id}`).",
         "",
-        "| code | status | whose fault | what happened | what to do |",
-        "| --- | --- | --- | --- | --- |",
+        "The number is the one that users of the protocol's hosted edge know; it is on the page and `code` in problem+json,",
+        "and is not always the status: clients' retries go by that.",
+        "",
+        "| code | status | number | whose fault | broke at | what happened | what to do |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
         *_causes(),
     ]
     return "\n".join(lines) + "\n"
@@ -68,8 +71,8 @@ def errors() -> str:
 
 def _causes() -> list[str]:
     return [
-        f"| `{code}` | {status} | {fault} | {_cell(title)} | {_cell(advice)} |"
-        for code, status, fault, title, advice in sorted(causes())
+        f"| `{code}` | {status} | {number or ''} | {fault} | {place} | {_cell(title)} | {_cell(advice)} |"
+        for code, status, number, fault, place, title, advice in sorted(causes())
     ]
 
 

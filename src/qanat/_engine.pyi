@@ -31,8 +31,9 @@ def explain(*, rules: Sequence[tuple[str, str]], hostname: str, path: str, limit
 
     EngineError: as `IngressTable`, or `time_over` after `limit_s` seconds."""
 
-def causes() -> list[tuple[str, int, str, str, str]]:
-    """Why an edge answers requests itself, or cuts them: code, status, whose fault, what happened, what to do."""
+def causes() -> list[tuple[str, int, int, str, str, str, str]]:
+    """Why an edge answers requests itself, or cuts them: code, status, the number that users know it by (0: none), whose fault,
+    where the way broke, what happened, what to do."""
 
 def latency_bounds() -> list[float]:
     """Upper bounds of the buckets of `Traffic`'s latencies, in seconds, ascending; one more bucket is above them all."""
@@ -114,6 +115,19 @@ class Certificate:
     def hostnames(self) -> list[str]: ...
 
 @type_check_only
+class ZoneRules(TypedDict):
+    """What a zone wants of the edge for its hostnames. `always_use_https` None: as the plain listener does. `hsts`: the value of
+    Strict-Transport-Security, "" for none. `page_1000` and `page_500`: HTML instead of the edge's error page, for failures
+    with a number from 1000 on and for all others from 500 on; "" for none."""
+
+    name: str
+    always_use_https: bool | None
+    hsts: str
+    nosniff: bool
+    page_1000: str
+    page_500: str
+
+@type_check_only
 class EdgeSettings(TypedDict):
     """What an edge is told once, at its start: a dict with each of these and nothing else. Addresses are `host:port`
     (port 0: chosen by the system), None switches a listener off. Durations in seconds, sizes in bytes.
@@ -131,6 +145,9 @@ class EdgeSettings(TypedDict):
     hosts.
     `max_pending_tunnel_handshakes`: connections of either transport that have not registered yet.
     `standby_wait_s`: how long a request waits for a node that serves while only others are connected.
+    `access_log_sample`: how many of the requests that their origin answered are in the access log, 0 to 1 (0: no log); those
+    that the edge answered are always. `access_log_bytes` of its lines may wait. `trace_sample`: how many requests the edge is
+    a span of, 0 to 1.
     """
 
     location: str
@@ -163,6 +180,10 @@ class EdgeSettings(TypedDict):
     congestion: Literal["tolerant", "cubic", "bbr"]
     max_pending_tunnel_handshakes: int
     max_tunnel_tcp_connections: int
+    access_log_sample: float
+    access_log_query: Literal["none", "names", "all"]
+    access_log_bytes: int
+    trace_sample: float
     event_queue: int
 
 @final
@@ -286,7 +307,8 @@ class ProbeAnswered:
 @final
 class RequestFailed:
     """A request that the edge answered itself or cut. `fault`: whose it was. `cause`: stable code
-    (docs/reference/errors)."""
+    (docs/reference/errors). `hops`, in order, as far as it came: which, when it began (seconds after the request's head was
+    there), how long it took, what happened."""
 
     request_id: str
     hostname: str
@@ -301,6 +323,7 @@ class RequestFailed:
     started_at: float
     duration_s: float
     client_ip: str
+    hops: list[tuple[str, float, float, str]]
 
 @final
 class EngineWarning:
@@ -458,6 +481,15 @@ class Edge:
     def counters(self) -> dict[str, int]:
         """Totals since start: `requests`, `requests_failed`, `requests_open`, `retries`, `bytes_in`, `bytes_out`,
         `connections_open`, `tunnel_connections_open`, `events_dropped`, `trailers_dropped`, `unknown_streams`, …"""
+    def next_access(self, *, timeout_s: float) -> tuple[bytes, int, list[bytes]]:
+        """Waits up to `timeout_s` for half of `access_log_bytes`, then takes what is there: the log's lines (JSON, one object a
+        request) and how many they are, and those of traced requests. At once after `close`. Releases the GIL."""
+    def swap_zones(self, zones: Sequence[ZoneRules]) -> None:
+        """What zones want, in place of all that was there; those that want nothing are left out. EngineError
+        `bad_setting`."""
+    def failures(self) -> dict[str, int]:
+        """How many requests the edge answered itself or cut since start, by cause; those that never occurred are left
+        out."""
     def traffic(self) -> list[Traffic]:
         """What has passed, by hostname, tunnel and node. Nothing is stopped meanwhile. Releases the GIL."""
     def set_pressure(self, *, level: Literal["none", "shed", "refuse"]) -> None:

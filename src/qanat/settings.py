@@ -433,6 +433,56 @@ class MetricsSettings(Part):
     )
 
 
+class AccessLogSettings(Part):
+    """One line of JSON for each request that is over."""
+
+    to: str = Field(
+        default="off",
+        description="`stdout`, a file's path, or `unix:` and a socket's path, which gets lines as a stream; `off` for none.",
+    )
+    sample: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="How many of the requests that their origin answered have a line, 0 to 1; those that the edge answered "
+        "itself, or cut, always have one.",
+    )
+    query: Literal["none", "names", "all"] = Field(
+        default="names",
+        description="What a line tells of queries (of Referer's too): nothing, the names with `*` for each value, or everything, "
+        "tokens and passwords included.",
+    )
+    rotate_bytes: int = Field(
+        default=100 * 2**20,
+        ge=0,
+        description="A file begins anew at this size (0: never; a file that somebody else moves away is begun anew as well).",
+    )
+    keep: int = Field(default=5, ge=0, le=1000, description="Older files that are kept, as `….1` to `….5`.")
+    queue_bytes: int = Field(
+        default=8 * 2**20,
+        ge=64 * 1024,
+        le=2**30,
+        description="Lines that may wait to be written; what has no room is dropped and counted.",
+    )
+
+
+class TracingSettings(Part):
+    """The edge as a span of traces (W3C Trace Context); needs `pip install qanat[otlp]`."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s?#@]+$",
+        description="Where spans go by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; without it, trace context passes "
+        "through untouched. Headers for it: OTEL_EXPORTER_OTLP_HEADERS.",
+    )
+    sample: float = Field(
+        default=0.01,
+        gt=0,
+        le=1,
+        description="How many requests are traced, 0 to 1. A caller's `not sampled` is heeded; its `sampled` only within this.",
+    )
+
+
 class StoreSettings(Part):
     """The database, and the key that the secrets in it are sealed with."""
 
@@ -505,6 +555,8 @@ class EdgeSettings(BaseSettings):
     store: StoreSettings = StoreSettings()
     probes: ProbeSettings = ProbeSettings()
     metrics: MetricsSettings = MetricsSettings()
+    access_log: AccessLogSettings = AccessLogSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

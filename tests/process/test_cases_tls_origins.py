@@ -64,7 +64,7 @@ def test_a_certificate_that_is_not_trusted_is_502_with_the_reason_in_the_log(
         mark = site.connector.process.mark()
         with site.edge.h1(hostname) as client:
             answer = client.get()
-        assert (answer.status, site.edge.cause(answer.request_id)) == (502, "origin_error")
+        assert (answer.status, site.edge.cause(answer.request_id)) == (502, "origin_tls")
         site.connector.process.wait_for(f"tls: failed to verify certificate: x509: {reason}", after=mark)
     with site.edge.h1(careless) as client:
         assert client.get("/").status == 200

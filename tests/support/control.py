@@ -78,6 +78,9 @@ class StillEdge:
     def counters(self) -> dict[str, int]:
         return {"requests": 7}
 
+    def failures(self) -> dict[str, int]:
+        return {"no_connection": 2}
+
     def addresses(self) -> dict[str, str | None]:
         return {"https": "127.0.0.1:443", "http": None, "tunnel": "127.0.0.1:7844"}
 

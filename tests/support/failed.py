@@ -22,5 +22,6 @@ def failed_request(**told: object) -> RequestFailed:
         "started_at": 1_700_000_000.25,
         "duration_s": 0.001,
         "client_ip": "192.0.2.1",
+        "hops": [("edge", 0.0, 0.001, "no_connection: the tunnel has no connection")],
     }
     return cast(RequestFailed, SimpleNamespace(**usual | told))

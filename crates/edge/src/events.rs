@@ -109,10 +109,14 @@ macro_rules! declare_events {
                 started_at: f64,
                 duration_s: f64,
                 client_ip: IpAddr,
+                hops: Vec<(&'static str, f64, f64, String)>,
             }
         }
     };
 }
+
+/// One hop of a failed request: which, when it began after the request's head was there, how long it took, what happened.
+pub(crate) type Hop = (&'static str, f64, f64, String);
 
 use qanat_boundary::events;
 declare_events!(events);

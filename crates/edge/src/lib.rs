@@ -1,6 +1,7 @@
 //! The edge's data path: public listeners → router → balancer → a connector's connection. Tables come down, events go up; it
 //! knows nothing of Python, HTTP APIs or databases.
 
+mod access;
 mod bucket;
 mod cause;
 mod certificate;
@@ -25,8 +26,10 @@ mod shards;
 mod sockets;
 mod split;
 mod tables;
+mod trace;
 mod traffic;
 mod tunnels;
+mod zones;
 
 #[cfg(test)]
 extern crate self as qanat_edge;
@@ -34,7 +37,8 @@ extern crate self as qanat_edge;
 #[path = "../tests/support/settings.rs"]
 mod test_settings;
 
-pub use cause::{Cause, Fault};
+pub use access::{Line, QueryShown};
+pub use cause::{Cause, Fault, Place};
 pub use certificate::Certificate;
 pub use challenges::{HttpChallenge, TlsChallenge};
 pub use error::EdgeError;
@@ -52,3 +56,4 @@ pub use settings::{Addresses, HttpMode, Settings};
 pub use split::Sticky;
 pub use tables::{TunnelEntry, TunnelSecret};
 pub use traffic::Passed;
+pub use zones::ZoneRules;

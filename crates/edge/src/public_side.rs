@@ -1,5 +1,7 @@
 //! What the public side serves by: the settings and tables that it reads, the connections that it picks from, its limits and counters.
 
+use crate::access::{AccessLog, Rule};
+use crate::cause::ByCause;
 use crate::counters::Counters;
 use crate::drain::Drain;
 use crate::error::EdgeError;
@@ -27,6 +29,8 @@ pub(crate) struct PublicSide {
     pub(crate) events: Arc<Events>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) traffic: Traffic,
+    pub(crate) access: AccessLog,
+    pub(crate) failures: ByCause,
     pub(crate) limits: Arc<Limits>,
     pub(crate) holds: Holds,
     pub(crate) backlog: Arc<qanat_http::Backlog>,
@@ -73,6 +77,12 @@ impl PublicSide {
             },
             drain: Drain::default(),
             traffic: Traffic::default(),
+            access: AccessLog::new(Rule {
+                sample: settings.access_log_sample,
+                query: settings.access_log_query,
+                most_bytes: settings.access_log_bytes,
+            }),
+            failures: ByCause::default(),
             management: Management::new(&settings.management_hostname, settings.management_key.as_deref())?,
             trusted,
             https_port: OnceLock::new(),

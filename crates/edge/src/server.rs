@@ -1,5 +1,6 @@
 //! The edge's life: start, tables, events, drain, close.
 
+use crate::access::Line;
 use crate::certificate::Certificate;
 use crate::challenges::{Challenges, HttpChallenge, TlsChallenge};
 use crate::drain::Stage;
@@ -17,6 +18,7 @@ use crate::tables::TunnelEntry;
 use crate::traffic::Passed;
 use crate::tunnels::door::Door;
 use crate::tunnels::push::Pusher;
+use crate::zones::ZoneRules;
 use futures_util::future::BoxFuture;
 use qanat_boundary::EngineWarning;
 use qanat_transport::{Flow, Lines, ListenerSettings, TunnelListener};
@@ -224,6 +226,21 @@ impl Edge {
         self.side.events.take(limit, timeout)
     }
 
+    /// Waits for lines of the access log and of traces, at most so long, and takes those that are there; at once when the edge is closed.
+    pub fn next_access(&self, timeout: Duration) -> Vec<Line> {
+        self.side.access.take(timeout)
+    }
+
+    /// How many requests the edge answered itself or cut, by cause; those that never occurred are left out.
+    pub fn failures(&self) -> Vec<(&'static str, u64)> {
+        self.side.failures.all()
+    }
+
+    /// What zones want for their hostnames, in place of all that was there.
+    pub fn swap_zones(&self, zones: Vec<ZoneRules>) {
+        self.side.tables.zones.swap(zones);
+    }
+
     /// Takes lines for the log, which come out of `next_events` among the others.
     pub fn warnings(&self) -> impl Fn(EngineWarning) + Send + Sync + use<> {
         let events = self.side.events.clone();
@@ -240,6 +257,7 @@ impl Edge {
         }
         counters.push(("unread_bytes", self.side.backlog.bytes() as u64));
         counters.push(("events_dropped", self.side.events.dropped()));
+        counters.push(("access_lines_dropped", self.side.access.dropped()));
         counters
     }
 
@@ -277,6 +295,7 @@ impl Edge {
         self.open();
         wait(LAST_CLOSES, &|| self.serving.is_finished());
         runtime.shutdown_timeout(LAST_WORDS);
+        self.side.access.close();
         self.side.events.close();
     }
 }

@@ -1,5 +1,6 @@
 //! What an edge is told once, at its start.
 
+use crate::access::QueryShown;
 use crate::error::EdgeError;
 use ipnet::IpNet;
 use qanat_boundary::{raw_or_none, seconds};
@@ -93,6 +94,14 @@ pub struct Settings {
     pub max_pending_tunnel_handshakes: usize,
     /// TCP connections on the tunnel listener.
     pub max_tunnel_tcp_connections: usize,
+    /// Of requests that their origin answered, how many are in the access log, 0 to 1; all others are. 0: there is none.
+    pub access_log_sample: f64,
+    /// What of queries is in it.
+    pub access_log_query: QueryShown,
+    /// Bytes of its lines that may wait.
+    pub access_log_bytes: usize,
+    /// How many requests are traced, 0 to 1.
+    pub trace_sample: f64,
     /// Events that may wait; above it RequestFailed and RegistrationRefused are dropped and counted.
     pub event_queue: usize,
 }

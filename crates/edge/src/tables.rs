@@ -5,6 +5,7 @@ use crate::challenges::Challenges;
 use crate::error::EdgeError;
 use crate::router::{Route, Router};
 use crate::shards::Shards;
+use crate::zones::Zones;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -94,6 +95,7 @@ pub(crate) struct Tables {
     pub(crate) tunnels: ArcSwap<TunnelTable>,
     pub(crate) certificates: ArcSwap<CertificateTable>,
     pub(crate) challenges: ArcSwap<Challenges>,
+    pub(crate) zones: Zones,
     writer: Mutex<Epochs>,
 }
 
@@ -125,6 +127,7 @@ impl Tables {
             tunnels: ArcSwap::from_pointee(TunnelTable::default()),
             certificates: ArcSwap::from_pointee(CertificateTable::default()),
             challenges: ArcSwap::from_pointee(Challenges::default()),
+            zones: Zones::default(),
             writer: Mutex::default(),
         }
     }

@@ -7,6 +7,7 @@ use crate::error::bad_setting;
 use crate::log::{Sink, hear};
 use crate::settings::read;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -307,6 +308,39 @@ impl Edge {
         events.into_iter().map(|event| edge_events::to_python(py, event)).collect()
     }
 
+    #[pyo3(signature = (*, timeout_s))]
+    fn next_access<'py>(
+        &self,
+        py: Python<'py>,
+        timeout_s: f64,
+    ) -> (Bound<'py, PyBytes>, usize, Vec<Bound<'py, PyBytes>>) {
+        let (log, count, traced) = py.detach(|| {
+            let (mut log, mut count, mut traced) = (Vec::new(), 0, Vec::new());
+            for line in self.0.next_access(wait_seconds(timeout_s)) {
+                if line.logged {
+                    log.extend_from_slice(&line.json);
+                    count += 1;
+                }
+                if line.traced {
+                    traced.push(line.json);
+                }
+            }
+            (log, count, traced)
+        });
+        let traced = traced.iter().map(|line| PyBytes::new(py, line)).collect();
+        (PyBytes::new(py, &log), count, traced)
+    }
+
+    fn swap_zones(&self, py: Python<'_>, zones: &Bound<'_, PyAny>) -> PyResult<()> {
+        let zones = read(zones)?;
+        py.detach(|| self.0.swap_zones(zones));
+        Ok(())
+    }
+
+    fn failures(&self) -> HashMap<&'static str, u64> {
+        self.0.failures().into_iter().collect()
+    }
+
     fn traffic(&self, py: Python<'_>) -> Vec<Traffic> {
         py.detach(|| self.0.traffic()).into_iter().map(Traffic).collect()
     }
@@ -341,10 +375,15 @@ impl Edge {
     }
 }
 
-/// Why requests fail: code, status, whose fault, what happened, what to do.
+/// What Python gets of a cause.
+type Told = (&'static str, u16, u16, &'static str, &'static str, &'static str, &'static str);
+
+/// Why requests fail: code, status, number, whose fault, where, what happened, what to do.
 #[pyfunction]
-pub(crate) fn causes() -> Vec<(&'static str, u16, &'static str, &'static str, &'static str)> {
-    let told =
-        |cause: &qanat_edge::Cause| (cause.code(), cause.status(), cause.fault().name(), cause.title(), cause.advice());
+pub(crate) fn causes() -> Vec<Told> {
+    let told = |cause: &qanat_edge::Cause| {
+        let (fault, place) = (cause.fault().name(), cause.place().name());
+        (cause.code(), cause.status(), cause.number(), fault, place, cause.title(), cause.advice())
+    };
     qanat_edge::Cause::ALL.iter().map(told).collect()
 }

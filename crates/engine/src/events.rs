@@ -43,6 +43,7 @@ given! {
     Vec<String> => &'a [String]: |value| value;
     Vec<(String, String)> => &'a [(String, String)]: |value| value;
     Vec<(&'static str, String)> => &'a [(&'static str, String)]: |value| value;
+    Vec<(&'static str, f64, f64, String)> => &'a [(&'static str, f64, f64, String)]: |value| value;
     Uuid => String: Uuid::to_string;
     IpAddr => String: |value| value.to_string();
     Protocol => &'static str: |value| value.name();

@@ -6,7 +6,7 @@ import typer
 
 from qanat.cli.access import Access
 from qanat.cli.command import over_api
-from qanat.cli.output import print_fields, print_json
+from qanat.cli.output import print_fields, print_json, print_rows
 
 app = typer.Typer()
 
@@ -23,7 +23,18 @@ def explain(
     if at.as_json:
         print_json(answer)
         return
+    hops = answer.pop("hops", None)
     print_fields(_flat(answer))
+    if hops:
+        print_rows(
+            ("HOP", "AFTER", "TOOK", "WHAT"),
+            ((hop["hop"], _ms(hop["at_s"]), _ms(hop["took_s"]), hop["what"]) for hop in hops),
+            empty="",
+        )
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
 
 
 def _flat(answer: dict[str, Any], under: str = "") -> list[tuple[str, object]]:

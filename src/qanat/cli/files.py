@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,15 @@ def refuse_existing(file: Path, *, where: str) -> None:
         raise QanatError(
             "file_exists", f"{file} exists and is not overwritten", where=where, hint="move it away, or name another"
         )
+
+
+def read_text(file: Path) -> str:
+    """UTF-8; `-` is standard input. QanatError `file_unreadable`."""
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise QanatError("file_unreadable", f"{file}: {reason}", where="FILE") from error
 
 
 def sha256_of(file: Path) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from qanat.cli.access import Access
 from qanat.cli.command import ZoneArgument, over_api
-from qanat.cli.files import refuse_existing
+from qanat.cli.files import read_text, refuse_existing
 from qanat.cli.output import print_fields, print_json, print_rows, tell
 from qanat.cli.stock.certificate import with_api
 from qanat.client import Zone
@@ -90,6 +90,96 @@ def cutover_policy(
             told = client.put_cutover_policy(found.id, None if policy == "default" else policy)
     own = told["policy"] or "the edge's"
     tell(at.output, told, f"{found.name}: {told['in_force']} ({own})")
+
+
+@over_api(app, "https")
+def https(
+    at: Access,
+    zone: ZoneArgument,
+    always: Annotated[
+        bool | None, typer.Option("--always/--not-always", help="Redirect plain HTTP to HTTPS, or serve it.")
+    ] = None,
+    hsts_max_age: Annotated[
+        int | None,
+        typer.Option(
+            "--hsts-max-age", min=0, help="Seconds for which browsers use HTTPS only; 0 ends what they remember."
+        ),
+    ] = None,
+    subdomains: Annotated[
+        bool, typer.Option("--subdomains", help="HSTS for everything below each hostname too.")
+    ] = False,
+    preload: Annotated[bool, typer.Option("--preload", help="HSTS may be built into browsers.")] = False,
+    nosniff: Annotated[bool, typer.Option("--nosniff", help="Send X-Content-Type-Options: nosniff as well.")] = False,
+    no_hsts: Annotated[bool, typer.Option("--no-hsts", help="Send no HSTS of the edge's.")] = False,
+) -> None:
+    """Show or set whether a zone's hostnames are served over HTTPS only, and what browsers are told of it."""
+    with at.connect() as client:
+        found = client.zone_itself(zone)
+        if always is not None:
+            client.set_zone_setting(found.id, "always_use_https", "on" if always else "off")
+        if hsts_max_age is not None or no_hsts:
+            told = {
+                "enabled": not no_hsts,
+                "max_age": hsts_max_age or 0,
+                "include_subdomains": subdomains,
+                "preload": preload,
+                "nosniff": nosniff,
+            }
+            client.set_zone_setting(found.id, "security_header", {"strict_transport_security": told})
+        elif subdomains or preload or nosniff:
+            raise typer.BadParameter("give --hsts-max-age with it", param_hint="--subdomains, --preload, --nosniff")
+        settings = {
+            name: client.zone_setting(found.id, name)["value"] for name in ("always_use_https", "security_header")
+        }
+    if at.as_json:
+        print_json(settings)
+        return
+    hsts = settings["security_header"]["strict_transport_security"]
+    print_fields(
+        (
+            ("zone", found.name),
+            ("always HTTPS", settings["always_use_https"]),
+            ("HSTS", f"for {hsts['max_age']} s" if hsts["enabled"] else "off"),
+            ("with subdomains", hsts["include_subdomains"]),
+            ("preload", hsts["preload"]),
+            ("nosniff", hsts["nosniff"]),
+        )
+    )
+
+
+@over_api(app, "error-page")
+def error_page(
+    at: Access,
+    zone: ZoneArgument,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="500_errors or 1000_errors (the tunnel has no connection).")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="HTML, at most 32 KiB; `-` reads standard input.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="The edge's own page again.")] = False,
+) -> None:
+    """Show or set a zone's own error pages. `::RAY_ID::`, `::ERROR_BOX::` and others are filled in."""
+    with at.connect() as client:
+        found = client.zone_itself(zone)
+        if kind is not None and file is not None:
+            client.put_error_page(found.id, kind, read_text(file))
+        elif kind is not None and default:
+            client.delete_error_page(found.id, kind)
+        pages = [page for page in client.error_pages(found.id) if kind in (None, page["kind"])]
+    if at.as_json:
+        print_json(pages)
+        return
+    print_rows(
+        ("KIND", "PAGE", "SINCE"),
+        (
+            (
+                page["kind"],
+                f"{len(page['content'])} characters" if page["content"] else "the edge's",
+                page["modified_on"] or "",
+            )
+            for page in pages
+        ),
+        empty=f"there is no kind {kind}",
+    )
 
 
 @over_api(app, "delete")

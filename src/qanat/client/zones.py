@@ -30,6 +30,31 @@ class ZoneCalls(Calls):
         """The zone and its records."""
         self._call("DELETE", f"/zones/{zone_id}")
 
+    def zone_setting(self, zone_id: str, name: str) -> dict[str, Any]:
+        """`{id, value, editable, modified_on}`."""
+        return self._one("GET", f"/zones/{zone_id}/settings/{name}", dict[str, Any])
+
+    def zone_settings(self, zone_id: str) -> list[dict[str, Any]]:
+        """All of them."""
+        return self._one("GET", f"/zones/{zone_id}/settings", list[dict[str, Any]])
+
+    def set_zone_setting(self, zone_id: str, name: str, value: Any) -> dict[str, Any]:
+        """The setting as it is then. QanatError `api_refused` for one that can't be set, or not so."""
+        return self._one("PATCH", f"/zones/{zone_id}/settings/{name}", dict[str, Any], body={"value": value})
+
+    def error_pages(self, zone_id: str) -> list[dict[str, Any]]:
+        """Both kinds; `content` None: the edge's page."""
+        return self._one("GET", f"/qanat/zones/{zone_id}/error-pages", list[dict[str, Any]])
+
+    def put_error_page(self, zone_id: str, kind: str, content: str) -> dict[str, Any]:
+        """HTML of the zone's own."""
+        path = f"/qanat/zones/{zone_id}/error-pages/{kind}"
+        return self._one("PUT", path, dict[str, Any], body={"content": content})
+
+    def delete_error_page(self, zone_id: str, kind: str) -> None:
+        """The edge's page again."""
+        self._call("DELETE", f"/qanat/zones/{zone_id}/error-pages/{kind}")
+
     def origin_certificate(self, zone_id: str) -> str:
         """A new cert.pem for `cloudflared tunnel …` commands: it holds a secret."""
         path = f"/qanat/zones/{zone_id}/origin-certificate"

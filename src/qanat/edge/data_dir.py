@@ -66,6 +66,11 @@ class DataDir:
         return self.path / "management.key"
 
     @property
+    def failed_requests(self) -> Path:
+        """The newest of them, for `qanat explain` after a restart."""
+        return self.path / "failed-requests.jsonl"
+
+    @property
     def token_file(self) -> Path:
         """Where scripts find the first API token."""
         return self.path / "first-token"

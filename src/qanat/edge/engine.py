@@ -34,6 +34,7 @@ from qanat.errors import QanatError
 
 if TYPE_CHECKING:  # a dict, of which only the stub knows
     from qanat._engine import EdgeSettings as EdgeSettings
+    from qanat._engine import ZoneRules as ZoneRules
 
 __all__ = [
     "Certificate",

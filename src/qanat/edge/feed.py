@@ -1,14 +1,15 @@
 """Notice → tables → engine. A notice is acted on in the writer's thread: an answered write is in effect already."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from threading import Event, Lock
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 from sqlalchemy import select
 
 from qanat.certificates.stored import read_served
+from qanat.control import zone_settings
 from qanat.control.connections import connectors_before
 from qanat.edge.certificates import Certificates
 from qanat.edge.engine import Edge, EngineError, Tunnel
@@ -19,7 +20,10 @@ from qanat.store.models import ConnectorToken
 from qanat.store.sealing import Sealer
 from qanat.store.skipped import Failure, LeftOut, SkippedRows
 from qanat.tables import TunnelEntry
-from qanat.tables.reading import read_tunnel, read_tunnels
+from qanat.tables.reading import read_tunnel, read_tunnels, read_zone_settings
+
+if TYPE_CHECKING:
+    from qanat.edge.engine import ZoneRules
 
 RETRY = timedelta(minutes=1)
 RETRIED_AT_ONCE = 500
@@ -53,6 +57,7 @@ class Feed:
         self._certificates_lock = Lock()
         self._tunnels_lock = Lock()
         self._routes = Routes(store, engine, certificates, self._skipped)
+        self._zones_lock = Lock()
         self._is_stale = Event()
 
     def start(self) -> Callable[[], None]:
@@ -65,6 +70,7 @@ class Feed:
         """All tables anew."""
         self._load_tunnels()
         self._load_certificates()
+        self._load_zones()
         self._routes.load()
 
     def _load_tunnels(self) -> None:
@@ -74,6 +80,12 @@ class Feed:
                 entries = read_tunnels(session, self._sealer, self._store.clock(), left_out)
             self._engine.swap_tunnels([row for entry in entries if (row := _row(entry, left_out)) is not None])
             self._skipped.settle(left_out, *TUNNEL_KINDS)
+
+    def _load_zones(self) -> None:
+        with self._zones_lock:
+            with self._store.reading() as session:
+                settings = read_zone_settings(session)
+            self._engine.swap_zones([engine_zone(name, said) for name, said in settings.items()])
 
     def _load_certificates(self) -> None:
         with self._certificates_lock:
@@ -181,6 +193,7 @@ class Feed:
             case NoticeKind.ROUTES:
                 if notice.hostnames is None:
                     self._routes.refresh()
+                    self._load_zones()
                 else:
                     self._routes.change(notice.hostnames)
             case NoticeKind.ZONE:
@@ -189,6 +202,9 @@ class Feed:
                 else:
                     self._routes.change_zone(notice.zone_id)
                 self._load_certificates()
+                self._load_zones()
+            case NoticeKind.ZONE_SETTINGS:
+                self._load_zones()
             case NoticeKind.CERTIFICATES:
                 self._load_certificates()
             case NoticeKind.API_TOKEN | NoticeKind.CUTOVER | NoticeKind.PROMOTION:
@@ -222,6 +238,20 @@ def _row(entry: TunnelEntry, left_out: LeftOut) -> Tunnel | None:
     except (EngineError, TypeError, ValueError, OverflowError) as error:
         left_out.add("tunnel", entry.tunnel_id, Failure.of(error, account_id=entry.account_id))
         return None
+
+
+def engine_zone(name: str, said: Mapping[str, Any]) -> "ZoneRules":
+    """What a zone says of itself as the engine takes it."""
+    hsts, nosniff = zone_settings.hsts(said.get("security_header", {}))
+    https = said.get("always_use_https")
+    return {
+        "name": name,
+        "always_use_https": https == "on" if https is not None else None,
+        "hsts": hsts,
+        "nosniff": nosniff,
+        "page_1000": said.get("error_page.1000_errors", ""),
+        "page_500": said.get("error_page.500_errors", ""),
+    }
 
 
 def engine_tunnel(entry: TunnelEntry) -> Tunnel:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from threading import Thread
 from time import monotonic
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
@@ -26,7 +26,7 @@ from qanat.edge.certificates import Certificates, GivenCertificates, found_by, t
 from qanat.edge.chores import Chores
 from qanat.edge.data_dir import DataDir, State
 from qanat.edge.events import EventPump
-from qanat.edge.failures import Failures
+from qanat.edge.failures import Failures, KeptFailure
 from qanat.edge.feed import Feed
 from qanat.edge.listen import listen
 from qanat.edge.presence import Presence
@@ -48,10 +48,14 @@ from qanat.store.limits import AccountLimits
 from qanat.store.skipped import SkippedRows
 from qanat.systemd import ServiceManager
 
+if TYPE_CHECKING:
+    from qanat.edge.access_log import AccessLog
+
 Output = Literal["text", "json"]
 
 CATCH_UP_S = 1.0
 MEMORY_S = 1.0
+SECOND_S = 1.0
 QUICK_S = 10.0
 SAMPLE_S = 10.0
 HOUR_S = 3600.0
@@ -76,10 +80,16 @@ class RunningEdge:
         self.health = health
         self.probes = probes
         self._presence = presence
+        self.access_log: AccessLog | None = None
 
     def counters(self) -> Mapping[str, int]:
+        """The engine's, and the access log's."""
+        lost = self.access_log.lost if self.access_log is not None else 0
+        return {**self._engine.counters(), "access_lines_lost": lost}
+
+    def failures(self) -> Mapping[str, int]:
         """The engine's."""
-        return self._engine.counters()
+        return self._engine.failures()
 
     def addresses(self) -> Mapping[str, str | None]:
         """After ports were chosen."""
@@ -99,7 +109,7 @@ class RunningEdge:
         """The engine's."""
         return self._engine.traffic()
 
-    def failed_request(self, request_id: str) -> engine.RequestFailed | None:
+    def failed_request(self, request_id: str) -> engine.RequestFailed | KeptFailure | None:
         """From the ring of the newest."""
         return self._failures.get(request_id)
 
@@ -164,7 +174,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         stack.callback(api_socket.close)
         with engine.engine_errors():
             running = engine.Edge(engine_settings(settings, management, sockets), tunnel_certificate=shown)
-        failures = Failures()
+        failures = Failures(file=data_dir.failed_requests)
+        stack.callback(failures.write)
         probes, health, presence = Probes(running), Health(Meter(running)), Presence()
         live = RunningEdge(running, failures, health, probes, presence)
         pump = EventPump(
@@ -177,6 +188,8 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             location=settings.location,
         )
         stack.callback(pump.stop, timeout_s=EVENTS_LEFT_S)
+        if settings.access_log.to != "off" or settings.tracing.endpoint is not None:
+            live.access_log = _access_log(settings, running, stack)
         stack.callback(running.close, grace_s=0.0)
         feed = Feed(
             state.store,
@@ -256,6 +269,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
                 (READ_CERTIFICATES, HOUR_S, lambda: certificates.give(given.load())),
                 (RENEW_CERTIFICATES, HOUR_S, feed.refresh_routes),
                 ("note failed log-ins", FAILED_LOGINS_S, control.note_failed_logins),
+                ("keep failed requests", SECOND_S, failures.write),
                 ("sample what passes", SAMPLE_S, cutover_edge.sample),
                 ("trim", HOUR_S, lambda: trim(state.store)),
                 ("forget", HOUR_S, lambda: forget_deleted(state.store)),
@@ -294,6 +308,24 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         pump.stop(timeout_s=EVENTS_LEFT_S)
         log.info("stopped")
     return 0
+
+
+def _access_log(settings: EdgeSettings, running: engine.Edge, stack: ExitStack) -> "AccessLog":
+    """Lines are taken from now on, and until the engine is closed."""
+    from qanat.edge.access_log import AccessLog
+    from qanat.edge.access_sinks import open_sink
+
+    traced = None
+    if settings.tracing.endpoint is not None:
+        from qanat.edge.tracing import Spans  # and with it the SDK, only where it is used
+
+        spans = Spans(settings.tracing, location=settings.location)
+        stack.callback(spans.close)
+        traced = spans.add
+    access_log = AccessLog(running, open_sink(settings.access_log), traced=traced)
+    stack.callback(access_log.stop, timeout_s=EVENTS_LEFT_S)
+    access_log.start()
+    return access_log
 
 
 def _start_issuer(
@@ -390,6 +422,10 @@ def engine_settings(settings: EdgeSettings, management: ManagementKey, sockets: 
         "max_tunnel_tcp_connections": sockets.tunnels,
         "max_unread_bytes": limits.unread_bytes,
         "congestion": settings.tunnel.congestion,
+        "access_log_sample": settings.access_log.sample if settings.access_log.to != "off" else 0.0,
+        "access_log_query": settings.access_log.query,
+        "access_log_bytes": settings.access_log.queue_bytes,
+        "trace_sample": settings.tracing.sample if settings.tracing.endpoint is not None else 0.0,
         "event_queue": settings.engine.event_queue,
     }
 

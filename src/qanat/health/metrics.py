@@ -2,6 +2,7 @@
 series of their own."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import time
 from typing import Protocol
 
 from qanat.exposition import Exposition, Histogram, Sample
@@ -10,6 +11,7 @@ from qanat.health.health import Health, Spot
 from qanat.health.verdicts import HealthState
 
 OTHERS = "other"
+STARTED = time()
 STATES = ("healthy", "unhealthy", "unknown")
 HOPS: Mapping[str, Callable[[Traffic], tuple[Sequence[int], float]]] = {
     "queue": lambda traffic: traffic.queue,
@@ -29,6 +31,13 @@ COUNTERS = {
     "registrations": "Registrations of connectors accepted.",
     "registrations_refused": "Registrations refused.",
     "events_dropped": "Events that nobody took in time.",
+    "access_lines_dropped": "Lines of the access log that had no room.",
+    "access_lines_lost": "Lines of the access log that could not be written.",
+    "connections_calmed": "Public HTTP/2 connections ended with ENHANCE_YOUR_CALM.",
+    "suspicions": "Connections of connectors that became suspect.",
+    "configurations_pushed": "Configurations pushed and answered.",
+    "configurations_failed": "Pushed configurations that got no answer.",
+    "trailers_dropped": "Trailer sections that could not be carried on.",
 }
 GAUGES = {
     "requests_open": "Requests under way.",
@@ -36,6 +45,8 @@ GAUGES = {
     "connections_open": "Public connections open.",
     "tunnel_connections_open": "Registered connections of connectors.",
     "unread_bytes": "Bytes in memory that visitors don't take.",
+    "requests_held": "Requests that wait while there is a hold.",
+    "tunnel_connections_suspect": "Connections of connectors whose end doesn't acknowledge in time.",
 }
 
 
@@ -45,6 +56,7 @@ class Source(Protocol):
     @property
     def health(self) -> Health: ...
     def counters(self) -> Mapping[str, int]: ...
+    def failures(self) -> Mapping[str, int]: ...
     def traffic(self) -> Sequence[Traffic]: ...
 
 
@@ -55,6 +67,13 @@ def exposed(live: Source, *, most_hostnames: int) -> str:
         exposition.add(f"qanat_edge_{name}_total", "counter", help, float(counters.get(name, 0)))
     for name, help in GAUGES.items():
         exposition.add(f"qanat_edge_{name}", "gauge", help, float(counters.get(name, 0)))
+    exposition.add(
+        "qanat_edge_failures_total",
+        "counter",
+        "Requests that the edge answered itself or cut, by cause (docs/reference/errors.md).",
+        [({"cause": cause}, float(count)) for cause, count in sorted(live.failures().items())],
+    )
+    exposition.add("qanat_edge_start_time_seconds", "gauge", "When this process began, in Unix seconds.", STARTED)
     rows = _by_labels(live.traffic(), most_hostnames)
     exposition.add(
         "qanat_edge_hostname_requests_total",

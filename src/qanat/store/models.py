@@ -116,6 +116,17 @@ class Zone(Base):
     cutover_policy: Mapped[str | None] = mapped_column(Text)
 
 
+class ZoneSetting(Base):
+    """What a zone says of itself where others have the edge's default (control/zone_settings.py). `value`: `{"value": …}`."""
+
+    __tablename__ = "zone_settings"
+
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zones.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[dict[str, Any]]
+    modified_at: Mapped[datetime]
+
+
 class Record(Base):
     """A DNS record. `content` as sent, `content_key` the form in which two contents are the same, `written_as` which of
     `content` and `data` the client wrote."""

@@ -15,6 +15,7 @@ class NoticeKind(StrEnum):
 
     API_TOKEN = "api_token"
     ZONE = "zone"
+    ZONE_SETTINGS = "zone_settings"
     ROUTES = "routes"
     PROBES = "probes"
     TUNNEL = "tunnel"

@@ -114,6 +114,10 @@ def full(control: Control) -> Control:
                 deleted_at=None,
             )
         )
+    for zone in control.call("GET", "/zones")[:1]:
+        control.call("PATCH", f"/zones/{zone['id']}/settings/always_use_https", {"value": "off"})
+        path = f"/qanat/zones/{zone['id']}/error-pages/500_errors"
+        control.call("PUT", path, {"content": "<p>::RAY_ID::</p>"})
     return control
 
 

@@ -159,7 +159,7 @@ def test_settings_of_zones_are_told_and_not_taken(desk: ZoneDesk) -> None:
         "modified_on": None,
     }
     assert settings["always_use_https"]["value"] == "on"
-    for name in ("0rtt", "ssl", "http3", "security_header", "browser_cache_ttl"):
+    for name in ("0rtt", "ssl", "http3", "browser_cache_ttl"):
         one = control.call("GET", f"{path}/{name}")
         assert one == settings[name]
         assert control.call("PATCH", f"{path}/{name}", {"value": one["value"]}) == one

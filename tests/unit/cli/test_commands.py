@@ -8,6 +8,7 @@ import pytest
 from qanat.cli.main import EXIT_STATUSES, main
 from qanat.errors import QanatError
 from tests.support.control import Control
+from tests.support.failed import failed_request
 
 
 class Shell:
@@ -269,6 +270,32 @@ def test_explain(shell: Shell, at_control: Control) -> None:
     assert "web" in shell("explain", "https://app.example.test/x")
     assert shell("explain", "app.example.test/x")
     shell("explain", "0123456789abcdef-lab01", expect=3)
+    tunnel_id = shell.json("tunnel", "list")[0]["id"]
+    at_control.edge.failed["0123456789abcdef-lab01"] = failed_request(tunnel_id=tunnel_id)
+    told = shell("explain", "0123456789abcdef-lab01")
+    assert "no_connection" in told
+    assert "1.0 ms" in told
+    assert shell.json("explain", "0123456789abcdef-lab01")["hops"][0]["hop"] == "edge"
+
+
+def test_https_only_hsts_and_error_pages_of_a_zone(shell: Shell, tmp_path: Path) -> None:
+    shell("zone", "create", "example.test")
+    assert "off" in shell("zone", "https", "example.test")
+    shell("zone", "https", "example.test", "--not-always", "--hsts-max-age", "600", "--subdomains")
+    told = shell.json("zone", "https", "example.test")
+    assert told["always_use_https"] == "off"
+    hsts = told["security_header"]["strict_transport_security"]
+    assert (hsts["enabled"], hsts["max_age"], hsts["include_subdomains"]) == (True, 600, True)
+    shell("zone", "https", "example.test", "--preload", expect=2)
+    shell("zone", "https", "example.test", "--no-hsts")
+    assert not shell.json("zone", "https", "example.test")["security_header"]["strict_transport_security"]["enabled"]
+    page = tmp_path / "away.html"
+    page.write_text("<p>::RAY_ID::</p>")
+    shell("zone", "error-page", "example.test", "1000_errors", "--file", str(page))
+    assert [each["content"] for each in shell.json("zone", "error-page", "example.test")] == [None, page.read_text()]
+    shell("zone", "error-page", "example.test", "1000_errors", "--file", str(tmp_path / "none"), expect=1)
+    shell("zone", "error-page", "example.test", "1000_errors", "--default")
+    assert "the edge's" in shell("zone", "error-page", "example.test", "1000_errors")
 
 
 # ------------------------------------------------------------ accounts

@@ -42,6 +42,7 @@ class RememberingEngine:
     tunnels: dict[str, Any] = field(default_factory=dict)
     routes: dict[str, str | None] = field(default_factory=dict)
     certificates: list[list[str]] = field(default_factory=list)
+    zones: dict[str, Any] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     fails: bool = False
 
@@ -66,6 +67,9 @@ class RememberingEngine:
         for hostname in remove:
             del self.routes[hostname]
         self.routes.update({row.hostname: _leads(row) for row in put})
+
+    def swap_zones(self, rows: list[Any]) -> None:
+        self.zones = {row["name"]: row for row in rows}
 
     def swap_certificates(self, rows: list[Any]) -> None:
         self.calls.append("swap_certificates")

@@ -1,6 +1,8 @@
 //! One request's entry in the traffic: through which node it went, how long each hop took, and what became of it.
 
+use crate::access::Way;
 use crate::cause::{Cause, Fault};
+use crate::events::Hop;
 use crate::requests::failed::Failed;
 use crate::series::{Fate, HopTime, Series};
 use crate::traffic::{Label, Traffic};
@@ -16,20 +18,59 @@ pub(super) struct Account<'a> {
     label: Option<Label>,
     started: Instant,
     series: Option<Arc<Series>>,
+    /// The try that is under way.
+    connection: Option<Uuid>,
+    picked: Option<Instant>,
     opened: Option<Instant>,
+    answered: Option<Instant>,
+    /// Of the connection, for the log; not kept without one.
+    node: Option<String>,
+    keeps_node: bool,
+    failed: Vec<Try>,
     status: Option<u16>,
     bytes_in: u64,
     bytes_out: u64,
 }
 
+/// A try that failed.
+struct Try {
+    connection: Uuid,
+    picked: Instant,
+    opened: Option<Instant>,
+    answered: Option<(Instant, u16)>,
+    failed: Instant,
+    cause: Cause,
+    why: String,
+}
+
 impl<'a> Account<'a> {
-    pub(super) fn new(traffic: &'a Traffic, label: Option<Label>, started: Instant) -> Self {
-        Self { traffic, label, started, series: None, opened: None, status: None, bytes_in: 0, bytes_out: 0 }
+    /// `keeps_node`: there is a log that wants to know it.
+    pub(super) fn new(traffic: &'a Traffic, label: Option<Label>, started: Instant, keeps_node: bool) -> Self {
+        Self {
+            traffic,
+            label,
+            started,
+            series: None,
+            connection: None,
+            picked: None,
+            opened: None,
+            answered: None,
+            node: None,
+            keeps_node,
+            failed: Vec::new(),
+            status: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
     }
 
     /// It is tried on this connection.
     pub(super) fn tried(&mut self, connection: &Connection) {
-        self.opened = None;
+        (self.connection, self.picked) = (Some(connection.id), Some(Instant::now()));
+        (self.opened, self.answered, self.status) = (None, None, None);
+        if self.keeps_node {
+            self.node = Some(connection.token_id.clone());
+        }
         let Some(label) = &self.label else { return };
         self.series = Some(self.traffic.of(label, connection.tunnel_id, Some(&connection.token_id)));
     }
@@ -41,10 +82,11 @@ impl<'a> Account<'a> {
 
     /// The answer's head has come.
     pub(super) fn answered(&mut self, status: u16) {
-        self.status = Some(status);
+        let now = Instant::now();
+        (self.status, self.answered) = (Some(status), Some(now));
         if let (Some(series), Some(opened)) = (&self.series, self.opened) {
             series.took(HopTime::Queue, opened.duration_since(self.started).as_secs_f64());
-            series.took(HopTime::FirstByte, opened.elapsed().as_secs_f64());
+            series.took(HopTime::FirstByte, now.duration_since(opened).as_secs_f64());
         }
     }
 
@@ -55,10 +97,21 @@ impl<'a> Account<'a> {
     }
 
     /// The try failed, whether or not another one follows.
-    pub(super) fn failed(&self, failed: &Failed) {
+    pub(super) fn failed(&mut self, failed: &Failed) {
+        if let (Some(connection), Some(picked)) = (self.connection, self.picked) {
+            self.failed.push(Try {
+                connection,
+                picked,
+                opened: self.opened,
+                answered: self.answered.zip(self.status),
+                failed: Instant::now(),
+                cause: failed.cause,
+                why: failed.why(),
+            });
+        }
         let Some(series) = &self.series else { return };
         match failed.cause {
-            Cause::OriginRefused | Cause::OriginDenied | Cause::OriginError => series.refused(),
+            Cause::OriginRefused | Cause::OriginDenied | Cause::OriginTls | Cause::OriginError => series.refused(),
             Cause::OriginTimeout | Cause::ResponseTimeout => series.timed_out(),
             _ => {}
         }
@@ -85,5 +138,51 @@ impl<'a> Account<'a> {
         if ended.is_ok() && !is_stream {
             series.took(HopTime::Total, self.started.elapsed().as_secs_f64());
         }
+    }
+
+    /// The hops of a request that failed, in order, as far as it came.
+    pub(super) fn hops(&self, failed: &Failed) -> Vec<Hop> {
+        let hop = |name, from: Instant, to: Instant, what| {
+            (name, from.duration_since(self.started).as_secs_f64(), to.duration_since(from).as_secs_f64(), what)
+        };
+        let (mut hops, mut since) = (Vec::new(), self.started);
+        for each in &self.failed {
+            let Try { connection, picked, opened, answered, failed, cause, why } = each;
+            hops.push(hop("edge", since, *picked, "a connection was picked".to_owned()));
+            let broke = |from| hop(cause.place().name(), from, *failed, why.clone());
+            match (opened, answered) {
+                (None, _) => hops.push(hop("tunnel", *picked, *failed, format!("no stream on {connection}: {why}"))),
+                (Some(opened), answered) => {
+                    hops.push(hop("tunnel", *picked, *opened, format!("a stream was opened on {connection}")));
+                    if let Some((at, status)) = answered {
+                        hops.push(hop("origin", *opened, *at, format!("the head of its answer came: {status}")));
+                    }
+                    hops.push(broke(answered.map_or(*opened, |(at, _)| at)));
+                }
+            }
+            since = *failed;
+        }
+        if self.failed.is_empty() {
+            hops.push(hop("edge", since, Instant::now(), failed.why()));
+        }
+        hops
+    }
+
+    /// For the log.
+    pub(super) fn way(&self, tunnel_id: Uuid, cause: Option<Cause>) -> Way<'_> {
+        let opened = self.opened;
+        Way {
+            tunnel_id: Some(tunnel_id),
+            connection_id: self.connection,
+            node: self.node.as_deref().map(|token| if token.is_empty() { "default" } else { token }),
+            queue_s: opened.map(|opened| opened.duration_since(self.started).as_secs_f64()),
+            first_byte_s: opened.zip(self.answered).map(|(opened, at)| at.duration_since(opened).as_secs_f64()),
+            cause: cause.map(Cause::code),
+        }
+    }
+
+    /// What the client got of the origin: its status, and bytes in and out.
+    pub(super) fn told(&self) -> (Option<u16>, u64, u64) {
+        (self.status, self.bytes_in, self.bytes_out)
     }
 }

@@ -5,9 +5,11 @@ use crate::requests::account::Account;
 use crate::requests::body::RequestBody;
 use crate::requests::ends::{Download, Upload};
 use crate::requests::pace::Pace;
+use crate::zones::Zone;
 use bytes::Bytes;
 use qanat_http::Sink;
 use qanat_transport::TunnelRequest;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// What became of a request.
@@ -33,6 +35,12 @@ pub(super) struct Exchange<'a, U, D> {
     pub(super) account: Account<'a>,
     /// A line that its answer has to set, so that the visitor stays with its target.
     pub(super) cookie: Option<Bytes>,
+    /// Its id, which its answer tells.
+    pub(super) ray: Bytes,
+    /// What its zone wants, if anything.
+    pub(super) zone: Option<Arc<Zone>>,
+    /// The visitor's own connection is encrypted.
+    pub(super) is_https: bool,
 }
 
 impl<U: Upload, D: Download> Exchange<'_, U, D> {

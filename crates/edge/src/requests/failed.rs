@@ -44,6 +44,15 @@ impl Failed {
         Self { connection: Some(connection), ..self }
     }
 
+    /// Its code, and more words if there are any.
+    pub(super) fn why(&self) -> String {
+        if self.detail.is_empty() {
+            self.cause.code().to_owned()
+        } else {
+            format!("{}: {}", self.cause.code(), self.detail)
+        }
+    }
+
     /// No stream could be opened.
     pub(super) fn open(error: &OpenError) -> Self {
         let cause = match error {

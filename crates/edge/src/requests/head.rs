@@ -96,10 +96,17 @@ pub(crate) fn admit(
     Ok(Admitted::to(hostname, Some(label), leads, None))
 }
 
+/// Whether the visitor's own connection is encrypted: ours, or, behind a listed proxy that says so, the one before it.
+pub(super) fn is_https(client: &Client, headers: &Headers) -> bool {
+    let told = if client.trusted { headers.get_all("x-forwarded-proto").flat_map(|v| tokens(v)).last() } else { None };
+    told.map_or(client.is_tls(), |proto| proto.eq_ignore_ascii_case(b"https"))
+}
+
 /// Turns the client's head into the one that the tunnel gets: hop-by-hop fields and what only an edge may say are removed
 /// first, then ours are added (S17, S18, S56).
 pub(crate) fn prepare(side: &PublicSide, client: &Client, head: &mut RequestHead, ray: &Bytes) {
     let cdn_loop = cdn_loop(&head.headers);
+    let is_https = is_https(client, &head.headers);
     let forwarded = if client.trusted { joined(&head.headers, "x-forwarded-for") } else { None };
     strip_hop_by_hop(&mut head.headers);
     strip_client_claims(&mut head.headers);
@@ -113,7 +120,7 @@ pub(crate) fn prepare(side: &PublicSide, client: &Client, head: &mut RequestHead
         Some(list) => [&list[..], b", ", &client.text].concat().into(),
         None => client.text.clone(),
     };
-    claim(&mut head.headers, Claims { address, list, is_tls: client.is_tls(), ray: ray.clone() });
+    claim(&mut head.headers, Claims { address, list, is_tls: is_https, ray: ray.clone() });
     head.headers.push(&b"Cdn-Loop"[..], cdn_loop);
     if head.websocket && !head.headers.contains("sec-websocket-key") {
         // RFC 8441 has none; the handshake behind the tunnel is HTTP/1.1's.
@@ -323,6 +330,21 @@ mod tests {
             prepared(&side, &proxy, head("app.example.test", &[("X-Forwarded-For", "junk, 203.0.113.7, 10.1.1.1")]));
         assert_eq!(all(&head, "x-forwarded-for"), ["junk, 203.0.113.7, 10.1.1.1, 10.0.0.9"]);
         assert_eq!(all(&head, "cf-connecting-ip"), ["203.0.113.7"]);
+    }
+
+    #[test]
+    fn what_a_listed_proxy_says_of_the_visitors_scheme_counts_and_nobody_elses() {
+        let side = side();
+        let told = |address: &str, lines: &[(&str, &str)]| {
+            let client = client(&side, address, None);
+            let head = prepared(&side, &client, head("app.example.test", lines));
+            (all(&head, "x-forwarded-proto").concat(), all(&head, "cf-visitor").concat())
+        };
+        let https = ("https".to_owned(), "{\"scheme\":\"https\"}".to_owned());
+        let http = ("http".to_owned(), "{\"scheme\":\"http\"}".to_owned());
+        assert_eq!(told("10.0.0.9", &[("X-Forwarded-Proto", "http, HTTPS")]), https);
+        assert_eq!(told("10.0.0.9", &[]), http);
+        assert_eq!(told("192.0.2.1", &[("X-Forwarded-Proto", "https")]), http);
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub(super) async fn send<U: Upload, D: Download>(
         return Err(failed);
     }
     clean(&mut head);
+    head.headers.set(&b"Cf-Ray"[..], exchange.ray.clone());
+    if let Some(zone) = &exchange.zone {
+        zone.secure(&mut head.headers, exchange.is_https);
+    }
     if let Some(cookie) = exchange.cookie.take() {
         head.headers.push(&b"Set-Cookie"[..], cookie);
     }

@@ -1,9 +1,10 @@
 //! One request from its parsed head to the end of its answer, and what everybody who must know is told of one that failed.
 
+use crate::access::{Entry, Way};
 use crate::cause::Cause;
 use crate::challenges::Challenges;
 use crate::client::Client;
-use crate::events::{Event, RequestFailed, now};
+use crate::events::{Event, Hop, RequestFailed, now};
 use crate::limits;
 use crate::public_side::PublicSide;
 use crate::requests::account::Account;
@@ -18,12 +19,32 @@ use crate::requests::pace::Pace;
 use crate::requests::page;
 use crate::router::hostname_of;
 use crate::settings::HttpMode;
+use crate::trace::Trace;
 use bytes::Bytes;
 use qanat_http::h1::ParsedRequest;
-use qanat_http::{BodyLength, Headers, Owner, RequestHead, ResponseHead, Sink, Standing};
+use qanat_http::{BodyLength, Headers, Owner, RequestHead, ResponseHead, Sink, Standing, Version};
 use qanat_transport::{Entrance, RequestKind, TunnelRequest};
 use std::pin::Pin;
 use tokio::time::Sleep;
+
+/// What the log tells of a request beside its head.
+struct Ended<'a> {
+    host: &'a [u8],
+    /// 0: it has none, since the client left.
+    status: u16,
+    bytes_in: u64,
+    bytes_out: u64,
+    way: Way<'a>,
+    trace: Option<&'a Trace>,
+}
+
+impl<'a> Ended<'a> {
+    /// The edge's own answer, without any tunnel.
+    fn made(host: &'a [u8], status: u16, bytes_out: u64, cause: Option<Cause>) -> Self {
+        let way = Way { cause: cause.map(Cause::code), ..Way::default() };
+        Self { host, status, bytes_in: 0, bytes_out, way, trace: None }
+    }
+}
 
 /// One request and what is known of it.
 pub(crate) struct Request<'a> {
@@ -55,17 +76,33 @@ impl<'a> Request<'a> {
         if Challenges::may_be(&head.target)
             && let Some(answer) = self.key_authorization(&head, host_differs)
         {
-            return self.answer_challenge(&head.method, answer, download).await;
+            let outcome = self.answer_challenge(&head.method, answer, download).await;
+            self.log(&head, Ended::made(&head.authority, 200, 0, None));
+            return outcome;
         }
         let mut admitted = match head::admit(self.side, self.client, &head, host_differs) {
             Ok(admitted) => admitted,
-            Err((cause, why)) => return self.fail(Failed::new(cause, why), &head, None, download).await,
+            Err((cause, why)) => {
+                let failed = Failed::new(cause, why);
+                let hops = vec![("edge", 0.0, self.started.elapsed().as_secs_f64(), failed.why())];
+                let (outcome, page) = self.fail(failed, &head, None, hops, download).await;
+                let (status, bytes) = page.unwrap_or_default();
+                self.log(&head, Ended::made(&head.authority, status, bytes, Some(cause)));
+                return outcome;
+            }
         };
-        if !self.client.is_tls() && self.side.settings.http_mode == HttpMode::Redirect {
-            let answer = self.side.redirect(&admitted.hostname, &head.target);
-            return send_whole(download, &answer, BodyLength::Exact(0), Bytes::new()).await;
+        let is_https = head::is_https(self.client, &head.headers);
+        let zone = self.side.tables.zones.find(&admitted.hostname);
+        let wants_https = zone.as_ref().and_then(|zone| zone.always_use_https);
+        if !is_https && wants_https.unwrap_or(self.side.settings.http_mode == HttpMode::Redirect) {
+            let mut answer = self.side.redirect(&admitted.hostname, &head.target);
+            answer.headers.push(&b"Cf-Ray"[..], self.ray.clone());
+            let outcome = send_whole(download, &answer, BodyLength::Exact(0), Bytes::new()).await;
+            self.log(&head, Ended::made(&admitted.hostname, answer.status, 0, None));
+            return outcome;
         }
         head::prepare(self.side, self.client, &mut head, &self.ray);
+        let trace = Trace::begin(&mut head.headers, self.side.settings.trace_sample);
         let entrance = match &admitted.management {
             Some(asked) => {
                 asked.rewrite(&mut head);
@@ -93,19 +130,38 @@ impl<'a> Request<'a> {
             download,
             pace: Pace::new(sleep, patience, Standing::new(&self.side.backlog, owner), D::MAX_STALLED),
             visitor,
-            account: Account::new(&self.side.traffic, admitted.label.clone(), self.started),
+            account: Account::new(&self.side.traffic, admitted.label.clone(), self.started, self.side.access.is_on()),
             cookie,
+            ray: self.ray.clone(),
+            zone,
+            is_https,
         };
         let ended = attempts::run(&mut exchange, &mut admitted).await;
         let is_stream = matches!(ended, Ok(Outcome::Switched));
         exchange.account.end(admitted.tunnel_id, ended.as_ref().map(|_| ()), is_stream);
-        match ended {
-            Ok(outcome) => outcome,
+        let Exchange { request, download, account, .. } = exchange;
+        let cause = ended.as_ref().err().map(|failed| failed.cause);
+        let (outcome, page) = match ended {
+            Ok(outcome) => (outcome, None),
             Err(failed) => {
-                let Exchange { request, download, .. } = exchange;
-                self.fail(failed, &request.head, Some(&admitted), download).await
+                let hops = account.hops(&failed);
+                self.fail(failed, &request.head, Some(&admitted), hops, download).await
             }
-        }
+        };
+        let (status, bytes_in, bytes_out) = account.told();
+        let (status, made) = page.unwrap_or((status.unwrap_or_default(), 0));
+        self.log(
+            &request.head,
+            Ended {
+                host: &admitted.hostname,
+                status,
+                bytes_in,
+                bytes_out: bytes_out + made,
+                way: account.way(admitted.tunnel_id, cause),
+                trace: trace.as_ref(),
+            },
+        );
+        outcome
     }
 
     /// What a CA gets that asks for a pending order's token. All others go the way of any request.
@@ -141,14 +197,15 @@ impl<'a> Request<'a> {
         limits::number(address.unwrap_or(self.client.address))
     }
 
-    /// Tells of the failure, and answers with its page while that can still be done.
+    /// Tells of the failure, and answers with its page while that can still be done: with the page's status and length then.
     async fn fail<D: Download>(
-        self,
+        &self,
         failed: Failed,
         head: &RequestHead,
         admitted: Option<&Admitted>,
+        hops: Vec<Hop>,
         download: &mut D,
-    ) -> Outcome {
+    ) -> (Outcome, Option<(u16, u64)>) {
         let cause = failed.cause;
         if cause == Cause::ClientClosed {
             self.side.counters.client_closed.add(1);
@@ -156,22 +213,28 @@ impl<'a> Request<'a> {
             if failed.answering {
                 download.sink().reset();
             }
-            return Outcome::Cut;
+            return (Outcome::Cut, None);
         }
-        self.report(&failed, cause.status(), head, admitted);
+        self.report(&failed, cause.status(), head, admitted, hops);
         if failed.answering {
             download.sink().reset();
-            return Outcome::Cut;
+            return (Outcome::Cut, None);
         }
         if matches!(cause, Cause::BadRequest | Cause::HeadTooLarge | Cause::BodyTooSlow) {
             download.end_connection();
         }
+        let hostname = hostname_of(&head.authority).unwrap_or_default();
+        let zone = self.side.tables.zones.find(&hostname);
         let failure = page::Failure {
             cause,
             status: cause.status(),
             ray: &self.ray,
             detail: &failed.detail,
             location: &self.side.settings.location,
+            hostname: &hostname,
+            client: &self.client.text,
+            zone: zone.as_deref(),
+            is_https: head::is_https(self.client, &head.headers),
         };
         let is_management =
             cause == Cause::ManagementDenied || admitted.is_some_and(|admitted| admitted.management.is_some());
@@ -196,14 +259,69 @@ impl<'a> Request<'a> {
             headers: Headers::new(),
             websocket: false,
         };
-        self.report(&Failed::new(cause, detail), status, &head, None);
-        let failure = page::Failure { cause, status, ray: &self.ray, detail, location: &self.side.settings.location };
-        answer_page(download, page::Form::Html, b"GET", &failure).await
+        let failed = Failed::new(cause, detail);
+        let hops = vec![("edge", 0.0, self.started.elapsed().as_secs_f64(), failed.why())];
+        self.report(&failed, status, &head, None, hops);
+        let failure = page::Failure {
+            cause,
+            status,
+            ray: &self.ray,
+            detail,
+            location: &self.side.settings.location,
+            hostname: b"",
+            client: &self.client.text,
+            zone: None,
+            is_https: self.client.is_tls(),
+        };
+        let (outcome, page) = answer_page(download, page::Form::Html, b"GET", &failure).await;
+        let (status, bytes) = page.unwrap_or_default();
+        self.log(&head, Ended::made(b"", status, bytes, Some(cause)));
+        outcome
     }
 
-    fn report(&self, failed: &Failed, status: u16, head: &RequestHead, admitted: Option<&Admitted>) {
+    /// The line of the access log, once all is over.
+    fn log(&self, head: &RequestHead, ended: Ended<'_>) {
+        let access = &self.side.access;
+        let logged = access.wants(ended.way.cause.is_some());
+        if !logged && ended.trace.is_none() {
+            return;
+        }
+        let (path, query) = access.split(&head.target);
+        let took = self.started.elapsed().as_secs_f64();
+        let entry = Entry {
+            time: now() - took,
+            request_id: &self.ray,
+            client_ip: head
+                .headers
+                .get("cf-connecting-ip")
+                .filter(|_| self.client.trusted)
+                .unwrap_or(&self.client.text),
+            method: &head.method,
+            scheme: if head::is_https(self.client, &head.headers) { "https" } else { "http" },
+            host: ended.host,
+            path,
+            query,
+            protocol: match head.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+                Version::Http2 => "HTTP/2",
+            },
+            status: ended.status,
+            bytes_in: ended.bytes_in,
+            bytes_out: ended.bytes_out,
+            duration_s: took,
+            way: ended.way,
+            user_agent: head.headers.get("user-agent").map(|value| &value[..]).unwrap_or_default(),
+            referer: head.headers.get("referer").map(|value| access.referer(value)).unwrap_or_default(),
+            trace: ended.trace,
+        };
+        access.enter(&entry, logged);
+    }
+
+    fn report(&self, failed: &Failed, status: u16, head: &RequestHead, admitted: Option<&Admitted>, hops: Vec<Hop>) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.side.counters.requests_failed.add(1);
+        self.side.failures.count(failed.cause);
         self.side.events.push(Event::RequestFailed(RequestFailed {
             request_id: text(&self.ray),
             hostname: text(admitted.map_or(&head.authority, |a| &a.hostname)),
@@ -218,6 +336,7 @@ impl<'a> Request<'a> {
             started_at: now() - self.started.elapsed().as_secs_f64(),
             duration_s: self.started.elapsed().as_secs_f64(),
             client_ip: self.client.address,
+            hops,
         }));
     }
 }
@@ -227,14 +346,15 @@ async fn answer_page<D: Download>(
     form: page::Form,
     method: &[u8],
     failure: &page::Failure<'_>,
-) -> Outcome {
+) -> (Outcome, Option<(u16, u64)>) {
     let (head, body) = page::render(form, failure);
     let length = match body.len() {
         _ if method == b"HEAD" || form == page::Form::Grpc => BodyLength::Absent,
         n => BodyLength::Exact(n as u64),
     };
     let body = if length == BodyLength::Absent { Bytes::new() } else { body };
-    send_whole(download, &head, length, body).await
+    let made = (head.status, body.len() as u64);
+    (send_whole(download, &head, length, body).await, Some(made))
 }
 
 /// Sends an answer whose body is at hand.

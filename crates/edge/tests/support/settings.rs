@@ -1,6 +1,6 @@
 //! Settings for the crate's tests, in it and beside it: no public listener, and nothing that a test would wait for.
 
-use qanat_edge::{HttpMode, Settings};
+use qanat_edge::{HttpMode, QueryShown, Settings};
 use qanat_transport::Congestion;
 use std::time::Duration;
 
@@ -36,6 +36,10 @@ pub(crate) fn settings() -> Settings {
         shared_networks: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
         max_pending_tunnel_handshakes: 1000,
         max_tunnel_tcp_connections: 65_536,
+        access_log_sample: 0.0,
+        access_log_query: QueryShown::Names,
+        access_log_bytes: 1 << 20,
+        trace_sample: 0.0,
         event_queue: 65_536,
     }
 }

@@ -51,6 +51,7 @@ PATH_PARAMETERS = {
     "virtual_network_id": ("The virtual network, a UUID.", UUID),
     "network": ("The network, a CIDR.", "10.20.0.0/16"),
     "setting": ("The setting.", "min_tls_version"),
+    "kind": ("The kind of error page.", "1000_errors"),
     "hostname": ("A public hostname.", "app.example.com"),
     "target": ("A public hostname, or a tunnel's id.", "app.example.com"),
     "member_id": ("The member, 32 hexadecimal digits.", HEX_ID),

@@ -3,11 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from qanat.api.engine import RequestFailed, Route
+from qanat.api.engine import Route
 from qanat.health.engine import Traffic
 from qanat.health.health import Health
 from qanat.health.probing import Probes
 from qanat.nodes.readiness import Facts
+
+
+class FailedRequest(Protocol):
+    """The engine's event, or what an earlier run kept of it."""
+
+    @property
+    def tunnel_id(self) -> str | None: ...
+    @property
+    def started_at(self) -> float: ...
+    @property
+    def hops(self) -> Sequence[tuple[str, float, float, str]]: ...
 
 
 class Live(Protocol):
@@ -33,7 +44,10 @@ class Live(Protocol):
     def route(self, hostname: str) -> Route | None:
         """What its table says of a hostname: the route that decides; one without a tunnel serves nobody."""
 
-    def failed_request(self, request_id: str) -> RequestFailed | None:
+    def failures(self) -> Mapping[str, int]:
+        """Failed requests since start, by cause."""
+
+    def failed_request(self, request_id: str) -> FailedRequest | None:
         """One of the recent failures."""
 
     def node(self, tunnel_id: str, token_id: str) -> Facts:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
@@ -94,6 +94,19 @@ class SkippedShape(Shape):
     since: Annotated[str, Field(examples=[MOMENT])]
 
 
+HopName = Literal["browser", "edge", "tunnel", "connector", "origin"]
+
+
+class HopShape(Shape):
+    """One hop of a failed request. `edge`: from the head's last byte to a connection; `tunnel`: to a stream on it; `connector`
+    and `origin`: to what came back through it."""
+
+    hop: HopName
+    at_s: Annotated[float, Field(examples=[0.0004], description="seconds after the request's head was there")]
+    took_s: Annotated[float, Field(examples=[0.0031])]
+    what: Annotated[str, Field(examples=["origin_refused: dial tcp 127.0.0.1:80: connection refused"])]
+
+
 class FailedRequestShape(Shape):
     """A request that the edge answered itself or cut."""
 
@@ -112,6 +125,9 @@ class FailedRequestShape(Shape):
     started_at: Annotated[str, Field(examples=["2026-01-02T03:04:05.678901Z"])]
     duration_s: Annotated[float, Field(examples=[0.004])]
     client_ip: Annotated[str, Field(examples=["192.0.2.7"])]
+    hops: Annotated[
+        list[HopShape], Field(examples=[[]], description="in order, as far as it came; the last one is where it broke")
+    ]
 
 
 @router.get("/status")
@@ -171,4 +187,8 @@ def explain_request(request_id: str, ctx: Ctx, who: Who) -> Ok[FailedRequestShap
             raise QanatError("request_unknown", "no recent failure has this request id")
     fields = {name: getattr(failed, name) for name in FailedRequestShape.__annotations__}
     started_at = rfc3339(datetime.fromtimestamp(failed.started_at, UTC))
-    return ok(cast(FailedRequestShape, {**fields, "started_at": started_at}))
+    hops: list[HopShape] = [
+        {"hop": cast(HopName, hop), "at_s": round(at, 6), "took_s": round(took, 6), "what": what}
+        for hop, at, took, what in failed.hops
+    ]
+    return ok(cast(FailedRequestShape, {**fields, "started_at": started_at, "hops": hops}))

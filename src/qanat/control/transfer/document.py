@@ -148,6 +148,7 @@ class ZonePart(msgspec.Struct, kw_only=True):
     modified_at: datetime
     records: list[RecordPart]
     cutover_policy: Literal["enforce", "warn", "off"] | None = None
+    settings: dict[str, Any] = {}
 
 
 class TokenPart(msgspec.Struct, kw_only=True):

@@ -35,6 +35,7 @@ from qanat.store.models import (
     Tunnel,
     VirtualNetwork,
     Zone,
+    ZoneSetting,
 )
 from qanat.store.sealing import Sealer
 
@@ -109,7 +110,13 @@ def _zones(session: Session, account_id: str) -> list[ZonePart]:
         query = select(Record).where(Record.zone_id.in_(some)).order_by(Record.created_at, Record.id)
         for row in session.scalars(query).yield_per(1000):
             records[row.zone_id].append(_part(RecordPart, row))
-    return [_part(ZonePart, zone, records=records[zone.id]) for zone in zones]
+    settings: dict[str, dict[str, Any]] = {zone.id: {} for zone in zones}
+    for some in in_lots([zone.id for zone in zones]):
+        for said in session.scalars(
+            select(ZoneSetting).where(ZoneSetting.zone_id.in_(some)).order_by(ZoneSetting.name)
+        ):
+            settings[said.zone_id][said.name] = said.value["value"]
+    return [_part(ZonePart, zone, records=records[zone.id], settings=settings[zone.id]) for zone in zones]
 
 
 def _live(session: Session, model: type[Any], account_id: str) -> Iterable[Any]:

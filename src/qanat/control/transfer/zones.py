@@ -4,17 +4,18 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
-from sqlalchemy import Table, delete, insert
+from sqlalchemy import Table, delete, insert, select
 
+from qanat.control import zone_settings
 from qanat.control.record_changes import FORMED
 from qanat.control.record_names import NamesInUse
 from qanat.control.transfer.document import Document, RecordPart, ZonePart
-from qanat.control.transfer.run import Checked, Effort, Run, first_error, put
+from qanat.control.transfer.run import Action, Checked, Effort, Run, first_error, put
 from qanat.control.zones import check_free
 from qanat.dns.forms import RecordDraft, RecordForm, check_record
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname, parse_record_id, parse_zone_id
-from qanat.store.models import Record, ReleasedName, Tunnel, Zone
+from qanat.store.models import Record, ReleasedName, Tunnel, Zone, ZoneSetting
 from qanat.store.notices import NoticeKind
 
 
@@ -59,8 +60,10 @@ def write(run: Run) -> None:
             if part.id in seen or parse_zone_id(part.id) != part.id:
                 raise QanatError("import_conflict", "the id is twice in the file, or not in lower case")
             seen.add(part.id)
+            said = {name: {"value": zone_settings.check(name, value)} for name, value in part.settings.items()}
             zone = _zone(run, part, rows.get(part.id))
             run.write.session.flush()
+            _say(run, zone, said)
         except QanatError as error:
             run.conflict("zone", part.id, part.name, str(error))
             continue
@@ -92,6 +95,23 @@ def _zone(run: Run, part: ZonePart, row: Zone | None) -> Zone:
     run.write.session.execute(delete(ReleasedName).where(ReleasedName.name == part.name))
     run.step("zone", part.id, part.name, "create")
     return zone
+
+
+def _say(run: Run, zone: Zone, said: dict[str, dict[str, Any]]) -> None:
+    """The zone's settings as the document has them."""
+    session = run.write.session
+    there = {row.name: row for row in session.scalars(select(ZoneSetting).where(ZoneSetting.zone_id == zone.id))}
+    for name in there.keys() - said.keys():
+        run.step("zone_setting", zone.id, f"{zone.name} {name}", "change")
+        session.delete(there[name])
+    for name, value in said.items():
+        row = there.get(name)
+        action: Action = "create" if row is None else "same" if row.value == value else "change"
+        run.step("zone_setting", zone.id, f"{zone.name} {name}", action)
+        if row is None:
+            session.add(ZoneSetting(zone_id=zone.id, name=name, value=value, modified_at=run.write.at))
+        elif row.value != value:
+            row.value, row.modified_at = value, run.write.at
 
 
 class _Records:

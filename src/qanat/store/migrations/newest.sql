@@ -422,5 +422,14 @@ CREATE UNIQUE INDEX uq_promotions_tunnel_id_unfinished ON promotions (tunnel_id)
 
 CREATE INDEX ix_promotions_tunnel_id_started_at ON promotions (tunnel_id, started_at);
 
-INSERT INTO alembic_version VALUES ('0007');
+CREATE TABLE zone_settings (
+	zone_id VARCHAR(32) NOT NULL, 
+	name TEXT NOT NULL, 
+	value JSON NOT NULL, 
+	modified_at DATETIME NOT NULL, 
+	CONSTRAINT pk_zone_settings PRIMARY KEY (zone_id, name), 
+	CONSTRAINT fk_zone_settings_zone_id_zones FOREIGN KEY(zone_id) REFERENCES zones (id) ON DELETE CASCADE
+);
+
+INSERT INTO alembic_version VALUES ('0008');
 

@@ -8,6 +8,7 @@ from qanat.tables.reading.routes import (
     read_zone_hostnames,
 )
 from qanat.tables.reading.tunnels import read_tunnel, read_tunnels
+from qanat.tables.reading.zones import read_zone_settings
 
 __all__ = [
     "read_hostnames_below",
@@ -17,4 +18,5 @@ __all__ = [
     "read_tunnel",
     "read_tunnels",
     "read_zone_hostnames",
+    "read_zone_settings",
 ]

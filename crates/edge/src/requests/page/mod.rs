@@ -1,6 +1,12 @@
 //! The answers that the edge makes itself: an HTML page, problem details (RFC 9457) or a gRPC status, as the client asks.
 
+mod drawn;
+mod failure;
+
+use self::drawn::escape;
+pub(crate) use self::failure::Failure;
 use crate::cause::Cause;
+use crate::zones::Slot;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use qanat_http::{Headers, ResponseHead, tokens};
@@ -13,6 +19,7 @@ const UNPRINTED: &AsciiSet = &CONTROLS.add(b'%');
 pub(crate) enum Form {
     Html,
     Json,
+    Text,
     Grpc,
     /// As `cloudflared tail` reads it.
     Management,
@@ -23,7 +30,7 @@ pub(crate) fn form_of(headers: &Headers) -> Form {
     if is_grpc(headers) {
         return Form::Grpc;
     }
-    let (mut html, mut json) = (None, None);
+    let (mut html, mut json, mut text) = (None, None, None);
     for range in headers.get_all("accept").flat_map(|v| tokens(v)) {
         let mut parts = range.split(|b| *b == b';').map(<[u8]>::trim_ascii);
         let kind = parts.next().unwrap_or_default();
@@ -36,12 +43,17 @@ pub(crate) fn form_of(headers: &Headers) -> Form {
             html = html.max(Some(thousandths(weight)));
         } else if is("application/problem+json") || is("application/json") {
             json = json.max(Some(thousandths(weight)));
+        } else if is("text/plain") {
+            text = text.max(Some(thousandths(weight)));
         }
     }
-    match (html, json) {
-        (_, None | Some(0)) => Form::Html,
-        (Some(html), Some(json)) if html >= json => Form::Html,
-        _ => Form::Json,
+    let [html, json, text] = [html, json, text].map(Option::unwrap_or_default);
+    if json > html && json >= text {
+        Form::Json
+    } else if text > html {
+        Form::Text
+    } else {
+        Form::Html
     }
 }
 
@@ -56,18 +68,6 @@ fn thousandths(weight: f32) -> u16 {
 
 fn has_prefix(value: &[u8], prefix: &[u8]) -> bool {
     value.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
-/// What the page tells.
-pub(crate) struct Failure<'a> {
-    pub(crate) cause: Cause,
-    /// Usually the cause's own.
-    pub(crate) status: u16,
-    /// Request id.
-    pub(crate) ray: &'a Bytes,
-    /// More words, shown only to the operator unless the cause is the client's doing.
-    pub(crate) detail: &'a str,
-    pub(crate) location: &'a str,
 }
 
 /// The answer's head and body. The head announces the body's length; who sends it leaves the body out for HEAD.
@@ -89,9 +89,19 @@ pub(crate) fn render(form: Form, failure: &Failure<'_>) -> (ResponseHead, Bytes)
             headers.push(&b"Content-Type"[..], &b"application/json"[..]);
             management(failure).into()
         }
+        Form::Text => {
+            headers.push(&b"Content-Type"[..], &b"text/plain; charset=utf-8"[..]);
+            text(failure).into()
+        }
         Form::Html => {
             headers.push(&b"Content-Type"[..], &b"text/html; charset=utf-8"[..]);
-            html(failure).into()
+            match of_the_zone(failure) {
+                Some(page) => page.into(),
+                None => {
+                    headers.push(&b"Content-Security-Policy"[..], drawn::POLICY.as_bytes());
+                    drawn::page(failure).into()
+                }
+            }
         }
     };
     if form != Form::Grpc {
@@ -105,20 +115,30 @@ pub(crate) fn render(form: Form, failure: &Failure<'_>) -> (ResponseHead, Bytes)
         Cause::Overloaded | Cause::HeldTooMany => headers.push(&b"Retry-After"[..], &b"1"[..]),
         _ => {}
     }
+    if let Some(zone) = failure.zone {
+        zone.secure(&mut headers, failure.is_https);
+    }
     (ResponseHead { status: if form == Form::Grpc { 200 } else { *status }, headers }, body)
 }
 
-/// The number that users of this protocol's hosted edge know.
-fn error_number(cause: Cause) -> Option<u16> {
-    matches!(cause, Cause::NoConnection | Cause::NoActiveNode).then_some(1033)
-}
-
-/// Visible words beyond the title: never the connector's text unless it is about the client's own request.
-fn detail<'a>(failure: &Failure<'a>) -> &'a str {
-    match failure.cause {
-        Cause::BadRequest | Cause::HeadTooLarge | Cause::TargetTooLong | Cause::MethodNotAllowed => failure.detail,
-        _ => "",
-    }
+/// The zone's own page for it.
+fn of_the_zone(failure: &Failure<'_>) -> Option<String> {
+    let zone = failure.zone?;
+    let page = match (failure.cause.number(), failure.status) {
+        (1000.., _) => zone.page_1000.as_ref(),
+        (_, 500..) => zone.page_500.as_ref(),
+        _ => None,
+    }?;
+    Some(page.filled(|place| match place {
+        Slot::Box => drawn::boxed(failure),
+        Slot::Ray => escape(&String::from_utf8_lossy(failure.ray)),
+        Slot::ClientIp => escape(&String::from_utf8_lossy(failure.client)),
+        Slot::Status => failure.status.to_string(),
+        Slot::Title => escape(failure.cause.title()),
+        Slot::Advice => escape(failure.cause.advice()),
+        Slot::Cause => failure.cause.code().to_owned(),
+        Slot::Hostname => escape(&String::from_utf8_lossy(failure.hostname)),
+    }))
 }
 
 fn json(failure: &Failure<'_>) -> String {
@@ -127,51 +147,40 @@ fn json(failure: &Failure<'_>) -> String {
         "type": format!("urn:qanat:error:{}", cause.code()),
         "title": cause.title(),
         "status": failure.status,
-        "detail": if detail(failure).is_empty() { cause.advice() } else { detail(failure) },
+        "detail": if failure.detail().is_empty() { cause.advice() } else { failure.detail() },
         "cause": cause.code(),
         "hop": cause.fault().name(),
+        "place": cause.place().name(),
         "retryable": cause.is_retryable(),
         "request_id": String::from_utf8_lossy(failure.ray),
         "location": failure.location,
     });
-    if let Some(number) = error_number(cause) {
-        problem["code"] = number.into();
+    if cause.number() != 0 {
+        problem["code"] = cause.number().into();
     }
     problem.to_string()
 }
 
 fn management(failure: &Failure<'_>) -> String {
     let cause = failure.cause;
-    let code = error_number(cause).unwrap_or(failure.status);
+    let code = if cause.number() >= 1000 { cause.number() } else { failure.status };
     let message = format!("{}. {}", cause.title(), cause.advice());
     serde_json::json!({"success": false, "errors": [{"code": code, "message": message}]}).to_string()
 }
 
-fn html(failure: &Failure<'_>) -> String {
+fn text(failure: &Failure<'_>) -> String {
     let cause = failure.cause;
-    let code = error_number(cause).map_or_else(String::new, |n| format!(" <small>error {n}</small>"));
-    let more = match detail(failure) {
-        "" => String::new(),
-        text => format!("<p>{}</p>\n", escape(text)),
-    };
-    let retry = if cause.is_retryable() { "yes" } else { "no" };
+    let number = if cause.number() == 0 { String::new() } else { format!(" (error {})", cause.number()) };
+    let more = if failure.detail().is_empty() { String::new() } else { format!("{}\n", failure.detail()) };
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{status} {title}</title></head>\n<body>\n<h1>{status} {title}{code}</h1>\n{more}<p>{advice}</p>\n\
-         <dl><dt>hop</dt><dd>{hop}</dd><dt>cause</dt><dd>{cause}</dd><dt>worth a retry</dt><dd>{retry}</dd>\
-         <dt>request id</dt><dd>{ray}</dd><dt>edge</dt><dd>{location}</dd></dl>\n</body>\n</html>\n",
-        status = failure.status,
-        title = escape(cause.title()),
-        advice = escape(cause.advice()),
-        hop = cause.fault().name(),
-        cause = cause.code(),
-        ray = escape(&String::from_utf8_lossy(failure.ray)),
-        location = escape(failure.location),
+        "{} {}{number}\n{more}{}\ncause: {}\nbroke at: {}\nrequest id: {}\n",
+        failure.status,
+        cause.title(),
+        cause.advice(),
+        cause.code(),
+        cause.place().name(),
+        String::from_utf8_lossy(failure.ray)
     )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// As gRPC's table of HTTP statuses has it.
@@ -211,7 +220,9 @@ mod tests {
     }
 
     fn failure(cause: Cause, ray: &Bytes) -> Failure<'_> {
-        Failure { cause, status: cause.status(), ray, detail: "<b>", location: "lab" }
+        let (hostname, client) = (&b"app.test"[..], &b"192.0.2.1"[..]);
+        let (detail, location) = ("<b>", "lab");
+        Failure { cause, status: cause.status(), ray, detail, location, hostname, client, zone: None, is_https: true }
     }
 
     #[test]
@@ -226,6 +237,9 @@ mod tests {
             ("text/html, application/json;q=0.9", Form::Html),
             ("application/json;q=0", Form::Html),
             ("application/json;q=x", Form::Json),
+            ("text/plain", Form::Text),
+            ("text/plain;q=0.5, text/html", Form::Html),
+            ("text/plain;q=0.5, application/json;q=0.5", Form::Json),
         ];
         for (accept, form) in cases {
             assert_eq!(form_of(&headers(&[("Accept", accept)])), form, "{accept}");
@@ -259,6 +273,77 @@ mod tests {
         assert!(std::str::from_utf8(&body).unwrap().contains("&lt;b&gt;"));
         let (_, body) = render(Form::Html, &failure(Cause::OriginRefused, &ray));
         assert!(!std::str::from_utf8(&body).unwrap().contains("&lt;b&gt;"));
+    }
+
+    /// What a browser draws of each cause: five places, of which one broke; nothing is fetched; a phone and a dark screen are thought of.
+    #[test]
+    fn each_page_draws_the_way_and_asks_nothing_of_anywhere() {
+        let ray = Bytes::from_static(b"0123456789abcdef-lab");
+        for cause in Cause::ALL {
+            let (head, body) = render(Form::Html, &failure(*cause, &ray));
+            let page = std::str::from_utf8(&body).unwrap();
+            assert_eq!(page.matches("<li class=\"broken\">").count(), 1, "{}", cause.code());
+            assert_eq!(page.matches("<li class=").count(), 5);
+            let broken = page.split("<li class=\"broken\">").nth(1).unwrap();
+            assert!(broken.split("</li>").next().unwrap().contains(&format!("<b>{}</b>", cause.place().name())));
+            for remote in ["http:", "https:", "src=", "href=", "url(", "@import", "<script", "<link", "<img", "<use"] {
+                assert!(!page.contains(remote), "{}: {remote}", cause.code());
+            }
+            for part in ["lang=\"en\"", "width=device-width", "prefers-color-scheme: dark", "max-width: 34rem", "<h1>"]
+            {
+                assert!(page.contains(part), "{part}");
+            }
+            let policy = std::str::from_utf8(head.headers.get("content-security-policy").unwrap()).unwrap();
+            assert!(policy.starts_with("default-src 'none'"));
+            assert!(body.len() < 8192, "{}", body.len());
+        }
+    }
+
+    #[test]
+    fn the_numbers_that_users_know_are_told() {
+        let ray = Bytes::from_static(b"1");
+        for (cause, number, status) in [
+            (Cause::NoConnection, 1033, 530),
+            (Cause::OriginRefused, 521, 502),
+            (Cause::OriginTimeout, 522, 504),
+            (Cause::OriginDenied, 523, 502),
+            (Cause::ResponseTimeout, 524, 504),
+            (Cause::OriginTls, 525, 502),
+            (Cause::OriginError, 520, 502),
+        ] {
+            let (head, body) = render(Form::Json, &failure(cause, &ray));
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((head.status, problem["code"].as_u64()), (status, Some(number)));
+            let (_, body) = render(Form::Text, &failure(cause, &ray));
+            assert!(std::str::from_utf8(&body).unwrap().contains(&format!("(error {number})")));
+        }
+    }
+
+    #[test]
+    fn a_zones_page_stands_for_its_kind_and_what_a_client_wrote_is_escaped() {
+        let zones = crate::zones::Zones::default();
+        let page = "<p>::RAY_ID:: ::CLIENT_IP:: ::HOSTNAME:: ::STATUS::</p>::CLOUDFLARE_ERROR_1000S_BOX::";
+        zones.swap(vec![crate::zones::ZoneRules {
+            name: "test".to_owned(),
+            hsts: "max-age=60".to_owned(),
+            nosniff: true,
+            page_1000: page.to_owned(),
+            ..Default::default()
+        }]);
+        let (zone, ray) = (zones.find(b"app.test").unwrap(), Bytes::from_static(b"1-lab"));
+        let shown = |cause, is_https| {
+            let of = Failure { zone: Some(&zone), hostname: b"<i>.test", is_https, ..failure(cause, &ray) };
+            let (head, body) = render(Form::Html, &of);
+            (head, String::from_utf8(body.to_vec()).unwrap())
+        };
+        let (head, body) = shown(Cause::NoConnection, true);
+        assert!(body.starts_with("<p>1-lab 192.0.2.1 &lt;i&gt;.test 530</p><h1>530"), "{body}");
+        assert!(!head.headers.contains("content-security-policy"), "its own images are its own business");
+        assert_eq!(head.headers.get("strict-transport-security").unwrap(), "max-age=60");
+        assert_eq!(head.headers.get("x-content-type-options").unwrap(), "nosniff");
+        let (head, body) = shown(Cause::OriginRefused, false);
+        assert!(body.starts_with("<!doctype html>"), "that kind has the edge's");
+        assert!(!head.headers.contains("strict-transport-security"), "not over plain HTTP (RFC 6797 7.2)");
     }
 
     proptest! {
