@@ -18,8 +18,12 @@ use crate::tunnels::registry::Registry;
 use bytes::Bytes;
 use ipnet::IpNet;
 use qanat_http::{Headers, ResponseHead};
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+
+/// A request id's, before the location.
+const RAY_DIGITS: usize = 16;
 
 /// What every public request is served by.
 pub(crate) struct PublicSide {
@@ -99,7 +103,10 @@ impl PublicSide {
 
     /// A fresh request id: 16 hex digits and the location.
     pub(crate) fn ray(&self) -> Bytes {
-        format!("{:016x}-{}", rand::random::<u64>(), self.settings.location).into()
+        let location = &self.settings.location;
+        let mut ray = String::with_capacity(RAY_DIGITS + 1 + location.len());
+        let _ = write!(ray, "{:0RAY_DIGITS$x}-{location}", rand::random::<u64>());
+        ray.into()
     }
 
     /// The plain listener's answer that names the https address.

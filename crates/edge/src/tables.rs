@@ -163,6 +163,10 @@ impl Tables {
         self.certificates.store(Arc::new(CertificateTable::new(certificates)));
     }
 
+    pub(crate) fn is_deleted(&self, id: &Uuid) -> bool {
+        self.tunnels.load().get(id).is_some_and(|tunnel| tunnel.deleted)
+    }
+
     pub(crate) fn tunnel(&self, id: &Uuid) -> Option<Arc<TunnelEntry>> {
         self.tunnels.load().get(id).cloned()
     }

@@ -132,7 +132,7 @@ impl Choice {
             return Looked::Held(hold);
         }
         let none = |cause, why: &str| Looked::None(Failed::new(cause, why));
-        if side.tables.tunnel(&id).is_some_and(|entry| entry.deleted) {
+        if side.tables.is_deleted(&id) {
             return none(Cause::TunnelDeleted, &format!("tunnel {id} was deleted"));
         }
         let Some(tunnel) = tunnel else { return none(Cause::NoConnection, "the tunnel never had a connection") };

@@ -9,11 +9,12 @@ use crate::http2::beat::Beating;
 use crate::lines::MIN_WINDOW;
 use crate::quic::Tuning;
 use crate::quic::stream::{QuicSink, QuicSource};
+use crate::quic::turns::Turns;
 use crate::stream::{MAX_STREAMS, SinkKind, SourceKind};
 use crate::{Flow, Protocol, TunnelSink, TunnelSource, http2, quic, udp};
 use bytes::Bytes;
 use qanat_wire::names;
-use quinn::{ConnectionError, Endpoint, TokioRuntime};
+use quinn::{ConnectionError, Endpoint};
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use std::io;
@@ -151,7 +152,7 @@ fn endpoint(edge: SocketAddr, bind: Option<IpAddr>) -> Result<Endpoint, DialErro
     let failed = |error: io::Error| DialError::Connect(edge, error.to_string());
     let socket = std::net::UdpSocket::bind(udp::local_address(edge, bind)).map_err(failed)?;
     udp::widen(&socket);
-    Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)).map_err(failed)
+    Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(Turns)).map_err(failed)
 }
 
 async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {

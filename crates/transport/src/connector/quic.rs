@@ -101,7 +101,7 @@ impl Opening {
                 return Ok(None);
             }
         };
-        let sink = QuicSink::new(send, Bytes::new(), false).with_patience(self.context.write_timeout);
+        let sink = QuicSink::new(send, Bytes::new(), false).of_request().with_patience(self.context.write_timeout);
         let decoded = quic_head::decode_request(head)?;
         let source = QuicSource::new(recv, rest).with_window(self.context.stream_window());
         let mut source = match decoded.request.length {

@@ -8,6 +8,7 @@ use crate::doubt::Doubt;
 use crate::features::Features;
 use crate::quic::head::{HeadReader, encode_request};
 use crate::quic::stream::QuicSink;
+use crate::quic::turns::OpenRequest;
 use crate::stream::{SinkKind, StreamGuard};
 use crate::{
     Applied, OpenError, Protocol, RegistrationDetails, RegistrationRefusal, RequestKind, ResponseError, TunnelRequest,
@@ -55,6 +56,8 @@ struct ConnectorConnection {
     control_over: CancellationToken,
     doubt: Doubt,
     ended: CancellationToken,
+    /// It ends or has ended. Who picks a connection asks often; the transport would have to be locked for it.
+    closed: AtomicBool,
     transport: Transport,
 }
 
@@ -78,6 +81,7 @@ impl ConnectorLink {
             control_over: CancellationToken::new(),
             doubt: Doubt::default(),
             ended: CancellationToken::new(),
+            closed: AtomicBool::new(false),
             transport,
         }))
     }
@@ -146,6 +150,7 @@ impl ConnectorLink {
             recv,
             reader: HeadReader::new(self.0.peer.max_head, connect::decode_response),
             informational: features.has(Features::INFORMATIONAL),
+            _open: OpenRequest::count(),
         };
         Ok(OpenStream {
             sink: TunnelSink(if ends { SinkKind::Ended } else { SinkKind::Quic(sink) }),
@@ -200,6 +205,7 @@ impl ConnectorLink {
 
     /// Ends the connection; open streams are reset.
     pub fn close(&self, reason: &str) {
+        self.0.closed.store(true, Ordering::Release);
         match &self.0.transport {
             Transport::Quic(connection) => quic::close(connection, reason.as_bytes()),
             Transport::Http2 { close, .. } => close.cancel(),
@@ -209,6 +215,7 @@ impl ConnectorLink {
     /// Ends the connection, since the edge stops and will be back: a connector of ours returns `within` that time, without
     /// back-off, and no two at once.
     pub fn close_to_return(&self, within: Duration) {
+        self.0.closed.store(true, Ordering::Release);
         match &self.0.transport {
             Transport::Quic(connection) => quic::close(connection, farewell::reason(within).as_bytes()),
             Transport::Http2 { close, .. } => {
@@ -238,12 +245,9 @@ impl ConnectorLink {
         let _ = tokio::time::timeout(patience, self.0.control_over.cancelled()).await;
     }
 
-    /// True once it has ended.
+    /// True once it is known to have ended, or is closed.
     pub fn is_closed(&self) -> bool {
-        match &self.0.transport {
-            Transport::Quic(connection) => connection.close_reason().is_some(),
-            Transport::Http2 { close, .. } => close.is_cancelled() || self.0.ended.is_cancelled(),
-        }
+        self.0.closed.load(Ordering::Acquire)
     }
 
     /// What was sent on it isn't acknowledged in time: nothing new should go there while there is another.
@@ -345,6 +349,7 @@ impl ConnectorLink {
     /// The connection has ended: nothing is registered on it any more. The reason for the registrar.
     pub(crate) fn finish(&self, reason: &'static str) -> &'static str {
         let before = std::mem::replace(&mut *self.phase(), Phase::Lost);
+        self.0.closed.store(true, Ordering::Release);
         self.0.ended.cancel();
         if before == Phase::Unregistered { "unregistered" } else { reason }
     }

@@ -4,8 +4,9 @@ use super::reception::{ListenerSettings, Reception};
 use super::registrar::Registrar;
 use super::{http2, quic};
 use crate::lines::MIN_WINDOW;
+use crate::quic::turns::Turns;
 use crate::{TlsError, udp};
-use quinn::{Endpoint, TokioRuntime};
+use quinn::Endpoint;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ impl TunnelListener {
         let reception = Arc::new(Reception::new(settings, registrar, stop));
         let tasks = TaskTracker::new();
         let endpoint = udp::guarded(udp).and_then(|socket| {
-            let (config, runtime) = (crate::quic::endpoint(), Arc::new(TokioRuntime));
+            let (config, runtime) = (crate::quic::endpoint(), Arc::new(Turns));
             Endpoint::new_with_abstract_socket(config, Some(quic), socket, runtime)
         });
         match &endpoint {

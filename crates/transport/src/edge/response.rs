@@ -4,6 +4,7 @@ use super::peer::Peer;
 use crate::http2::head::{self as http2_head, Answered};
 use crate::quic::head::{self as quic_head, GatherError, Gathered, HeadReader};
 use crate::quic::stream::QuicSource;
+use crate::quic::turns::OpenRequest;
 use crate::stream::{SourceKind, StreamGuard};
 use crate::{AnsweredBy, RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse, TunnelSource};
 use bytes::Bytes;
@@ -23,6 +24,7 @@ pub(crate) struct QuicResponse {
     pub(crate) recv: RecvStream,
     pub(crate) reader: HeadReader<ConnectResponse>,
     pub(crate) informational: bool,
+    pub(crate) _open: OpenRequest,
 }
 
 pub(crate) struct Http2Response {

@@ -4,6 +4,7 @@ mod congestion;
 pub(crate) mod head;
 pub(crate) mod life;
 pub(crate) mod stream;
+pub(crate) mod turns;
 pub(crate) mod watch;
 
 pub use congestion::Congestion;

@@ -1,5 +1,6 @@
 //! The two directions of a data stream over QUIC.
 
+use super::turns::OpenRequest;
 use bytes::{Bytes, BytesMut};
 use qanat_http::{Frame, Headers, StreamError, discard};
 use qanat_wire::framed::{self, Decoder, FramedError, Piece};
@@ -252,6 +253,8 @@ pub(crate) struct QuicSink {
     dropped_trailers: bool,
     stopped: Option<Stopped>,
     patience: Option<Patience>,
+    /// For an answer.
+    _open: Option<OpenRequest>,
 }
 
 impl QuicSink {
@@ -272,7 +275,14 @@ impl QuicSink {
             dropped_trailers: false,
             stopped: None,
             patience: None,
+            _open: None,
         }
+    }
+
+    /// For the answer to a request, which is open as long as this is.
+    pub(crate) fn of_request(mut self) -> Self {
+        self._open = Some(OpenRequest::count());
+        self
     }
 
     /// Resets itself when the other end has taken nothing for so long.
