@@ -89,7 +89,7 @@ class Api:
 
     def __init__(self, base: str, token: str) -> None:
         self._client = httpx.Client(
-            base_url=base, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=15
+            base_url=base, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
         )
         self.account: str = self.call("GET", "/accounts")[0]["id"]
 
@@ -125,6 +125,8 @@ class Rig:
     upload: Path
     stock_binary: str | None
     protocol: str
+    connector_prefix: Sequence[str] = ()
+    """What a connector of ours is started under."""
 
     def rules(self) -> list[dict[str, Any]]:
         return [
@@ -144,7 +146,7 @@ class Rig:
         run = ["run", "--token-file", str(token_file)]
         if kind == "qanat":
             edges = ["--edge", address, "--ha-connections", str(CONNECTIONS)]
-            return [*QANAT, "tunnel", *edges, *general, "--loglevel", "warn", *run]
+            return [*self.connector_prefix, *QANAT, "tunnel", *edges, *general, "--loglevel", "warn", *run]
         assert self.stock_binary is not None
         edges = ["--edge", address] * CONNECTIONS
         return [self.stock_binary, "tunnel", "--no-autoupdate", "--no-prechecks", *edges, *general, *run]
@@ -165,7 +167,7 @@ class Rig:
             argv[argv.index("warn")] = "info"  # the line that is waited for is of that level
         child = Child(f"{kind} connector", argv)
         try:
-            took, _ = child.wait_for(REGISTERED.format(r"\d"))
+            took, _ = child.wait_for(REGISTERED.format(r"\d"), timeout_s=300)
             for index in range(CONNECTIONS if wait_all else 0):
                 child.wait_for(REGISTERED.format(index))
         except BenchError:
@@ -231,15 +233,24 @@ class Rig:
 
 
 @contextmanager
-def rig(folder: Path, stock_binary: str | None, protocol: str, **settings: str) -> Iterator[Rig]:
-    """Starts origin, front and edge (with `settings` of its own); ends all of them (and the connectors) afterwards."""
+def rig(
+    folder: Path,
+    stock_binary: str | None,
+    protocol: str,
+    *,
+    edge_prefix: Sequence[str] = (),
+    large: int = LARGE,
+    **settings: str,
+) -> Iterator[Rig]:
+    """Starts origin, front and edge (under `edge_prefix`, with `settings` of its own); ends all of them (and the connectors)
+    afterwards. `large`: bytes of the large bodies."""
     www = folder / "www"
     www.mkdir(parents=True)
     (www / "small").write_bytes(os.urandom(SMALL))
     block = os.urandom(1 << 20)
     for path in (www / "large", folder / "upload"):
         with path.open("wb") as file:
-            for _ in range(LARGE >> 20):
+            for _ in range(large >> 20):
                 file.write(block)
     leaf = trustme.CA().issue_cert("nginx.bench.test", "direct.bench.test")
     leaf.private_key_pem.write_to_path(str(folder / "front.key"))
@@ -273,6 +284,7 @@ def rig(folder: Path, stock_binary: str | None, protocol: str, **settings: str) 
             **{name.replace("_", "-"): text for name, text in settings.items()},
         }
         argv = [
+            *edge_prefix,
             *QANAT,
             "edge",
             "--output",
@@ -280,7 +292,7 @@ def rig(folder: Path, stock_binary: str | None, protocol: str, **settings: str) 
             *(part for name, text in flags.items() for part in (f"--{name}", text)),
         ]
         edge = started(Child("edge", argv))
-        ready = json.loads(edge.wait_for(r"^\{.*\"ready\".*\}$")[1].string)
+        ready = json.loads(edge.wait_for(r"^\{.*\"ready\".*\}$", timeout_s=300)[1].string)
         api = Api(ready["api"], (Path(ready["data_dir"]) / "first-token").read_text().strip())
         stack.callback(api.close)
         zone = api.call("POST", "/zones", {"name": "bench.test", "account": {"id": api.account}})["id"]
