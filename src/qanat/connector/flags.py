@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from qanat.connector.flag_table import FLAGS, Flag, Value
+from qanat.connector.words import Words
 from qanat.errors import QanatError
 from qanat.ingress.durations import parse_duration
 
@@ -47,39 +48,32 @@ def read_command_line(arguments: Sequence[str], *, tolerant: bool = False) -> Co
     Raises:
         QanatError: `usage`, naming the flag and, for a slip of the pen, the one that was meant; `flag_value_invalid`.
     """
-    words: list[str] = []
+    plain: list[str] = []
     values: dict[str, Value] = {}
     wants_help = False
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            words += rest
-            break
-        if not word.startswith("-") or word == "-":
-            words.append(word)
+    words = Words(arguments)
+    while (word := words.next()) is not None:
+        if isinstance(word, str):
+            plain.append(word)
             continue
-        name, equals, text = word.lstrip("-").partition("=")
+        name = word.name
         if name in ("h", "help"):
             wants_help = True
             continue
         flag = _BY_NAME.get(name)
         if flag is None:
-            if tolerant:
-                if not equals and words == ["tunnel"] and rest[1:2] == ["run"]:
-                    rest.pop(0)
-                continue
-            raise _unknown(name)
-        if not equals:
-            if flag.kind == "bool":
-                text = "true"
-            elif rest:
-                text = rest.pop(0)
-            elif not tolerant:
-                raise QanatError("usage", "the flag needs a value", where=f"--{name}", hint=f"write --{name} VALUE")
-        if not tolerant:
-            _add(values, flag, read_value(flag, text, where=f"--{name}"))
-    return CommandLine(tuple(words), values, wants_help)
+            if not tolerant:
+                raise _unknown(name)
+            if word.text is None and plain == ["tunnel"] and words.left[1:2] == ["run"]:
+                words.left.pop(0)
+            continue
+        text = words.value(word, is_switch=flag.kind == "bool")
+        if tolerant:
+            continue
+        if text is None:
+            raise QanatError("usage", "the flag needs a value", where=f"--{name}", hint=f"write --{name} VALUE")
+        add_value(values, flag, read_value(flag, text, where=f"--{name}"))
+    return CommandLine(tuple(plain), values, wants_help)
 
 
 def read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Value], dict[str, str]]:
@@ -98,7 +92,9 @@ def read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Value], 
         places[flag.name] = f"${variable}"
         texts = environment[variable].split(",") if flag.kind == "tags" else [environment[variable]]
         for text in texts:
-            _add(values, flag, read_value(flag, text.strip() if flag.kind == "tags" else text, where=f"${variable}"))
+            add_value(
+                values, flag, read_value(flag, text.strip() if flag.kind == "tags" else text, where=f"${variable}")
+            )
     return values, places
 
 
@@ -136,7 +132,7 @@ def read_file_values(
             raise QanatError("configuration_file_invalid", "the value has the wrong form", where=place, hint=hint)
         for text in texts:
             shown = str(text).lower() if isinstance(text, bool) else str(text)
-            _add(values, flag, read_value(flag, shown, where=place, code="configuration_file_invalid"))
+            add_value(values, flag, read_value(flag, shown, where=place, code="configuration_file_invalid"))
     return values, places
 
 
@@ -174,7 +170,8 @@ def read_value(flag: Flag, text: str, *, where: str, code: str = "flag_value_inv
     return int(text)
 
 
-def _add(values: dict[str, Value], flag: Flag, value: Value) -> None:
+def add_value(values: dict[str, Value], flag: Flag, value: Value) -> None:
+    """Beside the values that a flag has already where it may have several, else in place of the one."""
     earlier = values.get(flag.name)
     values[flag.name] = earlier + value if isinstance(earlier, tuple) and isinstance(value, tuple) else value
 

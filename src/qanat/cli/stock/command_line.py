@@ -8,9 +8,9 @@ from typing import Literal, cast
 
 from msgspec import Struct
 
-from qanat.connector.flag_table import Flag as ConnectorFlag
 from qanat.connector.flag_table import Value
-from qanat.connector.flags import flag_named, read_value
+from qanat.connector.flags import add_value, flag_named, read_value
+from qanat.connector.words import Words
 from qanat.errors import QanatError
 
 Kind = Literal["text", "texts", "bool", "count"]
@@ -115,73 +115,57 @@ def find(arguments: Sequence[str], commands: Mapping[tuple[str, ...], Command], 
     """
     path: tuple[str, ...] = ()
     general: dict[str, Value] = {}
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if word == "--" or not word:
+    words = Words(arguments)
+    while word := words.next():
+        if words.only_words:
             return None
-        if word.startswith("-"):
-            name, equals, text = word.lstrip("-").partition("=")
-            flag = flag_named(name)
+        if not isinstance(word, str):
+            flag = flag_named(word.name)
             if flag is None:
                 return None
-            if not equals:
-                text = "true" if flag.kind == "bool" else rest.pop(0) if rest else ""
-            _add_general(general, flag, text, name)
+            text = words.value(word, is_switch=flag.kind == "bool") or ""
+            add_value(general, flag, read_value(flag, text, where=f"--{word.name}"))
             continue
         path = (*path, word)
         command = commands.get(path)
         if command is not None:
-            return _read_rest(command, rest, general, called)
+            return _read_rest(command, words, general, called)
         if not any(known[: len(path)] == path for known in commands):
             return None
     return None
 
 
-def _read_rest(command: Command, rest: list[str], general: dict[str, Value], called: str) -> Invocation:
+def _read_rest(command: Command, words: Words, general: dict[str, Value], called: str) -> Invocation:
     if command.raw:
+        rest = words.left
         return Invocation(command, tuple(rest), {}, general, called, help=rest[:1] in (["--help"], ["-h"]))
     by_name = {name: flag for flag in command.flags for name in (flag.name, *flag.aliases)}
     given: dict[str, str | bool | tuple[str, ...]] = {}
-    words: list[str] = []
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            words += rest
-            break
-        if not word.startswith("-") or word == "-":
-            words.append(word)
+    plain: list[str] = []
+    while (word := words.next()) is not None:
+        if isinstance(word, str):
+            plain.append(word)
             continue
-        name, equals, text = word.lstrip("-").partition("=")
+        name = word.name
         if name in ("h", "help"):
-            return Invocation(command, tuple(words), given, general, called, help=True)
+            return Invocation(command, tuple(plain), given, general, called, help=True)
         flag = by_name.get(name)
         known = flag_named(name) if flag is None else None
         kind = flag.kind if flag else known.kind if known else None
         if kind is None:
             raise _unknown(command, name, by_name)
-        if not equals:
-            if kind == "bool":
-                text = "true"
-            elif rest:
-                text = rest.pop(0)
-            else:
-                raise QanatError(
-                    "usage", f"flag needs an argument: -{name}", where=f"--{name}", hint=f"write --{name} VALUE"
-                )
+        text = words.value(word, is_switch=kind == "bool")
+        if text is None:
+            raise QanatError(
+                "usage", f"flag needs an argument: -{name}", where=f"--{name}", hint=f"write --{name} VALUE"
+            )
         if known is not None:
-            _add_general(general, known, text, name)
+            add_value(general, known, read_value(known, text, where=f"--{name}"))
         elif flag is not None:
             value = _read(flag, text, where=f"--{name}")
             before = given.get(flag.name)
             given[flag.name] = (*before, *value) if isinstance(before, tuple) and isinstance(value, tuple) else value
-    return Invocation(command, tuple(words), given, general, called)
-
-
-def _add_general(general: dict[str, Value], flag: ConnectorFlag, text: str, name: str) -> None:
-    value = read_value(flag, text, where=f"--{name}")
-    before = general.get(flag.name)
-    general[flag.name] = (*before, *value) if isinstance(before, tuple) and isinstance(value, tuple) else value
+    return Invocation(command, tuple(plain), given, general, called)
 
 
 def _read(flag: Flag, text: str, *, where: str) -> str | bool | tuple[str, ...]:
