@@ -18,7 +18,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., li
         seen.append(list(arguments))
         return 0
 
-    monkeypatch.setattr("qanat.connector.process.main", connector)
+    monkeypatch.setattr("qanat.connector.command.main", connector)
     monkeypatch.setattr("qanat.connector.sources.SEARCH_PATHS", ("~/.cloudflared",))
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -45,7 +45,7 @@ def test_without_a_word_a_connector_runs_by_the_file_that_is_there(
 def test_a_tunnels_name_is_looked_up_where_nothing_but_the_api_knows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from qanat.connector.process import main
+    from qanat.connector.command import main
 
     asked: list[str] = []
     tunnel = "0c9e8b5a-7d3f-4f6e-9b1a-2f4d6c8e0a13"

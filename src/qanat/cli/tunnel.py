@@ -81,6 +81,6 @@ def rename(at: Access, tunnel: TunnelArgument, name: Annotated[str, typer.Argume
 def run(context: typer.Context) -> None:
     """Run a connector of a tunnel here. `qanat tunnel run --help` lists its flags."""
     # `python -m qanat` starts the connector without Typer; this is for whoever comes through the command tree.
-    from qanat.connector.process import main
+    from qanat.connector.command import main
 
     sys.exit(main(["tunnel", "run", *context.args]))

@@ -1,145 +1,58 @@
-"""`qanat tunnel run` itself: options, engine, events, signals, exit code.
+"""One run of a connector: engine, endpoints, threads, signals, hand-over, exit code.
 
 Two threads of ours besides the endpoints': the main one waits for signals and for commands of this host, `events` takes what
 the engine tells. Nobody polls: at rest both sleep.
 """
 
 import os
-import signal
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from msgspec import structs
-
-from qanat.called import called
-from qanat.connector import endpoints, flags
+from qanat.connector import endpoints
 from qanat.connector.configuration import CurrentConfiguration, local_document
 from qanat.connector.connections import Connections
-from qanat.connector.credentials import name_to_look_up, names_a_tunnel
 from qanat.connector.engine import (
-    ConfigurationPushed,
     Connector,
-    ConnectorEvent,
-    Disconnected,
-    Doubted,
     EngineError,
-    EngineWarning,
-    KeySetWanted,
-    ManagementAsked,
     OriginBounds,
-    OriginFailed,
-    ProtocolFallback,
-    Refused,
     Registered,
-    RequestAnswered,
-    RequestCanceled,
-    RequestReceived,
     Stopped,
-    Unregistered,
     __version__,
 )
 from qanat.connector.engine_settings import engine_settings
+from qanat.connector.events import Events
 from qanat.connector.handover import Predecessor
 from qanat.connector.handover import Registered as InCharge
 from qanat.connector.key_sets import KeySets
 from qanat.connector.local_answers import LocalAnswers
 from qanat.connector.local_socket import LocalSocket
-from qanat.connector.log import CONTROL, Log
+from qanat.connector.log import Log
 from qanat.connector.management.service import Facts, ManagementService
 from qanat.connector.management.viewers import Viewers
-from qanat.connector.options import Options, log_options, read_options
+from qanat.connector.options import Options
 from qanat.connector.orders import Orders
 from qanat.connector.reload import Reload
-from qanat.connector.request_lines import log_answer, log_cancel, log_failure, log_request
-from qanat.connector.sources import OwnTunnel, Sources, configuration_flags, gather
-from qanat.connector.start_lines import open_log, tell_start
+from qanat.connector.sources import OwnTunnel, Sources, configuration_flags
+from qanat.connector.start_lines import tell_start
 from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
-from qanat.errors import QanatError, render
+from qanat.errors import QanatError
 from qanat.ids import ConnectorId
 from qanat.systemd import ServiceManager
 
 if TYPE_CHECKING:
     from qanat.connector.role.keeper import RoleKeeper
 
-USAGE = 255
-"""Exit code of a command line or token that is none, as stock cloudflared's. Stock ends with 0 where a flag is unknown."""
 FAILED = 1
-"""Of everything else: a bad value, file or rule, or a tunnel that gave up."""
-
-_USAGE_CODES = ("usage", "token_missing", "token_invalid", "token_file_unreadable")
+"""Exit code of a bad value, file or rule, or of a tunnel that gave up."""
 
 SETTLE_S = 5.0
 """After its first connection a process that takes over waits so long for the others, and for its configuration."""
-
-
-def main(
-    arguments: Sequence[str],
-    *,
-    tunnel_id_of: Callable[[str, flags.CommandLine], str] | None = None,
-    prepare: Callable[[Sources, Log], OwnTunnel] | None = None,
-    beside: Callable[[Sources, Log], bool] | None = None,
-) -> int:
-    """Runs a connector until it is told to stop; the process's exit code. `tunnel_id_of` asks the API about a tunnel's name;
-    `prepare`, where a command makes the tunnel that it runs, does so, once: who takes over runs the one that was made. `beside`
-    starts what else this process does, and says whether there is any: then it may do that alone."""
-    predecessor = Predecessor.found(os.environ)
-    try:
-        command_line = flags.read_command_line(arguments)
-        if command_line.help:
-            print(flags.help_text())
-            return 0
-        environment = _environment()
-        sources = gather(command_line, environment)
-        log = open_log(log_options(sources))
-        if beside is not None and beside(sources, log) and not names_a_tunnel(sources):
-            _await_end()
-            return 0
-        own = predecessor.tunnel if predecessor else None
-        if own is None and prepare is not None:
-            own = prepare(sources, log)
-        sources = own.over(sources) if own else sources
-        name = name_to_look_up(sources)
-        if name is not None and tunnel_id_of is not None:
-            sources = structs.replace(sources, tunnel=tunnel_id_of(name, command_line))
-        options = read_options(sources)
-    except QanatError as error:
-        if predecessor:
-            predecessor.tell_trouble(str(error))
-        print(render(error), file=sys.stderr)
-        if error.code not in _USAGE_CODES:
-            return FAILED
-        print(f"See '{called()} tunnel run --help'.", file=sys.stderr)
-        return USAGE
-
-    def gather_anew() -> Sources:
-        read = gather(command_line, environment, path=sources.path)
-        return own.over(read) if own else read
-
-    return Process(options, sources, log, gather_anew, predecessor, own).run()
-
-
-def _environment() -> dict[str, str]:
-    """With the user's home: a service has none of its own, and stock asks the system then."""
-    environment = dict(os.environ)
-    if not environment.get("HOME"):
-        environment["HOME"] = os.path.expanduser("~")  # noqa: PTH111
-    return environment
-
-
-def _await_end() -> None:
-    # Not by an event: the system may hand a signal to any thread, and this one would sleep on.
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
-    os.read(reader, 1)
 
 
 class Process:
@@ -227,6 +140,14 @@ class Process:
             self._tell_predecessor(str(error))
             self._log.fatal(error.message, code=error.code, where=error.where, fix=error.hint)
             return FAILED
+        self._events = Events(
+            self._log,
+            connections=self._connections,
+            configuration=self._configuration,
+            key_sets=self._key_sets,
+            management=self._management,
+            registered=self._registered,
+        )
         self._local_socket = LocalSocket(self._connector_id)
         self._upgrades = Upgrades(
             self._log,
@@ -359,7 +280,7 @@ class Process:
                 for event in self._connector.next_events(limit=256, timeout_s=min(patience_s, self._until_settled_s())):
                     if isinstance(event, Stopped):
                         return
-                    self._handle(event)
+                    self._events.handle(event)
                 self._take_over()
                 if self._connections.all_given_up:
                     self._log.fatal("No connection is left and none will be dialled again")
@@ -398,49 +319,6 @@ class Process:
         self._manager.ready()
         if self._options.pidfile:
             self._write_pid(self._options.pidfile)
-
-    def _handle(self, event: ConnectorEvent) -> None:
-        match event:
-            case Registered():
-                self._registered(event)
-            case ConfigurationPushed():
-                self._configuration.apply(event)
-            case KeySetWanted():
-                self._key_sets.want(event.issuer)
-            case OriginFailed():
-                log_failure(self._log, event, edge_ip=self._connections.edge_ip(event.connection_index))
-            case RequestCanceled():
-                log_cancel(self._log, event)
-            case RequestReceived():
-                if self._log.writes("debug") or self._management.viewers.spares_a_line():
-                    log_request(self._log, event)
-            case RequestAnswered():
-                if self._log.writes("debug") or self._management.viewers.spares_a_line():
-                    log_answer(self._log, event)
-            case ManagementAsked():
-                self._management.take(event.socket)
-            case Unregistered():
-                self._connections.unregistered(event)
-            case Disconnected():
-                self._connections.disconnected(event)
-            case Doubted():
-                self._connections.doubted(event)
-            case Refused():
-                self._connections.refused(event)
-            case ProtocolFallback():
-                self._connections.fell_back(event)
-            case EngineWarning():
-                if not self._log.tells_transport("error" if event.level == "error" else "warn"):
-                    return
-                line = self._log.error if event.level == "error" else self._log.warn
-                told: dict[str, str | int] = {
-                    name: text for name, text in event.fields if name not in ("level", "time", "message")
-                }
-                line(event.message, **{**told, "event": CONTROL, "moreLikeIt": event.held_back})
-            case Stopped():
-                pass  # nothing follows it: `_take_events` ends there
-            case _:
-                assert_never(event)
 
     def _registered(self, event: Registered) -> None:
         self._connections.registered(event)

@@ -147,7 +147,7 @@ def test_the_edge_is_answered_what_was_said_last_and_a_change_is_logged(tmp_path
 
 def test_nothing_of_it_is_loaded_before_it_is_asked() -> None:
     code = (
-        "import sys, qanat.connector.process\n"
+        "import sys, qanat.connector.command\n"
         "print([m for m in ('psycopg', 'urllib.request', 'subprocess', 'qanat.connector.role.keeper') if m in sys.modules])"
     )
     import subprocess

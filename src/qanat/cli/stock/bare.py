@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from qanat.cli.stock.named import named_tunnel
 from qanat.cli.stock.quick_tunnel import is_wanted, quick_tunnel
+from qanat.connector.command import main as run
 from qanat.connector.log import Log
-from qanat.connector.process import main as run
 from qanat.connector.sources import OwnTunnel, Sources
 from qanat.errors import QanatError
 
