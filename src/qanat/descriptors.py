@@ -1,7 +1,7 @@
 """How many file descriptors the process may have, and who gets them."""
 
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 if sys.platform != "win32":
     import resource
@@ -25,8 +25,7 @@ def raise_limit() -> int:
     return UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
+class Shares(NamedTuple):
     """Most sockets of each kind, so that none of them leaves another without: the sum is below the limit."""
 
     public: int

@@ -3,8 +3,6 @@
 import re
 from typing import NewType
 
-import idna
-
 from qanat.errors import QanatError
 
 AccountId = NewType("AccountId", str)
@@ -84,6 +82,8 @@ def parse_hostname(text: str, *, wildcard: bool = True) -> Hostname:
     if "*" in name:
         raise _bad_hostname(f"{shown} has a `*` that is not its whole first label", "write *.example.com")
     if not name.isascii():
+        import idna  # few names need it
+
         try:
             name = idna.encode(name, uts46=True, transitional=False).decode("ascii")
         except UnicodeError as error:  # idna.IDNAError is one
@@ -112,6 +112,8 @@ def shown_hostname(hostname: str) -> str:
 def _shown_label(label: str) -> str:
     if not label.startswith("xn--"):
         return label
+    import idna
+
     try:
         text = idna.decode(label)
         return text if parse_hostname(f"{text}.x") == f"{label}.x" else label

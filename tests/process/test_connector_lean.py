@@ -31,6 +31,12 @@ FORBIDDEN = [
     "structlog",
     "httpx",
     "asyncio",
+    # a megabyte and more of what only international names, key sets or other Pythons need
+    "typing_extensions",
+    "inspect",
+    "dataclasses",
+    "idna",
+    "json",
 ]
 
 

@@ -1,11 +1,12 @@
 """The key sets that `access` checks tokens with: fetched by a thread of their own, so that neither a request nor a change of the
 configuration waits for an issuer."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import msgspec
 
 from qanat.connector.engine import Connector, EngineError
 from qanat.connector.log import Log
@@ -111,7 +112,7 @@ def fetch_key_set(issuer: str) -> bytes:
     except HTTPError as error:
         if error.code != 404:
             raise
-    configuration = json.loads(_get(f"{issuer}/.well-known/openid-configuration"))
+    configuration = msgspec.json.decode(_get(f"{issuer}/.well-known/openid-configuration"))
     uri = configuration.get("jwks_uri") if isinstance(configuration, dict) else None
     if not isinstance(uri, str) or not uri.startswith(("https://", f"{issuer}/")):
         raise ValueError("the OpenID configuration has no https jwks_uri")
