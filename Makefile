@@ -18,7 +18,7 @@ LINTED := $(shell clippy-driver --version >/dev/null 2>&1 && command -v clippy-d
 $(if $(LINTED),setup engine .venv/editable test-rust lint-rust: export RUSTC_WORKSPACE_WRAPPER := $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine postgres demo demo-cutover test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel deb lock
+.PHONY: help setup engine postgres demo demo-cutover test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel deb sbom release lock
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -118,6 +118,18 @@ wheel: .venv/installed ## a release wheel in dist/
 deb: .venv/installed ## dist/qanat-linux-ARCH.deb, of the newest wheel in dist/ (WHEEL=…); on Debian 12
 	@[ -n "$(WHEEL)$(wildcard dist/*.whl)" ] || $(MAKE) --no-print-directory wheel
 	WHEEL=$(WHEEL) deploy/deb/build
+
+sbom: .venv/installed # what is inside the package (the connector) and inside the wheel with its edge, as CycloneDX
+	@mkdir -p dist
+	@export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) version=$$(cargo pkgid --package qanat-engine | sed 's/.*[#@]//'); \
+		$(BIN)/python scripts/sbom.py connector $$version > dist/qanat-connector.cdx.json && \
+		$(BIN)/python scripts/sbom.py runtime $$version > dist/qanat.cdx.json
+
+release: ## a release in an empty dist/: wheel, .deb, what is inside them (CycloneDX) and SHA256SUMS
+	rm -rf dist
+	$(MAKE) --no-print-directory wheel
+	$(MAKE) --no-print-directory deb sbom
+	cd dist && sha256sum -- * > SHA256SUMS
 
 lock: ## requirements/*.txt anew (needs uv)
 	scripts/lock
