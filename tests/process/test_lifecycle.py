@@ -13,7 +13,7 @@ from tests.support.edge import Edge
 from tests.support.fixtures import every_connector
 from tests.support.http1 import Http1Client
 from tests.support.http2 import Http2Client, Reset
-from tests.support.origin import Exchange, Origin
+from tests.support.origin import Exchange, Held, Origin
 from tests.support.sites import Fakes, Link, Site
 from tests.support.waiting import wait_until
 
@@ -102,16 +102,8 @@ def test_replica_takes_over_without_a_failed_request(fakes: Fakes, folder: Path,
 
 @every_connector
 def test_open_request_outlives_a_graceful_stop(fakes: Fakes, folder: Path, origin: Origin, link: Link) -> None:
-    go = threading.Event()
-
-    def slow(exchange: Exchange) -> None:
-        exchange.head(200, [("Transfer-Encoding", "chunked")])  # a stock connector holds back what has a length
-        exchange.chunk(b"first")
-        go.wait(10.0)
-        exchange.chunk(b"later")
-        exchange.last_chunk()
-
-    origin.on("/slow", slow)
+    held = Held()
+    origin.on("/slow", held)
     tunnel, hostname = fakes.tunnel()
     fakes.edge.api.put_configuration(tunnel.id, [{"hostname": hostname, "service": origin.service}, CATCH_ALL])
     connector = Connector(
@@ -124,7 +116,7 @@ def test_open_request_outlives_a_graceful_stop(fakes: Fakes, folder: Path, origi
         assert next(pieces) == b"first"
         connector.process.signal(signal.SIGTERM)
         wait_until(lambda: fakes.lab.status(hostname) == 530, "no new requests for a draining connector")
-        go.set()
+        held.let_go()
         assert b"".join(pieces) == b"later"
     assert connector.process.wait(timeout_s=15.0) == 0
 

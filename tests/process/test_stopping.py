@@ -14,7 +14,7 @@ from tests.support.edge import Edge, lasting_addresses
 from tests.support.fixtures import every_connector
 from tests.support.http1 import Cut, Http1Client
 from tests.support.manager import Manager
-from tests.support.origin import Exchange, Origin
+from tests.support.origin import Held, Origin
 from tests.support.sites import Fakes, Link
 from tests.support.waiting import stays_true, wait_until
 
@@ -48,16 +48,8 @@ def test_an_idle_connector_ends_without_waiting_for_its_grace_period(fakes: Fake
 def test_a_connector_ends_when_its_last_request_has_ended(
     fakes: Fakes, folder: Path, origin: Origin, link: Link
 ) -> None:
-    go = threading.Event()
-
-    def slow(exchange: Exchange) -> None:
-        exchange.head(200, [("Transfer-Encoding", "chunked")])  # a stock connector holds back what has a length
-        exchange.chunk(b"first")
-        go.wait(PATIENCE_S)
-        exchange.chunk(b"later")
-        exchange.last_chunk()
-
-    origin.on("/slow", slow)
+    held = Held()
+    origin.on("/slow", held)
     tunnel, hostname = fakes.tunnel()
     fakes.edge.api.put_configuration(tunnel.id, [{"service": origin.service}])
     connector = Connector(
@@ -71,7 +63,7 @@ def test_a_connector_ends_when_its_last_request_has_ended(
         connector.process.signal(signal.SIGTERM)
         wait_until(lambda: fakes.lab.status(hostname) == 530, "no new requests for a draining connector")
         assert connector.process.running
-        go.set()
+        held.let_go()
         assert b"".join(pieces) == b"later"
     assert connector.process.wait(timeout_s=PATIENCE_S) == 0
 
@@ -176,16 +168,8 @@ class Visitor:
 @every_connector
 def test_an_edge_is_stopped_and_started_under_its_visitors(folder: Path, origin: Origin, link: Link) -> None:
     edge = Edge(folder / "edge", **lasting_addresses(), grace_period_s="60", stop_notice_s="2")
-    go = threading.Event()
-
-    def slow(exchange: Exchange) -> None:
-        exchange.head(200, [("Transfer-Encoding", "chunked")])
-        exchange.chunk(b"first")
-        go.wait(PATIENCE_S)
-        exchange.chunk(b"later")
-        exchange.last_chunk()
-
-    origin.on("/slow", slow)
+    held = Held()
+    origin.on("/slow", held)
     tunnel = edge.api.create_tunnel("app")
     edge.api.publish(edge.api.create_zone("example.test"), HOSTNAME, tunnel.id)
     edge.api.put_configuration(tunnel.id, [{"service": origin.service}])
@@ -210,7 +194,7 @@ def test_an_edge_is_stopped_and_started_under_its_visitors(folder: Path, origin:
             )
             for visitor in visitors:
                 visitor.stop()
-            go.set()
+            held.let_go()
             assert b"".join(pieces) == b"later"
         assert edge.process.wait(timeout_s=PATIENCE_S) == 0
         assert [failed for visitor in visitors for failed in visitor.failed] == []

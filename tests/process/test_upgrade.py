@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tests.process.test_lifecycle import Load
 from tests.support.connector import Connector
 from tests.support.fixtures import quic_only
 from tests.support.manager import Manager
-from tests.support.origin import Exchange, Origin
+from tests.support.origin import Held, Origin
 from tests.support.processes import QANAT, clean_environment
 from tests.support.sites import Fakes, Link
 from tests.support.waiting import wait_until
@@ -52,16 +51,8 @@ def upgrade(pid: int, *options: str) -> tuple[int, dict[str, Any], str]:
 def test_no_request_fails_through_upgrades_and_an_open_one_is_finished(
     fakes: Fakes, folder: Path, origin: Origin, link: Link
 ) -> None:
-    go = threading.Event()
-
-    def slow(exchange: Exchange) -> None:
-        exchange.head(200, [("Transfer-Encoding", "chunked")])
-        exchange.chunk(b"first")
-        go.wait(PATIENCE_S)
-        exchange.chunk(b"later")
-        exchange.last_chunk()
-
-    origin.on("/slow", slow)
+    held = Held()
+    origin.on("/slow", held)
     tunnel, hostname = fakes.tunnel()
     fakes.edge.api.put_configuration(tunnel.id, [{"service": origin.service}])
     connector = Connector(folder, fakes.edge, tunnel.token, protocol=link.protocol, connections=2, grace_period="120s")
@@ -82,7 +73,7 @@ def test_no_request_fails_through_upgrades_and_an_open_one_is_finished(
                 assert in_charge(connector) == answer["pid"], "the metrics address is the same"
                 load.wait_more()
             assert connector.process.running, "whoever started it must not think that it ended"
-            go.set()
+            held.let_go()
             assert b"".join(pieces) == b"later"
         assert len(set(ids)) == 3, "each is a replica of its own to the edge"
         wait_until(

@@ -187,6 +187,25 @@ def hello(exchange: Exchange) -> None:
     exchange.answer()
 
 
+class Held:
+    """A script whose answer begins at once, with `first`, and ends with `later` once it is let go. Chunked: a stock connector
+    holds back what has a length."""
+
+    def __init__(self, *, patience_s: float = 60.0) -> None:
+        self._go = threading.Event()
+        self._patience_s = patience_s
+
+    def __call__(self, exchange: Exchange) -> None:
+        exchange.head(200, [("Transfer-Encoding", "chunked")])
+        exchange.chunk(b"first")
+        self._go.wait(self._patience_s)
+        exchange.chunk(b"later")
+        exchange.last_chunk()
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
 class Origin:
     """Listens from the moment it is made (on `listener` when one is given) until `close`."""
 
