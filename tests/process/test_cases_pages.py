@@ -111,6 +111,14 @@ def test_unknown_hostname_on_a_known_tls_connection(site: Site, version: str) ->
     assert site.origin.requests == []
 
 
+@pytest.mark.case(53)
+def test_one_connection_serves_each_hostname_of_its_certificate_by_that_ones_rule(publish: Publisher) -> None:
+    one, other = publish("http_status:418"), publish("http_status:451")
+    client = one.h2()
+    for site, expected in ((one, 418), (other, 451), (one, 418)):
+        assert client.answer(client.start("GET", "/", authority=site.hostname)).status == expected
+
+
 @pytest.mark.case(38)
 @pytest.mark.requirement("S3")
 @pytest.mark.parametrize("name", ["nobody.example.org", "test", ""])

@@ -25,6 +25,7 @@ def probing(folder: Path) -> Iterator[Edge]:
     edge.stop()
 
 
+@pytest.mark.case(27)
 def test_an_origin_is_seen_to_fall_ill_and_get_well_through_each_node(probing: Edge, folder: Path) -> None:
     api, origin = probing.api, Origin()
     origin.answers(200, b"well")
@@ -41,8 +42,12 @@ def test_an_origin_is_seen_to_fall_ill_and_get_well_through_each_node(probing: E
     def states() -> dict[str, Any]:
         return {row["node"]: row["state"] for row in api.call("GET", f"{base}/health")}
 
+    def links() -> set[str]:
+        return {each["id"] for each in api.connections(tunnel.id)}
+
     try:
         wait_until(lambda: states() == {"default": "healthy", "web-1": "healthy"}, "both nodes are well", timeout_s=30)
+        before = links()
         asked = origin.last
         assert (asked.method, asked.target) == ("GET", "/")
         assert asked.values("host") == [HOST]
@@ -58,10 +63,11 @@ def test_an_origin_is_seen_to_fall_ill_and_get_well_through_each_node(probing: E
         assert api.call("GET", f"/accounts/{api.account}/cfd_tunnel/{tunnel.id}")["status"] == "healthy", "as stock's"
         answers = api.call("POST", f"{base}/probe-runs", {"hostname": HOST, "body": "ill"})
         assert [(each["node"], each["good"]) for each in answers] == [("default", True), ("web-1", True)]
+        with probing.h1(HOST) as client:
+            assert client.get("/").status == 200, "what fails for probes alone goes on for visitors"
         origin.answers(200, b"well")
         wait_until(lambda: states() == {"default": "healthy", "web-1": "healthy"}, "both are well again", timeout_s=30)
-        with probing.h1(HOST) as client:
-            assert client.get("/").status == 200
+        assert links() == before, "a probe that fails ends no connection"
         (passed,) = wait_until(lambda: api.call("GET", f"{base}/traffic"), "it is counted")
         assert (passed["requests"], passed["statuses"]) == (1, [0, 1, 0, 0, 0])
         metrics = httpx.get(f"http://{probing.flags['metrics-address']}/metrics", trust_env=False).text

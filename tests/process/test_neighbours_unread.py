@@ -45,6 +45,7 @@ class Pouring:
         return self.sent > 0 and time.monotonic() - self._last[1] > 0.3
 
 
+@pytest.mark.case(55)
 @every_connector
 @pytest.mark.parametrize("streams", [36, 100])
 def test_downloads_unread_on_one_http2_connection(site: Site, victim: Victim, streams: int) -> None:
@@ -63,6 +64,7 @@ def test_downloads_unread_on_one_http2_connection(site: Site, victim: Victim, st
     unharmed(victim, attack=attack)
 
 
+@pytest.mark.case(55)
 @every_connector
 def test_downloads_unread_on_many_http1_connections(site: Site, victim: Victim) -> None:
     pour = Pouring()
@@ -150,6 +152,7 @@ class Uploader:
         self.sock.close()
 
 
+@pytest.mark.case(55)
 def test_uploads_that_an_origin_does_not_read(site: Site, victim: Victim) -> None:
     """60 × 100 MB announced, up to 6 MiB sent. The origin's buffer is small, so that the bytes stay on the way. A stock
     connector's windows are its own: it gives its connection's back only as origins read."""

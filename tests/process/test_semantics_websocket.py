@@ -10,7 +10,7 @@ from wsproto.events import CloseConnection, Ping, Pong
 
 from tests.support.http1 import Http1Client, value
 from tests.support.origin import Exchange
-from tests.support.sites import Site
+from tests.support.sites import Publisher, Site
 from tests.support.waiting import wait_until
 from tests.support.websocket import REQUEST_FIELDS, WebSocket, at_origin, echo, over_http1
 
@@ -186,6 +186,7 @@ def test_reset_on_one_side_ends_the_other(site: Site, version: str, who: str) ->
         assert wait_until(lambda: ended, "the origin's end")[0] < 2.0
 
 
+@pytest.mark.case(36)
 def test_origin_half_close_reaches_the_client_while_it_may_still_send(site: Site) -> None:
     got: list[bytes] = []
 
@@ -243,6 +244,17 @@ def test_refused_upgrade_passes_as_plain_http(site: Site, version: str, status: 
     assert (answer.status, answer.body) == (status, b"no websocket here")
     assert answer.value("x-why") == "policy"
     assert value(answer.fields, "upgrade") is None
+
+
+@pytest.mark.case(36)
+def test_a_new_configuration_cuts_no_websocket(site: Site, version: str, publish: Publisher) -> None:
+    site.origin.script = echo
+    socket = opened(site, version)
+    socket.text("before")
+    assert socket.message() == "before"
+    assert publish("http_status:418").get().status == 418
+    socket.text("after")
+    assert socket.message() == "after"
 
 
 @pytest.mark.case(36)

@@ -168,6 +168,18 @@ def test_conflicts(control: Control, zone: Any, records: str) -> None:
     assert control.refused("POST", records, same)[:2] == (400, 81058)
 
 
+@pytest.mark.case(35)
+def test_a_wildcard_and_its_apex_have_their_challenges_beside_each_other(
+    control: Control, zone: Any, records: str
+) -> None:
+    name = "_acme-challenge.example.test"
+    one, _ = (control.create_record(zone["id"], name=name, type="TXT", content=text) for text in ("v1", "v2"))
+    assert control.refused("POST", records, {"name": name, "type": "TXT", "content": "v1"})[:2] == (400, 81058)
+    control.call("DELETE", f"{records}/{one['id']}")
+    left = control.call("GET", records, **{"name.exact": name})
+    assert [each["content"] for each in left] == ["v2"]
+
+
 def test_txt_is_the_same_with_and_without_quotes(control: Control, zone: Any, records: str) -> None:
     control.create_record(zone["id"], name="x", type="TXT", content='"value"')
     assert control.refused("POST", records, {"name": "x", "type": "TXT", "content": "value"})[:2] == (400, 81058)
