@@ -135,14 +135,17 @@ class EdgeSettings(TypedDict):
     `http_mode`: what the plain listener does with a request for a known hostname: `redirect` (308 to https) or `serve`.
     `public_https_port`: the port that redirects name when the public one differs from the listener's (0: the
     listener's).
+    `tunnels_on_https`: connectors may come by the port of `https_address` as well, over TCP and UDP.
+    `proxy_protocol`: addresses or networks of proxies whose connections to the public listeners begin with a PROXY
+    protocol header (version 1 or 2) and are closed without one; from others none is taken.
     `worker_threads` 0: one a core. `max_unread_bytes` 0: an eighth of the memory.
     `management_hostname`: where connectors' logs and diagnostics are served, to tokens that `management_key` verifies
     (ES256; a public key on P-256, SubjectPublicKeyInfo, DER); "": nowhere. No other client's Host reaches them.
     `congestion`: what QUIC connections send by: `tolerant` is Cubic, except that a loss counts only when a queue stands
     on the way or many are lost; `cubic`; `bbr` (version 1).
     `max_new_connections_per_address` and `max_failed_handshakes_per_address` are of one second; the bounds by address
-    (IPv6: by /64) are not for the addresses of `shared_networks` and `trusted_proxies`, behind each of which are many
-    hosts.
+    (IPv6: by /64) are not for the addresses of `shared_networks`, `trusted_proxies` and `proxy_protocol`, behind each of
+    which are many hosts.
     `max_pending_tunnel_handshakes`: connections of either transport that have not registered yet.
     `standby_wait_s`: how long a request waits for a node that serves while only others are connected.
     `access_log_sample`: how many of the requests that their origin answered are in the access log, 0 to 1 (0: no log); those
@@ -160,6 +163,8 @@ class EdgeSettings(TypedDict):
     management_hostname: str
     management_key: bytes | None
     trusted_proxies: Sequence[str]
+    tunnels_on_https: bool
+    proxy_protocol: Sequence[str]
     max_header_bytes: int
     max_header_fields: int
     max_request_line_bytes: int

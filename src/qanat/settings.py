@@ -99,6 +99,16 @@ class PublicSettings(Part):
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="Networks (CIDR) whose forwarding headers are believed; none by default."
     )
+    tunnels: bool = Field(
+        default=True,
+        description="Take connectors on the HTTPS listener's port as well (TCP and UDP), so that a host behind a strict firewall "
+        "connects: `--edge HOST:443`.",
+    )
+    proxy_protocol: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks (CIDR) of load balancers whose connections to the public listeners begin with a PROXY protocol "
+        "header, version 1 or 2. From them it must come, from others it is not taken.",
+    )
 
 
 class TunnelSettings(Part):

@@ -15,6 +15,7 @@ qanat_boundary::counters! {
     connections_refused "Public connections closed at once: a limit.";
     connections_calmed "Public HTTP/2 connections ended with ENHANCE_YOUR_CALM.";
     handshakes_failed "Public TLS handshakes that failed.";
+    proxy_headers_refused "Public connections of listed proxies without a good PROXY protocol header.";
     tunnel_connections_open "Registered connections of connectors.";
     tunnel_connections_suspect "Of those, suspect now: what was sent on them isn't acknowledged in time.";
     suspicions "Connections that became suspect.";

@@ -24,6 +24,8 @@ use std::sync::{Arc, OnceLock};
 
 /// A request id's, before the location.
 const RAY_DIGITS: usize = 16;
+/// One address may have a sixteenth of the places of strangers, as it may of those of connectors that have not registered.
+const STRANGERS: usize = 16;
 
 /// What every public request is served by.
 pub(crate) struct PublicSide {
@@ -36,6 +38,8 @@ pub(crate) struct PublicSide {
     pub(crate) access: AccessLog,
     pub(crate) failures: ByCause,
     pub(crate) limits: Arc<Limits>,
+    /// Of connections that found no place among visitors and may be connectors, until their hello is read.
+    pub(crate) strangers: Arc<Limits>,
     pub(crate) holds: Holds,
     pub(crate) backlog: Arc<qanat_http::Backlog>,
     pub(crate) pressure: Gauge,
@@ -43,6 +47,8 @@ pub(crate) struct PublicSide {
     pub(crate) drain: Drain,
     pub(crate) management: Management,
     trusted: Vec<IpNet>,
+    /// Whose connections begin with a PROXY protocol header.
+    fronts: Vec<IpNet>,
     pub(crate) https_port: OnceLock<u16>,
 }
 
@@ -51,13 +57,19 @@ impl PublicSide {
         let events = Arc::new(Events::new(settings.event_queue));
         let counters = Arc::new(Counters::default());
         let trusted = networks("trusted_proxies", &settings.trusted_proxies)?;
+        let fronts = networks("proxy_protocol", &settings.proxy_protocol)?;
         let shared_networks = networks("shared_networks", &settings.shared_networks)?;
         let bounds = Bounds {
             max: settings.max_connections,
             max_per_address: settings.max_connections_per_address,
             new_per_second: settings.max_new_connections_per_address,
             failed_per_second: settings.max_failed_handshakes_per_address,
-            exempt: trusted.iter().chain(&shared_networks).copied().collect(),
+            exempt: [&trusted[..], &fronts, &shared_networks].concat(),
+        };
+        let strangers = Bounds {
+            max: settings.max_pending_tunnel_handshakes,
+            max_per_address: (settings.max_pending_tunnel_handshakes / STRANGERS).max(STRANGERS),
+            ..bounds.clone()
         };
         let dials = Dials::new(settings.max_new_connections_per_address, shared_networks);
         let location = &settings.location;
@@ -70,6 +82,7 @@ impl PublicSide {
             tables: Arc::new(Tables::new()),
             registry: Arc::new(Registry::new(events.clone(), counters.clone(), dials)),
             limits: Limits::new(bounds),
+            strangers: Limits::new(strangers),
             holds: Holds::new(),
             pressure: Gauge::default(),
             backlog: qanat_http::Backlog::new(settings.max_unread_bytes),
@@ -89,6 +102,7 @@ impl PublicSide {
             failures: ByCause::default(),
             management: Management::new(&settings.management_hostname, settings.management_key.as_deref())?,
             trusted,
+            fronts,
             https_port: OnceLock::new(),
             events,
             counters,
@@ -99,6 +113,11 @@ impl PublicSide {
     /// Whether `peer` is a listed proxy.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whether connections of `peer` begin with a PROXY protocol header.
+    pub(crate) fn has_header(&self, peer: IpAddr) -> bool {
+        self.fronts.iter().any(|network| network.contains(&peer))
     }
 
     /// A fresh request id: 16 hex digits and the location.

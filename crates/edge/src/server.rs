@@ -8,7 +8,7 @@ use crate::error::EdgeError;
 use crate::events::Event;
 use crate::holds::HoldOrder;
 use crate::pressure::Pressure;
-use crate::public::listener;
+use crate::public::listener::{self, Speech};
 use crate::public_side::PublicSide;
 use crate::requests::probe::{Probe, Prober};
 use crate::router::Route;
@@ -73,7 +73,7 @@ impl Edge {
             .build()
             .map_err(|e| EdgeError::BindFailed { address: "(threads)".to_owned(), reason: e.to_string() })?;
         let _inside = runtime.enter();
-        let Sockets { https, http, tunnel_udp, tunnel_tcp, addresses } = Sockets::bind(settings)?;
+        let Sockets { https, https_udp, http, tunnel_udp, tunnel_tcp, addresses } = Sockets::bind(settings)?;
         if let Some(bound) = addresses.https {
             let _ = side.https_port.set(bound.port());
         }
@@ -93,7 +93,6 @@ impl Edge {
                 ..Flow::default()
             },
         };
-        let tunnels = TunnelListener::new(tunnel_settings, tunnel_udp, tunnel_tcp).map_err(bad_certificate)?;
         let pusher = Pusher {
             tables: side.tables.clone(),
             registry: side.registry.clone(),
@@ -118,10 +117,14 @@ impl Edge {
             })
         };
         let stop_tunnels = CancellationToken::new();
-        let serving = once_open(Box::pin(tunnels.serve(Arc::new(door), stop_tunnels.clone())));
-        for (socket, tls) in [(https, true), (http, false)] {
+        let tunnels =
+            TunnelListener::new(tunnel_settings, Arc::new(door), stop_tunnels.clone()).map_err(bad_certificate)?;
+        let arrivals = settings.tunnels_on_https.then(|| tunnels.arrivals());
+        let udp = [Some(tunnel_udp), https_udp].into_iter().flatten().collect();
+        let serving = once_open(Box::pin(tunnels.serve(udp, tunnel_tcp)));
+        for (socket, speech) in [(https, Speech::Tls(arrivals)), (http, Speech::Plain)] {
             if let Some(socket) = socket {
-                once_open(Box::pin(listener::serve(side.clone(), socket, tls)));
+                once_open(Box::pin(listener::serve(side.clone(), socket, speech)));
             }
         }
         drop(_inside);

@@ -26,7 +26,7 @@ pub enum HttpMode {
 pub struct Settings {
     /// This edge's name, in request ids and registration answers.
     pub location: String,
-    /// Public TLS listener.
+    /// Public TLS listener; UDP as well where `tunnels_on_https`.
     #[serde(deserialize_with = "Option::deserialize")]
     pub https_address: Option<String>,
     /// Public plain listener.
@@ -47,6 +47,10 @@ pub struct Settings {
     pub management_key: Option<Vec<u8>>,
     /// Addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is continued.
     pub trusted_proxies: Vec<String>,
+    /// Whether connectors may come by `https_address` as well, over TCP and UDP.
+    pub tunnels_on_https: bool,
+    /// Addresses or networks of proxies whose connections to the public listeners begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<String>,
     /// Largest request head (request line and fields).
     pub max_header_bytes: usize,
     /// Most field lines of a request.

@@ -12,8 +12,10 @@ const MAX_TRIES: usize = 64;
 
 /// Bound, and where.
 pub(crate) struct Sockets {
-    /// Visitors by TLS.
+    /// Visitors by TLS, and connectors by HTTP/2 where they may come by the same port …
     pub(crate) https: Option<TcpListener>,
+    /// … and by QUIC. HTTP/3, when there is one, shares it.
+    pub(crate) https_udp: Option<UdpSocket>,
     /// Visitors without.
     pub(crate) http: Option<TcpListener>,
     /// Connectors by QUIC …
@@ -26,26 +28,36 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// Binds what the settings name. Must be called inside the tokio runtime.
     pub(crate) fn bind(settings: &Settings) -> Result<Self, EdgeError> {
-        let public = |field, address: &Option<String>| match address {
-            None => Ok((None, None)),
+        let alone = |field, text: &String| {
+            bound(field, text, |address| {
+                let socket = tcp(address)?;
+                let bound = socket.local_addr()?;
+                Ok((socket, bound))
+            })
+        };
+        let (https, https_udp, https_address) = match &settings.https_address {
+            None => (None, None, None),
+            Some(text) if settings.tunnels_on_https => {
+                let (udp, tcp) = bound("https_address", text, both)?;
+                let bound = tcp.local_addr().ok();
+                (Some(tcp), Some(udp), bound)
+            }
             Some(text) => {
-                let (socket, bound) = bound(field, text, |address| {
-                    let socket = tcp(address)?;
-                    let bound = socket.local_addr()?;
-                    Ok((socket, bound))
-                })?;
-                Ok((Some(socket), Some(bound)))
+                let (tcp, bound) = alone("https_address", text)?;
+                (Some(tcp), None, Some(bound))
             }
         };
-        let (https, https_address) = public("https_address", &settings.https_address)?;
-        let (http, http_address) = public("http_address", &settings.http_address)?;
+        let (http, http_address) = match &settings.http_address {
+            None => (None, None),
+            Some(text) => alone("http_address", text).map(|(socket, bound)| (Some(socket), Some(bound)))?,
+        };
         let (tunnel_udp, tunnel_tcp, tunnel) = bound("tunnel_address", &settings.tunnel_address, |address| {
             let (udp, tcp) = both(address)?;
             let bound = udp.local_addr()?;
             Ok((udp, tcp, bound))
         })?;
         let addresses = Addresses { https: https_address, http: http_address, tunnel };
-        Ok(Self { https, http, tunnel_udp, tunnel_tcp, addresses })
+        Ok(Self { https, https_udp, http, tunnel_udp, tunnel_tcp, addresses })
     }
 }
 
@@ -67,7 +79,7 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 fn both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let mut tries = 0;
     loop {
-        let udp = UdpSocket::bind(address)?;
+        let udp = UdpSocket::bind(address).map_err(|error| io::Error::new(error.kind(), format!("UDP: {error}")))?;
         match tcp(udp.local_addr()?) {
             Ok(tcp) => return Ok((udp, tcp)),
             Err(error) if address.port() != 0 || tries == MAX_TRIES => return Err(error),

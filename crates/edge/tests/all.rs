@@ -4,6 +4,7 @@ mod doubt;
 mod gate;
 mod management;
 mod neighbours;
+mod one_port;
 mod probes;
 mod relay;
 mod steering;

@@ -21,7 +21,9 @@ pub use connector::{
     ConfigurationPush, DialError, DialSettings, EdgeLink, FRAME_TYPES, Incoming, IncomingRequest, LinkWatch,
     ProxyRoute, QuicLine, QuicTotals, RegisterError, Route, TunnelResponder,
 };
-pub use edge::{Admission, ConnectorLink, ListenerSettings, OpenStream, Registrar, ResponseStream, TunnelListener};
+pub use edge::{
+    Admission, Arrivals, ConnectorLink, ListenerSettings, OpenStream, Registrar, ResponseStream, TunnelListener,
+};
 pub use lines::{Flow, Lines, Wanted};
 pub use message::{
     AnsweredBy, Applied, Entrance, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal,

@@ -402,6 +402,8 @@ def engine_settings(settings: EdgeSettings, management: ManagementKey, sockets: 
         "management_hostname": settings.public.management_hostname or "",
         "management_key": management.public,
         "trusted_proxies": list(settings.public.trusted_proxies),
+        "tunnels_on_https": settings.public.tunnels,
+        "proxy_protocol": list(settings.public.proxy_protocol),
         "max_header_bytes": limits.header_bytes,
         "max_header_fields": limits.header_fields,
         "max_request_line_bytes": limits.request_line_bytes,

@@ -119,8 +119,8 @@ impl Edge {
             tries += 1;
         };
         let (address, stop) = (udp.local_addr().unwrap(), CancellationToken::new());
-        let listener = TunnelListener::new(settings, udp, tcp).unwrap();
-        let task = tokio::spawn(listener.serve(heard.clone(), stop.clone()));
+        let listener = TunnelListener::new(settings, heard.clone(), stop.clone()).unwrap();
+        let task = tokio::spawn(listener.serve(vec![udp], tcp));
         Self { address, ca_pem, key_pem, heard, stop, task: Some(task) }
     }
 

@@ -5,3 +5,4 @@ mod frames;
 mod h1;
 mod h2;
 pub(crate) mod listener;
+mod proxied;

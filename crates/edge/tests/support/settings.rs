@@ -16,6 +16,8 @@ pub(crate) fn settings() -> Settings {
         management_hostname: "management.argotunnel.com".to_owned(),
         management_key: None,
         trusted_proxies: Vec::new(),
+        tunnels_on_https: true,
+        proxy_protocol: Vec::new(),
         max_header_bytes: 131_072,
         max_header_fields: 128,
         max_request_line_bytes: 16_384,

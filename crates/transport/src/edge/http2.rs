@@ -4,7 +4,7 @@ use super::allowance::{Allowance, Metered};
 use super::goodbye::Goodbye;
 use super::link::{ConnectorLink, Transport};
 use super::peer::Peer;
-use super::pending::{Pending, Place, Verdict};
+use super::pending::{Place, Verdict};
 use super::reception::Reception;
 use super::registrar::Admission;
 use super::registration;
@@ -19,27 +19,22 @@ use qanat_http::BodyLength;
 use qanat_http::h2::{H2Sink, H2Source};
 use qanat_wire::names;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_rustls::{Accept, TlsAcceptor};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// For a connector of ours to hear that the edge will be back.
 const FAREWELL: Duration = Duration::from_millis(250);
 
 /// Takes dials until the listener stops.
-pub(super) async fn accept(listener: &TcpListener, reception: &Arc<Reception>, tasks: &TaskTracker) {
-    let pending = Pending::new(reception.settings.max_pending_handshakes);
-    let open = Arc::new(Semaphore::new(reception.settings.max_tcp_connections.min(Semaphore::MAX_PERMITS)));
-    let mut tls = (*reception.settings.tls).clone();
-    tls.alpn_protocols.clear();
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
+pub(super) async fn accept(listener: &TcpListener, reception: &Arc<Reception>) {
+    let acceptor = TlsAcceptor::from(reception.tcp_tls.clone());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -54,30 +49,48 @@ pub(super) async fn accept(listener: &TcpListener, reception: &Arc<Reception>, t
                 continue;
             }
         };
-        let address = remote.ip();
-        if reception.registrar.admit(address, true) == Admission::Refuse {
-            continue;
-        }
-        let Ok(permit) = open.clone().try_acquire_owned() else { continue };
-        if let Verdict::Accept(place) | Verdict::Prove(place) =
-            pending.arrive(address, reception.registrar.is_shared(address))
-        {
-            let (reception, acceptor) = (reception.clone(), acceptor.clone());
-            tasks.spawn(async move {
-                serve(stream, remote, place, acceptor, &reception).await;
-                drop(permit);
-            });
+        if let Some(entry) = Entry::of(reception, remote.ip()) {
+            http2::tune(&stream);
+            entry.serve(acceptor.accept(stream), remote, reception);
         }
     }
 }
 
-async fn serve(stream: TcpStream, remote: SocketAddr, place: Place, acceptor: TlsAcceptor, reception: &Reception) {
-    http2::tune(&stream);
+/// Leave for one connection to come in, within the limits of all TCP connections.
+pub(super) struct Entry {
+    place: Place,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Entry {
+    /// `None`: a limit is reached.
+    pub(super) fn of(reception: &Reception, address: IpAddr) -> Option<Self> {
+        if reception.registrar.admit(address, true) == Admission::Refuse {
+            return None;
+        }
+        let permit = reception.tcp_open.clone().try_acquire_owned().ok()?;
+        match reception.tcp_places.arrive(address, reception.registrar.is_shared(address)) {
+            Verdict::Accept(place) | Verdict::Prove(place) => Some(Self { place, permit }),
+            Verdict::Refuse => None,
+        }
+    }
+
+    /// Serves it in a task of its own, from its TLS handshake on.
+    pub(super) fn serve(self, handshake: Accept<TcpStream>, remote: SocketAddr, reception: &Arc<Reception>) {
+        let arrived = reception.clone();
+        reception.tasks.spawn(async move {
+            serve(handshake, remote, self.place, &arrived).await;
+            drop(self.permit);
+        });
+    }
+}
+
+async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, reception: &Reception) {
     let pulse = http2::Pulse::default();
     let allowance = Allowance::new(&reception.budget);
     let metered = allowance.clone();
     let handshake = async {
-        let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
+        let stream = stream.await.map_err(|error| error.to_string())?;
         let stream = Beating::new(Metered::new(Goodbye::new(stream), metered), pulse.beat.clone(), true);
         http2::client(reception.settings.max_head)
             .handshake::<_, Bytes>(stream)

@@ -1,60 +1,101 @@
-//! The tunnel listener: QUIC on a UDP socket and HTTP/2 on a TCP one, both bound by the edge.
+//! The tunnel listener: QUIC on UDP sockets and HTTP/2 on a TCP one, all bound by the edge, and what comes by a port that it shares.
 
+use super::http2::{self, Entry};
+use super::quic;
 use super::reception::{ListenerSettings, Reception};
 use super::registrar::Registrar;
-use super::{http2, quic};
 use crate::lines::MIN_WINDOW;
 use crate::quic::turns::Turns;
 use crate::{TlsError, udp};
+use futures_util::future::join_all;
+use qanat_wire::names;
 use quinn::Endpoint;
-use std::net::UdpSocket;
+use rustls::server::ClientHello;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// For the last packets to leave. A peer that misses them hears from the kernel that nobody listens any more.
 const LAST_PACKETS: Duration = Duration::from_millis(50);
 
-/// The tunnel listener: QUIC and HTTP/2. Until it serves, who dials waits in the sockets.
+/// The tunnel listener: QUIC and HTTP/2.
 pub struct TunnelListener {
-    settings: ListenerSettings,
+    reception: Arc<Reception>,
     quic: quinn::ServerConfig,
-    udp: UdpSocket,
-    tcp: TcpListener,
 }
 
+/// Connectors that come by a TCP port which isn't theirs alone, within the tunnel listener's own limits.
+#[derive(Clone)]
+pub struct Arrivals(Arc<Reception>);
+
 impl TunnelListener {
-    /// Takes bound sockets, which an edge announces under one address.
-    pub fn new(settings: ListenerSettings, udp: UdpSocket, tcp: TcpListener) -> Result<Self, TlsError> {
+    /// Nothing is served yet. Until `stop`; then no more is accepted and every connection closed.
+    pub fn new(
+        settings: ListenerSettings,
+        registrar: Arc<dyn Registrar>,
+        stop: CancellationToken,
+    ) -> Result<Self, TlsError> {
         let quic = settings.quic(MIN_WINDOW)?;
-        Ok(Self { settings, quic, udp, tcp })
+        Ok(Self { reception: Arc::new(Reception::new(settings, registrar, stop)), quic })
     }
 
-    /// Serves until `stop`, then accepts no more and closes every connection; returns when they have ended. Must run inside the
-    /// tokio runtime.
-    pub async fn serve(self, registrar: Arc<dyn Registrar>, stop: CancellationToken) {
-        let Self { settings, quic, udp, tcp } = self;
-        let reception = Arc::new(Reception::new(settings, registrar, stop));
-        let tasks = TaskTracker::new();
-        let endpoint = udp::guarded(udp).and_then(|socket| {
-            let (config, runtime) = (crate::quic::endpoint(), Arc::new(Turns));
-            Endpoint::new_with_abstract_socket(config, Some(quic), socket, runtime)
-        });
-        match &endpoint {
-            Ok(endpoint) => {
-                tokio::join!(quic::accept(endpoint, &reception, &tasks), http2::accept(&tcp, &reception, &tasks));
+    /// For another listener's connections.
+    pub fn arrivals(&self) -> Arrivals {
+        Arrivals(self.reception.clone())
+    }
+
+    /// Serves on bound sockets; until now who dials waits in them. Returns when, after `stop`, all connections have ended. Must run
+    /// inside the tokio runtime.
+    pub async fn serve(self, udp: Vec<UdpSocket>, tcp: TcpListener) {
+        let Self { reception, quic } = self;
+        let mut endpoints = Vec::with_capacity(udp.len());
+        for socket in udp {
+            match endpoint(socket, quic.clone()) {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(error) => tracing::error!(%error, "the tunnel listener can't use its UDP socket"),
             }
-            Err(error) => tracing::error!(%error, "the tunnel listener can't use its UDP socket"),
         }
-        tasks.close();
-        let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
-        if let Ok(endpoint) = endpoint {
+        let quic = join_all(endpoints.iter().map(|endpoint| quic::accept(endpoint, &reception)));
+        tokio::join!(quic, http2::accept(&tcp, &reception));
+        reception.tasks.close();
+        let _ = tokio::time::timeout(LAST_WORDS, reception.tasks.wait()).await;
+        // Not until their draining periods are over: what restarts must have the port.
+        let ends = join_all(endpoints.iter().map(|endpoint| {
             endpoint.close(0u32.into(), b"shutting down");
-            // Not until their draining periods are over: what restarts must have the port.
-            let _ = tokio::time::timeout(LAST_PACKETS, endpoint.wait_idle()).await;
+            endpoint.wait_idle()
+        }));
+        let _ = tokio::time::timeout(LAST_PACKETS, ends).await;
+    }
+}
+
+fn endpoint(socket: UdpSocket, quic: quinn::ServerConfig) -> io::Result<Endpoint> {
+    let socket = udp::guarded(socket)?;
+    Endpoint::new_with_abstract_socket(crate::quic::endpoint(), Some(quic), socket, Arc::new(Turns))
+}
+
+impl Arrivals {
+    /// Whether it is a connector that says hello: by one of the names that they ask for, and without ALPN, which every browser has.
+    pub fn expect(hello: &ClientHello<'_>) -> bool {
+        let name = hello.server_name().map(|name| name.strip_suffix('.').unwrap_or(name));
+        let is_ours =
+            |name: &str| [names::HTTP2_SNI, names::PROBE_SNI].iter().any(|own| own.eq_ignore_ascii_case(name));
+        name.is_some_and(is_ours) && hello.alpn().is_none()
+    }
+
+    /// Takes a connector's connection, of which the hello was read, or closes it: a limit is reached.
+    pub fn take(&self, hello: StartHandshake<TcpStream>, remote: SocketAddr) {
+        let reception = &self.0;
+        if reception.stop.is_cancelled() {
+            return;
+        }
+        if let Some(entry) = Entry::of(reception, remote.ip()) {
+            crate::http2::tune(&hello.io);
+            entry.serve(hello.into_stream(reception.tcp_tls.clone()), remote, reception);
         }
     }
 }

@@ -15,7 +15,7 @@ mod registration;
 mod response;
 
 pub use link::{ConnectorLink, OpenStream};
-pub use listener::TunnelListener;
+pub use listener::{Arrivals, TunnelListener};
 pub use reception::ListenerSettings;
 pub use registrar::{Admission, Registrar};
 pub use response::ResponseStream;

@@ -3,7 +3,7 @@
 use super::allowance::Allowance;
 use super::link::{ConnectorLink, Transport};
 use super::peer::Peer;
-use super::pending::{Pending, Place, Verdict};
+use super::pending::{Place, Verdict};
 use super::reception::Reception;
 use super::registrar::Admission;
 use super::registration;
@@ -17,15 +17,13 @@ use bytes::Bytes;
 use quinn::{ConnectionError, Endpoint, Incoming};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::task::TaskTracker;
 
 /// The key that address proofs are sealed with is replaced after this time (S26).
 const TOKEN_KEY_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Takes dials until the listener stops.
-pub(super) async fn accept(endpoint: &Endpoint, reception: &Arc<Reception>, tasks: &TaskTracker) {
+pub(super) async fn accept(endpoint: &Endpoint, reception: &Arc<Reception>) {
     let mut rotation = tokio::time::interval_at(tokio::time::Instant::now() + TOKEN_KEY_LIFETIME, TOKEN_KEY_LIFETIME);
-    let pending = Pending::new(reception.settings.max_pending_handshakes);
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -48,7 +46,9 @@ pub(super) async fn accept(endpoint: &Endpoint, reception: &Arc<Reception>, task
                 let _ = incoming.retry();
                 continue;
             }
-            Admission::Admit | Admission::Prove => pending.arrive(address, reception.registrar.is_shared(address)),
+            Admission::Admit | Admission::Prove => {
+                reception.quic_places.arrive(address, reception.registrar.is_shared(address))
+            }
         };
         match verdict {
             Verdict::Refuse => incoming.ignore(),
@@ -56,8 +56,8 @@ pub(super) async fn accept(endpoint: &Endpoint, reception: &Arc<Reception>, task
                 let _ = incoming.retry();
             }
             Verdict::Accept(place) | Verdict::Prove(place) => {
-                let reception = reception.clone();
-                tasks.spawn(async move { serve(incoming, place, &reception).await });
+                let arrived = reception.clone();
+                reception.tasks.spawn(async move { serve(incoming, place, &arrived).await });
             }
         }
     }

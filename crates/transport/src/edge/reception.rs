@@ -2,14 +2,16 @@
 
 use super::allowance::Budget;
 use super::link::ConnectorLink;
-use super::pending::Place;
+use super::pending::{Pending, Place};
 use super::registrar::Registrar;
 use crate::doubt::{Line, watch};
 use crate::quic::{self, Tuning};
 use crate::{Flow, TlsError};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How the tunnel listener behaves.
 #[derive(Clone)]
@@ -38,17 +40,39 @@ impl ListenerSettings {
     }
 }
 
-/// Where connections arrive.
+/// Where connections arrive, by whatever socket: the limits are of all sockets together.
 pub(super) struct Reception {
     pub(super) settings: ListenerSettings,
     pub(super) registrar: Arc<dyn Registrar>,
     pub(super) budget: Arc<Budget>,
     pub(super) stop: CancellationToken,
+    /// Ended once nothing more arrives and every connection has.
+    pub(super) tasks: TaskTracker,
+    /// Of QUIC connections that have not registered.
+    pub(super) quic_places: Pending,
+    /// Of TCP ones.
+    pub(super) tcp_places: Pending,
+    /// TCP connections, registered ones as well.
+    pub(super) tcp_open: Arc<Semaphore>,
+    /// HTTP/2's: no ALPN.
+    pub(super) tcp_tls: Arc<rustls::ServerConfig>,
 }
 
 impl Reception {
     pub(super) fn new(settings: ListenerSettings, registrar: Arc<dyn Registrar>, stop: CancellationToken) -> Self {
-        Self { settings, registrar, budget: Budget::new(), stop }
+        let mut tcp_tls = (*settings.tls).clone();
+        tcp_tls.alpn_protocols.clear();
+        Self {
+            budget: Budget::new(),
+            tasks: TaskTracker::new(),
+            quic_places: Pending::new(settings.max_pending_handshakes),
+            tcp_places: Pending::new(settings.max_pending_handshakes),
+            tcp_open: Arc::new(Semaphore::new(settings.max_tcp_connections.min(Semaphore::MAX_PERMITS))),
+            tcp_tls: Arc::new(tcp_tls),
+            settings,
+            registrar,
+            stop,
+        }
     }
 
     /// Lives as long as the connection: registration in time, closing on shutdown, and the last event. `place` is kept and `widened`

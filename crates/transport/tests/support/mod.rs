@@ -111,10 +111,10 @@ impl Edge {
         let (udp, tcp) = sockets();
         let address = udp.local_addr().unwrap();
         let tcp = tokio::net::TcpListener::from_std(tcp).unwrap();
-        let listener = TunnelListener::new(settings, udp, tcp).unwrap();
         let (heard, queue) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        tokio::spawn(listener.serve(Arc::new(Recorder { heard, decide }), stop.clone()));
+        let listener = TunnelListener::new(settings, Arc::new(Recorder { heard, decide }), stop.clone()).unwrap();
+        tokio::spawn(listener.serve(vec![udp], tcp));
         Self { stop, address, ca: certificate.ca, heard: tokio::sync::Mutex::new(queue) }
     }
 
