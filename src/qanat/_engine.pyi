@@ -141,6 +141,9 @@ class EdgeSettings(TypedDict):
     `worker_threads` 0: one a core. `max_unread_bytes` 0: an eighth of the memory.
     `management_hostname`: where connectors' logs and diagnostics are served, to tokens that `management_key` verifies
     (ES256; a public key on P-256, SubjectPublicKeyInfo, DER); "": nowhere. No other client's Host reaches them.
+    `control_hostname`: where the control API is served by `https_address`, by handing requests to the Unix socket
+    `control_socket`, with the client's address in the field `Qanat-Client`; "": nowhere.
+    `max_control_requests`: of those, open at once, a quarter for one address; `max_control_body_bytes`: of one.
     `congestion`: what QUIC connections send by: `tolerant` is Cubic, except that a loss counts only when a queue stands
     on the way or many are lost; `cubic`; `bbr` (version 1).
     `max_new_connections_per_address` and `max_failed_handshakes_per_address` are of one second; the bounds by address
@@ -162,6 +165,10 @@ class EdgeSettings(TypedDict):
     worker_threads: int
     management_hostname: str
     management_key: bytes | None
+    control_hostname: str
+    control_socket: str
+    max_control_requests: int
+    max_control_body_bytes: int
     trusted_proxies: Sequence[str]
     tunnels_on_https: bool
     proxy_protocol: Sequence[str]

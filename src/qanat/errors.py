@@ -300,6 +300,7 @@ _CODES: dict[str, str] = {
     "record_bad_proxied": "a record's `proxied` is neither true nor false",
     "record_cname_self": "a CNAME points to itself",
     "record_tunnel_unproxied": "a CNAME to a tunnel is not proxied, so that nothing could reach it",
+    "record_of_edge": "a record would lead a name to a tunnel under which the edge serves its control plane",
     "record_ns_taken": "a name that is delegated by NS records can't have an address or a CNAME",
     "record_batch_too_large": "a batch or an import has more records than are taken at once",
     "zone_file_malformed": "a zone file to import is not one, or has a line that can't be taken",

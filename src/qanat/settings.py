@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from qanat.defaults import API_ADDRESS, default_data_dir
 from qanat.errors import QanatError
+from qanat.ids import parse_hostname
 
 ENV_PREFIX = "QANAT_"
 ENV_NESTING = "__"
@@ -53,6 +54,18 @@ def check_name(name: str) -> str:
 
 def _optional_name(name: str | None) -> str | None:
     return None if name in (None, "", "off") else check_name(name)
+
+
+def _optional_hostname(name: str | None) -> str | None:
+    if name in (None, "", "off"):
+        return None
+    try:
+        hostname = parse_hostname(check_name(name), wildcard=False)
+    except QanatError as error:
+        raise ValueError(error.message) from None
+    if "." not in hostname:
+        raise ValueError(f"{name!r} is a single label; give a whole name, such as api.example.com")
+    return hostname
 
 
 def check_network(network: str) -> str:
@@ -168,6 +181,22 @@ class ControlSettings(Part):
         ge=8,
         description="Connections to the control API open at once, three quarters of them for one address. Beyond it the one that "
         "has waited longest for a request is closed.",
+    )
+    hostname: Annotated[str | None, AfterValidator(_optional_hostname)] = Field(
+        default=None,
+        description="Hostname under which the HTTPS listener serves the control API too, so that it is reached from anywhere by "
+        "one URL, https://HOSTNAME/client/v4; none: only control.address serves it. It gets a certificate as public hostnames "
+        "do, and no record can lead it elsewhere.",
+    )
+    requests: int = Field(
+        default=256,
+        ge=4,
+        description="Requests for control.hostname open at once, a quarter of them for one address.",
+    )
+    body_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        description="Largest body of a request for control.hostname. Most endpoints take less: they say so themselves.",
     )
     hosts: tuple[Name, ...] = Field(
         default=(),
@@ -650,11 +679,32 @@ def load_edge_settings(*, file: Path | None = None, flags: Mapping[str, object] 
             where="store.url",
             hint="put it into a file and give --store-password-file",
         )
+    _check_control(settings)
     if (settings.tls.tunnel_chain is None) != (settings.tls.tunnel_key is None):
         raise QanatError(
             "settings_invalid", "give both tunnel_chain and tunnel_key, or neither", where="tls.tunnel_chain"
         )
     return settings
+
+
+def _check_control(settings: EdgeSettings) -> None:
+    hostname = settings.control.hostname
+    if hostname is None:
+        return
+    if not settings.public.https:
+        raise QanatError(
+            "settings_invalid",
+            "it is served by the HTTPS listener, which is off",
+            where="control.hostname",
+            hint="set public.https, or leave control.hostname out",
+        )
+    if hostname == settings.public.management_hostname:
+        raise QanatError(
+            "settings_invalid",
+            f"{hostname} is public.management_hostname already",
+            where="control.hostname",
+            hint="give each a name of its own",
+        )
 
 
 def _has_password(url: object) -> bool:

@@ -124,3 +124,14 @@ def test_every_setting_is_described() -> None:
         assert setting.description.endswith("."), setting.key
     assert len({setting.flag for setting in settings}) == len(settings)
     assert default_data_dir().is_absolute()
+
+
+def test_the_control_hostname_is_a_name_and_needs_a_listener() -> None:
+    assert load_edge_settings(flags={"control.hostname": "API.Example.test."}).control.hostname == "api.example.test"
+    assert load_edge_settings(flags={"control.hostname": "bücher.test"}).control.hostname == "xn--bcher-kva.test"
+    assert load_edge_settings(flags={"control.hostname": "off"}).control.hostname is None
+    for bad in ("api", "*.example.test", "https://api.example.test", "api.example.test:443", "192.0.2.1", "a b.test"):
+        assert _refusal(flags={"control.hostname": bad}).where == "control.hostname", bad
+    for taken in ({"public.https": "off"}, {"public.management_hostname": "api.example.test"}):
+        refused = _refusal(flags={"control.hostname": "api.example.test", **taken})
+        assert (refused.code, refused.where) == ("settings_invalid", "control.hostname")

@@ -117,6 +117,8 @@ causes! {
         "The request's head came too slowly" "Try again over a better network.";
     BodyTooSlow "body_too_slow" Client 408 0 true
         "The request's body came too slowly" "Try again over a better network.";
+    BodyTooLarge "body_too_large" Client 413 0 false
+        "The request's body is too large" "Send less at once; control.body_bytes is the most that the control API takes by the public listener.";
     ClientTooSlow "client_too_slow" Client 408 0 true
         "The client did not take the answer" "Try again over a better network.";
     UnknownHostname "unknown_hostname" Client 404 1001 false
@@ -127,6 +129,8 @@ causes! {
         "This hostname is not served here" "The management hostname is served to management tokens only, over HTTPS and under the edge's own name for it.";
     ManagementDenied "management_denied" Client 403 0 false
         "The management token is not good for this" "Ask the control API for a new token of the tunnel, for the resource that is asked for.";
+    ControlNeedsTls "control_needs_tls" Client 403 0 false
+        "The control API is served by HTTPS only" "Ask by HTTPS, and replace the token: it was sent in the clear.";
     MethodNotAllowed "method_not_allowed" Client 405 0 false
         "CONNECT is not served here" "Use another method.";
     LoopDetected "loop_detected" Client 508 1000 false
@@ -168,6 +172,8 @@ causes! {
         "The origin could not be reached" "Look at the connector's log: it names the reason.";
     Overloaded "overloaded" Edge 503 1200 true
         "Too many requests are open" "Try again in a moment.";
+    ControlUnavailable "control_unavailable" Edge 503 0 true
+        "The control API does not answer" "Try again in a moment; when it lasts, look at the edge's log.";
     HeldTooMany "held_too_many" Edge 503 1200 true
         "Too many requests wait while another node takes over" "Try again in a moment.";
 }

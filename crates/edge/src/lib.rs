@@ -7,6 +7,7 @@ mod cause;
 mod certificate;
 mod challenges;
 mod client;
+mod control;
 mod counters;
 mod drain;
 mod error;

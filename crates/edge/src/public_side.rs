@@ -2,6 +2,7 @@
 
 use crate::access::{AccessLog, Rule};
 use crate::cause::ByCause;
+use crate::control::Control;
 use crate::counters::Counters;
 use crate::drain::Drain;
 use crate::error::EdgeError;
@@ -46,6 +47,8 @@ pub(crate) struct PublicSide {
     pub(crate) head_limits: qanat_http::Limits,
     pub(crate) drain: Drain,
     pub(crate) management: Management,
+    /// `None`: the public listener doesn't serve it.
+    pub(crate) control: Option<Control>,
     trusted: Vec<IpNet>,
     /// Whose connections begin with a PROXY protocol header.
     fronts: Vec<IpNet>,
@@ -78,6 +81,10 @@ impl PublicSide {
             let reason = format!("{location:?} is not 1 to 64 letters, digits, '-', '_' or '.'");
             return Err(EdgeError::BadSetting { field: "location", reason });
         }
+        let control = (!settings.control_hostname.is_empty()).then(|| {
+            let (hostname, socket) = (&settings.control_hostname, settings.control_socket.clone().into());
+            Control::new(hostname, socket, settings.max_control_requests, settings.max_control_body_bytes)
+        });
         Ok(Self {
             tables: Arc::new(Tables::new()),
             registry: Arc::new(Registry::new(events.clone(), counters.clone(), dials)),
@@ -100,6 +107,7 @@ impl PublicSide {
                 most_bytes: settings.access_log_bytes,
             }),
             failures: ByCause::default(),
+            control,
             management: Management::new(&settings.management_hostname, settings.management_key.as_deref())?,
             trusted,
             fronts,

@@ -45,6 +45,14 @@ pub struct Settings {
     /// What those tokens are verified with: a public key on P-256, as SubjectPublicKeyInfo (DER). `None`: none is good.
     #[serde(deserialize_with = "raw_or_none")]
     pub management_key: Option<Vec<u8>>,
+    /// Where the control API is served by `https_address`; empty: nowhere.
+    pub control_hostname: String,
+    /// The Unix socket that the control API takes those requests by.
+    pub control_socket: String,
+    /// Of those requests, open at once; a quarter of them for one address.
+    pub max_control_requests: usize,
+    /// Largest body of one.
+    pub max_control_body_bytes: u64,
     /// Addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is continued.
     pub trusted_proxies: Vec<String>,
     /// Whether connectors may come by `https_address` as well, over TCP and UDP.

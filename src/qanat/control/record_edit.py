@@ -33,7 +33,7 @@ class RecordEdit:
 
     def __init__(self, write: Write, zone: Zone, *, repoint: RepointCheck | None = None) -> None:
         self.zone = zone
-        self.names = NamesInUse(write.session, zone)
+        self.names = NamesInUse(write.session, zone, own=write.own_names)
         self._write = write
         self._loaded: dict[str, Record] = {}
         self._changes: list[dict[str, object]] = []

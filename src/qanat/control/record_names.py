@@ -1,7 +1,7 @@
 """What the names that a write concerns hold already, loaded when first asked for: one look-up for all of them. The rules are
 dns/rules.py's, but for this one: a record names a tunnel of its own account."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,9 +14,10 @@ from qanat.store.models import Record, Tunnel, Zone
 
 
 class NamesInUse:
-    """The records of a zone's names, kept up with the write that changes them."""
+    """The records of a zone's names, kept up with the write that changes them. `own`: names that the edge serves itself."""
 
-    def __init__(self, session: Session, zone: Zone) -> None:
+    def __init__(self, session: Session, zone: Zone, *, own: Collection[str] = ()) -> None:
+        self._own = own
         self._session = session
         self._zone = zone
         self._records = Neighbours(zone.name)
@@ -51,8 +52,10 @@ class NamesInUse:
         be there any more.
 
         Raises:
-            QanatError: as `Neighbours.check`; `record_bad_content` (an unknown tunnel).
+            QanatError: as `Neighbours.check`; `record_bad_content` (an unknown tunnel); `record_of_edge`.
         """
+        if form.name in self._own and form.proxied and form.tunnel_id is not None:
+            raise of_edge(form.name)
         self.load([form.name])
         if not any_tunnel and form.tunnel_id is not None:
             self._check_tunnel(form, form.tunnel_id, before)
@@ -70,3 +73,13 @@ class NamesInUse:
                 where="content",
                 hint="create the tunnel first, and use its id",
             )
+
+
+def of_edge(name: str) -> QanatError:
+    """Why no record leads this name to a tunnel."""
+    return QanatError(
+        "record_of_edge",
+        f"{name} is where this edge serves its control plane (control.hostname): it can't lead to a tunnel",
+        where="name",
+        hint="take another name; a record that isn't proxied and holds the edge's address may stand there",
+    )

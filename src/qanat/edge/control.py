@@ -13,6 +13,8 @@ from qanat.auth.management import ManagementKey
 from qanat.control.quick_tunnels import QuickLimits
 from qanat.cutover.edge import CutoverEdge
 from qanat.edge.data_dir import State
+from qanat.edge.listen import LocalSocket
+from qanat.edge.place import own_names
 from qanat.edge.server import ApiServer
 from qanat.errors import QanatError
 from qanat.settings import EdgeSettings
@@ -42,7 +44,7 @@ class ControlApi:
             live=live,
             location=settings.location,
             version=__version__,
-            hosts=frozenset(settings.control.hosts),
+            hosts=frozenset(settings.control.hosts) | own_names(settings),
             own_endpoints=settings.control.own_endpoints,
             name_servers=settings.dns.name_servers,
             redirects_http=settings.public.http_mode == "redirect",
@@ -57,9 +59,9 @@ class ControlApi:
             metrics_hostnames=settings.metrics.hostnames,
         )
 
-    def serve(self, where: socket.socket, *, connections: int) -> ApiServer:
+    def serve(self, where: socket.socket, *, local: LocalSocket | None, connections: int) -> ApiServer:
         """Started; whoever gets it stops it."""
-        server = ApiServer(create_app(self._context), where, connections=connections)
+        server = ApiServer(create_app(self._context), where, local=local, connections=connections)
         server.start()
         return server
 

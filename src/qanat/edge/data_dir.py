@@ -76,6 +76,11 @@ class DataDir:
         return self.path / "first-token"
 
     @property
+    def control_socket(self) -> Path:
+        """By which the engine hands over what comes for control.hostname."""
+        return self.path / "control.sock"
+
+    @property
     def ca(self) -> Path:
         """The development CA's certificate, to be trusted by clients and connectors."""
         return self.path / "ca.pem"

@@ -1,10 +1,16 @@
-"""The control API's socket, which is there before the API: who comes while that is loaded waits, and isn't refused."""
+"""The control API's sockets, which are there before the API: who comes while that is loaded waits, and isn't refused."""
 
+import os
 import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from qanat.errors import QanatError
 
 BACKLOG = 2048
+LONGEST_PATH = 107
+"""Of a Unix socket, in bytes (unix(7))."""
 
 
 def listen(address: str) -> socket.socket:
@@ -26,3 +32,39 @@ def listen(address: str) -> socket.socket:
         ) from error
     bound.set_inheritable(False)
     return bound
+
+
+class LocalSocket:
+    """A Unix socket that listens, for this process's user alone. What an earlier run left at its path is removed.
+
+    `name`: what to dial, from this process: of a path that is too long for a socket it is a shorter one that only we know.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        is_short = len(os.fsencode(path)) <= LONGEST_PATH
+        self.name = str(path) if is_short else f"/proc/self/fd/{self._folder}/{path.name}"
+        try:
+            path.unlink(missing_ok=True)
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.socket.bind(self.name)
+            path.chmod(0o600)
+            self.socket.listen(BACKLOG)
+        except OSError as error:
+            raise QanatError(
+                "data_dir_unusable",
+                f"can't listen on {path}: {error.strerror or error}",
+                where="data_dir",
+                hint="choose another directory by --data-dir, or make it writable",
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        self.socket.close()
+        self._path.unlink(missing_ok=True)
+        os.close(self._folder)

@@ -85,7 +85,8 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Taken, or closed at once."""
         super().connection_made(transport)
-        if self.crowd.join(self, self.client[0] if self.client else ""):
+        # without an address: the engine's own, which holds the public listener's requests to bounds of their own
+        if self.client is None or self.crowd.join(self, self.client[0]):
             self._expect()
         else:
             transport.abort()

@@ -13,6 +13,7 @@ from datetime import timedelta
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -28,7 +29,8 @@ from qanat.edge.data_dir import DataDir, State
 from qanat.edge.events import EventPump
 from qanat.edge.failures import Failures, KeptFailure
 from qanat.edge.feed import Feed
-from qanat.edge.listen import listen
+from qanat.edge.listen import LocalSocket, listen
+from qanat.edge.place import on_https, own_names
 from qanat.edge.presence import Presence
 from qanat.edge.pressure import Pressure
 from qanat.edge.prober import Prober
@@ -148,6 +150,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         state = data_dir.open(settings.store, account=settings.control.account)
         stack.callback(state.close)
         state.store.limits = account_limits(settings.account_limits)
+        state.store.own_names = own_names(settings)
         with state.store.writing(SYSTEM) as write:
             cleared = clear_live(write)
         if cleared:
@@ -160,11 +163,13 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             authority = Authority.open(ca_file=data_dir.ca, directory=data_dir.certificates)
         skipped = SkippedRows()
         given = GivenCertificates(settings.tls, skipped)
-        management_hostname = settings.public.management_hostname
         certificates = Certificates(
             given.load(),
             authority,
-            own=[management_hostname] if management_hostname else [],
+            own=[
+                *([settings.public.management_hostname] if settings.public.management_hostname else []),
+                *own_names(settings),
+            ],
             skipped=skipped,
             most_of_account=settings.account_limits.certificates,
         )
@@ -172,8 +177,9 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         shown = tunnel_certificate(settings.tls, authority, settings.tunnel.names)
         api_socket = listen(settings.control.address)
         stack.callback(api_socket.close)
+        local = stack.enter_context(LocalSocket(data_dir.control_socket)) if settings.control.hostname else None
         with engine.engine_errors():
-            running = engine.Edge(engine_settings(settings, management, sockets), tunnel_certificate=shown)
+            running = engine.Edge(engine_settings(settings, management, sockets, local), tunnel_certificate=shown)
         failures = Failures(file=data_dir.failed_requests)
         stack.callback(failures.write)
         probes, health, presence = Probes(running), Health(Meter(running)), Presence()
@@ -281,10 +287,13 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         stack.callback(cutovers.stop)
         if settings.acme.email:
             stack.callback(_start_issuer(settings, state, running, certificates, skipped))
-        api = control.serve(api_socket, connections=min(settings.control.connections, sockets.api))
+        api = control.serve(api_socket, local=local, connections=min(settings.control.connections, sockets.api))
         stack.callback(api.stop)
 
-        _say_ready(data_dir, state, running.addresses(), api.url, has_ca=authority is not None, output=output)
+        public_api = public_url(settings, running.addresses(), urlsplit(api.url).path)
+        _say_ready(
+            data_dir, state, running.addresses(), api.url, public_api, has_ca=authority is not None, output=output
+        )
         manager.ready()
         gc.freeze()
         gc.enable()
@@ -343,7 +352,7 @@ def _start_issuer(
         state.keys.sealer,
         Challenges(running),
         settings.acme,
-        own=[public.management_hostname] if is_ours and public.management_hostname else [],
+        own=[*([public.management_hostname] if is_ours and public.management_hostname else []), *own_names(settings)],
         given=lambda: certificates.given_names,
         kinds=[kind for kind in settings.acme.challenges if shown_on.get(kind, "") is not None],
         most_of_account=settings.account_limits.certificates,
@@ -384,11 +393,20 @@ def management_place(settings: EdgeSettings) -> str:
         or name == type(settings.public).model_fields["management_hostname"].default
     ):
         return ""
-    port = settings.public.https_port or int(settings.public.https.rpartition(":")[2])
-    return name if port == 443 else f"{name}:{port}"
+    return on_https(settings, name)
 
 
-def engine_settings(settings: EdgeSettings, management: ManagementKey, sockets: Shares) -> "engine.EdgeSettings":
+def public_url(settings: EdgeSettings, addresses: engine.EdgeAddresses, path: str) -> str | None:
+    """Where the API is found by the public listener; `path`: below which it is."""
+    if not settings.control.hostname or addresses.https is None:
+        return None
+    port = settings.public.https_port or int(addresses.https.rpartition(":")[2])
+    return f"https://{settings.control.hostname}{'' if port == 443 else f':{port}'}{path}"
+
+
+def engine_settings(
+    settings: EdgeSettings, management: ManagementKey, sockets: Shares, local: LocalSocket | None = None
+) -> "engine.EdgeSettings":
     """Our settings as the engine takes them, within what file descriptors allow."""
     limits = settings.limits
     return {
@@ -401,6 +419,10 @@ def engine_settings(settings: EdgeSettings, management: ManagementKey, sockets: 
         "worker_threads": settings.engine.worker_threads,
         "management_hostname": settings.public.management_hostname or "",
         "management_key": management.public,
+        "control_hostname": settings.control.hostname or "",
+        "control_socket": local.name if local is not None else "",
+        "max_control_requests": min(settings.control.requests, sockets.api),
+        "max_control_body_bytes": settings.control.body_bytes,
         "trusted_proxies": list(settings.public.trusted_proxies),
         "tunnels_on_https": settings.public.tunnels,
         "proxy_protocol": list(settings.public.proxy_protocol),
@@ -433,7 +455,14 @@ def engine_settings(settings: EdgeSettings, management: ManagementKey, sockets: 
 
 
 def _say_ready(
-    data_dir: DataDir, state: State, addresses: engine.EdgeAddresses, api: str, *, has_ca: bool, output: Output
+    data_dir: DataDir,
+    state: State,
+    addresses: engine.EdgeAddresses,
+    api: str,
+    public_api: str | None,
+    *,
+    has_ca: bool,
+    output: Output,
 ) -> None:
     facts = {
         "event": "ready",
@@ -441,6 +470,7 @@ def _say_ready(
         "http": addresses.http,
         "tunnel": addresses.tunnel,
         "api": api,
+        "public_api": public_api,
         "ca": str(data_dir.ca) if has_ca else None,
         "data_dir": str(data_dir.path),
         "token_file": str(data_dir.token_file) if data_dir.token_file.exists() else None,
@@ -459,10 +489,32 @@ def _say_ready(
         ("https", addresses.https and f"https://{addresses.https}"),
         ("http", addresses.http and f"http://{addresses.http}"),
         ("tunnel", f"{addresses.tunnel} (UDP and TCP)"),
-        ("API", api),
+        ("API", f"{api} (from this machine)" if public_api else api),
+        ("API", public_api and f"{public_api} (from anywhere)"),
         ("CA", facts["ca"]),
         ("data", data_dir.path),
     ):
         if value:
             print(f"  {label:<7} {value}")
+    if state.first_token is not None:
+        for line in first_steps(data_dir, api, public_api, has_ca=has_ca):
+            print(line)
     sys.stdout.flush()
+
+
+def first_steps(data_dir: DataDir, api: str, public_api: str | None, *, has_ca: bool) -> list[str]:
+    """What to type first: here, and on another machine."""
+    lines = [
+        "to begin, on this machine:",
+        f"  export QANAT_API={api} QANAT_API_TOKEN_FILE={data_dir.token_file}",
+        "  qanat zone create example.com",
+    ]
+    if public_api is None:
+        return [*lines, "for other machines: give the edge a name for its API, `--control-hostname api.example.com`"]
+    trust = ", once it trusts the development CA" if has_ca else ""
+    return [
+        *lines,
+        f"on another machine{trust}, with a token of `qanat token create`:",
+        f"  qanat login --api {public_api}",
+        f"  export CLOUDFLARE_BASE_URL={public_api}   # Terraform, SDKs",
+    ]

@@ -149,7 +149,7 @@ class Routes:
         left_out = LeftOut()
         with self._store.reading() as session:
             found = session.execute(select(Zone.id, Zone.name, Zone.account_id)).all()
-            declared = compile_routes(read_routes(session, None, left_out), left_out)
+            declared = compile_routes(read_routes(session, None, left_out, own=self._store.own_names), left_out)
             routes = compile_destinations(declared, read_shares(session))
             stops = read_stops(session)
         zones, owners = {row.id: row.name for row in found}, {row.name: row.account_id for row in found}
@@ -180,7 +180,7 @@ class Routes:
                 hostnames.update(_in_zone(self._routes, name))
             for name in gone.values():
                 hostnames |= read_hostnames_below(session, name)  # what it hid of the zones around it
-            declared = compile_routes(read_routes(session, hostnames, left_out), left_out)
+            declared = compile_routes(read_routes(session, hostnames, left_out, own=self._store.own_names), left_out)
             now = compile_destinations(declared, read_shares(session, declared.keys()))
             around = self._zones_around({*hostnames, *zones.values(), *gone.values()}, {*zones.values()})
             stops = {**{name: set[str]() for name in around}, **read_stops(session, around)}

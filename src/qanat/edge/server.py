@@ -10,7 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from qanat.api.http.routes import PREFIX
-from qanat.edge.listen import listen
+from qanat.edge.handed_over import HandedOver
+from qanat.edge.listen import LocalSocket, listen
 from qanat.edge.patience import Crowd, PatientProtocol
 from qanat.errors import QanatError
 
@@ -22,13 +23,17 @@ SWITCH_S = 0.0005
 class ApiServer:
     """Bound when made, serving from `start` to `stop`."""
 
-    def __init__(self, app: FastAPI, where: str | socket.socket, *, connections: int = 512) -> None:
-        """`where`: an address, or a socket that `listen` made."""
+    def __init__(
+        self, app: FastAPI, where: str | socket.socket, *, local: LocalSocket | None = None, connections: int = 512
+    ) -> None:
+        """`where`: an address, or a socket that `listen` made. `local`: what else it is served on, by the engine's hand; whoever
+        made it closes it. `connections`: of `where`; the engine has bounds of its own."""
         protocol = type("ApiProtocol", (PatientProtocol,), {"crowd": Crowd(connections)})
         self._socket = listen(where) if isinstance(where, str) else where
+        self._sockets = [self._socket, *([local.socket] if local is not None else [])]
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                app if local is None else HandedOver(app, local.name),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -46,7 +51,7 @@ class ApiServer:
         # starts from this one inherit it. A kernel that knows no priorities of threads just has none.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
-        self._server.run(sockets=[self._socket])
+        self._server.run(sockets=self._sockets)
 
     @property
     def url(self) -> str:

@@ -28,7 +28,7 @@ def utc_now() -> datetime:
 @dataclass(slots=True)
 class Write:
     """One write under way: its session, and what it leaves behind when it commits. What is done in it happens together or
-    not at all, by however many capabilities."""
+    not at all, by however many capabilities. `own_names`: the store's."""
 
     session: Session
     at: datetime
@@ -36,6 +36,7 @@ class Write:
     notices: list[Notice] = field(default_factory=list)
     audited: int = 0
     room: Room = field(default_factory=lambda: Room(AccountLimits()))
+    own_names: frozenset[str] = frozenset()
     grown: Counter[tuple[Kind, str]] = field(default_factory=Counter)
     is_idle: bool = False
     is_undone: bool = False
@@ -110,6 +111,8 @@ class Store:
         self._writing_engine = engine.execution_options(qanat_writes=True)
         self._writer = Turns()
         self._room = Room(limits or AccountLimits())
+        self.own_names: frozenset[str] = frozenset()
+        """Hostnames that the edge serves itself: no record leads them to a tunnel."""
 
     @property
     def limits(self) -> AccountLimits:
@@ -148,7 +151,7 @@ class Store:
         session = Session(self._writing_engine, expire_on_commit=False)
         with self._writer.turn(f"{actor.kind} {actor.name}"), told(phase), session, session.begin() as transaction:
             session.connection()  # begins, and waits here for the writer before
-            write = Write(session=session, at=self.clock(), actor=actor, room=self._room)
+            write = Write(session=session, at=self.clock(), actor=actor, room=self._room, own_names=self.own_names)
             yield write
             if write.is_undone:
                 transaction.rollback()

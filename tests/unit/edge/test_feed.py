@@ -366,9 +366,11 @@ def test_a_record_write_reads_that_name_alone(
     zone = written(store, zones.create, account_id=account, name="example.test")
     asked: list[object] = []
 
-    def remembering(session: Session, hostnames: Collection[str] | None, left_out: LeftOut) -> list[Target]:
+    def remembering(
+        session: Session, hostnames: Collection[str] | None, left_out: LeftOut, *, own: Collection[str]
+    ) -> list[Target]:
         asked.append(hostnames)
-        return read_routes(session, hostnames, left_out)
+        return read_routes(session, hostnames, left_out, own=own)
 
     monkeypatch.setattr("qanat.edge.routes.read_routes", remembering)
     record = written(store, records.create, zone.id, _routed(tunnel_id, "a"), reach=EVERYTHING)
@@ -693,6 +695,20 @@ def test_a_route_that_the_engine_does_not_take_is_left_out_alone(
     _serves(victim, engine, "new")
     assert set(engine.routes) == {"good.attacker.test"}
     assert set(_codes(skipped)) == {("hostname", "bad.attacker.test"), ("hostname", "un routable!.attacker.test")}
+
+
+def test_a_record_that_was_there_before_the_edge_took_its_name_is_no_route(
+    store: Store, engine: RememberingEngine, feed: Feed, attacker: Party, skipped: SkippedRows
+) -> None:
+    attacker.publish("api")
+    attacker.publish("other")
+    store.own_names = frozenset({"api.attacker.test"})
+    feed.load()
+    assert set(engine.routes) == {"other.attacker.test"}
+    assert _codes(skipped) == {("hostname", "api.attacker.test"): "record_of_edge"}
+    with pytest.raises(QanatError) as refused:
+        attacker.publish("api")
+    assert refused.value.code == "record_of_edge"
 
 
 def test_a_start_clears_every_tunnel_though_one_can_not_be_read(store: Store, attacker: Party, victim: Party) -> None:

@@ -3,6 +3,7 @@
 
 mod account;
 mod answer;
+mod ask;
 mod attempts;
 mod body;
 mod choice;

@@ -28,11 +28,11 @@ use std::pin::Pin;
 use tokio::time::Sleep;
 
 /// What the log tells of a request beside its head.
-struct Ended<'a> {
+pub(super) struct Ended<'a> {
     host: &'a [u8],
     /// 0: it has none, since the client left.
     status: u16,
-    bytes_in: u64,
+    pub(super) bytes_in: u64,
     bytes_out: u64,
     way: Way<'a>,
     trace: Option<&'a Trace>,
@@ -40,7 +40,7 @@ struct Ended<'a> {
 
 impl<'a> Ended<'a> {
     /// The edge's own answer, without any tunnel.
-    fn made(host: &'a [u8], status: u16, bytes_out: u64, cause: Option<Cause>) -> Self {
+    pub(super) fn made(host: &'a [u8], status: u16, bytes_out: u64, cause: Option<Cause>) -> Self {
         let way = Way { cause: cause.map(Cause::code), ..Way::default() };
         Self { host, status, bytes_in: 0, bytes_out, way, trace: None }
     }
@@ -48,15 +48,20 @@ impl<'a> Ended<'a> {
 
 /// One request and what is known of it.
 pub(crate) struct Request<'a> {
-    side: &'a PublicSide,
-    client: &'a Client,
-    ray: Bytes,
+    pub(super) side: &'a PublicSide,
+    pub(super) client: &'a Client,
+    pub(super) ray: Bytes,
     started: std::time::Instant,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn new(side: &'a PublicSide, client: &'a Client) -> Self {
         Self { side, client, ray: side.ray(), started: std::time::Instant::now() }
+    }
+
+    /// Seconds since it began.
+    pub(super) fn took(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
     }
 
     /// Serves it, from the parsed head to the end of its answer.
@@ -72,14 +77,20 @@ impl<'a> Request<'a> {
         let _open = counters.requests_open.hold();
         // Dropped first: at no time are fewer open that came early than there are.
         let _late = self.side.drain.late();
-        let ParsedRequest { mut head, length, expect_continue, host_differs, .. } = parsed;
-        if Challenges::may_be(&head.target)
-            && let Some(answer) = self.key_authorization(&head, host_differs)
+        if Challenges::may_be(&parsed.head.target)
+            && let Some(answer) = self.key_authorization(&parsed.head, parsed.host_differs)
         {
-            let outcome = self.answer_challenge(&head.method, answer, download).await;
-            self.log(&head, Ended::made(&head.authority, 200, 0, None));
+            let outcome = self.answer_challenge(&parsed.head.method, answer, download).await;
+            self.log(&parsed.head, Ended::made(&parsed.head.authority, 200, 0, None));
             return outcome;
         }
+        if let Some(control) = &self.side.control
+            && control.is_meant(&parsed.head.authority)
+            && !parsed.host_differs
+        {
+            return Box::pin(self.ask_control(control, parsed, upload, download, sleep)).await;
+        }
+        let ParsedRequest { mut head, length, expect_continue, host_differs, .. } = parsed;
         let mut admitted = match head::admit(self.side, self.client, &head, host_differs) {
             Ok(admitted) => admitted,
             Err((cause, why)) => {
@@ -198,7 +209,7 @@ impl<'a> Request<'a> {
     }
 
     /// Tells of the failure, and answers with its page while that can still be done: with the page's status and length then.
-    async fn fail<D: Download>(
+    pub(super) async fn fail<D: Download>(
         &self,
         failed: Failed,
         head: &RequestHead,
@@ -280,7 +291,7 @@ impl<'a> Request<'a> {
     }
 
     /// The line of the access log, once all is over.
-    fn log(&self, head: &RequestHead, ended: Ended<'_>) {
+    pub(super) fn log(&self, head: &RequestHead, ended: Ended<'_>) {
         let access = &self.side.access;
         let logged = access.wants(ended.way.cause.is_some());
         if !logged && ended.trace.is_none() {
@@ -318,7 +329,14 @@ impl<'a> Request<'a> {
         access.enter(&entry, logged);
     }
 
-    fn report(&self, failed: &Failed, status: u16, head: &RequestHead, admitted: Option<&Admitted>, hops: Vec<Hop>) {
+    pub(super) fn report(
+        &self,
+        failed: &Failed,
+        status: u16,
+        head: &RequestHead,
+        admitted: Option<&Admitted>,
+        hops: Vec<Hop>,
+    ) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.side.counters.requests_failed.add(1);
         self.side.failures.count(failed.cause);

@@ -139,6 +139,7 @@ FAILURES: dict[str, Failure] = {
     "bad_hostname": Failure(400, 1004, points=True),
     "record_unknown": Failure(404, 81044, names_place=False),
     "record_too_many": Failure(400, 81045),
+    "record_of_edge": Failure(400, 9999, points=True),
     "record_identical": Failure(400, 81058, names_place=False),
     "record_exists": Failure(400, 81057, names_place=False),
     "record_host_taken": Failure(400, 81053, names_place=False),

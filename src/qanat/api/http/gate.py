@@ -49,7 +49,8 @@ class Gate:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        request_id = f"{token_hex(8)}-{self._context.location}"
+        # what the public listener handed over has one
+        request_id = scope.get("state", {}).get("request_id") or f"{token_hex(8)}-{self._context.location}"
         started = False
 
         async def send_marked(message: Message) -> None:

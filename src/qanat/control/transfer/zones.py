@@ -120,7 +120,7 @@ class _Records:
     def __init__(self, run: Run, zone: Zone) -> None:
         self._run = run
         self._zone = zone
-        self._names = NamesInUse(run.write.session, zone)
+        self._names = NamesInUse(run.write.session, zone, own=run.write.own_names)
         self._made: list[dict[str, Any]] = []
 
     def write(self, parts: list[RecordPart]) -> None:

@@ -18,12 +18,16 @@ _ROUTED = (Record.type == "CNAME", Record.proxied.is_(True), Record.tunnel_id.is
 
 
 def read_routes(
-    session: Session, hostnames: Collection[str] | None = None, left_out: LeftOut | None = None
+    session: Session,
+    hostnames: Collection[str] | None = None,
+    left_out: LeftOut | None = None,
+    *,
+    own: Collection[str] = (),
 ) -> list[Target]:
     """What the proxied CNAMEs (of these hostnames; None: all) say: the tunnel is of the zone's account, and the zone isn't
     paused. Only the innermost zone that a name is in answers for it, as in DNS, and nothing that it delegates: what it lacks
     no zone around it serves. A deleted tunnel's hostnames stay, so that its visitors get the tunnel's error and not an unknown
-    hostname's. What can't be read or routed goes to `left_out`."""
+    hostname's. What can't be read or routed goes to `left_out`, and what would lead away a name of the edge's `own`."""
     left_out = left_out if left_out is not None else LeftOut()
     query = (
         select(Record.name, Record.tunnel_id, Zone.name.label("zone"), Zone.account_id)
@@ -43,6 +47,10 @@ def read_routes(
         if not is_routable(name):
             reason = "no request can name this host"
             left_out.add("hostname", name, Failure(code="hostname_unroutable", reason=reason, account_id=account_id))
+            continue
+        if name in own:
+            reason = "the edge serves its control plane under this name (control.hostname)"
+            left_out.add("hostname", name, Failure(code="record_of_edge", reason=reason, account_id=account_id))
             continue
         if not any(above in ends for above in up_to(name, zone)):
             targets.append(Target(Hostname(name), TunnelId(tunnel_id), account_id))

@@ -112,7 +112,9 @@ pub(crate) fn render(form: Form, failure: &Failure<'_>) -> (ResponseHead, Bytes)
     headers.push(&b"Cf-Ray"[..], (*ray).clone());
     match cause {
         Cause::MethodNotAllowed => headers.push(&b"Allow"[..], &b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"[..]),
-        Cause::Overloaded | Cause::HeldTooMany => headers.push(&b"Retry-After"[..], &b"1"[..]),
+        Cause::Overloaded | Cause::HeldTooMany | Cause::ControlUnavailable => {
+            headers.push(&b"Retry-After"[..], &b"1"[..])
+        }
         _ => {}
     }
     if let Some(zone) = failure.zone {
