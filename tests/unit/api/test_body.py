@@ -15,8 +15,8 @@ from qanat.api.qanat.accounts import MAX_ACCOUNT_BYTES, most_account_values
 from qanat.auth import issue
 from qanat.control import record_batches
 from qanat.control.policies import Policy
-from qanat.control.transfer.document import RecordPart
 from qanat.errors import QanatError
+from qanat.transfer.document import RecordPart
 from tests.support.control import Control
 from tests.support.writes import written
 from tests.unit.control.test_policies import EVERYTHING, policy

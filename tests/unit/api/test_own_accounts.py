@@ -14,9 +14,9 @@ import pytest
 from qanat.auth import issue
 from qanat.control import accounts
 from qanat.control.policies import account_policy
-from qanat.control.transfer import document as parts
-from qanat.control.transfer import run
 from qanat.store import NoticeKind, models
+from qanat.transfer import document as parts
+from qanat.transfer import run
 from tests.support.control import Control, running_control
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_until

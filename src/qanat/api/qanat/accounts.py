@@ -14,14 +14,14 @@ from qanat.api.http.shapes import Shape, queries
 from qanat.control import accounts
 from qanat.control.policies import reach_of
 from qanat.control.principal import Principal
-from qanat.control.transfer.document import Document, plain, read_document
-from qanat.control.transfer.reading import read_account
-from qanat.control.transfer.run import Outcome
-from qanat.control.transfer.sealed import PassphraseSealer, new_sealer, open_sealer
-from qanat.control.transfer.writing import check, import_account
 from qanat.errors import QanatError
 from qanat.store.models import Account
 from qanat.store.reach import Permission
+from qanat.transfer.document import Document, plain, read_document
+from qanat.transfer.reading import read_account
+from qanat.transfer.run import Outcome
+from qanat.transfer.sealed import PassphraseSealer, new_sealer, open_sealer
+from qanat.transfer.writing import check, import_account
 
 router = resource(prefix="/qanat/accounts/{account_id}", tags=["qanat"])
 

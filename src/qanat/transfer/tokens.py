@@ -8,13 +8,13 @@ import msgspec
 from qanat.control.grants import check_bounds, check_held, check_name, check_policies, parse_networks
 from qanat.control.permissions import ACCOUNT
 from qanat.control.policies import Resource
-from qanat.control.transfer.document import TokenPart
-from qanat.control.transfer.run import Run, put
 from qanat.control.zones import account_of
 from qanat.errors import QanatError
 from qanat.ids import parse_record_id
 from qanat.store.models import ApiToken, Zone
 from qanat.store.notices import NoticeKind
+from qanat.transfer.document import TokenPart
+from qanat.transfer.run import Run, put
 
 
 class _GroupPart(msgspec.Struct, kw_only=True):

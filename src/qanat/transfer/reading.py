@@ -9,21 +9,6 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qanat.control.transfer.document import (
-    FORMAT,
-    VERSION,
-    AccountPart,
-    ConfigurationPart,
-    ConnectorTokenPart,
-    Document,
-    RecordPart,
-    RoutePart,
-    TokenPart,
-    TunnelPart,
-    VirtualNetworkPart,
-    ZonePart,
-)
-from qanat.control.transfer.sealed import PassphraseSealer
 from qanat.store.lots import in_lots
 from qanat.store.models import (
     Account,
@@ -38,6 +23,21 @@ from qanat.store.models import (
     ZoneSetting,
 )
 from qanat.store.sealing import Sealer
+from qanat.transfer.document import (
+    FORMAT,
+    VERSION,
+    AccountPart,
+    ConfigurationPart,
+    ConnectorTokenPart,
+    Document,
+    RecordPart,
+    RoutePart,
+    TokenPart,
+    TunnelPart,
+    VirtualNetworkPart,
+    ZonePart,
+)
+from qanat.transfer.sealed import PassphraseSealer
 
 Part = TypeVar("Part", bound=msgspec.Struct)
 

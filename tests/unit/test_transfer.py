@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qanat.control.transfer.document import plain, read_document
-from qanat.control.transfer.sealed import PassphraseSealer, new_sealer, open_sealer
 from qanat.errors import QanatError
+from qanat.transfer.document import plain, read_document
+from qanat.transfer.sealed import PassphraseSealer, new_sealer, open_sealer
 
 PASSPHRASE = "correct horse battery"
 DOCUMENT = {

@@ -6,16 +6,16 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from qanat.control.accounts import check_name
-from qanat.control.transfer import networks, tokens, tunnels, zones
-from qanat.control.transfer.document import AccountPart, Document
-from qanat.control.transfer.run import Checked, Effort, Outcome, Run, put
-from qanat.control.transfer.sealed import PassphraseSealer
 from qanat.errors import QanatError
 from qanat.ids import parse_account_id
 from qanat.store.database import Write
 from qanat.store.lots import in_lots
 from qanat.store.models import Account, ApiToken
 from qanat.store.sealing import Sealer
+from qanat.transfer import networks, tokens, tunnels, zones
+from qanat.transfer.document import AccountPart, Document
+from qanat.transfer.run import Checked, Effort, Outcome, Run, put
+from qanat.transfer.sealed import PassphraseSealer
 
 AUDITED_AT_ONCE = 200
 MAX_EMAIL = 254

@@ -10,8 +10,6 @@ from sqlalchemy import select
 
 from qanat.control.configurations import forget_versions, stored_text
 from qanat.control.connector_tokens import MAX_NAME as MAX_TOKEN_NAME
-from qanat.control.transfer.document import ConfigurationPart, ConnectorTokenPart, Document, TunnelPart
-from qanat.control.transfer.run import Checked, Effort, Run, first_error, put
 from qanat.control.tunnels import CONFIG_SOURCES, SECRET_BYTES, check_name, check_secret, new_row
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
@@ -19,6 +17,8 @@ from qanat.ingress.rules import parse_configuration
 from qanat.store.lots import in_lots
 from qanat.store.models import Configuration, ConnectorToken, Tunnel
 from qanat.store.notices import NoticeKind
+from qanat.transfer.document import ConfigurationPart, ConnectorTokenPart, Document, TunnelPart
+from qanat.transfer.run import Checked, Effort, Run, first_error, put
 
 
 @dataclass(slots=True)

@@ -5,12 +5,12 @@ from ipaddress import ip_network
 from sqlalchemy import select
 
 from qanat.control.private_routes import MAX_COMMENT as MAX_ROUTE_COMMENT
-from qanat.control.transfer.document import RoutePart, VirtualNetworkPart
-from qanat.control.transfer.run import Run, put
 from qanat.control.virtual_networks import MAX_COMMENT, MAX_NAME
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
 from qanat.store.models import TeamnetRoute, Tunnel, VirtualNetwork
+from qanat.transfer.document import RoutePart, VirtualNetworkPart
+from qanat.transfer.run import Run, put
 
 
 def write(run: Run) -> None:

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from sqlalchemy import select
 
-from qanat.control.transfer.document import Document
-from qanat.control.transfer.sealed import PassphraseSealer
 from qanat.errors import QanatError
 from qanat.store.database import Write
 from qanat.store.lots import in_lots
 from qanat.store.models import ApiToken
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.sealing import Sealer
+from qanat.transfer.document import Document
+from qanat.transfer.sealed import PassphraseSealer
 
 Action = Literal["create", "change", "same", "conflict"]
 

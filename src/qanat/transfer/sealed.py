@@ -9,8 +9,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from qanat.control.transfer.document import SecretsPart
 from qanat.errors import QanatError
+from qanat.transfer.document import SecretsPart
 
 N, R, P = 2**16, 8, 1  # 64 MiB and some 0.2 s a guess
 MAX_N = 2**17

@@ -9,14 +9,14 @@ from sqlalchemy import Table, delete, insert, select
 from qanat.control import zone_settings
 from qanat.control.record_changes import FORMED
 from qanat.control.record_names import NamesInUse
-from qanat.control.transfer.document import Document, RecordPart, ZonePart
-from qanat.control.transfer.run import Action, Checked, Effort, Run, first_error, put
 from qanat.control.zones import check_free
 from qanat.dns.forms import RecordDraft, RecordForm, check_record
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname, parse_record_id, parse_zone_id
 from qanat.store.models import Record, ReleasedName, Tunnel, Zone, ZoneSetting
 from qanat.store.notices import NoticeKind
+from qanat.transfer.document import Document, RecordPart, ZonePart
+from qanat.transfer.run import Action, Checked, Effort, Run, first_error, put
 
 
 def check(document: Document, effort: Effort) -> Checked:
