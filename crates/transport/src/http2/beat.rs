@@ -5,10 +5,11 @@ use crate::doubt::Line;
 use crate::judge::{Awaited, Reading};
 use crate::moment::Moment;
 use futures_util::task::AtomicWaker;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,6 +17,8 @@ use tokio::sync::Notify;
 
 /// As long as no PING was answered: for a line of this length.
 const UNMEASURED: u64 = 200_000;
+/// So many PINGs tell how long the line is.
+const RECENT: usize = 8;
 /// What a client says before its first frame (RFC 9113 3.4).
 const PREFACE: usize = 24;
 const HEAD: usize = 9;
@@ -36,7 +39,9 @@ pub(crate) struct Beat {
     connection: AtomicWaker,
     sending: Notify,
     heard: Notify,
-    /// Microseconds, as RFC 6298 reckons; 0 before the first.
+    /// Of the newest PINGs, in microseconds.
+    recent: Mutex<VecDeque<u64>>,
+    /// Microseconds; 0 before the first.
     rtt: AtomicU64,
     variation: AtomicU64,
 }
@@ -52,6 +57,7 @@ impl Default for Beat {
             connection: AtomicWaker::new(),
             sending: Notify::new(),
             heard: Notify::new(),
+            recent: Mutex::default(),
             rtt: AtomicU64::new(0),
             variation: AtomicU64::new(0),
         }
@@ -72,18 +78,21 @@ impl Beat {
         self.heard.notify_one();
     }
 
-    /// A PING's answer took so long.
+    /// A PING's answer took so long. The line is as long as the shortest of the newest ones took, and varies by half of that at
+    /// most: what is above it waited for a host, and whether a host is busy the judge knows by its silences. An average would take
+    /// a first one that met a host at its start for the line's own length, and forget it only after half a minute.
     pub(crate) fn measured(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, 10_000_000);
-        let rtt = self.rtt.load(Ordering::Relaxed);
-        if rtt == 0 {
-            self.rtt.store(took, Ordering::Relaxed);
-            self.variation.store(took / 2, Ordering::Relaxed);
-            return;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT {
+            recent.pop_front();
         }
-        let variation = self.variation.load(Ordering::Relaxed);
-        self.variation.store((3 * variation + rtt.abs_diff(took)) / 4, Ordering::Relaxed);
-        self.rtt.store((7 * rtt + took) / 8, Ordering::Relaxed);
+        recent.push_back(took);
+        let (count, sum) = (recent.len() as u64, recent.iter().sum::<u64>());
+        let rtt = recent.iter().min().copied().unwrap_or(took);
+        let variation = if count == 1 { rtt / 2 } else { (sum / count - rtt).min(rtt / 2) };
+        self.rtt.store(rtt, Ordering::Relaxed);
+        self.variation.store(variation, Ordering::Relaxed);
     }
 }
 
@@ -359,8 +368,20 @@ mod tests {
         socket.read_u8().await.unwrap();
         let after = line.read();
         assert_eq!((after.awaited, after.heard), (Awaited::No, before.heard + 1));
-        line.0.measured(Duration::from_millis(4));
-        line.0.measured(Duration::from_millis(4));
-        assert_eq!((line.read().rtt, line.read().variation), (Duration::from_millis(4), Duration::from_micros(1500)));
+    }
+
+    #[test]
+    fn a_ping_that_met_a_busy_host_makes_the_line_no_longer() {
+        let mut line = Http2Life(Arc::default());
+        let ms = Duration::from_millis;
+        let mut after = |took| {
+            line.0.measured(ms(took));
+            (line.read().rtt, line.read().variation)
+        };
+        assert_eq!(after(80), (ms(80), ms(40)), "nothing else is known yet");
+        assert_eq!(after(2), (ms(2), ms(1)), "the first one met a host at its start");
+        assert_eq!(after(300), (ms(2), ms(1)));
+        assert_eq!((0..RECENT).map(|_| after(50)).last(), Some((ms(50), ms(0))), "the line is another one now");
+        assert_eq!(after(58), (ms(50), ms(1)));
     }
 }
