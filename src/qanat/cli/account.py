@@ -118,6 +118,13 @@ def import_(
     apply: Annotated[bool, typer.Option("--apply", help="Write; without it only shown.")] = False,
     passphrase_file: PassphraseFileOption = None,
     every: Annotated[bool, typer.Option("--all", help="Also list what stays as it is.")] = False,
+    cutover_policy: Annotated[
+        str | None,
+        typer.Option(
+            help="enforce, warn or off: whether a hostname may go to a tunnel that doesn't serve. By default as its zone "
+            "says."
+        ),
+    ] = None,
 ) -> None:
     """Read a whole account from a file that `account export` wrote: a dry run, unless --apply. All of it, or nothing."""
     document = read_object(file)
@@ -126,7 +133,9 @@ def import_(
     with at.connect(timeout_s=LONG_S) as client:
         # Only where it was said on this command line: the file's account is the one that is meant otherwise.
         account_id = client.account_id(at.account) if at.account is not None else _account_of(document)
-        report = client.import_account(account_id, document, dry_run=not apply, passphrase=passphrase)
+        report = client.import_account(
+            account_id, document, dry_run=not apply, passphrase=passphrase, cutover_policy=cutover_policy
+        )
     if at.as_json:
         print_json(report)
     else:

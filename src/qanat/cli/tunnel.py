@@ -37,6 +37,8 @@ def show(at: Access, tunnel: TunnelArgument) -> None:
     reason = f": {detail.status_reason}" if detail.status_reason else ""
     say(f"{detail.status} since {detail.status_since}{reason}")
     say(f"configuration version {detail.configuration_version}")
+    if detail.active_node is not None:
+        say(f"mode {detail.mode}: the node {detail.active_node} is active, epoch {detail.epoch}")
     print_rows(
         ("CONNECTOR", "VERSION", "INDEX", "PROTOCOL", "LOCATION", "FROM", "CONFIG", "SINCE"),
         (

@@ -29,6 +29,13 @@ def weights(
     clear: Annotated[
         bool, typer.Option("--clear", help="No weights any more: its record says where it leads.")
     ] = False,
+    cutover_policy: Annotated[
+        str | None,
+        typer.Option(
+            help="enforce, warn or off: whether a tunnel that doesn't serve may get more of it. By default as its zone "
+            "says."
+        ),
+    ] = None,
 ) -> None:
     """Show or set the tunnels that a hostname leads to, with their weights, in one step: `web=95 web-new=5`."""
     if clear and shares:
@@ -36,13 +43,15 @@ def weights(
     with at.connect() as client:
         account_id = at.account_id(client)
         if clear:
-            found = client.clear_targets(account_id, hostname)
+            found = client.clear_targets(account_id, hostname, cutover_policy=cutover_policy)
         elif shares:
             parsed = [_parsed(text) for text in shares]
             targets: list[dict[str, str | int]] = [
                 {"tunnel_id": client.find_tunnel(account_id, name).id, "weight": weight} for name, weight in parsed
             ]
-            found = client.put_targets(account_id, hostname, targets, sticky=sticky.value)
+            found = client.put_targets(
+                account_id, hostname, targets, sticky=sticky.value, cutover_policy=cutover_policy
+            )
         else:
             found = client.targets(account_id, hostname)
     _show(at, found)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qanat.client.http import Calls
+from qanat.client.http import Calls, policy_header
 from qanat.client.shapes import Account, ImportReport, PermissionGroup, Token, TokenStatus
 from qanat.errors import QanatError
 
@@ -84,16 +84,25 @@ class AccountCalls(Calls):
         )
 
     def import_account(
-        self, account_id: str, document: Mapping[str, Any], *, dry_run: bool, passphrase: str | None = None
+        self,
+        account_id: str,
+        document: Mapping[str, Any],
+        *,
+        dry_run: bool,
+        passphrase: str | None = None,
+        cutover_policy: str | None = None,
     ) -> ImportReport:
-        """Whole or not at all; with `dry_run` only what it would do."""
+        """Whole or not at all; with `dry_run` only what it would do. `cutover_policy`: for this import alone."""
+        headers = policy_header(cutover_policy) or {}
+        if passphrase is not None:
+            headers[PASSPHRASE_HEADER] = passphrase
         return self._one(
             "POST",
             f"/qanat/accounts/{account_id}/import",
             ImportReport,
             query={"dry_run": "true" if dry_run else "false"},
             body=dict(document),
-            headers={PASSPHRASE_HEADER: passphrase} if passphrase is not None else None,
+            headers=headers,
         )
 
     # ------------------------------------------------------------ tokens

@@ -189,6 +189,11 @@ class Calls:
         )
 
 
+def policy_header(policy: str | None) -> dict[str, str] | None:
+    """What becomes of a hostname that would go to a tunnel that doesn't serve; None: as its zone says."""
+    return {"qanat-cutover-policy": policy} if policy is not None else None
+
+
 def is_loopback(base_url: str) -> bool:
     """Whether an address names this machine."""
     try:

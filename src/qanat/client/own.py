@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
-from qanat.client.http import Calls
+from qanat.client.http import Calls, policy_header
 from qanat.client.shapes import AuditRow, AuditVerdict
 
 
@@ -29,15 +29,23 @@ class OwnCalls(Calls):
         return self._one("GET", _targets(account_id, hostname), dict[str, Any])
 
     def put_targets(
-        self, account_id: str, hostname: str, targets: Sequence[Mapping[str, str | int]], *, sticky: str
+        self,
+        account_id: str,
+        hostname: str,
+        targets: Sequence[Mapping[str, str | int]],
+        *,
+        sticky: str,
+        cutover_policy: str | None = None,
     ) -> dict[str, Any]:
-        """Sets them; each has `tunnel_id` and `weight`."""
+        """Sets them; each has `tunnel_id` and `weight`. `cutover_policy`: for this change alone."""
         body = {"targets": [dict(each) for each in targets], "sticky": sticky}
-        return self._one("PUT", _targets(account_id, hostname), dict[str, Any], body=body)
+        headers = policy_header(cutover_policy)
+        return self._one("PUT", _targets(account_id, hostname), dict[str, Any], body=body, headers=headers)
 
-    def clear_targets(self, account_id: str, hostname: str) -> dict[str, Any]:
+    def clear_targets(self, account_id: str, hostname: str, *, cutover_policy: str | None = None) -> dict[str, Any]:
         """The hostname leads to its record's tunnel alone."""
-        return self._one("DELETE", _targets(account_id, hostname), dict[str, Any])
+        headers = policy_header(cutover_policy)
+        return self._one("DELETE", _targets(account_id, hostname), dict[str, Any], headers=headers)
 
     def audit(self, filters: Mapping[str, str], *, limit: int) -> list[AuditRow]:
         """The newest `limit` rows that match; `filters`: action, actor, object_id, account, since, until."""

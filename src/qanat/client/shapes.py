@@ -294,6 +294,9 @@ class TunnelDetail(Struct, frozen=True):
     status_reason: str | None
     configuration_version: int
     connectors: list[DetailedConnector]
+    mode: str = "replicas"
+    active_node: str | None = None
+    epoch: int = 0
 
 
 class Probe(Struct, frozen=True):

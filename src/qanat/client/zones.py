@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from qanat.client.http import Calls, converted
+from qanat.client.http import Calls, converted, policy_header
 from qanat.client.shapes import Imported, OriginCertificate, Record, Zone
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
@@ -122,7 +122,7 @@ class ZoneCalls(Calls):
         cutover_policy: str | None = None,
     ) -> Record:
         """A new record of these fields, or an existing one changed in these. `cutover_policy`: for this change alone."""
-        headers = {"qanat-cutover-policy": cutover_policy} if cutover_policy is not None else None
+        headers = policy_header(cutover_policy)
         path = f"/zones/{zone_id}/dns_records"
         if record_id is None:
             return self._one("POST", path, Record, body=dict(fields))

@@ -27,6 +27,8 @@ Policy = Literal["enforce", "warn", "off"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 HEADER = "qanat-cutover-policy"
 MOST_ASKED = 24
+MOST_LOOKED_AT = 500
+"""Moves of one write; of those beyond, the write itself counts connections."""
 AT_ONCE = 8
 ANSWER_S = 3.0
 
@@ -82,7 +84,7 @@ def foresee(session: Session, zone: Zone, changes: Iterable[tuple[str, Callable[
 def look(store: Store, edge: CutoverEdge | None, moves: Iterable[Move]) -> dict[Move, Finding]:
     """What is to be said of each move. The first ones are asked by a request through both tunnels; those beyond, and all where
     there is no edge to ask, are judged by connections and rules."""
-    listed = list(moves)
+    listed = list(moves)[:MOST_LOOKED_AT]
     if not listed:
         return {}
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="qanat-repoint") as pool:
@@ -94,13 +96,16 @@ def look(store: Store, edge: CutoverEdge | None, moves: Iterable[Move]) -> dict[
 
 
 class Guard:
-    """What a write of records asks of each move (control/record_edit.py). `default`: of zones that have no policy of their own;
-    `asked`: by the request's header, which wins."""
+    """What a write of records or weights asks of each move (control/record_edit.py). `default`: of zones that have no policy of
+    their own; `asked`: by the request's header, which wins; `where`: what of the request names the new tunnel."""
 
-    def __init__(self, found: Mapping[Move, Finding], *, default: Policy, asked: Policy | None = None) -> None:
+    def __init__(
+        self, found: Mapping[Move, Finding], *, default: Policy, asked: Policy | None = None, where: str = "content"
+    ) -> None:
         self._found = found
         self._default = default
         self._asked = asked
+        self._where = where
 
     def __call__(self, write: Write, zone: Zone, hostname: str, from_tunnel: str, to_tunnel: str) -> None:
         """QanatError `record_target_down`."""
@@ -119,7 +124,7 @@ class Guard:
         raise QanatError(
             "record_target_down",
             f"{hostname} is served by the tunnel {from_tunnel}, and {to_tunnel} would not serve it: {found.why}",
-            where="content",
+            where=self._where,
             hint=f"bring the target up, use `qanat cutover`, or override it by the header {HEADER}: off",
         )
 

@@ -1,7 +1,8 @@
 """A tunnel's mode: `replicas`, in which all nodes get requests, or `active-standby`, in which one does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -71,10 +72,7 @@ def put(write: Write, tunnel: Tunnel, *, mode: Mode, active: str | None, policy:
     """
     if mode not in MODES:
         raise _bad("mode", f"the mode is {' or '.join(MODES)}")
-    for name, (least, most) in _BOUNDS.items():
-        value = getattr(policy, name)
-        if value is not None and not least <= value <= most:
-            raise _bad(name, f"{name} is from {least:g} to {most:g}")
+    check_policy({name: getattr(policy, name) for name in _BOUNDS})
     check_none_under_way(write.session, tunnel, write.session.get(TunnelRole, tunnel.id))
     role = write.session.get(TunnelRole, tunnel.id)
     if role is None:
@@ -112,6 +110,14 @@ def put(write: Write, tunnel: Tunnel, *, mode: Mode, active: str | None, policy:
     )
     write.notice(Notice(NoticeKind.TUNNEL, tunnel_id=tunnel.id, account_id=tunnel.account_id))
     return role
+
+
+def check_policy(values: Mapping[str, Any]) -> None:
+    """QanatError `mode_bad_value`, of a number out of its bounds. None is within."""
+    for name, (least, most) in _BOUNDS.items():
+        value = values[name]
+        if value is not None and not least <= value <= most:
+            raise _bad(name, f"{name} is from {least:g} to {most:g}")
 
 
 def check_none_under_way(session: Session, tunnel: Tunnel, role: TunnelRole | None) -> None:

@@ -102,7 +102,7 @@ class ApiToken(Base):
 
 class Zone(Base):
     """A DNS zone; its name belongs to one account. `cutover_policy`: what becomes of a record that is repointed to a tunnel that
-    doesn't serve (control/repointing.py); None: as the edge's setting says."""
+    doesn't serve (cutover/repointing.py); None: as the edge's setting says."""
 
     __tablename__ = "zones"
 

@@ -34,6 +34,22 @@ LEFT_OUT = {
         "last_used_at": "what happened here",
         "last_used_from": "what happened here",
     },
+    "tunnel_roles": {
+        "tunnel_id": "the tunnel around it",
+        "since": "what happened here",
+        "reason": "what happened here",
+    },
+    "node_states": {
+        "tunnel_id": "the tunnel around it",
+        "fenced_at": "in `at`; a node that isn't fenced is not exported",
+        "fenced_by": "in `by`",
+        "fenced_reason": "in `reason`",
+        "role": "the host tells it again",
+        "role_at": "the host tells it again",
+        "role_detail": "the host tells it again",
+    },
+    "hostname_targets": {"zone_id": "the zone around it", "tunnel_id": "in `shares`", "weight": "in `shares`"},
+    "probes": {"account_id": "the document's account"},
     "virtual_networks": {"account_id": "the document's account", "deleted_at": "deleted ones are not exported"},
     "teamnet_routes": {"account_id": "the document's account", "deleted_at": "deleted ones are not exported"},
     "zones": {"account_id": "the document's account"},
@@ -82,8 +98,32 @@ class ConnectorTokenPart(msgspec.Struct, kw_only=True, omit_defaults=True):
     secret: str | None = None
 
 
+class ModePart(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A tunnel's mode, and how its active node is replaced (nodes/mode.py)."""
+
+    mode: Literal["replicas", "active-standby"]
+    epoch: int
+    automatic: bool
+    follows_role: bool
+    failover_after_s: float
+    hold_down_s: float
+    max_promotions: int
+    per_s: float
+    keeps_standby: bool
+    active_token_id: str | None = None
+
+
+class FencePart(msgspec.Struct, kw_only=True):
+    """A fenced node: its connector token's id ("" the tunnel's own), since when, by whom and why."""
+
+    token_id: str
+    at: datetime
+    by: str
+    reason: str
+
+
 class TunnelPart(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A tunnel with all its configurations, oldest first."""
+    """A tunnel with all its configurations, oldest first. `mode`: None where it never had one."""
 
     id: str
     name: str
@@ -92,6 +132,8 @@ class TunnelPart(msgspec.Struct, kw_only=True, omit_defaults=True):
     secret: str | None = None
     configurations: list[ConfigurationPart] = []
     connector_tokens: list[ConnectorTokenPart] = []
+    mode: ModePart | None = None
+    fences: list[FencePart] = []
 
 
 class VirtualNetworkPart(msgspec.Struct, kw_only=True):
@@ -137,6 +179,14 @@ class RecordPart(msgspec.Struct, kw_only=True, omit_defaults=True):
     tags_modified_at: datetime | None = None
 
 
+class TargetsPart(msgspec.Struct, kw_only=True):
+    """A hostname that leads to several tunnels: `shares` are tunnel ids with weights."""
+
+    hostname: str
+    sticky: Literal["none", "address", "cookie"]
+    shares: list[tuple[str, int]]
+
+
 class ZonePart(msgspec.Struct, kw_only=True):
     """A zone with its records."""
 
@@ -149,6 +199,15 @@ class ZonePart(msgspec.Struct, kw_only=True):
     records: list[RecordPart]
     cutover_policy: Literal["enforce", "warn", "off"] | None = None
     settings: dict[str, Any] = {}
+    targets: list[TargetsPart] = []
+
+
+class ProbePart(msgspec.Struct, kw_only=True):
+    """How a hostname, or each of a tunnel's, is asked. `document`: fields of a `Check` (health/questions.py)."""
+
+    target: str
+    document: dict[str, Any]
+    modified_at: datetime
 
 
 class TokenPart(msgspec.Struct, kw_only=True):
@@ -189,6 +248,7 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     virtual_networks: list[VirtualNetworkPart] = []
     routes: list[RoutePart] = []
     zones: list[ZonePart] = []
+    probes: list[ProbePart] = []
     tokens: list[TokenPart] = []
     secrets: SecretsPart | None = None
 
@@ -204,6 +264,7 @@ class _Outline(msgspec.Struct, kw_only=True):
     virtual_networks: msgspec.Raw = msgspec.Raw(b"[]")
     routes: msgspec.Raw = msgspec.Raw(b"[]")
     zones: list[msgspec.Raw] = []
+    probes: msgspec.Raw = msgspec.Raw(b"[]")
     tokens: msgspec.Raw = msgspec.Raw(b"[]")
     secrets: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -223,7 +284,7 @@ def read_document(text: bytes) -> Document:
         "zones": [_decoded(raw, ZonePart, f"zones[{at}]") for at, raw in enumerate(outline.zones)],
     }
     kinds = {field.name: field.type for field in msgspec.structs.fields(Document)}
-    for name in ("exported_at", "account", "virtual_networks", "routes", "tokens", "secrets"):
+    for name in ("exported_at", "account", "virtual_networks", "routes", "probes", "tokens", "secrets"):
         parts[name] = _decoded(given[name], kinds[name], name)
     document = Document(format=FORMAT, version=VERSION, **parts)
     _check_times(document)

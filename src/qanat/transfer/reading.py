@@ -15,9 +15,13 @@ from qanat.store.models import (
     ApiToken,
     Configuration,
     ConnectorToken,
+    HostnameTarget,
+    NodeState,
+    Probe,
     Record,
     TeamnetRoute,
     Tunnel,
+    TunnelRole,
     VirtualNetwork,
     Zone,
     ZoneSetting,
@@ -30,8 +34,12 @@ from qanat.transfer.document import (
     ConfigurationPart,
     ConnectorTokenPart,
     Document,
+    FencePart,
+    ModePart,
+    ProbePart,
     RecordPart,
     RoutePart,
+    TargetsPart,
     TokenPart,
     TunnelPart,
     VirtualNetworkPart,
@@ -45,8 +53,8 @@ Part = TypeVar("Part", bound=msgspec.Struct)
 def read_account(
     session: Session, account: Account, *, at: datetime, sealer: Sealer, passphrase: PassphraseSealer | None
 ) -> Document:
-    """What the account is set to: live tunnels with every configuration, zones, records, private routes, the tokens that it
-    owns. Secrets only with `passphrase`, sealed under it.
+    """What the account is set to: live tunnels with every configuration, mode and fences, zones, records, weights, probes,
+    private routes, the tokens that it owns. Secrets only with `passphrase`, sealed under it.
 
     Raises:
         QanatError: `secret_key_wrong`.
@@ -65,6 +73,10 @@ def read_account(
         virtual_networks=[_part(VirtualNetworkPart, row) for row in _live(session, VirtualNetwork, account.id)],
         routes=[_part(RoutePart, row) for row in _live(session, TeamnetRoute, account.id)],
         zones=_zones(session, account.id),
+        probes=[
+            _part(ProbePart, row)
+            for row in session.scalars(select(Probe).where(Probe.account_id == account.id).order_by(Probe.target))
+        ],
         tokens=[
             _part(TokenPart, row)
             for row in session.scalars(
@@ -82,7 +94,15 @@ def _tunnels(
 ) -> list[TunnelPart]:
     configurations: dict[str, list[ConfigurationPart]] = {tunnel.id: [] for tunnel in tunnels}
     tokens: dict[str, list[ConnectorTokenPart]] = {tunnel.id: [] for tunnel in tunnels}
+    modes: dict[str, ModePart] = {}
+    fences: dict[str, list[FencePart]] = {}
     for some in in_lots([tunnel.id for tunnel in tunnels]):
+        for role in session.scalars(select(TunnelRole).where(TunnelRole.tunnel_id.in_(some))):
+            modes[role.tunnel_id] = _part(ModePart, role)
+        fenced = select(NodeState).where(NodeState.tunnel_id.in_(some), NodeState.fenced_at.is_not(None))
+        for node in session.scalars(fenced.order_by(NodeState.tunnel_id, NodeState.token_id)):
+            fence = _part(FencePart, node, at=node.fenced_at, by=node.fenced_by, reason=node.fenced_reason)
+            fences.setdefault(node.tunnel_id, []).append(fence)
         query = select(Configuration).where(Configuration.tunnel_id.in_(some))
         for row in session.scalars(query.order_by(Configuration.tunnel_id, Configuration.version)):
             part = _part(ConfigurationPart, row, config=json.loads(row.document))
@@ -98,9 +118,15 @@ def _tunnels(
             secret=_sealed(tunnel.sealed_secret, tunnel.id, sealer, passphrase),
             configurations=configurations[tunnel.id],
             connector_tokens=tokens[tunnel.id],
+            mode=modes.get(tunnel.id),
+            fences=[each for each in fences.get(tunnel.id, []) if each.token_id in {"", *_ids(tokens[tunnel.id])}],
         )
         for tunnel in tunnels
     ]
+
+
+def _ids(parts: Sequence[ConnectorTokenPart]) -> list[str]:
+    return [part.id for part in parts]
 
 
 def _zones(session: Session, account_id: str) -> list[ZonePart]:
@@ -116,7 +142,23 @@ def _zones(session: Session, account_id: str) -> list[ZonePart]:
             select(ZoneSetting).where(ZoneSetting.zone_id.in_(some)).order_by(ZoneSetting.name)
         ):
             settings[said.zone_id][said.name] = said.value["value"]
-    return [_part(ZonePart, zone, records=records[zone.id], settings=settings[zone.id]) for zone in zones]
+    targets: dict[str, dict[str, TargetsPart]] = {zone.id: {} for zone in zones}
+    for some in in_lots([zone.id for zone in zones]):
+        shares = select(HostnameTarget).where(HostnameTarget.zone_id.in_(some))
+        for share in session.scalars(shares.order_by(HostnameTarget.hostname, HostnameTarget.tunnel_id)):
+            part = TargetsPart(hostname=share.hostname, sticky=share.sticky, shares=[])  # type: ignore[arg-type]
+            part = targets[share.zone_id].setdefault(share.hostname, part)
+            part.shares.append((share.tunnel_id, share.weight))
+    return [
+        _part(
+            ZonePart,
+            zone,
+            records=records[zone.id],
+            targets=list(targets[zone.id].values()),
+            settings=settings[zone.id],
+        )
+        for zone in zones
+    ]
 
 
 def _live(session: Session, model: type[Any], account_id: str) -> Iterable[Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy import select
 
+from qanat.control.record_edit import RepointCheck
 from qanat.errors import QanatError
 from qanat.store.database import Write
 from qanat.store.lots import in_lots
@@ -48,13 +49,15 @@ def first_error(make: Callable[[], object]) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is done with one object; `reason` why it can't be, or what else there is to know."""
+    """What is done with one object; `reason` why it can't be, or what else there is to know; `code`: of the error that stands
+    in its way, where it has one of its own."""
 
     kind: str
     id: str
     name: str
     action: Action
     reason: str | None = None
+    code: str | None = None
 
 
 @dataclass(slots=True)
@@ -79,7 +82,8 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """One import under way: what `tunnels`, `networks`, `zones` and `tokens` work on. `giver`: the token that asks for it; new
+    """One import under way: what `tunnels`, `networks`, `zones` and `tokens` work on. `repoint`: asked before a hostname goes
+    from one tunnel to another. `giver`: the token that asks for it; new
     ones are its user's, and hold nothing that it doesn't."""
 
     write: Write
@@ -90,6 +94,7 @@ class Run:
     giver: ApiToken
     outcome: Outcome
     checked: Checked
+    repoint: RepointCheck | None = None
 
     def step(self, kind: str, object_id: str, name: str, action: Action, reason: str | None = None) -> None:
         """Notes it."""
@@ -99,6 +104,10 @@ class Run:
     def conflict(self, kind: str, object_id: str, name: str, reason: str) -> None:
         """Notes what can't be."""
         self.step(kind, object_id, name[:255], "conflict", reason)
+
+    def refused(self, kind: str, object_id: str, name: str, error: QanatError) -> None:
+        """Notes what somebody else's rule keeps from being: its code is told."""
+        self.outcome.steps.append(Step(kind, object_id, name[:255], "conflict", error.message, error.code))
 
     def notice(self, kind: NoticeKind, **ids: Any) -> None:
         """Told after the commit."""

@@ -1,4 +1,4 @@
-"""Tunnels of a document: rows, secrets, configurations, connector tokens."""
+"""Tunnels of a document: rows, secrets, configurations, connector tokens, and what `roles` writes of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from qanat.ingress.rules import parse_configuration
 from qanat.store.lots import in_lots
 from qanat.store.models import Configuration, ConnectorToken, Tunnel
 from qanat.store.notices import NoticeKind
+from qanat.transfer import roles
 from qanat.transfer.document import ConfigurationPart, ConnectorTokenPart, Document, TunnelPart
 from qanat.transfer.run import Checked, Effort, Run, first_error, put
 
@@ -90,6 +91,8 @@ def _belongings(run: Run, part: TunnelPart, present: _Present) -> None:
         run.notice(NoticeKind.CONFIGURATION, tunnel_id=part.id)
     for token in part.connector_tokens:
         _connector_token(run, part, token, present)
+    run.write.session.flush()
+    roles.write(run, part)
 
 
 def _check(part: TunnelPart) -> None:

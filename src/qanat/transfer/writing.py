@@ -6,13 +6,14 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from qanat.control.accounts import check_name
+from qanat.control.record_edit import RepointCheck
 from qanat.errors import QanatError
 from qanat.ids import parse_account_id
 from qanat.store.database import Write
 from qanat.store.lots import in_lots
 from qanat.store.models import Account, ApiToken
 from qanat.store.sealing import Sealer
-from qanat.transfer import networks, tokens, tunnels, zones
+from qanat.transfer import networks, probes, tokens, tunnels, zones
 from qanat.transfer.document import AccountPart, Document
 from qanat.transfer.run import Checked, Effort, Outcome, Run, put
 from qanat.transfer.sealed import PassphraseSealer
@@ -38,6 +39,7 @@ def import_account(
     secrets: PassphraseSealer | None,
     giver: ApiToken,
     dry_run: bool,
+    repoint: RepointCheck | None = None,
 ) -> Outcome:
     """With `dry_run`, or with a conflict, the whole write is taken back.
 
@@ -45,6 +47,7 @@ def import_account(
         account_id: an account that exists, or the document's own, which is then made.
         checked: what `check` made of the document.
         giver: who asks: its user gets the tokens, none of which holds more than it does.
+        repoint: asked before a hostname goes from one tunnel to another; what it refuses is a conflict.
     """
     outcome = Outcome(account_id)
     run = Run(
@@ -56,6 +59,7 @@ def import_account(
         giver=giver,
         outcome=outcome,
         checked=checked,
+        repoint=repoint,
     )
     _write_all(run)
     write.check_growth()
@@ -77,6 +81,8 @@ def _write_all(run: Run) -> None:
             run.write.session.flush()
             networks.write(run)
             zones.write(run)
+            run.write.session.flush()
+            probes.write(run)
             run.write.session.flush()
             tokens.write(run)
             run.write.session.flush()

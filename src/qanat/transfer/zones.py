@@ -1,21 +1,23 @@
-"""Zones and records of a document."""
+"""Zones of a document, with their records and weights."""
 
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 from sqlalchemy import Table, delete, insert, select
+from sqlalchemy.orm import Session
 
-from qanat.control import zone_settings
+from qanat.control import targets, zone_settings
 from qanat.control.record_changes import FORMED
 from qanat.control.record_names import NamesInUse
 from qanat.control.zones import check_free
 from qanat.dns.forms import RecordDraft, RecordForm, check_record
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname, parse_record_id, parse_zone_id
-from qanat.store.models import Record, ReleasedName, Tunnel, Zone, ZoneSetting
+from qanat.store.lots import in_lots
+from qanat.store.models import HostnameTarget, Record, ReleasedName, Tunnel, Zone, ZoneSetting
 from qanat.store.notices import NoticeKind
-from qanat.transfer.document import Document, RecordPart, ZonePart
+from qanat.transfer.document import Document, RecordPart, TargetsPart, ZonePart
 from qanat.transfer.run import Action, Checked, Effort, Run, first_error, put
 
 
@@ -50,6 +52,62 @@ def _form(part: RecordPart, zone_name: str) -> RecordForm:
     return check_record(draft, zone_name)
 
 
+def moves(session: Session, document: Document, checked: Checked) -> list[tuple[str, str, str]]:
+    """The hostnames that would go from one tunnel to another: (hostname, from, to), by records and by weights."""
+    found: dict[tuple[str, str, str], None] = {}
+    for zone in document.zones:
+        for some in in_lots([part.id for part in zone.records]):
+            query = select(Record).where(Record.id.in_(some), Record.zone_id == zone.id, Record.tunnel_id.is_not(None))
+            rows = {row.id: row for row in session.scalars(query)}
+            for part in zone.records:
+                move = _move(rows.get(part.id), checked[id(part)])
+                if move is not None:
+                    found[move] = None
+        here = session.get(Zone, zone.id)
+        if here is not None:
+            for each in zone.targets:
+                found.update(dict.fromkeys((each.hostname, *gain) for gain in _gains(session, here, each)))
+    return list(found)
+
+
+def _move(row: Record | None, form: object) -> tuple[str, str, str] | None:
+    if row is None or not row.proxied or row.tunnel_id is None or not isinstance(form, RecordForm):
+        return None
+    if not form.proxied or form.tunnel_id in (None, row.tunnel_id) or form.name != row.name:
+        return None
+    return row.name, row.tunnel_id, str(form.tunnel_id)
+
+
+def _gains(session: Session, zone: Zone, part: TargetsPart) -> list[tuple[str, str]]:
+    query = select(Record).where(Record.zone_id == zone.id, Record.name == part.hostname, Record.type == "CNAME")
+    record = session.scalar(query.where(Record.proxied.is_(True), Record.tunnel_id.is_not(None)).limit(1))
+    if record is None or all(tunnel_id != record.tunnel_id for tunnel_id, _ in part.shares):
+        return []  # it leads nowhere yet, or its record alone says where
+    return targets.gains(session, targets.Place(zone, record), part.shares)
+
+
+def _check_moves(run: Run, part: ZonePart, row: Zone) -> None:
+    """Before anything of the zone changes, its policy too."""
+    repoint = run.repoint
+    if repoint is None:
+        return
+
+    def ask(kind: str, object_id: str, hostname: str, source: str, target: str) -> None:
+        try:
+            repoint(run.write, row, hostname, source, target)
+        except QanatError as error:
+            run.refused(kind, object_id, hostname, error)
+
+    rows = run.rows(Record, (each.id for each in part.records))
+    for each in part.records:
+        move = _move(rows.get(each.id), run.checked[id(each)])
+        if move is not None:
+            ask("record", each.id, *move)
+    for weighted in part.targets:
+        for source, target in _gains(run.write.session, row, weighted):
+            ask("weights", row.id, weighted.hostname, source, target)
+
+
 def write(run: Run) -> None:
     """All of them; the names are claimed by the same rules as for a new zone."""
     rows = run.rows(Zone, (part.id for part in run.document.zones))
@@ -61,6 +119,9 @@ def write(run: Run) -> None:
                 raise QanatError("import_conflict", "the id is twice in the file, or not in lower case")
             seen.add(part.id)
             said = {name: {"value": zone_settings.check(name, value)} for name, value in part.settings.items()}
+            here = rows.get(part.id)
+            if here is not None and here.account_id == run.account_id:
+                _check_moves(run, part, here)
             zone = _zone(run, part, rows.get(part.id))
             run.write.session.flush()
             _say(run, zone, said)
@@ -68,6 +129,9 @@ def write(run: Run) -> None:
             run.conflict("zone", part.id, part.name, str(error))
             continue
         _Records(run, zone).write(part.records)
+        run.write.session.flush()
+        for each in part.targets:
+            _weights(run, zone, each)
     if run.outcome.changes != changes:
         run.notice(NoticeKind.ROUTES)  # one for all zones: for each, the edge would read every record again
 
@@ -112,6 +176,33 @@ def _say(run: Run, zone: Zone, said: dict[str, dict[str, Any]]) -> None:
             session.add(ZoneSetting(zone_id=zone.id, name=name, value=value, modified_at=run.write.at))
         elif row.value != value:
             row.value, row.modified_at = value, run.write.at
+
+
+def _weights(run: Run, zone: Zone, part: TargetsPart) -> None:
+    """Those of a hostname as the document has them: they count where its record points to one of these tunnels."""
+    session = run.write.session
+    try:
+        if parse_hostname(part.hostname) != part.hostname or not _is_within(part.hostname, zone.name):
+            raise QanatError("import_conflict", f"it is no hostname in {zone.name}")
+        targets.check_shares(part.shares)
+        for tunnel_id, _ in part.shares:
+            tunnel = session.get(Tunnel, tunnel_id)
+            if tunnel is None or tunnel.account_id != run.account_id:
+                raise QanatError("import_conflict", f"{tunnel_id[:36]} is no tunnel of this account")
+    except QanatError as error:
+        run.conflict("weights", zone.id, part.hostname, error.message)
+        return
+    query = select(HostnameTarget).where(HostnameTarget.zone_id == zone.id, HostnameTarget.hostname == part.hostname)
+    here = {(row.tunnel_id, row.weight, row.sticky) for row in session.scalars(query)}
+    if here == {(*share, part.sticky) for share in part.shares}:
+        run.step("weights", zone.id, part.hostname, "same")
+        return
+    targets.put_rows(run.write, zone.id, part.hostname, part.shares, part.sticky)
+    run.step("weights", zone.id, part.hostname, "change" if here else "create")
+
+
+def _is_within(hostname: str, zone: str) -> bool:
+    return hostname == zone or hostname.endswith(f".{zone}")
 
 
 class _Records:

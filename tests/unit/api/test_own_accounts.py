@@ -14,10 +14,12 @@ import pytest
 from qanat.auth import issue
 from qanat.control import accounts
 from qanat.control.policies import account_policy
-from qanat.store import NoticeKind, models
+from qanat.nodes import mode, nodes
+from qanat.store import SYSTEM, NoticeKind, models
 from qanat.transfer import document as parts
 from qanat.transfer import run
 from tests.support.control import Control, running_control
+from tests.support.links import register
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_until
 from tests.support.writes import written
@@ -114,6 +116,31 @@ def full(control: Control) -> Control:
                 deleted_at=None,
             )
         )
+        write.session.add(
+            models.TunnelRole(
+                tunnel_id=local["id"],
+                mode="active-standby",
+                active_token_id="0b1c7f5e-0f4b-4a63-9a2c-1f6a4d1d2f01",
+                epoch=7,
+                since=at,
+                reason="promoted",
+                **{**mode.DEFAULTS, "automatic": True, "hold_down_s": 60.0},
+            )
+        )
+        nodes.state_of(write, local["id"], "").fenced_at = at
+        nodes.state_of(write, local["id"], "").fenced_by = "promotion"
+        for tunnel_id, weight in ((tunnel["id"], 95), (local["id"], 5)):
+            write.session.add(
+                models.HostnameTarget(
+                    zone_id=zone["id"],
+                    hostname="app.example.test",
+                    tunnel_id=tunnel_id,
+                    weight=weight,
+                    sticky="cookie",
+                )
+            )
+    for target, change in (("app.example.test", {"path": "/up"}), (tunnel["id"], {"status": "200"})):
+        control.call("PUT", f"/accounts/{control.account}/qanat/probes/{target}", change)
     for zone in control.call("GET", "/zones")[:1]:
         control.call("PATCH", f"/zones/{zone['id']}/settings/always_use_https", {"value": "off"})
         path = f"/qanat/zones/{zone['id']}/error-pages/500_errors"
@@ -159,6 +186,8 @@ def comparable(document: dict[str, Any], *, secrets: bool = False) -> dict[str, 
         for each in (tunnel, *tunnel.get("connector_tokens", ())):
             sealed = each.pop("secret", None)
             assert (sealed is not None) == secrets
+        if "mode" in tunnel:
+            tunnel["mode"]["epoch"] = "some"
     return copied
 
 
@@ -211,6 +240,78 @@ def test_an_import_at_home_changes_nothing_and_brings_back_what_was_lost(full: C
     assert full.call("GET", f"{full.tunnels()}/{web['id']}/token") == token
     assert comparable(export(full, sealed=True), secrets=True)["zones"] == comparable(document, secrets=True)["zones"]
     assert any(step["reason"] == "it was deleted, and comes back" for step in done["steps"])
+
+
+def test_who_was_active_long_ago_is_not_made_active_by_an_import(full: Control, other: Control) -> None:
+    document = export(full, sealed=True)
+    (ssh,) = [each for each in document["tunnels"] if each["name"] == "ssh"]
+    host1 = ssh["mode"]["active_token_id"]
+    told = next(step for step in imported(other, document)["steps"] if step["kind"] == "mode")
+    assert "the node 'host1' is active, as it was at" in told["reason"]
+    with other.store.writing(SYSTEM) as write:
+        role = write.session.get_one(models.TunnelRole, ssh["id"])
+        assert (role.mode, role.active_token_id, role.epoch) == ("active-standby", host1, 8)
+        fenced = write.session.get_one(models.NodeState, (ssh["id"], ""))
+        assert (fenced.fenced_by, fenced.fenced_at is not None) == ("promotion", True)
+        # somebody else was promoted since, host1 fenced, and the first one let in again
+        role.active_token_id, role.epoch = "", 9
+        fenced.fenced_at = None
+        nodes.state_of(write, ssh["id"], host1).fenced_at = write.at
+        write.idle()
+    ssh["mode"] |= {"epoch": 70, "hold_down_s": 90.0}
+    steps = {(step["kind"], step["name"]): step for step in imported(other, document)["steps"]}
+    assert steps["mode", "ssh"]["action"] == "change"
+    assert "the node 'default' active, since epoch 9 here" in steps["mode", "ssh"]["reason"]
+    assert "it is the active node here" in steps["fence", "ssh: default"]["reason"]
+    with other.store.reading() as session:
+        role = session.get_one(models.TunnelRole, ssh["id"])
+        assert (role.active_token_id, role.epoch, role.hold_down_s) == ("", 9, 90.0)
+        assert session.get_one(models.NodeState, (ssh["id"], host1)).fenced_at is not None, "a fence is never lifted"
+
+
+def test_modes_weights_and_probes_that_can_not_be_are_conflicts(full: Control, other: Control) -> None:
+    document = export(full)
+    (ssh,) = [each for each in document["tunnels"] if each["name"] == "ssh"]
+    zone = next(each for each in document["zones"] if "targets" in each)
+    ssh["mode"]["active_token_id"] = "0b1c7f5e-0f4b-4a63-9a2c-1f6a4d1d2fff"
+    zone["targets"][0]["shares"][0][1] = -1
+    zone["targets"].append({"hostname": "x.other.test", "sticky": "none", "shares": [[ssh["id"], 1]]})
+    for target, more in (("other.test", {}), ("app.example.test", {"path": "no"}), ("www.example.test", {"colour": 1})):
+        document["probes"].append({"target": target, "document": more, "modified_at": "2026-01-02T03:04:05Z"})
+    steps = imported(other, document, dry_run=True)["steps"]
+    found = {(step["kind"], step["name"]): step["reason"] for step in steps if step["action"] == "conflict"}
+    assert set(found) == {
+        ("tunnel", "ssh"),
+        ("weights", "app.example.test"),
+        ("weights", "x.other.test"),
+        ("probe", "other.test"),
+        ("probe", "app.example.test"),
+        ("probe", "www.example.test"),
+    }
+    assert "unknown, revoked or expired" in found["tunnel", "ssh"]
+
+
+def test_an_import_that_takes_a_hostname_from_who_serves_it_is_refused_and_overridden_by_the_header(
+    full: Control,
+) -> None:
+    document = export(full)
+    (web,) = [each["id"] for each in document["tunnels"] if each["name"] == "web"]
+    dead = full.create_tunnel("dead")["id"]
+    register(full.store, web, "0b1c7f5e-0f4b-4a63-9a2c-1f6a4d1d2f0f")
+    zone = next(each for each in document["zones"] if "targets" in each)
+    (record,) = [each for each in zone["records"] if each["name"] == "app.example.test"]
+    record["content"] = f"{dead}.cfargotunnel.com"
+    path = f"/qanat/accounts/{full.account}/import"
+    answer = full.http.post(path, json=document, params={"dry_run": "false"})
+    assert (answer.status_code, answer.json()["errors"][0]["qanat_code"]) == (409, "record_target_down")
+    record["content"] = f"{web}.cfargotunnel.com"
+    zone["targets"][0]["shares"] = [[web, 1], [dead, 9]]
+    steps = full.call("POST", path, document)["steps"]
+    (found,) = [step for step in steps if step["action"] == "conflict"]
+    assert (found["kind"], found["name"]) == ("weights", "app.example.test")
+    assert "it has no connections" in found["reason"] or "has no connections" in found["reason"]
+    off = full.http.post(path, json=document, params={"dry_run": "false"}, headers={"qanat-cutover-policy": "off"})
+    assert off.status_code == 200, off.text
 
 
 def test_a_revoked_connector_token_stays_revoked(full: Control) -> None:
@@ -266,7 +367,10 @@ def test_the_edge_reads_its_routes_once_however_many_zones_come(full: Control, o
             {**each, "id": next(ids), "name": each["name"].replace(zone["name"], f"z{number}.test")}
             for each in zone["records"]
         ]
-        document["zones"].append({**zone, "id": next(ids), "name": f"z{number}.test", "records": records})
+        targets = [{**each, "hostname": f"app.z{number}.test"} for each in zone["targets"]]
+        document["zones"].append(
+            {**zone, "id": next(ids), "name": f"z{number}.test", "records": records, "targets": targets}
+        )
     other.notices.clear()
     imported(other, document)
     heard = [notice for notice in other.notices if notice.kind in (NoticeKind.ROUTES, NoticeKind.ZONE)]
@@ -465,6 +569,10 @@ def test_every_column_is_exported_or_left_out_with_a_reason() -> None:
         (parts.ZonePart, models.Zone),
         (parts.RecordPart, models.Record),
         (parts.TokenPart, models.ApiToken),
+        (parts.ModePart, models.TunnelRole),
+        (parts.FencePart, models.NodeState),
+        (parts.TargetsPart, models.HostnameTarget),
+        (parts.ProbePart, models.Probe),
     ):
         name = model.__tablename__
         columns = {column.name for column in model.__table__.columns}

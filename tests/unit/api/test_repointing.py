@@ -204,3 +204,25 @@ def test_a_record_whose_tunnel_is_deleted_is_shown_and_keeps_its_name(moving: Mo
     assert [each["reason"] for each in report["steps"] if each["kind"] == "tunnel"] == ["the id is taken"]
     assert moving.ask("put", other).status_code == 200
     assert not [row for row in control.call("GET", listed) if row["zone_id"] == moving.desk.id]
+
+
+def test_weights_that_give_a_tunnel_more_than_it_had_are_asked_too(moving: Moving) -> None:
+    path = f"/accounts/{moving.control.account}/qanat/hostnames/{moving.hostname}/targets"
+    dead, good = moving.tunnel("dead", connected=False), moving.tunnel("good")
+
+    def put(shares: dict[str, int], headers: dict[str, str] | None = None) -> httpx.Response:
+        targets = [{"tunnel_id": tunnel_id, "weight": weight} for tunnel_id, weight in shares.items()]
+        return moving.control.http.put(path, json={"targets": targets}, headers=headers)
+
+    refused = put({moving.source: 95, dead: 5})
+    assert f"dead-{moving.number} has no connections" in refusal(refused)
+    assert "targets" in refused.json()["errors"][0]["message"]
+    assert put({moving.source: 95, dead: 0}).status_code == 200, "nothing goes to it"
+    assert put({moving.source: 50, good: 50}).status_code == 200
+    assert put({moving.source: 50, good: 45, dead: 5}, OFF).status_code == 200
+    refusal(put({moving.source: 50, good: 40, dead: 10}))
+    assert put({moving.source: 55, good: 44, dead: 1}).status_code == 200, "it gets less"
+    moving.edge.answers[moving.source] = REFUSED
+    assert "connection refused" in refusal(moving.control.http.delete(path)), "its record's tunnel would get all of it"
+    moving.edge.answers[good] = REFUSED
+    assert moving.control.http.delete(path).status_code == 200, "nobody serves it anyway"

@@ -2,6 +2,7 @@ import json
 import stat
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -9,6 +10,7 @@ from qanat.cli.main import EXIT_STATUSES, main
 from qanat.errors import QanatError
 from tests.support.control import Control
 from tests.support.failed import failed_request
+from tests.support.links import register
 
 
 class Shell:
@@ -110,6 +112,25 @@ def test_wrong_permissions_are_told(shell: Shell) -> None:
 
 
 # ------------------------------------------------------------ zones and records
+
+
+def test_weights_are_set_shown_and_taken_away(shell: Shell, at_control: Control) -> None:
+    shell("zone", "create", "example.test")
+    web, canary = (at_control.create_tunnel(name)["id"] for name in ("web", "canary"))
+    shell("record", "create", "app.example.test", "--tunnel", "web")
+    assert "95" in shell("record", "weights", "app.example.test", "web=95", f"{canary}=5", "--sticky", "cookie")
+    told = shell("record", "weights", "app.example.test")
+    assert "sticky by cookie" in told
+    shown = shell.json("record", "weights", "app.example.test")
+    assert {each["tunnel_id"]: each["percent"] for each in shown["targets"]} == {web: 95.0, canary: 5.0}
+    shell("record", "weights", "app.example.test", "web", expect=2)
+    shell("record", "weights", "app.example.test", "web=1", "--clear", expect=2)
+    shell("record", "weights", "app.example.test", "web=1", "none=1", expect=3)
+    register(at_control.store, web, str(uuid4()))
+    shell("record", "weights", "app.example.test", "web=50", "canary=50", expect=1)
+    assert "would not serve it" in shell.err
+    shell("record", "weights", "app.example.test", "web=50", "canary=50", "--cutover-policy", "off")
+    assert shell.json("record", "weights", "app.example.test", "--clear")["is_split"] is False
 
 
 def test_zones(shell: Shell, tmp_path: Path) -> None:

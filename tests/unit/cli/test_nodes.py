@@ -52,6 +52,14 @@ def test_a_tunnels_mode_is_shown_and_set(shell: Shell, tokens: dict[str, Path]) 
     shell("tunnel", "mode", "web", "both", expect=2)
 
 
+def test_a_tunnel_is_shown_with_its_active_node_and_epoch(shell: Shell, tokens: dict[str, Path]) -> None:
+    assert "epoch" not in shell("tunnel", "show", "web")
+    shell("tunnel", "mode", "web", "active-standby", "--active", "web-1")
+    assert "mode active-standby: the node web-1 is active, epoch 1" in shell("tunnel", "show", "web")
+    shown = shell.json("tunnel", "show", "web")
+    assert (shown["mode"], shown["active_node"], shown["epoch"]) == ("active-standby", "web-1", 1)
+
+
 def test_a_node_is_promoted_with_commands_around_the_flip(
     shell: Shell, tokens: dict[str, Path], steering: FakeSteering, tmp_path: Path
 ) -> None:

@@ -24,15 +24,16 @@ class Repointing:
         """For a write of these changes (record id → its new form): asked now, while nobody's turn is held."""
         return self.guard_of(zone, lambda session: foresee(session, zone, changes))
 
-    def guard_of(self, zone: Zone, moves: Callable[..., Sequence[Move]]) -> Guard:
-        """For a write of these moves."""
+    def guard_of(self, zone: Zone | None, moves: Callable[..., Sequence[Move]], *, where: str = "content") -> Guard:
+        """For a write of these moves, in a zone (None: in several). `where`: what of the request names the new tunnel."""
         default = self._ctx.cutover_policy
-        policy = self._asked or zone.cutover_policy or default
+        policy = self._asked or (zone.cutover_policy or default if zone is not None else None)
         found: Sequence[Move] = ()
         if policy != "off":
             with self._ctx.store.reading() as session:
                 found = moves(session)
-        return Guard(look(self._ctx.store, self._ctx.cutover_edge, found), default=default, asked=self._asked)
+        seen = look(self._ctx.store, self._ctx.cutover_edge, found)
+        return Guard(seen, default=default, asked=self._asked, where=where)
 
 
 async def _repointing(

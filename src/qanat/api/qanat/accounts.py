@@ -9,14 +9,17 @@ from qanat.api.http.body import MAX_VALUES
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.endpoint import HEAVY, Takes, takes
 from qanat.api.http.envelope import Ok, ok
+from qanat.api.http.repointing import Repoint
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, queries
 from qanat.control import accounts
 from qanat.control.policies import reach_of
 from qanat.control.principal import Principal
+from qanat.cutover.repointing import HEADER, Move
 from qanat.errors import QanatError
 from qanat.store.models import Account
 from qanat.store.reach import Permission
+from qanat.transfer import zones
 from qanat.transfer.document import Document, plain, read_document
 from qanat.transfer.reading import read_account
 from qanat.transfer.run import Outcome
@@ -58,6 +61,7 @@ class AccountDocumentShape(Shape):
     zones: NotRequired[
         Annotated[list[dict[str, Any]], Field(examples=[[{"id": HEX_ID, "name": "example.com", "records": []}]])]
     ]
+    probes: NotRequired[Annotated[list[dict[str, Any]], Field(examples=[[]])]]
     tokens: NotRequired[Annotated[list[dict[str, Any]], Field(examples=[[]])]]
 
 
@@ -120,7 +124,8 @@ async def _text(request: Request) -> bytes:
 @needs(*READS)
 @takes(HEAVY)
 def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Ok[AccountDocumentShape]:
-    """Tunnels with every configuration, zones, records, private routes, and the names and policies of the account's tokens."""
+    """Tunnels with every configuration, mode and fences, zones, records, weights, probes, private routes, and the names and
+    policies of the account's tokens."""
     account = _account(ctx, who, account_id, READS)
     sealed = _sealer_for_export(request, who, account.id)
     with ctx.store.reading() as session:
@@ -143,15 +148,21 @@ def import_into_account(
     request: Request,
     ctx: Ctx,
     who: Who,
+    repoint: Repoint,
     text: Annotated[bytes, Depends(_text)],
 ) -> Ok[ImportShape]:
     """Writes an exported account here, whole or not at all; without `dry_run=false` it only says what it would do. An
-    account that doesn't exist is made when its id is the document's own. What isn't in the document stays as it is."""
+    account that doesn't exist is made when its id is the document's own. What isn't in the document stays as it is, and who is
+    active of a tunnel's nodes here stays active. A hostname that would go from a tunnel that serves it to one that doesn't is a
+    conflict, as for a record that is repointed."""
     document = read_document(text)
     writes = request.query_params.get("dry_run", "true").lower() in ("false", "0")
     _check_reach(ctx, who, account_id, document)
     secrets = _sealer_for_import(request, document)
     checked = check(document)
+    guard = repoint.guard_of(
+        None, lambda session: [Move(*each) for each in zones.moves(session, document, checked)], where="document"
+    )
     with ctx.store.writing(who.actor) as write:
         outcome = import_account(
             write,
@@ -162,6 +173,7 @@ def import_into_account(
             secrets=secrets,
             giver=who.token,
             dry_run=not writes,
+            repoint=guard,
         )
     if writes and not outcome.applied:
         raise _conflicts(outcome)
@@ -239,8 +251,8 @@ def _passphrase(request: Request) -> str | None:
 def _conflicts(outcome: Outcome) -> QanatError:
     found = [step for step in outcome.steps if step.action == "conflict"]
     shown = "; ".join(f"{step.kind} {step.name}: {step.reason}" for step in found[:SHOWN_CONFLICTS])
-    return QanatError(
-        "import_conflict",
-        f"nothing was written, because of {len(found)} conflicts: {shown}{'; …' if len(found) > SHOWN_CONFLICTS else ''}",
-        hint="a dry run lists them all",
-    )
+    told = f"nothing was written, because of {len(found)} conflicts: {shown}{'; …' if len(found) > SHOWN_CONFLICTS else ''}"
+    if all(step.code == "record_target_down" for step in found):
+        hint = f"a dry run lists them all; bring the targets up, or override it by the header {HEADER}: off"
+        return QanatError("record_target_down", told, where="document", hint=hint)
+    return QanatError("import_conflict", told, hint="a dry run lists them all")

@@ -1,5 +1,6 @@
 """`/accounts/{account_id}/qanat/hostnames/{hostname}/targets`: a hostname that leads to several tunnels by weights."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,12 +9,14 @@ from sqlalchemy.orm import Session
 from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.envelope import Ok, ok
 from qanat.api.http.paths import AccountPath
+from qanat.api.http.repointing import Repoint
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape
 from qanat.api.v4.tunnel_shapes import ACCOUNT, TUNNEL
 from qanat.control import targets
 from qanat.control.principal import Principal
 from qanat.control.visibility import visible_account
+from qanat.cutover.repointing import Move
 from qanat.store.reach import Permission
 from qanat.tables.routes import Sticky
 
@@ -72,27 +75,41 @@ def get_targets(account_id: AccountPath, hostname: str, ctx: Ctx, who: Who) -> O
 
 @router.put("")
 @needs("dns.edit", "tunnel.read")
-def put_targets(account_id: AccountPath, hostname: str, body: TargetsInput, ctx: Ctx, who: Who) -> Ok[TargetsShape]:
-    """Sets them, in one step: requests that come from now on go by these weights, those under way end where they began."""
+def put_targets(
+    account_id: AccountPath, hostname: str, body: TargetsInput, ctx: Ctx, who: Who, repoint: Repoint
+) -> Ok[TargetsShape]:
+    """Sets them, in one step: requests that come from now on go by these weights, those under way end where they began. A tunnel
+    that gets a larger part must serve the hostname, as for a record that is repointed to it."""
+    shares = [(each.tunnel_id, each.weight) for each in body.targets]
+    with ctx.store.reading() as session:
+        place = _place(session, who, account_id, hostname, "dns.edit")
+    guard = repoint.guard_of(place.zone, lambda session: _moves(session, place, shares), where="targets")
     with ctx.store.writing(who.actor) as write:
         place = _place(write.session, who, account_id, hostname, "dns.edit")
-        targets.put(write, place, [(each.tunnel_id, each.weight) for each in body.targets], body.sticky)
+        targets.put(write, place, shares, body.sticky, repoint=guard)
         return ok(_shown(write.session, place))
 
 
 @router.delete("")
 @needs("dns.edit", "tunnel.read")
-def delete_targets(account_id: AccountPath, hostname: str, ctx: Ctx, who: Who) -> Ok[TargetsShape]:
-    """Takes the weights away: the hostname leads to its record's tunnel alone."""
+def delete_targets(account_id: AccountPath, hostname: str, ctx: Ctx, who: Who, repoint: Repoint) -> Ok[TargetsShape]:
+    """Takes the weights away: the hostname leads to its record's tunnel alone, which must serve it."""
+    with ctx.store.reading() as session:
+        place = _place(session, who, account_id, hostname, "dns.edit")
+    guard = repoint.guard_of(place.zone, lambda session: _moves(session, place, targets.alone(place)), where="targets")
     with ctx.store.writing(who.actor) as write:
         place = _place(write.session, who, account_id, hostname, "dns.edit")
-        targets.clear(write, place)
+        targets.clear(write, place, repoint=guard)
         return ok(_shown(write.session, place))
 
 
 def _place(session: Session, who: Principal, account_id: str, hostname: str, permission: Permission) -> targets.Place:
     visible_account(session, who, account_id, "tunnel.read")
     return targets.find(session, account_id, hostname, reach=who.reach(permission))
+
+
+def _moves(session: Session, place: targets.Place, shares: Sequence[tuple[str, int]]) -> list[Move]:
+    return [Move(place.record.name, *each) for each in targets.gains(session, place, shares)]
 
 
 def _shown(session: Session, place: targets.Place) -> TargetsShape:

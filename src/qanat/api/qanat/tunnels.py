@@ -20,6 +20,7 @@ from qanat.api.v4.tunnel_shapes import (
 from qanat.control import configurations, connections, connector_tokens
 from qanat.control.tunnel_status import ConnectorConnections, every_connector, recent_state
 from qanat.control.visibility import known_tunnel
+from qanat.nodes import mode, nodes
 from qanat.store.models import Configuration, Tunnel
 
 router = resource(prefix="/qanat/tunnels/{tunnel_id}", tags=["qanat"])
@@ -34,12 +35,17 @@ def get_tunnel(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[OwnTunnelShape]:
         state = recent_state(session, tunnel, now=ctx.store.clock())
         newest = configurations.newest(session, tunnel.id)
         connectors = _connectors(session, tunnel, state.all_connectors, newest)
+        role = mode.of(session, tunnel.id)
+        active = nodes.name_of(session, tunnel.id, role.active_token_id if role is not None else None)
     return ok(
         {
             **shown(tunnel, state),
             "status_since": rfc3339(state.since),
             "status_reason": state.reason,
             "configuration_version": newest.version if newest is not None else 0,
+            "mode": mode.mode_of(role),
+            "active_node": active,
+            "epoch": role.epoch if role is not None else 0,
             "connectors": connectors,
             "local_configuration": tunnel.local_configuration,
         }

@@ -118,6 +118,11 @@ class OwnTunnelShape(TunnelShape):
     status_since: Annotated[str, Field(examples=[MOMENT])]
     status_reason: Annotated[str | None, Field(examples=[None])]
     configuration_version: Annotated[int, Field(examples=[7])]
+    mode: Annotated[Literal["replicas", "active-standby"], Field(examples=["active-standby"])]
+    active_node: Annotated[
+        str | None, Field(examples=["web-1"], description="null in mode `replicas`: all get requests")
+    ]
+    epoch: Annotated[int, Field(examples=[3], description="it rises with every change of the active node")]
     connectors: list[OwnConnectorShape]
     local_configuration: Annotated[
         str | None,
