@@ -369,7 +369,8 @@ class Traffic:
 
     `requests` have ended: `statuses` (1xx to 5xx) came from the origin, `edge_made` were answered by the edge itself, `cut`
     broke off after the answer's head, `client_failed` were left or broken by their client. `refused` and `timed_out` are
-    tries, of which one request may have several: the origin was not reached, or did not answer in time. Bytes are of
+    tries, of which one request may have several: the origin was not reached, or did not answer in time. `opened`: tries
+    that were handed to a connection, `waiting`: of them, those whose answer's head is awaited now. Bytes are of
     bodies, entered at a request's end. Latency: counts by bucket (`latency_bounds`, and above) and the sum in seconds:
     `queue` from the request's head to a stream on the connection that answered, `first_byte` from there to the answer's
     head, `total` from head to end (without WebSockets).
@@ -395,6 +396,10 @@ class Traffic:
     def refused(self) -> int: ...
     @property
     def timed_out(self) -> int: ...
+    @property
+    def opened(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
     @property
     def bytes_in(self) -> int: ...
     @property
@@ -461,6 +466,7 @@ class Edge:
         timeout_s: float,
         max_body_bytes: int,
         to_connector: bool,
+        is_websocket: bool,
     ) -> None:
         """Begins one request of ours through a connection that registered with that token ("" is the tunnel's own secret;
         None: any connection of the tunnel), whether or not its node gets traffic. It goes out as a visitor's would, from

@@ -56,8 +56,11 @@ class FakeCutoverEdge:
     def usable(self, tunnel_id: str) -> int:
         return self.up.get(tunnel_id, 4)
 
-    def counts(self, *, hostname: str, tunnel_id: str, since: datetime) -> Counts:
+    def counts(self, *, hostname: str, tunnel_id: str, since: datetime, long_s: float) -> Counts:
         return self.traffic.get(tunnel_id, Counts())
+
+    def note_counts(self) -> None:
+        pass
 
     def hold(self, *, name: str, hostnames: Sequence[str], timeout_s: float) -> None:
         self.held[name] = tuple(hostnames)

@@ -45,6 +45,9 @@ struct Counts {
     client_failed: Counter,
     refused: Counter,
     timed_out: Counter,
+    opened: Counter,
+    /// Of those, the ones that ended without an answer's head.
+    unanswered: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
     latency: [Histogram; 3],
@@ -59,6 +62,8 @@ impl Counts {
             client_failed: Counter::default(),
             refused: Counter::default(),
             timed_out: Counter::default(),
+            opened: Counter::default(),
+            unanswered: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             latency: [(); 3].map(|()| Histogram::new(LATENCY_BOUNDS)),
@@ -86,6 +91,8 @@ pub struct Totals {
     pub client_failed: u64,
     pub refused: u64,
     pub timed_out: u64,
+    pub opened: u64,
+    pub waiting: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub queue: Latency,
@@ -151,13 +158,23 @@ impl Series {
         self.counts().timed_out.add(1);
     }
 
+    /// A try was handed to a connection.
+    pub(crate) fn opened(&self) {
+        self.counts().opened.add(1);
+    }
+
+    /// Such a try has ended without an answer's head.
+    pub(crate) fn unanswered(&self) {
+        self.counts().unanswered.add(1);
+    }
+
     pub(crate) fn took(&self, hop: HopTime, seconds: f64) {
         self.counts().latency[hop as usize].observe(seconds);
     }
 
     /// What it holds; nothing is stopped meanwhile.
     pub(crate) fn totals(&self) -> Totals {
-        let mut all = Totals::default();
+        let (mut all, mut settled) = (Totals::default(), 0);
         for counts in self.groups.iter().filter_map(OnceLock::get) {
             for (sum, more) in all.statuses.iter_mut().zip(&counts.statuses) {
                 *sum += more.get();
@@ -167,6 +184,7 @@ impl Series {
             all.client_failed += counts.client_failed.get();
             all.refused += counts.refused.get();
             all.timed_out += counts.timed_out.get();
+            settled += counts.unanswered.get();
             all.bytes_in += counts.bytes_in.get();
             all.bytes_out += counts.bytes_out.get();
             for (latency, more) in
@@ -175,6 +193,10 @@ impl Series {
                 latency.add(&more.snapshot());
             }
         }
+        settled += all.first_byte.counts.iter().sum::<u64>();
+        // After those that end them, so that none ends that wasn't there.
+        all.opened = self.groups.iter().filter_map(OnceLock::get).map(|counts| counts.opened.get()).sum();
+        all.waiting = all.opened.saturating_sub(settled);
         all.requests = all.statuses.iter().sum::<u64>() + all.edge_made + all.cut + all.client_failed;
         all
     }
@@ -212,6 +234,9 @@ mod tests {
                     series.ended(Fate::ClientFailed, 0, 0);
                     series.refused();
                     series.timed_out();
+                    (0..3).for_each(|_| series.opened());
+                    series.unanswered();
+                    series.took(HopTime::FirstByte, 0.01);
                     series.took(HopTime::Queue, 0.0001);
                     series.took(HopTime::Total, 1000.0);
                 });
@@ -224,7 +249,8 @@ mod tests {
         assert_eq!((totals.bytes_in, totals.bytes_out), (56, 600));
         assert_eq!((totals.queue.counts[0], totals.queue.counts.len()), (8, LATENCY_BOUNDS.len() + 1));
         assert_eq!(totals.total.counts.last(), Some(&8));
-        assert!(totals.first_byte.counts.iter().all(|n| *n == 0) && totals.total.sum == 8000.0);
+        assert_eq!((totals.first_byte.counts.iter().sum::<u64>(), totals.total.sum), (8, 8000.0));
+        assert_eq!((totals.opened, totals.waiting), (24, 8), "without those that were answered or given up");
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn probe(probe_id: u64, path: &str) -> Probe {
         timeout: SOON,
         max_body: 1024,
         to_connector: false,
+        is_websocket: false,
     }
 }
 
@@ -97,6 +98,20 @@ fn what_stands_in_the_way_is_told_by_the_codes_of_requests() {
         }
         let long = ask(lab, Probe { max_body: 10, ..probe(6, "/large") }).await;
         assert_eq!((long.cause, long.status, long.body.len()), ("", 200, 10));
+    });
+}
+
+#[test]
+fn what_speaks_no_http_is_asked_as_a_websocket_and_let_go_at_once() {
+    on_both(async |lab| {
+        let connector = lab.connector().await;
+        let as_websocket = |id, path| Probe { is_websocket: true, ..probe(id, path) };
+        let answer = ask(lab, as_websocket(1, "/ws")).await;
+        assert_eq!((answer.status, answer.cause, answer.body.len()), (101, "", 0), "{answer:?}");
+        let last = connector.last();
+        assert!(last.head.websocket && last.head.headers.get("sec-websocket-key").is_some());
+        assert_eq!(ask(lab, as_websocket(2, "/ws-refused")).await.status, 403);
+        assert_eq!(ask(lab, as_websocket(3, "/refused")).await.cause, "origin_refused");
     });
 }
 

@@ -34,6 +34,12 @@ fn a_request_is_counted_for_its_route_and_node_with_its_fate_bytes_and_times() {
             assert_eq!(latency.counts.iter().sum::<u64>(), 3, "what has an answer of its origin");
         }
         assert!(totals.total.sum >= totals.queue.sum);
+        assert_eq!((totals.opened, totals.waiting), (4, 0));
+        client.send(format!("GET /hang HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+        lab.until(|| of(lab, HOST, Some("")).waiting == 1).await;
+        drop(client);
+        lab.until(|| of(lab, HOST, Some("")).waiting == 0).await;
+        assert_eq!(of(lab, HOST, Some("")).opened, 5, "nobody waits for it any more");
     });
 }
 

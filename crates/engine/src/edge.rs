@@ -97,6 +97,16 @@ impl Traffic {
     }
 
     #[getter]
+    fn opened(&self) -> u64 {
+        self.0.totals.opened
+    }
+
+    #[getter]
+    fn waiting(&self) -> u64 {
+        self.0.totals.waiting
+    }
+
+    #[getter]
     fn bytes_in(&self) -> u64 {
         self.0.totals.bytes_in
     }
@@ -222,7 +232,8 @@ impl Edge {
     }
 
     #[pyo3(signature = (
-        *, probe_id, tunnel_id, token_id, hostname, scheme, path, method, headers, timeout_s, max_body_bytes, to_connector
+        *, probe_id, tunnel_id, token_id, hostname, scheme, path, method, headers, timeout_s, max_body_bytes, to_connector,
+        is_websocket
     ))]
     #[allow(clippy::too_many_arguments)] // keyword-only on the Python side
     fn probe(
@@ -238,6 +249,7 @@ impl Edge {
         timeout_s: f64,
         max_body_bytes: usize,
         to_connector: bool,
+        is_websocket: bool,
     ) -> PyResult<()> {
         let is_tls = match scheme {
             "https" => true,
@@ -256,6 +268,7 @@ impl Edge {
             timeout: wait_seconds(timeout_s),
             max_body: max_body_bytes,
             to_connector,
+            is_websocket,
         };
         self.0.probe(probe).map_err(edge_error)
     }

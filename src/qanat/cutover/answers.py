@@ -46,14 +46,14 @@ def judge(check: Check, answer: Answer, source: Answer | None) -> Judgement:
     """Whether the answer is as it must be. `source`: the old tunnel's to the same request; None: it wasn't asked.
 
     Without a status that was given, it must be the source's; where that one doesn't answer (or with a 5xx), anything from 200
-    to 399. A 403 from both is the same; a 403 from the target alone is not (case 47).
+    to 399, or 101 of a service that is connected to. A 403 from both is the same; a 403 from the target alone is not (case 47).
     """
     known = source if source is not None and source.is_answered and source.status < 500 else None
     learns = check.status is None and known is not None
     if not answer.is_answered:
         return Judgement(False, f"no answer: {answer.told}", learns)
     wanted = check.status if check.status is not None else known.status if known is not None else None
-    if wanted is None and not 200 <= answer.status < 400:
+    if wanted is None and not (200 <= answer.status < 400 or answer.status == 101):
         return Judgement(False, f"answered {answer.status}, which is none of 200 to 399", learns)
     if wanted is not None and answer.status != wanted:
         whose = "was expected" if check.status is not None else "is what the source answers"

@@ -4,7 +4,6 @@ All that a course remembers by itself is how long ago it began to look at the st
 what its probes were answered: another course, of an edge that was started anew, takes up from the row."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -14,22 +13,19 @@ import structlog
 
 from qanat.control import tunnels
 from qanat.cutover import cutovers, facts, records
-from qanat.cutover.answers import Answer, bound_s, judge
+from qanat.cutover.answers import Answer, judge
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import Gate, is_open, learnt, shut
 from qanat.cutover.inspection import inspect
 from qanat.cutover.machine import ACTIVE, MOVED, Act, Next, Situation, State, decide
 from qanat.cutover.plan import Plan, representative
 from qanat.cutover.rule import Counts, Verdict, Watched, watch
+from qanat.cutover.watching import TargetProbes, patiences, took_s
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, Write
 from qanat.store.models import Cutover
 from qanat.store.reach import EVERYTHING
 
-PROBE_EVERY_S = 1.0
-PROBED_AT_ONCE = 8
-PROBE_S = 1.5
-LONGEST_PROBE_S = 10.0
 BASELINE = timedelta(seconds=60)
 CONNECTORS_BACK_S = 15.0
 """After an edge's restart; they come within a second or two as a rule."""
@@ -56,8 +52,7 @@ class Course:
         self._is_quiet = False
         self._was_cut = False
         self._was_told = ""
-        self._probed_at: float | None = None
-        self._failed: dict[str, tuple[int, str]] = {}
+        self._probes = TargetProbes(now)
 
     def tick(self) -> bool:
         """One look and what follows from it; whether the cutover is over. QanatError: the database is away, and nothing was
@@ -93,9 +88,9 @@ class Course:
         if self._on != (row.state, row.step):
             self._on = (row.state, row.step)
             # asked now, so that what passed before doesn't count
-            self._edge.counts(hostname=row.hostnames[0], tunnel_id=row.to_tunnel_id, since=self._store.clock())
+            self._edge.note_counts()
             self._entered, self._since = self._now(), self._store.clock()
-            self._failed.clear()
+            self._probes.forget()
             self._was_told = ""
 
     # ------------------------------------------------------------ looking
@@ -147,49 +142,38 @@ class Course:
         return gates, "" if is_open(gates) else shut(gates)
 
     def _watch(self, row: Cutover, plan: Plan, elapsed_s: float) -> Verdict:
-        self._probe(row, plan)
+        sources = learnt(row.gates)
+        patience = patiences(row.hostnames, plan.check_of, sources, took_s(row.gates))
+        self._probes.look(
+            patience, lambda hostname, timeout_s: self._failure(row, plan, hostname, sources.get(hostname), timeout_s)
+        )
         new: dict[str, Counts] = {}
         old: dict[str, Counts] = {}
         if row.state in MOVED:
             before = msgspec.convert(row.baseline or {}, dict[str, Counts])
             for hostname in row.hostnames:
-                new[hostname] = self._edge.counts(hostname=hostname, tunnel_id=row.to_tunnel_id, since=self._since)
+                long_s = patience[hostname]
+                new[hostname] = self._edge.counts(
+                    hostname=hostname, tunnel_id=row.to_tunnel_id, since=self._since, long_s=long_s
+                )
                 beside = Counts()
                 if row.state == State.MOVING:
-                    beside = self._edge.counts(hostname=hostname, tunnel_id=row.from_tunnel_id, since=self._since)
+                    beside = self._edge.counts(
+                        hostname=hostname, tunnel_id=row.from_tunnel_id, since=self._since, long_s=long_s
+                    )
                 earlier = before.get(hostname, Counts())
                 old[hostname] = beside if beside.requests >= earlier.requests else earlier
         seen = Watched(
             elapsed_s=elapsed_s,
             new=new,
             old=old,
-            failed_probes=dict(self._failed),
+            failed_probes=dict(self._probes.failed),
             is_connected=self._edge.usable(row.to_tunnel_id) > 0,
         )
         return watch(plan.rule, seen)
 
-    def _probe(self, row: Cutover, plan: Plan) -> None:
-        now = self._now()
-        if self._probed_at is not None and now - self._probed_at < PROBE_EVERY_S:
-            return
-        self._probed_at = now
-        sources = learnt(row.gates)
-        with ThreadPoolExecutor(PROBED_AT_ONCE, thread_name_prefix="qanat-cutover-probe") as pool:
-            asked = {
-                hostname: pool.submit(self._failure, row, plan, hostname, sources.get(hostname))
-                for hostname in row.hostnames
-            }
-            for hostname, answer in asked.items():
-                why = answer.result()
-                if not why:
-                    self._failed.pop(hostname, None)
-                else:
-                    self._failed[hostname] = (self._failed.get(hostname, (0, ""))[0] + 1, why)
-
-    def _failure(self, row: Cutover, plan: Plan, hostname: str, source: Answer | None) -> str:
+    def _failure(self, row: Cutover, plan: Plan, hostname: str, source: Answer | None, timeout_s: float) -> str:
         check = plan.check_of(hostname)
-        bound = bound_s(check, source)
-        timeout_s = min(LONGEST_PROBE_S, max(PROBE_S, bound)) if check.within_s is not None and bound else PROBE_S
         answer = self._edge.ask(
             tunnel_id=row.to_tunnel_id,
             token_id=self._active,
@@ -267,16 +251,21 @@ class Course:
                 return False
             if row.state == State.CHECKING and self._gates is not None:
                 row.gates = msgspec.to_builtins(self._gates)
-                row.baseline = self._baseline(row)
+                row.baseline = self._baseline(row, cutovers.plan_of(row))
             act(write, row)
         seen.version = row.version  # for a second step of the same look
         return True
 
-    def _baseline(self, row: Cutover) -> dict[str, Any]:
+    def _baseline(self, row: Cutover, plan: Plan) -> dict[str, Any]:
         since = self._store.clock() - BASELINE
+        patience = patiences(row.hostnames, plan.check_of, learnt(row.gates), took_s(row.gates))
         return {
             hostname: msgspec.to_builtins(
-                self._edge.counts(hostname=hostname, tunnel_id=row.from_tunnel_id, since=since)
+                self._edge.counts(hostname=hostname, tunnel_id=row.from_tunnel_id, since=since, long_s=long_s)
             )
-            for hostname in row.hostnames
+            for hostname, long_s in patience.items()
         }
+
+    def close(self) -> None:
+        """Nobody looks any more."""
+        self._probes.close()

@@ -22,8 +22,11 @@ class CutoverEdge(Protocol):
     def usable(self, tunnel_id: str) -> int:
         """How many usable connections a tunnel has now."""
 
-    def counts(self, *, hostname: str, tunnel_id: str, since: datetime) -> Counts:
-        """The requests of a hostname through a tunnel since then."""
+    def counts(self, *, hostname: str, tunnel_id: str, since: datetime, long_s: float) -> Counts:
+        """The requests of a hostname through a tunnel since then; those open for longer than `long_s` hang."""
+
+    def note_counts(self) -> None:
+        """From this moment on exact counts will be asked for."""
 
     def hold(self, *, name: str, hostnames: Sequence[str], timeout_s: float) -> None:
         """New requests to these hostnames wait."""

@@ -17,17 +17,28 @@ Z = 2.326
 
 class Counts(Struct, frozen=True, kw_only=True):
     """Requests of a while, those of them that failed (5xx, refused, timed out, cut), and their p95 in seconds: None without
-    any."""
+    any. Of those that began more than `long_s` ago (`begun`), `hanging` still wait for their answer's head; `slow`: answers that
+    took so long."""
 
     requests: int = 0
     failed: int = 0
     p95_s: float | None = None
+    begun: int = 0
+    hanging: int = 0
+    slow: int = 0
+    long_s: float = 0.0
 
     def __add__(self, other: "Counts") -> "Counts":
         """Together; the slower p95 stands for both."""
         slower = [each for each in (self.p95_s, other.p95_s) if each is not None]
         return Counts(
-            requests=self.requests + other.requests, failed=self.failed + other.failed, p95_s=max(slower, default=None)
+            requests=self.requests + other.requests,
+            failed=self.failed + other.failed,
+            p95_s=max(slower, default=None),
+            begun=self.begun + other.begun,
+            hanging=self.hanging + other.hanging,
+            slow=self.slow + other.slow,
+            long_s=max(self.long_s, other.long_s),
         )
 
     @property
@@ -60,7 +71,7 @@ def watch(rule: Rule, seen: Watched) -> Verdict:
     new, old = sum(seen.new.values(), Counts()), sum(seen.old.values(), Counts())
     numbers = {
         "elapsed_s": round(seen.elapsed_s, 1),
-        "new": {"requests": new.requests, "failed": new.failed, "p95_s": new.p95_s},
+        "new": {"requests": new.requests, "failed": new.failed, "hanging": new.hanging, "p95_s": new.p95_s},
         "old": {"requests": old.requests, "failed": old.failed, "p95_s": old.p95_s},
     }
     why = _broken(rule, seen)
@@ -90,6 +101,12 @@ def _broken(rule: Rule, seen: Watched) -> str | None:
             return (
                 f"{new.failed} of {new.requests} requests to {hostname} failed ({new.share:.1%}; at least {lowest:.1%}), "
                 f"on the old tunnel {old.failed} of {old.requests}"
+            )
+        slow = old.slow / old.requests if old.requests else 0.0
+        if new.hanging >= rule.least_failed and lower_bound(new.hanging, new.begun) > slow + rule.worse_share:
+            return (
+                f"{new.hanging} of {new.begun} requests to {hostname} have had no answer for more than {new.long_s:.1f} s; on "
+                f"the old tunnel {old.slow} of {old.requests} took so long"
             )
         enough = min(new.requests, old.requests) >= max(rule.least_requests, 1)
         if enough and new.p95_s is not None and old.p95_s is not None:

@@ -11,31 +11,34 @@ from qanat.cutover.answers import Answer
 from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.plan import Check
 from qanat.cutover.rule import Counts
-from qanat.edge.engine import Edge, latency_bounds
-from qanat.edge.passing import Passing
+from qanat.edge.engine import Edge
 from qanat.errors import QanatError
 from qanat.health.health import Health
 from qanat.health.probing import Probes, Question
-from qanat.store import Store
 
 MOST_HELD = 10_000
 RESOLVER_S = 2.0
 HANDSHAKE_S = 3.0
+COUNTED_EVERY_S = 0.2
 
 
 class RunningCutoverEdge:
     """Safe for many threads."""
 
-    def __init__(self, engine: Edge, probes: Probes, health: Health, store: Store) -> None:
+    def __init__(self, engine: Edge, probes: Probes, health: Health) -> None:
         self._engine = engine
         self._probes = probes
         self._health = health
-        self._passing = Passing(engine.traffic, latency_bounds(), store.clock)
 
     def ask(self, *, tunnel_id: str, token_id: str | None, hostname: str, check: Check, timeout_s: float) -> Answer:
-        """A probe, as the engine sends it."""
+        """A probe, as the engine sends it: as a WebSocket where the target's rule leads to a service that isn't HTTP."""
         question = Question(
-            tunnel_id=tunnel_id, token_id=token_id, hostname=hostname, path=check.path, timeout_s=timeout_s
+            tunnel_id=tunnel_id,
+            token_id=token_id,
+            hostname=hostname,
+            path=check.path,
+            timeout_s=timeout_s,
+            is_websocket=self._health.services.of(tunnel_id, hostname, check.path).kind != "http",
         )
         try:
             answer = self._probes.ask(question)
@@ -59,13 +62,22 @@ class RunningCutoverEdge:
         """Registered and not draining. Those that are suspect count: most of them answer again, and probes tell of the others."""
         return self._health.of(tunnel_id).connections
 
-    def counts(self, *, hostname: str, tunnel_id: str, since: datetime) -> Counts:
+    def counts(self, *, hostname: str, tunnel_id: str, since: datetime, long_s: float) -> Counts:
         """By the engine's totals."""
-        return self._passing.counts(hostname=hostname, tunnel_id=tunnel_id, since=since)
+        rates = self._health.rates(hostname, tunnel_id, since, long_s=long_s, fresh_s=COUNTED_EVERY_S)
+        return Counts(
+            requests=rates.requests,
+            failed=rates.failed,
+            p95_s=rates.p95_s,
+            begun=rates.begun,
+            hanging=rates.hanging,
+            slow=rates.slow,
+            long_s=long_s,
+        )
 
-    def sample(self) -> None:
-        """Now and then: so that what passed before a cutover is known when one begins."""
-        self._passing.sample()
+    def note_counts(self) -> None:
+        """In the engine's totals."""
+        self._health.note_traffic()
 
     def hold(self, *, name: str, hostnames: Sequence[str], timeout_s: float) -> None:
         """In the engine."""

@@ -81,8 +81,8 @@ class CutoverRunner:
         thread.start()
 
     def _take(self, cutover_id: str) -> None:
+        course = Course(self._store, self._edge, cutover_id)
         try:
-            course = Course(self._store, self._edge, cutover_id)
             told = ""
             while not self._stopping.is_set():
                 wait_s = LOOK_EVERY_S
@@ -99,5 +99,6 @@ class CutoverRunner:
                     wait_s = RETRY_S
                 self._stopping.wait(wait_s)
         finally:
+            course.close()
             with self._lock:
                 del self._running[cutover_id]

@@ -15,16 +15,15 @@ from time import monotonic
 import structlog
 from sqlalchemy import delete
 
+from qanat.edge.probed import Asked, read_asked
 from qanat.errors import QanatError
-from qanat.health import checks
 from qanat.health.engine import ProbeAnswered
 from qanat.health.health import Health, Spot
 from qanat.health.probing import Probes, Question
-from qanat.health.questions import Check, judge
+from qanat.health.questions import Check, judge, judge_connection
 from qanat.health.verdicts import Verdict
 from qanat.store import Notice, NoticeKind, Store
 from qanat.store.models import HealthState
-from qanat.tables.reading import read_routes
 
 AT_ONCE = 128
 AT_ONCE_OF_TUNNEL = 8
@@ -38,17 +37,15 @@ FIRST_S = 1.0
 JITTER = 0.1
 PUT_OFF_S = 0.5
 MOST_SAVED = 10_000
+HEEDED = (
+    NoticeKind.ROUTES,
+    NoticeKind.ZONE,
+    NoticeKind.TUNNEL_DELETED,
+    NoticeKind.PROBES,
+    NoticeKind.CONFIGURATION,
+)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A hostname, where it leads, and how it is asked."""
-
-    hostname: str
-    tunnel_id: str
-    check: Check
 
 
 @dataclass(slots=True)
@@ -109,6 +106,8 @@ class Prober:
         self._per_second = per_second
         self._schedule = Schedule(per_second)
         self._asked: list[Asked] = []
+        self._connects: set[tuple[str, str]] = set()
+        self._connected: set[str] = set()
         self._answers: SimpleQueue[tuple[Spot, Check, ProbeAnswered]] = SimpleQueue()
         self._under_way: Counter[str] = Counter()
         self._asking: set[Spot] = set()
@@ -135,7 +134,13 @@ class Prober:
 
     def hear(self, notice: Notice) -> None:
         """What may change who is asked."""
-        if notice.kind in (NoticeKind.ROUTES, NoticeKind.ZONE, NoticeKind.TUNNEL_DELETED, NoticeKind.PROBES):
+        if notice.kind in (
+            NoticeKind.ROUTES,
+            NoticeKind.ZONE,
+            NoticeKind.TUNNEL_DELETED,
+            NoticeKind.PROBES,
+            NoticeKind.CONFIGURATION,
+        ):
             self._is_stale.set()
 
     def _run(self) -> None:
@@ -169,24 +174,15 @@ class Prober:
 
     def _read(self) -> None:
         self._is_stale.clear()
+        connected = {tunnel_id for tunnel_id, _ in self._health.nodes()}
         with self._store.reading() as session:
-            targets = read_routes(session)
-            rules = checks.read(session)
-        found = {}
-        for target in targets:
-            account, hostname, tunnel = target.account_id or "", str(target.hostname), str(target.tunnel_id)
-            if not hostname.startswith("*."):
-                check = rules.of(account_id=account, hostname=hostname, tunnel_id=tunnel)
-                found[hostname, tunnel] = Asked(hostname, tunnel, check)
-        routed = {hostname for hostname, _ in found}
-        owners = {str(target.tunnel_id): target.account_id for target in targets}
-        for (account_id, hostname), check in rules.rows.items():
-            if hostname in routed or "." not in hostname:
-                continue
-            wild = self._route_of(hostname)
-            if wild is not None and owners.get(wild) == account_id:
-                found[hostname, wild] = Asked(hostname, wild, check)
-        self._asked = list(found.values())
+            asked = read_asked(session, self._health.services, connected=connected, route_of=self._route_of)
+        self._connected = connected
+        self._connects = {(each.hostname, each.tunnel_id) for each in asked if each.connects}
+        self._health.cannot_probe(
+            {(each.hostname, each.tunnel_id): each.not_probed for each in asked if each.not_probed}
+        )
+        self._asked = [each for each in asked if not each.not_probed]
         self._reschedule()
 
     def _reschedule(self) -> None:
@@ -206,8 +202,11 @@ class Prober:
 
     def _look(self) -> None:
         self._health.look()
-        if self._health.nodes() != self._nodes:
+        nodes = self._health.nodes()
+        if nodes != self._nodes:
             self._reschedule()
+        if not {tunnel_id for tunnel_id, _ in nodes} <= self._connected:
+            self._is_stale.set()  # another tunnel's rules are to be known
 
     def _send(self, past_s: float) -> None:
         self._allowed = min(self._allowed + past_s * self._per_second, max(1.0, self._per_second * 2 * TICK_S))
@@ -221,14 +220,16 @@ class Prober:
 
     def _ask(self, spot: Spot, check: Check) -> None:
         hostname, tunnel_id, token_id = spot
+        connects = (hostname, tunnel_id) in self._connects
         question = Question(
             tunnel_id=tunnel_id,
             token_id=token_id,
             hostname=hostname,
             path=check.path,
-            method=check.method,
-            headers=tuple(check.send.items()),
+            method="GET" if connects else check.method,
+            headers=() if connects else tuple(check.send.items()),
             timeout_s=check.timeout_s,
+            is_websocket=connects,
         )
         self._asking.add(spot)
         self._under_way[tunnel_id] += 1
@@ -253,7 +254,8 @@ class Prober:
             self._done(spot)
             # Neither says anything about the origin: there was no room, or its connections went meanwhile.
             if answer.cause not in ("probe_busy", "no_connection"):
-                self._health.answered(spot, check, judge(check, answer))
+                connects = spot[:2] in self._connects
+                self._health.answered(spot, check, judge_connection(answer) if connects else judge(check, answer))
 
     def _restore(self) -> None:
         with self._store.reading() as session:

@@ -59,7 +59,6 @@ CATCH_UP_S = 1.0
 MEMORY_S = 1.0
 SECOND_S = 1.0
 QUICK_S = 10.0
-SAMPLE_S = 10.0
 HOUR_S = 3600.0
 EVENTS_LEFT_S = 5.0
 FAILED_LOGINS_S = 10.0
@@ -246,7 +245,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         from qanat.edge.cutover_edge import RunningCutoverEdge
         from qanat.edge.cutover_runner import CutoverRunner
 
-        cutover_edge = RunningCutoverEdge(running, probes, health, state.store)
+        cutover_edge = RunningCutoverEdge(running, probes, health)
         cutovers = CutoverRunner(state.store, cutover_edge)
         control = ControlApi(
             state,
@@ -276,7 +275,6 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
                 (RENEW_CERTIFICATES, HOUR_S, feed.refresh_routes),
                 ("note failed log-ins", FAILED_LOGINS_S, control.note_failed_logins),
                 ("keep failed requests", SECOND_S, failures.write),
-                ("sample what passes", SAMPLE_S, cutover_edge.sample),
                 ("trim", HOUR_S, lambda: trim(state.store)),
                 ("forget", HOUR_S, lambda: forget_deleted(state.store)),
             ]

@@ -47,5 +47,6 @@ class ProbingEngine(Protocol):
         timeout_s: float,
         max_body_bytes: int,
         to_connector: bool,
+        is_websocket: bool,
     ) -> None:
         """See `qanat/_engine.pyi`."""

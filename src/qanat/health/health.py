@@ -1,6 +1,6 @@
 """How nodes are: their connections, and whether the origins behind them answer. The one place that others ask."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -10,6 +10,7 @@ import structlog
 from qanat.health.engine import Traffic
 from qanat.health.questions import Check, Judgment
 from qanat.health.rates import Key, Meter, Rates, failed
+from qanat.health.services import Services
 from qanat.health.verdicts import HealthState, Met, Verdict, after, after_requests
 
 WINDOW_S = 10.0
@@ -58,6 +59,9 @@ class Health:
         self._lost_at: dict[tuple[str, str], datetime] = {}
         self._listeners: tuple[Callable[[str, str], None], ...] = ()
         self._before: dict[Key, tuple[datetime, Traffic]] = {}
+        self._unprobed: dict[tuple[str, str], str] = {}
+        self.services = Services()
+        """How the services behind hostnames are asked; the prober reads them."""
 
     # asking
 
@@ -75,6 +79,9 @@ class Health:
                 for spot, verdict in self._verdicts.items()
                 if spot[1] == tunnel_id and token_id in (None, spot[2]) and hostname in (None, spot[0])
             ]
+            unprobed = [
+                why for spot, why in self._unprobed.items() if spot[1] == tunnel_id and hostname in (None, spot[0])
+            ]
             lost_at = self._lost_at.get((tunnel_id, token_id or ""), self._began)
         suspect = sum(link.suspect for link in links)
         if not links:
@@ -85,8 +92,9 @@ class Health:
         for token, verdict in found:
             if token in alive:
                 by_node.setdefault(token, []).append(verdict)
+        unasked = unprobed[0] if unprobed else "no probe was answered yet"
         worst = [max(verdicts, key=_illness) for verdicts in by_node.values()]
-        verdict = min(worst, key=_illness) if worst else Verdict(since=self._began, why="no probe was answered yet")
+        verdict = min(worst, key=_illness) if worst else Verdict(since=self._began, why=unasked)
         return NodeHealth(
             state=verdict.state, why=verdict.why, since=verdict.since, connections=len(links), suspect=suspect
         )
@@ -101,9 +109,22 @@ class Health:
         with self._lock:
             return {(link.tunnel_id, link.token_id) for link in self._links.values()}
 
-    def rates(self, hostname: str, tunnel_id: str, since: datetime, *, token_id: str | None = None) -> Rates:
+    def rates(
+        self,
+        hostname: str,
+        tunnel_id: str,
+        since: datetime,
+        *,
+        token_id: str | None = None,
+        long_s: float | None = None,
+        fresh_s: float = 0.0,
+    ) -> Rates:
         """What passed since then (see `Meter.rates`)."""
-        return self._meter.rates(hostname, tunnel_id, since, token_id=token_id)
+        return self._meter.rates(hostname, tunnel_id, since, token_id=token_id, long_s=long_s, fresh_s=fresh_s)
+
+    def note_traffic(self) -> None:
+        """Remembers what has passed until now: what is asked for since this moment is exact."""
+        self._meter.look()
 
     def changed(self, listener: Callable[[str, str], None]) -> None:
         """Calls it with tunnel and node whenever that node's connections or one of its verdicts has changed; it must be quick."""
@@ -179,6 +200,11 @@ class Health:
             del self._before[key]
         for spot, met in ill:
             self._met(spot, met, now)
+
+    def cannot_probe(self, reasons: Mapping[tuple[str, str], str]) -> None:
+        """By hostname and tunnel, why nothing is asked there; none others."""
+        with self._lock:
+            self._unprobed = dict(reasons)
 
     def keep(self, spots: Iterable[Spot]) -> None:
         """Forgets all others: what is no longer probed."""

@@ -19,7 +19,8 @@ MARGIN_S = 5.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One request of ours through a node. `token_id`: which ("" is the tunnel's own secret; None: any); `headers`: beyond those
-    that the edge adds; `timeout_s`: for all of it. `to_connector`: it is for the connector itself, not for an origin."""
+    that the edge adds; `timeout_s`: for all of it. `to_connector`: it is for the connector itself, not for an origin.
+    `is_websocket`: 101 is an answer, and the service need not speak HTTP."""
 
     tunnel_id: str
     token_id: str | None
@@ -31,6 +32,7 @@ class Question:
     timeout_s: float = 5.0
     body_bytes: int = BODY_BYTES
     to_connector: bool = False
+    is_websocket: bool = False
 
 
 class Probes:
@@ -64,6 +66,7 @@ class Probes:
                 timeout_s=question.timeout_s,
                 max_body_bytes=question.body_bytes,
                 to_connector=question.to_connector,
+                is_websocket=question.is_websocket,
             )
         except EngineError as error:
             self.forget(probe_id)

@@ -82,6 +82,16 @@ def judge(check: Check, answer: Answered) -> Judgment:
     return Judgment(True, told)
 
 
+def judge_connection(answer: Answered) -> Judgment:
+    """Of a service that isn't HTTP: whether the connector connected to it, which it says by 101."""
+    if answer.cause:
+        detail = f": {answer.detail[:SHOWN_DETAIL]}" if answer.detail else ""
+        return Judgment(False, f"connecting failed ({answer.cause}{detail})")
+    if answer.status != 101:
+        return Judgment(False, f"connecting was answered {answer.status}")
+    return Judgment(True, "the connector connects to it")
+
+
 def ranges(status: str) -> list[tuple[int, int]]:
     """`200`, `200-399` or several with commas, as bounds. QanatError `probe_bad`."""
     found = []

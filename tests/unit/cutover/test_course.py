@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
 
-from qanat.control import records, targets, tunnels
+from qanat.control import connector_tokens, records, targets, tunnels
 from qanat.control.record_changes import RecordChange
 from qanat.cutover import cutovers
 from qanat.cutover.answers import Answer
@@ -15,13 +17,15 @@ from qanat.cutover.course import Course
 from qanat.cutover.plan import Check, Rule
 from qanat.cutover.rule import Counts
 from qanat.errors import QanatError
-from qanat.store import Store, open_store
-from qanat.store.models import Audit, Cutover
+from qanat.nodes import nodes
+from qanat.store import SYSTEM, Store, open_store
+from qanat.store.models import Audit, Cutover, Tunnel
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
 from tests.support.control import KEY
-from tests.support.cutovers import REFUSED, FakeCutoverEdge, Scene, Steady
+from tests.support.cutovers import GOOD, REFUSED, FakeCutoverEdge, Scene, Steady
 from tests.support.databases import new_file
+from tests.support.links import register
 from tests.support.writes import written
 
 
@@ -183,6 +187,27 @@ def test_the_gate_asks_with_the_public_hostname_through_every_node(stage: Stage)
     }
 
 
+def test_a_fenced_node_is_neither_counted_nor_asked_by_the_gates(stage: Stage) -> None:
+    made, _ = written(
+        stage.store,
+        connector_tokens.create,
+        stage.sealer,
+        account_id=stage.account,
+        tunnel_id=stage.target,
+        name="old",
+        expires_at=None,
+    )
+    register(stage.store, stage.target, str(uuid4()), token_id=made.id)
+    with stage.store.writing(SYSTEM) as write:
+        target = write.session.get_one(Tunnel, stage.target)
+        nodes.fence(write, target, nodes.find(write.session, target, "old"), by="operator", reason="broken")
+    row = stage.tick(stage.begin(least_nodes=2))
+    assert (row.state, "1 connections from 1 nodes" in row.why) == ("refused", True)
+    stage.edge.asked.clear()
+    assert stage.tick(stage.begin()).state == "settling"
+    assert {token for tunnel, token, *_ in stage.edge.asked if tunnel == stage.target} == {""}
+
+
 @pytest.mark.case(47)
 def test_refused_connections_take_it_back_within_two_looks(stage: Stage) -> None:
     before = stage.contents()
@@ -204,8 +229,31 @@ def test_failed_requests_take_it_back_although_probes_are_good(stage: Stage) -> 
     stage.serve(Counts(requests=20, failed=10))
     row = stage.tick(cutover, seconds=0.5)
     assert row.state == "rolled_back"
-    assert row.timeline[-1]["numbers"]["new"] == {"requests": 40, "failed": 20, "p95_s": None}
+    assert row.timeline[-1]["numbers"]["new"] == {"requests": 40, "failed": 20, "hanging": 0, "p95_s": None}
     assert stage.leads_to() == {stage.source}
+
+
+def test_a_target_that_hangs_takes_it_back_within_five_seconds_whatever_the_plan_allows(stage: Stage) -> None:
+    cutover = stage.begin(check=Check(within_s=60.0))
+    stage.tick(cutover)
+    stage.tick(cutover, seconds=3)
+    over = Event()
+
+    def hang(tunnel_id: str, _hostname: str, _check: Check) -> Answer:
+        if tunnel_id == stage.target:
+            over.wait(30)
+        return GOOD
+
+    stage.edge.answering = hang
+    try:
+        for _ in range(5):
+            row = stage.tick(cutover, seconds=1)
+            if row.state == "rolled_back":
+                break
+        assert row.state == "rolled_back"
+        assert "no answer within 1.5 s" in row.why
+    finally:
+        over.set()
 
 
 def test_a_target_that_lost_its_connections_takes_it_back(stage: Stage) -> None:

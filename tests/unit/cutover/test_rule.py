@@ -67,3 +67,14 @@ def test_the_lower_bound_is_below_the_share_and_rises_with_the_sample(requests: 
     bound = lower_bound(failed, requests)
     assert 0.0 <= bound <= failed / requests + 1e-12
     assert lower_bound(failed * 4, requests * 4) >= bound - 1e-12
+
+
+def test_requests_that_hang_break_it_unless_the_old_tunnel_has_such_too() -> None:
+    hanging = Counts(requests=10, begun=30, hanging=20, long_s=1.5)
+    broken = seen(hanging, elapsed_s=3.0)
+    assert broken.kind == "broken"
+    assert "20 of 30 requests" in broken.why
+    assert "more than 1.5 s" in broken.why
+    assert seen(Counts(begun=4, hanging=4, long_s=1.5), elapsed_s=3.0).kind == "waits", "too few to say so"
+    polled = Counts(requests=1000, slow=700, p95_s=0.1)
+    assert seen(hanging, old=polled, elapsed_s=3.0).kind == "waits", "they are long polls"

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from qanat.control import records, tunnels, zones
+from qanat.control import configurations, records, targets, tunnels, zones
 from qanat.dns.forms import RecordDraft
 from qanat.edge.prober import AT_ONCE_OF_TUNNEL, PUT_OFF_S, Prober, Schedule
 from qanat.health import checks
@@ -184,3 +184,56 @@ def test_what_was_known_is_known_after_a_restart_and_what_is_off_is_not_asked(
     written(store, checks.put, account_id=account, target=quick, changes={"enabled": False})
     wait_until(lambda: again.health.of(quick, "").state == "unknown", "nothing is known of who isn't asked")
     again.stop()
+
+
+def test_every_tunnel_of_a_hostname_with_weights_is_asked(
+    lab: Lab, store: Store, sealer: Sealer, account: str, tunnel_ids: list[str]
+) -> None:
+    quick = tunnel_ids[0]
+    canary = written(
+        store, tunnels.create, sealer, account_id=account, name="canary", secret=bytes(32), config_src="cloudflare"
+    ).id
+    with store.reading() as session:
+        place = targets.find(session, account, "a.example.test", reach=EVERYTHING)
+    written(store, targets.put, place, [(quick, 95), (canary, 0)], "none")
+    lab.health.registered("c1", quick, "")
+    lab.health.registered("c2", canary, "host")
+    wait_until(
+        lambda: (
+            {(sent["tunnel_id"], sent["token_id"]) for sent in lab.engine.of("a.example.test")}
+            == {(quick, ""), (canary, "host")}
+        ),
+        "the one that gets nothing yet is asked as well",
+    )
+
+
+def test_services_that_are_not_http_are_connected_to_and_those_that_tell_nothing_are_left_alone(
+    lab: Lab, store: Store, account: str, zone: str, tunnel_ids: list[str]
+) -> None:
+    quick = tunnel_ids[0]
+    draft = RecordDraft(name="jump.example.test", type="CNAME", content=f"{quick}.cfargotunnel.com", proxied=True)
+    written(store, records.create, zone, draft, reach=EVERYTHING)
+    rules = [
+        {"hostname": "a.example.test", "service": "ssh://127.0.0.1:22"},
+        {"hostname": "jump.example.test", "service": "bastion"},
+        {"service": "http_status:404"},
+    ]
+    written(
+        store,
+        configurations.put,
+        account_id=account,
+        tunnel_id=quick,
+        document={"ingress": rules},
+        source="cloudflare",
+    )
+    wait_until(lambda: lab.health.of(quick, hostname="jump.example.test").why, "the rules are read")
+    lab.health.registered("c1", quick, "")
+    sent = wait_until(
+        lambda: next((each for each in lab.engine.of("a.example.test") if each["is_websocket"]), None),
+        "it is connected to",
+    )
+    lab.answer(sent, 101)
+    wait_until(lambda: lab.health.of(quick, hostname="a.example.test").state == "healthy", "it connects")
+    assert lab.health.of(quick, hostname="a.example.test").why == "the connector connects to it"
+    assert lab.health.of(quick, hostname="jump.example.test").why == "not probed: its service is bastion"
+    assert not [each for each in lab.engine.of("jump.example.test") if each["is_websocket"]]

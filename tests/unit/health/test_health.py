@@ -25,8 +25,11 @@ class Passed:
     cut: int = 0
     refused: int = 0
     timed_out: int = 0
+    opened: int = 0
+    waiting: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    first_byte: tuple[list[int], float] = field(default_factory=lambda: ([0] * BUCKETS, 0.0))
     total: tuple[list[int], float] = field(default_factory=lambda: ([0] * BUCKETS, 0.0))
 
 
@@ -145,3 +148,52 @@ def test_a_quantile_lies_between_the_bounds_of_its_bucket() -> None:
     assert quantile([1.0, 2.0], [2, 2, 0], 0.5) == 1.0
     assert quantile([1.0, 2.0], [0, 4, 0], 0.5) == 1.5
     assert quantile([1.0, 2.0], [0, 0, 4], 0.5) == 2.0
+
+
+def test_a_tunnel_of_services_that_cannot_be_asked_says_so(lab: Lab) -> None:
+    lab.health.registered("c", "t", "a")
+    lab.health.cannot_probe({("jump.example.test", "t"): "not probed: its service is bastion"})
+    node = lab.health.of("t")
+    assert (node.state, node.why) == ("unknown", "not probed: its service is bastion")
+    assert lab.health.of("t", hostname="other.example.test").why == "no probe was answered yet"
+
+
+def opened(count: int, waiting: int, *, answered: int = 0, slow: int = 0) -> Passed:
+    first = [0] * BUCKETS
+    first[0], first[-1] = answered, slow
+    return Passed(requests=answered + slow, opened=count, waiting=waiting, first_byte=(first, 0.0))
+
+
+def test_requests_that_are_open_for_longer_than_they_may_are_told_from_those_that_have_just_begun(lab: Lab) -> None:
+    lab.after(0, opened(100, 0, answered=100))
+    since = lab.now
+    lab.after(1, opened(110, 10, answered=100))
+    rates = lab.health.rates("app.example.test", "t", since, long_s=1.5)
+    assert (rates.begun, rates.hanging) == (0, 0), "none is so old"
+    lab.after(1.6, opened(130, 30, answered=100))
+    rates = lab.health.rates("app.example.test", "t", since, long_s=1.5)
+    assert (rates.begun, rates.hanging) == (10, 10)
+    lab.after(1.6, opened(140, 3, answered=136, slow=1))
+    rates = lab.health.rates("app.example.test", "t", since, long_s=1.5)
+    assert (rates.begun, rates.hanging, rates.slow) == (30, 0, 1), "those that wait now may be new ones"
+
+
+def test_a_moment_that_is_reckoned_from_stays_exact(lab: Lab) -> None:
+    for number in range(1000):
+        lab.after(0.25, passed(number))
+        if number == 500:
+            since = lab.now
+            lab.health.note_traffic()
+        if number > 500:
+            assert lab.health.rates("app.example.test", "t", since).requests == number - 500
+    assert len(lab.meter._looks["app.example.test", "t", "a"]) <= MOST_OF_SERIES
+
+
+def test_what_is_asked_for_often_is_read_of_the_engine_now_and_then(lab: Lab) -> None:
+    lab.after(1, passed(10))
+    since = lab.now
+    lab.told = [passed(30)]
+    assert lab.health.rates("app.example.test", "t", since, fresh_s=0.2).requests == 0
+    lab.now += timedelta(seconds=0.2)
+    assert lab.health.rates("app.example.test", "t", since, fresh_s=0.2).requests == 20
+    assert lab.health.rates("none.example.test", "t", since, fresh_s=0.2).requests == 0

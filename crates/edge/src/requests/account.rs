@@ -27,6 +27,8 @@ pub(super) struct Account<'a> {
     node: Option<String>,
     keeps_node: bool,
     failed: Vec<Try>,
+    /// The answer's head is awaited on the connection that `series` is of.
+    is_waiting: bool,
     status: Option<u16>,
     bytes_in: u64,
     bytes_out: u64,
@@ -58,6 +60,7 @@ impl<'a> Account<'a> {
             node: None,
             keeps_node,
             failed: Vec::new(),
+            is_waiting: false,
             status: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -66,6 +69,7 @@ impl<'a> Account<'a> {
 
     /// It is tried on this connection.
     pub(super) fn tried(&mut self, connection: &Connection) {
+        self.give_up();
         (self.connection, self.picked) = (Some(connection.id), Some(Instant::now()));
         (self.opened, self.answered, self.status) = (None, None, None);
         if self.keeps_node {
@@ -78,6 +82,10 @@ impl<'a> Account<'a> {
     /// A stream is open for it.
     pub(super) fn opened(&mut self) {
         self.opened = Some(Instant::now());
+        if let Some(series) = &self.series {
+            series.opened();
+            self.is_waiting = true;
+        }
     }
 
     /// The answer's head has come.
@@ -87,6 +95,14 @@ impl<'a> Account<'a> {
         if let (Some(series), Some(opened)) = (&self.series, self.opened) {
             series.took(HopTime::Queue, opened.duration_since(self.started).as_secs_f64());
             series.took(HopTime::FirstByte, now.duration_since(opened).as_secs_f64());
+            self.is_waiting = false;
+        }
+    }
+
+    /// No answer is awaited any more.
+    fn give_up(&mut self) {
+        if let (true, Some(series)) = (std::mem::take(&mut self.is_waiting), &self.series) {
+            series.unanswered();
         }
     }
 
@@ -118,7 +134,8 @@ impl<'a> Account<'a> {
     }
 
     /// Enters it, with the tunnel that it was to go through. `is_stream`: a WebSocket, whose length says nothing of its origin.
-    pub(super) fn end(&self, tunnel_id: Uuid, ended: Result<(), &Failed>, is_stream: bool) {
+    pub(super) fn end(&mut self, tunnel_id: Uuid, ended: Result<(), &Failed>, is_stream: bool) {
+        self.give_up();
         let Some(label) = &self.label else { return };
         let unplaced;
         let series = match &self.series {
@@ -184,5 +201,11 @@ impl<'a> Account<'a> {
     /// What the client got of the origin: its status, and bytes in and out.
     pub(super) fn told(&self) -> (Option<u16>, u64, u64) {
         (self.status, self.bytes_in, self.bytes_out)
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }

@@ -12,7 +12,7 @@ use crate::tunnels::connection::Connection;
 use bytes::{Bytes, BytesMut};
 use qanat_http::{
     BodyLength, Frame, Headers, RequestHead, Sink, Source, Version, is_field_value, is_target, is_token,
-    strip_client_claims, strip_hop_by_hop,
+    strip_client_claims, strip_hop_by_hop, websocket_key,
 };
 use qanat_transport::{
     Entrance, OpenStream, RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse, TunnelSink,
@@ -57,6 +57,8 @@ pub struct Probe {
     pub max_body: usize,
     /// For the connector itself, as from the management hostname, and not for an origin. Only connections that serve it are asked.
     pub to_connector: bool,
+    /// As a WebSocket, which is how services are reached that don't speak HTTP: 101 says that the connector has connected to it.
+    pub is_websocket: bool,
 }
 
 impl Probe {
@@ -92,6 +94,10 @@ impl Probe {
         for name in ["host", "content-length", "expect", "cdn-loop"] {
             headers.remove(name);
         }
+        if self.is_websocket {
+            headers.push(&b"Sec-WebSocket-Version"[..], "13");
+            headers.push(&b"Sec-WebSocket-Key"[..], websocket_key());
+        }
         let nobody = Bytes::from_static(NOBODY);
         claim(&mut headers, Claims { address: nobody.clone(), list: nobody, is_tls: self.is_tls, ray: side.ray() });
         let head = RequestHead {
@@ -100,10 +106,11 @@ impl Probe {
             authority: self.hostname.clone().into(),
             version: Version::Http11,
             headers,
-            websocket: false,
+            websocket: self.is_websocket,
         };
+        let kind = if self.is_websocket { RequestKind::WebSocket } else { RequestKind::Http };
         let entrance = if self.to_connector { Entrance::Management } else { Entrance::Public };
-        TunnelRequest { kind: RequestKind::Http, head, length: BodyLength::Absent, entrance }
+        TunnelRequest { kind, head, length: BodyLength::Absent, entrance }
     }
 }
 
@@ -225,7 +232,10 @@ type Told = (u16, Vec<(String, String)>, Bytes);
 async fn ask(connection: &Connection, request: &TunnelRequest, most: usize) -> Result<Told, Failed> {
     let OpenStream { mut sink, mut response } =
         connection.link.open(request).await.map_err(|error| Failed::open(&error))?;
-    finish(&mut sink).await;
+    let is_websocket = request.head.websocket;
+    if !is_websocket {
+        finish(&mut sink).await;
+    }
     let answer = loop {
         match response.next().await {
             Ok(ResponseEvent::Final(answer)) => break answer,
@@ -234,12 +244,17 @@ async fn ask(connection: &Connection, request: &TunnelRequest, most: usize) -> R
         }
     };
     let TunnelResponse { mut head, body: mut source, .. } = answer;
-    if head.status == 101 {
+    if head.status == 101 && !is_websocket {
         response.cancel();
         return Err(Failed::response(&ResponseError::BadAnswer("101 to a request without Upgrade")));
     }
     clean(&mut head);
-    let body = read(&mut source, most).await?;
+    let body = if head.status == 101 {
+        response.cancel();
+        Bytes::new()
+    } else {
+        read(&mut source, most).await?
+    };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = head.headers.iter().map(|line| (text(&line.name), text(&line.value))).collect();
     Ok((head.status, headers, body))

@@ -25,7 +25,7 @@ from qanat.exposition import CONTENT_TYPE
 from qanat.health import checks
 from qanat.health.metrics import exposed
 from qanat.health.probing import Question
-from qanat.health.questions import Check, judge
+from qanat.health.questions import Check, judge, judge_connection
 from qanat.health.verdicts import HealthState
 from qanat.ids import parse_hostname
 from qanat.store.models import ConnectorToken, Tunnel
@@ -302,18 +302,20 @@ def shown_health(
 def _asked(
     ctx: Context, hostname: str, tunnel_id: str, node: str, names: dict[tuple[str, str], str], check: Check
 ) -> AnswerShape:
+    connects = ctx.live.health.services.of(tunnel_id, hostname, check.path).kind != "http"
     answer = ctx.live.probes.ask(
         Question(
             tunnel_id=tunnel_id,
             token_id=node,
             hostname=hostname,
             path=check.path,
-            method=check.method,
-            headers=tuple(check.send.items()),
+            method="GET" if connects else check.method,
+            headers=() if connects else tuple(check.send.items()),
             timeout_s=min(check.timeout_s, RUN_TIMEOUT_S),
+            is_websocket=connects,
         )
     )
-    judgment = judge(check, answer)
+    judgment = judge_connection(answer) if connects else judge(check, answer)
     return {
         "hostname": hostname,
         "tunnel_id": tunnel_id,
