@@ -289,3 +289,26 @@ def test_a_canary_that_fails_costs_no_more_than_its_share(stand: Stand) -> None:
     assert failed
     assert "status 503" not in answered[seen + 1 :]
     assert answered.count("one") > failed
+
+
+def test_weights_share_real_requests_and_no_change_of_them_loses_one(stand: Stand) -> None:
+    path = f"/accounts/{stand.edge.api.account}/qanat/hostnames/{stand.hostname}/targets"
+    wait_until(lambda: stand.served_by() == "one", "the old tunnel")
+    load = Load(stand.edge, stand.hostname)
+
+    def put(one: int, two: int) -> None:
+        targets = [{"tunnel_id": stand.one.tunnel.id, "weight": one}, {"tunnel_id": stand.two.tunnel.id, "weight": two}]
+        stand.edge.api.call("PUT", path, {"targets": targets})
+
+    def answered_by(*names: str) -> None:
+        seen = len(load.answered)
+        wait_until(lambda: len(load.answered) >= seen + 40, "some requests", timeout_s=30.0)
+        assert set(load.answered[seen + 1 : seen + 40]) == set(names)
+
+    put(50, 50)
+    answered_by("one", "two")
+    put(0, 100)
+    answered_by("two")
+    stand.edge.api.call("DELETE", path)
+    answered_by("one")
+    assert set(load.end()) == {"one", "two"}

@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use crate::support::{Edge, Running, eventually, settings_for};
+use crate::support::{Edge, Running, eventually, request, rules, settings_for};
 use qanat_connector::{Disconnected, Doubted, Event, ProtocolChoice};
+use qanat_http::BodyLength;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// A way to the edge that forgets who has used it when it is told to, and lets only others through from then on.
 async fn forgetful(edge: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
@@ -62,4 +63,20 @@ async fn a_connection_on_which_the_edge_is_silent_is_told_of_and_made_anew() {
     let timed_out = running.count(|e| matches!(e, Event::Disconnected(Disconnected { .. })));
     assert_eq!((counters["suspicions"], counters["connections_replaced"]), (1, u64::from(timed_out == 0)));
     eventually(|| (running.connector.counters()["connections_suspect"] == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_silent_connection_on_which_a_request_is_open_is_left_alone() {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let edge = Edge::start().await;
+    let (address, forget) = forgetful(edge.address).await;
+    let running = Running::start(settings_for(address, &edge.ca_pem, ProtocolChoice::Quic, 1));
+    running.connector.swap_ingress(rules(format!("http://{}", origin.local_addr().unwrap())));
+    running.ready(1).await;
+    let _open = edge.open(&request("GET", "/", BodyLength::Absent)).await;
+    let _its_stream = origin.accept().await.unwrap();
+    forget.store(true, SeqCst);
+    running.event(|e| matches!(e, Event::Doubted(Doubted { suspect: true, .. })).then_some(())).await;
+    running.event(|e| matches!(e, Event::Disconnected(Disconnected { .. })).then_some(())).await;
+    assert_eq!(running.connector.counters()["connections_replaced"], 0, "its idle timeout ended it");
 }
