@@ -215,6 +215,11 @@ class ControlSettings(Part):
         description="What becomes of a record that is repointed from a tunnel that serves to one that doesn't, in zones without "
         "a policy of their own: refused, made with a warning, or not looked at.",
     )
+    cutover_watch: Literal["report", "rollback", "off"] = Field(
+        default="report",
+        description="What becomes of a record that was repointed to a tunnel which breaks in the first minutes: told in the log, "
+        "the audit log and `qanat cutover history`; taken back, although a Terraform state says otherwise; or not watched.",
+    )
     quick_tunnels: QuickTunnelSettings = QuickTunnelSettings()
 
 

@@ -123,6 +123,7 @@ class Course:
             gates=gates,
             shut=shut_by or "",
             verdict=verdict,
+            only_reports=plan.watch == "report",
             can_return=state not in MOVED or self._edge.usable(row.from_tunnel_id) > 0,
             changed="; ".join(f"{hostname} {what}" for hostname, what in sorted(changed.items())[:5]),
         )
@@ -223,6 +224,11 @@ class Course:
                 log.warning("a cutover is taken back", cutover=row.id, reason=why)
                 self._write(row, lambda write, now: cutovers.roll_back(write, now, why, numbers))
                 self._release()
+            case Act.REPORT:
+                log.warning(
+                    "a record was repointed to a tunnel that is broken now", hostname=row.hostnames[0], reason=why
+                )
+                self._write(row, lambda write, now: cutovers.report(write, now, why, numbers))
             case Act.STOP:
                 log.warning("a cutover stops: others changed its records", cutover=row.id, reason=why)
                 self._write(row, lambda write, now: cutovers.stop(write, now, why))

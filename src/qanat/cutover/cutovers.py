@@ -40,7 +40,7 @@ def share_of(row: Cutover) -> int:
     """Of the hostnames' requests that go to the target, in percent."""
     if row.state == State.MOVING:
         return plan_of(row).steps[row.step]
-    return 100 if row.state in (State.SETTLING, State.DONE) else 0
+    return 100 if row.state in (State.SETTLING, State.DONE, State.BROKEN) else 0
 
 
 def shares_of(row: Cutover) -> list[records.Share]:
@@ -124,10 +124,15 @@ def begin(
         created_at=write.at,
         finished_at=None,
     )
-    write.session.add(row)
-    _forget_old(write.session, account_id)
-    _enter(write, row, "begin", State.CHECKING, f"{', '.join(plan.hostnames[:5])}: from {source.name} to {target.name}")
+    add(write, row, "begin", f"{', '.join(plan.hostnames[:5])}: from {source.name} to {target.name}")
     return row
+
+
+def add(write: Write, row: Cutover, event: str, says: str) -> None:
+    """A new row, in the state that it has."""
+    write.session.add(row)
+    _forget_old(write.session, row.account_id)
+    _enter(write, row, event, State(row.state), says)
 
 
 def get(session: Session, account_id: str, cutover_id: str) -> Cutover:
@@ -208,6 +213,11 @@ def finish(write: Write, row: Cutover, why: str, numbers: Mapping[str, Any] | No
     _enter(write, row, "finish", State.DONE, why, numbers)
 
 
+def report(write: Write, row: Cutover, why: str, numbers: Mapping[str, Any] | None = None) -> None:
+    """It is broken, and stays where it is: the record is kept elsewhere."""
+    _enter(write, row, "broken", State.BROKEN, why, numbers)
+
+
 def roll_back(
     write: Write, row: Cutover, why: str, numbers: Mapping[str, Any] | None = None, *, asked: bool = False
 ) -> None:
@@ -217,9 +227,9 @@ def roll_back(
         QanatError: `cutover_over`: there is nothing to take back; `cutover_changed`: others changed the records since;
             `tunnel_unknown`: the old tunnel is gone.
     """
-    if row.state not in (*ACTIVE, State.DONE):
+    if row.state not in (*ACTIVE, State.DONE, State.BROKEN):
         raise QanatError("cutover_over", f"the cutover is {row.state.replace('_', ' ')}: there is nothing to take back")
-    moved = row.state in MOVED or row.state == State.DONE
+    moved = row.state in (*MOVED, State.DONE, State.BROKEN)
     if moved:
         _tunnel(write.session, row.account_id, row.from_tunnel_id, "from_tunnel")
         others = changed(write.session, row)
@@ -328,7 +338,7 @@ def _check_free(session: Session, account_id: str, hostnames: Sequence[str]) -> 
     query = select(Cutover).where(Cutover.account_id == account_id, Cutover.state.in_(ACTIVE))
     for row in session.scalars(query):
         shared = sorted(set(hostnames) & set(row.hostnames))
-        if shared:
+        if shared and plan_of(row).watch is None:  # what is only watched ends by itself when its record changes
             raise QanatError(
                 "cutover_under_way",
                 f"{', '.join(shared[:5])} is being cut over by {row.id}, at version {row.version} and {row.state}",

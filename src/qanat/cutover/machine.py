@@ -19,6 +19,7 @@ class State(StrEnum):
     REFUSED = "refused"
     ROLLED_BACK = "rolled_back"
     STOPPED = "stopped"
+    BROKEN = "broken"
 
 
 ACTIVE = (State.CHECKING, State.HOLDING, State.MOVING, State.SETTLING)
@@ -36,12 +37,14 @@ class Act(StrEnum):
     FINISH = "finish"
     ROLL_BACK = "roll_back"
     STOP = "stop"
+    REPORT = "report"
 
 
 class Situation(Struct, frozen=True, kw_only=True):
     """What is known of a cutover now. `gates`: None when they weren't asked yet; `shut`: what keeps them shut. `verdict`: of the
     watch. `is_held`: whether the edge holds requests; `elapsed_s`: since the state or step began. `can_return`: whether the old
-    tunnel has a usable connection. `changed`: what of the hostnames' records somebody else changed meanwhile, "" for nothing."""
+    tunnel has a usable connection; `only_reports`: what is broken stays where it is, and that is told. `changed`: what of the
+    hostnames' records somebody else changed meanwhile, "" for nothing."""
 
     state: State
     step: int
@@ -56,6 +59,7 @@ class Situation(Struct, frozen=True, kw_only=True):
     shut: str = ""
     verdict: Verdict | None = None
     can_return: bool = True
+    only_reports: bool = False
     changed: str = ""
 
 
@@ -111,6 +115,8 @@ def _moved(seen: Situation) -> Next:
     if verdict is None:
         return Next(Act.WAIT, "nothing was seen yet")
     if verdict.kind == "broken":
+        if seen.only_reports:
+            return Next(Act.REPORT, verdict.why)
         if not seen.can_return:
             return Next(Act.WAIT, f"{verdict.why}; but the old tunnel has no connection to go back to")
         return Next(Act.ROLL_BACK, verdict.why)

@@ -58,7 +58,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """A cutover as it was asked for. `steps`: the target's share in percent, rising to 100. `checks`: by hostname, where they
     are others than `check`. `sticky`: by what a visitor stays on its side during the
     steps. `hold`: new requests wait, `hold_s` at most, until somebody says that the rest (a database) is
-    ready. `websockets`: whether those that are open on the old tunnel stay, or are cut `drain_s` seconds after the move."""
+    ready. `watch`: not asked for, but begun by a record that other hands repointed (watches.py); `report`: it stays where it is.
+    `websockets`: whether those that are open on the old tunnel stay, or are cut `drain_s` seconds after the move."""
 
     from_tunnel: str
     to_tunnel: str
@@ -74,6 +75,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     websockets: Literal["stay", "cut"] = "stay"
     drain_s: float = 10.0
     sticky: Literal["none", "address", "cookie"] = "none"
+    watch: Literal["report", "rollback"] | None = None
 
     def check_of(self, hostname: str) -> Check:
         """The hostname's own, or that of all."""

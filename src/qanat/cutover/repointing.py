@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 import structlog
+from msgspec.structs import replace
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qanat.control import connections
 from qanat.cutover import facts
 from qanat.cutover.answers import Answer
 from qanat.cutover.edge import CutoverEdge
-from qanat.cutover.gates import Node, RuleSeen, rule_gate
-from qanat.cutover.plan import Check, representative
+from qanat.cutover.gates import Gate, Node, RuleSeen, request_gate, rule_gate
+from qanat.cutover.plan import Check, Plan, representative
+from qanat.cutover.watches import Moved, note
 from qanat.dns.forms import RecordForm
 from qanat.errors import QanatError
 from qanat.health import checks
@@ -45,11 +48,14 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of a move: whether it takes a hostname from a tunnel that serves it to one that doesn't, and why."""
+    """What was found of a move: whether it takes a hostname from a tunnel that serves it to one that doesn't, and why. `gate`:
+    what both answered to `check`, where both were asked and all is well."""
 
     is_bad: bool
     why: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    gate: Gate | None = None
+    check: Check | None = None
 
 
 def parse_policy(text: str, *, where: str) -> Policy:
@@ -106,15 +112,18 @@ class Guard:
         self._default = default
         self._asked = asked
         self._where = where
+        self.moved: list[Moved] = []
+        """What was let through, and can be watched."""
 
     def __call__(self, write: Write, zone: Zone, hostname: str, from_tunnel: str, to_tunnel: str) -> None:
-        """QanatError `record_target_down`."""
+        """Before the record changes. QanatError `record_target_down`."""
         policy = self._asked or zone.cutover_policy or self._default
         if policy == "off":
             return
         move = Move(hostname, from_tunnel, to_tunnel)
         found = self._found.get(move) or _by_connections(write.session, move)
         if not found.is_bad:
+            self._note(write.session, zone, move, found)
             return
         if policy == "warn":
             log.warning("a record is repointed to a tunnel that doesn't serve", hostname=hostname, reason=found.why)
@@ -126,6 +135,25 @@ class Guard:
             f"{hostname} is served by the tunnel {from_tunnel}, and {to_tunnel} would not serve it: {found.why}",
             where=self._where,
             hint=f"bring the target up, use `qanat cutover`, or override it by the header {HEADER}: off",
+        )
+
+    def _note(self, session: Session, zone: Zone, move: Move, found: Finding) -> None:
+        query = select(Record).where(Record.zone_id == zone.id, Record.name == move.hostname, Record.type == "CNAME")
+        record = session.scalar(query.where(Record.tunnel_id == move.from_tunnel).limit(1))
+        if record is None or found.gate is None or found.check is None:
+            return  # made anew under another id, or nothing was asked
+        self.moved.append(
+            Moved(
+                account_id=zone.account_id,
+                zone_id=zone.id,
+                record_id=record.id,
+                hostname=move.hostname,
+                from_tunnel=move.from_tunnel,
+                to_tunnel=move.to_tunnel,
+                before=note(session, record.id),
+                gate=found.gate,
+                check=found.check,
+            )
         )
 
 
@@ -167,9 +195,11 @@ def _found(store: Store, edge: CutoverEdge | None, move: Move) -> Finding:
     rule = facts.rule_of(way, move.hostname, check.path)
     if edge is None or before is None:
         return _by_rule(move, target, rule, evidence)
+    answers: dict[str, Answer] = {}
     for node in coming:
         why = edge.illness(tunnel_id=target.id, token_id=node.token_id, hostname=move.hostname)
         after = edge.ask(tunnel_id=target.id, token_id=node.token_id, hostname=asked, check=check, timeout_s=ANSWER_S)
+        answers[node.name] = after
         evidence["target"][node.name] = after.told
         evidence["source"]["answer"] = before.told
         if not why and not _as_good(after, before):
@@ -177,7 +207,13 @@ def _found(store: Store, edge: CutoverEdge | None, move: Move) -> Finding:
         if why:
             told = f"; {rule_gate(move.hostname, rule).says}" if rule.index is not None else ""
             return Finding(True, f"{target.name} ({node.name}): {why}{told}", evidence)
-    return Finding(False, "", evidence)
+    statuses = {answer.status for answer in answers.values()}
+    if len(statuses) != 1:
+        return Finding(False, "", evidence)  # its nodes aren't of one mind, and it can't be said what is right
+    # it is watched for what it answers now, which need not be the source's answer
+    check = replace(check, status=statuses.pop())
+    plan = Plan(from_tunnel=source.id, to_tunnel=target.id, hostnames=(move.hostname,), check=check)
+    return Finding(False, "", evidence, request_gate(plan, move.hostname, answers, before), check)
 
 
 def _usable(nodes: Iterable[Node]) -> list[Node]:

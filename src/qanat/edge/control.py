@@ -56,6 +56,7 @@ class ControlApi:
             most_certificates=settings.account_limits.certificates,
             cutover_edge=cutover_edge,
             cutover_policy=settings.control.cutover_policy,
+            cutover_watch=settings.control.cutover_watch,
             metrics_hostnames=settings.metrics.hostnames,
         )
 

@@ -226,3 +226,14 @@ def test_weights_that_give_a_tunnel_more_than_it_had_are_asked_too(moving: Movin
     assert "connection refused" in refusal(moving.control.http.delete(path)), "its record's tunnel would get all of it"
     moving.edge.answers[good] = REFUSED
     assert moving.control.http.delete(path).status_code == 200, "nobody serves it anyway"
+
+
+def test_a_record_that_is_repointed_is_watched_afterwards_and_shown_in_the_history(moving: Moving) -> None:
+    good = moving.tunnel("good", answer=Answer(status=302, headers={"content-type": "text/html"}))
+    assert moving.ask("patch", good).status_code == 200
+    path = f"/accounts/{moving.control.account}/qanat/cutovers"
+    (watched,) = moving.control.call("GET", path, hostname=moving.hostname)
+    assert (watched["state"], [each["event"] for each in watched["timeline"]]) == ("settling", ["watch"])
+    assert watched["plan"]["check"]["status"] == 302, "what it answered when it was moved"
+    assert moving.ask("patch", moving.source, OFF).status_code == 200
+    assert len(moving.control.call("GET", path, hostname=moving.hostname)) == 1, "who overrides it isn't watched"

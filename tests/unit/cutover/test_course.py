@@ -11,10 +11,12 @@ from sqlalchemy import select
 
 from qanat.control import connector_tokens, records, targets, tunnels
 from qanat.control.record_changes import RecordChange
-from qanat.cutover import cutovers
+from qanat.cutover import cutovers, watches
+from qanat.cutover import records as records_of
 from qanat.cutover.answers import Answer
 from qanat.cutover.course import Course
-from qanat.cutover.plan import Check, Rule
+from qanat.cutover.gates import request_gate
+from qanat.cutover.plan import Check, Plan, Rule
 from qanat.cutover.rule import Counts
 from qanat.errors import QanatError
 from qanat.nodes import nodes
@@ -454,3 +456,86 @@ def test_the_database_away_leaves_it_where_it_is(stage: Stage, monkeypatch: pyte
 
 def _on(act: Any, stage: Stage, cutover_id: str, *given: Any, **more: Any) -> Any:
     return lambda write: act(write, cutovers.get(write.session, stage.account, cutover_id), *given, **more)
+
+
+class Repointed:
+    """A record that other hands repointed, and its watch."""
+
+    def __init__(self, stage: Stage, watch: watches.Watch) -> None:
+        self.stage = stage
+        (self.hostname, *_) = stage.hostnames
+        with stage.store.reading() as session:
+            place = records_of.find(session, stage.account, self.hostname, reach=EVERYTHING)
+        gate = request_gate(
+            Plan(from_tunnel=stage.source, to_tunnel=stage.target, hostnames=(self.hostname,)),
+            self.hostname,
+            {"default": GOOD},
+            GOOD,
+        )
+        with stage.store.reading() as session:
+            before = watches.note(session, place.record.id)
+        self.repoint(stage.target)
+        move = watches.Moved(
+            account_id=stage.account,
+            zone_id=stage.zone.id,
+            record_id=place.record.id,
+            hostname=self.hostname,
+            from_tunnel=stage.source,
+            to_tunnel=stage.target,
+            before=before,
+            gate=gate,
+            check=Check(status=200),
+        )
+        watches.begin(stage.store, stage.edge, SYSTEM, [move], watch=watch)
+        with stage.store.reading() as session:
+            self.ids = cutovers.under_way(session)
+
+    def repoint(self, tunnel_id: str) -> None:
+        change = RecordChange({"content": f"{tunnel_id}.cfargotunnel.com"})
+        with self.stage.store.reading() as session:
+            record_id = records_of.find(session, self.stage.account, self.hostname, reach=EVERYTHING).record.id
+        written(self.stage.store, records.change, self.stage.zone.id, record_id, change, reach=EVERYTHING)
+
+
+def test_a_record_that_others_repointed_is_watched_and_a_broken_target_told_and_left(stage: Stage) -> None:
+    (watched,) = Repointed(stage, "report").ids
+    assert stage.tick(watched, seconds=1).state == "settling"
+    moved = stage.contents()
+    stage.edge.answers[stage.target] = REFUSED
+    row = stage.tick(watched, seconds=1, times=2)
+    assert (row.state, "connection refused" in row.why) == ("broken", True)
+    assert stage.contents() == moved, "whoever keeps the record elsewhere finds it as it was made"
+    assert stage.events(watched) == ["watch", "broken"]
+    with stage.store.writing(SYSTEM) as write:
+        cutovers.roll_back(write, cutovers.get(write.session, stage.account, watched), "by hand", asked=True)
+    assert stage.leads_to() == {stage.source}
+
+
+def test_where_it_is_set_so_a_repointed_record_goes_back_by_itself(stage: Stage) -> None:
+    before = stage.contents()
+    (watched,) = Repointed(stage, "rollback").ids
+    stage.edge.answers[stage.target] = REFUSED
+    assert stage.tick(watched, seconds=1, times=2).state == "rolled_back"
+    assert stage.contents() == before
+    assert Repointed(stage, "off").ids == []
+
+
+def test_a_watch_stands_in_nobodys_way_and_ends_when_the_record_changes_again(stage: Stage) -> None:
+    repointed = Repointed(stage, "rollback")
+    (watched,) = repointed.ids
+    stage.tick(watched, seconds=1)
+    with stage.store.reading() as session:
+        third = Plan(from_tunnel=stage.target, to_tunnel=stage.source, hostnames=(repointed.hostname,))
+        cutovers.ready(session, stage.account, third, reach=EVERYTHING)
+    repointed.repoint(stage.source)
+    before = stage.contents()
+    row = stage.tick(watched, seconds=1)
+    assert (row.state, "was changed" in row.why) == ("stopped", True)
+    assert stage.contents() == before
+
+
+def test_a_repointed_record_whose_target_stays_well_is_done(stage: Stage) -> None:
+    (watched,) = Repointed(stage, "report").ids
+    stage.serve(Counts(requests=200, p95_s=0.1))
+    stage.tick(watched, seconds=1)
+    assert stage.tick(watched, seconds=31).state == "done"

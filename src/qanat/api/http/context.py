@@ -19,6 +19,7 @@ from qanat.control.principal import Principal
 from qanat.control.quick_tunnels import QuickLimits
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.repointing import Policy
+from qanat.cutover.watches import Watch
 from qanat.store import Store
 from qanat.store.keys import KeyRing
 from qanat.store.models import Account
@@ -59,6 +60,7 @@ class Context:
     most_certificates: int = 2000
     cutover_edge: CutoverEdge | None = None
     cutover_policy: Policy = "enforce"
+    cutover_watch: Watch = "report"
     metrics_hostnames: int = 200
     skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)

@@ -3,12 +3,18 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Header
 
 from qanat.api.http.context import Context, Ctx
+from qanat.control.principal import Principal
+from qanat.cutover import watches
 from qanat.cutover.repointing import HEADER, Guard, Move, Policy, foresee, look, parse_policy
 from qanat.dns.forms import RecordForm
+from qanat.errors import QanatError
 from qanat.store.models import Record, Zone
+
+log = structlog.get_logger(__name__)
 
 Changes = Iterable[tuple[str, Callable[[Record], RecordForm]]]
 
@@ -34,6 +40,16 @@ class Repointing:
                 found = moves(session)
         seen = look(self._ctx.store, self._ctx.cutover_edge, found)
         return Guard(seen, default=default, asked=self._asked, where=where)
+
+    def watch(self, guard: Guard | None, who: Principal) -> None:
+        """After the write: what it moved is watched."""
+        edge, watch = self._ctx.cutover_edge, self._ctx.cutover_watch
+        if guard is None or edge is None:
+            return
+        try:
+            watches.begin(self._ctx.store, edge, who.actor, guard.moved, watch=watch)
+        except QanatError as error:  # the record is written: that its watch isn't can't be the caller's error
+            log.warning("a repointed record isn't watched", reason=error.message)
 
 
 async def _repointing(

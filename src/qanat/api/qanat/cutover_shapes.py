@@ -133,7 +133,9 @@ class CutoverShape(Shape):
     state: Annotated[
         str,
         Field(
-            examples=["moving"], description="checking, holding, moving, settling; done, refused, rolled_back, stopped"
+            examples=["moving"],
+            description="checking, holding, moving, settling; done, refused, rolled_back, stopped, broken (a record that other "
+            "hands repointed, and that stays)",
         ),
     ]
     share: Annotated[int, Field(examples=[5], description="of requests that go to the target, in percent")]

@@ -160,7 +160,7 @@ def roll_back_cutover(
     row = _row(ctx, who, account_id, cutover_id, "dns.edit")
     forced = request.query_params.get("force") == "true"
     edge = _edge(ctx)
-    moved = row.state in MOVED or row.state == State.DONE
+    moved = row.state in (*MOVED, State.DONE, State.BROKEN)
     if moved and not forced and not edge.usable(row.from_tunnel_id):
         raise QanatError(
             "cutover_source_down",

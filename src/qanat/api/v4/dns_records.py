@@ -103,6 +103,7 @@ def batch_records(zone_id: str, body: BatchInput, ctx: Ctx, who: Who, repoint: R
     guard = repoint.guard(zone, record_batches.foreseen(checked, zone.name))
     with ctx.store.writing(who.actor) as write:
         done = record_batches.apply_batch(write, zone.id, checked, reach=reach, repoint=guard)
+    repoint.watch(guard, who)
     return ok(
         {
             "deletes": [shown(record, zone) for record in done.deletes],
@@ -194,6 +195,7 @@ def replace_record(
     guard = repoint.guard(zone, [(record_id, lambda _before: check_record(draft, zone.name))])
     with ctx.store.writing(who.actor) as write:
         record = records.replace(write, zone_id, record_id, draft, reach=reach, expected=if_match, repoint=guard)
+    repoint.watch(guard, who)
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 
@@ -208,6 +210,7 @@ def change_record(
     guard = repoint.guard(zone, [(record_id, lambda before: check_record(change.draft(before), zone.name))])
     with ctx.store.writing(who.actor) as write:
         record = records.change(write, zone_id, record_id, change, reach=reach, expected=if_match, repoint=guard)
+    repoint.watch(guard, who)
     return versioned(ok(_shown_in(ctx, record)), row_version(record))
 
 

@@ -87,6 +87,7 @@ def put_route(
             reach=reach,
             repoint=guard,
         )
+    repoint.watch(guard, who)
     return ok(
         {
             "cname": routed.outcome,
