@@ -132,3 +132,87 @@ async fn look_up(resolver: Option<TokioResolver>, name: &str) -> Vec<(String, u1
     targets.sort();
     targets.into_iter().map(|(_, _, host, port)| (host, port)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qanat_transport::{Trust, edge_tls};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, UdpSocket};
+    use tokio_rustls::TlsAcceptor;
+
+    const SERVICE: &str = "_edge._tcp.example.test";
+    const NAME: &str = "dns.example.test";
+
+    /// The answer to a question about a service: two targets, the better one last.
+    fn answer(question: &[u8]) -> Vec<u8> {
+        let name = question[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+        let mut answer = question[..2].to_vec();
+        answer.extend([0x81, 0x80, 0, 1, 0, 2, 0, 0, 0, 0]);
+        answer.extend(&question[12..12 + name + 4]);
+        for (priority, host) in [(2, b'b'), (1, b'a')] {
+            answer.extend([0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 60, 0, 22, 0, priority, 0, 0, 0x1e, 0xa4]);
+            answer.extend([1, host, 7]);
+            answer.extend(b"example\x04test\x00");
+        }
+        answer
+    }
+
+    /// A name server over TLS (RFC 7858), and the certificate that it shows.
+    async fn over_tls() -> (SocketAddr, String) {
+        let certificate = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+        let (pem, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+        let acceptor = TlsAcceptor::from(edge_tls(pem.as_bytes(), key.as_bytes()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                while let Ok(length) = stream.read_u16().await {
+                    let mut question = vec![0; length.into()];
+                    stream.read_exact(&mut question).await.unwrap();
+                    let answer = answer(&question);
+                    stream.write_u16(answer.len().try_into().unwrap()).await.unwrap();
+                    stream.write_all(&answer).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            }
+        });
+        (address, pem)
+    }
+
+    /// The host's own, that knows nothing of it.
+    async fn knows_nothing() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            while let Ok((_, from)) = socket.recv_from(&mut buffer).await {
+                buffer[2..12].copy_from_slice(&[0x81, 0x83, 0, 1, 0, 0, 0, 0, 0, 0]);
+                let name = buffer[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+                socket.send_to(&buffer[..12 + name + 4], from).await.unwrap();
+            }
+        });
+        address
+    }
+
+    async fn names(server_name: &str) -> Names {
+        let (address, pem) = over_tls().await;
+        let over_tls = NameServer { address, name: server_name.to_owned() };
+        let names = Names::new(Some(knows_nothing().await), Some(over_tls));
+        let tls = qanat_transport::connector_tls(Trust::Only(pem.as_bytes())).unwrap();
+        names.roots.set(Some(tls)).unwrap();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_service_that_the_hosts_resolver_does_not_know_is_asked_for_over_tls() {
+        let found = names(NAME).await.service(SERVICE).await;
+        assert_eq!(found, [("a.example.test".to_owned(), 7844), ("b.example.test".to_owned(), 7844)]);
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_shows_another_name_is_not_believed() {
+        assert_eq!(names("other.example.test").await.service(SERVICE).await, []);
+    }
+}
