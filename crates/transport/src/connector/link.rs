@@ -8,6 +8,7 @@ use super::statistics::{QuicLine, QuicTotals};
 use crate::doubt::{self, Doubt};
 use crate::http2::Pulse;
 use crate::http2::beat::Http2Life;
+use crate::quic::black_hole::{self, NARROWED};
 use crate::quic::life::QuicLife;
 use crate::{Protocol, Registration, RegistrationDetails, TunnelSink, TunnelSource, quic, udp};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use quinn::ConnectionError;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -57,6 +59,7 @@ struct EdgeConnection {
     acceptor: tokio::sync::Mutex<Acceptor>,
     context: Arc<LinkContext>,
     doubt: Doubt,
+    is_narrowed: AtomicBool,
 }
 
 impl Drop for EdgeConnection {
@@ -81,7 +84,14 @@ impl EdgeLink {
         let (commands, queue) = mpsc::unbounded_channel();
         rpc::control(control, queue, context.rpc_timeout, on_end);
         let acceptor = tokio::sync::Mutex::new(Acceptor { requests, pushes });
-        Self(Arc::new(EdgeConnection { transport, commands, acceptor, context, doubt: Doubt::default() }))
+        Self(Arc::new(EdgeConnection {
+            transport,
+            commands,
+            acceptor,
+            context,
+            doubt: Doubt::default(),
+            is_narrowed: AtomicBool::default(),
+        }))
     }
 
     /// Which transport.
@@ -151,12 +161,19 @@ impl EdgeLink {
         }
     }
 
-    /// Finds out whether it is suspect, for as long as this is polled; `told` hears of each change.
+    /// Finds out whether it is suspect, for as long as this is polled; `told` hears of each change. Closes one whose path has
+    /// become too narrow for QUIC.
     pub async fn judge(&self, told: impl Fn(bool)) -> Infallible {
         match &self.0.transport {
             Transport::Quic { connection, .. } => {
                 let Some(line) = QuicLife::new(connection.clone()) else { return std::future::pending().await };
-                doubt::watch(line, &self.0.doubt, told).await
+                tokio::select! {
+                    never = doubt::watch(line, &self.0.doubt, told) => never,
+                    () = black_hole::close_when_found(connection) => {
+                        self.0.is_narrowed.store(true, Ordering::Release);
+                        std::future::pending().await
+                    }
+                }
             }
             Transport::Http2 { pulse, .. } => doubt::watch(Http2Life(pulse.beat.clone()), &self.0.doubt, told).await,
         }
@@ -187,6 +204,7 @@ impl EdgeLink {
     pub async fn closed(&self) -> String {
         match &self.0.transport {
             Transport::Quic { connection, .. } => match connection.closed().await {
+                ConnectionError::LocallyClosed if self.0.is_narrowed.load(Ordering::Acquire) => NARROWED.into(),
                 ConnectionError::LocallyClosed => "closed".into(),
                 ConnectionError::TimedOut => "timed out".into(),
                 ConnectionError::ApplicationClosed(close) if !close.reason.is_empty() => {
@@ -214,6 +232,16 @@ impl EdgeLink {
             },
             Transport::Http2 { .. } => self.0.context.farewell.get().copied(),
         }
+    }
+
+    /// After its end: either side found that its path takes only packets that are too small for QUIC.
+    pub fn is_narrowed(&self) -> bool {
+        let Transport::Quic { connection, .. } = &self.0.transport else { return false };
+        let told = matches!(
+            connection.close_reason(),
+            Some(ConnectionError::ApplicationClosed(close)) if close.reason == NARROWED.as_bytes()
+        );
+        told || self.0.is_narrowed.load(Ordering::Acquire)
     }
 
     /// After a change of this host's network: tells the edge where the host is now, and whether it answers within `patience`.

@@ -9,6 +9,7 @@ use super::registrar::Admission;
 use super::registration;
 use crate::lines::MIN_WINDOW;
 use crate::quic;
+use crate::quic::black_hole;
 use crate::quic::life::QuicLife;
 use crate::quic::stream::{QuicSink, QuicSource};
 use crate::stream::{SinkKind, SourceKind};
@@ -99,7 +100,11 @@ async fn serve(incoming: Incoming, place: Place, reception: &Reception) {
         std::future::pending().await
     };
     let ended = async {
-        match connection.closed().await {
+        let error = tokio::select! {
+            error = connection.closed() => error,
+            () = black_hole::close_when_found(&connection) => return "path_narrowed",
+        };
+        match error {
             ConnectionError::LocallyClosed => "closed",
             ConnectionError::TimedOut => "timed_out",
             ConnectionError::Reset => "reset",

@@ -24,7 +24,8 @@ impl QuicLife {
     }
 }
 
-fn acks(connection: &quinn::Connection) -> Option<Arc<Acks>> {
+/// Acknowledgements on the path that the connection takes now.
+pub(super) fn acks(connection: &quinn::Connection) -> Option<Arc<Acks>> {
     let watched = connection.congestion_state().into_any().downcast::<Watched>().ok()?;
     Some(watched.acks().clone())
 }

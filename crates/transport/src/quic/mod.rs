@@ -1,5 +1,6 @@
 //! The QUIC transport: its settings, for both ends.
 
+pub(crate) mod black_hole;
 mod congestion;
 pub(crate) mod head;
 pub(crate) mod life;

@@ -8,12 +8,18 @@ use quinn_proto::RttEstimator;
 use quinn_proto::congestion::ControllerMetrics;
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// A peer may wait so long before it acknowledges (RFC 9000 18.2).
 const ACK_DELAY: Duration = Duration::from_millis(25);
+/// Packets below are small.
+pub(super) const SMALL: u64 = 512;
+/// Something large is under way and nothing was acknowledged for so long: it may be lost.
+const UNHEARD: Duration = Duration::from_millis(300);
+/// What a last word needs.
+const ROOM: u64 = 1 << 20;
 /// In microseconds.
 const MAX_VARIATION: u64 = 1_000_000;
 
@@ -51,6 +57,11 @@ pub(crate) struct Acks {
     /// How much the round trip varies beyond what the peer may wait before it acknowledges, in microseconds.
     variation: AtomicU64,
     heard_at: Moment,
+    /// Bytes of the largest packet that was acknowledged since somebody last asked.
+    largest: AtomicU64,
+    has_room: AtomicBool,
+    /// Something was lost, or may be.
+    pub(crate) losing: Notify,
     pub(crate) sending: Notify,
     pub(crate) heard: Notify,
 }
@@ -68,6 +79,19 @@ impl Acks {
         self.heard_at.get()
     }
 
+    pub(crate) fn largest(&self) -> u64 {
+        self.largest.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forget_largest(&self) {
+        self.largest.store(0, Ordering::Relaxed);
+    }
+
+    /// Before a close: `quinn` holds back even that as long as the window is full of what was lost.
+    pub(super) fn give_room(&self) {
+        self.has_room.store(true, Ordering::Release);
+    }
+
     /// Whether something awaits its acknowledgement.
     pub(crate) fn awaited(&self) -> Awaited {
         let sent = self.sent.load(Ordering::Acquire);
@@ -78,9 +102,12 @@ impl Acks {
         }
     }
 
-    fn on_sent(&self) {
+    fn on_sent(&self, now: Instant, bytes: u64) {
         self.sent.fetch_add(1, Ordering::AcqRel);
         self.sending.notify_one();
+        if bytes >= SMALL && now.saturating_duration_since(self.heard_at()) > UNHEARD {
+            self.losing.notify_one();
+        }
     }
 
     fn on_acknowledged(&self, now: Instant, in_flight: u64) {
@@ -89,6 +116,12 @@ impl Acks {
         self.sent_before.store(self.sent.load(Ordering::Acquire), Ordering::Release);
         self.count.fetch_add(1, Ordering::AcqRel);
         self.heard.notify_one();
+    }
+
+    fn on_arrived(&self, bytes: u64) {
+        if bytes > self.largest() {
+            self.largest.store(bytes, Ordering::Relaxed);
+        }
     }
 
     /// RFC 6298's, of what exceeds the peer's patience.
@@ -161,13 +194,14 @@ impl Watched {
 
 impl Controller for Watched {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
-        self.acks.on_sent();
+        self.acks.on_sent(now, bytes);
         self.controller.on_sent(now, bytes, last_packet_number);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.seen.acknowledged(now, sent, app_limited);
         self.seen.shortest = Some(rtt.min());
+        self.acks.on_arrived(bytes);
         self.acks.on_round_trip(now.saturating_duration_since(sent), rtt.get());
         self.controller.on_ack(now, sent, bytes, app_limited, rtt);
     }
@@ -183,6 +217,7 @@ impl Controller for Watched {
         if self.controller.window() < before {
             self.seen.recovering_since = Some(now);
         }
+        self.acks.losing.notify_one();
     }
 
     fn on_mtu_update(&mut self, mtu: u16) {
@@ -190,7 +225,8 @@ impl Controller for Watched {
     }
 
     fn window(&self) -> u64 {
-        self.controller.window()
+        let room = if self.acks.has_room.load(Ordering::Acquire) { ROOM } else { 0 };
+        self.controller.window() + room
     }
 
     fn metrics(&self) -> ControllerMetrics {
