@@ -434,10 +434,11 @@ def test_a_record_to_another_accounts_tunnel_is_a_conflict(full: Control) -> Non
     document = export(full)
     second = written(full.store, accounts.create, name="second")
     zone = copy.deepcopy(document["zones"][0])
-    zone.update(id="b" * 32, name="second.test")
+    zone.update(id="b" * 32, name="second.test", targets=[])
     record = next(each for each in zone["records"] if each["name"] == "app.example.test")
     zone["records"] = [{**record, "id": "c" * 32, "name": "app.second.test"}]
-    mine = {**document, "tunnels": [], "tokens": [], "virtual_networks": [], "routes": [], "zones": [zone]}
+    left_out = ("tunnels", "tokens", "virtual_networks", "routes", "probes")
+    mine = {**document, **{kind: [] for kind in left_out}, "zones": [zone]}
     plan = imported(full, mine, dry_run=True, account=second.id)
     assert [step["reason"] for step in plan["steps"] if step["action"] == "conflict"] == [
         "it points to a tunnel that is not of this account"

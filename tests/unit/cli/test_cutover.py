@@ -63,7 +63,7 @@ def cutover(act: str, *more: str) -> int:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr("qanat.edge.cutover_runner.LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr("qanat.cutover.course.PROBE_EVERY_S", 0.02)
+    monkeypatch.setattr("qanat.cutover.watching.EVERY_S", 0.02)
 
 
 class TestOurs:
