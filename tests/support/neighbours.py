@@ -34,12 +34,13 @@ from tests.support.waiting import wait_until
 
 RATIO = 2.0
 """The victim's p99 under attack over its own."""
-FLOOR_S = 0.036
+FLOOR_S = 0.1
 """A p99 up to this is nobody's harm. A request takes some ms and is handed on by six threads of four processes (client, edge,
 connector, origin and back); on two cores that others use as well, each of them may wait for two time slices of 3 ms before it
 runs at all. That is the scheduler's and comes and goes with whatever else the machine does: a p99 of 3 ms is 20 ms in the next
-window without any attack. What this suite is about takes seconds, or never ends."""
-API_FLOOR_S = 0.1
+window without any attack. Where a hundred megabytes that lay unread are freed, the allocator and the kernel need 40 to 90 ms of
+two slow cores for them, in however many turns. What this suite is about takes seconds, or never ends."""
+API_FLOOR_S = 0.2
 """The same for the control API. Its threads share one interpreter, which changes hands every 5 ms, and give way to the
 engine's (they are nicer) and so to everything else that runs: some of them in a row, each behind a write that is being
 committed to disk, is no harm yet. That was measured in seconds, up to 37."""

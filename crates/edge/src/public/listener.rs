@@ -25,6 +25,9 @@ const LAST_ACCEPTED: u32 = 1024;
 /// A fatal TLS alert, unrecognized_name (RFC 6066 3), in a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 
+/// A connector says hello as soon as it is connected.
+const STRANGERS_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What is spoken on a listener.
 #[derive(Clone)]
 pub(crate) enum Speech {
@@ -132,6 +135,7 @@ async fn serve_connection(
         }
         return;
     };
+    let patience = if matches!(place, Place::Visitor(_)) { patience } else { patience.min(STRANGERS_PATIENCE) };
     match timeout(patience, accept_tls(&side, socket, arrivals.as_ref(), &place)).await {
         // It said all that it had to say.
         Ok(Ok(Accepted::Challenge)) => {}
