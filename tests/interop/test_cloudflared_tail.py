@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import Tunnel
+from tests.support.api import Json, Tunnel
 from tests.support.connector import STOCK, Connector, Kind, Protocol
 from tests.support.edge import Edge
 from tests.support.fixtures import NO_STOCK
@@ -53,6 +53,12 @@ class Watched:
         )
         wait_until(lambda: self.visit() == 418, "the connector to serve")
         self.hostname = f"localhost:{self.edge.https.rpartition(':')[2]}"
+
+    def listed(self) -> Json:
+        """Its connector in the API, which lists it a moment after it has registered."""
+        wait_until(lambda: self.edge.api.connectors(self.tunnel.id), "the connector in the API")
+        (connector,) = self.edge.api.connectors(self.tunnel.id)
+        return connector
 
     def visit(self, query: str = "x=1", *, at: str = HOSTNAME) -> int | None:
         try:
@@ -141,7 +147,7 @@ def test_tail_asks_for_its_token_itself(watched: Watched, viewer: Kind) -> None:
 
 
 def test_tail_by_connector_id(watched: Watched, viewer: Kind) -> None:
-    (connector,) = watched.edge.api.connectors(watched.tunnel.id)
+    connector = watched.listed()
     tail = watched.tail(viewer, watched.token("logs"), "--connector-id", connector["id"])
     try:
         wait_until(lambda: watched.visit() and tail.out, "a line of the connector's log")
@@ -201,7 +207,7 @@ def test_a_connector_that_stops_does_not_wait_for_its_viewers(watched: Watched) 
 
 def test_diagnostics(watched: Watched) -> None:
     status, body = watched.ask("/host_details", "host_details")
-    (connector,) = watched.edge.api.connectors(watched.tunnel.id)
+    connector = watched.listed()
     details = json.loads(body)
     assert (status, details["connector_id"], details["hostname"]) == (200, connector["id"], "custom:blue")
     assert watched.ask("/ping", "logs")[0] == 200
