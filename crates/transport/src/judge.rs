@@ -165,7 +165,10 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doubt::Line;
+    use crate::http2::beat::{Beat, Http2Life};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     const LINE: Reading =
         Reading { heard: 1, sent: 1, awaited: Awaited::No, rtt: Duration::from_micros(300), variation: Duration::ZERO };
@@ -299,6 +302,89 @@ mod tests {
         // All of it at once: the peer has less than one in a thousand to put up with.
         assert!(false_alarms(ms(300), 0.05, ms(50), 5_000) <= 5);
         assert!(false_alarms(ms(1), 0.0, ms(400), 5_000) <= 50, "after the first it is known to be busy");
+    }
+
+    /// Draws from 0 to 1, the same for the same `what`.
+    fn drawn(what: [u64; 4]) -> f64 {
+        let mixed = what.into_iter().fold(0x9e37_79b9_7f4a_7c15_u64, |all, one| {
+            let all = (all ^ one).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (all ^ (all >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) ^ (all >> 32)
+        });
+        (mixed >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// When segments that were sent at `sends` (seconds) are there, in order, as TCP repeats them: when a later one is acknowledged
+    /// (RFC 8985 6), else after a tail loss probe (7) and then the timeout of Linux, which doubles.
+    fn delivered(sends: &[f64], rtt: f64, lost: f64, way: [u64; 2]) -> Vec<f64> {
+        let is_lost = |segment: usize, round: u32| drawn([way[0], way[1], segment as u64, round.into()]) < lost;
+        let mut last = 0.0_f64;
+        let arrivals = sends.iter().enumerate().map(|(segment, first)| {
+            let (mut sent, mut round) = (*first, 0);
+            while is_lost(segment, round) && round < 12 {
+                let timer = match round {
+                    0 => sent + (2.0 * rtt).max(0.01),
+                    _ => sent + (1.5 * rtt).max(0.2) * f64::from(1 << (round - 1)),
+                };
+                let later = (segment + 1..sends.len()).filter(|other| sends[*other] > sent && !is_lost(*other, 0));
+                let learnt = later.map(|other| sends[other] + 1.25 * rtt).fold(f64::INFINITY, f64::min);
+                (sent, round) = (timer.min(learnt), round + 1);
+            }
+            last = last.max(sent + rtt / 2.0);
+            last
+        });
+        arrivals.collect()
+    }
+
+    /// As `false_alarms`, over TCP: a request, and a PING whenever the judge wants a sign of life.
+    fn false_alarms_over_tcp(rtt: Duration, lost: f64, exchanges: u64) -> u32 {
+        let line = Reading { rtt, ..LINE };
+        let (mut judge, mut now) = at_rest(line);
+        let (mut reading, mut alarms) = (line, 0);
+        let beat = Arc::new(Beat::default());
+        beat.measured(rtt);
+        for exchange in 0..exchanges {
+            let told = Http2Life(beat.clone()).read();
+            (reading.rtt, reading.variation) = (told.rtt, told.variation);
+            let began = now;
+            let mut sends = vec![0.0];
+            (reading.sent, reading.awaited) = (reading.sent + 1, Awaited::Yes);
+            loop {
+                let there = delivered(&sends, rtt.as_secs_f64(), lost, [exchange, 0]);
+                let answered = delivered(&there, rtt.as_secs_f64(), lost, [exchange, 1])[0];
+                let answer = began + Duration::from_secs_f64(answered);
+                if now >= answer {
+                    break;
+                }
+                now = match judge.look(now, &reading) {
+                    Verdict::Suspect => {
+                        alarms += 1;
+                        judge.recovered(answer);
+                        answer
+                    }
+                    Verdict::Overdue(wait) => {
+                        sends.push((now - began).as_secs_f64());
+                        reading.sent += 1;
+                        answer.min(now + wait)
+                    }
+                    Verdict::Quiet(wait) | Verdict::Wait(wait) => answer.min(now + wait),
+                };
+            }
+            beat.measured(now - began);
+            (reading.heard, reading.awaited) = (reading.heard + 1, Awaited::No);
+            judge.look(now, &reading);
+        }
+        alarms
+    }
+
+    #[test]
+    fn segments_that_are_lost_or_a_long_line_raise_no_alarm_over_tcp() {
+        let alarms = |rtt, lost| false_alarms_over_tcp(Duration::from_millis(rtt), lost, 5_000);
+        for (rtt, lost) in [(1, 0.0), (300, 0.0), (1, 0.01), (50, 0.01), (1, 0.05), (50, 0.05)] {
+            assert_eq!(alarms(rtt, lost), 0, "{rtt} ms, {lost} lost");
+        }
+        // Both at once: few, and what they cost is that new requests take another link until this one is heard.
+        assert!(alarms(300, 0.01) <= 2);
+        assert!(alarms(300, 0.05) <= 15);
     }
 
     proptest! {
