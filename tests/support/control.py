@@ -140,7 +140,7 @@ class Control:
         return self.call("POST", self.tunnels(), {"name": name, "config_src": "cloudflare", **more})
 
     def create_zone(self, name: str = "example.test") -> Any:
-        return self.call("POST", "/zones", {"name": name, "account": {"id": self.account}})
+        return self.call("POST", "/zones", {"name": name})
 
     def create_record(self, zone_id: str, **fields: object) -> Any:
         return self.call("POST", f"/zones/{zone_id}/dns_records", fields)
