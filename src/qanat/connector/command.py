@@ -43,8 +43,10 @@ def main(
         environment = _environment()
         sources = gather(command_line, environment)
         log = open_log(log_options(sources))
-        if beside is not None and beside(sources, log) and not names_a_tunnel(sources):
-            _await_end()
+        # Before anything else says that it has started: whoever reads that may end it.
+        end = None if beside is None or names_a_tunnel(sources) else _hear_end()
+        if beside is not None and beside(sources, log) and end is not None:
+            os.read(end, 1)
             return 0
         own = predecessor.tunnel if predecessor else None
         if own is None and prepare is not None:
@@ -78,11 +80,12 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _await_end() -> None:
+def _hear_end() -> int:
+    """From now on whoever ends this process writes to the pipe whose reading end this is."""
     # Not by an event: the system may hand a signal to any thread, and this one would sleep on.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
-    os.read(reader, 1)
+    return reader
