@@ -58,8 +58,8 @@ class Schedule:
     _checks: dict[Spot, Check] = field(default_factory=dict)
 
     def set(self, wanted: dict[Spot, Check], now: float) -> None:
-        """From now on these are asked, new ones soon."""
-        self._due = [(at, spot) for at, spot in self._due if spot in wanted]
+        """From now on these are asked; soon the new ones, and those to be asked in another way than before."""
+        self._due = [(at, spot) for at, spot in self._due if spot in wanted and wanted[spot] == self._checks.get(spot)]
         there = {spot for _, spot in self._due}
         spread = max(FIRST_S, len(wanted.keys() - there) / self.per_second)
         for spot, check in wanted.items():
@@ -134,13 +134,7 @@ class Prober:
 
     def hear(self, notice: Notice) -> None:
         """What may change who is asked."""
-        if notice.kind in (
-            NoticeKind.ROUTES,
-            NoticeKind.ZONE,
-            NoticeKind.TUNNEL_DELETED,
-            NoticeKind.PROBES,
-            NoticeKind.CONFIGURATION,
-        ):
+        if notice.kind in HEEDED:
             self._is_stale.set()
 
     def _run(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from qanat.control import configurations, records, targets, tunnels, zones
 from qanat.dns.forms import RecordDraft
-from qanat.edge.prober import AT_ONCE_OF_TUNNEL, PUT_OFF_S, Prober, Schedule
+from qanat.edge.prober import AT_ONCE_OF_TUNNEL, FIRST_S, PUT_OFF_S, Prober, Schedule
 from qanat.health import checks
 from qanat.health.health import Health
 from qanat.health.probing import Probes
@@ -67,6 +67,20 @@ def test_what_is_no_longer_wanted_is_not_asked() -> None:
     schedule.set({("a.test", "t", ""): Check(), ("b.test", "t", ""): Check()}, 0.0)
     schedule.set({("b.test", "t", ""): Check()}, 0.5)
     assert [spot[0] for spot, _ in schedule.take(5.0, _everybody, 10)] == ["b.test"]
+
+
+def test_a_changed_check_is_made_soon_and_the_others_when_they_were_due() -> None:
+    """Whoever mends a check of one day's interval sees what it says now, not tomorrow."""
+    schedule = Schedule(per_second=1000.0, random=Random(1))
+    spot, other = ("a.test", "t", ""), ("b.test", "t", "")
+    day = Check(interval_s=86_400.0)
+    schedule.set({spot: day, other: day}, 0.0)
+    assert len(list(schedule.take(FIRST_S, _everybody, 10))) == 2
+    mended = Check(interval_s=86_400.0, path="/up")
+    schedule.set({spot: mended, other: day}, 2.0)
+    assert list(schedule.take(2.0 + FIRST_S, _everybody, 10)) == [(spot, mended)]
+    schedule.set({spot: mended, other: day}, 4.0)
+    assert not list(schedule.take(4.0 + FIRST_S, _everybody, 10)), "nothing changed"
 
 
 class Engine:
