@@ -20,8 +20,10 @@ ZONES = 100
 CHUNK = 5000
 
 
-def populate(directory: Path, *, tunnel_count: int, record_count: int) -> None:
-    """That many tunnels, each published by one proxied record, and records without a tunnel up to `record_count`."""
+def populate(directory: Path, *, tunnel_count: int, record_count: int, published_count: int | None = None) -> None:
+    """That many tunnels and records. The first `published_count` of the records lead to them in turn (None: one a tunnel), the
+    others are addresses."""
+    published = tunnel_count - 1 if published_count is None else published_count
     data_dir = DataDir(directory).lock()
     state = data_dir.open(StoreSettings(), account="bench")
     try:
@@ -52,9 +54,10 @@ def populate(directory: Path, *, tunnel_count: int, record_count: int) -> None:
             for number in range(record_count - 2):
                 zone = made[number % len(made)]
                 own = {"id": token_hex(16), "zone_id": zone.id, "name": f"r{number}.{zone.name}"}
-                if number < len(ids):
-                    target = f"{ids[number]}.cfargotunnel.com"
-                    yield {**routed, **own, "content": target, "content_key": target, "tunnel_id": ids[number]}
+                if number < published and ids:
+                    tunnel_id = ids[number % len(ids)]
+                    target = f"{tunnel_id}.cfargotunnel.com"
+                    yield {**routed, **own, "content": target, "content_key": target, "tunnel_id": tunnel_id}
                 else:
                     yield {**address, **own}
 
