@@ -17,7 +17,7 @@ from qanat.certificates.proofs import ACME_IDENTIFIER, challenge_certificate
 from qanat.descriptors import Shares
 from qanat.edge.challenges import Challenges
 from qanat.edge.engine import Certificate, Edge
-from qanat.edge.process import engine_settings
+from qanat.edge.engine_settings import engine_settings
 from qanat.errors import QanatError
 from qanat.settings import load_edge_settings
 from tests.support.http1 import Answer, Http1Client

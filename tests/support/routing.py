@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from qanat.auth.management import ManagementKey
 from qanat.descriptors import Shares
 from qanat.edge.engine import Certificate, Edge, Route
-from qanat.edge.process import engine_settings
+from qanat.edge.engine_settings import engine_settings
 from qanat.settings import load_edge_settings
 from qanat.tables import compile_destinations, compile_routes
 from qanat.tables.reading import read_routes, read_shares, read_stops

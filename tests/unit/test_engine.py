@@ -20,7 +20,7 @@ from qanat.edge.engine import (
     engine_errors,
     inspect_certificate,
 )
-from qanat.edge.process import engine_settings
+from qanat.edge.engine_settings import engine_settings
 from qanat.errors import CODES, QanatError
 from qanat.ingress.engine import IngressTable, OriginBounds, Rule, check_json, check_patterns, explain
 from qanat.ingress.origin import OriginRequest

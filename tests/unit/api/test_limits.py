@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from qanat.control.connections import configuration_applied
-from qanat.edge.process import account_limits
+from qanat.edge.engine_settings import account_limits
 from qanat.edge.sweeps import forget_deleted
 from qanat.settings import AccountLimitSettings
 from qanat.store.limits import AccountLimits

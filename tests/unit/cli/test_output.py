@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qanat.cli.output import Output, print_fields, print_file, print_json, print_json_lines, print_rows, say, tell
-from qanat.edge import process
+from qanat.edge import ready
 from qanat.edge.data_dir import DataDir
 from qanat.edge.engine import EdgeAddresses
 from qanat.errors import QanatError, escape_json, render
@@ -86,7 +86,7 @@ def test_the_first_token_is_shown_to_a_person_and_never_to_a_service(
     directory, state, addresses = DataDir(tmp_path), cast("Any", State()), cast("EdgeAddresses", Addresses())
     for output in ("text", "json"):
         apis = ("http://127.0.0.1:2", "https://api.example.test/client/v4")
-        process._say_ready(directory, state, addresses, *apis, has_ca=True, output=cast("Any", output))
+        ready.say_ready(directory, state, addresses, *apis, has_ca=True, output=cast("Any", output))
         printed = capsys.readouterr().out
         assert ("qnt_secret" in printed) == (is_terminal and output == "text")
         assert str(directory.token_file) in printed or output == "json"
@@ -94,8 +94,8 @@ def test_the_first_token_is_shown_to_a_person_and_never_to_a_service(
 
 
 def test_a_first_start_says_what_to_type_here_and_elsewhere(tmp_path: Path) -> None:
-    here = process.first_steps(DataDir(tmp_path), "http://127.0.0.1:2/client/v4", None, has_ca=False)
+    here = ready.first_steps(DataDir(tmp_path), "http://127.0.0.1:2/client/v4", None, has_ca=False)
     assert f"QANAT_API=http://127.0.0.1:2/client/v4 QANAT_API_TOKEN_FILE={tmp_path / 'first-token'}" in here[1]
     assert "--control-hostname" in here[-1]
-    both = process.first_steps(DataDir(tmp_path), "http://127.0.0.1:2/client/v4", "https://api.test/v4", has_ca=True)
+    both = ready.first_steps(DataDir(tmp_path), "http://127.0.0.1:2/client/v4", "https://api.test/v4", has_ca=True)
     assert "  qanat login --api https://api.test/v4" in both
