@@ -477,6 +477,18 @@ class MetricsSettings(Part):
     )
 
 
+class SeriesSettings(Part):
+    """What the dashboard's plots are made of, kept in the store."""
+
+    hostnames: int = Field(
+        default=200,
+        ge=0,
+        le=2000,
+        description="Hostnames with a series of their own in one interval, those with most requests. Tunnels and accounts have "
+        "one in any case. About 100 bytes each; 10 s are kept for an hour, a minute for a day, 10 for 8 days, hours for 92.",
+    )
+
+
 class AccessLogSettings(Part):
     """One line of JSON for each request that is over."""
 
@@ -599,6 +611,7 @@ class EdgeSettings(BaseSettings):
     store: StoreSettings = StoreSettings()
     probes: ProbeSettings = ProbeSettings()
     metrics: MetricsSettings = MetricsSettings()
+    series: SeriesSettings = SeriesSettings()
     access_log: AccessLogSettings = AccessLogSettings()
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()

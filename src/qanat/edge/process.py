@@ -41,6 +41,8 @@ from qanat.edge.sweeps import end_connector_tokens, end_quick_tunnels, forget_de
 from qanat.health.health import Health
 from qanat.health.probing import Probes
 from qanat.health.rates import Meter
+from qanat.series import Recorder
+from qanat.series.recorder import EVERY_S as SERIES_S
 from qanat.settings import EdgeSettings
 from qanat.store import SYSTEM
 from qanat.store.skipped import SkippedRows
@@ -190,6 +192,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             cutover_edge=cutover_edge,
         )
         stack.callback(control.flush_failed_logins)
+        series = Recorder(running, state.store, most_hostnames=settings.series.hostnames)
         chores = Chores(
             [
                 *([("hold the database", CATCH_UP_S, state.lease.keep)] if state.lease is not None else []),
@@ -207,6 +210,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
                 (RENEW_CERTIFICATES, HOUR_S, feed.refresh_routes),
                 ("note failed log-ins", FAILED_LOGINS_S, control.note_failed_logins),
                 ("keep failed requests", SECOND_S, failures.write),
+                ("record what passed", SERIES_S, series.record),
                 ("trim", HOUR_S, lambda: trim(state.store)),
                 ("forget", HOUR_S, lambda: forget_deleted(state.store)),
             ]

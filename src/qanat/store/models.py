@@ -562,3 +562,13 @@ class HealthState(Base):
     state: Mapped[str] = mapped_column(Text)
     why: Mapped[str] = mapped_column(Text)
     since: Mapped[datetime]
+
+
+class SeriesFrame(Base):
+    """What passed in `step` seconds from `start` (Unix seconds) on, of all series together (series/frames.py)."""
+
+    __tablename__ = "series_frames"
+
+    step: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    content: Mapped[bytes]

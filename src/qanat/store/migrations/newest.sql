@@ -431,5 +431,12 @@ CREATE TABLE zone_settings (
 	CONSTRAINT fk_zone_settings_zone_id_zones FOREIGN KEY(zone_id) REFERENCES zones (id) ON DELETE CASCADE
 );
 
-INSERT INTO alembic_version VALUES ('0008');
+CREATE TABLE series_frames (
+	step INTEGER NOT NULL, 
+	start BIGINT NOT NULL, 
+	content BLOB NOT NULL, 
+	CONSTRAINT pk_series_frames PRIMARY KEY (step, start)
+);
+
+INSERT INTO alembic_version VALUES ('0009');
 
