@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from qanat import structs
 from qanat.cli.access import Access
 from qanat.cli.cutover_output import tell_entry
 from qanat.cli.output import note, print_json
@@ -103,7 +104,7 @@ def show_hosted(at: Access, state_file: Path) -> None:
 
 def _plan(body: Mapping[str, Any]) -> Plan:
     try:
-        return checked(msgspec.convert(dict(body), Plan))
+        return checked(structs.convert(dict(body), Plan))
     except msgspec.ValidationError as error:
         raise QanatError("usage", str(error)) from error
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from qanat import structs
 from qanat.client.transport import AddressError, Response, Transport, TransportError, UnsendableError
 from qanat.errors import QanatError
 
@@ -265,6 +266,6 @@ def _wait_s(response: Response) -> float:
 def converted(value: object, shape: type[Shape], path: str) -> Shape:
     """The value in this shape. QanatError `api_unreachable` when it isn't."""
     try:
-        return msgspec.convert(value, shape)
+        return structs.convert(value, shape)
     except msgspec.ValidationError as error:
         raise QanatError("api_unreachable", f"the API's answer to {path} is not what was expected: {error}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from qanat import structs
 from qanat.errors import QanatError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -114,7 +115,7 @@ class Profiles(msgspec.Struct, frozen=True):
         try:
             with self.file.open("rb") as opened:
                 _check_private(self.file, opened.fileno(), "profiles_unusable")
-                return msgspec.convert(tomllib.load(opened), _Document)
+                return structs.convert(tomllib.load(opened), _Document)
         except FileNotFoundError:
             return _Document()
         except OSError as error:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from qanat import structs
 from qanat.connector.sources import OwnTunnel
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Predecessor:
             return None
         environment.pop("WATCHDOG_PID", None)  # that is the predecessor
         try:
-            return cls(msgspec.json.decode(text, type=Inheritance))
+            return cls(structs.decode(text, Inheritance))
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -136,7 +137,7 @@ class Predecessor:
                 return None
             text += part
         self._channel.settimeout(None)
-        return msgspec.json.decode(text, type=Line).tunnel
+        return structs.decode(text, Line).tunnel
 
     def _send(self, line: Line) -> None:
         with contextlib.suppress(OSError):  # it is gone: then this process goes on by itself
@@ -246,7 +247,7 @@ class Successor:
             text, newline, rest = self._read.partition(b"\n")
             if newline:
                 self._read = rest
-                return msgspec.json.decode(text, type=Line)
+                return structs.decode(text, Line)
             self._channel.settimeout(max(0.001, end - time.monotonic()))
             try:
                 part = self._channel.recv(4096)

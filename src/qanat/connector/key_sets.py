@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
+from qanat import structs
 from qanat.connector.engine import Connector, EngineError
 from qanat.connector.log import Log
 from qanat.ingress.access import KEYS
@@ -112,7 +111,7 @@ def fetch_key_set(issuer: str) -> bytes:
     except HTTPError as error:
         if error.code != 404:
             raise
-    configuration = msgspec.json.decode(_get(f"{issuer}/.well-known/openid-configuration"))
+    configuration = structs.decode(_get(f"{issuer}/.well-known/openid-configuration"), Any)
     uri = configuration.get("jwks_uri") if isinstance(configuration, dict) else None
     if not isinstance(uri, str) or not uri.startswith(("https://", f"{issuer}/")):
         raise ValueError("the OpenID configuration has no https jwks_uri")

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from qanat import structs
 from qanat.errors import QanatError
 
 PREFIX = "qanat-connector-"
@@ -85,7 +86,7 @@ class LocalSocket:
                 connection.sendall(b'{"refused":"only root and the user that the connector runs as may ask it"}\n')
                 raise OSError
             line = connection.recv(LONGEST_QUESTION)
-            return Asker(connection, msgspec.json.decode(line, type=Question))
+            return Asker(connection, structs.decode(line, Question))
         except (OSError, msgspec.DecodeError):
             connection.close()
             return None
@@ -145,7 +146,7 @@ def ask(connector: Running, question: Question, *, limit_s: float) -> dict[str, 
                 if not part:
                     break
                 answer += part
-        decoded = msgspec.json.decode(answer, type=dict[str, Any])
+        decoded = structs.decode(answer, dict[str, Any])
     except TimeoutError:
         raise QanatError("connector_refused", f"no answer within {limit_s:g} s", where=where) from None
     except (OSError, msgspec.DecodeError) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
+from qanat import structs
 from qanat.errors import QanatError
 from qanat.ids import TunnelId, parse_tunnel_id
 
@@ -70,7 +71,7 @@ def parse_token(text: str, *, where: str = "--token") -> Credentials:
     except (binascii.Error, ValueError):
         raise _invalid(f"its {len(token)} characters are not valid base64; a part may be missing", where) from None
     try:
-        fields = msgspec.json.decode(document, type=_Token)
+        fields = structs.decode(document, _Token)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _invalid("it is base64, but not of a token's content; a part may be missing", where) from None
     plain = _credentials(fields.a, fields.t, fields.s, fields.e, "token_invalid", where)
@@ -123,7 +124,7 @@ def parse_credentials(text: str, *, where: str = "--credentials-contents") -> Cr
         QanatError: `credentials_file_invalid`.
     """
     try:
-        fields = msgspec.json.decode(text, type=_File)
+        fields = structs.decode(text, _File)
     except (msgspec.MsgspecError, UnicodeError):
         raise QanatError(
             "credentials_file_invalid",

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from qanat import structs
 from qanat.control import tunnels
 from qanat.cutover import cutovers, facts, records
 from qanat.cutover.answers import Answer, judge
@@ -151,7 +152,7 @@ class Course:
         new: dict[str, Counts] = {}
         old: dict[str, Counts] = {}
         if row.state in MOVED:
-            before = msgspec.convert(row.baseline or {}, dict[str, Counts])
+            before = structs.convert(row.baseline or {}, dict[str, Counts])
             for hostname in row.hostnames:
                 long_s = patience[hostname]
                 new[hostname] = self._edge.counts(

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from qanat import structs
 from qanat.client import ApiRefusedError, Client, Record
 from qanat.client.profiles import write_secret
 from qanat.client.sameness import fields
@@ -165,7 +166,7 @@ class Hosted:
 
     def resume(self, progress: Progress) -> Progress:
         """Goes on with one that was broken off: what is not moved yet is moved, then it is watched."""
-        plan = msgspec.convert(progress.plan, Plan)
+        plan = structs.convert(progress.plan, Plan)
         if progress.state == "moving":
             wanted = f"{plan.to_tunnel}{TUNNEL_SUFFIX}"
             self._write(progress, lambda before: {"content": wanted}, expected={before_of(progress), wanted})
@@ -181,7 +182,7 @@ class Hosted:
         """The records as they were, exactly. QanatError `cutover_changed`: others changed them since; `cutover_over`."""
         if progress.state not in ("moving", "settling", "done"):
             raise QanatError("cutover_over", f"the cutover is {progress.state}: there is nothing to take back")
-        plan = msgspec.convert(progress.plan, Plan)
+        plan = structs.convert(progress.plan, Plan)
         wanted = f"{plan.to_tunnel}{TUNNEL_SUFFIX}"
         self._write(progress, lambda before: fields(before, before.content), expected={before_of(progress), wanted})
         return self._enter(progress, "rolled_back", why)
@@ -189,7 +190,7 @@ class Hosted:
     def _watch(self, plan: Plan, progress: Progress) -> str | None:
         """Why it is to be taken back; None: it is good."""
         began, failed = self._now(), dict.fromkeys(plan.hostnames, 0)
-        sources = {name: msgspec.convert(each, Answer) for name, each in progress.sources.items()}
+        sources = {name: structs.convert(each, Answer) for name, each in progress.sources.items()}
         while True:
             for hostname in plan.hostnames:
                 check = plan.check_of(hostname)
@@ -207,7 +208,7 @@ class Hosted:
         """All of a zone's records in one batch, which is one transaction; zones one after another."""
         by_zone: dict[str, list[dict[str, Any]]] = {}
         for hostname, kept in progress.records.items():
-            before = msgspec.convert(kept["before"], Record)
+            before = structs.convert(kept["before"], Record)
             now = next(
                 (each for each in self._client.records(kept["zone_id"], name=hostname) if each.id == before.id), None
             )

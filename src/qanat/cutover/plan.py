@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
+from qanat import structs
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname, parse_tunnel_id
 
@@ -118,7 +119,7 @@ def written(plan: Plan) -> dict[str, Any]:
 def read(kept: object) -> Plan:
     """As `written` wrote it. QanatError `cutover_bad_plan`: it did not."""
     try:
-        return msgspec.convert(kept, Plan)
+        return structs.convert(kept, Plan)
     except msgspec.ValidationError as error:
         raise QanatError("cutover_bad_plan", f"the plan can't be read: {error}") from error
 

@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 import structlog
 
+from qanat import structs
 from qanat.auth.management import ManagementKey
 from qanat.edge.presence import Key, Presence
 from qanat.health.probing import Probes, Question
@@ -104,7 +105,7 @@ class Roles:
 
     def _take(self, node: Key, status: int, body: bytes) -> None:
         try:
-            answer = msgspec.json.decode(body, type=_Answer) if status == 200 else None
+            answer = structs.decode(body, _Answer) if status == 200 else None
         except msgspec.MsgspecError:
             answer = None
         with self._lock:

@@ -1,7 +1,10 @@
 """A configuration's text: bounded in size, depth and number of values before anything is built of it."""
 
+from typing import Any
+
 import msgspec
 
+from qanat import structs
 from qanat.errors import QanatError
 from qanat.ingress.engine import check_json
 
@@ -27,7 +30,7 @@ def read_json(text: bytes) -> object:
     if reason is not None:
         raise QanatError("configuration_malformed", f"the document can't be read as JSON: {reason}")
     try:
-        return msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
+        return structs.decode(text.removeprefix(b"\xef\xbb\xbf"), Any)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise QanatError("configuration_malformed", f"the document is not valid JSON: {error}") from None
 

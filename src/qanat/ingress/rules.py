@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from qanat import structs
 from qanat.errors import QanatError
 from qanat.ids import parse_hostname
 from qanat.ingress import origin
@@ -178,7 +179,7 @@ _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOT
 
 def _convert(value: object) -> _Document:
     try:
-        return msgspec.convert(value, _Document)
+        return structs.convert(value, _Document)
     except msgspec.ValidationError as error:
         match = _PLACE.match(str(error))
         what, where = (match["what"], match["where"]) if match else (str(error), None)

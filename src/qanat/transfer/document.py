@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from qanat import structs
 from qanat.errors import QanatError
 
 FORMAT = "qanat-account"
@@ -293,7 +294,7 @@ def read_document(text: bytes) -> Document:
 
 def _decoded(text: Any, kind: Any, place: str) -> Any:
     try:
-        return msgspec.json.decode(text, type=kind)
+        return structs.decode(text, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
         message, _, where = str(error).partition(" - at `$")
         where = f"{place}{where.rstrip('`')}".removeprefix(".")

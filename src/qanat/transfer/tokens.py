@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from qanat import structs
 from qanat.control.grants import check_bounds, check_held, check_name, check_policies, parse_networks
 from qanat.control.permissions import ACCOUNT
 from qanat.control.policies import Resource
@@ -103,7 +104,7 @@ def _granted(run: Run, part: TokenPart) -> list[dict[str, Any]]:
 
 def _shaped(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     try:
-        return [msgspec.to_builtins(msgspec.convert(policy, _PolicyPart)) for policy in policies]
+        return [msgspec.to_builtins(structs.convert(policy, _PolicyPart)) for policy in policies]
     except msgspec.ValidationError as error:
         raise QanatError("token_bad_policy", f"a policy has a wrong form: {error}") from error
 

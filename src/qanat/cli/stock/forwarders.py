@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from qanat import structs
 from qanat.cli.stock.application import application_url
 from qanat.cli.stock.carry import Destination, listen_address, listening, serve_all
 from qanat.connector.log import Log
@@ -44,7 +45,7 @@ def start(sources: Sources, log: Log) -> bool:
 def _read(sources: Sources, number: int, document: object) -> tuple[tuple[str, int], Destination]:
     place = f"{sources.path}: forwarders[{number}]"
     try:
-        read = msgspec.convert(document, Forwarder)
+        read = structs.convert(document, Forwarder)
         url = application_url(read.url, where=place)
         address = listen_address(read.listener, place)
     except msgspec.ValidationError as error:

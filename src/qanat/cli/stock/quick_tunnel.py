@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from qanat import structs
 from qanat.client.transport import AddressError, Transport, TransportError
 from qanat.connector.flag_table import Value
 from qanat.connector.log import Log
@@ -82,7 +83,7 @@ def box(lines: tuple[str, ...]) -> list[str]:
 def _ask(where: str) -> _Tunnel:
     body = _post(where)
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
+        answer = structs.decode(body, _Answer)
     except msgspec.MsgspecError:
         raise _refused("failed to unmarshal quick Tunnel: the answer is not one of such a service", where) from None
     made = answer.result

@@ -7,6 +7,7 @@ import binascii
 import msgspec
 from msgspec import Struct
 
+from qanat import structs
 from qanat.errors import QanatError
 from qanat.ids import parse_tunnel_id
 
@@ -57,8 +58,8 @@ def read_claims(token: str, *, tunnel_id: str, account_tag: str, path: str, now:
     """
     try:
         header, body, _ = token.split(".")
-        claims = msgspec.json.decode(_decoded(body), type=Claims)
-        is_sound = len(token) <= LARGEST and msgspec.json.decode(_decoded(header), type=_Header).alg == "ES256"
+        claims = structs.decode(_decoded(body), Claims)
+        is_sound = len(token) <= LARGEST and structs.decode(_decoded(header), _Header).alg == "ES256"
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         is_sound = False
     if not is_sound or not (claims.tun.id and claims.tun.account_tag and claims.actor.id):

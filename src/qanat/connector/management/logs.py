@@ -18,6 +18,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from qanat import structs
 from qanat.connector.management.viewers import EVENTS, RANKS, Filters, Viewer, Viewers, encoded
 
 INVALID_COMMAND = (4001, "expected start streaming as first event")
@@ -180,7 +181,7 @@ class _Session:
 
     def _obey(self, text: bytes) -> None:
         try:
-            message = msgspec.json.decode(text, type=_Message)
+            message = structs.decode(text, _Message)
         except (msgspec.MsgspecError, ValueError):
             return self._close(UNSUPPORTED)
         if message.type == "stop_streaming":
@@ -188,7 +189,7 @@ class _Session:
         if message.type != "start_streaming":
             return self._close(UNSUPPORTED)
         try:
-            wanted = msgspec.json.decode(message.filters, type=_Wanted | None) or _Wanted()
+            wanted = structs.decode(message.filters, _Wanted | None) or _Wanted()
         except (msgspec.MsgspecError, ValueError):
             return self._close(INVALID_COMMAND)
         if self._viewer:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 import msgspec
 from msgspec import Struct
 
+from qanat import structs
 from qanat.errors import QanatError
 
 PORTS = (80, 443)
@@ -62,7 +63,7 @@ def read_noted(text: str) -> Lockdown | None:
     """From the comment of a file that was written; None where there is none."""
     found = re.search(r"^# settings: (\{.*\})$", text, re.MULTILINE)
     try:
-        return msgspec.json.decode(found[1], type=Lockdown) if found else None
+        return structs.decode(found[1], Lockdown) if found else None
     except msgspec.MsgspecError:
         return None
 
