@@ -1,11 +1,16 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import statements
 from tests.support.postgres import NoPostgres, Postgres, running_postgres
 
 statements.share()
+
+# An example that waits for a core on a busy machine is not a slow one.
+settings.register_profile("qanat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("qanat")
 
 MARKS = {"case": "54", "requirement": "S26", "trap": "9"}
 """Marks that say which part of the design a test is about, and what one of their values looks like."""

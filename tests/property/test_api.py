@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -15,7 +15,7 @@ from qanat.store.models import Audit, Configuration
 from tests.property.test_ingress import anything, documents, hostnames, origins, services
 from tests.support.control import Control, running_control
 
-CALM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CALM = settings(max_examples=60)
 rule_like = st.fixed_dictionaries(
     {},
     optional={

@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -160,7 +160,7 @@ def good(kind: str) -> st.SearchStrategy[RecordDraft]:
 good_drafts = st.sampled_from(sorted(RECORD_TYPES)).flatmap(good)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(drafts | good_drafts)
 def test_an_accepted_record_round_trips(draft: RecordDraft) -> None:
     try:
@@ -247,7 +247,7 @@ def counts(store: Store) -> tuple[int, int]:
         return tuple(session.scalar(select(func.count()).select_from(table)) or 0 for table in (Record, Audit))  # type: ignore[return-value]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.lists(drafts | good_drafts, min_size=1, max_size=8))
 @example([RecordDraft(name="A", type="A", content="192.0.2.1", comment="\xa0")])
 def test_what_is_refused_leaves_no_trace_and_what_is_accepted_compiles(store: Store, some: list[RecordDraft]) -> None:
