@@ -21,7 +21,7 @@ AGAIN = timedelta(minutes=1)
 AGAIN_AT_MOST = timedelta(hours=1)
 NAMED = 20
 
-Way = Literal["token", "key", "connector"]
+Way = Literal["token", "key", "connector", "password", "second_factor", "one_time"]
 
 
 @dataclass(slots=True)

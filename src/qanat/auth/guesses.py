@@ -31,9 +31,16 @@ class Guesses:
         self._lock = Lock()
         self._failures: OrderedDict[Hashable, _Failures] = OrderedDict()
 
+    def wait(self, *, address: str, credentials: str) -> float | None:
+        """The seconds until either may be tried again; None: now. For credentials that could be found by trying them."""
+        now = self._clock()
+        with self._lock:
+            known = [self._failures.get(key) for key in _keys(address, credentials)]
+        return max((each.blocked_until_s - now for each in known if each and each.blocked_until_s > now), default=None)
+
     def failed(self, *, address: str, credentials: str) -> float | None:
         """Notes a failure. None: tell it; else the seconds to wait, and nothing is told of the credentials."""
-        keys = (("address", network_of(address)), ("credentials", credentials[:PREFIX_CHARACTERS]))
+        keys = _keys(address, credentials)
         now = self._clock()
         with self._lock:
             waits = [wait for key in keys if (wait := self._note(key, now)) is not None]
@@ -55,6 +62,10 @@ class Guesses:
             share = WINDOW_S / self._limit
             known.blocked_until_s = now + min(share * 2 ** min(known.count - self._limit, 10), WINDOW_S)
         return None
+
+
+def _keys(address: str, credentials: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("address", network_of(address)), ("credentials", credentials[:PREFIX_CHARACTERS])
 
 
 def network_of(address: str) -> str:

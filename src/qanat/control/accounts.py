@@ -17,6 +17,7 @@ from qanat.store.models import (
     Connector,
     ConnectorToken,
     Event,
+    Membership,
     Probe,
     TeamnetRoute,
     Tunnel,
@@ -38,9 +39,10 @@ def first_account(session: Session) -> Account | None:
 
 def create_first(write: Write, *, name: str) -> Account:
     """A new database's account, with its owner."""
-    write.session.add(
-        User(id=token_hex(16), email=OWNER_EMAIL, first_name="", last_name="", key_sha256=None, created_at=write.at)
-    )
+    user = User(id=token_hex(16), email=OWNER_EMAIL, first_name="", last_name="", key_sha256=None, created_at=write.at)
+    write.session.add(user)
+    write.session.flush()
+    write.session.add(Membership(user_id=user.id, account_id="*", role="owner", created_at=write.at))
     return _add(write, name, {})
 
 
@@ -114,7 +116,7 @@ def delete(write: Write, account_id: str, *, reach: Reach) -> None:
     tunnels = select(Tunnel.id).where(Tunnel.account_id == account_id)
     for model in (Configuration, Connection, Connector, ConnectorToken, Event, TeamnetRoute):
         session.execute(sql_delete(model).where(model.tunnel_id.in_(tunnels)))
-    for owned in (Probe, Tunnel, VirtualNetwork):
+    for owned in (Membership, Probe, Tunnel, VirtualNetwork):
         session.execute(sql_delete(owned).where(owned.account_id == account_id))
     session.delete(account)
     write.audit("account.delete", account_id, account_id=account_id, detail={"name": account.name})
@@ -154,8 +156,8 @@ def check_name(name: str) -> str:
 
 
 def find_by_key(session: Session, sha256: bytes) -> User | None:
-    """The user whose legacy key has this hash."""
-    return session.scalar(select(User).where(User.key_sha256 == sha256))
+    """The user whose legacy key has this hash, unless they are shut out."""
+    return session.scalar(select(User).where(User.key_sha256 == sha256, User.disabled.is_(False)))
 
 
 def change_user(write: Write, user_id: str, changes: dict[str, str]) -> User:

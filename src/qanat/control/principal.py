@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from qanat.control.policies import reach_of
 from qanat.errors import QanatError
@@ -11,6 +12,8 @@ from qanat.store.reach import PERMISSIONS, Permission, Reach
 
 # `token` is no row when a user came with the legacy key: its kind is this, and its id the user's.
 KEY_KIND = "key"
+# Nor when they signed in: its policies are those of their roles.
+SESSION_KIND = "session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class Principal:
     @property
     def actor(self) -> Actor:
         """As the audit log names it."""
-        return Actor(kind="user" if self.token.kind == KEY_KIND else "token", name=self.token.id, address=self.address)
+        kind = "user" if self.token.kind in (KEY_KIND, SESSION_KIND) else "token"
+        return Actor(kind=kind, name=self.token.id, address=self.address)
 
     def _reach_of(self, permission: Permission) -> Reach:
         if permission not in self._reaches:
@@ -87,6 +91,24 @@ class Principal:
     def _declares(self, permission: Permission) -> bool:
         edit = permission.replace(".read", ".edit")
         return self.declared is None or permission in self.declared or edit in self.declared
+
+
+def signed_in(user_id: str, policies: list[Any], *, address: str) -> Principal:
+    """A user who signed in, with what their roles give."""
+    token = ApiToken(
+        id=user_id,
+        user_id=user_id,
+        account_id=None,
+        kind=SESSION_KIND,
+        policies=policies,
+        allowed_ips=[],
+        denied_ips=[],
+        disabled=False,
+        not_before=None,
+        expires_on=None,
+        last_used_from=None,
+    )
+    return Principal(token=token, address=address)
 
 
 def _missing(permission: Permission, where: str = "") -> QanatError:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, false, text
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -64,7 +64,8 @@ class Account(Base):
 
 
 class User(Base):
-    """A person; API tokens act for one."""
+    """A person; API tokens act for one. `password_hash`: Argon2id, None: they can't sign in by a password. `disabled`: nor in any
+    other way, and their own tokens are refused."""
 
     __tablename__ = "users"
 
@@ -74,6 +75,77 @@ class User(Base):
     last_name: Mapped[str] = mapped_column(Text)
     key_sha256: Mapped[bytes | None]
     created_at: Mapped[datetime]
+    password_hash: Mapped[str | None] = mapped_column(Text)
+    password_changed_at: Mapped[datetime | None]
+    disabled: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+
+class Membership(Base):
+    """What a user may do in an account: a role (control/roles.py). `account_id` "*": in every account, and on the edge itself."""
+
+    __tablename__ = "memberships"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    account_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    role: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class SignedIn(Base):
+    """A session of somebody who signed in: only the SHA-256 of its cookie's secret is here. `way`: `password`, `token`,
+    `one_time`; `token_id`: of the API token that it was opened with, which bounds it. `is_pending`: a second factor is still
+    awaited; `failures`: wrong ones."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    token_id: Mapped[str | None] = mapped_column(ForeignKey("api_tokens.id", ondelete="CASCADE"), index=True)
+    sha256: Mapped[bytes] = mapped_column(unique=True)
+    way: Mapped[str] = mapped_column(Text)
+    is_pending: Mapped[bool]
+    failures: Mapped[int]
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    address: Mapped[str] = mapped_column(Text)
+    user_agent: Mapped[str] = mapped_column(Text)
+
+
+class Authenticator(Base):
+    """A user's (`id`) secret for codes by the time (RFC 6238), sealed. `confirmed_at` None: it was shown, and no code of it came
+    back yet. `last_step`: of the newest code that was taken; none up to that is taken again."""
+
+    __tablename__ = "authenticators"
+
+    id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    sealed_secret: Mapped[bytes]
+    created_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    last_step: Mapped[int] = mapped_column(BigInteger)
+
+
+class RecoveryCode(Base):
+    """A code in place of the authenticator's, good once; only its SHA-256 is here."""
+
+    __tablename__ = "recovery_codes"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    used_at: Mapped[datetime | None]
+
+
+class OneTimeToken(Base):
+    """By what a user gets a password of their own, once: only its SHA-256 is here. `purpose`: `setup` (the edge's first
+    user), `invitation` or `reset`."""
+
+    __tablename__ = "one_time_tokens"
+
+    sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    purpose: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
 
 class ApiToken(Base):

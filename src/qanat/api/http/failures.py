@@ -51,6 +51,13 @@ FAILURES: dict[str, Failure] = {
     "account_bad_type": Failure(400, 1001, points=True),
     "account_in_use": Failure(400, 1001, names_place=False),
     "user_bad_field": Failure(400, 1001, points=True),
+    "user_bad_role": Failure(400, 1001, points=True),
+    "user_too_many": Failure(400, 1001),
+    "user_last_owner": Failure(409, 1013, names_place=False),
+    "user_is_self": Failure(409, 1013, names_place=False),
+    "password_weak": Failure(400, 1001, points=True),
+    "session_unknown": Failure(404, 7003, names_place=False),
+    "second_factor_unknown": Failure(404, 7003, names_place=False),
     "legacy_keys_off": Failure(400, 1001),
     # the request
     "endpoint_unknown": Failure(404, 7000, names_place=False),

@@ -41,7 +41,7 @@ CREATE INDEX ix_events_tunnel_id_id ON events (tunnel_id, id);
 CREATE TABLE users (
 	id VARCHAR(32) NOT NULL, 
 	email TEXT NOT NULL, 
-	created_at DATETIME NOT NULL, first_name TEXT DEFAULT '' NOT NULL, last_name TEXT DEFAULT '' NOT NULL, key_sha256 BLOB, 
+	created_at DATETIME NOT NULL, first_name TEXT DEFAULT '' NOT NULL, last_name TEXT DEFAULT '' NOT NULL, key_sha256 BLOB, password_hash TEXT, password_changed_at DATETIME, disabled BOOLEAN DEFAULT 0 NOT NULL, 
 	CONSTRAINT pk_users PRIMARY KEY (id), 
 	CONSTRAINT uq_users_email UNIQUE (email)
 );
@@ -438,5 +438,67 @@ CREATE TABLE series_frames (
 	CONSTRAINT pk_series_frames PRIMARY KEY (step, start)
 );
 
-INSERT INTO alembic_version VALUES ('0009');
+CREATE TABLE memberships (
+	user_id VARCHAR(32) NOT NULL, 
+	account_id VARCHAR(32) NOT NULL, 
+	role TEXT NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_memberships PRIMARY KEY (user_id, account_id), 
+	CONSTRAINT fk_memberships_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE TABLE sessions (
+	id VARCHAR(32) NOT NULL, 
+	user_id VARCHAR(32) NOT NULL, 
+	token_id VARCHAR(32), 
+	sha256 BLOB NOT NULL, 
+	way TEXT NOT NULL, 
+	is_pending BOOLEAN NOT NULL, 
+	failures INTEGER NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	last_seen_at DATETIME NOT NULL, 
+	expires_at DATETIME NOT NULL, 
+	address TEXT NOT NULL, 
+	user_agent TEXT NOT NULL, 
+	CONSTRAINT pk_sessions PRIMARY KEY (id), 
+	CONSTRAINT fk_sessions_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_sessions_token_id_api_tokens FOREIGN KEY(token_id) REFERENCES api_tokens (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_sessions_sha256 UNIQUE (sha256)
+);
+
+CREATE INDEX ix_sessions_user_id ON sessions (user_id);
+
+CREATE INDEX ix_sessions_token_id ON sessions (token_id);
+
+CREATE TABLE authenticators (
+	id VARCHAR(32) NOT NULL, 
+	sealed_secret BLOB NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	confirmed_at DATETIME, 
+	last_step BIGINT NOT NULL, 
+	CONSTRAINT pk_authenticators PRIMARY KEY (id), 
+	CONSTRAINT fk_authenticators_id_users FOREIGN KEY(id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE TABLE recovery_codes (
+	user_id VARCHAR(32) NOT NULL, 
+	sha256 BLOB NOT NULL, 
+	used_at DATETIME, 
+	CONSTRAINT pk_recovery_codes PRIMARY KEY (user_id, sha256), 
+	CONSTRAINT fk_recovery_codes_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE TABLE one_time_tokens (
+	sha256 BLOB NOT NULL, 
+	user_id VARCHAR(32) NOT NULL, 
+	purpose TEXT NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	expires_at DATETIME NOT NULL, 
+	CONSTRAINT pk_one_time_tokens PRIMARY KEY (sha256), 
+	CONSTRAINT fk_one_time_tokens_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_one_time_tokens_user_id ON one_time_tokens (user_id);
+
+INSERT INTO alembic_version VALUES ('0010');
 
