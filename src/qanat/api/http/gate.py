@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
-from ipaddress import ip_address
 from secrets import token_hex
 
 import structlog
@@ -22,12 +21,12 @@ from qanat.api.http.envelope import fail, refuse
 from qanat.api.http.routes import PREFIX, Routes, handed_over
 from qanat.api.http.shares import place_of
 from qanat.auth.failed_logins import Way
+from qanat.auth.hosts import check_host
 from qanat.auth.verifier import check_key_form
 from qanat.control.principal import Principal
 from qanat.errors import QanatError, RetryLaterError
 
 WITH_BODY = ("POST", "PUT", "PATCH")
-_HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")
 _ACCOUNT = re.compile(r"com\.cloudflare\.api\.account\.([0-9a-f]{32})")
 
 log = structlog.get_logger(__name__)
@@ -183,28 +182,6 @@ async def _answer(app: ASGIApp, scope: Scope, body: bytes) -> list[Message]:
 def _apart(app: ASGIApp, scope: Scope, body: bytes) -> list[Message]:
     """On a loop of its own, in this thread: what is built of a large body is built where no other call waits."""
     return asyncio.run(_answer(app, scope, body))
-
-
-def check_host(host: str, names: frozenset[str], *, reached: tuple[str, int | None] | None) -> None:
-    """Loopback, the address that was dialled, and the configured names. A page whose name was made to point here (DNS
-    rebinding, security.md S36) comes with its own name, and goes no further.
-
-    Raises:
-        QanatError: `host_refused`.
-    """
-    parsed = _HOST.fullmatch(host.lower())
-    name = (parsed[1] or parsed[2]).removesuffix(".") if parsed else ""
-    if name in names or name == "localhost":
-        return
-    try:
-        address = ip_address(name)
-        if address.is_loopback or (reached is not None and address == ip_address(reached[0])):
-            return
-    except ValueError:
-        pass
-    raise QanatError(
-        "host_refused", "this API does not answer for that Host; the setting control.hosts names those it answers for"
-    )
 
 
 def recall(context: Context, headers: Headers, address: str) -> Principal | None:
