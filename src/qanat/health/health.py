@@ -104,6 +104,11 @@ class Health:
         with self._lock:
             return dict(self._verdicts)
 
+    def unprobed(self) -> dict[str, str]:
+        """By tunnel, why an origin of it isn't asked."""
+        with self._lock:
+            return {tunnel_id: why for (_, tunnel_id), why in self._unprobed.items()}
+
     def nodes(self) -> set[tuple[str, str]]:
         """Tunnel and node of every connection."""
         with self._lock:
