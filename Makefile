@@ -102,6 +102,7 @@ lint-tree: setup
 	$(BIN)/python scripts/check_references.py
 	$(BIN)/python scripts/check_requirements.py
 	$(BIN)/python scripts/check_locks.py
+	$(BIN)/python scripts/assets.py --check
 	$(BIN)/python scripts/reference.py --check
 
 format: .venv/installed ## write every file as the formatters want it

@@ -246,6 +246,11 @@ _CODES: dict[str, str] = {
     "connector_token_name_taken": "the tunnel has a good connector token of this name",
     "connector_token_bad_expiry": "a connector token would be over before it is made",
     "connector_token_too_many": "the tunnel has as many connector tokens as it may",
+    # dashboard
+    "form_forged": "a form of the dashboard doesn't come from a page of the same session",
+    "form_too_large": "a form of the dashboard is longer than it may be",
+    "form_malformed": "a form of the dashboard can't be read",
+    "page_unknown": "the dashboard has no such page",
     # nodes: active and standby
     "mode_bad_value": "a tunnel's mode, or one of its settings, has a value that it can't have",
     "mode_active_missing": "which node shall be active isn't plain: none or several are connected",

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
-from fastapi import FastAPI
 from sqlalchemy import func, select
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qanat.api import RequestFailed
 from qanat.api.app import create_app
 from qanat.api.http.context import Context
 from qanat.auth import issue
+from qanat.edge.dashboard import Beside
 from qanat.edge.engine import Route
 from qanat.edge.server import ApiServer
 from qanat.health.health import Health
@@ -92,6 +92,17 @@ class StillEdge:
     def failed_request(self, request_id: str) -> RequestFailed | None:
         return self.failed.get(request_id)
 
+    def recent_failures(
+        self, *, hostname: str | None = None, tunnel_id: str | None = None, most: int
+    ) -> list[RequestFailed]:
+        """Those that tests put in, the last first."""
+        found = [
+            each
+            for each in reversed(self.failed.values())
+            if hostname in (None, each.hostname) and tunnel_id in (None, each.tunnel_id)
+        ]
+        return found[:most]
+
     def node(self, tunnel_id: str, token_id: str) -> Facts:
         """What a test says of it, else as many connections as the store knows."""
         query = select(func.count()).where(
@@ -119,6 +130,12 @@ class Control:
     url: str
     http: httpx.Client
     notices: list[Notice]
+    beside: Beside
+
+    @property
+    def hub(self) -> Any:
+        """What feeds open pages, once one was asked for."""
+        return self.beside._hub
 
     def call(self, method: str, path: str, body: object = None, **query: str) -> Any:
         """The `result` of a call that must succeed."""
@@ -179,8 +196,8 @@ class Stage:
     whether it should end, and to wait for that takes longer than most tests."""
 
     def __init__(self) -> None:
-        self.app: FastAPI
-        self.server = ApiServer(cast(FastAPI, self), "127.0.0.1:0")
+        self.app: ASGIApp
+        self.server = ApiServer(self, "127.0.0.1:0")
         self.server.start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -201,8 +218,11 @@ _idle: list[Stage] = []
 
 
 @contextmanager
-def running_control(folder: Path, database: str | None = None, *, own_endpoints: bool = True) -> Iterator[Control]:
-    """A control plane in an empty folder, or on an empty PostgreSQL database; or one that has only the stock API's endpoints."""
+def running_control(
+    folder: Path, database: str | None = None, *, own_endpoints: bool = True, dashboard: bool = False
+) -> Iterator[Control]:
+    """A control plane in an empty folder, or on an empty PostgreSQL database; or one that has only the stock API's endpoints, or
+    the dashboard beside them."""
     store = open_store(database if database is not None else new_file(folder / "qanat.db"))
     notices: list[Notice] = []
     store.notices.subscribe(notices.append)
@@ -221,7 +241,9 @@ def running_control(folder: Path, database: str | None = None, *, own_endpoints:
         cutover_edge=FakeCutoverEdge(),
     )
     stage = _idle.pop() if _idle else Stage()
-    stage.app = create_app(context)
+    api = create_app(context)
+    beside = Beside(api, context, edge, probing=True)
+    stage.app = beside if dashboard else api
     try:
         with httpx.Client(
             base_url=stage.server.url,
@@ -240,8 +262,10 @@ def running_control(folder: Path, database: str | None = None, *, own_endpoints:
                 url=stage.server.url,
                 http=http,
                 notices=notices,
+                beside=beside,
             )
     finally:
+        beside.close()
         if stage.is_deserted:
             _idle.append(stage)
         else:

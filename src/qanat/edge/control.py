@@ -6,15 +6,16 @@ from collections.abc import Mapping
 import structlog
 
 from qanat import __version__
-from qanat.api import Live
 from qanat.api.app import create_app
 from qanat.api.http.context import Context
 from qanat.auth.management import ManagementKey
 from qanat.control.quick_tunnels import QuickLimits
 from qanat.cutover.edge import CutoverEdge
+from qanat.edge.dashboard import Beside
 from qanat.edge.data_dir import State
 from qanat.edge.listen import LocalSocket
 from qanat.edge.place import own_names
+from qanat.edge.running import RunningEdge
 from qanat.edge.server import ApiServer
 from qanat.errors import QanatError
 from qanat.settings import EdgeSettings
@@ -29,7 +30,7 @@ class ControlApi:
     def __init__(
         self,
         state: State,
-        live: Live,
+        live: RunningEdge,
         settings: EdgeSettings,
         *,
         management: ManagementKey,
@@ -38,6 +39,8 @@ class ControlApi:
         skipped: SkippedRows,
         cutover_edge: CutoverEdge,
     ) -> None:
+        self._live = live
+        self._settings = settings
         self._context = Context(
             store=state.store,
             keys=state.keys,
@@ -62,7 +65,12 @@ class ControlApi:
 
     def serve(self, where: socket.socket, *, local: LocalSocket | None, connections: int) -> ApiServer:
         """Started; whoever gets it stops it."""
-        server = ApiServer(create_app(self._context), where, local=local, connections=connections)
+        api = create_app(self._context)
+        if not self._settings.control.dashboard:
+            server = ApiServer(api, where, local=local, connections=connections)
+        else:
+            beside = Beside(api, self._context, self._live, probing=self._settings.probes.enabled)
+            server = ApiServer(beside, where, local=local, connections=connections, ending=[beside.close])
         server.start()
         return server
 

@@ -68,6 +68,19 @@ class Failures:
         self._lock = Lock()
         self._writing = Lock()
 
+    def recent(
+        self, *, hostname: str | None = None, tunnel_id: str | None = None, most: int
+    ) -> "list[RequestFailed | KeptFailure]":
+        """The newest of this run, newest first: of one hostname, of one tunnel, or all."""
+        found: list[RequestFailed | KeptFailure] = []
+        with self._lock:
+            for failed in reversed(self._by_id.values()):
+                if hostname in (None, failed.hostname) and tunnel_id in (None, failed.tunnel_id):
+                    found.append(failed)
+                    if len(found) == most:
+                        break
+        return found
+
     def add(self, failed: RequestFailed) -> None:
         """The oldest makes room."""
         with self._lock:

@@ -59,6 +59,12 @@ class RunningEdge:
         """From the ring of the newest."""
         return self._failures.get(request_id)
 
+    def recent_failures(
+        self, *, hostname: str | None = None, tunnel_id: str | None = None, most: int
+    ) -> Sequence[engine.RequestFailed | KeptFailure]:
+        """From the same ring, newest first."""
+        return self._failures.recent(hostname=hostname, tunnel_id=tunnel_id, most=most)
+
     def node(self, tunnel_id: str, token_id: str) -> Facts:
         """Connections as the events told them, what is open on them now, and how its origin is."""
         connections, suspect = self._presence.connections(tunnel_id, token_id)

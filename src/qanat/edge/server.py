@@ -3,11 +3,12 @@
 import os
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event, Thread, get_native_id
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from qanat.api.http.routes import PREFIX
 from qanat.edge.handed_over import HandedOver
@@ -24,11 +25,19 @@ class ApiServer:
     """Bound when made, serving from `start` to `stop`."""
 
     def __init__(
-        self, app: FastAPI, where: str | socket.socket, *, local: LocalSocket | None = None, connections: int = 512
+        self,
+        app: ASGIApp,
+        where: str | socket.socket,
+        *,
+        local: LocalSocket | None = None,
+        connections: int = 512,
+        ending: Sequence[Callable[[], None]] = (),
     ) -> None:
         """`where`: an address, or a socket that `listen` made. `local`: what else it is served on, by the engine's hand; whoever
-        made it closes it. `connections`: of `where`; the engine has bounds of its own."""
+        made it closes it. `connections`: of `where`; the engine has bounds of its own. `ending`: called when it stops, before
+        open answers are waited for: what ends those that have no end of their own."""
         protocol = type("ApiProtocol", (PatientProtocol,), {"crowd": Crowd(connections)})
+        self._ending = ending
         self._socket = listen(where) if isinstance(where, str) else where
         self._sockets = [self._socket, *([local.socket] if local is not None else [])]
         self._server = uvicorn.Server(
@@ -74,6 +83,8 @@ class ApiServer:
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Lets open requests finish."""
         self._server.should_exit = True
+        for end in self._ending:
+            end()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         self._socket.close()

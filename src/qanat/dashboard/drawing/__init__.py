@@ -1,0 +1,1 @@
+"""Pictures that are made here, as places and lines; templates write them as SVG."""

@@ -1,0 +1,29 @@
+"""What stands at the top of every page."""
+
+from typing import NamedTuple
+
+from qanat.dashboard.door import Viewer
+from qanat.store.reach import Permission
+
+
+class Entry(NamedTuple):
+    """A page of the menu, and what it needs: it isn't offered to others."""
+
+    url: str
+    label: str
+    needs: Permission
+
+    def is_here(self, path: str) -> bool:
+        """Whether a page stands below it."""
+        return path == self.url or (self.url != "/" and path.startswith(f"{self.url}/"))
+
+
+MENU = (
+    Entry("/", "Overview", "tunnel.read"),
+    Entry("/tunnels", "Tunnels", "tunnel.read"),
+)
+
+
+def menu_of(viewer: Viewer) -> list[Entry]:
+    """What this viewer may look at."""
+    return [entry for entry in MENU if viewer.may(entry.needs)]

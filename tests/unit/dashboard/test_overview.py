@@ -1,0 +1,130 @@
+"""The overview: every tunnel's state with its reason, worst first, and the map."""
+
+from datetime import UTC, datetime
+
+from qanat.control import connections
+from qanat.health.questions import Check, Judgment
+from tests.support.control import Control
+from tests.support.dashboard import Visitor, shown
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+XSS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+def connected(control: Control, name: str, *, hostname: str | None = None) -> str:
+    """A tunnel with a connection and, maybe, a hostname; its id."""
+    tunnel = control.create_tunnel(name)
+    with control.store.recording() as write:
+        connections.registered(
+            write,
+            connection_id=f"c-{tunnel['id']}",
+            tunnel_id=tunnel["id"],
+            connector_id=tunnel["id"],
+            index=0,
+            protocol="quic",
+            origin_ip="192.0.2.1",
+            location="lab01",
+            version=XSS,
+            arch="linux_amd64",
+            features=[],
+            at=MOMENT,
+        )
+    control.edge.health.registered(f"c-{tunnel['id']}", tunnel["id"], "")
+    if hostname is not None:
+        zone = control.create_zone(f"{name}.test")
+        content = f"{tunnel['id']}.cfargotunnel.com"
+        control.create_record(zone["id"], name=hostname, type="CNAME", content=content, proxied=True)
+    return str(tunnel["id"])
+
+
+def answered(control: Control, hostname: str, tunnel_id: str, *, good: bool, why: str) -> None:
+    """Until the verdict is there."""
+    for _ in range(5):
+        control.edge.health.answered((hostname, tunnel_id, ""), Check(), Judgment(good, why))
+
+
+def test_a_tunnel_is_healthy_only_with_an_origin_that_answers(control: Control, me: Visitor) -> None:
+    well = connected(control, "well", hostname="app.well.test")
+    ill = connected(control, "ill", hostname="app.ill.test")
+    fresh = connected(control, "fresh", hostname="app.fresh.test")
+    never = control.create_tunnel("never")["id"]
+    answered(control, "app.well.test", well, good=True, why="GET / answered 200")
+    answered(control, "app.ill.test", ill, good=False, why="GET / answered 500")
+    states = rows(me)
+    assert states[well][0] == "HEALTHY"
+    assert states[ill] == ("DOWN", "no origin answers: app.ill.test: GET / answered 500")
+    assert states[fresh] == ("DEGRADED", "connected, and no origin has answered yet")
+    assert states[never] == ("INACTIVE", "no connector was ever connected")
+    assert list(states).index(ill) < list(states).index(fresh) < list(states).index(never) < list(states).index(well)
+
+
+def rows(me: Visitor) -> dict[str, tuple[str, str]]:
+    """State and reason of each tunnel, in order."""
+    found = {}
+    html = me.page("/tunnels")
+    for row in html.split("<tr>")[2:]:
+        cells = row.split("<td")
+        found[row.split("/tunnels/")[1].split('"')[0]] = (
+            shown("<td" + cells[1].split("<th")[0]),
+            shown("<td" + cells[2]),
+        )
+    return found
+
+
+def test_what_is_broken_is_named_with_its_reason(control: Control, me: Visitor) -> None:
+    tunnel = connected(control, "broken", hostname="app.broken.test")
+    answered(control, "app.broken.test", tunnel, good=False, why="connection refused")
+    page = shown(me.page("/"))
+    assert "Needs a look" in page
+    assert "DOWN broken no origin answers: app.broken.test: connection refused" in page
+
+
+def test_the_map_draws_a_tunnel_with_its_hostname_node_and_origin(control: Control, me: Visitor) -> None:
+    tunnel = connected(control, "drawn", hostname="app.drawn.test")
+    rules = {
+        "ingress": [{"hostname": "app.drawn.test", "service": "http://127.0.0.1:8099"}, {"service": "http_status:404"}]
+    }
+    control.call("PUT", f"{control.tunnels()}/{tunnel}/configurations", {"config": rules})
+    answered(control, "app.drawn.test", tunnel, good=False, why="connection refused")
+    drawing = me.page("/").split('<section id="map"')[1].split("</section>")[0]
+    assert 'is-ill"' in drawing
+    said = shown(drawing)
+    for text in ("app.drawn.test", "drawn", "1/1 quic", "default", "http://127.0.0.1:8099"):
+        assert text in said
+
+
+def test_what_strangers_wrote_is_text(control: Control, me: Visitor) -> None:
+    connected(control, "hostile", hostname="app.hostile.test")
+    control.create_tunnel(XSS)
+    for path in ("/", "/tunnels"):
+        html = me.page(path)
+        assert "<script>alert" not in html
+        assert "<img src=x" not in html
+    assert "<script>alert" not in me.page("/tunnels", search=XSS)
+
+
+def test_tunnels_are_found_by_name_id_and_state(control: Control, me: Visitor) -> None:
+    one = control.create_tunnel("needle-one")["id"]
+    assert shown(me.page("/tunnels", search="NEEDLE")).count("needle-one") == 1
+    assert "needle-one" in me.page("/tunnels", search=one[:8])
+    assert "needle-one" not in me.page("/tunnels", search="needle", state="down")
+
+
+def test_a_list_longer_than_a_page_is_paged(control: Control, me: Visitor) -> None:
+    for number in range(27):
+        control.create_tunnel(f"page-{number:02}")
+    first, second = (me.page("/tunnels", search="page-", page=page) for page in ("1", "2"))
+    assert first.count('scope="row"') == 25
+    assert second.count('scope="row"') == 2
+    assert "search=page-&amp;page=2" in first
+    assert me.page("/tunnels", search="page-", page="999").count('scope="row"') == 2
+
+
+def test_plots_have_a_column_a_hop_and_quantile(me: Visitor) -> None:
+    times, columns = me.get("/plots/account", span="1h").json()
+    assert set(columns) == {
+        "requests",
+        "errors",
+        *(f"{hop}_{at}" for hop in ("edge", "origin", "total") for at in ("p50", "p95", "p99")),
+    }
+    assert all(len(values) == len(times) for values in columns.values())
