@@ -124,7 +124,11 @@ _CODES: dict[str, str] = {
     "connector_not_running": "no such connector runs on this host",
     "connector_ambiguous": "several connectors run on this host, and none was named",
     "connector_refused": "a running connector doesn't answer, or not to this user",
-    "upgrade_failed": "a connector's new process didn't come up; the old one goes on",
+    "edge_ambiguous": "several edges run on this host, and none was named",
+    "edge_drained_late": "an edge was told to drain, and ended with requests still open",
+    "edge_not_running": "no such edge runs on this host",
+    "edge_refused": "a running edge doesn't answer, or not to this user",
+    "upgrade_failed": "a connector's or edge's new process didn't come up; the old one goes on",
     # settings and the data directory
     "settings_invalid": "a setting of the edge is unknown or has a value that it can't have",
     "data_dir_unusable": "the data directory can't be made or written",

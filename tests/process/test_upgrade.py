@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qanat.connector.local_socket import running
+from qanat.succession.local_socket import running
 from tests.process.test_lifecycle import Load
 from tests.support.connector import Connector
 from tests.support.fixtures import quic_only
@@ -32,7 +32,7 @@ def origin() -> Iterator[Origin]:
 
 def in_charge(connector: Connector) -> int:
     """The process that serves, by its id at the endpoint that all of them have in turn."""
-    return next(each.pid for each in running() if each.connector_id == connector.connector_id)
+    return next(each.pid for each in running("connector") if each.id == connector.connector_id)
 
 
 def upgrade(pid: int, *options: str) -> tuple[int, dict[str, Any], str]:
@@ -87,7 +87,7 @@ def test_no_request_fails_through_upgrades_and_an_open_one_is_finished(
         connector.process.signal(signal.SIGTERM)
         assert connector.process.wait(timeout_s=PATIENCE_S) == 0
     assert load.bad == []
-    assert not [each for each in running() if each.connector_id in ids]
+    assert not [each for each in running("connector") if each.id in ids]
 
 
 @quic_only

@@ -11,32 +11,19 @@ before all others `{"tunnel": {…}}` where its command made the tunnel that it 
 
 import contextlib
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, MutableMapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from qanat import structs
 from qanat.connector.sources import OwnTunnel
+from qanat.succession.child import END_S, LONGEST_LINE, VARIABLE, Channel, Child, UpgradeFailedError
 
-if TYPE_CHECKING:
-    import subprocess
-
-VARIABLE = "QANAT_HANDED_OVER"
-"""What the new process is given, in its environment: an `Inheritance`."""
-
-LIMIT_S = 60.0
-"""How long the new process has to register, unless told otherwise."""
 LET_GO_S = 10.0
 """How long the new process waits for the old one to let go."""
-END_S = 5.0
-"""How long a new process that failed has to end by itself."""
-LONGEST_LINE = 64 * 1024
 
 
 class Inheritance(Struct, frozen=True):
@@ -65,21 +52,6 @@ class Line(Struct, frozen=True, omit_defaults=True):
     trouble: str | None = None
     registered: Registered | None = None
     go: bool = False
-
-
-class UpgradeFailedError(Exception):
-    """Why nothing was handed over; its text is for people."""
-
-
-def program(argv: Sequence[str] | None = None, original: Sequence[str] | None = None) -> list[str]:
-    """The command line that started this process, so that it is looked up by its path once more: a script by itself, since
-    what it runs on may have been replaced too."""
-    argv = sys.argv if argv is None else argv
-    original = sys.orig_argv if original is None else original
-    script = argv[0]
-    if script in original and os.path.isfile(script) and os.access(script, os.X_OK):  # noqa: PTH113 - pathlib costs more
-        return list(original[original.index(script) :])
-    return [sys.executable, *original[1:]]
 
 
 # ------------------------------------------------------------ the new process's side
@@ -148,10 +120,9 @@ class Predecessor:
 class Successor:
     """A new process of the same program."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", channel: socket.socket) -> None:
+    def __init__(self, child: Child, channel: Channel[Line]) -> None:
         self._child = child
         self._channel = channel
-        self._read = b""
 
     @classmethod
     def start(
@@ -163,33 +134,25 @@ class Successor:
         watched: bool,
         tunnel: OwnTunnel | None = None,
     ) -> "Successor":
-        """Starts it. `watched`: this process stays its parent, so that it gets a process group of its own: a terminal's signals
-        reach it through here only. `tunnel`: what this one's command made; its secret is in no environment.
+        """Starts it. `watched`: this process stays its parent. `tunnel`: what this one's command made; its secret is in no
+        environment.
 
         Raises:
             UpgradeFailedError: the program can't be run.
         """
-        import subprocess  # once in a connector's life
-
         ours, theirs = socket.socketpair()
+        channel = Channel(ours, Line)
         fds = tuple(listener.fileno() for listener in listeners)
-        inheritance = Inheritance(theirs.fileno(), fds, wanted, watched, tunnel is not None)
         if tunnel is not None:
-            ours.sendall(msgspec.json.encode(Line(tunnel=tunnel)) + b"\n")
-        environment = {**os.environ, VARIABLE: msgspec.json.encode(inheritance).decode()}
+            channel.send(Line(tunnel=tunnel))
+        given = Inheritance(theirs.fileno(), fds, wanted, watched, tunnel is not None)
         try:
-            child = subprocess.Popen(
-                command,
-                env=environment,
-                pass_fds=(theirs.fileno(), *fds),
-                process_group=0 if watched else None,
-            )
-        except OSError as error:
-            ours.close()
-            raise UpgradeFailedError(f"{command[0]} can't be run: {error.strerror}") from None
+            return cls(Child.start(command, given=given, fds=(theirs.fileno(), *fds), watched=watched), channel)
+        except UpgradeFailedError:
+            channel.close()
+            raise
         finally:
             theirs.close()
-        return cls(child, ours)
 
     @property
     def pid(self) -> int:
@@ -203,59 +166,30 @@ class Successor:
         """
         end = time.monotonic() + limit_s
         trouble = ""
-        while line := self._next_line(end):
+        while line := self._channel.next(end):
             if line.registered:
                 return line.registered
             trouble = line.trouble or trouble
         because = f": {trouble}" if trouble else ""
         if time.monotonic() < end:
-            code = self._ended()
+            code = self._child.wait(END_S)
             how = f"ended with {code}" if code is not None else "stopped talking"
             raise UpgradeFailedError(f"the new process {how}{because}")
         raise UpgradeFailedError(f"the new process did not register within {limit_s:g} s{because}")
 
     def let_go(self) -> None:
         """It is in charge from here on."""
-        with contextlib.suppress(OSError):
-            self._channel.sendall(msgspec.json.encode(Line(go=True)) + b"\n")
+        self._channel.send(Line(go=True))
         self._channel.close()
 
     def signal(self, number: int) -> None:
         """Passes a signal on, if it still runs."""
-        with contextlib.suppress(OSError):
-            self._child.send_signal(number)
+        self._child.signal(number)
 
     def end(self) -> None:
         """Ends one that failed, and what is left of it."""
         self._channel.close()
-        self.signal(signal.SIGTERM)
-        if self._ended() is None:
-            self._child.kill()
-            self._child.wait()
-
-    def _ended(self) -> int | None:
-        import subprocess
-
-        try:
-            return self._child.wait(END_S)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def _next_line(self, end: float) -> Line | None:
-        """None at the end of the channel, and of the time."""
-        while True:
-            text, newline, rest = self._read.partition(b"\n")
-            if newline:
-                self._read = rest
-                return structs.decode(text, Line)
-            self._channel.settimeout(max(0.001, end - time.monotonic()))
-            try:
-                part = self._channel.recv(4096)
-            except OSError:
-                return None
-            if not part or len(self._read) > LONGEST_LINE:
-                return None
-            self._read += part
+        self._child.end(within_s=END_S)
 
 
 class Result(Struct, frozen=True):

@@ -10,10 +10,10 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from qanat.connector.handover import LIMIT_S
-from qanat.connector.local_socket import LocalSocket
 from qanat.connector.log import Log
 from qanat.connector.upgrade import Upgrades
+from qanat.succession.child import LIMIT_S
+from qanat.succession.local_socket import LocalSocket
 
 _ENDED, _HANDED_OVER = 0, 255
 """On the pipe, where no signal has these numbers."""

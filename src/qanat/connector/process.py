@@ -30,7 +30,6 @@ from qanat.connector.handover import Predecessor
 from qanat.connector.handover import Registered as InCharge
 from qanat.connector.key_sets import KeySets
 from qanat.connector.local_answers import LocalAnswers
-from qanat.connector.local_socket import LocalSocket
 from qanat.connector.log import Log
 from qanat.connector.management.service import Facts, ManagementService
 from qanat.connector.management.viewers import Viewers
@@ -43,6 +42,7 @@ from qanat.connector.upgrade import Place, Upgrades
 from qanat.descriptors import raise_limit
 from qanat.errors import QanatError
 from qanat.ids import ConnectorId
+from qanat.succession.local_socket import LocalSocket
 from qanat.systemd import ServiceManager
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Process:
             management=self._management,
             registered=self._registered,
         )
-        self._local_socket = LocalSocket(self._connector_id)
+        self._local_socket = LocalSocket("connector", self._connector_id)
         self._upgrades = Upgrades(
             self._log,
             self._manager,

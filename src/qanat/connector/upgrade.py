@@ -8,11 +8,12 @@ from socket import socket
 
 from msgspec import Struct
 
-from qanat.connector import watcher
-from qanat.connector.handover import Result, Successor, hand_over, program
-from qanat.connector.local_socket import Asker
+from qanat.connector.handover import Result, Successor, hand_over
 from qanat.connector.log import Log
 from qanat.connector.sources import OwnTunnel
+from qanat.succession import watcher
+from qanat.succession.child import program
+from qanat.succession.local_socket import Asker
 from qanat.systemd import ServiceManager
 
 CLOSE_S = 5.0

@@ -4,8 +4,8 @@ import pytest
 
 from qanat.cli.main import main
 from qanat.cli.service import upgrade
-from qanat.connector.local_socket import Running
 from qanat.errors import QanatError
+from qanat.succession.local_socket import Running
 
 ONE, TWO = Running(11, "a"), Running(22, "b")
 

@@ -7,18 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from qanat.connector.handover import (
-    VARIABLE,
-    Inheritance,
-    Line,
-    Predecessor,
-    Registered,
-    Result,
-    Successor,
-    hand_over,
-    program,
-)
+from qanat.connector.handover import Inheritance, Line, Predecessor, Registered, Result, Successor, hand_over
 from qanat.connector.sources import OwnTunnel
+from qanat.succession.child import VARIABLE, program
 
 PATIENCE_S = 60.0
 

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from qanat.connector.handover import Registered, Successor, UpgradeFailedError
+from qanat.connector.handover import Registered, Successor
 from qanat.connector.log import Log
 from qanat.connector.upgrade import Place, Upgrades
+from qanat.succession.child import UpgradeFailedError
 from qanat.systemd import ServiceManager
 
 PATIENCE_S = 30.0

@@ -6,9 +6,9 @@ import typer
 from msgspec import Struct
 
 from qanat.cli.output import Output, OutputOption, note, tell
-from qanat.connector.handover import LIMIT_S
-from qanat.connector.local_socket import Question, Running, ask, running
 from qanat.errors import QanatError, escape_text, render
+from qanat.succession.child import LIMIT_S
+from qanat.succession.local_socket import Question, Running, ask, running
 
 app = typer.Typer()
 
@@ -43,7 +43,7 @@ def upgrade(
     """
     failed: QanatError | None = None
     done: list[Upgraded] = []
-    for connector in chosen(running(), pid, every=every):
+    for connector in chosen(running("connector"), pid, every=every):
         try:
             done.append(replace(connector, timeout))
         except QanatError as error:

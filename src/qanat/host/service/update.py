@@ -136,10 +136,10 @@ def start_successor(process: int, limit_s: float) -> str | None:
     Raises:
         LookupError: it is not one that can be asked.
     """
-    from qanat.connector.local_socket import Question, running
-    from qanat.connector.local_socket import ask as ask_connector
+    from qanat.succession.local_socket import Question, running
+    from qanat.succession.local_socket import ask as ask_connector
 
-    for connector in running():
+    for connector in running("connector"):
         if connector.pid == process:
             answer = ask_connector(connector, Question("upgrade", limit_s), limit_s=limit_s + LONGEST_ANSWER_S)
             return str(answer["reason"]) if answer.get("reason") else None

@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qanat.connector import watcher
+from qanat.succession import watcher
 from tests.support.waiting import wait_until
 
 PATIENCE_S = 60.0
 
 FIRST = """
 import os, subprocess, sys
-from qanat.connector import watcher
+from qanat.succession import watcher
 assert watcher.adopt_orphans()
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], env={**os.environ, "QANAT_HANDED_OVER": "{}"})
 watcher.become(child.pid)

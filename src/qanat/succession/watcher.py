@@ -1,7 +1,7 @@
-"""What stays of a connector that has handed over, where whoever started it waits for that process: a container's engine, a
+"""What stays of a process that has handed over, where whoever started it waits for that process: a container's engine, a
 shell, runit, supervisord. It passes signals on to the process in charge, and ends as that one ends.
 
-Run as a script in the same process (`become`), so that nothing of the connector stays in memory. The process in charge may
+Run as a script in the same process (`become`), so that nothing else of it stays in memory. The process in charge may
 hand over again: its own successor is orphaned then, and adopted here.
 """
 
@@ -13,7 +13,7 @@ PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signa
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of linux/prctl.h: a descendant whose parent is gone becomes a child of this process."""
 _MARK = b"QANAT_HANDED_OVER="
-"""In the environment of every process that was handed something (qanat.connector.handover, which costs too much here)."""
+"""In the environment of every process that was handed something (qanat.succession.child, which costs too much here)."""
 
 
 def adopt_orphans() -> bool:
@@ -22,7 +22,7 @@ def adopt_orphans() -> bool:
     if os.getpid() == 1:
         return True
     try:
-        import ctypes  # once in a connector's life
+        import ctypes  # once in a process's life
 
         return bool(ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError):
@@ -76,7 +76,7 @@ def _reap() -> dict[int, int]:
 
 
 def successors() -> list[int]:
-    """The processes below this one that a connector was handed to, the oldest first."""
+    """The processes below this one that something was handed to, the oldest first."""
     parents: dict[int, int] = {}
     births: dict[int, int] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs more

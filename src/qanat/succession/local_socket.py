@@ -1,13 +1,13 @@
-"""The socket that commands on this host find a running connector by: in Linux's abstract name space, so that it needs no folder
-and leaves nothing behind. One question and one answer a connection, each a line of JSON; root and the connector's own user
-are answered."""
+"""The socket that commands on this host find a running connector or edge by: in Linux's abstract name space, so that it needs no
+folder and leaves nothing behind. One question and one answer a connection, each a line of JSON; root and the process's own
+user are answered."""
 
 import contextlib
 import os
 import re
 import socket
 import struct
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -15,23 +15,26 @@ from msgspec import Struct
 from qanat import structs
 from qanat.errors import QanatError
 
-PREFIX = "qanat-connector-"
+Kind = Literal["connector", "edge"]
+REFUSED: Final = {"connector": "connector_refused", "edge": "edge_refused"}
 ASK_S = 1.0
 """Seconds that a question may take to arrive."""
 LONGEST_QUESTION = 4096
 LONGEST_ANSWER = 64 * 1024
 
-_NAME = re.compile(rf" 00010000 .*@{PREFIX}(\d+)-([0-9a-f-]{{36}})$")
+_NAME = re.compile(r" 00010000 .*@qanat-(connector|edge)-(\d+)-([0-9a-f-]{36})$")
 """A line of /proc/net/unix; with that flag it is a socket that listens."""
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred: process, user, group (unix(7), SO_PEERCRED)."""
 
 
 class Question(Struct, frozen=True):
-    """`ask`: `upgrade`, or `describe`. `limit_s`: how long the new process has to register."""
+    """`ask`: `upgrade`, `drain` (of an edge), or `describe`. `limit_s`: how long the new process has until it could serve.
+    `drain_s`: how long what is open may go on; None: as the edge's settings have it."""
 
     ask: str
     limit_s: float = 60.0
+    drain_s: float | None = None
 
 
 class Asker:
@@ -51,11 +54,13 @@ class Asker:
 class LocalSocket:
     """Bound from its making on, and found once it listens. Where there is no such name space it never hears anything."""
 
-    def __init__(self, connector_id: str) -> None:
+    def __init__(self, kind: Kind, id: str) -> None:
+        """`id`: a UUID that no other process has."""
+        self._kind = kind
         self._listener: socket.socket | None = None
         try:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            listener.bind(f"\0{PREFIX}{os.getpid()}-{connector_id}")
+            listener.bind(Running(os.getpid(), id, kind).address)
             listener.setblocking(False)
             self._listener = listener
         except (OSError, AttributeError):
@@ -83,7 +88,8 @@ class LocalSocket:
             user = _credentials(connection)[1]
             connection.settimeout(ASK_S)
             if user not in (0, os.geteuid()):
-                connection.sendall(b'{"refused":"only root and the user that the connector runs as may ask it"}\n')
+                refusal = f"only root and the user that the {self._kind} runs as may ask it"
+                connection.sendall(msgspec.json.encode({"refused": refusal}) + b"\n")
                 raise OSError
             line = connection.recv(LONGEST_QUESTION)
             return Asker(connection, structs.decode(line, Question))
@@ -100,41 +106,41 @@ class LocalSocket:
 
 # ------------------------------------------------------------ who asks
 class Running(Struct, frozen=True, order=True):
-    """A connector that is in charge on this host. `pid` is its own idea of it."""
+    """A process that is in charge on this host. `pid` is its own idea of it."""
 
     pid: int
-    connector_id: str
+    id: str
+    kind: Kind = "connector"
 
     @property
     def address(self) -> str:
-        return f"\0{PREFIX}{self.pid}-{self.connector_id}"
+        return f"\0qanat-{self.kind}-{self.pid}-{self.id}"
 
 
-def running() -> list[Running]:
-    """The connectors of this host (of this network name space), by process."""
+def running(kind: Kind) -> list[Running]:
+    """Those of this host (of this network name space), by process."""
     try:
         with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             names = [_NAME.search(line.rstrip("\n")) for line in file]
     except OSError:
         return []
-    return sorted({Running(int(name[1]), name[2]) for name in names if name})
+    return sorted({Running(int(name[2]), name[3], kind) for name in names if name and name[1] == kind})
 
 
-def ask(connector: Running, question: Question, *, limit_s: float) -> dict[str, Any]:
+def ask(process: Running, question: Question, *, limit_s: float) -> dict[str, Any]:
     """One answer.
 
     Raises:
-        QanatError: `connector_refused`: it doesn't answer, not within `limit_s`, or not to this user.
+        QanatError: `connector_refused`, `edge_refused`: it doesn't answer, not within `limit_s`, or not to this user.
     """
-    where = f"process {connector.pid}"
+    where, refused = f"process {process.pid}", REFUSED[process.kind]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(limit_s)
-            connection.connect(connector.address)
-            process = _credentials(connection)[0]
-            if process != connector.pid:
+            connection.connect(process.address)
+            if _credentials(connection)[0] != process.pid:
                 raise QanatError(
-                    "connector_refused",
+                    refused,
                     "it runs in another PID name space, a container's",
                     where=where,
                     hint="run the command in that container",
@@ -148,11 +154,11 @@ def ask(connector: Running, question: Question, *, limit_s: float) -> dict[str, 
                 answer += part
         decoded = structs.decode(answer, dict[str, Any])
     except TimeoutError:
-        raise QanatError("connector_refused", f"no answer within {limit_s:g} s", where=where) from None
+        raise QanatError(refused, f"no answer within {limit_s:g} s", where=where) from None
     except (OSError, msgspec.DecodeError) as error:
-        raise QanatError("connector_refused", f"it ended, or gave no answer: {error}", where=where) from None
-    if refused := decoded.get("refused"):
-        raise QanatError("connector_refused", str(refused), where=where, hint="run the command with sudo")
+        raise QanatError(refused, f"it ended, or gave no answer: {error}", where=where) from None
+    if why := decoded.get("refused"):
+        raise QanatError(refused, str(why), where=where, hint="run the command with sudo")
     return decoded
 
 

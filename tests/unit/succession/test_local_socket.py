@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from qanat.connector.local_socket import LocalSocket, Question, Running, ask, running
 from qanat.errors import QanatError
+from qanat.succession.local_socket import LocalSocket, Question, Running, ask, running
 from tests.support.waiting import wait_until
 
 PATIENCE_S = 30.0
@@ -21,18 +21,18 @@ def me() -> Running:
 
 @pytest.fixture
 def ear(me: Running) -> Iterator[LocalSocket]:
-    ear = LocalSocket(me.connector_id)
+    ear = LocalSocket("connector", me.id)
     yield ear
     ear.close()
 
 
 def test_a_connector_is_found_from_when_it_listens_until_it_closes(me: Running, ear: LocalSocket) -> None:
-    assert me not in running()
+    assert me not in running("connector")
     ear.listen()
-    assert me in running()
+    assert me in running("connector")
     ear.close()
     assert ear.fileno is None
-    assert me not in running()
+    assert me not in running("connector")
     assert ear.accept() is None
     with pytest.raises(QanatError, match="it ended"):
         ask(me, Question("describe"), limit_s=PATIENCE_S)
@@ -61,7 +61,7 @@ def test_who_gives_no_answer_is_told(me: Running, ear: LocalSocket) -> None:
 
 def test_another_users_connector_refuses(me: Running, ear: LocalSocket, monkeypatch: pytest.MonkeyPatch) -> None:
     ear.listen()
-    monkeypatch.setattr("qanat.connector.local_socket._credentials", lambda _connection: (me.pid, 4711, 4711))
+    monkeypatch.setattr("qanat.succession.local_socket._credentials", lambda _connection: (me.pid, 4711, 4711))
     answering = threading.Thread(target=lambda: wait_until(lambda: ear.accept() or refused, "it"))
     refused: list[str] = []
     answering.start()
