@@ -327,24 +327,8 @@ impl Default for WarpRouting {
 #[cfg(test)]
 impl Default for OriginSettings {
     fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(30),
-            tls_timeout: Duration::from_secs(10),
-            tcp_keep_alive: Duration::from_secs(30),
-            no_happy_eyeballs: false,
-            keep_alive_connections: 100,
-            keep_alive_timeout: Duration::from_secs(90),
-            http_host_header: None,
-            origin_server_name: None,
-            match_sni_to_host: false,
-            ca_pool_pem: None,
-            no_tls_verify: false,
-            disable_chunked_encoding: false,
-            http2_origin: false,
-            socks: false,
-            ip_rules: Vec::new(),
-            access: None,
-        }
+        #[allow(clippy::unwrap_used)]
+        serde_json::from_str(include_str!("../tests/support/origin.json")).unwrap()
     }
 }
 

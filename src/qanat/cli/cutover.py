@@ -41,7 +41,10 @@ app = typer.Typer(
 )
 
 IdArgument = Annotated[
-    str | None, typer.Argument(metavar="CUTOVER", help="Its id; by default the only one that is under way.")
+    str | None,
+    typer.Argument(
+        metavar="CUTOVER", help="Its id; by default the only one that is under way, but for records that are watched."
+    ),
 ]
 
 
@@ -210,11 +213,15 @@ def _act(at: Access, cutover: str | None, act: str, *, force: bool = False) -> N
 
 
 def _only(client: Client, account: str) -> str:
-    found = client.cutovers(account, is_active=True)
+    """The one that was asked for. What is only watched, since other hands repointed a record, is to be named."""
+    active = client.cutovers(account, is_active=True)
+    found = [each for each in active if each["plan"].get("watch") is None]
     if len(found) != 1:
+        watched = len(active) - len(found)
+        also = f", and {watched} repointed record{'s are' if watched > 1 else ' is'} watched" if watched else ""
         raise QanatError(
             "cutover_unknown",
-            f"{len(found) or 'no'} cutovers are under way",
+            f"{len(found) or 'no'} cutovers are under way{also}",
             where="CUTOVER",
             hint="name one: see `qanat cutover history`",
         )

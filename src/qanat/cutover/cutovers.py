@@ -101,31 +101,58 @@ def begin(
             where="base_version",
             hint="plan again, and look at it",
         )
-    row = Cutover(
+    kept = {place.hostname: records.kept(place) for place in places}
+    row = new(
+        write,
+        State.CHECKING,
+        plan,
+        kept,
+        account_id=account_id,
+        between=(source.id, target.id),
+        asked_by=asked_by,
+        base_version=version,
+    )
+    add(write, row, "begin", f"{', '.join(plan.hostnames[:5])}: from {source.name} to {target.name}")
+    return row
+
+
+def new(
+    write: Write,
+    state: State,
+    plan: Plan,
+    kept: Mapping[str, Any],
+    *,
+    account_id: str,
+    between: tuple[str, str],
+    asked_by: str,
+    base_version: str = "",
+    gates: Sequence[Gate] = (),
+    baseline: Mapping[str, Any] | None = None,
+) -> Cutover:
+    """A row to be added. `kept`: each hostname's record as it is to be restored; `between`: the ids of source and target."""
+    return Cutover(
         id=token_hex(16),
         account_id=account_id,
-        from_tunnel_id=source.id,
-        to_tunnel_id=target.id,
+        from_tunnel_id=between[0],
+        to_tunnel_id=between[1],
         hostnames=list(plan.hostnames),
         plan=written(plan),
-        state=State.CHECKING,
+        state=state,
         step=0,
         is_paused=False,
         is_resumed=False,
         since=write.at,
         version=0,
         why="",
-        base_version=version,
-        records={place.hostname: records.kept(place) for place in places},
-        gates=[],
-        baseline=None,
+        base_version=base_version,
+        records=dict(kept),
+        gates=msgspec.to_builtins(list(gates)),
+        baseline=baseline,
         timeline=[],
         asked_by=asked_by,
         created_at=write.at,
         finished_at=None,
     )
-    add(write, row, "begin", f"{', '.join(plan.hostnames[:5])}: from {source.name} to {target.name}")
-    return row
 
 
 def add(write: Write, row: Cutover, event: str, says: str) -> None:

@@ -6,7 +6,6 @@ only where the setting says so: whoever keeps the record elsewhere (a Terraform 
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from secrets import token_hex
 from typing import Any, Literal
 
 import msgspec
@@ -17,11 +16,11 @@ from qanat.cutover import cutovers
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import Gate, learnt
 from qanat.cutover.machine import State
-from qanat.cutover.plan import Check, Plan, written
+from qanat.cutover.plan import Check, Plan
 from qanat.cutover.watching import patiences, took_s
 from qanat.store import Actor, Store
 from qanat.store.database import Write
-from qanat.store.models import Cutover, Record
+from qanat.store.models import Record
 from qanat.store.versions import row_version
 
 Watch = Literal["report", "rollback", "off"]
@@ -79,28 +78,16 @@ def _begin(write: Write, move: Moved, baseline: Mapping[str, Any], watch: Watch,
         "version": row_version(record),
         "before": move.before,
     }
-    row = Cutover(
-        id=token_hex(16),
+    row = cutovers.new(
+        write,
+        State.SETTLING,
+        plan,
+        {move.hostname: kept},
         account_id=move.account_id,
-        from_tunnel_id=move.from_tunnel,
-        to_tunnel_id=move.to_tunnel,
-        hostnames=[move.hostname],
-        plan=written(plan),
-        state=State.SETTLING,
-        step=0,
-        is_paused=False,
-        is_resumed=False,
-        since=write.at,
-        version=0,
-        why="",
-        base_version="",
-        records={move.hostname: kept},
-        gates=msgspec.to_builtins([move.gate]),
-        baseline=dict(baseline),
-        timeline=[],
+        between=(move.from_tunnel, move.to_tunnel),
         asked_by=f"{actor.kind} {actor.name}",
-        created_at=write.at,
-        finished_at=None,
+        gates=[move.gate],
+        baseline=baseline,
     )
     cutovers.add(write, row, "watch", f"its record was repointed from {move.from_tunnel} to {move.to_tunnel}")
     return True

@@ -1,6 +1,7 @@
 """Virtual networks and private routes of a document."""
 
 from ipaddress import ip_network
+from typing import Any
 
 from sqlalchemy import select
 
@@ -63,12 +64,7 @@ def _network(run: Run, part: VirtualNetworkPart, row: VirtualNetwork | None, *, 
         "created_at": part.created_at,
         "deleted_at": None,
     }
-    if row is None:
-        run.write.session.add(VirtualNetwork(id=part.id, account_id=run.account_id, **values))
-        run.write.grow("virtual_networks", run.account_id)
-        run.step("virtual network", part.id, part.name, "create")
-    else:
-        run.step("virtual network", part.id, part.name, "change" if put(row, values) else "same")
+    _keep(run, VirtualNetwork, row, values, part.id, "virtual network", part.name)
 
 
 def _routes(run: Run, networks: dict[str, str]) -> None:
@@ -107,12 +103,25 @@ def _route(run: Run, part: RoutePart, row: TeamnetRoute | None, network_id: str)
         "created_at": part.created_at,
         "deleted_at": None,
     }
+    _keep(run, TeamnetRoute, row, values, part.id, "private route", part.network)
+
+
+def _keep(
+    run: Run,
+    model: type[VirtualNetwork | TeamnetRoute],
+    row: VirtualNetwork | TeamnetRoute | None,
+    values: dict[str, Any],
+    part_id: str,
+    kind: str,
+    name: str,
+) -> None:
+    """A new row, or the one that is here with the document's values."""
     if row is None:
-        run.write.session.add(TeamnetRoute(id=part.id, account_id=run.account_id, **values))
-        run.write.grow("private_routes", run.account_id)
-        run.step("private route", part.id, part.network, "create")
+        run.write.session.add(model(id=part_id, account_id=run.account_id, **values))
+        run.write.grow("virtual_networks" if model is VirtualNetwork else "private_routes", run.account_id)
+        run.step(kind, part_id, name, "create")
     else:
-        run.step("private route", part.id, part.network, "change" if put(row, values) else "same")
+        run.step(kind, part_id, name, "change" if put(row, values) else "same")
 
 
 def _is_id(text: str) -> bool:

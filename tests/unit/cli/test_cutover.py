@@ -10,11 +10,14 @@ import pytest
 
 from qanat.cli import cutover as commands
 from qanat.cli.main import main
+from qanat.cutover import cutovers
 from qanat.cutover.answers import Answer
 from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.hosted import Hosted, load
-from qanat.cutover.plan import Check
+from qanat.cutover.machine import State
+from qanat.cutover.plan import Check, Plan
 from qanat.edge.cutover_runner import CutoverRunner
+from qanat.store import SYSTEM
 from tests.support.control import Control, running_control
 from tests.support.cutovers import GOOD, REFUSED, FakeCutoverEdge
 from tests.support.links import register
@@ -124,6 +127,41 @@ class TestOurs:
         assert promoted.exists()
         assert desk.leads_to() == desk.target
         wait_until(lambda: not edge.held, "the requests to go on")
+
+    def test_without_an_id_what_is_only_watched_is_not_meant(
+        self, desk: Desk, at_control: Control, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Nobody moves them here: no runner looks at them."""
+        at_control.context.cutover_edge = FakeCutoverEdge()
+        kept = {"zone_id": desk.zone, "record_id": desk.record["id"], "version": "1", "before": {}}
+        with at_control.store.writing(SYSTEM) as write:
+            watch = Plan(
+                from_tunnel=desk.source, to_tunnel=desk.target, hostnames=("app.example.test",), watch="report"
+            )
+            row = cutovers.new(
+                write,
+                State.SETTLING,
+                watch,
+                {"app.example.test": kept},
+                account_id=at_control.account,
+                between=(desk.source, desk.target),
+                asked_by="test",
+            )
+            cutovers.add(write, row, "watch", "its record was repointed")
+        for act in ("rollback", "pause", "resume"):
+            assert main(["cutover", act]) == 3
+            told = capsys.readouterr().err
+            assert "no cutovers are under way, and 1 repointed record is watched" in told
+        desk.control.create_record(
+            desk.zone, type="CNAME", name="other", content=f"{desk.source}.cfargotunnel.com", proxied=True
+        )
+        assert main(["cutover", "apply", "other.example.test", "--from", "one", "--to", "two", "--detach"]) == 0
+        assert main(["cutover", "rollback"]) == 0
+        states = {
+            tuple(each["hostnames"]): each["state"]
+            for each in at_control.call("GET", f"/accounts/{at_control.account}/qanat/cutovers")
+        }
+        assert states == {("app.example.test",): "settling", ("other.example.test",): "rolled_back"}
 
     def test_policy_and_quarantine(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["zone", "cutover-policy", "example.test", "warn"]) == 0

@@ -4,8 +4,7 @@
 
 use bytes::Bytes;
 use qanat_connector::{
-    Connector, ConnectorSettings, Event, IngressTable, IpChoice, OriginSettings, ProtocolChoice, Rule, ServiceKind,
-    Stopped,
+    Connector, ConnectorSettings, Event, IngressTable, IpChoice, ProtocolChoice, Rule, ServiceKind, Stopped,
 };
 use qanat_http::{BodyLength, Frame, Headers, RequestHead, Source, StreamError, Version};
 use qanat_transport::{
@@ -222,30 +221,9 @@ pub(crate) fn rules(target: impl Into<String>) -> Arc<IngressTable> {
         kind: if target.is_empty() { ServiceKind::HelloWorld } else { ServiceKind::Http },
         service: target.clone(),
         target,
-        origin: origin(),
+        origin: serde_json::from_str(include_str!("origin.json")).unwrap(),
     };
     Arc::new(IngressTable::compile(vec![rule]).unwrap())
-}
-
-fn origin() -> OriginSettings {
-    OriginSettings {
-        connect_timeout: Duration::from_secs(30),
-        tls_timeout: Duration::from_secs(10),
-        tcp_keep_alive: Duration::from_secs(30),
-        no_happy_eyeballs: false,
-        keep_alive_connections: 100,
-        keep_alive_timeout: Duration::from_secs(90),
-        http_host_header: None,
-        origin_server_name: None,
-        match_sni_to_host: false,
-        ca_pool_pem: None,
-        no_tls_verify: false,
-        disable_chunked_encoding: false,
-        http2_origin: false,
-        socks: false,
-        ip_rules: Vec::new(),
-        access: None,
-    }
 }
 
 /// A connector with its events collected as they come.
