@@ -6,15 +6,19 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.support.certificates import OriginAuthority
 from tests.support.connector import Connector
 from tests.support.dns import Zone
 from tests.support.edge import Edge
+from tests.support.manager import Manager
 from tests.support.relay import Relay
 from tests.support.tls import AnySocket, TlsSocket
 from tests.support.waiting import wait_until
@@ -124,6 +128,71 @@ def test_an_edge_that_moved_is_found_where_its_name_leads_now(
     finally:
         connector.stop()
         relay.close()
+
+
+@pytest.mark.case(44)
+def test_at_a_boot_with_late_dns_and_then_a_wrong_clock_it_goes_on_trying_and_says_why(
+    found: tuple[Edge, str, str], folder: Path, zone: Zone
+) -> None:
+    """To a host whose clock is a year behind, the edge's certificate begins in a year: here it does. A clock set right is an edge
+    whose certificate has begun."""
+    edge, token, port = found
+    manager = Manager("path", folder)
+    authority = trustme.CA()
+    begins = authority.issue_cert("h2.cftunnel.com", not_before=datetime.now(UTC) + timedelta(days=365))
+    with tls_listener(begins) as too_early:
+        both = folder / "both.pem"
+        both.write_bytes(edge.ca_file.read_bytes() + authority.cert_pem.bytes())
+        connector = Connector(
+            folder / "connector",
+            NAME,
+            token,
+            protocol="http2",
+            ca_file=both,
+            wait=False,
+            env=manager.environment(),
+            flags=("--edge-resolver", zone.address),
+        )
+        try:
+            wait_until(lambda: "resolve" in _status(manager), "status: no name")
+            connector.process.wait_for("Retrying connection in up to")
+            service, address = ("SRV", f"{SERVICE}.{NAME}"), ("A", f"a.{NAME}")
+            zone.records = {service: [f"1 1 {too_early} a.{NAME}."], address: ["127.0.0.1"]}
+            wait_until(lambda: "not valid yet" in _status(manager), "status: the clock", timeout_s=60.0)
+            assert "READY=1" not in "\n".join(manager.heard)
+            zone.records = {service: [f"1 1 {port} a.{NAME}."], address: ["127.0.0.1"]}
+            connector.wait_registered(timeout_s=60.0)
+            wait_until(lambda: "1 of 1 connections" in _status(manager), "status: up")
+        finally:
+            connector.stop()
+            manager.close()
+
+
+def _status(manager: Manager) -> str:
+    """What the service manager was told last."""
+    told = [line for heard in manager.heard for line in heard.splitlines() if line.startswith("STATUS=")]
+    return told[-1] if told else ""
+
+
+@contextmanager
+def tls_listener(certificate: trustme.LeafCert) -> Iterator[int]:
+    """The port of who shows this certificate, and no more."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    context.set_alpn_protocols(["h2"])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_shake, args=(listener, context), daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def _shake(listener: socket.socket, context: ssl.SSLContext) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        with suppress(OSError), context.wrap_socket(client, server_side=True) as shaken:
+            shaken.recv(1)
 
 
 @pytest.mark.case(16)
