@@ -1,9 +1,12 @@
 """Certificates that a CA issues to a running edge: Pebble, with random refusals of nonces, checks the edge's real listeners."""
 
+import json
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dns.message
@@ -18,6 +21,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = needs_pebble
 ZONE = "acme.test"
+API = f"api.{ZONE}"
 
 
 @dataclass
@@ -74,24 +78,33 @@ class CaDns(Zone):
         return answer.to_wire()
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("acme")
+@contextmanager
+def started(folder: Path, external: dict[str, str] | None = None, **settings: str) -> Iterator[Lab]:
+    """A CA and an edge that has its certificates from there, with these settings besides; in them `%(control)s` and the like."""
     addresses = lasting_addresses()
     names = CaDns()
     ports = {name: int(addresses[f"public-{name}"].rsplit(":", 1)[1]) for name in ("http", "https")}
     with Pebble(
-        folder / "pebble", names, http_port=ports["http"], tls_port=ports["https"], refuses_nonces=20
+        folder / "pebble",
+        names,
+        http_port=ports["http"],
+        tls_port=ports["https"],
+        refuses_nonces=20,
+        external_accounts=external,
     ) as pebble:
+        known = {
+            "control": addresses["control-address"],
+            "data": str(folder / "edge" / "data"),
+            "directory": pebble.directory,
+            "resolver": names.address,
+        }
         edge = Edge(
             folder / "edge",
             **addresses,
             acme_email="you@example.com",
             acme_directory=pebble.directory,
             acme_ca_file=str(pebble.ca_file),
-            acme_dns_api=f"http://{addresses['control-address']}/client/v4",
-            acme_dns_token_file=str(folder / "edge" / "data" / "first-token"),
-            acme_dns_resolver=names.address,
+            **{name: text % known for name, text in settings.items()},
         )
         try:
             tunnel = edge.api.create_tunnel("t")
@@ -101,6 +114,18 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         finally:
             edge.stop()
             names.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with started(
+        tmp_path_factory.mktemp("acme"),
+        control_hostname=API,
+        acme_dns_api="http://%(control)s/client/v4",
+        acme_dns_token_file="%(data)s/first-token",
+        acme_dns_resolver="%(resolver)s",
+    ) as lab:
+        yield lab
 
 
 def test_a_hostname_has_a_certificate_soon_after_its_record(lab: Lab) -> None:
@@ -147,3 +172,27 @@ def test_renewal_by_hand_brings_another_certificate(lab: Lab) -> None:
     wait_until(renewed, "another certificate", timeout_s=60.0)
     status = lab.edge.api.call("GET", "/qanat/status")["certificates"]
     assert status["active"] >= 1 and status["failing"] == 0 and status["ends_in_s"] > 0
+
+
+def test_the_control_hostname_has_one_too_and_the_api_answers_there(lab: Lab) -> None:
+    entry = lab.until(API, "active")
+    assert (entry["zone_id"], entry["source"]) == (None, "acme")
+    assert lab.served(API).startswith("Pebble")
+    context = ssl.create_default_context(cadata=lab.pebble.root())
+    host, port = lab.edge.https.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), 10) as sock, context.wrap_socket(sock, server_hostname=API) as tls:
+        tls.sendall(f"GET /client/v4/ips HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\n\r\n".encode())
+        assert tls.recv(1 << 16).startswith(b"HTTP/1.1 ")
+
+
+def test_names_are_proved_by_tls_alpn_for_an_account_that_is_bound_to_one(tmp_path: Path) -> None:
+    """The CA wants an external account, and asks on the HTTPS port alone: the other challenge is not offered to it."""
+    key = tmp_path / "hmac"
+    key.write_text("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W\n")
+    external = json.dumps({"directory": "%(directory)s", "key_id": "kid-1", "key_file": str(key)})
+    settings = {"acme_challenges": "tls-alpn-01", "acme_external_accounts": external}
+    with started(tmp_path, {"kid-1": key.read_text().strip()}, **settings) as lab:
+        lab.publish(f"app.{ZONE}")
+        entry = lab.until(f"app.{ZONE}", "active")
+        assert entry["last_error"] is None
+        assert lab.served(f"app.{ZONE}").startswith("Pebble")
