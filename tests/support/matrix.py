@@ -173,6 +173,10 @@ def _record_id(asked: Asked) -> str:
     return asked.world.made(f"/zones/{asked.params['zone_id']}/dns_records", _record(asked.world, {}))
 
 
+def _user_body(world: "World", account: str) -> dict[str, str]:
+    return {"email": f"u{world.number()}@example.com", "role": "viewer", "account": account}
+
+
 def _hostname(asked: Asked) -> str:
     """Its name says to which tunnel its record points."""
     zone_id, tunnel_id = asked.world.zone(asked.account), asked.world.tunnel(asked.account)
@@ -275,6 +279,7 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "certificate_id": _certificate_id,
     "connector_token_id": _named_below("connector_token_id"),
     "token_id": _token,
+    "user_id": lambda asked: asked.world.made("/qanat/users", _user_body(asked.world, asked.account)),
     "route_id": lambda asked: asked.world.route(asked.account, asked.world.network()),
     "virtual_network_id": _named_below("virtual_network_id"),
     "hostname": _hostname,
@@ -369,6 +374,15 @@ def _route(world: World, _params: Params) -> dict[str, str]:
 
 
 ROWS: dict[tuple[str, str], Row] = {
+    ("GET", "/qanat/users"): Row("account.read"),
+    ("POST", "/qanat/users"): Row("account.edit", lambda world, _: _user_body(world, world.control.account)),
+    ("GET", "/qanat/users/{user_id}"): Row("account.read"),
+    ("PATCH", "/qanat/users/{user_id}"): Row("account.edit", _fixed({"disabled": True})),
+    ("PUT", "/qanat/users/{user_id}/role"): Row(
+        "account.edit", lambda world, _: {"account": world.control.account, "role": "admin"}
+    ),
+    ("POST", "/qanat/users/{user_id}/reset"): Row("account.edit", NOTHING),
+    ("DELETE", "/qanat/users/{user_id}"): Row("account.edit"),
     ("GET", "/user"): Row(""),
     ("PATCH", "/user"): Row("user.edit", _fixed({"first_name": "Mir"})),
     ("POST", "/qanat/user/key"): Row("edge.edit user.edit", NOTHING),

@@ -35,6 +35,7 @@ from qanat.api.qanat import (
     targets,
     upkeep,
     user_key,
+    users,
 )
 from qanat.api.qanat import configurations as qanat_configurations
 from qanat.api.qanat import tunnels as qanat_tunnels
@@ -64,6 +65,7 @@ _IDS = re.compile(r"/(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-
 RESOURCES = (
     user,
     user_key,
+    users,
     ips,
     audit_logs,
     tokens,

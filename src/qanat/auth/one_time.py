@@ -23,12 +23,17 @@ LIFETIMES: dict[Purpose, timedelta] = {
 BYTES = 24
 
 
-def make(write: Write, user_id: str, purpose: Purpose) -> str:
-    """A new one for the user; those before are refused. Its text is shown once."""
+def new_text() -> str:
+    """A new token's."""
+    return token_urlsafe(BYTES)
+
+
+def make(write: Write, user_id: str, purpose: Purpose, *, text: str | None = None) -> str:
+    """A new one for the user; those before are refused. Its text (or `text`, made by `new_text` before) is shown once."""
     session = write.session
     session.execute(sql_delete(OneTimeToken).where(OneTimeToken.user_id == user_id))
     session.execute(sql_delete(OneTimeToken).where(OneTimeToken.expires_at <= write.at))
-    text = token_urlsafe(BYTES)
+    text = text if text is not None else new_text()
     ends = write.at + LIFETIMES[purpose]
     row = OneTimeToken(sha256=_hash(text), user_id=user_id, purpose=purpose, created_at=write.at, expires_at=ends)
     session.add(row)

@@ -51,6 +51,7 @@ class Commands(LazyGroup):
         "record": "record:app",
         "certificate": "certificate:app",
         "token": "token:app",
+        "user": "user:app",
         "account": "account:app",
         "audit": "audit:app",
         "backup": "backup:app",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qanat.client.http import Calls, policy_header
-from qanat.client.shapes import Account, ImportReport, PermissionGroup, Token, TokenStatus
+from qanat.client.shapes import Account, ImportReport, PermissionGroup, Person, Token, TokenStatus
 from qanat.errors import QanatError
 
 PASSPHRASE_HEADER = "qanat-passphrase"
@@ -104,6 +104,42 @@ class AccountCalls(Calls):
             body=dict(document),
             headers=headers,
         )
+
+    # ------------------------------------------------------------ users
+
+    def users(self) -> list[Person]:
+        """Those that the token sees."""
+        return list(self._pages("/qanat/users", Person))
+
+    def find_user(self, email_or_id: str) -> Person:
+        """QanatError `user_unknown`."""
+        wanted = email_or_id.casefold()
+        found = next((each for each in self.users() if wanted in (each.id, each.email.casefold())), None)
+        if found is None:
+            raise QanatError("user_unknown", f"there is no user {email_or_id!r}", hint="see `qanat user list`")
+        return found
+
+    def create_user(self, *, email: str, role: str, account: str, password: str | None = None) -> Person:
+        """Without a password the answer holds a one-time token, which nobody can ask for again."""
+        body = {"email": email, "role": role, "account": account, "password": password}
+        return self._one("POST", "/qanat/users", Person, body=body)
+
+    def set_role(self, user_id: str, *, account: str, role: str | None) -> Person:
+        """In one account, or `*`; None takes it away."""
+        return self._one("PUT", f"/qanat/users/{user_id}/role", Person, body={"account": account, "role": role})
+
+    def change_user(self, user_id: str, *, disabled: bool) -> Person:
+        """Shut out, or let in again."""
+        return self._one("PATCH", f"/qanat/users/{user_id}", Person, body={"disabled": disabled})
+
+    def reset_user(self, user_id: str, *, second_factor: bool, password: str | None = None) -> Person:
+        """As `create_user` about the way in."""
+        body = {"second_factor": second_factor, "password": password}
+        return self._one("POST", f"/qanat/users/{user_id}/reset", Person, body=body)
+
+    def remove_user(self, user_id: str) -> None:
+        """The user."""
+        self._call("DELETE", f"/qanat/users/{user_id}")
 
     # ------------------------------------------------------------ tokens
 

@@ -28,6 +28,19 @@ class Token(Struct, frozen=True):
     value: str | None = None
 
 
+class Person(Struct, frozen=True):
+    """A user; `roles` by account, `*` for every one. `one_time_token` only in the answer to creation and reset."""
+
+    id: str
+    email: str
+    roles: dict[str, str]
+    disabled: bool
+    has_password: bool
+    has_second_factor: bool
+    created_at: str
+    one_time_token: str | None = None
+
+
 class PermissionGroup(Struct, frozen=True):
     """What a token's policy can allow."""
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from qanat.auth import issue
+from qanat.auth import issue, one_time
 from qanat.auth.tokens import make_token
-from qanat.control import accounts, api_tokens
+from qanat.control import accounts, api_tokens, users
 from qanat.errors import QanatError
 from qanat.settings import StoreSettings
 from qanat.store import SYSTEM, Store, open_store, restore, secret_file
@@ -24,12 +24,13 @@ USED = b"used\n"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the directory holds. `first_token` is set by the start that made it, and by no other."""
+    """What the directory holds. `first_token` and `setup_token` are set by the start that made them, and by no other."""
 
     store: Store
     keys: KeyRing
     first_token: str | None
     lease: "Lease | None" = None
+    setup_token: str | None = None
 
     @property
     def sealer(self) -> Sealer:
@@ -74,6 +75,11 @@ class DataDir:
     def token_file(self) -> Path:
         """Where scripts find the first API token."""
         return self.path / "first-token"
+
+    @property
+    def setup_file(self) -> Path:
+        """Where the one-time token is by which the first user signs in to the dashboard, until it is used."""
+        return self.path / "setup-token"
 
     @property
     def control_socket(self) -> Path:
@@ -157,8 +163,9 @@ class DataDir:
             check_key(store, keys.sealer)
             self._ensure_account(store, account)
             first_token = self._first_token(store)
+            setup_token = self._setup_token(store)
             self._mark_used()
-            return State(store=store, keys=keys, first_token=first_token, lease=lease)
+            return State(store=store, keys=keys, first_token=first_token, lease=lease, setup_token=setup_token)
         except BaseException:
             store.close()
             if lease is not None:
@@ -226,18 +233,40 @@ class DataDir:
             count = api_tokens.count(session)
         return None if count else self._make_token(store, "first token")
 
+    def _setup_token(self, store: Store) -> str | None:
+        """While nobody can sign in with a password, there is one by which the first user sets theirs. None: it isn't needed, or
+        that of before is still good."""
+        with store.reading() as session:
+            is_needed = users.nobody_signs_in(session)
+            user_id = accounts.first_user(session).id
+            if is_needed and self.setup_file.exists():
+                text = self.setup_file.read_text(encoding="utf-8", errors="replace")
+                if one_time.find(session, text, at=store.clock()) is not None:
+                    return None
+        if not is_needed:
+            self.setup_file.unlink(missing_ok=True)
+            return None
+        text = one_time.new_text()
+        self._write(self.setup_file, text)
+        with store.writing(SYSTEM) as write:
+            one_time.make(write, user_id, "setup", text=text)
+        return text
+
     def _make_token(self, store: Store, name: str) -> str:
         # The file first: a crash between leaves a token that nobody accepts, never an accepted one that nobody knows.
         text = make_token()
-        try:
-            secret_file.replace(self.token_file, f"{text}\n".encode())
-        except OSError as error:
-            raise QanatError(
-                "data_dir_unusable",
-                f"{self.token_file} can't be written: {error.strerror}; it is as before",
-                where="data_dir",
-                hint="make room or make it writable, and repeat",
-            ) from error
+        self._write(self.token_file, text)
         with store.writing(SYSTEM) as write:
             issue(write, name=name, text=text)
         return text
+
+    def _write(self, file: Path, text: str) -> None:
+        try:
+            secret_file.replace(file, f"{text}\n".encode())
+        except OSError as error:
+            raise QanatError(
+                "data_dir_unusable",
+                f"{file} can't be written: {error.strerror}; it is as before",
+                where="data_dir",
+                hint="make room or make it writable, and repeat",
+            ) from error

@@ -1,17 +1,19 @@
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from qanat.auth import Verifier
+from qanat.auth import Verifier, one_time
 from qanat.control import tunnels
 from qanat.edge.data_dir import DataDir, State
 from qanat.errors import QanatError
 from qanat.settings import StoreSettings
 from qanat.store import SYSTEM
 from qanat.store import keys as store_keys
+from qanat.store.database import utc_now
 from qanat.store.models import Audit
 from tests.support.postgres import Postgres
 from tests.support.writes import first_account, written
@@ -33,6 +35,35 @@ def _refusal(directory: DataDir, settings: StoreSettings = SQLITE) -> QanatError
     with pytest.raises(QanatError) as refused:
         _open(directory, settings)
     return refused.value
+
+
+@pytest.mark.requirement("S35")
+def test_a_setup_token_lets_the_first_user_in_once_and_goes_when_somebody_can_sign_in(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path / "data").lock()
+    first = _open(directory)
+    text = first.setup_token
+    assert text is not None
+    assert directory.setup_file.read_text().strip() == text
+    assert directory.setup_file.stat().st_mode & 0o777 == 0o600
+    first.close()
+    again = _open(directory)
+    assert again.setup_token is None, "that of before is still good"
+    again.store.clock = lambda: utc_now() + timedelta(days=2)
+    with again.store.reading() as session:
+        assert one_time.find(session, text, at=again.store.clock()) is None
+    again.close()
+    directory.setup_file.unlink()
+    lost = _open(directory)
+    assert lost.setup_token not in (None, text)
+    with lost.store.recording() as write:
+        assert one_time.find(write.session, text, at=write.at) is None
+        one_time.use(write, lost.setup_token or "", password_hash="$argon2id$…", email="mir@example.com")
+    lost.close()
+    done = _open(directory)
+    assert done.setup_token is None
+    assert not directory.setup_file.exists()
+    done.close()
+    directory.unlock()
 
 
 def test_the_first_start_makes_everything_and_the_second_nothing(tmp_path: Path, settings: StoreSettings) -> None:

@@ -14,6 +14,7 @@ from qanat.api.http.turns import Turns
 from qanat.auth import Guesses, Verifier
 from qanat.auth.failed_logins import FailedLogins
 from qanat.auth.management import ManagementKey
+from qanat.auth.passwords import Passwords
 from qanat.control import visibility
 from qanat.control.principal import Principal
 from qanat.control.quick_tunnels import QuickLimits
@@ -64,6 +65,7 @@ class Context:
     metrics_hostnames: int = 200
     skipped: SkippedRows = field(default_factory=SkippedRows)
     guesses: Guesses = field(default_factory=Guesses)
+    passwords: Passwords = field(default_factory=Passwords)
     configuring: Pace = field(default_factory=lambda: Pace(most=MOST_CONFIGURATIONS, within_s=60.0))
     shares: Shares = field(default_factory=Shares)
     explaining: Turns = field(default_factory=lambda: Turns(most=2))

@@ -37,6 +37,7 @@ PATH_PARAMETERS = {
     "zone_id": ("The zone, 32 hexadecimal digits.", HEX_ID),
     "record_id": ("The record, 32 hexadecimal digits.", HEX_ID),
     "token_id": ("The API token, 32 hexadecimal digits.", HEX_ID),
+    "user_id": ("The user, 32 hexadecimal digits.", HEX_ID),
     "tunnel_id": ("The tunnel, a UUID.", UUID),
     "connector_id": ("The connector, a UUID.", UUID),
     "connector_token_id": ("The connector token, a UUID.", UUID),
