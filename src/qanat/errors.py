@@ -164,7 +164,7 @@ _CODES: dict[str, str] = {
     "certificate_elsewhere": "a certificate that is uploaded names nothing in the zone",
     "certificate_unknown": "there is no such certificate, or the token doesn't see it",
     "certificate_ambiguous": "several certificates have a name; an id names one",
-    "certificate_given": "a certificate was uploaded, so that no CA is asked to renew it",
+    "certificate_given": "a certificate was uploaded, so that no CA renews it, or is in a file, which no API changes",
     # certificates: CAs
     "acme_unreachable": "a CA can't be reached, or its own HTTPS isn't trusted",
     "acme_timeout": "a CA didn't answer in time",

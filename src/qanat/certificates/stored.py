@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Literal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import or_, select
@@ -62,6 +62,24 @@ class Entry:
             return "expired"
         late = schedule.is_late(self.certificate.not_before, self.certificate.not_after, now)
         return "expiring" if late else "active"
+
+
+def of_files(chains: Iterable[bytes]) -> list[Entry]:
+    """Those that the edge has from files of its host, by name: rows that are in no store."""
+    found = []
+    for chain in chains:
+        told = pem.facts(chain)
+        certificate = Certificate(
+            id=str(UUID(told.fingerprint[:32])),
+            source="file",
+            names=list(told.names),
+            issuer=told.issuer,
+            fingerprint=told.fingerprint,
+            not_before=told.not_before,
+            not_after=told.not_after,
+        )
+        found.append(Entry(certificate.id, certificate, None, None))
+    return sorted(found, key=lambda each: (each.names, each.id))
 
 
 def upload(write: Write, sealer: Sealer, zone: Zone, *, chain: str, key: str) -> Certificate:

@@ -98,6 +98,11 @@ class Certificates:
         return {each: served for each, (served, _) in self._stored.items()}
 
     @property
+    def given_chains(self) -> list[bytes]:
+        """Of files, as they are in force."""
+        return [pair.chain for pair in self._given_pairs]
+
+    @property
     def given_names(self) -> frozenset[str]:
         """What files have certificates for."""
         return frozenset(self._given_names)

@@ -1,7 +1,7 @@
 """The control API of a running edge. It is loaded when requests are served already: it takes longer to load than all the rest."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -38,6 +38,7 @@ class ControlApi:
         quick: QuickLimits | None,
         skipped: SkippedRows,
         cutover_edge: CutoverEdge,
+        certificate_files: Callable[[], Sequence[bytes]],
     ) -> None:
         self._live = live
         self._settings = settings
@@ -56,6 +57,7 @@ class ControlApi:
             found_by=found_by,
             quick=quick,
             skipped=skipped,
+            certificate_files=certificate_files,
             most_certificates=settings.account_limits.certificates,
             cutover_edge=cutover_edge,
             cutover_policy=settings.control.cutover_policy,

@@ -190,6 +190,7 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
             quick=quick,
             skipped=skipped,
             cutover_edge=cutover_edge,
+            certificate_files=lambda: certificates.given_chains,
         )
         stack.callback(control.flush_failed_logins)
         series = Recorder(running, state.store, most_hostnames=settings.series.hostnames)

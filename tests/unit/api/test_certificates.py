@@ -31,3 +31,26 @@ def test_a_certificate_is_uploaded_listed_and_deleted_and_its_key_is_never_shown
     ):
         status, _, message = control.refused("POST", path, body)
         assert status == 400 and told in message
+
+
+def test_those_of_files_are_listed_for_who_sees_everything_and_changed_on_the_host_alone(control: Control) -> None:
+    chains = [pair("file.c.test")["certificate"].encode()]
+    control.context.certificate_files = lambda: chains
+    (listed,) = control.call("GET", "/qanat/certificates")
+    assert (listed["names"], listed["source"], listed["status"]) == (["file.c.test"], "file", "active")
+    assert listed == control.call("GET", f"/qanat/certificates/{listed['id']}")
+    zone = control.call("POST", "/zones", {"name": "c.test", "account": {"id": control.account}})
+    assert control.call("GET", "/qanat/certificates", zone_id=zone["id"]) == []
+    for method, path in (("POST", "/renew"), ("DELETE", "")):
+        status, _, message = control.refused(method, f"/qanat/certificates/{listed['id']}{path}")
+        assert status == 409 and "is in a file" in message
+    groups = {group["name"]: group["id"] for group in control.call("GET", "/user/tokens/permission_groups")}
+    policy = {
+        "effect": "allow",
+        "resources": {f"com.cloudflare.api.account.{control.account}": "*"},
+        "permission_groups": [{"id": groups["Zone Read"]}],
+    }
+    weak = control.call("POST", "/user/tokens", {"name": "weak", "policies": [policy]})["value"]
+    control.http.headers["authorization"] = f"Bearer {weak}"
+    assert control.call("GET", "/qanat/certificates") == []
+    assert control.refused("GET", f"/qanat/certificates/{listed['id']}")[0] == 404

@@ -1,7 +1,7 @@
 """What the API works on: the store, the key, and the running edge through a small port."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -41,7 +41,8 @@ class Context:
     """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have. `hosts`: the
     names, in lower case, that the API answers for beside loopback. `name_servers`: of every zone. `own_endpoints`: whether those
     that are qanat's own are served. `redirects_http`: whether the plain listener redirects. `found_by`: what connector tokens
-    say of this edge. `cutover_edge`: what cutovers and repointed records ask; None: there is none. `cutover_policy`: of zones
+    say of this edge. `certificate_files`: the chains that the edge has from files. `cutover_edge`: what cutovers and repointed
+    records ask; None: there is none. `cutover_policy`: of zones
     without one of their own."""
 
     store: Store
@@ -58,6 +59,7 @@ class Context:
     legacy_keys: bool = False
     own_endpoints: bool = True
     misses: Counter[str] = field(default_factory=Counter)
+    certificate_files: Callable[[], Sequence[bytes]] = tuple
     most_certificates: int = 2000
     cutover_edge: CutoverEdge | None = None
     cutover_policy: Policy = "enforce"

@@ -1,6 +1,6 @@
 """`/qanat/certificates`: public certificates, uploaded or of CAs, with their ends and what last went wrong."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,9 +16,12 @@ from qanat.api.v4.tunnel_shapes import MOMENT
 from qanat.certificates import stored
 from qanat.certificates.stored import Entry
 from qanat.control import zones
+from qanat.control.principal import Principal
+from qanat.errors import QanatError
 
 router = resource(prefix="/qanat", tags=["qanat"])
 
+Source = Literal["acme", "uploaded", "file"]
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 CHAIN = "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIGH…\n-----END PRIVATE KEY-----\n"
@@ -46,7 +49,7 @@ class CertificateShape(Shape):
 
     id: Annotated[str, Field(examples=["5b7c29f2-6a5e-4f43-9f5f-0f1b7c2f9a11"])]
     names: Annotated[list[str], Field(examples=[["app.example.com"]])]
-    source: Literal["acme", "uploaded"]
+    source: Annotated[Source, Field(description="file: of the edge's host, as tls.certificates names it")]
     status: Annotated[
         Literal["active", "expiring", "expired", "pending", "failing"],
         Field(description="expiring: it ends soon, and should have been renewed; pending, failing: there is none yet"),
@@ -76,11 +79,13 @@ def list_certificates(
     page: AskedPage,
     zone_id: Annotated[str | None, Query(description="Only of the zone with this id.")] = None,
 ) -> OkPage[CertificateShape]:
-    """Certificates by name, and those that are being ordered, of the zones that the token sees. Files and the development
-    CA's are not among them."""
+    """Certificates by name, and those that are being ordered, of the zones that the token sees; who sees everything, sees those
+    of files first. The development CA's are not among them."""
     with ctx.store.reading() as session:
         wanted = storable(zone_id) if zone_id is not None else None
         found = stored.entries(session, reach=who.reach("zone.read"), zone_id=wanted)
+    if zone_id is None:
+        found = [*_of_files(ctx, who), *found]
     some = found[page.offset : page.offset + page.per_page]
     return ok_page([_shown(ctx, entry) for entry in some], page, len(found))
 
@@ -89,6 +94,9 @@ def list_certificates(
 @needs("zone.read")
 def get_certificate(certificate_id: CertificatePath, ctx: Ctx, who: Who) -> Ok[CertificateShape]:
     """One, by its id or that of its order."""
+    for entry in _of_files(ctx, who):
+        if entry.id == certificate_id:
+            return ok(_shown(ctx, entry))
     with ctx.store.reading() as session:
         return ok(_shown(ctx, stored.get(session, certificate_id, reach=who.reach("zone.read"))))
 
@@ -108,6 +116,7 @@ def upload_certificate(zone_id: ZonePath, body: CertificateUpload, ctx: Ctx, who
 @needs("zone.edit")
 def renew_certificate(certificate_id: CertificatePath, ctx: Ctx, who: Who) -> Ok[CertificateShape]:
     """Orders another now, or as soon as the CA allows it. The one before is served until then."""
+    _refuse_file(ctx, who, certificate_id)
     with ctx.store.writing(who.actor) as write:
         entry = stored.renew(write, certificate_id, reach=who.reach("zone.edit"))
     return ok(_shown(ctx, entry))
@@ -117,9 +126,25 @@ def renew_certificate(certificate_id: CertificatePath, ctx: Ctx, who: Who) -> Ok
 @needs("zone.edit")
 def delete_certificate(certificate_id: CertificatePath, ctx: Ctx, who: Who) -> Ok[CertificateShape]:
     """Deletes it with its key: it is served no more. One of a CA is ordered anew while its hostname has a record."""
+    _refuse_file(ctx, who, certificate_id)
     with ctx.store.writing(who.actor) as write:
         entry = stored.delete(write, certificate_id, reach=who.reach("zone.edit"))
     return ok(_shown(ctx, entry))
+
+
+def _of_files(ctx: Context, who: Principal) -> list[Entry]:
+    """Whose names may be in any zone, so only for who sees everything."""
+    return stored.of_files(ctx.certificate_files()) if who.reach("zone.read").is_everything else []
+
+
+def _refuse_file(ctx: Context, who: Principal, certificate_id: str) -> None:
+    if any(entry.id == certificate_id for entry in _of_files(ctx, who)):
+        raise QanatError(
+            "certificate_given",
+            "the certificate is in a file of the edge's host",
+            where="certificate_id",
+            hint="put another into the file, or change tls.certificates there",
+        )
 
 
 def _shown(ctx: Context, entry: Entry) -> CertificateShape:
@@ -131,7 +156,7 @@ def _shown(ctx: Context, entry: Entry) -> CertificateShape:
     return {
         "id": entry.id,
         "names": entry.names,
-        "source": "uploaded" if certificate is not None and certificate.source == "uploaded" else "acme",
+        "source": cast(Source, certificate.source) if certificate is not None else "acme",
         "status": entry.status(ctx.store.clock()),
         "zone_id": holder.zone_id if holder is not None else None,
         "zone_name": entry.zone_name,
