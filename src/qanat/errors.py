@@ -254,6 +254,7 @@ _CODES: dict[str, str] = {
     "form_forged": "a form of the dashboard doesn't come from a page of the same session",
     "form_too_large": "a form of the dashboard is longer than it may be",
     "form_malformed": "a form of the dashboard can't be read",
+    "name_differs": "the name that was typed to confirm an action isn't that of the thing it is about",
     "page_unknown": "the dashboard has no such page",
     # nodes: active and standby
     "mode_bad_value": "a tunnel's mode, or one of its settings, has a value that it can't have",

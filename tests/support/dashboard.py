@@ -16,17 +16,17 @@ class Visitor:
     control: Control
     http: httpx.Client
 
-    def get(self, path: str, **query: str) -> httpx.Response:
+    def get(self, path: str, /, **query: str) -> httpx.Response:
         return self.http.get(path, params=query or None)
 
-    def page(self, path: str, **query: str) -> str:
+    def page(self, path: str, /, **query: str) -> str:
         """A page that must be there."""
         answer = self.get(path, **query)
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
         return answer.text
 
-    def post(self, path: str, *, csrf: str | None = None, **form: str) -> httpx.Response:
+    def post(self, path: str, /, *, csrf: str | None = None, **form: str) -> httpx.Response:
         """A form, with the session's own token unless another is given."""
         return self.http.post(path, data={"csrf": self.csrf if csrf is None else csrf, **form})
 

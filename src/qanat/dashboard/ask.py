@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from qanat.control.principal import Principal
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.door import Viewer, is_same
 from qanat.dashboard.render import render
@@ -19,6 +20,8 @@ from qanat.store.reach import Permission
 MOST_FORM_BYTES = 1024 * 1024
 MOST_FIELDS = 20_000
 SIGN_IN = "/sign-in"
+OF_ZONES = ("dns.", "zone.", "user.", "token.")
+"""What may be held on single zones or by a user alone: whoever shows such things looks at the reach itself."""
 STATUSES = {
     "permission_missing": 403,
     "record_permission_missing": 403,
@@ -36,11 +39,13 @@ Handler = Callable[["Ask"], Response]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A request of somebody who is signed in. `form`: of a POST, whose own token was checked."""
+    """A request of somebody who is signed in. `who`: the same as the capabilities take them, bound to what the page declares.
+    `form`: of a POST, whose own token was checked."""
 
     request: Request
     desk: Desk
     viewer: Viewer
+    who: Principal
     form: dict[str, str]
 
     @property
@@ -124,15 +129,16 @@ def _answer(declared: Declared, desk: Desk, request: Request, form: dict[str, st
             )
         if not viewer.account_id:
             raise QanatError("permission_missing", "the token reaches no account", where="token")
-        asking = viewer.principal.asking(declared.needs)
-        seen = Viewer(
-            principal=asking,
-            name=viewer.name,
-            accounts=viewer.accounts,
-            account_id=viewer.account_id,
-            csrf=viewer.csrf,
-        )
-        return declared.handler(Ask(request=request, desk=desk, viewer=seen, form=form))
+        who = viewer.principal.asking(declared.needs)
+        for permission in declared.needs:
+            if not permission.startswith(OF_ZONES) and not viewer.may(permission):
+                raise QanatError(
+                    "permission_missing",
+                    f"the token may not {permission.replace('.', ' ')} on this account",
+                    where="account",
+                    hint=f"sign in with a token that holds {permission} on it",
+                )
+        return declared.handler(Ask(request=request, desk=desk, viewer=viewer, who=who, form=form))
     except QanatError as error:
         return refused(desk, viewer, request, error)
 

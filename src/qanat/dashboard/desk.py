@@ -1,8 +1,10 @@
 """What pages work on: the store, the running edge, and who is signed in."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from qanat.auth.management import ManagementKey
+from qanat.cutover.gates import CertificateSeen
 from qanat.dashboard.door import Door
 from qanat.dashboard.live import Live
 from qanat.dashboard.overview import Overviews
@@ -13,7 +15,11 @@ from qanat.store.skipped import SkippedRows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """Shared by all pages. `hosts`: the names, in lower case, that are answered for beside loopback."""
+    """Shared by all pages.
+
+    `hosts`: the names, in lower case, that are answered for beside loopback. `count_configuration`: of one tunnel only so many
+    are taken within a minute, whoever puts them. `probing`, `explaining`: turns, by tunnel. `certificate`: what clients are shown
+    for a hostname; None: there is no HTTPS listener."""
 
     store: Store
     keys: KeyRing
@@ -22,6 +28,9 @@ class Desk:
     overviews: Overviews
     location: str
     version: str
+    count_configuration: Callable[[str], None]
+    probing: Callable[[str], AbstractContextManager[None]]
+    explaining: Callable[[str], AbstractContextManager[None]]
+    certificate: Callable[[str], CertificateSeen | None]
     hosts: frozenset[str] = frozenset()
     skipped: SkippedRows = field(default_factory=SkippedRows)
-    management: ManagementKey | None = None

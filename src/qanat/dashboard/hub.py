@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from time import time
+from time import monotonic, time
 from urllib.parse import urlencode
 
 import structlog
@@ -21,6 +21,8 @@ from qanat.dashboard.views import VIEWS, View
 from qanat.errors import QanatError
 
 EVERY_S = 2.0
+SLOWEST_S = 5.0
+PAUSES = 30
 ASKED_AGAIN_S = 30.0
 """Whether the session is still good."""
 MOST_STREAMS = 1000
@@ -123,6 +125,7 @@ class Hub:
             self._topics = {view: topic for view, topic in self._topics.items() if topic.readers}
             if not self._topics:
                 return
+            began = monotonic()
             for topic in list(self._topics.values()):
                 message = await self._next(topic)
                 for queue in list(topic.readers):
@@ -132,7 +135,8 @@ class Hub:
                         queue.put_nowait(_END)
                     else:
                         queue.put_nowait(message)
-            await asyncio.sleep(self._every_s)
+            # views of very many tunnels come more seldom, rather than take a core's time from requests
+            await asyncio.sleep(max(self._every_s, min(SLOWEST_S, PAUSES * (monotonic() - began))))
 
     async def _next(self, topic: _Topic) -> bytes:
         declared = VIEWS[topic.view.name]

@@ -21,6 +21,7 @@ class Entry(NamedTuple):
 MENU = (
     Entry("/", "Overview", "tunnel.read"),
     Entry("/tunnels", "Tunnels", "tunnel.read"),
+    Entry("/hostnames", "Hostnames", "dns.read"),
 )
 
 

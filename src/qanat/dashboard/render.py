@@ -1,7 +1,7 @@
 """Templates: everything that is put into one is escaped, and what a template names must be given."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from qanat.dashboard.assets import url_of
+from qanat.dashboard.links import hostname_url
 from qanat.dashboard.menu import menu_of
 from qanat.errors import escape_text
 
@@ -24,9 +25,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(
-        moment=moment, count=count, seconds=seconds, size=size, told=told, fitted=fitted, as_json=as_json
-    )
+    shown = (moment, epoch, hostname_url, count, seconds, size, told, fitted, as_json)
+    made.filters.update({each.__name__: each for each in shown})
     made.globals.update(asset=url_of, menu=menu_of)
     return made
 
@@ -42,6 +42,11 @@ def moment(at: datetime | None) -> Markup:
         return Markup('<span class="none">never</span>')
     exact = at.strftime("%Y-%m-%d %H:%M:%S")
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(at.isoformat(timespec="seconds"), exact, exact)
+
+
+def epoch(at: float) -> Markup:
+    """`moment`, of seconds since 1970."""
+    return moment(datetime.fromtimestamp(at, UTC))
 
 
 def count(number: float) -> str:

@@ -51,7 +51,7 @@ class Beside:
         from qanat.dashboard.hub import Hub
         from qanat.dashboard.overview import Overviews
 
-        context = self._context
+        context, edge = self._context, self._context.cutover_edge
         with self._lock:
             if self._dashboard is None:
                 desk = Desk(
@@ -64,9 +64,14 @@ class Beside:
                     overviews=Overviews(context.store, self._live, probing=self._probing),
                     location=context.location,
                     version=context.version,
+                    count_configuration=lambda tunnel_id: context.configuring.count(
+                        tunnel_id, "configurations of one tunnel"
+                    ),
+                    probing=context.probing.turn,
+                    explaining=context.explaining.turn,
+                    certificate=edge.certificate if edge is not None else lambda _: None,
                     hosts=context.hosts,
                     skipped=context.skipped,
-                    management=context.management,
                 )
                 self._hub = Hub(desk)
                 self._dashboard = create_dashboard(desk, self._hub)

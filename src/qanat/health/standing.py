@@ -49,7 +49,7 @@ def standing(
     by_name: dict[str, list[Verdict]] = {}
     for name, verdict in verdicts:
         by_name.setdefault(name, []).append(verdict)
-    known = {name: _best(each) for name, each in by_name.items()}
+    known = {name: each[0] if len(each) == 1 else _best(each) for name, each in by_name.items()}
     ill = {name: verdict for name, verdict in known.items() if verdict.state == "unhealthy"}
     well = [verdict for verdict in known.values() if verdict.state == "healthy"]
     if ill and not well:

@@ -23,9 +23,9 @@ from qanat.control.visibility import visible_account
 from qanat.errors import QanatError
 from qanat.exposition import CONTENT_TYPE
 from qanat.health import checks
+from qanat.health.asking import ask_once
 from qanat.health.metrics import exposed
-from qanat.health.probing import Question
-from qanat.health.questions import Check, judge, judge_connection
+from qanat.health.questions import Check
 from qanat.health.verdicts import HealthState
 from qanat.ids import parse_hostname
 from qanat.store.models import ConnectorToken, Tunnel
@@ -35,7 +35,6 @@ ACCOUNT = "/accounts/{account_id}/qanat"
 HOST = "app.example.com"
 NODE = Field(examples=["web-1"], description="`default`: who runs with the tunnel's own token")
 MOST_NODES = 16
-RUN_TIMEOUT_S = 10.0
 
 
 class CheckShape(Shape):
@@ -302,20 +301,9 @@ def shown_health(
 def _asked(
     ctx: Context, hostname: str, tunnel_id: str, node: str, names: dict[tuple[str, str], str], check: Check
 ) -> AnswerShape:
-    connects = ctx.live.health.services.of(tunnel_id, hostname, check.path).kind != "http"
-    answer = ctx.live.probes.ask(
-        Question(
-            tunnel_id=tunnel_id,
-            token_id=node,
-            hostname=hostname,
-            path=check.path,
-            method="GET" if connects else check.method,
-            headers=() if connects else tuple(check.send.items()),
-            timeout_s=min(check.timeout_s, RUN_TIMEOUT_S),
-            is_websocket=connects,
-        )
+    answer, judgment = ask_once(
+        ctx.live.health, ctx.live.probes, check, hostname=hostname, tunnel_id=tunnel_id, token_id=node
     )
-    judgment = judge_connection(answer) if connects else judge(check, answer)
     return {
         "hostname": hostname,
         "tunnel_id": tunnel_id,

@@ -11,13 +11,13 @@ ROW = 24
 GAP = 14
 TOP = 34
 COLUMNS = {
-    "hostname": (0, 232),
-    "tunnel": (292, 150),
-    "connections": (490, 92),
-    "node": (620, 150),
-    "origin": (830, 230),
+    "hostname": (1, 270),
+    "tunnel": (341, 180),
+    "connections": (581, 104),
+    "node": (745, 170),
+    "origin": (985, 254),
 }
-WIDTH = 1060
+WIDTH = 1240
 MOST = 5
 """Of one kind in one tunnel; the rest is a number."""
 

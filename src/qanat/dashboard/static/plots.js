@@ -27,7 +27,7 @@
     }
     const axis = { stroke: style("--soft"), grid: { stroke: style("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", gap: 2 };
     return new uPlot({
-      width: holder.clientWidth, height: 152, pxAlign: true, cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
+      width: holder.clientWidth, height: 146, pxAlign: true, cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
       legend: { live: true, markers: { width: 0 }, show: true },
       scales: { y: { range: (_u, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [{ ...axis, size: 22, space: 70, grid: { show: false }, values: clock },
@@ -74,5 +74,5 @@
     }
   });
   document.addEventListener("theme", () => drawn.forEach(whole));
-  addEventListener("resize", () => drawn.forEach((each) => each.plots.forEach((plot, n) => plot && plot.setSize({ width: each.holders[n].clientWidth, height: 152 }))));
+  addEventListener("resize", () => drawn.forEach((each) => each.plots.forEach((plot, n) => plot && plot.setSize({ width: each.holders[n].clientWidth, height: 146 }))));
 })();

@@ -1,0 +1,63 @@
+"""A hostname's page: the way of a request, and a test now."""
+
+from tests.support.control import Control
+from tests.support.dashboard import Visitor, shown
+from tests.unit.dashboard.test_overview import answered, connected
+from tests.unit.dashboard.test_tunnel import put
+
+
+def stages(html: str) -> list[tuple[str, str]]:
+    """Each stage's kind and mark."""
+    found = []
+    for part in html.split('<ol class="chain">')[1].split("</ol>")[0].split('<li class="is-')[1:]:
+        found.append((part.split('class="kind">')[1].split("<")[0], part.split('"')[0]))
+    return found
+
+
+def test_the_way_of_a_request_is_drawn_with_each_stages_state(control: Control, me: Visitor) -> None:
+    tunnel = connected(control, "way", hostname="app.way.test")
+    put(control, tunnel, {"ingress": [{"service": "http://127.0.0.1:80"}]})
+    answered(control, "app.way.test", tunnel, good=True, why="GET / answered 200")
+    html = me.page("/hostnames/app.way.test")
+    marks = dict(stages(html))
+    assert list(marks) == ["DNS", "Certificate", "Edge", "Tunnel", "Rule", "Origin"]
+    assert {kind for kind, mark in marks.items() if mark == "well"} >= {"DNS", "Edge", "Tunnel", "Rule", "Origin"}
+    answered(control, "app.way.test", tunnel, good=False, why="connection refused")
+    html = me.page("/hostnames/app.way.test")
+    assert dict(stages(html))["Origin"] == "ill"
+    assert dict(stages(html))["Tunnel"] == "well"
+    assert "connection refused" in shown(html)
+
+
+def test_a_way_ends_where_it_stops(control: Control, me: Visitor) -> None:
+    control.create_zone("ends.test")
+    marks = dict(stages(me.page("/hostnames/nothing.ends.test")))
+    assert marks["DNS"] == "ill"
+    assert {marks[kind] for kind in ("Edge", "Tunnel", "Rule", "Origin")} == {"off"}
+
+
+def test_a_path_decides_between_rules(control: Control, me: Visitor) -> None:
+    tunnel = connected(control, "paths", hostname="app.paths.test")
+    rules = [{"path": "^/api/", "service": "http://127.0.0.1:81"}, {"service": "http://127.0.0.1:82"}]
+    put(control, tunnel, {"ingress": rules})
+    assert "http://127.0.0.1:82" in me.page("/hostnames/app.paths.test")
+    assert "http://127.0.0.1:81" in me.page("/hostnames/app.paths.test", path="/api/x")
+
+
+def test_test_now_asks_through_each_node(control: Control, me: Visitor) -> None:
+    connected(control, "tested", hostname="app.tested.test")
+    answer = me.post("/hostnames/app.tested.test/test", path="/up")
+    assert "GOOD" in shown(answer.text)
+    assert control.edge.asked[-1]["path"] == "/up"
+
+
+def test_test_now_of_a_strangers_name_asks_nobody(control: Control, me: Visitor) -> None:
+    before = len(control.edge.asked)
+    assert me.post("/hostnames/elsewhere.example/test", path="/").status_code == 400
+    assert len(control.edge.asked) == before
+
+
+def test_hostnames_are_listed_and_found(control: Control, me: Visitor) -> None:
+    connected(control, "listed", hostname="needle.listed.test")
+    assert "needle.listed.test" in me.page("/hostnames", search="NEEDLE")
+    assert "needle.listed.test" not in me.page("/hostnames", search="hay")
