@@ -11,7 +11,7 @@ from cloudflare import Cloudflare
 from tests.support.control import Control
 from tests.support.links import register
 
-MANY = 2_345
+MANY = 1_045
 """Case 64: more than two pages of any size that a client asks for by itself."""
 
 
@@ -159,9 +159,9 @@ def test_many_records_are_all_listed(sdk: Any, zone: Any) -> None:
     sdk.dns.records.batch(zone_id=zone.id, posts=posts)
     found = [record.id for record in sdk.dns.records.list(zone_id=zone.id)]
     assert (len(found), len(set(found))) == (MANY, MANY)
-    page = sdk.dns.records.list(zone_id=zone.id, page=24, per_page=100)
-    assert (len(page.result), page.result_info.page, page.result_info.total_count) == (45, 24, MANY)
-    assert sdk.dns.records.list(zone_id=zone.id, page=25, per_page=100).result == []
+    page = sdk.dns.records.list(zone_id=zone.id, page=11, per_page=100)
+    assert (len(page.result), page.result_info.page, page.result_info.total_count) == (45, 11, MANY)
+    assert sdk.dns.records.list(zone_id=zone.id, page=12, per_page=100).result == []
 
 
 def test_record_filters(sdk: Any, zone: Any) -> None:

@@ -47,7 +47,7 @@ CHECKS: list[CheckFunction] = [
     allow_header_conformance,
 ]
 CALM = settings(
-    max_examples=int(os.environ.get("QANAT_TEST_EXAMPLES", "300")) if LONG else 6,
+    max_examples=int(os.environ.get("QANAT_TEST_EXAMPLES", "300")) if LONG else 3,
     derandomize=not LONG,
     deadline=None,
     database=None,

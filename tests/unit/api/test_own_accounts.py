@@ -28,6 +28,12 @@ PASSPHRASE = "correct horse battery – ß"
 HEADERS = {b"qanat-passphrase": PASSPHRASE.encode()}
 
 
+@pytest.fixture(autouse=True)
+def _cheap_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least work that a document may ask for; tests/unit/test_transfer.py does the usual."""
+    monkeypatch.setattr("qanat.transfer.sealed.N", 2**14)
+
+
 @pytest.fixture
 def other(control: Control, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Control]:
     """A second, empty control plane on the same kind of database."""

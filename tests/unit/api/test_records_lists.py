@@ -127,7 +127,7 @@ def fill(desk: ZoneDesk, count: int) -> None:
 
 
 @pytest.mark.case(64)
-@pytest.mark.parametrize("count", [0, 1, 100, 101, 2345])
+@pytest.mark.parametrize("count", [0, 1, 100, 101, 1045])
 def test_every_page_is_right(desk: ZoneDesk, count: int) -> None:
     fill(desk, count)
     for per_page in ("", "100", "5000000", "0" if count < 200 else "1000", "-1" if count < 200 else "999.0", "abc"):
