@@ -1,4 +1,5 @@
-"""docs/design/security.md: each requirement has a row with a state, and every test that a row names exists."""
+"""docs/design/security.md: each requirement has a row with a state, and every test that a row names exists. docs/design/cases.md:
+a test says of each case that it is for it."""
 
 import re
 import sys
@@ -6,6 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "design" / "security.md"
+CASES = ROOT / "docs" / "design" / "cases.md"
+CASE = re.compile(r"^### Case (\d+): ", re.MULTILINE)
+MARK = re.compile(r"mark\.case\(([\d, ]+)\)")
 LAST = 57
 STATES = ("implemented", "partly", "waits")
 ROW = re.compile(r"^\| (S\d+) \| (.+) \| (\w+) \| (.*) \|$", re.MULTILINE)
@@ -31,6 +35,17 @@ def problems(page: str) -> list[str]:
     return found
 
 
+def untested(page: str, marked: set[int]) -> list[str]:
+    """The cases that no test is for, a line each."""
+    return [f"case {number}: no test is marked with it" for number in CASE.findall(page) if int(number) not in marked]
+
+
+def marked_cases() -> set[int]:
+    """Those of Python's tests; in Rust a comment says it."""
+    texts = (file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    return {int(number) for text in texts for found in MARK.findall(text) for number in found.split(",")}
+
+
 def exists(name: str) -> bool:
     """`path`, or `path::function` of a Python or Rust test."""
     path, _, function = name.partition("::")
@@ -43,11 +58,14 @@ def exists(name: str) -> bool:
 
 
 def main() -> int:
-    found = problems(PAGE.read_text(encoding="utf-8"))
+    found = [f"{PAGE.relative_to(ROOT)}: {problem}" for problem in problems(PAGE.read_text(encoding="utf-8"))]
+    cases = CASES.read_text(encoding="utf-8")
+    found += [f"{CASES.relative_to(ROOT)}: {problem}" for problem in untested(cases, marked_cases())]
     for problem in found:
-        print(f"{PAGE.relative_to(ROOT)}: {problem}")
+        print(problem)
     if not found:
-        print(f"requirements: S1 to S{LAST}, and every test that they name exists")
+        count = len(CASE.findall(cases))
+        print(f"requirements: S1 to S{LAST}, and every test that they name exists; {count} cases, each with a test")
     return 1 if found else 0
 
 
