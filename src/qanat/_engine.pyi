@@ -6,7 +6,7 @@ hostnames are lower case, punycode, without trailing dot; times are Unix seconds
 unless it says so; `next_events` and `close` release the GIL while they wait.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict, final, type_check_only
 
 __version__: str
@@ -416,13 +416,50 @@ class Edge:
     """The edge's data path: public listeners, tunnel listener, router. Listens (with empty tables) when made; who dials
     waits until `open`.
 
-    `tunnel_certificate`: what the tunnel listener shows to connectors. EngineError `bind_failed` (message names address
-    and reason), `bad_certificate`, `bad_setting` (names the field).
+    `tunnel_certificate`: what the tunnel listener shows to connectors. `sockets`: file descriptors by role that it serves on
+    instead of binding its own, of the system or of an edge before it (`sockets` of that one): `https`, `https_udp`,
+    `http`, `tunnel_udp`, `tunnel_tcp`, and `tunnel_udp/packets/N` (or `https_udp/…`) for packets of an older process. They
+    are duplicated, the caller closes its own; those that the settings don't name are left alone, missing ones are bound.
+    EngineError `bind_failed` (message names address and reason), `bad_certificate`, `bad_setting` (names the field),
+    `bad_socket` (names the role: of another kind, or bound elsewhere than the settings say).
+
+    From one process to the next: the new one is made with the old one's `sockets` and gets its tables. The old one stops
+    accepting of connectors (`stop_accepting(tunnels_only=True)`), the new one calls `open_tunnels`, the old one
+    `send_connectors_away`. When the new one's `connected_tunnels` has the tunnels that had several connections before, or
+    after a while, it calls `expect` with the rest and `open`; the old one calls `drain`, then `close`.
     """
 
-    def __new__(cls, settings: EdgeSettings, *, tunnel_certificate: Certificate) -> Edge: ...
+    def __new__(
+        cls, settings: EdgeSettings, *, tunnel_certificate: Certificate, sockets: Mapping[str, int]
+    ) -> Edge: ...
     def open(self) -> None:
-        """Begins to serve. For two seconds requests wait for connectors that were here before, and come back."""
+        """Begins to serve. For two seconds requests wait for connectors that were here before, and come back; after
+        `expect` for those alone, and as long as that says."""
+    def open_tunnels(self) -> None:
+        """Begins to serve connectors; visitors wait until `open`."""
+    def sockets(self) -> dict[str, int]:
+        """New file descriptors of the sockets that it serves on, by role, to pass to a process that takes over and to
+        close: as the constructor takes them. What an earlier call gave is void, unless `stop_accepting` was called.
+        EngineError `bind_failed`: no descriptors are left. Empty after `close`."""
+    def stop_accepting(self, *, tunnels_only: bool) -> None:
+        """Accepts no more connections: the process that has the `sockets` does, those that wait in the queue among them.
+        Packets of connections that there are come by that process from now on. `tunnels_only`: visitors go on to be
+        accepted. Not undone. Releases the GIL."""
+    def connected_tunnels(self) -> dict[str, int]:
+        """By id, how many connections of each tunnel take requests; those without any are left out."""
+    def expect(self, *, tunnel_ids: Sequence[str], timeout_s: float) -> None:
+        """Requests wait for connectors of these tunnels, which an edge before this one sends here, at most so long from
+        now. Before `open`; in place of the two seconds for all."""
+    def send_connectors_away(self, *, connectors_every_s: float) -> None:
+        """Begins to tell connectors to go to the process that took over: one connection of each connector at a time, when
+        its open requests have ended (at the latest after 5 s the next may go as well) and the one before has registered
+        there (30 s are waited for that); of all connectors one in that time. The last connection of each node stays until
+        `drain` has sent the visitors away. Does not wait; only the first call counts."""
+    def drain(self, *, notice_s: float, grace_s: float) -> None:
+        """Leaves everything to the process that took over: `stop_accepting`, then every visitor is told to go (HTTP/1.1
+        `Connection: close`, HTTP/2 GOAWAY) and served for `notice_s` or until none is connected, then idle connections
+        end and connectors' last connections may go. Returns when no request and no connector is left, WebSockets among
+        them, or after `grace_s` in all. Releases the GIL. `close` comes next."""
     def addresses(self) -> EdgeAddresses: ...
     def swap_routes(self, routes: Sequence[Route]) -> None:
         """Replaces all routes at once. EngineError `route_conflict` when one hostname occurs twice, or its targets
@@ -498,7 +535,8 @@ class Edge:
         after `close`. Releases the GIL."""
     def counters(self) -> dict[str, int]:
         """Totals since start: `requests`, `requests_failed`, `requests_open`, `retries`, `bytes_in`, `bytes_out`,
-        `connections_open`, `tunnel_connections_open`, `events_dropped`, `trailers_dropped`, `unknown_streams`, …"""
+        `connections_open`, `tunnel_connections_open`, `events_dropped`, `trailers_dropped`, `unknown_streams`,
+        `packets_passed` (to older processes), `packets_not_passed` (too many waited), `packets_taken` (of newer ones), …"""
     def next_access(self, *, timeout_s: float) -> tuple[bytes, int, list[bytes]]:
         """Waits up to `timeout_s` for half of `access_log_bytes`, then takes what is there: the log's lines (JSON, one object a
         request) and how many they are, and those of traced requests. At once after `close`. Releases the GIL."""

@@ -414,6 +414,7 @@ _CODES: dict[str, str] = {
     "probe_unanswered": "the edge told nothing of a probe in time: it is ending, or its store is away",
     # engine: refusals of `qanat._engine`, one `engine_<code>` each
     "engine_bind_failed": "an address can't be listened on: taken, not this machine's, or not permitted",
+    "engine_bad_socket": "a socket that was handed over is none that its role needs, or bound elsewhere than the settings say",
     "engine_bad_certificate": "a certificate chain and its key are not PEM or don't belong together",
     "engine_bad_setting": "the engine refused a setting",
     "engine_start_failed": "the engine got no threads or sockets from the system",

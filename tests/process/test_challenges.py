@@ -49,7 +49,7 @@ def edge(authority: trustme.CA) -> Iterator[Edge]:
     issued = authority.issue_cert(HOST, "*.example.test")
     chain = b"".join(each.bytes() for each in issued.cert_chain_pems)
     certificate = Certificate(chain_pem=chain, key_pem=issued.private_key_pem.bytes())
-    made = Edge(settings, tunnel_certificate=certificate)
+    made = Edge(settings, tunnel_certificate=certificate, sockets={})
     made.open()
     made.swap_certificates([certificate])
     yield made

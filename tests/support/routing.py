@@ -25,7 +25,8 @@ def _edge() -> Edge:
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
     flags = {"public.https": "off", "public.http": "off", "tunnel.address": "127.0.0.1:0", "engine.worker_threads": 1}
     settings = engine_settings(load_edge_settings(flags=flags), ManagementKey.make(), Shares.of(1024))
-    return Edge(settings, tunnel_certificate=Certificate(chain_pem=chain, key_pem=issued.private_key_pem.bytes()))
+    certificate = Certificate(chain_pem=chain, key_pem=issued.private_key_pem.bytes())
+    return Edge(settings, tunnel_certificate=certificate, sockets={})
 
 
 def ask(table: Mapping[str, str | None], hostname: str) -> Route | None:

@@ -1,5 +1,6 @@
 """The boundary itself: what goes down is checked, what is refused says which field, values are frozen."""
 
+import os
 import re
 import threading
 import time
@@ -127,7 +128,7 @@ def test_an_engine_error_carries_code_and_message() -> None:
     ],
 )
 def test_a_bad_edge_setting_is_named(certificate: Certificate, field: str, value: object) -> None:
-    error = refusal(lambda: Edge(settings(**{field: value}), tunnel_certificate=certificate))
+    error = refusal(lambda: Edge(settings(**{field: value}), tunnel_certificate=certificate, sockets={}))
     assert (error.code, error.message.partition(":")[0]) in (("bad_setting", field), ("bad_setting", "bad setting"))
     assert field in error.message
 
@@ -159,7 +160,7 @@ def without(settings: dict[str, object], name: str) -> Any:
 
 def test_a_setting_that_is_missing_unknown_or_of_the_wrong_kind_is_named(certificate: Certificate) -> None:
     def edge(given: Any) -> str:
-        error = refusal(lambda: Edge(given, tunnel_certificate=certificate))
+        error = refusal(lambda: Edge(given, tunnel_certificate=certificate, sockets={}))
         assert error.code == "bad_setting"
         return error.message
 
@@ -195,7 +196,7 @@ def test_a_secret_hash_has_32_bytes() -> None:
 
 
 def test_a_hold_lasts_thirty_seconds_at_most_and_tells_how_many_waited(certificate: Certificate) -> None:
-    edge = Edge(settings(), tunnel_certificate=certificate)
+    edge = Edge(settings(), tunnel_certificate=certificate, sockets={})
     try:
 
         def hold(timeout_s: float, tunnel_id: str = TUNNEL) -> None:
@@ -227,12 +228,12 @@ def test_values_are_frozen(certificate: Certificate) -> None:
 
 
 def test_a_taken_address_is_an_error_of_ours_with_a_code(certificate: Certificate) -> None:
-    first = Edge(settings(http_address="127.0.0.1:0"), tunnel_certificate=certificate)
+    first = Edge(settings(http_address="127.0.0.1:0"), tunnel_certificate=certificate, sockets={})
     try:
         taken = first.addresses().http
         assert taken is not None
         with pytest.raises(QanatError) as caught, engine_errors(where="public.http"):
-            Edge(settings(http_address=taken), tunnel_certificate=certificate)
+            Edge(settings(http_address=taken), tunnel_certificate=certificate, sockets={})
         assert (caught.value.code, caught.value.where) == ("engine_bind_failed", "public.http")
         assert taken in caught.value.message
         assert caught.value.code in CODES
@@ -240,8 +241,46 @@ def test_a_taken_address_is_an_error_of_ours_with_a_code(certificate: Certificat
         first.close(grace_s=0.0)
 
 
+def test_an_edge_takes_the_sockets_of_another_by_their_roles(certificate: Certificate) -> None:
+    given = settings(http_address="127.0.0.1:0")
+    first = Edge(given, tunnel_certificate=certificate, sockets={})
+    wanted = settings(https_address="127.0.0.1:0")
+    second, sockets = None, first.sockets()
+    try:
+        assert sorted(sockets) == ["http", "tunnel_tcp", "tunnel_udp", "tunnel_udp/packets/0"]
+        for role, fd in (
+            ("https_udp", sockets["http"]),
+            ("smtp", sockets["http"]),
+            ("tunnel_udp", sockets["tunnel_tcp"]),
+        ):
+            error = refusal(lambda role=role, fd=fd: Edge(wanted, tunnel_certificate=certificate, sockets={role: fd}))
+            assert error.code == "bad_socket" and role in error.message
+        for fd in (-1, 999_999):
+            error = refusal(lambda fd=fd: Edge(given, tunnel_certificate=certificate, sockets={"http": fd}))
+            assert error.code == "bad_setting" and "http" in error.message
+        second = Edge(given, tunnel_certificate=certificate, sockets=sockets)
+        assert (second.addresses().http, second.addresses().tunnel) == (
+            first.addresses().http,
+            first.addresses().tunnel,
+        )
+        first.stop_accepting(tunnels_only=True)
+        second.open_tunnels()
+        assert (first.connected_tunnels(), second.connected_tunnels()) == ({}, {})
+        second.expect(tunnel_ids=[TUNNEL], timeout_s=1.0)
+        second.open()
+        first.send_connectors_away(connectors_every_s=0.01)
+        first.drain(notice_s=1.0, grace_s=1.0)
+    finally:
+        for fd in sockets.values():
+            os.close(fd)
+        first.close(grace_s=0.0)
+        if second is not None:
+            second.close(grace_s=0.0)
+    assert first.sockets() == {}
+
+
 def test_a_route_twice_changes_nothing(certificate: Certificate) -> None:
-    edge = Edge(settings(), tunnel_certificate=certificate)
+    edge = Edge(settings(), tunnel_certificate=certificate, sockets={})
     try:
         routes = [Route(hostname="a.example.test", targets=[(TUNNEL, 1)], sticky="none")] * 2
         assert refusal(lambda: edge.swap_routes(routes)).code == "route_conflict"
@@ -250,7 +289,7 @@ def test_a_route_twice_changes_nothing(certificate: Certificate) -> None:
 
 
 def test_routes_change_in_one_step_or_not_at_all(certificate: Certificate) -> None:
-    edge = Edge(settings(), tunnel_certificate=certificate)
+    edge = Edge(settings(), tunnel_certificate=certificate, sockets={})
     try:
         route = Route(hostname="a.example.test", targets=[(TUNNEL, 1)], sticky="none")
         edge.change_routes(put=[route], remove=["never.example.test"])
@@ -264,7 +303,7 @@ def test_routes_change_in_one_step_or_not_at_all(certificate: Certificate) -> No
 
 
 def test_waiting_for_events_lets_other_threads_run_and_close_ends_it(certificate: Certificate) -> None:
-    edge = Edge(settings(), tunnel_certificate=certificate)
+    edge = Edge(settings(), tunnel_certificate=certificate, sockets={})
     taken: list[object] = []
     waiting = threading.Thread(target=lambda: taken.append(edge.next_events(limit=10, timeout_s=60.0)))
     waiting.start()
@@ -275,7 +314,7 @@ def test_waiting_for_events_lets_other_threads_run_and_close_ends_it(certificate
 
 
 def test_a_time_out_ends_the_wait(certificate: Certificate) -> None:
-    edge = Edge(settings(), tunnel_certificate=certificate)
+    edge = Edge(settings(), tunnel_certificate=certificate, sockets={})
     try:
         for timeout_s in (0.0, -1.0, float("nan"), 0.01):
             started = time.monotonic()

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use tokio_util::sync::CancellationToken;
 
 /// How far the stop has come; it never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) struct Drain {
     /// Requests that came when the clients had been told.
     late: Counter,
     listeners: Mutex<Listeners>,
+    /// Cancelled once visitors' connections are no longer ours to take: another process does.
+    pub(crate) accepting: CancellationToken,
 }
 
 #[derive(Default)]

@@ -11,6 +11,14 @@ pub enum EdgeError {
         /// The system's reason.
         reason: String,
     },
+    /// A socket that was handed over.
+    #[error("bad socket: {role}: {reason}")]
+    BadSocket {
+        /// What it was given for.
+        role: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Not PEM, no key, or key and leaf do not fit.
     #[error("bad certificate: {0}")]
     BadCertificate(String),
@@ -32,6 +40,7 @@ impl EdgeError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BindFailed { .. } => "bind_failed",
+            Self::BadSocket { .. } => "bad_socket",
             Self::BadCertificate(_) => "bad_certificate",
             Self::BadSetting { .. } => "bad_setting",
             Self::RouteConflict(_) => "route_conflict",

@@ -54,6 +54,7 @@ pub use router::Route;
 pub use series::{LATENCY_BOUNDS, Latency, Totals};
 pub use server::Edge;
 pub use settings::{Addresses, HttpMode, Settings};
+pub use sockets::Descriptors;
 pub use split::Sticky;
 pub use tables::{TunnelEntry, TunnelSecret};
 pub use traffic::Passed;

@@ -13,15 +13,18 @@ use crate::public_side::PublicSide;
 use crate::requests::probe::{Probe, Prober};
 use crate::router::Route;
 use crate::settings::{Addresses, Settings};
-use crate::sockets::Sockets;
+use crate::sockets::{Descriptors, Shared, Sockets};
 use crate::tables::TunnelEntry;
 use crate::traffic::Passed;
+use crate::tunnels::departures::Departures;
 use crate::tunnels::door::Door;
 use crate::tunnels::push::Pusher;
 use crate::zones::ZoneRules;
 use futures_util::future::BoxFuture;
 use qanat_boundary::EngineWarning;
-use qanat_transport::{Flow, Lines, ListenerSettings, TunnelListener};
+use qanat_transport::{Elsewhere, Flow, Lines, ListenerSettings, TunnelListener, TunnelUdp};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -37,6 +40,14 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// For the connections of connectors to close.
 const LAST_CLOSES: Duration = Duration::from_secs(1);
 
+/// How far it serves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Open {
+    Nothing,
+    Tunnels,
+    All,
+}
+
 /// A running edge with its own threads. Methods may be called from any thread that is not one of those.
 pub struct Edge {
     side: Arc<PublicSide>,
@@ -45,7 +56,15 @@ pub struct Edge {
     addresses: Addresses,
     /// Ends the tunnel listener and every connection of it.
     stop_tunnels: CancellationToken,
-    opened: watch::Sender<bool>,
+    /// Ends the acceptance of connectors' TCP connections.
+    accepting: CancellationToken,
+    /// What is given to the process that takes over; `None` once the edge is closed.
+    shared: Mutex<Option<Shared>>,
+    elsewhere: Arc<Elsewhere>,
+    departing: AtomicBool,
+    /// Cancelled when no visitor may need a connector here any more.
+    visitors_left: CancellationToken,
+    opened: watch::Sender<Open>,
     /// Ends once every connector was told.
     serving: JoinHandle<()>,
     runtime: Mutex<Option<Runtime>>,
@@ -54,14 +73,14 @@ pub struct Edge {
 impl Edge {
     /// Binds all listeners and serves, where no connector is expected back.
     pub fn start(settings: Settings, tunnel_certificate: &Certificate) -> Result<Self, EdgeError> {
-        let edge = Self::bind(settings, tunnel_certificate)?;
-        edge.opened.send_replace(true);
+        let edge = Self::bind(settings, tunnel_certificate, Descriptors::new())?;
+        edge.opened.send_replace(Open::All);
         Ok(edge)
     }
 
-    /// Binds all listeners, with empty tables; connectors are shown `tunnel_certificate`. Who dials waits until `open`, so that
-    /// nobody is told of empty tables.
-    pub fn bind(settings: Settings, tunnel_certificate: &Certificate) -> Result<Self, EdgeError> {
+    /// Binds all listeners but those whose sockets are `handed` over, with empty tables; connectors are shown `tunnel_certificate`.
+    /// Who dials waits until `open`, so that nobody is told of empty tables.
+    pub fn bind(settings: Settings, tunnel_certificate: &Certificate, handed: Descriptors) -> Result<Self, EdgeError> {
         let side = Arc::new(PublicSide::new(settings)?);
         let settings = &side.settings;
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -73,7 +92,9 @@ impl Edge {
             .build()
             .map_err(|e| EdgeError::BindFailed { address: "(threads)".to_owned(), reason: e.to_string() })?;
         let _inside = runtime.enter();
-        let Sockets { https, https_udp, http, tunnel_udp, tunnel_tcp, addresses } = Sockets::bind(settings)?;
+        let elsewhere = Arc::new(Elsewhere::default());
+        let Sockets { https, https_udp, http, tunnel_udp, tunnel_tcp, addresses, shared } =
+            Sockets::open(settings, handed, &elsewhere)?;
         if let Some(bound) = addresses.https {
             let _ = side.https_port.set(bound.port());
         }
@@ -105,13 +126,14 @@ impl Edge {
             registry: side.registry.clone(),
             pusher: pusher.clone(),
             location: settings.location.clone(),
+            older: tunnel_udp.clone(),
         };
-        let opened = watch::Sender::new(false);
-        let once_open = |serve: BoxFuture<'static, ()>| {
+        let opened = watch::Sender::new(Open::Nothing);
+        let once_open = |far: Open, serve: BoxFuture<'static, ()>| {
             let mut open = opened.subscribe();
             runtime.spawn(async move {
                 // Without a sender the edge is gone.
-                if open.wait_for(|open| *open).await.is_ok() {
+                if open.wait_for(|open| *open >= far).await.is_ok() {
                     serve.await;
                 }
             })
@@ -121,21 +143,70 @@ impl Edge {
             TunnelListener::new(tunnel_settings, Arc::new(door), stop_tunnels.clone()).map_err(bad_certificate)?;
         let arrivals = settings.tunnels_on_https.then(|| tunnels.arrivals());
         let udp = [Some(tunnel_udp), https_udp].into_iter().flatten().collect();
-        let serving = once_open(Box::pin(tunnels.serve(udp, tunnel_tcp)));
+        let accepting = tunnels.accepting();
+        let serving = once_open(Open::Tunnels, Box::pin(tunnels.serve(udp, tunnel_tcp)));
         for (socket, speech) in [(https, Speech::Tls(arrivals)), (http, Speech::Plain)] {
             if let Some(socket) = socket {
-                once_open(Box::pin(listener::serve(side.clone(), socket, speech)));
+                once_open(Open::All, Box::pin(listener::serve(side.clone(), socket, speech)));
             }
         }
         drop(_inside);
         let prober = Prober::new(side.clone());
-        Ok(Self { side, pusher, prober, addresses, stop_tunnels, opened, serving, runtime: Mutex::new(Some(runtime)) })
+        Ok(Self {
+            side,
+            pusher,
+            prober,
+            addresses,
+            stop_tunnels,
+            accepting,
+            shared: Mutex::new(Some(shared)),
+            elsewhere,
+            departing: AtomicBool::new(false),
+            visitors_left: CancellationToken::new(),
+            opened,
+            serving,
+            runtime: Mutex::new(Some(runtime)),
+        })
     }
 
     /// Begins to serve. Connectors of an edge before this one are expected back: for a moment requests wait for them.
     pub fn open(&self) {
-        self.side.registry.expect();
-        self.opened.send_replace(true);
+        self.side.registry.awaited.begin();
+        self.reach(Open::All);
+    }
+
+    /// Begins to serve connectors alone: visitors wait until `open`.
+    pub fn open_tunnels(&self) {
+        self.reach(Open::Tunnels);
+    }
+
+    fn reach(&self, far: Open) {
+        self.opened.send_modify(|open| *open = far.max(*open));
+    }
+
+    /// Duplicates of the sockets that it serves on, by role, for a process that takes over. What was given before is void, unless that
+    /// process has begun to serve.
+    pub fn sockets(&self) -> Result<Descriptors, EdgeError> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = shared.as_ref().map_or_else(|| Ok(Descriptors::new()), Shared::give);
+        given.map_err(|error| EdgeError::BindFailed { address: "(sockets)".to_owned(), reason: error.to_string() })
+    }
+
+    /// Takes no more of connectors, nor of visitors unless `tunnels_only`: the process that was given the sockets does. What waits in
+    /// them is that one's; connections that there are go on.
+    pub fn stop_accepting(&self, tunnels_only: bool) {
+        let _inside = self.pusher.runtime.enter();
+        self.accepting.cancel();
+        if let Some(shared) = &*self.shared.lock().unwrap_or_else(PoisonError::into_inner) {
+            for udp in shared.udp() {
+                if let Err(error) = udp.let_go() {
+                    tracing::error!(%error, "a UDP socket is read on");
+                }
+            }
+        }
+        if !tunnels_only {
+            self.side.drain.accepting.cancel();
+        }
     }
 
     /// Where it listens.
@@ -258,6 +329,14 @@ impl Edge {
                 *value = self.side.registry.protocol_errors();
             }
         }
+        let passed = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = passed
+            .iter()
+            .flat_map(Shared::udp)
+            .map(TunnelUdp::passed)
+            .fold([0; 3], |sum, of| [sum[0] + of.out, sum[1] + of.dropped, sum[2] + of.taken]);
+        let names = ["packets_passed", "packets_not_passed", "packets_taken"];
+        counters.extend(names.into_iter().zip(passed));
         counters.push(("unread_bytes", self.side.backlog.bytes() as u64));
         counters.push(("events_dropped", self.side.events.dropped()));
         counters.push(("access_lines_dropped", self.side.access.dropped()));
@@ -283,9 +362,51 @@ impl Edge {
         wait(grace.saturating_sub(notice), &|| counters.requests_open.get() <= drain.open_late());
     }
 
+    /// How many connections of each tunnel take requests; those without any are left out.
+    pub fn connected_tunnels(&self) -> HashMap<Uuid, usize> {
+        self.side.registry.connected()
+    }
+
+    /// For at most so long requests wait for connectors of these tunnels, which another process sends here; to be called before `open`,
+    /// and instead of what that does by itself.
+    pub fn expect(&self, tunnels: HashSet<Uuid>, within: Duration) {
+        self.side.registry.awaited.only(tunnels, within);
+    }
+
+    /// Begins to send connectors to the process that took over: one connection of each at a time, and one of all in `every`. A node's
+    /// last one stays until `drain` has sent the visitors away. Only the first call counts.
+    pub fn send_connectors_away(&self, every: Duration) {
+        let departures = Departures {
+            registry: self.side.registry.clone(),
+            elsewhere: self.elsewhere.clone(),
+            every,
+            last: self.visitors_left.clone(),
+        };
+        if !self.departing.swap(true, Ordering::AcqRel) {
+            self.pusher.runtime.spawn(departures.run());
+        }
+    }
+
+    /// Leaves all to the process that took over: accepts nothing, tells visitors to go and serves them for `notice`, unless none is
+    /// there; then ends idle connections, and lets connectors' last connections go. Returns when nothing is open any more, or after
+    /// `grace` in all. Blocks.
+    pub fn drain(&self, notice: Duration, grace: Duration) {
+        let end = Instant::now() + grace;
+        self.stop_accepting(false);
+        let (counters, drain) = (&self.side.counters, &self.side.drain);
+        drain.reach(Stage::Leaving);
+        wait(notice.min(grace), &|| counters.connections_open.get() == 0);
+        drain.reach(Stage::Closing);
+        self.visitors_left.cancel();
+        let is_over = || counters.requests_open.get() == 0 && counters.tunnel_connections_open.get() == 0;
+        wait(end.saturating_duration_since(Instant::now()), &is_over);
+    }
+
     /// Takes nothing new, waits up to `grace` for open requests, ends everything. Idempotent; blocks.
     pub fn close(&self, grace: Duration) {
         let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        // Nobody waits in the queue of a port that nobody serves.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.side.drain.reach(Stage::Closing);
         self.side.holds.release_all();
         self.side.registry.drain();
@@ -295,7 +416,10 @@ impl Edge {
         wait(LAST_WORDS.min(grace), &|| counters.requests_open.get() == 0);
         self.side.registry.disconnect_all();
         self.stop_tunnels.cancel();
-        self.open();
+        if *self.opened.borrow() == Open::Nothing {
+            // Who waits in the sockets is another process's, if there is one.
+            self.serving.abort();
+        }
         wait(LAST_CLOSES, &|| self.serving.is_finished());
         runtime.shutdown_timeout(LAST_WORDS);
         self.side.access.close();

@@ -3,6 +3,7 @@
 mod control;
 mod doubt;
 mod gate;
+mod handover;
 mod management;
 mod neighbours;
 mod one_port;

@@ -1,6 +1,7 @@
 //! `EdgeAddresses`, `Edge` and `causes`.
 
 use crate::convert::{uuid, wait_seconds};
+use crate::descriptors;
 use crate::edge_events;
 use crate::edge_tables::{Certificate, Route, Tunnel, edge_error};
 use crate::error::bad_setting;
@@ -9,6 +10,7 @@ use crate::settings::read;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::HashMap;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
 /// Where the edge listens, after ports were chosen.
@@ -149,17 +151,62 @@ pub(crate) struct Edge(qanat_edge::Edge, #[allow(dead_code, reason = "it is hear
 #[pymethods]
 impl Edge {
     #[new]
-    #[pyo3(signature = (settings, *, tunnel_certificate))]
-    fn new(py: Python<'_>, settings: &Bound<'_, PyAny>, tunnel_certificate: &Certificate) -> PyResult<Self> {
+    #[pyo3(signature = (settings, *, tunnel_certificate, sockets))]
+    fn new(
+        py: Python<'_>,
+        settings: &Bound<'_, PyAny>,
+        tunnel_certificate: &Certificate,
+        sockets: HashMap<String, RawFd>,
+    ) -> PyResult<Self> {
         let settings = read(settings)?;
+        let mut handed = qanat_edge::Descriptors::new();
+        for (role, number) in sockets {
+            let socket = descriptors::duplicate(&role, number)?;
+            handed.insert(role, socket);
+        }
         let certificate = tunnel_certificate.0.clone();
-        let edge = py.detach(|| qanat_edge::Edge::bind(settings, &certificate)).map_err(edge_error)?;
+        let edge = py.detach(|| qanat_edge::Edge::bind(settings, &certificate, handed)).map_err(edge_error)?;
         let sink = hear(edge.warnings());
         Ok(Self(edge, sink))
     }
 
     fn open(&self) {
         self.0.open();
+    }
+
+    fn open_tunnels(&self) {
+        self.0.open_tunnels();
+    }
+
+    fn sockets(&self, py: Python<'_>) -> PyResult<HashMap<String, RawFd>> {
+        let given = py.detach(|| self.0.sockets()).map_err(edge_error)?;
+        Ok(given.into_iter().map(|(role, socket)| (role, socket.into_raw_fd())).collect())
+    }
+
+    #[pyo3(signature = (*, tunnels_only))]
+    fn stop_accepting(&self, py: Python<'_>, tunnels_only: bool) {
+        py.detach(|| self.0.stop_accepting(tunnels_only));
+    }
+
+    fn connected_tunnels(&self, py: Python<'_>) -> HashMap<String, usize> {
+        py.detach(|| self.0.connected_tunnels()).into_iter().map(|(id, count)| (id.to_string(), count)).collect()
+    }
+
+    #[pyo3(signature = (*, tunnel_ids, timeout_s))]
+    fn expect(&self, py: Python<'_>, tunnel_ids: Vec<String>, timeout_s: f64) -> PyResult<()> {
+        let tunnel_ids = tunnel_ids.iter().map(|id| uuid("tunnel_ids", id)).collect::<PyResult<_>>()?;
+        py.detach(|| self.0.expect(tunnel_ids, wait_seconds(timeout_s)));
+        Ok(())
+    }
+
+    #[pyo3(signature = (*, connectors_every_s))]
+    fn send_connectors_away(&self, connectors_every_s: f64) {
+        self.0.send_connectors_away(wait_seconds(connectors_every_s));
+    }
+
+    #[pyo3(signature = (*, notice_s, grace_s))]
+    fn drain(&self, py: Python<'_>, notice_s: f64, grace_s: f64) {
+        py.detach(|| self.0.drain(wait_seconds(notice_s), wait_seconds(grace_s)));
     }
 
     fn addresses(&self) -> EdgeAddresses {

@@ -7,6 +7,7 @@ use pyo3::types::PyType;
 mod connector;
 mod connector_events;
 mod convert;
+mod descriptors;
 mod edge;
 mod edge_events;
 mod edge_tables;

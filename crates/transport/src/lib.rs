@@ -4,6 +4,7 @@ mod connector;
 mod doubt;
 mod edge;
 mod features;
+mod handover;
 mod head;
 mod http2;
 mod judge;
@@ -24,6 +25,7 @@ pub use connector::{
 pub use edge::{
     Admission, Arrivals, ConnectorLink, ListenerSettings, OpenStream, Registrar, ResponseStream, TunnelListener,
 };
+pub use handover::{Elsewhere, Generation, Given, Older, Passed, TunnelUdp};
 pub use lines::{Flow, Lines, Wanted};
 pub use message::{
     AnsweredBy, Applied, Entrance, OpenError, Protocol, Registration, RegistrationDetails, RegistrationRefusal,

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 const REFLECTORS: [u16; 9] = [0, 19, 53, 123, 161, 389, 1900, 5353, 11211];
 
 /// Bytes that may lie in the socket, each way: a thread that comes 50 ms late at 80 MB/s.
-const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+pub(crate) const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Asks for room for QUIC, at either end. The kernel may grant less; nothing depends on it.
 pub(crate) fn widen(socket: &UdpSocket) {

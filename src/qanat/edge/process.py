@@ -112,7 +112,9 @@ def run_edge(settings: EdgeSettings, *, output: Output) -> int:
         stack.callback(api_socket.close)
         local = stack.enter_context(LocalSocket(data_dir.control_socket)) if settings.control.hostname else None
         with engine.engine_errors():
-            running = engine.Edge(engine_settings(settings, management, sockets, local), tunnel_certificate=shown)
+            running = engine.Edge(
+                engine_settings(settings, management, sockets, local), tunnel_certificate=shown, sockets={}
+            )
         failures = Failures(file=data_dir.failed_requests)
         stack.callback(failures.write)
         probes, health, presence = Probes(running), Health(Meter(running)), Presence()

@@ -10,7 +10,7 @@ use qanat_http::{BodyLength, Frame, Headers, RequestHead, Source, StreamError, V
 use qanat_transport::{
     Congestion, ConnectorLink, Entrance, ListenerSettings, OpenStream, Protocol, Registrar, Registration,
     RegistrationDetails, RegistrationRefusal, RequestKind, ResponseError, ResponseEvent, TunnelListener, TunnelRequest,
-    TunnelResponse, edge_tls,
+    TunnelResponse, TunnelUdp, edge_tls,
 };
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -119,7 +119,7 @@ impl Edge {
         };
         let (address, stop) = (udp.local_addr().unwrap(), CancellationToken::new());
         let listener = TunnelListener::new(settings, heard.clone(), stop.clone()).unwrap();
-        let task = tokio::spawn(listener.serve(vec![udp], tcp));
+        let task = tokio::spawn(listener.serve(vec![TunnelUdp::alone(udp).unwrap()], tcp));
         Self { address, ca_pem, key_pem, heard, stop, task: Some(task) }
     }
 

@@ -64,12 +64,14 @@ impl Place {
     }
 }
 
-/// Accepts until the edge closes; who is in the queue then is not turned away.
+/// Accepts until the edge closes; who is in the queue then is not turned away. Or until another process accepts in its place: the queue
+/// is that one's.
 pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: Speech) {
     let mut last = LAST_ACCEPTED;
     loop {
         let accepted = tokio::select! {
             biased;
+            () = side.drain.accepting.cancelled() => return,
             accepted = listener.accept(), if last > 0 => accepted,
             () = side.drain.reached(Stage::Closing) => return,
         };

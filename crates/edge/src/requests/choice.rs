@@ -80,7 +80,7 @@ impl Choice {
                     Awaited::Nothing => Duration::ZERO,
                     Awaited::Node => side.settings.standby_wait,
                     Awaited::Configuration => CONFIGURATION_WAIT,
-                    Awaited::Connector => side.registry.expected_for(),
+                    Awaited::Connector => side.registry.awaited.left(&preferred),
                 },
                 _ => Duration::ZERO,
             };

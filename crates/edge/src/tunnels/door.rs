@@ -4,7 +4,9 @@ use crate::tables::Tables;
 use crate::tunnels::push::Pusher;
 use crate::tunnels::registry::Registry;
 use bytes::Bytes;
-use qanat_transport::{Admission, ConnectorLink, Registrar, Registration, RegistrationDetails, RegistrationRefusal};
+use qanat_transport::{
+    Admission, ConnectorLink, Registrar, Registration, RegistrationDetails, RegistrationRefusal, TunnelUdp,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ pub(crate) struct Door {
     pub(crate) registry: Arc<Registry>,
     pub(crate) pusher: Pusher,
     pub(crate) location: String,
+    /// The way to processes that this one took over from: they may send the next connection.
+    pub(crate) older: TunnelUdp,
 }
 
 impl Registrar for Door {
@@ -34,6 +38,7 @@ impl Registrar for Door {
         match self.registry.register(link, &registration, entry) {
             Ok(connection) => {
                 self.pusher.push(&connection);
+                self.older.tell_registered(connection.connector_id, connection.index);
                 let entry = self.tables.tunnel(&registration.tunnel_id);
                 Ok(RegistrationDetails {
                     connection_id: connection.id,

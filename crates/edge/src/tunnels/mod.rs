@@ -3,8 +3,10 @@
 mod admission;
 mod balancer;
 pub(crate) mod connection;
+pub(crate) mod departures;
 pub(crate) mod dials;
 pub(crate) mod door;
+mod expected;
 #[cfg(test)]
 pub(crate) mod fake;
 mod gate;

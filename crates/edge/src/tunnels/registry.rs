@@ -10,21 +10,21 @@ use crate::tables::TunnelEntry;
 use crate::tunnels::admission::{Refusal, decide};
 use crate::tunnels::connection::{Connection, Peer};
 use crate::tunnels::dials::Dials;
+use crate::tunnels::expected::Expected;
 use crate::tunnels::live::Live;
 use crate::tunnels::tunnel::Tunnel;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use qanat_transport::{ConnectorLink, Registration};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Connections of one tunnel (a stock connector keeps four).
 const MAX_CONNECTIONS: usize = 10_000;
 const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How long after its start an edge expects the connectors of an edge before it.
-const EXPECTED: Duration = Duration::from_secs(2);
 /// Registrations that an edge takes while it serves: some hundred microseconds each.
 const RETURNS_PER_SECOND: f64 = 500.0;
 /// Few connectors are spread over that time; it is less than a restart takes.
@@ -39,7 +39,8 @@ pub(crate) struct Registry<P = ConnectorLink> {
     counters: Arc<Counters>,
     pub(crate) dials: Dials,
     draining: AtomicBool,
-    expected_until: OnceLock<Instant>,
+    /// Whose connectors requests wait for.
+    pub(crate) awaited: Expected,
 }
 
 impl<P: Peer> Registry<P> {
@@ -51,23 +52,13 @@ impl<P: Peer> Registry<P> {
             counters,
             dials,
             draining: AtomicBool::new(false),
-            expected_until: OnceLock::new(),
+            awaited: Expected::default(),
         }
-    }
-
-    /// From now on, and for a moment, every connector is expected back: requests wait for it.
-    pub(crate) fn expect(&self) {
-        let _ = self.expected_until.set(Instant::now() + EXPECTED);
-    }
-
-    /// How much is left of that moment.
-    pub(crate) fn expected_for(&self) -> Duration {
-        self.expected_until.get().map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     /// The connections of a tunnel that has none yet, but is expected to have some.
     pub(crate) fn expected(&self, id: &Uuid) -> Option<Arc<Tunnel<P>>> {
-        if self.expected_for().is_zero() {
+        if self.awaited.left(id).is_zero() {
             return None;
         }
         let _live = self.lock();
@@ -273,6 +264,23 @@ impl<P: Peer> Registry<P> {
         for link in removed {
             link.close_to_return(within);
         }
+    }
+
+    /// Ends a connection, since another process serves: a connector of ours returns within that time.
+    pub(super) fn send_away(&self, serial: u64, within: Duration) {
+        let removed = self.remove(&mut self.lock(), "disconnected", &[serial]);
+        for link in removed {
+            link.close_to_return(within);
+        }
+    }
+
+    /// How many connections of each tunnel take requests; those without any are left out.
+    pub(crate) fn connected(&self) -> HashMap<Uuid, usize> {
+        let mut connected = HashMap::new();
+        for connection in self.lock().connections.values().filter(|c| !c.is_draining()) {
+            *connected.entry(connection.tunnel_id).or_default() += 1;
+        }
+        connected
     }
 
     /// Every live connection.
@@ -529,7 +537,7 @@ mod tests {
         let bench = Bench::new();
         let id = Uuid::from_u128(1);
         assert!(bench.registry.expected(&id).is_none(), "nobody is expected");
-        bench.registry.expect();
+        bench.registry.awaited.begin();
         let tunnel = bench.registry.expected(&id).unwrap();
         assert_eq!(tunnel.awaited(), Awaited::Connector);
         let changed = tunnel.changed();

@@ -48,10 +48,12 @@ pub fn tunnel_entry() -> TunnelEntry {
 
 /// One edge, its certificates and its events.
 pub struct Lab {
-    pub edge: Edge,
+    pub edge: Arc<Edge>,
     pub protocol: Protocol,
     pub ca: String,
     pub tunnel_ca: String,
+    settings: Settings,
+    certificates: [Certificate; 2],
     events: Mutex<Vec<Event>>,
 }
 
@@ -72,8 +74,32 @@ impl Lab {
         settings.http_mode = HttpMode::Serve;
         settings.worker_threads = 2;
         change(&mut settings);
-        let edge = Edge::start(settings, &tunnel).unwrap();
-        edge.swap_certificates(&[public]);
+        let edge = Arc::new(Edge::start(settings.clone(), &tunnel).unwrap());
+        let lab =
+            Self { edge, protocol, ca, tunnel_ca, settings, certificates: [public, tunnel], events: Mutex::default() };
+        lab.fill();
+        lab
+    }
+
+    /// An edge that has taken the sockets of this one, and serves nobody yet.
+    pub fn successor(&self) -> Self {
+        let edge = Edge::bind(self.settings.clone(), &self.certificates[1], self.edge.sockets().unwrap()).unwrap();
+        let lab = Self {
+            edge: Arc::new(edge),
+            protocol: self.protocol,
+            ca: self.ca.clone(),
+            tunnel_ca: self.tunnel_ca.clone(),
+            settings: self.settings.clone(),
+            certificates: self.certificates.clone(),
+            events: Mutex::default(),
+        };
+        lab.fill();
+        lab
+    }
+
+    fn fill(&self) {
+        let edge = &self.edge;
+        edge.swap_certificates(&self.certificates[..1]);
         edge.swap_tunnels(vec![tunnel_entry()]);
         edge.swap_routes(
             [HOST, "*.wild.example.test", "*.elsewhere.test"]
@@ -81,7 +107,6 @@ impl Lab {
                 .to_vec(),
         )
         .unwrap();
-        Self { edge, protocol, ca, tunnel_ca, events: Mutex::default() }
     }
 
     pub fn https(&self) -> SocketAddr {

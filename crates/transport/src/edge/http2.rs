@@ -32,11 +32,13 @@ use tokio_util::sync::CancellationToken;
 /// For a connector of ours to hear that the edge will be back.
 const FAREWELL: Duration = Duration::from_millis(250);
 
-/// Takes dials until the listener stops.
-pub(super) async fn accept(listener: &TcpListener, reception: &Arc<Reception>) {
+/// Takes dials until the listener stops, or another process takes them. What is in the queue then is that one's.
+pub(super) async fn accept(listener: TcpListener, reception: &Arc<Reception>) {
     let acceptor = TlsAcceptor::from(reception.tcp_tls.clone());
     loop {
         let accepted = tokio::select! {
+            biased;
+            () = reception.accepting.cancelled() => return,
             accepted = listener.accept() => accepted,
             () = reception.stop.cancelled() => return,
         };

@@ -4,15 +4,16 @@ use super::http2::{self, Entry};
 use super::quic;
 use super::reception::{ListenerSettings, Reception};
 use super::registrar::Registrar;
+use crate::TlsError;
+use crate::handover::{TunnelUdp, mark};
 use crate::lines::MIN_WINDOW;
 use crate::quic::turns::Turns;
-use crate::{TlsError, udp};
 use futures_util::future::join_all;
 use qanat_wire::names;
 use quinn::Endpoint;
 use rustls::server::ClientHello;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -49,19 +50,24 @@ impl TunnelListener {
         Arrivals(self.reception.clone())
     }
 
+    /// Cancelled, it ends the acceptance of TCP connections: another process takes those to come.
+    pub fn accepting(&self) -> CancellationToken {
+        self.reception.accepting.clone()
+    }
+
     /// Serves on bound sockets; until now who dials waits in them. Returns when, after `stop`, all connections have ended. Must run
     /// inside the tokio runtime.
-    pub async fn serve(self, udp: Vec<UdpSocket>, tcp: TcpListener) {
+    pub async fn serve(self, udp: Vec<TunnelUdp>, tcp: TcpListener) {
         let Self { reception, quic } = self;
         let mut endpoints = Vec::with_capacity(udp.len());
         for socket in udp {
-            match endpoint(socket, quic.clone()) {
+            match endpoint(&socket, quic.clone()) {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(error) => tracing::error!(%error, "the tunnel listener can't use its UDP socket"),
             }
         }
         let quic = join_all(endpoints.iter().map(|endpoint| quic::accept(endpoint, &reception)));
-        tokio::join!(quic, http2::accept(&tcp, &reception));
+        tokio::join!(quic, http2::accept(tcp, &reception));
         reception.tasks.close();
         let _ = tokio::time::timeout(LAST_WORDS, reception.tasks.wait()).await;
         // Not until their draining periods are over: what restarts must have the port.
@@ -73,9 +79,9 @@ impl TunnelListener {
     }
 }
 
-fn endpoint(socket: UdpSocket, quic: quinn::ServerConfig) -> io::Result<Endpoint> {
-    let socket = udp::guarded(socket)?;
-    Endpoint::new_with_abstract_socket(crate::quic::endpoint(), Some(quic), socket, Arc::new(Turns))
+fn endpoint(socket: &TunnelUdp, quic: quinn::ServerConfig) -> io::Result<Endpoint> {
+    let config = mark(socket.generation(), crate::quic::endpoint());
+    Endpoint::new_with_abstract_socket(config, Some(quic), socket.socket(), Arc::new(Turns))
 }
 
 impl Arrivals {

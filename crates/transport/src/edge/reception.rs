@@ -46,6 +46,8 @@ pub(super) struct Reception {
     pub(super) registrar: Arc<dyn Registrar>,
     pub(super) budget: Arc<Budget>,
     pub(super) stop: CancellationToken,
+    /// Cancelled once TCP connections are no longer ours to take.
+    pub(super) accepting: CancellationToken,
     /// Ended once nothing more arrives and every connection has.
     pub(super) tasks: TaskTracker,
     /// Of QUIC connections that have not registered.
@@ -72,6 +74,7 @@ impl Reception {
             settings,
             registrar,
             stop,
+            accepting: CancellationToken::new(),
         }
     }
 

@@ -114,7 +114,7 @@ impl Edge {
         let (heard, queue) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let listener = TunnelListener::new(settings, Arc::new(Recorder { heard, decide }), stop.clone()).unwrap();
-        tokio::spawn(listener.serve(vec![udp], tcp));
+        tokio::spawn(listener.serve(vec![TunnelUdp::alone(udp).unwrap()], tcp));
         Self { stop, address, ca: certificate.ca, heard: tokio::sync::Mutex::new(queue) }
     }
 
