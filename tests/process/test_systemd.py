@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -20,26 +21,17 @@ from tests.support.waiting import wait_until
 
 PATIENCE_S = 60.0
 LOG = "/run/service.log"
+SEEN = "/etc/systemd/system"
+"""Where the units' folder is in there."""
 BOOT = "[Unit]\nDescription=What a boot waits for\nWants=qanat.service\nAfter=qanat.service\n"
-# What an interpreter and files below /root and /tmp need, in name spaces already; and a boot that waits less.
+# The unit as it is installed, with its own user and all that shuts it in, but for: mounts for a secret and for /dev, which a
+# systemd in name spaces can't make; an interpreter below /root; a start that waits less. RestartSec is its own: of 0.1 s, another
+# start begins before systemd has told a boot that the one before failed.
 HERE = """[Service]
 LoadCredential=
-DynamicUser=no
-User=root
-ProtectHome=no
-PrivateTmp=no
 PrivateDevices=no
-ProtectSystem=no
-ProtectProc=default
-ProtectKernelTunables=no
-ProtectKernelModules=no
-ProtectKernelLogs=no
-ProtectControlGroups=no
-ProtectClock=no
-ProtectHostname=no
-CapabilityBoundingSet=~
+ProtectHome=read-only
 TimeoutStartSec={start_s}s
-RestartSec=100ms
 StandardError=append:{log}
 """
 
@@ -58,13 +50,13 @@ class Service:
 
     def __init__(self, host: Systemd, folder: Path, fakes: Fakes, token: str, edge: str, *, start_s: int) -> None:
         self.host = host
-        secret = folder / "token"
-        secret.write_text(token)
-        secret.chmod(0o600)
+        # Where the service's own user can read it: its /tmp is another one.
+        (host.units / "token").write_text(token)
+        shutil.copy(fakes.edge.ca_file, host.units / "ca.pem")
         flags = ("--edge", edge, "--cacert", str(fakes.edge.ca_file), "--ha-connections", "1", "--protocol", "http2")
         wanted = read_wanted([token, *flags], program=(sys.executable, "-m", "qanat"), home=str(folder))
-        text = unit(wanted).replace("/etc/qanat/ca.pem", str(fakes.edge.ca_file))
-        (host.units / NAME).write_text(re.sub(r"(?<=--token-file )\S+", str(secret), text))
+        text = unit(wanted).replace("/etc/qanat/ca.pem", f"{SEEN}/ca.pem")
+        (host.units / NAME).write_text(re.sub(r"(?<=--token-file )\S+", f"{SEEN}/token", text))
         (host.units / f"{NAME}.d").mkdir(exist_ok=True)
         (host.units / "boot.target").write_text(BOOT)
         self.limit(start_s)

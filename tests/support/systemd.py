@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ for tree in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
     [ -e $tree/cgroup.procs ] || continue
     mkdir -p $tree/$1 && echo $$ > $tree/$1/cgroup.procs
 done
-exec unshare --cgroup --mount --pid --fork --uts --ipc --kill-child /bin/sh -euc "$2" sh "$3"
+exec unshare --cgroup --mount --pid --fork --uts --ipc --kill-child /bin/sh -euc "$2" sh "$3" "$4"
 """
 # Of the machine's files it may write none, and of its units it knows none: a boot of Debian's empties /tmp.
 _INSIDE = """
@@ -36,6 +37,15 @@ else
     mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
 fi
 mount --bind "$1" /etc/systemd/system
+# A service's own user comes to the interpreter, wherever it lies.
+case "$2" in /root/*)
+    mkdir /run/interpreter
+    mount --bind "$2" /run/interpreter
+    mount -t tmpfs -o mode=755 tmpfs /root
+    mkdir -p "$2"
+    mount --move /run/interpreter "$2"
+    ;;
+esac
 mount -t tmpfs -o mode=755 tmpfs /var/log
 mount -o remount,bind,ro /
 if touch "$1/../writable" 2>/dev/null; then
@@ -69,7 +79,9 @@ class Systemd:
         self._group = f"qanat-tests-{os.getpid()}"
         log = (folder / "log").open("wb")
         self._process = subprocess.Popen(
-            ["/bin/sh", "-euc", _OUTSIDE, "sh", self._group, _INSIDE, str(self.units)], stdout=log, stderr=log
+            ["/bin/sh", "-euc", _OUTSIDE, "sh", self._group, _INSIDE, str(self.units), sys.base_prefix],
+            stdout=log,
+            stderr=log,
         )
         log.close()
         self._pid = 0
