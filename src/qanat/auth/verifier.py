@@ -48,21 +48,11 @@ class Verifier:
         Raises:
             QanatError: `token_refused`.
         """
-        return self._verified(token_hash(text), is_well_formed(text), address)
-
-    def again(self, hashed: bytes, *, address: str) -> Principal:
-        """As `verify`, of a token that was verified before: by what `token_hash` made of it.
-
-        Raises:
-            QanatError: `token_refused`.
-        """
-        return self._verified(hashed, True, address)
-
-    def _verified(self, hashed: bytes, is_well_formed: bool, address: str) -> Principal:
+        hashed = token_hash(text)
         token = self._kept.get(hashed)
         if token is None or not self._is_good(token, address):
             # Every refusal costs one reading, also of a token in memory: its time does not tell what is wrong.
-            token = self._read(hashed) if is_well_formed else None
+            token = self._read(hashed) if is_well_formed(text) else None
         known = hmac.compare_digest(token.sha256 if token is not None else bytes(32), hashed)
         if token is None or not known or not self._is_good(token, address):
             raise QanatError("token_refused", "Invalid access token", where="Authorization")

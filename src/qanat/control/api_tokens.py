@@ -17,6 +17,9 @@ from qanat.store.limits import USER
 from qanat.store.models import ApiToken
 from qanat.store.notices import Notice, NoticeKind
 
+Row = ApiToken
+"""A token as it is stored, for who has no business with rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:

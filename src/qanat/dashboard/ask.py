@@ -22,10 +22,19 @@ MOST_FIELDS = 20_000
 SIGN_IN = "/sign-in"
 OF_ZONES = ("dns.", "zone.", "user.", "token.")
 """What may be held on single zones or by a user alone: whoever shows such things looks at the reach itself."""
+CODE = "/sign-in/code"
+ENTER = "/enter"
 STATUSES = {
     "permission_missing": 403,
     "record_permission_missing": 403,
     "token_refused": 401,
+    "sign_in_refused": 401,
+    "sign_in_over": 401,
+    "code_refused": 401,
+    "one_time_token_refused": 401,
+    "token_escalates": 403,
+    "user_last_owner": 409,
+    "user_is_self": 409,
     "too_many_failures": 429,
     "form_forged": 403,
     "form_too_large": 413,

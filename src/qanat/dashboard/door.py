@@ -1,31 +1,21 @@
-"""Signing in: an API token is shown once and becomes a session, whose key only the browser holds.
-
-A session is not more than its token: every request asks for the token again, so that one that was deleted, has expired or comes
-from elsewhere ends its sessions with it. Sessions are in memory; after a restart one signs in again."""
+"""Who is signed in: a session's cookie, and what of the accounts its owner may look at. Signing in itself is auth's."""
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import sha256
-from secrets import token_urlsafe
+from dataclasses import dataclass, replace
 from threading import Lock
-from time import monotonic
 
-from qanat.auth.failed_logins import FailedLogins
-from qanat.auth.guesses import Guesses
-from qanat.auth.tokens import token_hash
-from qanat.auth.verifier import Verifier
+from qanat.auth.sessions import Current, Opened, form_token
+from qanat.auth.sign_in import From, SignIn
 from qanat.control import accounts
 from qanat.control.principal import Principal
-from qanat.errors import QanatError, RetryLaterError
-from qanat.store import Store
-from qanat.store.reach import PERMISSIONS, Permission
+from qanat.errors import QanatError
+from qanat.store import Actor, Store
+from qanat.store.reach import PERMISSIONS, Permission, Reach
 
-MOST_SESSIONS = 10_000
-MOST_OF_TOKEN = 50
-IDLE_S = 12 * 3600.0
-LONGEST_S = 7 * 24 * 3600.0
+MOST_CHOICES = 10_000
+OF_USER = ("user.", "token.")
+"""Permissions that may be held for what is one's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,119 +29,92 @@ class Choice:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Viewer:
     """Who looks: `accounts` are those within reach, `account_id` the one that is shown ("" without any). `csrf` stands in every
-    form."""
+    form. `is_person`: signed in as a user, and not by an API token."""
 
     principal: Principal
     name: str
     accounts: tuple[Choice, ...]
     account_id: str
     csrf: str
+    session_id: str = ""
+    is_person: bool = False
 
     @property
     def account(self) -> str:
         """The name of the account that is shown."""
         return next((each.name for each in self.accounts if each.id == self.account_id), "")
 
+    @property
+    def user_id(self) -> str:
+        """Whose session it is."""
+        return self.principal.token.user_id
+
+    @property
+    def actor(self) -> Actor:
+        """As the audit log names them."""
+        return self.principal.actor
+
     def may(self, permission: Permission) -> bool:
         """Whether it is held on the account that is shown: what can't be done isn't offered."""
+        return self._reach(permission).has_account(self.account_id)
+
+    def may_here(self, permission: Permission) -> bool:
+        """As `may`; or for what is the viewer's own."""
+        return self.may(permission) or (permission.startswith(OF_USER) and self._reach(permission).user)
+
+    def _reach(self, permission: Permission) -> Reach:
+        """Whatever the page itself needs."""
         try:
-            return self.principal.reach(permission).has_account(self.account_id)
+            return replace(self.principal, declared=None).reach(permission)
         except QanatError:
-            return False
-
-
-@dataclass(slots=True)
-class _Session:
-    token: bytes
-    csrf: str
-    began: float
-    seen: float
-    account_id: str = ""
+            return Reach()
 
 
 class Door:
     """Safe for many threads."""
 
-    def __init__(
-        self,
-        store: Store,
-        verifier: Verifier,
-        *,
-        guesses: Guesses,
-        failed_logins: FailedLogins,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
+    def __init__(self, store: Store, sign_in: SignIn) -> None:
         self._store = store
-        self._verifier = verifier
-        self._guesses = guesses
-        self._failed_logins = failed_logins
-        self._clock = clock
         self._lock = Lock()
-        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._chosen: OrderedDict[str, str] = OrderedDict()
+        self.signing = sign_in
 
-    def sign_in(self, text: str, *, address: str) -> str:
-        """A new session's key, for the cookie.
-
-        Raises:
-            QanatError: `token_refused`; `too_many_failures`, with the time to wait.
-        """
-        text = text.strip()
-        try:
-            self._verifier.verify(text, address=address)
-        except QanatError:
-            self._failed_logins.note(address=address, way="token")
-            wait = self._guesses.failed(address=address, credentials=text)
-            if wait is None:
-                raise
-            raise RetryLaterError(
-                "too_many_failures", "Too many failed authentication attempts", retry_after_s=wait
-            ) from None
-        key, now, hashed = token_urlsafe(32), self._clock(), token_hash(text)
-        with self._lock:
-            self._forget(now)
-            own = [each for each, session in self._sessions.items() if session.token == hashed]
-            for each in own[: max(0, len(own) + 1 - MOST_OF_TOKEN)]:
-                del self._sessions[each]
-            while len(self._sessions) >= MOST_SESSIONS:
-                self._sessions.popitem(last=False)
-            self._sessions[_hash(key)] = _Session(hashed, token_urlsafe(32), now, now)
-        return key
+    def sign_in(self, text: str, who: From) -> Opened:
+        """By an API token. QanatErrors as `SignIn.by_token`'s."""
+        return self.signing.by_token(text, who)
 
     def viewer(self, key: str, *, address: str) -> Viewer | None:
-        """Who the session is of; None: it is over, or its token is."""
-        now = self._clock()
-        with self._lock:
-            session = self._sessions.get(_hash(key)) if key else None
-            if session is None or now - session.seen > IDLE_S or now - session.began > LONGEST_S:
-                return None
-            session.seen = now
-        try:
-            principal = self._verifier.again(session.token, address=address)
-        except QanatError as error:
-            if error.code != "token_refused":
-                raise
+        """Who the session is of; None: it is over."""
+        found = self.signing.sessions.find(key, address=address) if key else None
+        if found is None:
             return None
+        principal, is_person = found.principal, found.session.token_id is None
         seen = self._accounts(principal)
-        chosen = session.account_id if any(each.id == session.account_id for each in seen) else ""
+        with self._lock:
+            chosen = self._chosen.get(found.session.id, "")
+        if not any(each.id == chosen for each in seen):
+            chosen = seen[0].id if seen else ""
         return Viewer(
             principal=principal,
-            name=principal.token.name or "token",
+            name=_name(found, is_person=is_person),
             accounts=seen,
-            account_id=chosen or (seen[0].id if seen else ""),
-            csrf=session.csrf,
+            account_id=chosen,
+            csrf=form_token(key),
+            session_id=found.session.id,
+            is_person=is_person,
         )
 
-    def choose(self, key: str, account_id: str) -> None:
+    def choose(self, viewer: Viewer, account_id: str) -> None:
         """The account that is shown from now on."""
         with self._lock:
-            session = self._sessions.get(_hash(key))
-            if session is not None:
-                session.account_id = account_id
+            self._chosen[viewer.session_id] = account_id
+            self._chosen.move_to_end(viewer.session_id)
+            if len(self._chosen) > MOST_CHOICES:
+                self._chosen.popitem(last=False)
 
-    def sign_out(self, key: str) -> None:
+    def sign_out(self, key: str, *, address: str) -> None:
         """The session is over."""
-        with self._lock:
-            self._sessions.pop(_hash(key), None)
+        self.signing.sign_out(key, address=address)
 
     def _accounts(self, principal: Principal) -> tuple[Choice, ...]:
         with self._store.reading() as session:
@@ -167,20 +130,11 @@ class Door:
                     break
         return tuple(found.values())
 
-    def _forget(self, now: float) -> None:
-        over = [
-            each
-            for each, session in self._sessions.items()
-            if now - session.seen > IDLE_S or now - session.began > LONGEST_S
-        ]
-        for each in over:
-            del self._sessions[each]
-
 
 def is_same(sent: str, csrf: str) -> bool:
     """Whether a form came with its session's own token."""
     return hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), csrf.encode())
 
 
-def _hash(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogatepass")).digest()
+def _name(found: Current, *, is_person: bool) -> str:
+    return found.person.user.email if is_person else found.principal.token.name or "token"

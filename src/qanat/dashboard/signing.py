@@ -8,17 +8,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from qanat.dashboard.ask import (
-    SIGN_IN,
-    STATUSES,
-    address_of,
-    cookie_name,
-    key_of,
-    read_form,
-    viewer_of,
-)
+from qanat.auth import one_time
+from qanat.auth.sessions import Opened
+from qanat.auth.sign_in import From
+from qanat.control import users
+from qanat.dashboard.ask import CODE, ENTER, SIGN_IN, STATUSES, address_of, cookie_name, key_of, read_form, viewer_of
 from qanat.dashboard.desk import Desk
-from qanat.dashboard.door import is_same
+from qanat.dashboard.door import Viewer, is_same
 from qanat.dashboard.render import render
 from qanat.errors import QanatError
 
@@ -30,6 +26,10 @@ def routes(desk: Desk) -> list[Route]:
     return [
         Route(SIGN_IN, _page(desk, _shown), methods=["GET"]),
         Route(SIGN_IN, _page(desk, _signed_in), methods=["POST"]),
+        Route(CODE, _page(desk, _code_shown), methods=["GET"]),
+        Route(CODE, _page(desk, _code_given), methods=["POST"]),
+        Route(ENTER, _page(desk, _enter_shown), methods=["GET"]),
+        Route(ENTER, _page(desk, _entered), methods=["POST"]),
         Route("/sign-out", _page(desk, _signed_out), methods=["POST"]),
         Route("/account", _page(desk, _chosen), methods=["POST"]),
     ]
@@ -49,19 +49,68 @@ def _page(desk: Desk, handler: Handler) -> Callable[[Request], Awaitable[Respons
 def _shown(desk: Desk, request: Request, _form: dict[str, str]) -> Response:
     if viewer_of(desk, request) is not None:
         return RedirectResponse("/", 303)
-    return HTMLResponse(render("sign-in.html", desk=desk, error=None))
+    with desk.store.reading() as session:
+        is_new = users.nobody_signs_in(session)
+    return HTMLResponse(render("sign-in.html", desk=desk, error=None, email="", is_new=is_new))
 
 
 def _signed_in(desk: Desk, request: Request, form: dict[str, str]) -> Response:
+    """By email and password; or by an API token, which is asked for where there are no users."""
+    email = form.get("email", "").strip()
     try:
         check_origin(request)
-        key = desk.door.sign_in(form.get("token", ""), address=address_of(request))
+        if form.get("token"):
+            opened = desk.door.sign_in(form["token"], who(request))
+        else:
+            opened = desk.door.signing.by_password(email, form.get("password", ""), who(request))
     except QanatError as error:
-        return HTMLResponse(render("sign-in.html", desk=desk, error=error), STATUSES.get(error.code, 400))
-    answer = RedirectResponse("/", 303)
+        shown = render("sign-in.html", desk=desk, error=error, email=email, is_new=False)
+        return HTMLResponse(shown, STATUSES.get(error.code, 400))
+    return _with_cookie(request, opened)
+
+
+def _code_shown(desk: Desk, _request: Request, _form: dict[str, str]) -> Response:
+    return HTMLResponse(render("code.html", desk=desk, error=None))
+
+
+def _code_given(desk: Desk, request: Request, form: dict[str, str]) -> Response:
+    try:
+        check_origin(request)
+        opened = desk.door.signing.by_code(form.get("code", ""), who(request))
+    except QanatError as error:
+        return HTMLResponse(render("code.html", desk=desk, error=error), STATUSES.get(error.code, 400))
+    return _with_cookie(request, opened)
+
+
+def _enter_shown(desk: Desk, _request: Request, _form: dict[str, str]) -> Response:
+    return HTMLResponse(render("enter.html", desk=desk, error=None, email=""))
+
+
+def _entered(desk: Desk, request: Request, form: dict[str, str]) -> Response:
+    """With a one-time token; an address of its own is only the first user's to choose."""
+    email, text = form.get("email", "").strip(), form.get("token", "").strip()
+    try:
+        check_origin(request)
+        if form.get("password", "") != form.get("again", ""):
+            raise QanatError("password_weak", "the two passwords differ", where="again", hint="type it twice")
+        with desk.store.reading() as session:
+            found = one_time.find(session, text, at=desk.store.clock())
+        if found is not None and found[0].purpose == "setup" and not email:
+            raise QanatError("user_bad_field", "give the address that you want to sign in with", where="email")
+        new_email = email if found is not None and found[0].purpose == "setup" else None
+        opened = desk.door.signing.by_one_time_token(
+            text, who(request), password=form.get("password", ""), email=new_email
+        )
+    except QanatError as error:
+        return HTMLResponse(render("enter.html", desk=desk, error=error, email=email), STATUSES.get(error.code, 400))
+    return _with_cookie(request, opened)
+
+
+def _with_cookie(request: Request, opened: Opened) -> Response:
+    answer = RedirectResponse(CODE if opened.is_pending else "/", 303)
     answer.set_cookie(
         cookie_name(request),
-        key,
+        opened.secret,
         path="/",
         secure=request.url.scheme == "https",
         httponly=True,
@@ -72,7 +121,7 @@ def _signed_in(desk: Desk, request: Request, form: dict[str, str]) -> Response:
 
 def _signed_out(desk: Desk, request: Request, form: dict[str, str]) -> Response:
     _checked(desk, request, form)
-    desk.door.sign_out(key_of(request))
+    desk.door.sign_out(key_of(request), address=address_of(request))
     answer = RedirectResponse(SIGN_IN, 303)
     answer.delete_cookie(
         cookie_name(request), path="/", secure=request.url.scheme == "https", httponly=True, samesite="lax"
@@ -81,15 +130,22 @@ def _signed_out(desk: Desk, request: Request, form: dict[str, str]) -> Response:
 
 
 def _chosen(desk: Desk, request: Request, form: dict[str, str]) -> Response:
-    _checked(desk, request, form)
-    desk.door.choose(key_of(request), form.get("account", ""))
+    viewer = _checked(desk, request, form)
+    if viewer is not None:
+        desk.door.choose(viewer, form.get("account", ""))
     return RedirectResponse("/", 303)
 
 
-def _checked(desk: Desk, request: Request, form: dict[str, str]) -> None:
+def _checked(desk: Desk, request: Request, form: dict[str, str]) -> Viewer | None:
     viewer = viewer_of(desk, request)
     if viewer is not None and not is_same(form.get("csrf", ""), viewer.csrf):
         raise QanatError("form_forged", "the form is not of this session", hint="load the page again")
+    return viewer
+
+
+def who(request: Request) -> From:
+    """Where a request comes from."""
+    return From(address_of(request), request.headers.get("user-agent", ""), key_of(request))
 
 
 def check_origin(request: Request) -> None:

@@ -45,6 +45,8 @@ class Beside:
                 self._hub.close()
 
     def _made(self) -> ASGIApp:
+        from qanat.auth.sessions import Sessions
+        from qanat.auth.sign_in import SignIn
         from qanat.dashboard.app import create_dashboard
         from qanat.dashboard.desk import Desk
         from qanat.dashboard.door import Door
@@ -54,13 +56,20 @@ class Beside:
         context, edge = self._context, self._context.cutover_edge
         with self._lock:
             if self._dashboard is None:
+                sign_in = SignIn(
+                    context.store,
+                    context.sealer,
+                    Sessions(context.store),
+                    context.verifier,
+                    context.failed_logins,
+                    passwords=context.passwords,
+                    guesses=context.guesses,
+                )
                 desk = Desk(
                     store=context.store,
                     keys=context.keys,
                     live=self._live,
-                    door=Door(
-                        context.store, context.verifier, guesses=context.guesses, failed_logins=context.failed_logins
-                    ),
+                    door=Door(context.store, sign_in),
                     overviews=Overviews(context.store, self._live, probing=self._probing),
                     location=context.location,
                     version=context.version,

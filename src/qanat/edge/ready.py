@@ -31,6 +31,7 @@ def say_ready(
         "ca": str(data_dir.ca) if has_ca else None,
         "data_dir": str(data_dir.path),
         "token_file": str(data_dir.token_file) if data_dir.token_file.exists() else None,
+        "setup_file": str(data_dir.setup_file) if data_dir.setup_file.exists() else None,
         "first_start": state.first_token is not None,
         "pid": os.getpid(),
     }
@@ -41,6 +42,9 @@ def say_ready(
         # only to a person: what a service prints is kept by journald, for whoever may read logs
         shown = f"{state.first_token} (shown this once)" if sys.stdout.isatty() else "not shown here"
         print(f"API token: {shown}; it is in {data_dir.token_file}")
+    if state.setup_token is not None:
+        shown = f"{state.setup_token} (good once, for a day)" if sys.stdout.isatty() else "not shown here"
+        print(f"one-time token: {shown}; it is in {data_dir.setup_file}")
     print("qanat edge is ready")
     for label, value in (
         ("https", addresses.https and f"https://{addresses.https}"),
@@ -63,6 +67,7 @@ def first_steps(data_dir: DataDir, api: str, public_api: str | None, *, has_ca: 
     """What to type first: here, and on another machine."""
     lines = [
         "to begin, on this machine:",
+        f"  {api.removesuffix('/client/v4')}/enter   in a browser, with the one-time token",
         f"  export QANAT_API={api} QANAT_API_TOKEN_FILE={data_dir.token_file}",
         "  qanat zone create example.com",
     ]

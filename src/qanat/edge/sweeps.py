@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from qanat.auth.sessions import Sessions
 from qanat.control import connections, connector_tokens, forgetting, quick_tunnels, records
 from qanat.store import SYSTEM, Store
 from qanat.store.reach import EVERYTHING
@@ -61,6 +62,7 @@ def forget_deleted(store: Store) -> int:
 
 
 def trim(store: Store) -> None:
-    """Forgets which connections were lost long ago, and the oldest events."""
+    """Forgets which connections were lost long ago, the oldest events, and sessions that are over."""
     with store.recording() as write:
         connections.trim(write)
+    Sessions(store).sweep()

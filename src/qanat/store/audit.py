@@ -15,6 +15,8 @@ from qanat.store.reach import Reach
 
 START = "0" * 64
 ROWS_AT_ONCE = 2000
+Filters = list[ColumnElement[bool]]
+"""Which rows, as `matching` says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def test_the_first_token_is_shown_to_a_person_and_never_to_a_service(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_terminal: bool
 ) -> None:
     class State:
-        first_token = "qnt_secret"
+        first_token, setup_token = "qnt_secret", "set_up_once"
 
     class Addresses:
         https = http = tunnel = "127.0.0.1:1"
@@ -88,14 +88,16 @@ def test_the_first_token_is_shown_to_a_person_and_never_to_a_service(
         apis = ("http://127.0.0.1:2", "https://api.example.test/client/v4")
         ready.say_ready(directory, state, addresses, *apis, has_ca=True, output=cast("Any", output))
         printed = capsys.readouterr().out
-        assert ("qnt_secret" in printed) == (is_terminal and output == "text")
-        assert str(directory.token_file) in printed or output == "json"
+        for secret in ("qnt_secret", "set_up_once"):
+            assert (secret in printed) == (is_terminal and output == "text")
+        assert (str(directory.token_file) in printed and str(directory.setup_file) in printed) or output == "json"
         assert all(api in printed for api in apis)
 
 
 def test_a_first_start_says_what_to_type_here_and_elsewhere(tmp_path: Path) -> None:
     here = ready.first_steps(DataDir(tmp_path), "http://127.0.0.1:2/client/v4", None, has_ca=False)
-    assert f"QANAT_API=http://127.0.0.1:2/client/v4 QANAT_API_TOKEN_FILE={tmp_path / 'first-token'}" in here[1]
+    assert f"QANAT_API=http://127.0.0.1:2/client/v4 QANAT_API_TOKEN_FILE={tmp_path / 'first-token'}" in here[2]
+    assert "http://127.0.0.1:2/enter" in here[1]
     assert "--control-hostname" in here[-1]
     both = ready.first_steps(DataDir(tmp_path), "http://127.0.0.1:2/client/v4", "https://api.test/v4", has_ca=True)
     assert "  qanat login --api https://api.test/v4" in both

@@ -1,0 +1,126 @@
+"""The audit log: searched, exported, and its chain verified."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from qanat.dashboard.ask import Ask, Pages
+from qanat.dashboard.desk import Desk
+from qanat.dashboard.links import with_query
+from qanat.dashboard.paging import Paging
+from qanat.errors import QanatError
+from qanat.store import audit
+
+pages = Pages()
+
+IN_LIST = 50
+FIELDS = ("action", "actor", "object", "address", "since", "until")
+_verifying = Lock()
+
+
+@pages.get("/audit", "audit.read")
+def listed(ask: Ask) -> Response:
+    """The newest rows that match."""
+    return _shown(ask)
+
+
+@pages.get("/audit/export", "audit.read")
+def export(ask: Ask) -> Response:
+    """The same rows as JSON lines, oldest first, to the end of the log."""
+    return StreamingResponse(
+        _lines(ask.desk, _filters(ask)),
+        media_type="application/x-ndjson",
+        headers={"content-disposition": 'attachment; filename="qanat-audit.jsonl"'},
+    )
+
+
+@pages.post("/audit/verify", "audit.read")
+def verify(ask: Ask) -> Response:
+    """Walks the whole chain; one at a time."""
+    ask.viewer.principal.everything("audit.read")
+    if not _verifying.acquire(blocking=False):
+        raise QanatError("busy", "the log is being verified already", hint="wait for that one")
+
+    def read(after: int) -> Sequence[Any]:
+        with ask.desk.store.reading() as session:
+            return audit.read_rows(session, after)
+
+    try:
+        verdict = audit.verify(read)
+    finally:
+        _verifying.release()
+    return _shown(ask, verdict=verdict)
+
+
+def _shown(ask: Ask, verdict: audit.Verdict | None = None) -> Response:
+    asked = {name: ask.query(name)[:200] for name in FIELDS}
+    filters = _filters(ask)
+    at = ask.number("page")
+    with ask.desk.store.reading() as session:
+        rows, total = audit.list_rows(session, filters=filters, before=None, offset=(at - 1) * IN_LIST, limit=IN_LIST)
+    return ask.show(
+        "audit.html",
+        rows=[(row, audit.told_detail(row.detail)) for row in rows],
+        asked=asked,
+        paging=Paging.of(at, IN_LIST, total, path=with_query("/audit", **asked), name="page"),
+        export=with_query("/audit/export", **asked),
+        verdict=verdict,
+        may_verify=ask.viewer.principal.reach("audit.read").is_everything,
+    )
+
+
+def _filters(ask: Ask) -> audit.Filters:
+    def text(name: str) -> str | None:
+        return ask.query(name)[:200].strip() or None
+
+    return audit.matching(
+        reach=ask.viewer.principal.reach("audit.read"),
+        action=text("action"),
+        actor=text("actor"),
+        object_id=text("object"),
+        address=text("address"),
+        since=_day(text("since"), "since"),
+        until=_day(text("until"), "until"),
+    )
+
+
+def _day(text: str | None, where: str) -> datetime | None:
+    """A day, or a moment, of UTC. QanatError `filter_bad_value`."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise QanatError("filter_bad_value", "not a day such as 2026-11-29", where=where) from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _lines(desk: Desk, filters: audit.Filters) -> Iterator[bytes]:
+    """A snapshot a lot: nobody's slow reading holds the database up."""
+    last = 0
+    while True:
+        with desk.store.reading() as session:
+            rows = audit.read_rows(session, last, filters=filters)
+        if not rows:
+            return
+        last = rows[-1].seq
+        yield b"".join(_line(row) for row in rows)
+
+
+def _line(row: Any) -> bytes:
+    told = {
+        "seq": row.seq,
+        "at": row.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "actor": {"kind": row.actor_kind, "id": row.actor, "address": row.address},
+        "action": row.action,
+        "account_id": row.account_id,
+        "object_id": row.object_id,
+        "detail": audit.told_detail(row.detail),
+        "previous": row.previous,
+        "hash": row.hash,
+    }
+    return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,131 @@
+"""One's own account: password, second factor, and where one is signed in."""
+
+from io import BytesIO
+
+import segno
+from markupsafe import Markup
+from starlette.responses import RedirectResponse, Response
+
+from qanat.auth import second_factor
+from qanat.control import users
+from qanat.dashboard.ask import Ask, Pages
+from qanat.dashboard.signing import who
+from qanat.errors import QanatError
+
+pages = Pages()
+
+
+@pages.get("/me", "user.read")
+def me(ask: Ask) -> Response:
+    """What there is of oneself."""
+    return _shown(ask)
+
+
+@pages.post("/me/password", "user.edit")
+def change_password(ask: Ask) -> Response:
+    """Another password; every other session ends."""
+    user_id = _person(ask)
+    if ask.form.get("password", "") != ask.form.get("again", ""):
+        raise QanatError("password_weak", "the two passwords differ", where="again", hint="type it twice")
+    signing = ask.desk.door.signing
+    signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
+    hashed = signing.passwords.hashed(ask.form["password"], email=ask.viewer.name)
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        users.set_password(write, user_id, hashed, keep_session=ask.viewer.session_id)
+    return _shown(ask, done="Your password is changed, and your other sessions have ended.")
+
+
+@pages.post("/me/authenticator", "user.edit")
+def begin_authenticator(ask: Ask) -> Response:
+    """A new secret for an app, as a QR code."""
+    user_id = _person(ask)
+    ask.desk.door.signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        secret = second_factor.begin(write, ask.desk.keys.sealer, user_id)
+    return _authenticator(ask, secret)
+
+
+@pages.post("/me/authenticator/confirm", "user.edit")
+def confirm_authenticator(ask: Ask) -> Response:
+    """The app's first code, and with it the recovery codes."""
+    user_id = _person(ask)
+    try:
+        with ask.desk.store.writing(ask.viewer.actor) as write:
+            codes = second_factor.confirm(write, ask.desk.keys.sealer, user_id, ask.form.get("code", ""))
+    except QanatError as error:
+        with ask.desk.store.reading() as session:
+            secret = second_factor.begun(session, ask.desk.keys.sealer, user_id)
+        if error.code != "code_refused" or secret is None:
+            raise
+        return _authenticator(ask, secret, error)
+    return ask.show("recovery-codes.html", codes=codes)
+
+
+@pages.post("/me/authenticator/remove", "user.edit")
+def remove_authenticator(ask: Ask) -> Response:
+    """The password alone is asked for from now on."""
+    user_id = _person(ask)
+    ask.desk.door.signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        second_factor.remove(write, user_id)
+    return _shown(ask, done="You sign in with your password alone now.")
+
+
+@pages.post("/me/recovery-codes", "user.edit")
+def renew_recovery_codes(ask: Ask) -> Response:
+    """Others, in place of those of before."""
+    user_id = _person(ask)
+    ask.desk.door.signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        codes = second_factor.renew_recovery_codes(write, user_id)
+    return ask.show("recovery-codes.html", codes=codes)
+
+
+@pages.post("/me/sessions/{session_id}/end", "user.edit")
+def end_session(ask: Ask) -> Response:
+    """Signs out there."""
+    user_id = _person(ask)
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        ask.desk.door.signing.sessions.end(write, ask.place["session_id"], user_id=user_id)
+    return RedirectResponse("/me", 303)
+
+
+@pages.post("/me/sessions/end", "user.edit")
+def end_other_sessions(ask: Ask) -> Response:
+    """Signs out everywhere but here."""
+    user_id = _person(ask)
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        ask.desk.door.signing.sessions.end_all(write, user_id=user_id, but=ask.viewer.session_id)
+    return RedirectResponse("/me", 303)
+
+
+def _person(ask: Ask) -> str:
+    """An API token, and who has one, is nobody's self."""
+    if not ask.viewer.is_person:
+        raise QanatError("permission_missing", "this is a user's own", hint="sign in with your password")
+    return ask.viewer.user_id
+
+
+def _shown(ask: Ask, *, done: str = "") -> Response:
+    user_id = _person(ask)
+    with ask.desk.store.reading() as session:
+        person = users.get(session, user_id)
+        sessions = ask.desk.door.signing.sessions.listed(session, user_id)
+        codes_left = second_factor.recovery_codes_left(session, user_id)
+    names = {each.id: each.name for each in ask.viewer.accounts}
+    return ask.show("me.html", person=person, names=names, sessions=sessions, codes_left=codes_left, done=done)
+
+
+def _authenticator(ask: Ask, secret: str, error: QanatError | None = None) -> Response:
+    uri = second_factor.uri(secret, ask.viewer.name)
+    spelt = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
+    return ask.show("authenticator.html", code=qr_code(uri), secret=spelt, error=error, status=401 if error else 200)
+
+
+def qr_code(text: str) -> Markup:
+    """As an SVG element: no picture is fetched, and none is kept. Black on white in either theme, as cameras want it."""
+    out = BytesIO()
+    segno.make(text, error="m").save(
+        out, kind="svg", xmldecl=False, svgns=False, border=3, scale=4, light="#fff", svgclass="qr", lineclass=None
+    )
+    return Markup(out.getvalue().decode())  # made here, of nothing but squares
