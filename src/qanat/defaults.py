@@ -5,6 +5,8 @@ from pathlib import Path
 
 API_ADDRESS = "127.0.0.1:7880"
 """The control API's."""
+API_PATH = "/client/v4"
+"""Below it everything of the API is."""
 
 
 def default_data_dir() -> Path:

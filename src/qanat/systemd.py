@@ -1,14 +1,16 @@
-"""What a service manager is told: sd_notify(3)'s datagrams to `$NOTIFY_SOCKET`. A dozen lines of our own: of the libraries,
+"""What a service manager is told (sd_notify(3)'s datagrams to `$NOTIFY_SOCKET`), and the sockets that it gives. Of the libraries,
 sdnotify has had no release since 2017, and systemd-python and cysystemd are extensions in C that need libsystemd's headers."""
 
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 
 UNIX = getattr(socket, "AF_UNIX", None)
 LONGEST_STATUS = 300  # characters
+FIRST_GIVEN = 3
+"""SD_LISTEN_FDS_START: the file descriptor of the first socket that is given."""
 
 
 class ServiceManager:
@@ -89,6 +91,27 @@ class ServiceManager:
         with suppress(OSError), socket.socket(UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             sender.sendto(line.encode(), self._address)
+
+
+def given_sockets(environment: MutableMapping[str, str]) -> list[tuple[str, socket.socket]]:
+    """The sockets that a socket unit listens on for this process, each with its FileDescriptorName (sd_listen_fds(3)). Takes the
+    variables out of the environment: they are for no other process."""
+    told = {name: environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    try:
+        is_ours, number = int(told["LISTEN_PID"]) == os.getpid(), int(told["LISTEN_FDS"])
+    except ValueError:
+        return []
+    if not is_ours:
+        return []
+    names = told["LISTEN_FDNAMES"].split(":") if told["LISTEN_FDNAMES"] else []
+    names += [""] * (number - len(names))
+    found: list[tuple[str, socket.socket]] = []
+    for index in range(number):
+        with suppress(OSError):  # a file or a pipe
+            given = socket.socket(fileno=FIRST_GIVEN + index)
+            given.set_inheritable(False)
+            found.append((names[index], given))
+    return found
 
 
 def _watchdog_period(environment: Mapping[str, str]) -> float | None:

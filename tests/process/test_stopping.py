@@ -216,7 +216,7 @@ def test_an_edge_is_stopped_and_started_under_its_visitors(folder: Path, origin:
 def test_an_edge_takes_no_harm_from_other_signals_and_reads_its_certificates_at_sighup(folder: Path) -> None:
     edge = Edge(folder / "edge")
     try:
-        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        for number in (signal.SIGUSR1, signal.SIGHUP):
             edge.process.signal(number)
         edge.process.wait_for("the given certificates are read again")
         assert edge.api.create_tunnel("app").id

@@ -76,6 +76,8 @@ class Http2Client:
         self.timeout_s = timeout_s
         self.streams: dict[int, Stream] = {}
         self.goaway: int | None = None
+        self.last_stream: int | None = None
+        """Of the newest GOAWAY: what is above it nobody has looked at."""
         self.closed = False
         self.held: set[int] = set()
         """Streams whose data is not acknowledged: their window runs out."""
@@ -199,7 +201,7 @@ class Http2Client:
 
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
-            self.goaway = int(event.error_code or 0)
+            self.goaway, self.last_stream = int(event.error_code or 0), event.last_stream_id
             return
         stream = self.streams.get(getattr(event, "stream_id", 0) or 0)
         if stream is None:

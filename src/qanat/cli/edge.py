@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -15,7 +15,11 @@ from pydantic_core import PydanticUndefined
 from qanat.cli.lazy import LazyGroup
 from qanat.cli.output import Output, OutputOption
 from qanat.defaults import default_data_dir
+from qanat.errors import QanatError
 from qanat.settings import Setting, every_setting, load_edge_settings
+
+if TYPE_CHECKING:
+    from qanat.edge.handover import Predecessor
 
 PANELS = {
     "public": "Public listeners",
@@ -32,7 +36,28 @@ PANELS = {
 
 
 def run(config: Path | None, output: Output, flags: dict[str, object]) -> None:
-    """Reads the settings, sets the log up, and serves."""
+    """Reads the settings, sets the log up, and serves; in place of a process before this one, where that started it."""
+    predecessor = None
+    if "QANAT_HANDED_OVER" in os.environ:  # another process of this program, which this one shall take over from
+        from qanat.edge.handover import Predecessor
+
+        predecessor = Predecessor.found(os.environ)
+    try:
+        status = _run(config, output, flags, predecessor)
+    except Exception as error:
+        if predecessor is not None:
+            predecessor.tell_trouble(
+                str(error) if isinstance(error, QanatError) else f"{type(error).__name__}: {error}"
+            )
+        raise
+    # Everything that lasts is closed. To take the interpreter apart would take longer than all the rest of a stop, and who
+    # starts the next edge waits for it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _run(config: Path | None, output: Output, flags: dict[str, object], predecessor: "Predecessor | None") -> int:
     gc.disable()  # until the start is over: what it loads stays, and looking through it again and again takes a tenth of it
     settings = load_edge_settings(file=config, flags=flags)
     from qanat.log import set_up_logging
@@ -40,12 +65,7 @@ def run(config: Path | None, output: Output, flags: dict[str, object]) -> None:
     set_up_logging(level=settings.log.level, form=settings.log.format)
     from qanat.edge.process import run_edge
 
-    status = run_edge(settings, output=output.value)
-    # Everything that lasts is closed. To take the interpreter apart would take longer than all the rest of a stop, and who
-    # starts the next edge waits for it.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    return run_edge(settings, output=output.value, predecessor=predecessor)
 
 
 def command() -> Callable[..., None]:
@@ -148,7 +168,13 @@ def _parsed(item: object) -> object:
 class Commands(LazyGroup):
     """What needs a client or the database, and not to run an edge."""
 
-    places: ClassVar = {"restore": "edge_data:app", "new-token": "edge_data:app", "rotate-key": "edge_data:app"}
+    places: ClassVar = {
+        "drain": "edge_process:app",
+        "new-token": "edge_data:app",
+        "restore": "edge_data:app",
+        "rotate-key": "edge_data:app",
+        "upgrade": "edge_process:app",
+    }
 
 
 app = typer.Typer(cls=Commands, invoke_without_command=True)

@@ -205,6 +205,12 @@ def _clear(write: Write, tunnel_id: str) -> int:
     return result.rowcount if isinstance(result, CursorResult) else 0
 
 
+def end_left(write: Write, connection_ids: Iterable[str], *, reason: str) -> None:
+    """What a process that has ended left as live."""
+    for connection_id in connection_ids:
+        lost(write, connection_id=connection_id, reason=reason, at=write.at)
+
+
 def drop_live(
     write: Write,
     tunnel_id: str,

@@ -12,6 +12,7 @@ from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.plan import Check
 from qanat.cutover.rule import Counts
 from qanat.edge.engine import Edge
+from qanat.edge.steering import Both
 from qanat.errors import QanatError
 from qanat.health.health import Health
 from qanat.health.probing import Probes, Question
@@ -25,8 +26,9 @@ COUNTED_EVERY_S = 0.2
 class RunningCutoverEdge:
     """Safe for many threads."""
 
-    def __init__(self, engine: Edge, probes: Probes, health: Health) -> None:
+    def __init__(self, engine: Edge, steering: Both, probes: Probes, health: Health) -> None:
         self._engine = engine
+        self._steering = steering
         self._probes = probes
         self._health = health
 
@@ -81,19 +83,19 @@ class RunningCutoverEdge:
 
     def hold(self, *, name: str, hostnames: Sequence[str], timeout_s: float) -> None:
         """In the engine."""
-        self._engine.hold(name=name, hostnames=list(hostnames), tunnel_ids=[], timeout_s=timeout_s, most=MOST_HELD)
+        self._steering.hold(name=name, hostnames=list(hostnames), tunnel_ids=[], timeout_s=timeout_s, most=MOST_HELD)
 
     def release(self, *, name: str) -> int:
         """How many waited."""
-        return self._engine.release(name=name)
+        return self._steering.release(name=name)
 
     def open_requests(self, tunnel_id: str) -> int:
         """Of all its nodes, WebSockets left out: they would never end."""
-        return self._engine.open_requests(tunnel_id=tunnel_id) - self._engine.open_websockets(tunnel_id=tunnel_id)
+        return self._steering.open_requests(tunnel_id=tunnel_id) - self._steering.open_websockets(tunnel_id=tunnel_id)
 
     def cut_websockets(self, tunnel_id: str) -> int:
         """Of all its nodes."""
-        return self._engine.cut(tunnel_id=tunnel_id, token_id=None, only_websockets=True)
+        return self._steering.cut(tunnel_id=tunnel_id, token_id=None, only_websockets=True)
 
     def certificate(self, hostname: str) -> CertificateSeen | None:
         """By a handshake with our own listener: what any client gets."""

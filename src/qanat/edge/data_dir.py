@@ -13,7 +13,7 @@ from qanat.errors import QanatError
 from qanat.settings import StoreSettings
 from qanat.store import SYSTEM, Store, open_store, restore, secret_file
 from qanat.store.keys import KeyRing, check_key, has_sealed
-from qanat.store.schema import is_empty
+from qanat.store.schema import is_current, is_empty
 from qanat.store.sealing import Sealer, load_key, make_key, run_key_command
 
 if TYPE_CHECKING:
@@ -120,20 +120,43 @@ class DataDir:
             ) from error
         return self
 
+    def inherit(self, lock: int) -> Self:
+        """Takes the file that a process before this one has locked: the lock is the open file's, and both have it."""
+        os.set_inheritable(lock, False)
+        self._lock = lock
+        return self
+
+    @property
+    def lock_file(self) -> int:
+        """What to hand down to the process that shall have this directory."""
+        if self._lock is None:
+            raise ValueError("the data directory is not locked")
+        return self._lock
+
     def unlock(self) -> None:
-        """Lets another edge have it."""
+        """Lets another edge have it; or the one that has inherited the lock, for itself."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def open(self, settings: StoreSettings, *, account: str) -> State:
-        """Opens what is there; on the first start makes database, key, account and API token.
+    def is_current(self, settings: StoreSettings) -> bool:
+        """Whether the database has this version's schema already. Nothing is written."""
+        return is_current(
+            self.database if settings.url is None else settings.url,
+            password_file=settings.password_file,
+            busy_timeout_s=settings.busy_timeout_s,
+        )
+
+    def open(self, settings: StoreSettings, *, account: str, beside: bool = False) -> State:
+        """Opens what is there; on the first start makes database, key, account and API token. `beside`: the process before this
+        one still writes. Then nothing is written, and the lease is left to it.
 
         Raises:
             QanatError: `store_missing`, `store_in_use`, `secret_key_missing`, and what `open_store`, `load_key` and
                 `check_key` say.
         """
-        restore.clean(self.path)
+        if not beside:
+            restore.clean(self.path)
         url = settings.url
         if self._was_used() and not self._has_database(settings):
             where = self.database if url is None else "the PostgreSQL database of store.url"
@@ -147,7 +170,9 @@ class DataDir:
         if url is not None:
             from qanat.store.lease import Lease  # and with it the driver, only where it is used
 
-            lease = Lease.take(url, password_file=settings.password_file, wait_s=settings.busy_timeout_s)
+            lease = Lease(url, settings.password_file)
+            if not beside:
+                lease.acquire(wait_s=settings.busy_timeout_s)
         try:
             store = open_store(
                 self.database if url is None else url,
@@ -161,6 +186,8 @@ class DataDir:
         try:
             keys = self._keys(store, settings)
             check_key(store, keys.sealer)
+            if beside:
+                return State(store=store, keys=keys, first_token=None, lease=lease)
             self._ensure_account(store, account)
             first_token = self._first_token(store)
             setup_token = self._setup_token(store)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from qanat.defaults import API_PATH
 from qanat.errors import QanatError
 
 BACKLOG = 2048
@@ -34,17 +35,33 @@ def listen(address: str) -> socket.socket:
     return bound
 
 
-class LocalSocket:
-    """A Unix socket that listens, for this process's user alone. What an earlier run left at its path is removed.
+def url_of(where: socket.socket) -> str:
+    """Where clients find the API that is served on a socket."""
+    host, port = where.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}{API_PATH}"
 
-    `name`: what to dial, from this process: of a path that is too long for a socket it is a shorter one that only we know.
+
+def local_name(path: Path, folder: int) -> str:
+    """What to dial: of a path that is too long for a socket a shorter one that only this process knows, by its open `folder`."""
+    return str(path) if len(os.fsencode(path)) <= LONGEST_PATH else f"/proc/self/fd/{folder}/{path.name}"
+
+
+class LocalSocket:
+    """A Unix socket that listens, for this process's user alone. What an earlier run left at its path is removed. `inherited`:
+    the socket of the process before this one, which listens there.
+
+    `name`: what to dial, from this process.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inherited: socket.socket | None = None) -> None:
         self._path = path
+        self._is_left = False
         self._folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        is_short = len(os.fsencode(path)) <= LONGEST_PATH
-        self.name = str(path) if is_short else f"/proc/self/fd/{self._folder}/{path.name}"
+        self.name = local_name(path, self._folder)
+        if inherited is not None:
+            self.socket = inherited
+            return
         try:
             path.unlink(missing_ok=True)
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -59,6 +76,10 @@ class LocalSocket:
                 hint="choose another directory by --data-dir, or make it writable",
             ) from error
 
+    def leave(self) -> None:
+        """Another process listens there: its path stays."""
+        self._is_left = True
+
     def __enter__(self) -> Self:
         return self
 
@@ -66,5 +87,6 @@ class LocalSocket:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
     ) -> None:
         self.socket.close()
-        self._path.unlink(missing_ok=True)
+        if not self._is_left:
+            self._path.unlink(missing_ok=True)
         os.close(self._folder)

@@ -23,6 +23,8 @@ class Crowd:
     """The open connections. Used by one event loop."""
 
     def __init__(self, most: int) -> None:
+        self.is_leaving = False
+        """Answers say that their connections close."""
         self._most = most
         self._most_of_one = most * 3 // 4
         self._waiting: OrderedDict[PatientProtocol, str] = OrderedDict()
@@ -100,6 +102,8 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """A head or body in parts gets no more time for each part."""
         super().data_received(data)
+        if self.crowd.is_leaving and self.cycle is not None:
+            self.cycle.keep_alive = False
         self._expect()
 
     def on_response_complete(self) -> None:

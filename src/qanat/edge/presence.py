@@ -1,7 +1,7 @@
 """Which nodes are reached, from the engine's events as they come: without the database, and before it is written there."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
@@ -16,6 +16,17 @@ Key = tuple[str, str]
 class _Connection:
     node: Key
     is_suspect: bool = False
+    is_elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A connection, as one process tells it to another."""
+
+    connection_id: str
+    tunnel_id: str
+    token_id: str
+    features: tuple[str, ...]
 
 
 class Presence:
@@ -30,14 +41,22 @@ class Presence:
         self._gone: dict[Key, float] = {}
         self._features: dict[Key, frozenset[str]] = {}
         self._listeners: tuple[Callable[[str], None], ...] = ()
+        self.observer: Callable[[str, Held | None], None] | None = None
+        """Called with each connection that comes (or is gone: None), in the thread of the events."""
 
     def listen(self, listener: Callable[[str], None]) -> None:
         """Called with the tunnel's id after each change, in the thread of the events."""
         self._listeners = (*self._listeners, listener)
 
+    def unlisten(self, listener: Callable[[str], None]) -> None:
+        """No more."""
+        self._listeners = tuple(each for each in self._listeners if each != listener)
+
     def take(self, event: EdgeEvent) -> None:
         """One event, of any kind."""
         tunnel_id = self._take(event)
+        if self.observer is not None and tunnel_id is not None:
+            self._observe(self.observer, event)
         if tunnel_id is not None:
             for listener in self._listeners:
                 listener(tunnel_id)
@@ -64,6 +83,15 @@ class Presence:
                 return None
         return event.tunnel_id
 
+    def _observe(self, observer: Callable[[str, Held | None], None], event: EdgeEvent) -> None:
+        if isinstance(event, ConnectionRegistered):
+            held = Held(event.connection_id, event.tunnel_id, event.token_id, tuple(event.features))
+            observer(event.connection_id, held)
+        elif isinstance(event, ConnectionDraining | ConnectionLost) or (
+            isinstance(event, ConnectionSuspect) and event.suspect
+        ):
+            observer(event.connection_id, None)
+
     def _forget(self, connection_id: str) -> None:
         known = self._connections.pop(connection_id, None)
         if known is None:
@@ -77,6 +105,52 @@ class Presence:
             self._gone.pop(node, None)
         else:
             self._gone.setdefault(node, self._clock())
+
+    def held(self) -> list[Held]:
+        """The connections that aren't suspect, of this process and of those before it."""
+        with self._lock:
+            return [
+                Held(connection_id, *each.node, tuple(sorted(self._features.get(each.node, ()))))
+                for connection_id, each in self._connections.items()
+                if not each.is_suspect
+            ]
+
+    def adopt(self, some: Iterable[Held]) -> None:
+        """Connections of a process before this one, until `drop`: nodes that have them are not gone."""
+        some = list(some)
+        with self._lock:
+            for held in some:
+                node = (held.tunnel_id, held.token_id)
+                if held.connection_id in self._connections:
+                    continue
+                self._connections[held.connection_id] = _Connection(node, is_elsewhere=True)
+                self._held[node] += 1
+                self._features.setdefault(node, frozenset(held.features))
+                self._settle(node)
+        if self.observer is not None:
+            for held in some:
+                self.observer(held.connection_id, held)
+
+    def drop(self, connection_ids: Iterable[str] | None) -> None:
+        """Those that it has no more; None: none of them, for it has ended."""
+        with self._lock:
+            every = [each for each, known in self._connections.items() if known.is_elsewhere]
+            gone = every if connection_ids is None else set(connection_ids) & set(every)
+            tunnels = {self._connections[each].node[0] for each in gone}
+            for connection_id in gone:
+                self._forget(connection_id)
+        if self.observer is not None:
+            for connection_id in gone:
+                self.observer(connection_id, None)
+        for tunnel_id in tunnels:
+            for listener in self._listeners:
+                listener(tunnel_id)
+
+    def not_here(self, tunnel_ids: Iterable[str]) -> set[str]:
+        """Those of the tunnels that have no connection of this process."""
+        with self._lock:
+            here = {each.node[0] for each in self._connections.values() if not each.is_elsewhere}
+        return set(tunnel_ids) - here
 
     def connections(self, tunnel_id: str, token_id: str) -> tuple[int, int]:
         """How many there are, and how many of them are suspect."""

@@ -75,6 +75,7 @@ class Promoter:
     def stop(self) -> None:
         """Waits for what it does just now."""
         self._unsubscribe()
+        self._presence.unlisten(self.touch)
         with self._changed:
             self._stopping = True
             self._changed.notify()

@@ -98,6 +98,13 @@ class Promotions:
         while self._runs and self._clock() < end:
             Event().wait(LOOK_S)
 
+    def settled(self, *, timeout_s: float) -> bool:
+        """Waits until none is under way."""
+        end = self._clock() + timeout_s
+        while self._runs and self._clock() < end:
+            Event().wait(LOOK_S)
+        return not self._runs
+
     def hear(self, notice: Notice) -> None:
         """A promotion was wanted, or something of one has changed."""
         if notice.kind is not NoticeKind.PROMOTION or notice.tunnel_id is None:

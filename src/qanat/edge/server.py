@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event, Thread, get_native_id
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from qanat.api.http.routes import PREFIX
 from qanat.edge.handed_over import HandedOver
-from qanat.edge.listen import LocalSocket, listen
+from qanat.edge.listen import LocalSocket, listen, url_of
 from qanat.edge.patience import Crowd, PatientProtocol
 from qanat.errors import QanatError
 
@@ -33,13 +33,16 @@ class ApiServer:
         connections: int = 512,
         ending: Sequence[Callable[[], None]] = (),
     ) -> None:
-        """`where`: an address, or a socket that `listen` made. `local`: what else it is served on, by the engine's hand; whoever
-        made it closes it. `connections`: of `where`; the engine has bounds of its own. `ending`: called when it stops, before
-        open answers are waited for: what ends those that have no end of their own."""
-        protocol = type("ApiProtocol", (PatientProtocol,), {"crowd": Crowd(connections)})
+        """`where`: an address, or a socket that `listen` made. `local`: what else it is served on, by the engine's hand. Whoever
+        made a socket closes it. `connections`: of `where`; the engine has bounds of its own. `ending`: called when it stops,
+        before open answers are waited for: what ends those that have no end of their own."""
         self._ending = ending
-        self._socket = listen(where) if isinstance(where, str) else where
-        self._sockets = [self._socket, *([local.socket] if local is not None else [])]
+        self._crowd = Crowd(connections)
+        protocol = type("ApiProtocol", (PatientProtocol,), {"crowd": self._crowd})
+        self._own = listen(where) if isinstance(where, str) else None
+        self._socket = self._own or cast("socket.socket", where)
+        # duplicates, for uvicorn closes what it serves on, and another process may serve on these after us
+        self._sockets = [each.dup() for each in (self._socket, *([local.socket] if local is not None else []))]
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app if local is None else HandedOver(app, local.name),
@@ -65,9 +68,7 @@ class ApiServer:
     @property
     def url(self) -> str:
         """Where clients find the API."""
-        host, port = self._socket.getsockname()[:2]
-        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}{PREFIX}"
+        return url_of(self._socket)
 
     def start(self) -> None:
         """Returns when requests are answered."""
@@ -80,6 +81,10 @@ class ApiServer:
                 raise QanatError("api_failed", "the control API did not start; the log says why")
             pause.wait(POLL_S)
 
+    def leave(self) -> None:
+        """Serves on, and tells every client that its connection closes."""
+        self._crowd.is_leaving = True
+
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Lets open requests finish."""
         self._server.should_exit = True
@@ -87,4 +92,5 @@ class ApiServer:
             end()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
-        self._socket.close()
+        if self._own is not None:
+            self._own.close()

@@ -131,10 +131,17 @@ class Health:
         """Remembers what has passed until now: what is asked for since this moment is exact."""
         self._meter.look()
 
-    def changed(self, listener: Callable[[str, str], None]) -> None:
-        """Calls it with tunnel and node whenever that node's connections or one of its verdicts has changed; it must be quick."""
+    def changed(self, listener: Callable[[str, str], None]) -> Callable[[], None]:
+        """Calls it with tunnel and node whenever that node's connections or one of its verdicts has changed; it must be quick.
+        Returns what ends that."""
         with self._lock:
             self._listeners = (*self._listeners, listener)
+
+        def end() -> None:
+            with self._lock:
+                self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return end
 
     # telling
 

@@ -50,6 +50,12 @@ class EdgeSettings(BaseSettings):
     grace_period_s: float = Field(
         default=30.0, ge=0, description="Seconds that open requests get to finish when the edge is stopped."
     )
+    drain_timeout_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds that open requests and WebSockets get to finish in the old process when a new one has taken over "
+        "(`qanat edge upgrade`): nobody waits for it.",
+    )
     stop_notice_s: float = Field(
         default=0.5,
         ge=0,

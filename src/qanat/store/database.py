@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from qanat.errors import QanatError
 from qanat.store import audit
 from qanat.store.audit import Actor
 from qanat.store.failures import Phase, told
@@ -111,6 +113,7 @@ class Store:
         self._writing_engine = engine.execution_options(qanat_writes=True)
         self._writer = Turns()
         self._room = Room(limits or AccountLimits())
+        self._left_to_other: Literal["", "decisions", "all"] = ""
         self.own_names: frozenset[str] = frozenset()
         """Hostnames that the edge serves itself: no record leads them to a tunnel."""
 
@@ -133,6 +136,7 @@ class Store:
     def writing(self, actor: Actor) -> Iterator[Write]:
         """One transaction with its audit rows; any exception leaves nothing behind. Notices go out after the commit."""
         with self._writing(actor) as write:
+            self._check_left("decisions", "all")
             yield write
             if not (write.audited or write.is_idle or write.is_undone):
                 raise AssertionError("a write without its audit row")
@@ -142,6 +146,7 @@ class Store:
     def recording(self) -> Iterator[Write]:
         """A transaction for what merely happened (connections, last use): no audit row, notices as for any write."""
         with self._writing(audit.SYSTEM) as write:
+            self._check_left("all")
             yield write
         self._publish(write)
 
@@ -160,9 +165,28 @@ class Store:
             write.check_growth()
             phase.committing = True
 
+    def _check_left(self, *what: str) -> None:
+        if self._left_to_other in what:
+            raise QanatError(
+                "store_unavailable",
+                "another process of this edge writes to the database now",
+                hint="repeat it; the new process answers",
+            )
+
     def _publish(self, write: Write) -> None:
         for notice in [] if write.is_undone else write.notices:
             self.notices.publish(notice)
+
+    def leave_to_other(self, *, also_records: bool) -> None:
+        """Another process writes from now on: waits for the write under way, and refuses those that come. What merely happened is
+        still recorded, unless `also_records`."""
+        self._left_to_other = "all" if also_records else "decisions"
+        with self._writer.turn("leave"):
+            self._engine.dispose()
+
+    def take_back(self) -> None:
+        """This process writes again."""
+        self._left_to_other = ""
 
     def close(self) -> None:
         """Closes the pooled connections; the last one folds SQLite's log into the file."""

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class Lease:
-    """An advisory lock on a connection of its own, from `take` to `close`."""
+    """An advisory lock on a connection of its own, from `acquire` to `close`."""
 
     def __init__(self, url: str, password_file: Path | None) -> None:
         self._url = url
@@ -30,29 +30,38 @@ class Lease:
 
     @classmethod
     def take(cls, url: str, *, password_file: Path | None, wait_s: float) -> "Lease":
-        """Waits up to `wait_s` for an edge that is just ending. QanatError `store_in_use`, `store_unavailable`."""
+        """As `acquire`."""
         lease = cls(url, password_file)
+        lease.acquire(wait_s=wait_s)
+        return lease
+
+    @property
+    def is_held(self) -> bool:
+        """As far as this process knows."""
+        return self._connection is not None
+
+    def acquire(self, *, wait_s: float) -> None:
+        """Waits up to `wait_s` for an edge that is just ending. QanatError `store_in_use`, `store_unavailable`."""
         end, pause = monotonic() + wait_s, Event()
         try:
-            while not lease._try():
+            while not self._try():
                 if monotonic() > end:
                     raise QanatError(
                         "store_in_use",
                         "another edge runs on this PostgreSQL database",
-                        where=postgres.shown(url),
+                        where=postgres.shown(self._url),
                         hint="stop it; several edges on one database are not possible in this version",
                     )
                 pause.wait(EVERY_S)
         except psycopg.Error as error:
-            lease.close()
+            self.close()
             reason = "; ".join(str(error).split("\n")).strip()
             raise QanatError(
-                "store_unavailable", f"the database is not available: {reason}", where=postgres.shown(url)
+                "store_unavailable", f"the database is not available: {reason}", where=postgres.shown(self._url)
             ) from error
         except BaseException:
-            lease.close()
+            self.close()
             raise
-        return lease
 
     def keep(self) -> None:
         """Called now and then: takes the lock again after the database was away."""

@@ -150,6 +150,21 @@ def _open_url(url: str, *, busy_timeout_s: float, password_file: Path | None, no
     return Store(engine, notices=notices)
 
 
+def is_current(where: Path | str, *, password_file: Path | None = None, busy_timeout_s: float = 5.0) -> bool:
+    """Whether a database in use has this version's schema already; nothing is written. Raises as `open_store`."""
+    if isinstance(where, Path):
+        engine = sqlite.open_file(where, busy_timeout_s=busy_timeout_s)
+    else:
+        from qanat.store import postgres
+
+        engine = postgres.open_url(where, password_file=password_file, busy_timeout_s=busy_timeout_s)
+    try:
+        with told(), engine.connect() as connection:
+            return current_revision(connection) == newest_revision()
+    finally:
+        engine.dispose()
+
+
 @contextmanager
 def _alone(engine: Engine) -> Iterator[Connection]:
     """A connection to migrate on. On PostgreSQL the edges that start together wait for each other."""

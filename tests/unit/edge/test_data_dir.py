@@ -1,5 +1,6 @@
 import json
 import os
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -286,4 +287,42 @@ def test_a_token_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mo
         patched.setattr("qanat.store.secret_file.os.fsync", full)
         directory.new_token(SQLITE, account="mine")
     assert directory.token_file.read_text() == before
+    directory.unlock()
+
+
+def test_a_process_beside_the_one_that_writes_opens_what_is_there_and_writes_nothing(
+    tmp_path: Path, settings: StoreSettings
+) -> None:
+    first = DataDir(tmp_path / "data").lock()
+    running = _open(first, settings)
+    begun = first.path / "backup-of-an-api-call.tmp"
+    begun.touch()
+    second = DataDir(tmp_path / "data").inherit(os.dup(first.lock_file))
+    assert second.is_current(settings)
+    beside = second.open(settings, account="another", beside=True)
+    assert beside.first_token is None
+    assert first_account(beside.store).id == first_account(running.store).id
+    assert begun.exists(), "a start of its own would clean it away"
+    assert beside.lease is None or not beside.lease.is_held
+    running.close()
+    first.unlock()
+    with pytest.raises(QanatError) as refused:
+        DataDir(tmp_path / "data").lock()
+    assert refused.value.code == "data_dir_in_use", "the lock has never come free"
+    if beside.lease is not None:
+        beside.lease.acquire(wait_s=5.0)
+        assert beside.lease.is_held
+    beside.close()
+    second.unlock()
+    third = DataDir(tmp_path / "data").lock()
+    third.unlock()
+
+
+def test_a_schema_of_another_version_is_not_current(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path / "data").lock()
+    _open(directory).close()
+    with sqlite3.connect(directory.database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.close()
+    assert not directory.is_current(SQLITE)
     directory.unlock()

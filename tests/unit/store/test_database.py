@@ -56,6 +56,47 @@ def test_a_write_without_its_audit_row_is_undone(store: Store) -> None:
         assert session.get(Account, "0" * 32) is None
 
 
+@pytest.mark.parametrize("also_records", [False, True])
+def test_what_is_left_to_another_process_is_decided_there_until_it_is_taken_back(
+    store: Store, also_records: bool
+) -> None:
+    account = first_account(store)
+    begun, go = Barrier(2), Barrier(2)
+
+    def decide(name: str) -> None:
+        with store.writing(SYSTEM) as write:
+            write.session.get_one(Account, account.id).name = name
+            write.audit("account.update", account.id)
+            if name == "first":
+                begun.wait()
+                go.wait()
+
+    first = Thread(target=decide, args=["first"])
+    first.start()
+    begun.wait()
+    leaving = Thread(target=store.leave_to_other, kwargs={"also_records": also_records})
+    leaving.start()
+    go.wait()
+    first.join()
+    leaving.join()
+    with pytest.raises(QanatError) as refused:
+        decide("second")
+    assert refused.value.code == "store_unavailable"
+    note = Event(at=store.clock(), kind="lost", tunnel_id=None, detail={})
+    if also_records:
+        with pytest.raises(QanatError), store.recording():
+            pass
+    else:
+        with store.recording() as write:
+            write.session.add(note)
+    with store.reading() as session:
+        assert session.get_one(Account, account.id).name == "first", "the write under way was waited for"
+    store.take_back()
+    decide("third")
+    with store.reading() as session:
+        assert session.get_one(Account, account.id).name == "third"
+
+
 def test_a_subscriber_that_fails_does_not_fail_the_write(store: Store) -> None:
     heard: list[Notice] = []
 

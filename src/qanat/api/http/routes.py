@@ -15,9 +15,10 @@ from qanat.api.http.endpoint import USUAL, Takes, taken
 from qanat.api.http.envelope import Ok, OkPage
 from qanat.api.http.pagination import is_long, takes_page
 from qanat.api.http.shapes import FAILS, answers, page_answers
+from qanat.defaults import API_PATH
 from qanat.store.reach import Permission
 
-PREFIX = "/client/v4"
+PREFIX = API_PATH
 _FOUND = "qanat.found"
 
 
