@@ -116,9 +116,9 @@ docs: setup ## the reference pages that are made from code
 wheel: .venv/installed ## a release wheel in dist/
 	$(BIN)/maturin build --release --out dist
 
-deb: .venv/installed ## dist/qanat-linux-ARCH.deb, of the newest wheel in dist/ (WHEEL=…); on Debian 12
+deb: .venv/installed ## dist/qanat-linux-ARCH.deb, of the newest wheel in dist/ (WHEEL=…, DEB_EXTRA=edge); on Debian 12
 	@[ -n "$(WHEEL)$(wildcard dist/*.whl)" ] || $(MAKE) --no-print-directory wheel
-	WHEEL=$(WHEEL) deploy/deb/build
+	WHEEL=$(WHEEL) EXTRA=$(DEB_EXTRA) deploy/deb/build
 
 sbom: .venv/installed # what is inside the package (the connector) and inside the wheel with its edge, as CycloneDX
 	@mkdir -p dist

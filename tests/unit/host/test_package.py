@@ -35,7 +35,7 @@ class Host:
     def call(self, script: str, *arguments: str) -> list[str]:
         """The commands that it ran."""
         text = (DEB / script).read_text()
-        for own in ("/usr/lib/qanat", "/etc/", "/run/systemd"):
+        for own in ("/usr/lib/qanat", "/usr/lib/systemd", "/etc/", "/run/systemd"):
             text = text.replace(own, f"{self.folder}{own}")
         done = subprocess.run(
             ["sh", "-s", "--", *arguments],
@@ -86,6 +86,18 @@ def test_what_the_service_runs_since_an_update_was_taken_back_stays_kept(host: H
 def test_an_update_that_fails_leaves_the_package_installed(host: Host) -> None:
     host.start()
     assert host.call("postinst", "configure", "0.1.0") == ["qanat service update"]  # which fails here
+
+
+def test_an_update_of_an_edge_has_the_running_one_hand_over(host: Host) -> None:
+    host.start()
+    unit = host.folder / "usr/lib/systemd/system/qanat-edge.service"
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    assert host.call("postinst", "configure", "0.1.0")[1:] == [
+        "systemctl daemon-reload",
+        "systemctl reload qanat-edge.service",
+    ]
+    assert "systemctl disable --quiet --now qanat-edge.socket qanat-edge.service" in host.call("prerm", "remove")
 
 
 def test_a_removal_stops_it_and_a_purge_leaves_nothing(host: Host) -> None:
