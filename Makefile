@@ -57,7 +57,7 @@ test: ## everything that CI runs
 
 test-rust: export RUST_TEST_THREADS ?= 6
 test-rust: # most of these tests wait more than they work, too
-	cargo test --workspace --quiet
+	@$(PYTHON) scripts/test_rust.py
 
 test-python: setup postgres
 	@# Most tests wait more than they work and share the cores; those that measure time, memory or load run one at a time.
