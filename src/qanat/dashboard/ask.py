@@ -71,6 +71,12 @@ class Ask:
         text = self.query(name)
         return min(max(int(text), 1), most) if text.isascii() and text.isdigit() and len(text) < 9 else default
 
+    def led_to(self, url: str) -> Response:
+        """Another page, once something was done: as a whole, also for a form that htmx sent."""
+        if "hx-request" in self.request.headers:
+            return Response(status_code=204, headers={"hx-redirect": url})
+        return RedirectResponse(url, 303)
+
     def show(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """A page."""
         return HTMLResponse(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import CertificateSeen
 from qanat.dashboard.door import Door
 from qanat.dashboard.live import Live
@@ -32,5 +33,6 @@ class Desk:
     probing: Callable[[str], AbstractContextManager[None]]
     explaining: Callable[[str], AbstractContextManager[None]]
     certificate: Callable[[str], CertificateSeen | None]
+    cutover_edge: CutoverEdge | None = None
     hosts: frozenset[str] = frozenset()
     skipped: SkippedRows = field(default_factory=SkippedRows)

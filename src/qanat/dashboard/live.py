@@ -71,3 +71,6 @@ class Live(Protocol):
 
     def node(self, tunnel_id: str, token_id: str) -> Facts:
         """How a tunnel's node is now."""
+
+    def cut(self, tunnel_id: str, token_id: str) -> int:
+        """Ends what is open on a node; how many."""

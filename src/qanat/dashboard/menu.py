@@ -22,6 +22,7 @@ MENU = (
     Entry("/", "Overview", "tunnel.read"),
     Entry("/tunnels", "Tunnels", "tunnel.read"),
     Entry("/hostnames", "Hostnames", "dns.read"),
+    Entry("/cutovers", "Cutovers", "dns.read"),
     Entry("/tokens", "Tokens", "token.read"),
     Entry("/users", "Users", "account.read"),
     Entry("/audit", "Audit", "audit.read"),

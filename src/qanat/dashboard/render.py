@@ -25,7 +25,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    shown = (moment, epoch, hostname_url, count, seconds, size, told, fitted, as_json)
+    shown = (moment, epoch, iso, hostname_url, count, seconds, size, told, fitted, as_json)
     made.filters.update({each.__name__: each for each in shown})
     made.globals.update(asset=url_of, menu=menu_of)
     return made
@@ -47,6 +47,14 @@ def moment(at: datetime | None) -> Markup:
 def epoch(at: float) -> Markup:
     """`moment`, of seconds since 1970."""
     return moment(datetime.fromtimestamp(at, UTC))
+
+
+def iso(text: str) -> Markup:
+    """`moment`, of a time as documents have it."""
+    try:
+        return moment(datetime.fromisoformat(text).astimezone(UTC))
+    except (TypeError, ValueError):
+        return Markup("{}").format(text)
 
 
 def count(number: float) -> str:

@@ -78,6 +78,7 @@ class Beside:
                     ),
                     probing=context.probing.turn,
                     explaining=context.explaining.turn,
+                    cutover_edge=edge,
                     certificate=edge.certificate if edge is not None else lambda _: None,
                     hosts=context.hosts,
                     skipped=context.skipped,

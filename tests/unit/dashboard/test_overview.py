@@ -11,7 +11,7 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 XSS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
-def connected(control: Control, name: str, *, hostname: str | None = None) -> str:
+def connected(control: Control, name: str, *, hostname: str | None = None, version: str = XSS) -> str:
     """A tunnel with a connection and, maybe, a hostname; its id."""
     tunnel = control.create_tunnel(name)
     with control.store.recording() as write:
@@ -24,7 +24,7 @@ def connected(control: Control, name: str, *, hostname: str | None = None) -> st
             protocol="quic",
             origin_ip="192.0.2.1",
             location="lab01",
-            version=XSS,
+            version=version,
             arch="linux_amd64",
             features=[],
             at=MOMENT,

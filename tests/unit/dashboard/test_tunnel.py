@@ -137,7 +137,7 @@ def test_revoking_a_token_asks_for_its_name(control: Control, me: Visitor) -> No
     def status() -> str:
         return str(control.call("GET", f"/qanat/tunnels/{tunnel}/connector-tokens/{token['id']}")["status"])
 
-    assert "Type its name" in shown(me.post(path).text)
+    assert "Type web-1 to go on" in shown(me.post(path).text)
     assert me.post(path, sure="yes", name="web-2").status_code == 400
     assert status() == "active"
     assert me.post(path, sure="yes", name="web-1").status_code == 303

@@ -1,13 +1,27 @@
 """The pages, one module a thing that one looks at."""
 
-from qanat.dashboard.pages import audit, configuration, hostname, me, overview, people, plots, tokens, tunnel
+from qanat.dashboard.pages import (
+    audit,
+    configuration,
+    cutovers,
+    hostname,
+    me,
+    nodes,
+    overview,
+    people,
+    plots,
+    tokens,
+    tunnel,
+)
 
 PAGES = (
     overview.pages,
     plots.pages,
     tunnel.pages,
     configuration.pages,
+    nodes.pages,
     hostname.pages,
+    cutovers.pages,
     tokens.pages,
     people.pages,
     audit.pages,

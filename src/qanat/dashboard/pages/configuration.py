@@ -4,7 +4,7 @@ versions, and the way back."""
 import json
 from typing import Any
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from qanat.control import configurations, tunnels
 from qanat.dashboard.ask import Ask, Pages
@@ -100,7 +100,7 @@ def roll_back(ask: Ask) -> Response:
             source=earlier.source,
             rolled_back_to=earlier.version,
         )
-    return RedirectResponse(with_query(tunnel_url(tunnel.id), saved="back"), 303)
+    return ask.led_to(with_query(tunnel_url(tunnel.id), saved="back"))
 
 
 def _save(ask: Ask, rules: RulesForm, document: dict[str, Any]) -> Response:
@@ -115,7 +115,7 @@ def _save(ask: Ask, rules: RulesForm, document: dict[str, Any]) -> Response:
             source="cloudflare",
             expected=Expected(frozenset({str(rules.version)})),
         )
-    return RedirectResponse(with_query(tunnel_url(tunnel_id), saved="rules"), 303)
+    return ask.led_to(with_query(tunnel_url(tunnel_id), saved="rules"))
 
 
 def _shown(ask: Ask, rules: RulesForm, before: dict[str, Any], *, status: int = 200, **more: Any) -> Response:

@@ -3,17 +3,17 @@
 import json
 from typing import Any
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from qanat.control import configurations, connector_tokens, public_hostnames, tunnel_status, tunnels
 from qanat.dashboard.ask import Ask, Pages
 from qanat.dashboard.charts import SPANS, newest, span_of
+from qanat.dashboard.confirming import Asked, confirmed
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.hub import stream_url
 from qanat.dashboard.links import tunnel_url, with_query
 from qanat.dashboard.render import render
 from qanat.dashboard.views import View, watched
-from qanat.errors import QanatError
 from qanat.nodes import mode, nodes
 from qanat.series import Scope
 
@@ -61,15 +61,19 @@ def revoke(ask: Ask) -> Response:
     with desk.store.reading() as session:
         tunnels.get(session, account_id, tunnel_id)
         token = connector_tokens.get(session, tunnel_id, ask.place["token_id"])
-    if not ask.form.get("sure"):
-        return ask.show("revoke.html", token=token, tunnel_id=tunnel_id, error=None)
-    if ask.form.get("name", "") != token.name:
-        wrong = QanatError("name_differs", "that is not the token's name", where="name", hint=f"type {token.name}")
-        return ask.show("revoke.html", status=400, token=token, tunnel_id=tunnel_id, error=wrong)
+    asked = Asked(
+        title=f"Revoke the connector token {token.name}",
+        consequences=("Its connections end at once.", "Nobody is let in with it again: this can't be undone."),
+        name=token.name,
+        verb="Revoke",
+        back=tunnel_url(tunnel_id),
+    )
+    if (page := confirmed(ask, asked)) is not None:
+        return page
     with desk.store.writing(ask.who.actor) as write:
         connector_tokens.revoke(write, account_id=account_id, tunnel_id=tunnel_id, token_id=token.id)
     desk.overviews.forget(account_id)
-    return RedirectResponse(tunnel_url(tunnel_id), 303)
+    return ask.led_to(tunnel_url(tunnel_id))
 
 
 def _values(desk: Desk, account_id: str, tunnel_id: str) -> dict[str, Any]:

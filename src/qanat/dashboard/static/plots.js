@@ -28,7 +28,7 @@
     const axis = { stroke: style("--soft"), grid: { stroke: style("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", gap: 2 };
     return new uPlot({
       width: holder.clientWidth, height: 146, pxAlign: true, cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
-      legend: { live: true, markers: { width: 0 }, show: true },
+      legend: { live: true, show: true },
       scales: { y: { range: (_u, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [{ ...axis, size: 22, space: 70, grid: { show: false }, values: clock },
              { ...axis, size: 44, space: 34, values: (_u, all) => all.map(says) }],

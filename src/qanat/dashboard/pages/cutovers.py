@@ -1,0 +1,220 @@
+"""Cutovers: planned with every gate's evidence, begun, watched, held up and taken back; and those that were."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from qanat.cutover import cutovers
+from qanat.cutover.edge import CutoverEdge
+from qanat.cutover.gates import Gate, is_open
+from qanat.cutover.inspection import inspect
+from qanat.cutover.machine import ACTIVE, MOVED, State
+from qanat.cutover.plan import AT_ONCE, GRADUAL, Check, Plan, checked
+from qanat.dashboard.ask import Ask, Pages
+from qanat.dashboard.confirming import Asked, confirmed
+from qanat.dashboard.desk import Desk
+from qanat.dashboard.hub import stream_url
+from qanat.dashboard.paging import Paging
+from qanat.dashboard.render import render
+from qanat.dashboard.views import View, watched
+from qanat.errors import QanatError
+from qanat.store.reach import Permission
+
+pages = Pages()
+
+IN_LIST = 25
+READS: tuple[Permission, ...] = ("dns.read", "tunnel.read")
+CHANGES: tuple[Permission, ...] = ("dns.edit", "tunnel.read")
+MARKS = {
+    State.DONE: "well",
+    State.REFUSED: "ill",
+    State.BROKEN: "ill",
+    State.ROLLED_BACK: "weak",
+    State.STOPPED: "off",
+}
+
+
+@pages.get("/cutovers", *READS)
+def listed(ask: Ask) -> Response:
+    """All that are remembered, newest first."""
+    at = ask.number("page")
+    with ask.desk.store.reading() as session:
+        rows, total = cutovers.page(
+            session,
+            ask.viewer.account_id,
+            offset=(at - 1) * IN_LIST,
+            limit=IN_LIST,
+            hostname=None,
+            is_active=False,
+            reach=ask.who.reach("dns.read"),
+        )
+    paging = Paging.of(at, IN_LIST, total, path="/cutovers", name="page")
+    names = _names(ask.desk, ask.viewer.account_id)
+    return ask.show("cutovers.html", rows=rows, names=names, marks=MARKS, paging=paging)
+
+
+@pages.get("/cutovers/plan", *CHANGES)
+def planned(ask: Ask) -> Response:
+    """The form of a plan."""
+    given = {"from": ask.query("from"), "to": ask.query("to"), "hostnames": ask.query("hostname")}
+    return _form(ask, given)
+
+
+@pages.post("/cutovers/plan", *CHANGES)
+def sent(ask: Ask) -> Response:
+    """The gates are asked; or the cutover begins, when the target's name was typed."""
+    desk, given = ask.desk, {**ask.form}
+    try:
+        plan = checked(_plan(ask, given))
+        edge = _edge(desk)
+        with desk.store.reading() as session:
+            _, target, places = cutovers.ready(session, ask.viewer.account_id, plan, reach=ask.who.reach("dns.edit"))
+            version = cutovers.version_of(session, ask.viewer.account_id, places)
+        if given.get("action") != "begin":
+            gates = inspect(desk.store, edge, plan, target, places)
+            return _form(ask, given, gates=gates, version=version, target=target.name)
+        if given.get("name", "").strip() != target.name:
+            raise QanatError("name_differs", "that is not the target's name", where="name", hint=f"type {target.name}")
+        with desk.store.writing(ask.who.actor) as write:
+            row = cutovers.begin(
+                write,
+                account_id=ask.viewer.account_id,
+                plan=plan,
+                reach=ask.who.reach("dns.edit"),
+                asked_by=f"{ask.who.actor.kind} {ask.who.actor.name}",
+                base_version=given.get("base_version") or version,
+            )
+    except QanatError as error:
+        return _form(ask, given, error=error, status=400)
+    return ask.led_to(f"/cutovers/{row.id}")
+
+
+@pages.get("/cutovers/{cutover_id}", *READS)
+def cutover(ask: Ask) -> Response:
+    """One, as far as it is."""
+    row = _row(ask, "dns.read")
+    return ask.show("cutover.html", live=stream_url("cutover", cutover=row.id), **_values(ask.desk, row))
+
+
+@watched("cutover", "tunnel.read", "dns.read", asks=("cutover",))
+def cutover_parts(desk: Desk, view: View) -> dict[str, str]:
+    """What of it changes."""
+    with desk.store.reading() as session:
+        row = cutovers.get(session, view.account_id, view.value("cutover"))
+    return {"course": render("part/cutover.html", **_values(desk, row))}
+
+
+@pages.post("/cutovers/{cutover_id}/pause", *CHANGES)
+def pause(ask: Ask) -> Response:
+    """No further step; it is watched all the same."""
+    row = _row(ask, "dns.edit")
+    with ask.desk.store.writing(ask.who.actor) as write:
+        cutovers.pause(write, cutovers.get(write.session, ask.viewer.account_id, row.id))
+    return ask.led_to(f"/cutovers/{row.id}")
+
+
+@pages.post("/cutovers/{cutover_id}/resume", *CHANGES)
+def resume(ask: Ask) -> Response:
+    """On with it."""
+    row = _row(ask, "dns.edit")
+    with ask.desk.store.writing(ask.who.actor) as write:
+        cutovers.resume(write, cutovers.get(write.session, ask.viewer.account_id, row.id))
+    return ask.led_to(f"/cutovers/{row.id}")
+
+
+@pages.post("/cutovers/{cutover_id}/rollback", *CHANGES)
+def roll_back(ask: Ask) -> Response:
+    """The records as they were before, to the letter."""
+    row, desk = _row(ask, "dns.edit"), ask.desk
+    names = _names(desk, ask.viewer.account_id)
+    source = names.get(row.from_tunnel_id, row.from_tunnel_id)
+    asked = Asked(
+        title="Roll the cutover back",
+        consequences=(
+            f"{', '.join(row.hostnames[:5])}{' and more' if len(row.hostnames) > 5 else ''}: new requests go to {source} again.",
+            "The records are put back exactly as they were; what others changed of them since is not overwritten.",
+            f"{source} has {_edge(desk).usable(row.from_tunnel_id)} usable connections now.",
+        ),
+        name=row.hostnames[0],
+        verb="Roll back",
+        back=f"/cutovers/{row.id}",
+    )
+    if (page := confirmed(ask, asked)) is not None:
+        return page
+    if row.state in (*MOVED, State.DONE, State.BROKEN) and not _edge(desk).usable(row.from_tunnel_id):
+        raise QanatError(
+            "cutover_source_down",
+            f"the tunnel {source} has no usable connection: nobody would be served",
+            hint="start its connector; or `qanat cutover rollback --force`",
+        )
+    with desk.store.writing(ask.who.actor) as write:
+        cutovers.roll_back(
+            write, cutovers.get(write.session, ask.viewer.account_id, row.id), "it was asked for", asked=True
+        )
+    return ask.led_to(f"/cutovers/{row.id}")
+
+
+def _plan(ask: Ask, given: dict[str, str]) -> Plan:
+    names = {name: tunnel_id for tunnel_id, name in _names(ask.desk, ask.viewer.account_id).items()}
+    return Plan(
+        from_tunnel=names.get(given.get("from", "").strip(), given.get("from", "").strip()),
+        to_tunnel=names.get(given.get("to", "").strip(), given.get("to", "").strip()),
+        hostnames=tuple(given.get("hostnames", "").split()),
+        steps=GRADUAL if given.get("steps") == "gradual" else AT_ONCE,
+        check=Check(path=given.get("path", "").strip() or "/"),
+        hold=given.get("hold") == "yes",
+    )
+
+
+def _form(
+    ask: Ask,
+    given: dict[str, str],
+    *,
+    gates: list[Gate] | None = None,
+    version: str = "",
+    target: str = "",
+    error: QanatError | None = None,
+    status: int = 200,
+) -> Response:
+    return ask.show(
+        "cutover-plan.html",
+        status=status,
+        given=given,
+        gates=gates,
+        is_open=gates is not None and is_open(gates),
+        version=version,
+        target=target,
+        error=error,
+        tunnels=sorted(_names(ask.desk, ask.viewer.account_id).values())[:500],
+    )
+
+
+def _values(desk: Desk, row: Any) -> dict[str, Any]:
+    return {
+        "row": row,
+        "names": _names(desk, row.account_id),
+        "mark": MARKS.get(State(row.state), "weak"),
+        "share": cutovers.share_of(row),
+        "is_active": row.state in ACTIVE,
+        "can_go_back": row.state in (*ACTIVE, State.DONE, State.BROKEN),
+    }
+
+
+def _row(ask: Ask, permission: Permission) -> Any:
+    """One whose zones are within reach. QanatError `cutover_unknown`."""
+    reach = ask.who.reach(permission)
+    with ask.desk.store.reading() as session:
+        row = cutovers.get(session, ask.viewer.account_id, ask.place["cutover_id"])
+    if not all(reach.has_zone(one["zone_id"], row.account_id) for one in row.records.values()):
+        raise QanatError("cutover_unknown", "no such cutover", where="cutover")
+    return row
+
+
+def _names(desk: Desk, account_id: str) -> dict[str, str]:
+    return {line.id: line.name for line in desk.overviews.of(account_id).tunnels}
+
+
+def _edge(desk: Desk) -> CutoverEdge:
+    if desk.cutover_edge is None:
+        raise QanatError("store_unavailable", "there is no running edge to ask")
+    return desk.cutover_edge
