@@ -1,6 +1,8 @@
 """Tunnels: created, renamed, rotated, softly deleted. Their secrets pass through here sealed."""
 
-from collections.abc import Sequence
+import base64
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -264,6 +266,12 @@ def existed_at(moment: datetime) -> ColumnElement[bool]:
 def open_secret(sealer: Sealer, tunnel: Tunnel) -> bytes:
     """The raw secret."""
     return sealer.open(tunnel.sealed_secret, TunnelId(tunnel.id))
+
+
+def token_text(tunnel: Tunnel, secret: bytes, found_by: Mapping[str, str]) -> str:
+    """The token of api.md 4.1: the same every time, until the secret changes, or what `found_by` says of the edge."""
+    fields = {"a": tunnel.account_id, "t": tunnel.id, "s": base64.b64encode(secret).decode(), **found_by}
+    return base64.b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode()
 
 
 def check_name(name: str) -> None:

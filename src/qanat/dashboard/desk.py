@@ -1,6 +1,6 @@
 """What pages work on: the store, the running edge, and who is signed in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ class Desk:
 
     `hosts`: the names, in lower case, that are answered for beside loopback. `count_configuration`: of one tunnel only so many
     are taken within a minute, whoever puts them. `probing`, `explaining`: turns, by tunnel. `certificate`: what clients are shown
-    for a hostname; None: there is no HTTPS listener."""
+    for a hostname; None: there is no HTTPS listener. `found_by`: what connector tokens say of this edge."""
 
     store: Store
     keys: KeyRing
@@ -36,3 +36,4 @@ class Desk:
     cutover_edge: CutoverEdge | None = None
     hosts: frozenset[str] = frozenset()
     skipped: SkippedRows = field(default_factory=SkippedRows)
+    found_by: Mapping[str, str] = field(default_factory=dict)

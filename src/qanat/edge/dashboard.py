@@ -82,6 +82,7 @@ class Beside:
                     certificate=edge.certificate if edge is not None else lambda _: None,
                     hosts=context.hosts,
                     skipped=context.skipped,
+                    found_by=context.found_by,
                 )
                 self._hub = Hub(desk)
                 self._dashboard = create_dashboard(desk, self._hub)

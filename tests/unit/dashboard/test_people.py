@@ -18,6 +18,7 @@ from qanat.dashboard.app import declared
 from qanat.store.models import Audit, SignedIn
 from tests.support.control import Control, running_control
 from tests.support.dashboard import Visitor, shown, visitor
+from tests.support.links import register
 from tests.support.people import PASSWORD, quick_passwords
 from tests.support.writes import written
 
@@ -266,3 +267,29 @@ def test_the_audit_log_is_searched_exported_and_verified(control: Control) -> No
     with closing((other := somebody(control, "ops@example.com", "operator")).http):
         assert other.post("/audit/verify", csrf=csrf(other)).status_code == 403
         assert "auditor" not in other.get("/audit/export").text, "rows of no account are the owners'"
+
+
+def test_a_newcomer_makes_a_tunnel_and_sees_the_commands_and_its_state(
+    control: Control, by_role: dict[Role, Visitor]
+) -> None:
+    operator = by_role["operator"]
+    made = operator.post("/start", csrf=csrf(operator), name='<i>"web"</i>')
+    where = made.headers["location"]
+    tunnel_id = where.partition("=")[2]
+    page = operator.page(where)
+    assert "<i>" not in page
+    for command in (
+        "cloudflared tunnel --edge 127.0.0.1:7844",
+        "qanat tunnel run",
+        "docker run",
+        "terraform apply",
+        "cloud-init",
+    ):
+        assert command in shown(page), command
+    assert "Nobody is connected yet" in shown(page)
+    token = control.call("GET", f"{control.tunnels()}/{tunnel_id}/token")
+    assert token not in page
+    assert token in operator.post("/start/token", csrf=csrf(operator), tunnel=tunnel_id).text
+    assert operator.get("/start", tunnel="f" * 32).status_code == 404
+    register(control.store, tunnel_id, "f" * 8 + "-0000-4000-8000-" + "0" * 12)
+    assert "1 connections of 1 connectors" in shown(operator.page(where))

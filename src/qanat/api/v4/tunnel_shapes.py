@@ -1,7 +1,5 @@
 """Tunnels, connectors and connections as the API answers them: the description, and the rows told in it."""
 
-import base64
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
@@ -9,6 +7,7 @@ from pydantic import Field
 
 from qanat.api.http.envelope import rfc3339
 from qanat.api.http.shapes import Shape
+from qanat.control import tunnels
 from qanat.control.tunnel_status import ConnectorStatus, Status, TunnelState, connector_status
 from qanat.store.models import Configuration, Connection, Connector, Tunnel
 
@@ -226,6 +225,5 @@ def shown_own_connector(
 
 
 def connector_token(tunnel: Tunnel, secret: bytes, found_by: Mapping[str, str]) -> str:
-    """The token of api.md 4.1: the same every time, until the secret changes, or what `found_by` says of the edge."""
-    fields = {"a": tunnel.account_id, "t": tunnel.id, "s": base64.b64encode(secret).decode(), **found_by}
-    return base64.b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode()
+    """As `tunnels.token_text`."""
+    return tunnels.token_text(tunnel, secret, found_by)

@@ -10,6 +10,7 @@ from qanat.dashboard.pages import (
     overview,
     people,
     plots,
+    start,
     tokens,
     tunnel,
 )
@@ -22,6 +23,7 @@ PAGES = (
     nodes.pages,
     hostname.pages,
     cutovers.pages,
+    start.pages,
     tokens.pages,
     people.pages,
     audit.pages,

@@ -47,6 +47,18 @@
     document.dispatchEvent(new CustomEvent("theme"));
   });
 
+  // ---- commands to take along
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-copies]");
+    const text = button && $(button.dataset.copies);
+    if (!text || !navigator.clipboard) return;
+    navigator.clipboard.writeText(text.textContent).then(() => {
+      const said = button.textContent;
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = said; }, 1500);
+    });
+  });
+
   // ---- the stream
   const url = document.body.dataset.live;
   if (!url) return;
