@@ -17,8 +17,8 @@ from tests.support.sites import Fakes, Publisher, Site
 from tests.support.waiting import wait_until
 
 TRUNCATED = (Cut, Reset, ConnectionResetError)
-SOON_S = 3.0
-"""The contract says 100 ms; the rest is for two cores that build and test at once."""
+SOON_S = 9.0
+"""The contract says 100 ms; the rest is for two cores that build and test at once. Unnoticed it lasts longer, or for ever."""
 
 
 # ---------------------------------------------------------------------------------------- bodies that end well
@@ -445,7 +445,7 @@ def test_origin_that_never_answers_is_504(own_edge: Edge) -> None:
             with own_edge.h1("slow.example.test") as client:
                 start = time.monotonic()
                 answer = client.get()
-                assert 0.8 < time.monotonic() - start < 4
+                assert 0.8 < time.monotonic() - start < 9
             assert answer.status == 504
             assert own_edge.cause(answer.request_id) == "response_timeout"
             stream = connector.data_streams[0]

@@ -453,9 +453,9 @@ def test_slow_head_is_cut(serving: tuple[Edge, str, QuicConnector]) -> None:
         start = time.monotonic()
         with suppress(OSError):
             client.send(b"GET / HTTP/1.1\r\nHost: ")
-            while client.is_open(for_s=0.2) and time.monotonic() - start < 10:
+            while client.is_open(for_s=0.2) and time.monotonic() - start < 60:
                 client.send(b"a")
-        assert 1.8 < time.monotonic() - start < 8
+        assert 1.8 < time.monotonic() - start < 30
 
 
 def test_plain_request_says_that_it_was_plain(serving: tuple[Edge, str, QuicConnector]) -> None:
