@@ -96,9 +96,11 @@ class Nameserver:
 class Zone:
     """A name server on loopback that answers what `records` holds at that moment: by kind and name, the texts of the data."""
 
+    port = 0
+
     def __init__(self, records: dict[tuple[str, str], list[str]]) -> None:
         self.records = records
-        self._udp = _Udp(("127.0.0.1", 0), _udp_handler(self._answer))
+        self._udp = _Udp(("127.0.0.1", self.port), _udp_handler(self._answer))
         self.address = f"127.0.0.1:{self._udp.server_address[1]}"
         threading.Thread(target=self._udp.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
