@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +15,7 @@ from qanat.host.service.systemd import NAME, unit
 from qanat.host.service.wanted import read_wanted
 from tests.process.test_lifecycle import Load
 from tests.support import systemd
+from tests.support.loopback import lasting_port
 from tests.support.relay import Relay
 from tests.support.sites import Fakes
 from tests.support.systemd import Systemd
@@ -144,3 +146,63 @@ def test_an_upgrade_under_systemd_loses_no_request_and_is_no_restart(host: Syste
 
 def _is_gone(host: Systemd, pid: str) -> bool:
     return host.run("test", "-e", f"/proc/{pid}")[0] != 0
+
+
+EDGE = Path(__file__).parents[2] / "deploy/systemd"
+# As it is installed as well; its folders are where there is something to write on.
+EDGE_HERE = """[Unit]
+ConditionPathExists=
+[Service]
+ExecStart=
+ExecStart={python} -m qanat edge --config {seen}/edge.toml --data-dir /run/qanat-edge
+ExecReload=
+ExecReload={python} -m qanat edge upgrade --pid $MAINPID --timeout 60
+StateDirectory=
+ConfigurationDirectory=
+RuntimeDirectory=qanat-edge
+"""
+
+
+def test_an_edge_by_systemds_sockets_is_upgraded_at_a_reload_and_nobody_is_refused(host: Systemd) -> None:
+    ports = {name: lasting_port() for name in ("https", "tunnel", "control")}
+    config = host.units / "edge.toml"
+    config.write_text(
+        f'[public]\nhttps = "127.0.0.1:{ports["https"]}"\nhttp = "off"\n'
+        f'[tunnel]\naddress = "127.0.0.1:{ports["tunnel"]}"\n[control]\naddress = "127.0.0.1:{ports["control"]}"\n'
+    )
+    given = "".join(f"ListenStream=127.0.0.1:{port}\n" for port in ports.values())
+    given += "".join(f"ListenDatagram=127.0.0.1:{ports[name]}\n" for name in ("https", "tunnel"))
+    written = (EDGE / "qanat-edge.socket").read_text().splitlines(keepends=True)
+    others = "".join(line for line in written if not line.startswith("Listen"))
+    (host.units / "qanat-edge.socket").write_text(others.replace("[Socket]\n", f"[Socket]\n{given}"))
+    shutil.copy(EDGE / "qanat-edge.service", host.units)
+    drop_ins = host.units / "qanat-edge.service.d"
+    drop_ins.mkdir()
+    here = EDGE_HERE.format(python=sys.executable, seen=SEEN) + HERE.format(start_s=120, log="/run/edge.log")
+    (drop_ins / "here.conf").write_text(here)
+    assert host.ctl("daemon-reload")[0] == 0
+    show = partial(host.show, "qanat-edge.service")
+    try:
+        assert host.ctl("start", "qanat-edge.socket")[0] == 0
+        # The first question starts it, and waits for it in systemd's socket.
+        with (
+            socket.create_connection(("127.0.0.1", ports["control"]), timeout=PATIENCE_S) as asked,
+            asked.makefile("rb") as answer,
+        ):
+            asked.sendall(b"GET /client/v4/user HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            told = answer.read()
+        assert told.startswith(b"HTTP/1.1 40"), host.run("tail", "-n", "20", "/run/edge.log")[1]
+        old = show("MainPID")["MainPID"]
+        code, said = host.ctl("reload", "qanat-edge.service")
+        assert code == 0, said + host.run("tail", "-n", "20", "/run/edge.log")[1]
+        new = show("MainPID")["MainPID"]
+        assert new != old
+        config.write_text("nonsense")
+        assert host.ctl("reload", "qanat-edge.service")[0] != 0
+        assert show("MainPID", "ActiveState", "NRestarts") == {
+            "MainPID": new,
+            "ActiveState": "active",
+            "NRestarts": "0",
+        }
+    finally:
+        host.ctl("stop", "qanat-edge.socket", "qanat-edge.service")
