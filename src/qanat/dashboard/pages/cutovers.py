@@ -1,5 +1,6 @@
 """Cutovers: planned with every gate's evidence, begun, watched, held up and taken back; and those that were."""
 
+from collections import defaultdict
 from typing import Any
 
 from starlette.responses import Response
@@ -63,7 +64,7 @@ def planned(ask: Ask) -> Response:
 @pages.post("/cutovers/plan", *CHANGES)
 def sent(ask: Ask) -> Response:
     """The gates are asked; or the cutover begins, when the target's name was typed."""
-    desk, given = ask.desk, {**ask.form}
+    desk, given = ask.desk, defaultdict(str, ask.form)  # a field that wasn't sent is empty
     try:
         plan = checked(_plan(ask, given))
         edge = _edge(desk)
