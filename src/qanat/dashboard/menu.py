@@ -23,6 +23,7 @@ MENU = (
     Entry("/tunnels", "Tunnels", "tunnel.read"),
     Entry("/hostnames", "Hostnames", "dns.read"),
     Entry("/cutovers", "Cutovers", "dns.read"),
+    Entry("/certificates", "Certificates", "zone.read"),
     Entry("/start", "Connect a host", "tunnel.edit"),
     Entry("/tokens", "Tokens", "token.read"),
     Entry("/users", "Users", "account.read"),

@@ -15,7 +15,7 @@ from qanat.control import accounts, roles, users
 from qanat.control.policies import EVERYTHING_POLICY, reach_of
 from qanat.control.roles import ROLES, Role
 from qanat.dashboard.app import declared
-from qanat.store.models import Audit, SignedIn
+from qanat.store.models import Audit, CertificateOrder, SignedIn
 from tests.support.control import Control, running_control
 from tests.support.dashboard import Visitor, shown, visitor
 from tests.support.links import register
@@ -267,6 +267,26 @@ def test_the_audit_log_is_searched_exported_and_verified(control: Control) -> No
     with closing((other := somebody(control, "ops@example.com", "operator")).http):
         assert other.post("/audit/verify", csrf=csrf(other)).status_code == 403
         assert "auditor" not in other.get("/audit/export").text, "rows of no account are the owners'"
+
+
+def test_certificates_are_listed_with_what_went_wrong_and_renewed_by_who_may(
+    control: Control, by_role: dict[Role, Visitor]
+) -> None:
+    zone_id = control.create_zone("certified.test")["id"]
+    order_id = "5b7c29f2-6a5e-4f43-9f5f-0f1b7c2f9a11"
+    with control.store.recording() as write:
+        order = CertificateOrder(id=order_id, name="app.certified.test", zone_id=zone_id, state="waiting", failures=2)
+        order.sealed_secret = control.sealer.seal(b"key", order_id)
+        order.error_code, order.error_reason, order.error_at = "acme_validation_failed", "<b>no answer</b>", write.at
+        write.session.add(order)
+    admin, operator = by_role["admin"], by_role["operator"]
+    page = admin.page("/certificates", search="certified")
+    assert "app.certified.test" in page
+    assert "<b>no answer" not in page
+    assert "<b>no answer" in shown(page)
+    assert "Renew now" not in operator.page("/certificates")
+    assert operator.post(f"/certificates/{order_id}/renew", csrf=csrf(operator)).status_code == 403
+    assert admin.post(f"/certificates/{order_id}/renew", csrf=csrf(admin)).status_code == 303
 
 
 def test_a_newcomer_makes_a_tunnel_and_sees_the_commands_and_its_state(

@@ -2,6 +2,7 @@
 
 from qanat.dashboard.pages import (
     audit,
+    certificates,
     configuration,
     cutovers,
     hostname,
@@ -23,6 +24,7 @@ PAGES = (
     nodes.pages,
     hostname.pages,
     cutovers.pages,
+    certificates.pages,
     start.pages,
     tokens.pages,
     people.pages,
