@@ -3,7 +3,7 @@
   "use strict";
   const names = { requests: "requests", errors: "errors", p50: "p50", p95: "p95", p99: "p99" };
   const shades = { requests: "--accent", errors: "--down", p50: "--healthy", p95: "--accent", p99: "--degraded" };
-  const time = (s) => s == null ? "–" : s < 0.001 ? "<1 ms" : s < 1 ? `${(s * 1000).toFixed(0)} ms` : `${s.toFixed(1)} s`;
+  const time = (s) => s == null ? "–" : s === 0 ? "0" : s < 0.001 ? "<1 ms" : s < 1 ? `${(s * 1000).toFixed(0)} ms` : `${s.toFixed(1)} s`;
   const rate = (n) => n == null ? "–" : n >= 1000 ? `${(n / 1000).toFixed(1)}k` : n >= 10 ? n.toFixed(0) : n.toFixed(n ? 1 : 0);
   const drawn = [];
 
