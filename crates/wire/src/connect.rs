@@ -96,6 +96,9 @@ fn check_pairs(pairs: &[Pair<'_>]) -> Result<(), MetadataError> {
             }
             return if metadata::is_value(pair.value) { Ok(()) } else { Err(MetadataError::Value) };
         }
+        if pair.prefix.is_empty() {
+            return metadata::check(pair.name, pair.value);
+        }
         metadata::check(&[pair.prefix, pair.name].concat(), pair.value)
     })
 }
