@@ -113,6 +113,9 @@ impl Relay {
                     self.bytes += data.len() as u64;
                     self.unflushed = true;
                     sink.send(data);
+                    if source.is_end() {
+                        self.state = Phase::Finishing;
+                    }
                 }
                 Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.trailers = Some(fields),
                 Poll::Ready(None) => self.state = Phase::Finishing,

@@ -7,7 +7,11 @@ use http::{Request, Response};
 use qanat_http::h2::{H2Sink, H2Source};
 use qanat_http::{BodyLength, Frame, Headers, Sink, Source, StreamError, Whole, relay};
 use std::future::poll_fn;
-use std::task::Poll;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 type Stream = (H2Sink, H2Source);
 
@@ -104,6 +108,61 @@ async fn trailers_cross_without_the_unsafe_ones() {
     let trailers = trailers.unwrap();
     assert_eq!((bytes, trailers.len(), error), (5, 1, None));
     assert_eq!(trailers.get("grpc-status").unwrap(), "0");
+}
+
+/// What a client reads, kept.
+struct Kept<S>(S, Arc<Mutex<Vec<u8>>>);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Kept<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.0).poll_read(cx, buf);
+        this.1.lock().unwrap().extend_from_slice(&buf.filled()[before..]);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Kept<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+    }
+}
+
+/// (length, END_STREAM) of each DATA frame.
+fn data_frames(mut bytes: &[u8]) -> Vec<(usize, bool)> {
+    let mut frames = Vec::new();
+    while let [a, b, c, kind, flags, _, _, _, _, rest @ ..] = bytes {
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        if *kind == 0 {
+            frames.push((length, flags & 1 == 1));
+        }
+        bytes = &rest[length..];
+    }
+    frames
+}
+
+#[tokio::test]
+async fn the_end_of_a_body_goes_with_its_last_data() {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let heard: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let (client, server) = tokio::join!(client::handshake(Kept(near, heard.clone())), server::handshake(far));
+    let ((mut requests, connection), mut server) = (client.unwrap(), server.unwrap());
+    tokio::spawn(connection);
+    let (response, _) = requests.send_request(Request::new(()), true).unwrap();
+    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+    let mut down = H2Sink::new(respond.send_response(Response::new(()), false).unwrap(), Reason::INTERNAL_ERROR);
+    tokio::spawn(async move { while server.accept().await.is_some() {} });
+    assert_eq!(relay(&mut Whole::new("hello"), &mut down).await, Ok(5));
+    let mut body = H2Source::new(response.await.unwrap().into_body(), BodyLength::Unknown);
+    assert_eq!(read_all(&mut body).await, (5, None, None));
+    assert_eq!(data_frames(&heard.lock().unwrap()), [(5, true)]);
 }
 
 /// Case 21.

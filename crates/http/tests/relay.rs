@@ -12,6 +12,8 @@ struct Script {
     steps: VecDeque<Option<Result<Frame, StreamError>>>,
     over: bool,
     stopped: bool,
+    /// It knows its end without being asked.
+    knows: bool,
 }
 
 impl Source for Script {
@@ -26,12 +28,17 @@ impl Source for Script {
     fn stop(&mut self) {
         self.stopped = true;
     }
+    fn is_end(&self) -> bool {
+        self.knows && self.steps.is_empty()
+    }
 }
 
 #[derive(Default)]
 struct Log {
     seen: Vec<String>,
     blocked: bool,
+    /// Blocked after each piece.
+    once: bool,
     broken: Option<StreamError>,
     stopped: Option<StreamError>,
 }
@@ -46,6 +53,7 @@ impl Sink for Log {
     }
     fn send(&mut self, data: Bytes) {
         self.seen.push(String::from_utf8(data.to_vec()).unwrap());
+        self.blocked |= self.once;
     }
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.seen.push("flush".into());
@@ -68,11 +76,22 @@ fn data(text: &'static str) -> Option<Result<Frame, StreamError>> {
 }
 
 fn script(steps: impl IntoIterator<Item = Option<Result<Frame, StreamError>>>, over: bool) -> Script {
-    Script { steps: steps.into_iter().collect(), over, stopped: false }
+    Script { steps: steps.into_iter().collect(), over, stopped: false, knows: false }
 }
 
 fn step(relay: &mut Relay, source: &mut Script, sink: &mut Log) -> Poll<Result<u64, RelayError>> {
     relay.poll(&mut Context::from_waker(Waker::noop()), source, sink)
+}
+
+/// So that a sink can send the end along with the last bytes.
+#[test]
+fn a_known_end_follows_the_last_data_at_once() {
+    let (mut relay, mut sink) = (Relay::new(), Log { once: true, ..Log::default() });
+    let mut source = Script { knows: true, ..script([data("a"), data("b")], true) };
+    assert_eq!(step(&mut relay, &mut source, &mut sink), Poll::Pending);
+    sink.blocked = false;
+    assert_eq!(step(&mut relay, &mut source, &mut sink), Poll::Ready(Ok(2)));
+    assert_eq!(sink.seen, ["a", "b", "finish 0"]);
 }
 
 #[test]

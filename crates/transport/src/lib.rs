@@ -16,6 +16,7 @@ mod quic;
 mod rpc;
 mod stream;
 mod tls;
+mod turns;
 mod udp;
 
 pub use connector::{

@@ -1,6 +1,7 @@
 //! The two directions of a tunnel stream as `Source` and `Sink`.
 
 use crate::quic::stream::{QuicSink, QuicSource};
+use crate::turns::OpenRequest;
 use bytes::Bytes;
 use qanat_http::h2::{H2Sink, H2Source};
 use qanat_http::{Empty, Frame, Headers, Sink, Source, StreamError};
@@ -12,7 +13,14 @@ use std::task::{Context, Poll};
 pub(crate) const MAX_STREAMS: u32 = 4096;
 
 /// Counts a stream of an HTTP/2 connection while it lives.
-pub(crate) struct StreamGuard(pub(crate) Arc<AtomicUsize>);
+pub(crate) struct StreamGuard(Arc<AtomicUsize>, OpenRequest);
+
+impl StreamGuard {
+    /// For one that was added to `active`.
+    pub(crate) fn new(active: Arc<AtomicUsize>) -> Self {
+        Self(active, OpenRequest::count())
+    }
+}
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
@@ -76,6 +84,8 @@ pub struct TunnelSink(pub(crate) SinkKind);
 pub(crate) enum SinkKind {
     Quic(QuicSink),
     Http2(H2Sink),
+    /// Of the connector, for an answer.
+    Answer(H2Sink, #[allow(dead_code, reason = "it counts as long as it lives")] OpenRequest),
     /// The head ended the stream: there is no body.
     Ended,
 }
@@ -91,7 +101,7 @@ impl Sink for TunnelSink {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         match &mut self.0 {
             SinkKind::Quic(sink) => sink.poll_ready(cx),
-            SinkKind::Http2(sink) => sink.poll_ready(cx),
+            SinkKind::Http2(sink) | SinkKind::Answer(sink, _) => sink.poll_ready(cx),
             SinkKind::Ended => Poll::Ready(Ok(())),
         }
     }
@@ -99,7 +109,7 @@ impl Sink for TunnelSink {
     fn send(&mut self, data: Bytes) {
         match &mut self.0 {
             SinkKind::Quic(sink) => sink.send(data),
-            SinkKind::Http2(sink) => sink.send(data),
+            SinkKind::Http2(sink) | SinkKind::Answer(sink, _) => sink.send(data),
             SinkKind::Ended => {}
         }
     }
@@ -107,7 +117,7 @@ impl Sink for TunnelSink {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         match &mut self.0 {
             SinkKind::Quic(sink) => sink.poll_flush(cx),
-            SinkKind::Http2(sink) => sink.poll_flush(cx),
+            SinkKind::Http2(sink) | SinkKind::Answer(sink, _) => sink.poll_flush(cx),
             SinkKind::Ended => Poll::Ready(Ok(())),
         }
     }
@@ -115,7 +125,7 @@ impl Sink for TunnelSink {
     fn poll_finish(&mut self, cx: &mut Context<'_>, trailers: &mut Option<Headers>) -> Poll<Result<(), StreamError>> {
         match &mut self.0 {
             SinkKind::Quic(sink) => sink.poll_finish(cx, trailers),
-            SinkKind::Http2(sink) => sink.poll_finish(cx, trailers),
+            SinkKind::Http2(sink) | SinkKind::Answer(sink, _) => sink.poll_finish(cx, trailers),
             SinkKind::Ended => Poll::Ready(Ok(())),
         }
     }
@@ -123,7 +133,7 @@ impl Sink for TunnelSink {
     fn reset(&mut self) {
         match &mut self.0 {
             SinkKind::Quic(sink) => sink.reset(),
-            SinkKind::Http2(sink) => sink.reset(),
+            SinkKind::Http2(sink) | SinkKind::Answer(sink, _) => sink.reset(),
             SinkKind::Ended => {}
         }
     }
@@ -131,7 +141,7 @@ impl Sink for TunnelSink {
     fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         match &mut self.0 {
             SinkKind::Quic(sink) => sink.poll_stopped(cx),
-            SinkKind::Http2(sink) => sink.poll_stopped(cx),
+            SinkKind::Http2(sink) | SinkKind::Answer(sink, _) => sink.poll_stopped(cx),
             SinkKind::Ended => Poll::Pending,
         }
     }

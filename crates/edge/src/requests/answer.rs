@@ -41,6 +41,8 @@ pub(crate) struct AnswerBody<S = TunnelSource> {
     pub(crate) trailers_dropped: bool,
     keeps_trailers: bool,
     over: bool,
+    /// Some of it was given.
+    has_begun: bool,
     /// Taken and not given yet, `None` for the end.
     ahead: VecDeque<Option<Result<Frame, StreamError>>>,
 }
@@ -62,7 +64,15 @@ impl<S: Source> AnswerBody<S> {
             BodyLength::Exact(n) => Expected::Exact(n),
             BodyLength::Unknown | BodyLength::Opaque => Expected::Any,
         };
-        Self { inner, expected, trailers_dropped: false, keeps_trailers, over: false, ahead: VecDeque::new() }
+        Self {
+            inner,
+            expected,
+            trailers_dropped: false,
+            keeps_trailers,
+            over: false,
+            has_begun: false,
+            ahead: VecDeque::new(),
+        }
     }
 
     /// Takes what comes, so that it leaves together with the head. Ready at the body's end, or when there is enough.
@@ -114,6 +124,7 @@ impl<S: Source> AnswerBody<S> {
     }
 
     fn data(&mut self, data: Bytes) -> Option<Result<Frame, StreamError>> {
+        self.has_begun = true;
         match &mut self.expected {
             Expected::None => {
                 self.inner.stop();
@@ -165,7 +176,14 @@ impl<S: Source> Source for AnswerBody<S> {
     }
 
     fn is_end(&self) -> bool {
-        self.ahead.is_empty() && (matches!(self.expected, Expected::None | Expected::Exact(0)) || self.inner.is_end())
+        self.ahead.is_empty()
+            && match self.expected {
+                Expected::None => true,
+                Expected::Exact(0) => !self.has_begun || self.inner.is_end(),
+                // More is due: the end would be an error.
+                Expected::Exact(_) => false,
+                Expected::Any => self.inner.is_end(),
+            }
     }
 }
 
@@ -195,6 +213,31 @@ mod tests {
         assert_eq!(frames(body(BodyLength::Exact(6))).await, [Ok(5), Err(StreamError::Truncated)]);
         assert!(frames(body(BodyLength::Exact(4))).await[0].is_err());
         assert_eq!(frames(body(BodyLength::Absent)).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_ends_too_early_or_too_late_is_no_end() {
+        for (length, is_end) in
+            [(BodyLength::Exact(5), true), (BodyLength::Unknown, true), (BodyLength::Exact(6), false)]
+        {
+            let mut body = AnswerBody::new(Whole::new("12345"), length, true);
+            assert!(!body.is_end());
+            poll_fn(|cx| body.poll_frame(cx)).await;
+            assert_eq!(body.is_end(), is_end, "{length:?}");
+        }
+        /// Two pieces, where one was announced.
+        struct Longer(u8);
+        impl Source for Longer {
+            fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+                self.0 += 1;
+                Poll::Ready((self.0 < 3).then(|| Ok(Frame::Data("12345".into()))))
+            }
+            fn stop(&mut self) {}
+        }
+        let mut body = AnswerBody::new(Longer(0), BodyLength::Exact(5), true);
+        poll_fn(|cx| body.poll_frame(cx)).await;
+        assert!(!body.is_end());
+        assert!(AnswerBody::new(Longer(0), BodyLength::Exact(0), true).is_end(), "a head may say so at once");
     }
 
     #[tokio::test]

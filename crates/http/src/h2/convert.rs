@@ -11,15 +11,17 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 
 /// Many small pieces in one allocation.
-struct Arena(BytesMut);
+pub struct Arena(BytesMut);
 
 impl Arena {
-    fn for_headers(headers: &HeaderMap, more: usize) -> Self {
+    /// Room for all names and values, and `more` bytes.
+    pub fn for_headers(headers: &HeaderMap, more: usize) -> Self {
         let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
         Self(BytesMut::with_capacity(size + more))
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Bytes {
+    /// A copy of `bytes`.
+    pub fn put(&mut self, bytes: &[u8]) -> Bytes {
         self.0.extend_from_slice(bytes);
         self.0.split().freeze()
     }

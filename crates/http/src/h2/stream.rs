@@ -250,6 +250,12 @@ impl H2Sink {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether the window takes all that is at hand.
+    fn has_room(&mut self) -> bool {
+        self.stream.reserve_capacity(self.pending.len());
+        self.stream.capacity() >= self.pending.len()
+    }
+
     /// Why the stream takes no more.
     fn closed(&mut self, cx: &mut Context<'_>) -> StreamError {
         let error = match self.stream.poll_reset(cx) {
@@ -270,10 +276,8 @@ impl Sink for H2Sink {
             return;
         }
         debug_assert!(self.pending.is_empty(), "send before poll_ready");
+        // It goes with the next poll: one that finishes sends the end along.
         self.pending = data;
-        self.stream.reserve_capacity(self.pending.len());
-        // A stream that takes no more is noticed by the next poll.
-        self.push();
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
@@ -281,14 +285,17 @@ impl Sink for H2Sink {
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>, trailers: &mut Option<Headers>) -> Poll<Result<(), StreamError>> {
-        ready!(self.poll_pushed(cx))?;
+        self.check()?;
         if self.ended {
             return Poll::Ready(Ok(()));
+        }
+        if trailers.as_ref().is_some_and(|trailers| !trailers.is_empty()) || !self.has_room() {
+            ready!(self.poll_pushed(cx))?;
         }
         let mut trailers = trailers.take().unwrap_or_default();
         retain_safe_trailers(&mut trailers);
         let sent = match headers_to_h2(&trailers) {
-            Ok(map) if map.is_empty() => self.stream.send_data(Bytes::new(), true),
+            Ok(map) if map.is_empty() => self.stream.send_data(std::mem::take(&mut self.pending), true),
             Ok(map) => self.stream.send_trailers(map),
             Err(_) => return Poll::Ready(Err(self.fail(StreamError::Malformed("trailers")))),
         };

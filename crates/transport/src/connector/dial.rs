@@ -5,12 +5,14 @@ use super::incoming::ConfigurationPush;
 use super::link::{EdgeLink, Requests, Transport};
 use super::proxy::{Duplex, ProxyRoute};
 use super::quic::QuicAcceptor;
+use crate::http2::batch::Batched;
 use crate::http2::beat::Beating;
 use crate::lines::MIN_WINDOW;
 use crate::quic::Tuning;
 use crate::quic::stream::{QuicSink, QuicSource};
 use crate::quic::turns::Turns;
 use crate::stream::{MAX_STREAMS, SinkKind, SourceKind};
+use crate::turns::Last;
 use crate::{Flow, Protocol, TunnelSink, TunnelSource, http2, quic, udp};
 use bytes::Bytes;
 use qanat_wire::names;
@@ -19,6 +21,7 @@ use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
@@ -227,14 +230,17 @@ async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLin
     let stream = tls_stream(edge, settings).await?;
     let (context, pushes) = settings.context(MIN_WINDOW);
     let pulse = http2::Pulse::default();
-    let stream = Beating::new(stream, pulse.beat.clone(), false);
-    let server = http2::server(settings.max_head).handshake::<_, Bytes>(stream).await;
+    let socket = Batched::new(stream);
+    let mut outlet = socket.outlet();
+    let stream = Beating::new(socket, pulse.beat.clone(), false);
+    let mut server = pin!(http2::server(settings.max_head).handshake::<_, Bytes>(stream));
+    let server = Last::new(server.as_mut(), &mut outlet).await;
     let server = server.map_err(|error| DialError::Connect(edge, error.to_string()))?;
     let (control, stream) = oneshot::channel();
     let (requests, queue) = mpsc::channel(MAX_STREAMS as usize);
     let (close, control_ended) = (CancellationToken::new(), CancellationToken::new());
     let (ended, on_ended) = watch::channel(None);
-    tokio::spawn(super::http2::drive(
+    let driven = super::http2::drive(
         server,
         context.clone(),
         requests,
@@ -243,7 +249,8 @@ async fn dial_http2(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLin
         control_ended.clone(),
         ended,
         pulse.clone(),
-    ));
+    );
+    tokio::spawn(Last::new(Box::pin(driven), outlet));
     let transport = Transport::Http2 { close, ended: on_ended, pulse };
     Ok(EdgeLink::new(transport, Requests::Http2(queue), context, pushes, stream, move || control_ended.cancel()))
 }

@@ -5,6 +5,7 @@ use crate::http2::head as http2_head;
 use crate::quic::head as quic_head;
 use crate::quic::stream::QuicSink;
 use crate::stream::SinkKind;
+use crate::turns::OpenRequest;
 use crate::{AnsweredBy, TunnelSink};
 use bytes::Bytes;
 use h2::Reason;
@@ -19,7 +20,7 @@ enum Way {
         sink: QuicSink,
         first: bool,
     },
-    Http2(SendResponse<Bytes>),
+    Http2(SendResponse<Bytes>, OpenRequest),
     /// Answered.
     Over,
 }
@@ -37,7 +38,7 @@ impl TunnelResponder {
     }
 
     pub(crate) fn http2(respond: SendResponse<Bytes>, accept: Features, head_request: bool) -> Self {
-        Self { way: Way::Http2(respond), accept, head_request }
+        Self { way: Way::Http2(respond, OpenRequest::count()), accept, head_request }
     }
 
     /// A 1xx other than 101; dropped silently where the peer or transport can't take it.
@@ -57,7 +58,7 @@ impl TunnelResponder {
                     let _ = sink.poll_flush(&mut cx);
                 }
             }
-            Way::Http2(respond) => {
+            Way::Http2(respond, _) => {
                 if let Ok(head) = http2_head::encode_informational(&head) {
                     let _ = respond.send_informational(head);
                 }
@@ -83,14 +84,14 @@ impl TunnelResponder {
                 sink.put_head(quic_head::encode_response(&head, length, framed, first)?, framed);
                 Ok(TunnelSink(SinkKind::Quic(sink)))
             }
-            Way::Http2(mut respond) => {
+            Way::Http2(mut respond, open) => {
                 let encoded = http2_head::encode_response(head, length, from, self.accept).inspect_err(|_| {
                     respond.send_reset(Reason::INTERNAL_ERROR);
                 })?;
                 let stream = respond.send_response(encoded, bodiless).map_err(|error| stream_error(&error))?;
                 Ok(TunnelSink(match bodiless {
                     true => SinkKind::Ended,
-                    false => SinkKind::Http2(H2Sink::new(stream, Reason::INTERNAL_ERROR)),
+                    false => SinkKind::Answer(H2Sink::new(stream, Reason::INTERNAL_ERROR), open),
                 }))
             }
             Way::Over => Err(StreamError::Reset),
@@ -120,7 +121,7 @@ impl TunnelResponder {
                     tokio::spawn(async move { poll_fn(|cx| finish(&mut sink, cx)).await });
                 }
             }
-            Way::Http2(mut respond) => {
+            Way::Http2(mut respond, _) => {
                 let head = http2_head::encode_failure(takes_codes.then_some((code, reason)));
                 let _ = respond.send_response(head, true);
             }
@@ -130,7 +131,7 @@ impl TunnelResponder {
 
     /// No room: the edge may ask elsewhere.
     pub(crate) fn refuse(mut self) {
-        if let Way::Http2(respond) = &mut self.way {
+        if let Way::Http2(respond, _) = &mut self.way {
             respond.send_reset(Reason::REFUSED_STREAM);
         }
         self.way = Way::Over;
@@ -140,7 +141,7 @@ impl TunnelResponder {
     pub fn poll_canceled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.way {
             Way::Quic { sink, .. } => sink.poll_stopped(cx).map(|_| ()),
-            Way::Http2(respond) => respond.poll_reset(cx).map(|_| ()),
+            Way::Http2(respond, _) => respond.poll_reset(cx).map(|_| ()),
             Way::Over => Poll::Pending,
         }
     }
@@ -149,7 +150,7 @@ impl TunnelResponder {
 impl Drop for TunnelResponder {
     /// A QUIC sink resets itself.
     fn drop(&mut self) {
-        if let Way::Http2(respond) = &mut self.way {
+        if let Way::Http2(respond, _) = &mut self.way {
             respond.send_reset(Reason::INTERNAL_ERROR);
         }
     }

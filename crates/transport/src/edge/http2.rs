@@ -9,9 +9,11 @@ use super::reception::Reception;
 use super::registrar::Admission;
 use super::registration;
 use crate::http2;
+use crate::http2::batch::Batched;
 use crate::http2::beat::{Beating, Http2Life};
 use crate::lines::MIN_WINDOW;
 use crate::stream::{SinkKind, SourceKind};
+use crate::turns::Last;
 use crate::{TunnelSink, TunnelSource};
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -20,6 +22,7 @@ use qanat_http::h2::{H2Sink, H2Source};
 use qanat_wire::names;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
@@ -93,20 +96,22 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
     let metered = allowance.clone();
     let handshake = async {
         let stream = stream.await.map_err(|error| error.to_string())?;
-        let stream = Beating::new(Metered::new(Goodbye::new(stream), metered), pulse.beat.clone(), true);
-        http2::client(reception.settings.max_head)
-            .handshake::<_, Bytes>(stream)
-            .await
-            .map_err(|error| error.to_string())
+        let socket = Batched::new(Metered::new(Goodbye::new(stream), metered));
+        let mut outlet = socket.outlet();
+        let stream = Beating::new(socket, pulse.beat.clone(), true);
+        let mut made = pin!(http2::client(reception.settings.max_head).handshake::<_, Bytes>(stream));
+        let made = Last::new(made.as_mut(), &mut outlet).await;
+        made.map(|made| (made, outlet)).map_err(|error| error.to_string())
     };
-    let (requests, mut connection) = match tokio::time::timeout(reception.settings.handshake_timeout, handshake).await {
-        Ok(Ok(made)) => made,
-        Ok(Err(error)) => {
-            tracing::debug!(%remote, %error, "TLS handshake failed");
-            return;
-        }
-        Err(_) => return,
-    };
+    let ((requests, mut connection), outlet) =
+        match tokio::time::timeout(reception.settings.handshake_timeout, handshake).await {
+            Ok(Ok(made)) => made,
+            Ok(Err(error)) => {
+                tracing::debug!(%remote, %error, "TLS handshake failed");
+                return;
+            }
+            Err(_) => return,
+        };
     let close = CancellationToken::new();
     let active = Arc::new(AtomicUsize::new(0));
     let transport = Transport::Http2 { requests: requests.clone(), close: close.clone(), active };
@@ -160,6 +165,7 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
             }
         }
     };
+    let ended = Last::new(Box::pin(ended), outlet);
     let line = Some(Http2Life(pulse.beat.clone()));
     reception.supervise(&link, place, link.registered(), ended, control, line).await;
 }

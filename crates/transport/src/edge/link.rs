@@ -8,8 +8,8 @@ use crate::doubt::Doubt;
 use crate::features::Features;
 use crate::quic::head::{HeadReader, encode_request};
 use crate::quic::stream::QuicSink;
-use crate::quic::turns::OpenRequest;
 use crate::stream::{SinkKind, StreamGuard};
+use crate::turns::OpenRequest;
 use crate::{
     Applied, OpenError, Protocol, RegistrationDetails, RegistrationRefusal, RequestKind, ResponseError, TunnelRequest,
     TunnelSink, http2, quic,
@@ -169,7 +169,7 @@ impl ConnectorLink {
         }
         let head = http2::head::encode_request(request, self.0.peer.features())?;
         let count = active.fetch_add(1, Ordering::Relaxed);
-        let guard = StreamGuard(active.clone());
+        let guard = StreamGuard::new(active.clone());
         if count >= requests.current_max_send_streams() {
             return Err(OpenError::Exhausted);
         }

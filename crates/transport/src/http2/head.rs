@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
+use qanat_http::h2::Arena;
 use qanat_http::{
     BodyLength, Headers, Limits, RequestHead, ResponseHead, StreamError, Version, check_websocket_answer,
 };
@@ -109,6 +110,12 @@ pub(crate) fn decode_request(parts: http::request::Parts, end_stream: bool) -> R
         _ if parts.headers.contains_key(names::TCP_SOURCE_HEADER) => RequestKind::Tcp,
         _ => RequestKind::Http,
     };
+    let host = parts.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
+    let authority = parts.uri.authority().map(|a| a.as_str().as_bytes()).or(host).unwrap_or_default();
+    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes();
+    let method = parts.method.as_str().as_bytes();
+    let mut arena = Arena::for_headers(&parts.headers, method.len() + target.len() + authority.len());
+    let (method, target, authority) = (arena.put(method), arena.put(target), arena.put(authority));
     let mut headers = Headers::with_capacity(parts.headers.len() + 2);
     let mut length = None;
     for (name, value) in &parts.headers {
@@ -119,16 +126,13 @@ pub(crate) fn decode_request(parts: http::request::Parts, end_stream: bool) -> R
                 return Err("two lengths of one body");
             }
         } else if !names::is_reserved(bytes) && *name != http::header::HOST {
-            headers.push(Bytes::copy_from_slice(bytes), Bytes::copy_from_slice(value.as_bytes()));
+            headers.push(arena.put(bytes), arena.put(value.as_bytes()));
         }
     }
-    let host = parts.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
-    let authority = parts.uri.authority().map(|a| a.as_str().as_bytes()).or(host).unwrap_or_default();
-    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let head = RequestHead {
-        method: Bytes::copy_from_slice(parts.method.as_str().as_bytes()),
-        target: Bytes::copy_from_slice(target.as_bytes()),
-        authority: Bytes::copy_from_slice(authority),
+        method,
+        target,
+        authority,
         version: Version::Http2,
         headers,
         websocket: kind == RequestKind::WebSocket,

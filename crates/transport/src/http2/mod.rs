@@ -1,5 +1,6 @@
 //! The HTTP/2 transport: its settings and its heartbeat, for both ends.
 
+pub(crate) mod batch;
 pub(crate) mod beat;
 pub(crate) mod head;
 

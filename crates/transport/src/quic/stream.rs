@@ -1,6 +1,6 @@
 //! The two directions of a data stream over QUIC.
 
-use super::turns::OpenRequest;
+use crate::turns::OpenRequest;
 use bytes::{Bytes, BytesMut};
 use qanat_http::{Frame, Headers, StreamError, discard};
 use qanat_wire::framed::{self, Decoder, FramedError, Piece};
@@ -20,8 +20,10 @@ const MAX_BUFFERED: usize = 64 * 1024;
 const MAX_TRAILERS: usize = 32 * 1024;
 /// With this much at hand a whole window may lie behind it.
 const LOOK_AHEAD: usize = 64 * 1024;
-/// Chunks (one per packet) taken with one lock of the connection.
-const MAX_CHUNKS: usize = 24;
+/// Chunks (one per packet) taken with one lock of the connection: at first, and where so many were there. To make room for one
+/// and take it away costs as much as to read it.
+const FEW_CHUNKS: usize = 4;
+const MANY_CHUNKS: usize = 24;
 
 pub(crate) fn lost(error: &quinn::ConnectionError) -> StreamError {
     StreamError::ConnectionLost(error.to_string())
@@ -41,16 +43,22 @@ fn write_error(error: WriteError) -> StreamError {
     }
 }
 
-/// The next bytes of a source's stream; see `poll_read`.
-fn poll_next(recv: &mut Option<RecvStream>, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
-    recv.as_mut().map_or(Poll::Ready(Err(StreamError::Reset)), |recv| poll_read(recv, cx))
+/// The next bytes of a stream, `None` at its end. What lies there in a few packets becomes one piece.
+pub(crate) fn poll_read(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+    let mut chunks: [Bytes; FEW_CHUNKS] = Default::default();
+    poll_chunks(recv, cx, &mut chunks, &mut false)
 }
 
-/// The next bytes of a stream, `None` at its end. What lies there in several packets becomes one piece.
-pub(crate) fn poll_read(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
-    let mut chunks: [Bytes; MAX_CHUNKS] = Default::default();
-    let read = pin!(recv.read_chunks(&mut chunks)).poll(cx);
+/// Reads into `chunks`; `is_full` says whether all of them were needed.
+fn poll_chunks(
+    recv: &mut RecvStream,
+    cx: &mut Context<'_>,
+    chunks: &mut [Bytes],
+    is_full: &mut bool,
+) -> Poll<Result<Option<Bytes>, StreamError>> {
+    let read = pin!(recv.read_chunks(chunks)).poll(cx);
     let Some(count) = ready!(read).map_err(read_error)? else { return Poll::Ready(Ok(None)) };
+    *is_full = count == chunks.len();
     if count == 1 {
         return Poll::Ready(Ok(Some(std::mem::take(&mut chunks[0]))));
     }
@@ -71,6 +79,8 @@ enum Form {
 pub(crate) struct QuicSource {
     /// Until it is stopped.
     recv: Option<RecvStream>,
+    /// There was more than a few packets hold.
+    is_much: bool,
     /// Read together with the head.
     rest: Bytes,
     form: Form,
@@ -82,7 +92,7 @@ pub(crate) struct QuicSource {
 impl QuicSource {
     /// Raw bytes until FIN.
     pub(crate) fn new(recv: RecvStream, rest: Bytes) -> Self {
-        Self { recv: Some(recv), rest, form: Form::Raw, window: 0, done: None }
+        Self { recv: Some(recv), is_much: false, rest, form: Form::Raw, window: 0, done: None }
     }
 
     /// The stream's window, for `behind`.
@@ -103,10 +113,21 @@ impl QuicSource {
         self
     }
 
+    /// The next bytes of the stream.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        let Some(recv) = &mut self.recv else { return Poll::Ready(Err(StreamError::Reset)) };
+        if self.is_much {
+            let mut chunks: [Bytes; MANY_CHUNKS] = Default::default();
+            return poll_chunks(recv, cx, &mut chunks, &mut false);
+        }
+        let mut chunks: [Bytes; FEW_CHUNKS] = Default::default();
+        poll_chunks(recv, cx, &mut chunks, &mut self.is_much)
+    }
+
     /// Takes note of a FIN that is already there, so that nothing has to be stopped later. True at the clean end.
     pub(crate) fn try_end(&mut self, cx: &mut Context<'_>) -> bool {
         if self.rest.is_empty() && self.done.is_none() {
-            match poll_next(&mut self.recv, cx) {
+            match self.poll_next(cx) {
                 Poll::Ready(Ok(Some(bytes))) => self.rest = bytes,
                 Poll::Ready(end) => self.done = Some(self.finish(end.map(|_| ()))),
                 Poll::Pending => {}
@@ -141,7 +162,7 @@ impl QuicSource {
                 if let Some(done) = &self.done {
                     return Poll::Ready(done.clone().err().map(Err));
                 }
-                match ready!(poll_next(&mut self.recv, cx)) {
+                match ready!(self.poll_next(cx)) {
                     Ok(Some(bytes)) => self.rest = bytes,
                     end => {
                         self.done = Some(self.finish(end.map(|_| ())));
@@ -180,7 +201,7 @@ impl QuicSource {
 
     pub(crate) fn behind(&mut self, cx: &mut Context<'_>) -> Result<usize, StreamError> {
         while self.rest.len() < LOOK_AHEAD && self.done.is_none() {
-            match poll_next(&mut self.recv, cx) {
+            match self.poll_next(cx) {
                 Poll::Ready(Ok(Some(bytes))) if self.rest.is_empty() => self.rest = bytes,
                 Poll::Ready(Ok(Some(bytes))) => self.rest = [&self.rest[..], &bytes[..]].concat().into(),
                 // Whether the bytes that came are the whole is known when they are taken.
