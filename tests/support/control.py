@@ -219,9 +219,9 @@ _idle: list[Stage] = []
 
 @contextmanager
 def running_control(
-    folder: Path, database: str | None = None, *, own_endpoints: bool = True, dashboard: bool = False
+    folder: Path, database: Path | str | None = None, *, own_endpoints: bool = True, dashboard: bool = False
 ) -> Iterator[Control]:
-    """A control plane in an empty folder, or on an empty PostgreSQL database; or one that has only the stock API's endpoints, or
+    """A control plane in an empty folder, or on a database that is there; or one that has only the stock API's endpoints, or
     the dashboard beside them."""
     store = open_store(database if database is not None else new_file(folder / "qanat.db"))
     notices: list[Notice] = []

@@ -35,24 +35,43 @@ def _cheap_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def other(control: Control, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Control]:
-    """A second, empty control plane on the same kind of database."""
-    folder = tmp_path / "other"
+def other(control: Control) -> Control:
+    """An empty control plane on the same kind of database."""
+    return control
+
+
+_furnished: dict[str, Any] = {}
+"""What `full` is copied from: a SQLite file's bytes, or the URL of a PostgreSQL database."""
+
+
+@pytest.fixture
+def full(database: Path | str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Control]:
+    """An account with one of everything, made once for each kind of database."""
+    folder = tmp_path / "full"
     folder.mkdir()
-    if control.store.file is not None:
-        with running_control(folder) as running:
+    if isinstance(database, Path):
+        file = folder / "qanat.db"
+        if "sqlite" not in _furnished:
+            with running_control(folder) as first:
+                furnish(first)
+            _furnished["sqlite"] = file.read_bytes()
+        file.touch(0o600)
+        file.write_bytes(_furnished["sqlite"])
+        with running_control(folder, file) as running:
             yield running
         return
     server: Postgres = request.getfixturevalue("postgres")
-    url = server.database()
+    if "postgres" not in _furnished:
+        _furnished["postgres"] = server.database()
+        with running_control(folder, _furnished["postgres"]) as first:
+            furnish(first)
+    url = server.copy(_furnished["postgres"])
     with running_control(folder, url) as running:
         yield running
     server.drop(url)
 
 
-@pytest.fixture
-def full(control: Control) -> Control:
-    """An account with one of everything."""
+def furnish(control: Control) -> None:
     tunnel = control.create_tunnel("web")
     local = control.create_tunnel("ssh", config_src="local")
     for code in (404, 503):
@@ -151,7 +170,6 @@ def full(control: Control) -> Control:
         control.call("PATCH", f"/zones/{zone['id']}/settings/always_use_https", {"value": "off"})
         path = f"/qanat/zones/{zone['id']}/error-pages/500_errors"
         control.call("PUT", path, {"content": "<p>::RAY_ID::</p>"})
-    return control
 
 
 def export(control: Control, *, sealed: bool = False, account: str | None = None) -> dict[str, Any]:
