@@ -1,7 +1,10 @@
 """A hostname's page: the way of a request, and a test now."""
 
+from qanat.auth import issue
+from qanat.control.permissions import GROUPS
 from tests.support.control import Control
 from tests.support.dashboard import Visitor, shown
+from tests.support.writes import written
 from tests.unit.dashboard.test_overview import answered, connected
 from tests.unit.dashboard.test_tunnel import put
 
@@ -61,3 +64,26 @@ def test_hostnames_are_listed_and_found(control: Control, me: Visitor) -> None:
     connected(control, "listed", hostname="needle.listed.test")
     assert "needle.listed.test" in me.page("/hostnames", search="NEEDLE")
     assert "needle.listed.test" not in me.page("/hostnames", search="hay")
+
+
+def test_who_sees_single_zones_has_a_live_page_too(control: Control, stranger: Visitor) -> None:
+    tunnel = connected(control, "single", hostname="app.single.test")
+    zone = next(each for each in control.call("GET", "/zones", name="single.test"))
+    account = f"com.cloudflare.api.account.{control.account}"
+    policies = [
+        {"effect": "allow", "resources": {account: "*"}, "permission_groups": [group("Cloudflare Tunnel Read")]},
+        {
+            "effect": "allow",
+            "resources": {f"com.cloudflare.api.account.zone.{zone['id']}": "*"},
+            "permission_groups": [group("DNS Read")],
+        },
+    ]
+    text, _ = written(control.store, issue, name="single", policies=policies)
+    stranger.sign_in(text)
+    assert "app.single.test" in stranger.page("/hostnames/app.single.test")
+    assert stranger.http.head("/live", params={"view": "hostname", "name": "app.single.test"}).status_code == 204
+    assert stranger.http.head("/live", params={"view": "cutover", "cutover": tunnel}).status_code == 403
+
+
+def group(name: str) -> dict[str, str]:
+    return next({"id": each.id, "name": each.name} for each in GROUPS if each.name == name)

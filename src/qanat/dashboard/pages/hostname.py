@@ -77,7 +77,7 @@ def test_now(ask: Ask) -> Response:
     return _shown(ask, answers=answers, path=path)
 
 
-@watched("hostname", *NEEDS, asks=("name",))
+@watched("hostname", "tunnel.read", asks=("name",))
 def hostname_parts(desk: Desk, view: View) -> dict[str, str]:
     """What of it changes by itself; the way is drawn anew only by its page, which knows who asks."""
     failures = [
