@@ -146,11 +146,11 @@ class Presence:
             for listener in self._listeners:
                 listener(tunnel_id)
 
-    def not_here(self, tunnel_ids: Iterable[str]) -> set[str]:
-        """Those of the tunnels that have no connection of this process."""
+    @property
+    def elsewhere(self) -> int:
+        """How many connections a process before this one still has that take requests: they are on their way here."""
         with self._lock:
-            here = {each.node[0] for each in self._connections.values() if not each.is_elsewhere}
-        return set(tunnel_ids) - here
+            return sum(each.is_elsewhere for each in self._connections.values())
 
     def connections(self, tunnel_id: str, token_id: str) -> tuple[int, int]:
         """How many there are, and how many of them are suspect."""

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -30,6 +31,10 @@ from qanat.systemd import ServiceManager
 
 CONNECTORS_EVERY_S = 0.005
 """Between two connections that are told to go to the new process: 200 a second."""
+MOVED_S = 90.0
+"""For connectors that are still on their way here from a process before this one: of a connector with all its connections between
+two processes none would be left to serve. A stock one takes up to 22 s for each of its four."""
+LOOK_S = 0.1
 CLOSE_S = 5.0
 """How long the end of this process waits for that of one that it was starting."""
 
@@ -164,6 +169,9 @@ class Upgrades:
             self._signals.tell(Order.HANDED_OVER, self._drain_s)
 
     def _hand_over(self, limit_s: float, drain_s: float | None) -> Result:
+        end, pause = monotonic() + MOVED_S, threading.Event()
+        while self._parts.presence.elsewhere and monotonic() < end and not self._is_canceled:
+            pause.wait(LOOK_S)
         command = program()
         log.info("upgrading: the program is started anew", program=command[0])
         handed = handed_down(self._parts.engine, self._parts.listeners, self._parts.local)

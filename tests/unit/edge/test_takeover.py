@@ -74,6 +74,7 @@ def test_a_node_that_is_connected_to_the_process_before_is_not_gone(monkeypatch:
     old = [Held("c1", "t", "n", ("qanat_role",)), Held("c2", "t", "n", ())]
     presence.adopt(old)
     assert presence.connections("t", "n") == (2, 0)
+    assert presence.elsewhere == 2
     assert presence.was_seen("t", "n")
     assert presence.announces("t", "n", "qanat_role")
     here = Registered(tunnel_id="t", token_id="n", connection_id="c3", features=[])
@@ -94,3 +95,4 @@ def test_a_node_that_is_connected_to_the_process_before_is_not_gone(monkeypatch:
         ("c2", False),
     ]
     assert [held.connection_id for held in presence.held()] == []
+    assert presence.elsewhere == 0
