@@ -178,6 +178,11 @@ class Duties:
         if self._metrics is not None:
             self._metrics.stop()
 
+    def end_streams(self) -> None:
+        """Open pages of the dashboard are told no more: a drain would wait for them."""
+        if self._api is not None:
+            self._api.end_streams()
+
     def leave(self, *, also_records: bool) -> None:
         """Ends for another process, with nothing half done: from here on this one writes no decision, nor (`also_records`) what
         merely happens."""

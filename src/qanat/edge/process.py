@@ -286,6 +286,7 @@ def _drain(parts: Parts, upgrades: Upgrades, heard: Heard) -> None:
     grace_s = parts.settings.grace_period_s if heard.drain_s is None else heard.drain_s
     end = monotonic() + grace_s
     log.info("draining; a second signal ends at once", grace_s=grace_s)
+    upgrades.duties.end_streams()
     # In a thread: the engine's wait lets other threads run, but no signal handler of this one.
     _in_thread(parts.engine.leave, {"notice_s": parts.settings.stop_notice_s, "grace_s": grace_s})
     # Everything that takes time and serves no request ends while requests are still served.

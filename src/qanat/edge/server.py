@@ -85,11 +85,15 @@ class ApiServer:
         """Serves on, and tells every client that its connection closes."""
         self._crowd.is_leaving = True
 
+    def end_streams(self) -> None:
+        """Those that have no end of their own: nobody can wait for them."""
+        for end in self._ending:
+            end()
+
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Lets open requests finish."""
         self._server.should_exit = True
-        for end in self._ending:
-            end()
+        self.end_streams()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         if self._own is not None:

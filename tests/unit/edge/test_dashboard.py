@@ -37,7 +37,8 @@ def test_who_shows_a_token_is_a_program() -> None:
     assert is_api(scope("/zones", authorization="Bearer x"))
 
 
-def test_answers_without_an_end_are_ended_when_the_server_stops() -> None:
+@pytest.mark.parametrize("way", ["end_streams", "stop"])
+def test_answers_without_an_end_are_ended_when_the_edge_drains_and_when_it_stops(way: str) -> None:
     app, ended = FastAPI(), threading.Event()
 
     async def lines() -> AsyncIterator[bytes]:
@@ -55,7 +56,8 @@ def test_answers_without_an_end_are_ended_when_the_server_stops() -> None:
     with httpx.stream("GET", f"{server.url}/lines", trust_env=False, verify=False) as answer:
         told = answer.iter_lines()
         assert next(told) == "line"
-        stopping = threading.Thread(target=server.stop)
+        stopping = threading.Thread(target=getattr(server, way))
         stopping.start()
         assert list(told)[-1] == "the end", "it ended by itself, and was not cut"
         stopping.join()
+    server.stop()
