@@ -444,7 +444,11 @@ class Edge:
     def stop_accepting(self, *, tunnels_only: bool) -> None:
         """Accepts no more connections: the process that has the `sockets` does, those that wait in the queue among them.
         Packets of connections that there are come by that process from now on. `tunnels_only`: visitors go on to be
-        accepted. Not undone. Releases the GIL."""
+        accepted. Releases the GIL."""
+    def accept_again(self) -> None:
+        """Undoes `stop_accepting` and `send_connectors_away`, since the process that took over has failed: connections are
+        accepted, and packets read, as before. Connectors that were told to go come back by themselves. Of no effect after
+        `drain`. Releases the GIL."""
     def connected_tunnels(self) -> dict[str, int]:
         """By id, how many connections of each tunnel take requests; those without any are left out."""
     def expect(self, *, tunnel_ids: Sequence[str], timeout_s: float) -> None:
@@ -454,7 +458,7 @@ class Edge:
         """Begins to tell connectors to go to the process that took over: one connection of each connector at a time, when
         its open requests have ended (at the latest after 5 s the next may go as well) and the one before has registered
         there (30 s are waited for that); of all connectors one in that time. The last connection of each node stays until
-        `drain` has sent the visitors away. Does not wait; only the first call counts."""
+        `drain` has sent the visitors away. Does not wait; another call changes nothing."""
     def drain(self, *, notice_s: float, grace_s: float) -> None:
         """Leaves everything to the process that took over: `stop_accepting`, then every visitor is told to go (HTTP/1.1
         `Connection: close`, HTTP/2 GOAWAY) and served for `notice_s` or until none is connected, then idle connections

@@ -8,7 +8,8 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use tokio_util::sync::CancellationToken;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How far the stop has come; it never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub(crate) struct Drain {
     /// Requests that came when the clients had been told.
     late: Counter,
     listeners: Mutex<Listeners>,
-    /// Cancelled once visitors' connections are no longer ours to take: another process does.
-    pub(crate) accepting: CancellationToken,
+    /// Visitors' connections are another process's to take.
+    pub(crate) is_elsewhere: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -99,6 +100,14 @@ impl Drop for Ear<'_> {
     fn drop(&mut self) {
         let mut listeners = self.drain.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.wakers.remove(&self.id);
+    }
+}
+
+/// Blocks until something is over, at most so long.
+pub(crate) fn wait(limit: Duration, is_over: &dyn Fn() -> bool) {
+    let end = Instant::now() + limit;
+    while !is_over() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

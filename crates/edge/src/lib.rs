@@ -12,6 +12,7 @@ mod counters;
 mod drain;
 mod error;
 mod events;
+mod handover;
 mod holds;
 mod limits;
 mod management;
@@ -47,6 +48,7 @@ pub use events::{
     ConfigurationApplied, ConnectionDraining, ConnectionLost, ConnectionRegistered, ConnectionSuspect, Event,
     LocalConfiguration, ProbeAnswered, RegistrationRefused, RequestFailed,
 };
+pub use handover::Handover;
 pub use holds::{HoldOrder, MAX_HELD};
 pub use pressure::Pressure;
 pub use requests::probe::Probe;

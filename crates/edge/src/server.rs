@@ -3,9 +3,10 @@
 use crate::access::Line;
 use crate::certificate::Certificate;
 use crate::challenges::{Challenges, HttpChallenge, TlsChallenge};
-use crate::drain::Stage;
+use crate::drain::{Stage, wait};
 use crate::error::EdgeError;
 use crate::events::Event;
+use crate::handover::Handover;
 use crate::holds::HoldOrder;
 use crate::pressure::Pressure;
 use crate::public::listener::{self, Speech};
@@ -13,20 +14,17 @@ use crate::public_side::PublicSide;
 use crate::requests::probe::{Probe, Prober};
 use crate::router::Route;
 use crate::settings::{Addresses, Settings};
-use crate::sockets::{Descriptors, Shared, Sockets};
+use crate::sockets::{Descriptors, Sockets};
 use crate::tables::TunnelEntry;
 use crate::traffic::Passed;
-use crate::tunnels::departures::Departures;
 use crate::tunnels::door::Door;
 use crate::tunnels::push::Pusher;
 use crate::zones::ZoneRules;
 use futures_util::future::BoxFuture;
 use qanat_boundary::EngineWarning;
-use qanat_transport::{Elsewhere, Flow, Lines, ListenerSettings, TunnelListener, TunnelUdp};
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use qanat_transport::{Elsewhere, Flow, Lines, ListenerSettings, TunnelListener};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -56,14 +54,7 @@ pub struct Edge {
     addresses: Addresses,
     /// Ends the tunnel listener and every connection of it.
     stop_tunnels: CancellationToken,
-    /// Ends the acceptance of connectors' TCP connections.
-    accepting: CancellationToken,
-    /// What is given to the process that takes over; `None` once the edge is closed.
-    shared: Mutex<Option<Shared>>,
-    elsewhere: Arc<Elsewhere>,
-    departing: AtomicBool,
-    /// Cancelled when no visitor may need a connector here any more.
-    visitors_left: CancellationToken,
+    handover: Handover,
     opened: watch::Sender<Open>,
     /// Ends once every connector was told.
     serving: JoinHandle<()>,
@@ -151,6 +142,7 @@ impl Edge {
             }
         }
         drop(_inside);
+        let handover = Handover::new(side.clone(), runtime.handle().clone(), accepting, shared, elsewhere);
         let prober = Prober::new(side.clone());
         Ok(Self {
             side,
@@ -158,11 +150,7 @@ impl Edge {
             prober,
             addresses,
             stop_tunnels,
-            accepting,
-            shared: Mutex::new(Some(shared)),
-            elsewhere,
-            departing: AtomicBool::new(false),
-            visitors_left: CancellationToken::new(),
+            handover,
             opened,
             serving,
             runtime: Mutex::new(Some(runtime)),
@@ -184,29 +172,9 @@ impl Edge {
         self.opened.send_modify(|open| *open = far.max(*open));
     }
 
-    /// Duplicates of the sockets that it serves on, by role, for a process that takes over. What was given before is void, unless that
-    /// process has begun to serve.
-    pub fn sockets(&self) -> Result<Descriptors, EdgeError> {
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = shared.as_ref().map_or_else(|| Ok(Descriptors::new()), Shared::give);
-        given.map_err(|error| EdgeError::BindFailed { address: "(sockets)".to_owned(), reason: error.to_string() })
-    }
-
-    /// Takes no more of connectors, nor of visitors unless `tunnels_only`: the process that was given the sockets does. What waits in
-    /// them is that one's; connections that there are go on.
-    pub fn stop_accepting(&self, tunnels_only: bool) {
-        let _inside = self.pusher.runtime.enter();
-        self.accepting.cancel();
-        if let Some(shared) = &*self.shared.lock().unwrap_or_else(PoisonError::into_inner) {
-            for udp in shared.udp() {
-                if let Err(error) = udp.let_go() {
-                    tracing::error!(%error, "a UDP socket is read on");
-                }
-            }
-        }
-        if !tunnels_only {
-            self.side.drain.accepting.cancel();
-        }
+    /// How this edge follows another, or is followed.
+    pub fn handover(&self) -> &Handover {
+        &self.handover
     }
 
     /// Where it listens.
@@ -329,14 +297,7 @@ impl Edge {
                 *value = self.side.registry.protocol_errors();
             }
         }
-        let passed = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = passed
-            .iter()
-            .flat_map(Shared::udp)
-            .map(TunnelUdp::passed)
-            .fold([0; 3], |sum, of| [sum[0] + of.out, sum[1] + of.dropped, sum[2] + of.taken]);
-        let names = ["packets_passed", "packets_not_passed", "packets_taken"];
-        counters.extend(names.into_iter().zip(passed));
+        counters.extend(self.handover.counters());
         counters.push(("unread_bytes", self.side.backlog.bytes() as u64));
         counters.push(("events_dropped", self.side.events.dropped()));
         counters.push(("access_lines_dropped", self.side.access.dropped()));
@@ -362,51 +323,10 @@ impl Edge {
         wait(grace.saturating_sub(notice), &|| counters.requests_open.get() <= drain.open_late());
     }
 
-    /// How many connections of each tunnel take requests; those without any are left out.
-    pub fn connected_tunnels(&self) -> HashMap<Uuid, usize> {
-        self.side.registry.connected()
-    }
-
-    /// For at most so long requests wait for connectors of these tunnels, which another process sends here; to be called before `open`,
-    /// and instead of what that does by itself.
-    pub fn expect(&self, tunnels: HashSet<Uuid>, within: Duration) {
-        self.side.registry.awaited.only(tunnels, within);
-    }
-
-    /// Begins to send connectors to the process that took over: one connection of each at a time, and one of all in `every`. A node's
-    /// last one stays until `drain` has sent the visitors away. Only the first call counts.
-    pub fn send_connectors_away(&self, every: Duration) {
-        let departures = Departures {
-            registry: self.side.registry.clone(),
-            elsewhere: self.elsewhere.clone(),
-            every,
-            last: self.visitors_left.clone(),
-        };
-        if !self.departing.swap(true, Ordering::AcqRel) {
-            self.pusher.runtime.spawn(departures.run());
-        }
-    }
-
-    /// Leaves all to the process that took over: accepts nothing, tells visitors to go and serves them for `notice`, unless none is
-    /// there; then ends idle connections, and lets connectors' last connections go. Returns when nothing is open any more, or after
-    /// `grace` in all. Blocks.
-    pub fn drain(&self, notice: Duration, grace: Duration) {
-        let end = Instant::now() + grace;
-        self.stop_accepting(false);
-        let (counters, drain) = (&self.side.counters, &self.side.drain);
-        drain.reach(Stage::Leaving);
-        wait(notice.min(grace), &|| counters.connections_open.get() == 0);
-        drain.reach(Stage::Closing);
-        self.visitors_left.cancel();
-        let is_over = || counters.requests_open.get() == 0 && counters.tunnel_connections_open.get() == 0;
-        wait(end.saturating_duration_since(Instant::now()), &is_over);
-    }
-
     /// Takes nothing new, waits up to `grace` for open requests, ends everything. Idempotent; blocks.
     pub fn close(&self, grace: Duration) {
         let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        // Nobody waits in the queue of a port that nobody serves.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.handover.close();
         self.side.drain.reach(Stage::Closing);
         self.side.holds.release_all();
         self.side.registry.drain();
@@ -424,13 +344,6 @@ impl Edge {
         runtime.shutdown_timeout(LAST_WORDS);
         self.side.access.close();
         self.side.events.close();
-    }
-}
-
-fn wait(limit: Duration, is_over: &dyn Fn() -> bool) {
-    let end = Instant::now() + limit;
-    while !is_over() && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

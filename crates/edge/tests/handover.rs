@@ -53,11 +53,16 @@ fn end(lab: &Lab) {
 fn connections_go_on_while_another_process_accepts() {
     on_both(async |first| {
         let old = connection(first, 1, 0).await;
-        opened(first, 1).await;
+        let by_https = registration(Uuid::from_u128(3), 0, &OURS);
+        let by_https = FakeConnector::start_at(first, first.https(), by_https).await.unwrap();
+        opened(first, 2).await;
         let mut visitor = h1(first).await;
         assert_eq!(visitor.get("/").await.status, 200);
         visitor.send(format!("GET /slow HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
-        first.until(|| first.count("requests_open") == 1).await;
+        let has_it =
+            |connector: &FakeConnector| connector.requests().iter().any(|request| request.head.target == "/slow");
+        first.until(|| has_it(&old) || has_it(&by_https)).await;
+        let slow = if has_it(&old) { &old } else { &by_https };
         let mut socket = h1(first).await;
         socket.send(format!("GET /ws HTTP/1.1\r\nHost: {HOST}\r\n{UPGRADE}\r\nfirst")).await;
         assert_eq!(socket.head().await.0, 101);
@@ -65,14 +70,14 @@ fn connections_go_on_while_another_process_accepts() {
 
         let second = first.successor();
         assert_eq!(first.edge.addresses().tunnel, second.edge.addresses().tunnel);
-        first.edge.stop_accepting(false);
+        first.edge.handover().stop_accepting(false);
         second.edge.open();
         let new = connection(first, 2, 0).await;
         opened(&second, 1).await;
-        assert_eq!((first.count("tunnel_connections_open"), second.count("registrations")), (1, 1));
+        assert_eq!((first.count("tunnel_connections_open"), second.count("registrations")), (2, 1));
 
         // The old one's requests end where they began, and go on to be served there.
-        old.seen.release.notify_one();
+        slow.seen.release.notify_one();
         assert_eq!(visitor.answer().await.text(), "slow");
         let large = visitor.get("/large").await;
         assert_eq!((large.status, large.body.len()), (200, 8 << 20));
@@ -80,6 +85,15 @@ fn connections_go_on_while_another_process_accepts() {
         assert_eq!(socket.bytes(6).await, b"second");
         assert_eq!(h1(first).await.get("/echo").await.status, 200, "a new visitor");
         assert_eq!((new.requests().len(), new.last().head.target), (1, "/echo".into()));
+        // With nothing open on either, requests go to both.
+        drop(socket);
+        first.until(|| first.count("requests_open") == 0).await;
+        for connector in [&old, &by_https] {
+            let before = connector.requests().len();
+            while connector.requests().len() == before {
+                assert_eq!(visitor.get("/echo").await.status, 200);
+            }
+        }
         let passed = |lab: &Lab, name| (lab.count(name) > 0) == (lab.protocol == Protocol::Quic);
         assert!(passed(&second, "packets_passed") && passed(first, "packets_taken"));
         assert_eq!(second.count("packets_not_passed"), 0);
@@ -96,7 +110,7 @@ fn packets_reach_their_process_across_two_upgrades_until_it_ends() {
         assert_eq!(by_first.get("/").await.status, 200);
 
         let second = first.successor();
-        first.edge.stop_accepting(false);
+        first.edge.handover().stop_accepting(false);
         second.edge.open();
         let of_second = connection(first, 2, 0).await;
         opened(&second, 1).await;
@@ -104,7 +118,7 @@ fn packets_reach_their_process_across_two_upgrades_until_it_ends() {
         assert_eq!(by_second.get("/").await.status, 200);
 
         let third = second.successor();
-        second.edge.stop_accepting(false);
+        second.edge.handover().stop_accepting(false);
         third.edge.open();
         let of_third = connection(first, 3, 0).await;
         opened(&third, 1).await;
@@ -122,6 +136,32 @@ fn packets_reach_their_process_across_two_upgrades_until_it_ends() {
         of_second.link.closed().await;
         assert_eq!(h1(&third).await.get("/").await.status, 200);
         end(&third);
+    });
+}
+
+#[test]
+fn what_was_let_go_of_is_taken_back_when_the_next_process_fails() {
+    on_both(async |first| {
+        let connectors = futures_util::future::join_all((0..2).map(|index| keep(first, 1, index)));
+        let work = async {
+            opened(first, 2).await;
+            let second = first.successor();
+            first.edge.handover().stop_accepting(false);
+            second.edge.open();
+            end(&second);
+            first.edge.handover().accept_again();
+            let new = connection(first, 2, 0).await;
+            opened(first, 3).await;
+            new.link.close();
+            opened(first, 2).await;
+            assert_eq!(h1(first).await.get("/echo").await.status, 200);
+            let third = first.successor();
+            upgrade(first, &third).await;
+            assert_eq!(h1(first).await.get("/echo").await.status, 200);
+            assert_eq!(third.count("requests"), 1);
+            end(&third);
+        };
+        beside(work, connectors).await;
     });
 }
 
@@ -157,15 +197,17 @@ async fn load_h2(lab: &Lab, answered: &Cell<usize>) {
 
 /// As `qanat edge` does it.
 async fn upgrade(old: &Lab, new: &Lab) {
-    old.edge.stop_accepting(true);
+    old.edge.handover().stop_accepting(true);
     new.edge.open_tunnels();
-    let before = old.edge.connected_tunnels();
-    old.edge.send_connectors_away(Duration::from_millis(1));
-    old.until(|| before.keys().all(|id| new.edge.connected_tunnels().contains_key(id))).await;
-    new.edge.expect(before.into_keys().collect(), Duration::from_secs(10));
+    let before = old.edge.handover().connected_tunnels();
+    old.edge.handover().send_connectors_away(Duration::from_millis(1));
+    old.until(|| before.keys().all(|id| new.edge.handover().connected_tunnels().contains_key(id))).await;
+    new.edge.handover().expect(before.into_keys().collect(), Duration::from_secs(10));
     new.edge.open();
     let edge = old.edge.clone();
-    tokio::task::spawn_blocking(move || edge.drain(Duration::from_millis(500), support::SOON)).await.unwrap();
+    tokio::task::spawn_blocking(move || edge.handover().drain(Duration::from_millis(500), support::SOON))
+        .await
+        .unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::convert::{uuid, wait_seconds};
 use crate::descriptors;
 use crate::edge_events;
 use crate::edge_tables::{Certificate, Route, Tunnel, edge_error};
+use crate::edge_traffic::Traffic;
 use crate::error::bad_setting;
 use crate::log::{Sink, hear};
 use crate::settings::read;
@@ -33,115 +34,6 @@ impl EdgeAddresses {
     fn tunnel(&self) -> String {
         self.0.tunnel.to_string()
     }
-}
-
-/// What has passed of one hostname through one node.
-#[pyclass(frozen, module = "qanat._engine")]
-pub(crate) struct Traffic(qanat_edge::Passed);
-
-/// Counts by bucket, and the sum.
-type Latency<'a> = (&'a [u64], f64);
-
-fn latency(latency: &qanat_edge::Latency) -> Latency<'_> {
-    (&latency.counts, latency.sum)
-}
-
-#[pymethods]
-impl Traffic {
-    #[getter]
-    fn hostname(&self) -> &str {
-        &self.0.hostname
-    }
-
-    #[getter]
-    fn tunnel_id(&self) -> String {
-        if self.0.hostname.is_empty() { String::new() } else { self.0.tunnel_id.to_string() }
-    }
-
-    #[getter]
-    fn token_id(&self) -> Option<&str> {
-        self.0.token_id.as_deref()
-    }
-
-    #[getter]
-    fn requests(&self) -> u64 {
-        self.0.totals.requests
-    }
-
-    #[getter]
-    fn statuses(&self) -> [u64; 5] {
-        self.0.totals.statuses
-    }
-
-    #[getter]
-    fn edge_made(&self) -> u64 {
-        self.0.totals.edge_made
-    }
-
-    #[getter]
-    fn cut(&self) -> u64 {
-        self.0.totals.cut
-    }
-
-    #[getter]
-    fn client_failed(&self) -> u64 {
-        self.0.totals.client_failed
-    }
-
-    #[getter]
-    fn refused(&self) -> u64 {
-        self.0.totals.refused
-    }
-
-    #[getter]
-    fn timed_out(&self) -> u64 {
-        self.0.totals.timed_out
-    }
-
-    #[getter]
-    fn opened(&self) -> u64 {
-        self.0.totals.opened
-    }
-
-    #[getter]
-    fn waiting(&self) -> u64 {
-        self.0.totals.waiting
-    }
-
-    #[getter]
-    fn bytes_in(&self) -> u64 {
-        self.0.totals.bytes_in
-    }
-
-    #[getter]
-    fn bytes_out(&self) -> u64 {
-        self.0.totals.bytes_out
-    }
-
-    #[getter]
-    fn queue(&self) -> Latency<'_> {
-        latency(&self.0.totals.queue)
-    }
-
-    #[getter]
-    fn first_byte(&self) -> Latency<'_> {
-        latency(&self.0.totals.first_byte)
-    }
-
-    #[getter]
-    fn total(&self) -> Latency<'_> {
-        latency(&self.0.totals.total)
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Traffic(hostname={:?}, requests={})", self.0.hostname, self.0.totals.requests)
-    }
-}
-
-/// Upper bounds of the latency buckets, in seconds.
-#[pyfunction]
-pub(crate) fn latency_bounds() -> &'static [f64] {
-    qanat_edge::LATENCY_BOUNDS
 }
 
 /// The edge's data path; it owns its threads.
@@ -179,34 +71,41 @@ impl Edge {
     }
 
     fn sockets(&self, py: Python<'_>) -> PyResult<HashMap<String, RawFd>> {
-        let given = py.detach(|| self.0.sockets()).map_err(edge_error)?;
+        let given = py.detach(|| self.0.handover().sockets()).map_err(edge_error)?;
         Ok(given.into_iter().map(|(role, socket)| (role, socket.into_raw_fd())).collect())
     }
 
     #[pyo3(signature = (*, tunnels_only))]
     fn stop_accepting(&self, py: Python<'_>, tunnels_only: bool) {
-        py.detach(|| self.0.stop_accepting(tunnels_only));
+        py.detach(|| self.0.handover().stop_accepting(tunnels_only));
+    }
+
+    fn accept_again(&self, py: Python<'_>) {
+        py.detach(|| self.0.handover().accept_again());
     }
 
     fn connected_tunnels(&self, py: Python<'_>) -> HashMap<String, usize> {
-        py.detach(|| self.0.connected_tunnels()).into_iter().map(|(id, count)| (id.to_string(), count)).collect()
+        py.detach(|| self.0.handover().connected_tunnels())
+            .into_iter()
+            .map(|(id, count)| (id.to_string(), count))
+            .collect()
     }
 
     #[pyo3(signature = (*, tunnel_ids, timeout_s))]
     fn expect(&self, py: Python<'_>, tunnel_ids: Vec<String>, timeout_s: f64) -> PyResult<()> {
         let tunnel_ids = tunnel_ids.iter().map(|id| uuid("tunnel_ids", id)).collect::<PyResult<_>>()?;
-        py.detach(|| self.0.expect(tunnel_ids, wait_seconds(timeout_s)));
+        py.detach(|| self.0.handover().expect(tunnel_ids, wait_seconds(timeout_s)));
         Ok(())
     }
 
     #[pyo3(signature = (*, connectors_every_s))]
     fn send_connectors_away(&self, connectors_every_s: f64) {
-        self.0.send_connectors_away(wait_seconds(connectors_every_s));
+        self.0.handover().send_connectors_away(wait_seconds(connectors_every_s));
     }
 
     #[pyo3(signature = (*, notice_s, grace_s))]
     fn drain(&self, py: Python<'_>, notice_s: f64, grace_s: f64) {
-        py.detach(|| self.0.drain(wait_seconds(notice_s), wait_seconds(grace_s)));
+        py.detach(|| self.0.handover().drain(wait_seconds(notice_s), wait_seconds(grace_s)));
     }
 
     fn addresses(&self) -> EdgeAddresses {

@@ -11,6 +11,7 @@ mod descriptors;
 mod edge;
 mod edge_events;
 mod edge_tables;
+mod edge_traffic;
 mod error;
 mod events;
 mod ingress;
@@ -29,7 +30,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("EngineError", error::class(py)?)?;
     module.add_function(wrap_pyfunction!(edge::causes, module)?)?;
-    module.add_function(wrap_pyfunction!(edge::latency_bounds, module)?)?;
+    module.add_function(wrap_pyfunction!(edge_traffic::latency_bounds, module)?)?;
     module.add_function(wrap_pyfunction!(ingress::check_patterns, module)?)?;
     module.add_function(wrap_pyfunction!(ingress::explain, module)?)?;
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
@@ -38,7 +39,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<edge_tables::Tunnel>()?;
     module.add_class::<edge_tables::Certificate>()?;
     module.add_class::<edge::EdgeAddresses>()?;
-    module.add_class::<edge::Traffic>()?;
+    module.add_class::<edge_traffic::Traffic>()?;
     module.add_class::<edge::Edge>()?;
     module.add_class::<ingress::Rule>()?;
     module.add_class::<ingress::OriginBounds>()?;

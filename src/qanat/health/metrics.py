@@ -37,6 +37,9 @@ COUNTERS = {
     "suspicions": "Connections of connectors that became suspect.",
     "configurations_pushed": "Configurations pushed and answered.",
     "configurations_failed": "Pushed configurations that got no answer.",
+    "packets_passed": "QUIC packets passed on to an older process of this edge.",
+    "packets_not_passed": "QUIC packets for an older process that had no room.",
+    "packets_taken": "QUIC packets that a newer process of this edge passed on.",
     "trailers_dropped": "Trailer sections that could not be carried on.",
 }
 GAUGES = {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
@@ -64,14 +65,20 @@ impl Place {
     }
 }
 
-/// Accepts until the edge closes; who is in the queue then is not turned away. Or until another process accepts in its place: the queue
+/// Accepts until the edge closes; who is in the queue then is not turned away. While another process accepts in its place, the queue
 /// is that one's.
 pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: Speech) {
     let mut last = LAST_ACCEPTED;
+    let mut elsewhere = side.drain.is_elsewhere.subscribe();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = side.drain.accepting.cancelled() => return,
+            Ok(()) = becomes(&mut elsewhere, true) => {
+                tokio::select! {
+                    Ok(()) = becomes(&mut elsewhere, false) => continue,
+                    () = side.drain.reached(Stage::Closing) => return,
+                }
+            }
             accepted = listener.accept(), if last > 0 => accepted,
             () = side.drain.reached(Stage::Closing) => return,
         };
@@ -96,6 +103,10 @@ pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: 
         let _ = socket.set_nodelay(true);
         tokio::spawn(serve_connection(side.clone(), socket, peer, speech.clone(), place));
     }
+}
+
+async fn becomes(switch: &mut watch::Receiver<bool>, wanted: bool) -> Result<(), watch::error::RecvError> {
+    switch.wait_for(|is_on| *is_on == wanted).await.map(drop)
 }
 
 async fn serve_connection(

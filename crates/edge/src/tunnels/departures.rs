@@ -31,6 +31,8 @@ pub(crate) struct Departures<P> {
     pub(crate) every: Duration,
     /// Cancelled when the last ones may go as well.
     pub(crate) last: CancellationToken,
+    /// Cancelled when no more shall go. Those that were told go all the same.
+    pub(crate) stop: CancellationToken,
 }
 
 impl<P: Peer> Departures<P> {
@@ -38,7 +40,7 @@ impl<P: Peer> Departures<P> {
     pub(crate) async fn run(self) {
         let mut on_their_way = HashSet::new();
         let mut departures = JoinSet::new();
-        loop {
+        while !self.stop.is_cancelled() {
             let all = self.registry.connections();
             for connection in next(&all, &on_their_way, self.last.is_cancelled()) {
                 on_their_way.insert(connection.connector_id);
@@ -59,6 +61,7 @@ impl<P: Peer> Departures<P> {
                 () = sleep(PASS) => {}
             }
         }
+        while departures.join_next().await.is_some() {}
     }
 }
 
@@ -133,7 +136,9 @@ mod tests {
     }
 
     fn indices(next: &[Arc<Connection<Fake>>]) -> Vec<(u128, u8)> {
-        next.iter().map(|c| (c.connector_id.as_u128(), c.index)).collect()
+        let mut indices: Vec<_> = next.iter().map(|c| (c.connector_id.as_u128(), c.index)).collect();
+        indices.sort_unstable();
+        indices
     }
 
     #[test]
@@ -177,6 +182,7 @@ mod tests {
             elsewhere: elsewhere.clone(),
             every: Duration::ZERO,
             last: last.clone(),
+            stop: CancellationToken::new(),
         };
         let running = tokio::spawn(departures.run());
         let told = |links: &[Fake]| links.iter().map(|link| link.why().is_some()).collect::<Vec<_>>();

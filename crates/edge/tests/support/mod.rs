@@ -83,7 +83,8 @@ impl Lab {
 
     /// An edge that has taken the sockets of this one, and serves nobody yet.
     pub fn successor(&self) -> Self {
-        let edge = Edge::bind(self.settings.clone(), &self.certificates[1], self.edge.sockets().unwrap()).unwrap();
+        let edge =
+            Edge::bind(self.settings.clone(), &self.certificates[1], self.edge.handover().sockets().unwrap()).unwrap();
         let lab = Self {
             edge: Arc::new(edge),
             protocol: self.protocol,

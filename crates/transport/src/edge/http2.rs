@@ -35,13 +35,19 @@ use tokio_util::sync::CancellationToken;
 /// For a connector of ours to hear that the edge will be back.
 const FAREWELL: Duration = Duration::from_millis(250);
 
-/// Takes dials until the listener stops, or another process takes them. What is in the queue then is that one's.
+/// Takes dials until the listener stops, and unless another process does. What is in the queue then is that one's.
 pub(super) async fn accept(listener: TcpListener, reception: &Arc<Reception>) {
     let acceptor = TlsAcceptor::from(reception.tcp_tls.clone());
+    let mut accepting = reception.accepting.subscribe();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = reception.accepting.cancelled() => return,
+            Ok(()) = off(&mut accepting) => {
+                tokio::select! {
+                    Ok(_) = accepting.wait_for(|is_on| *is_on) => continue,
+                    () = reception.stop.cancelled() => return,
+                }
+            }
             accepted = listener.accept() => accepted,
             () = reception.stop.cancelled() => return,
         };
@@ -59,6 +65,10 @@ pub(super) async fn accept(listener: TcpListener, reception: &Arc<Reception>) {
             entry.serve(acceptor.accept(stream), remote, reception);
         }
     }
+}
+
+async fn off(accepting: &mut watch::Receiver<bool>) -> Result<(), watch::error::RecvError> {
+    accepting.wait_for(|is_on| !*is_on).await.map(drop)
 }
 
 /// Leave for one connection to come in, within the limits of all TCP connections.

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
 
@@ -50,8 +51,8 @@ impl TunnelListener {
         Arrivals(self.reception.clone())
     }
 
-    /// Cancelled, it ends the acceptance of TCP connections: another process takes those to come.
-    pub fn accepting(&self) -> CancellationToken {
+    /// While it is false no TCP connection is accepted: another process takes those to come.
+    pub fn accepting(&self) -> watch::Sender<bool> {
         self.reception.accepting.clone()
     }
 

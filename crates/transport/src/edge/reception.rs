@@ -4,12 +4,12 @@ use super::allowance::Budget;
 use super::link::ConnectorLink;
 use super::pending::{Pending, Place};
 use super::registrar::Registrar;
-use crate::doubt::{Line, watch};
+use crate::doubt::{self, Line};
 use crate::quic::{self, Tuning};
 use crate::{Flow, TlsError};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,8 +46,8 @@ pub(super) struct Reception {
     pub(super) registrar: Arc<dyn Registrar>,
     pub(super) budget: Arc<Budget>,
     pub(super) stop: CancellationToken,
-    /// Cancelled once TCP connections are no longer ours to take.
-    pub(super) accepting: CancellationToken,
+    /// Whether TCP connections are ours to take.
+    pub(super) accepting: watch::Sender<bool>,
     /// Ended once nothing more arrives and every connection has.
     pub(super) tasks: TaskTracker,
     /// Of QUIC connections that have not registered.
@@ -74,7 +74,7 @@ impl Reception {
             settings,
             registrar,
             stop,
-            accepting: CancellationToken::new(),
+            accepting: watch::Sender::new(true),
         }
     }
 
@@ -97,7 +97,7 @@ impl Reception {
         let doubted = async {
             link.registered().await;
             match line {
-                Some(line) => watch(line, link.doubt(), |suspect| self.registrar.doubt(link, suspect)).await,
+                Some(line) => doubt::watch(line, link.doubt(), |suspect| self.registrar.doubt(link, suspect)).await,
                 None => std::future::pending().await,
             }
         };

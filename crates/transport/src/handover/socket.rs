@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram as StdUnixDatagram;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::net::UnixDatagram;
 use uuid::Uuid;
@@ -64,9 +64,9 @@ struct Shared {
     older: Vec<Older>,
     /// Where packets come from once this process lets go; made when the socket was last given.
     heir: Mutex<Option<StdUnixDatagram>>,
-    passed: OnceLock<UnixDatagram>,
-    /// Nobody is left who could pass anything.
-    is_alone: AtomicBool,
+    /// It has let go: what is read is passed on by another process.
+    has_let_go: AtomicBool,
+    passed: Mutex<Option<Arc<UnixDatagram>>>,
     reader: AtomicWaker,
     scratch: Mutex<Vec<u8>>,
     elsewhere: Arc<Elsewhere>,
@@ -88,8 +88,8 @@ impl TunnelUdp {
             socket: udp::guarded(socket)?,
             older,
             heir: Mutex::default(),
-            passed: OnceLock::new(),
-            is_alone: AtomicBool::new(false),
+            has_let_go: AtomicBool::new(false),
+            passed: Mutex::default(),
             reader: AtomicWaker::new(),
             scratch: Mutex::default(),
             elsewhere,
@@ -130,10 +130,17 @@ impl TunnelUdp {
     pub fn let_go(&self) -> io::Result<()> {
         let shared = &self.0;
         if let Some(heir) = shared.heir.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = shared.passed.set(UnixDatagram::from_std(heir)?);
+            *shared.passed() = Some(Arc::new(UnixDatagram::from_std(heir)?));
+            shared.has_let_go.store(true, Ordering::Release);
             shared.reader.wake();
         }
         Ok(())
+    }
+
+    /// Reads again, since the process that took over has failed. If it lives, its packets for this one come to nothing.
+    pub fn take_back(&self) {
+        self.0.alone();
+        self.0.reader.wake();
     }
 
     /// Tells older processes that a connection of a connector has registered here.
@@ -165,6 +172,16 @@ fn count(bytes: usize, stride: usize) -> u64 {
 }
 
 impl Shared {
+    fn passed(&self) -> MutexGuard<'_, Option<Arc<UnixDatagram>>> {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody passes anything on.
+    fn alone(&self) {
+        *self.passed() = None;
+        self.has_let_go.store(false, Ordering::Release);
+    }
+
     /// Passes on what is for older processes; what stays is moved together.
     fn sort_out(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
         let stride = meta.stride.max(1);
@@ -218,7 +235,7 @@ impl Shared {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // Its end, or a broken one.
                     Ok(0) | Err(_) => {
-                        self.is_alone.store(true, Ordering::Relaxed);
+                        self.alone();
                         return Poll::Ready(Ok(filled));
                     }
                     Ok(length) => message::read(&scratch[..length]),
@@ -263,10 +280,11 @@ impl AsyncUdpSocket for Shared {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         self.reader.register(cx.waker());
-        if let Some(passed) = self.passed.get()
-            && !self.is_alone.load(Ordering::Relaxed)
-        {
-            return self.poll_passed(passed, cx, buffers, meta);
+        if self.has_let_go.load(Ordering::Acquire) {
+            let passed = self.passed().clone();
+            if let Some(passed) = passed {
+                return self.poll_passed(&passed, cx, buffers, meta);
+            }
         }
         let count = ready!(self.socket.poll_recv(cx, buffers, meta))?;
         if !self.older.is_empty() {
@@ -440,6 +458,22 @@ mod tests {
             told = registered => told.unwrap(),
             _ = next(&old) => panic!("a packet came"),
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_let_go_of_is_taken_back() {
+        let old = first();
+        let (address, client) = (old.socket().local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let new = heir(&old);
+        client.send_to(&short(&old, b"passed on"), address).unwrap();
+        tokio::select! {
+            _ = next(&new) => panic!("not its own"),
+            (_, packet) = next(&old) => assert!(packet.ends_with(b"passed on")),
+        }
+        old.take_back();
+        client.send_to(&short(&old, b"read"), address).unwrap();
+        assert!(next(&old).await.1.ends_with(b"read"));
+        assert_eq!(heir(&old).generation().number(), 1, "and can be given again");
     }
 
     #[tokio::test]

@@ -59,9 +59,12 @@ pub struct Edge {
     pub stop: CancellationToken,
     pub address: SocketAddr,
     pub ca: String,
+    pub udp: TunnelUdp,
+    certificate: Certificate,
     pub heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<(ConnectorLink, Heard)>>,
 }
 
+#[derive(Clone)]
 pub struct Certificate {
     pub ca: String,
     pub chain: String,
@@ -97,7 +100,27 @@ impl Edge {
     }
 
     pub fn with(decide: Decide, change: impl FnOnce(&mut ListenerSettings)) -> Self {
-        let certificate = certificate();
+        let (udp, tcp) = sockets();
+        Self::serve(certificate(), TunnelUdp::alone(udp).unwrap(), tcp, decide, change)
+    }
+
+    /// One that takes over the UDP socket of a process that was killed; TCP is its own.
+    pub fn after_its_death(&self) -> Self {
+        let Given { socket, packets } = self.udp.give().unwrap();
+        let older: Vec<_> = packets.into_iter().map(|(_, way)| Older::open(way).unwrap()).collect();
+        let next = Generation::newest(older.iter().map(Older::generation)).unwrap().next();
+        drop(older);
+        let udp = TunnelUdp::new(socket.into(), next, Vec::new(), Arc::default()).unwrap();
+        Self::serve(self.certificate.clone(), udp, sockets().1, |_| None, |_| {})
+    }
+
+    fn serve(
+        certificate: Certificate,
+        udp: TunnelUdp,
+        tcp: std::net::TcpListener,
+        decide: Decide,
+        change: impl FnOnce(&mut ListenerSettings),
+    ) -> Self {
         let mut settings = ListenerSettings {
             tls: edge_tls(certificate.chain.as_bytes(), certificate.key.as_bytes()).unwrap(),
             max_pending_handshakes: 64,
@@ -108,14 +131,14 @@ impl Edge {
             flow: qanat_transport::Flow::default(),
         };
         change(&mut settings);
-        let (udp, tcp) = sockets();
-        let address = udp.local_addr().unwrap();
+        let address = tcp.local_addr().unwrap();
         let tcp = tokio::net::TcpListener::from_std(tcp).unwrap();
         let (heard, queue) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let listener = TunnelListener::new(settings, Arc::new(Recorder { heard, decide }), stop.clone()).unwrap();
-        tokio::spawn(listener.serve(vec![TunnelUdp::alone(udp).unwrap()], tcp));
-        Self { stop, address, ca: certificate.ca, heard: tokio::sync::Mutex::new(queue) }
+        tokio::spawn(listener.serve(vec![udp.clone()], tcp));
+        let ca = certificate.ca.clone();
+        Self { stop, address, ca, udp, certificate, heard: tokio::sync::Mutex::new(queue) }
     }
 
     pub async fn next(&self) -> (ConnectorLink, Heard) {
