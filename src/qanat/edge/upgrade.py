@@ -194,7 +194,7 @@ class Upgrades:
         except BaseException:
             successor.end()
             raise
-        let_go = _LetGo(self._parts, self._data_dir.database, migrates=ready.migrates)
+        let_go = _LetGo(self._parts, self._data_dir, migrates=ready.migrates)
         try:
             let_go.begin(self.duties)
             self._parts.presence.observer = successor.tell
@@ -279,10 +279,11 @@ class Upgrades:
 class _LetGo:
     """What one process alone may do, given away: and taken back."""
 
-    def __init__(self, parts: Parts, database: Path, *, migrates: bool) -> None:
+    def __init__(self, parts: Parts, data_dir: DataDir, *, migrates: bool) -> None:
         self._parts = parts
         self._migrates = migrates
-        self._database = database if parts.state.store.file is not None else None
+        self._data_dir = data_dir
+        self._database = data_dir.database if parts.state.store.file is not None else None
         self._copy: Path | None = None
 
     def begin(self, duties: Duties) -> None:
@@ -295,18 +296,23 @@ class _LetGo:
             log.info("the database was copied before its migration", copy=str(copy))
 
     def take_back(self) -> Duties:
-        """Begins it here anew, when the other process is gone; with the database as it was."""
-        store, lease = self._parts.state.store, self._parts.state.lease
+        """Begins it here anew, when the other process is gone; with the database as it was. Where that is another's by now,
+        nothing is begun, and requests are served from the tables that are there."""
+        store, duties = self._parts.state.store, Duties(self._parts)
         if self._copy is not None and self._database is not None:
             store.close()
             for journal in sqlite.JOURNALS:
                 self._database.with_name(self._database.name + journal).unlink(missing_ok=True)
             self._copy.replace(self._database)
             log.warning("the database is put back as it was before its migration")
-        if lease is not None:
-            lease.acquire(wait_s=LIMIT_S)
+        try:
+            self._be_sole_owner()
+        except QanatError as error:
+            if error.code in ("store_newer", "store_in_use"):
+                log.error("requests are served on, without the control API", reason=error.message, hint=error.hint)
+                return duties
+            log.error("the database is away; its chores wait for it", reason=error.message)
         store.take_back()
-        duties = Duties(self._parts)
         duties.steer()
         duties.begin()
         try:
@@ -314,3 +320,10 @@ class _LetGo:
         except QanatError as error:
             log.error("the tables can't be read again", reason=error.message)
         return duties
+
+    def _be_sole_owner(self) -> None:
+        """QanatError `store_in_use`; `store_newer`: the other process had migrated a PostgreSQL database before it failed."""
+        if self._parts.state.lease is not None:
+            self._parts.state.lease.acquire(wait_s=LIMIT_S)
+        if self._database is None:
+            self._data_dir.is_current(self._parts.settings.store)
