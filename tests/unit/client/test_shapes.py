@@ -18,6 +18,7 @@ from qanat.api.qanat import (
     health,
     node_shapes,
     origin_certificate,
+    users,
 )
 from qanat.api.v4 import (
     accounts,
@@ -64,6 +65,7 @@ ANSWERED: dict[type[msgspec.Struct], Any] = {
     shapes.Node: node_shapes.NodeShape,
     shapes.Nodes: node_shapes.NodesShape,
     shapes.Promotion: node_shapes.PromotionShape,
+    shapes.Person: users.EnteringShape,
 }
 
 
