@@ -18,6 +18,8 @@ from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
 PEBBLE = os.environ.get("QANAT_TEST_PEBBLE")
+TRIES = 5
+"""Pebble can't say which port it was given: it takes one that was free a moment ago."""
 needs_pebble = pytest.mark.skipif(not PEBBLE, reason="QANAT_TEST_PEBBLE does not name a pebble binary")
 
 
@@ -44,33 +46,30 @@ class Pebble:
         leaf.private_key_pem.write_to_path(folder / "key.pem")
         for blob in leaf.cert_chain_pems:
             blob.write_to_path(folder / "certificate.pem", append=True)
-        listen, management = (f"127.0.0.1:{_free_port()}" for _ in range(2))
-        (folder / "pebble.json").write_text(
-            json.dumps(
-                {
-                    "pebble": {
-                        "listenAddress": listen,
-                        "managementListenAddress": management,
-                        "certificate": str(folder / "certificate.pem"),
-                        "privateKey": str(folder / "key.pem"),
-                        "httpPort": http_port,
-                        "tlsPort": tls_port,
-                        "ocspResponderURL": "",
-                        "externalAccountBindingRequired": external_accounts is not None,
-                        "externalAccountMACKeys": dict(external_accounts or {}),
-                    }
-                }
-            )
-        )
-        self.directory = f"https://{listen}/dir"
-        self._management = f"https://{management}"
+        configuration = {
+            "certificate": str(folder / "certificate.pem"),
+            "privateKey": str(folder / "key.pem"),
+            "httpPort": http_port,
+            "tlsPort": tls_port,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": external_accounts is not None,
+            "externalAccountMACKeys": dict(external_accounts or {}),
+        }
         self._tls = ssl.create_default_context(cafile=self.ca_file)
-        self.process = Process(
-            "pebble",
-            [PEBBLE, "-config", str(folder / "pebble.json"), "-dnsserver", nameserver.address],
-            {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": str(refuses_nonces), "PEBBLE_AUTHZREUSE": "0"},
-        )
-        wait_until(self._ready, "pebble's directory")
+        for _ in range(TRIES):
+            listen, management = (f"127.0.0.1:{_free_port()}" for _ in range(2))
+            addresses = {"listenAddress": listen, "managementListenAddress": management}
+            (folder / "pebble.json").write_text(json.dumps({"pebble": {**configuration, **addresses}}))
+            self.directory = f"https://{listen}/dir"
+            self._management = f"https://{management}"
+            self.process = Process(
+                "pebble",
+                [PEBBLE, "-config", str(folder / "pebble.json"), "-dnsserver", nameserver.address],
+                {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": str(refuses_nonces), "PEBBLE_AUTHZREUSE": "0"},
+            )
+            if wait_until(self._stands, "pebble's directory") == "ready":
+                return
+        raise AssertionError(self.process.log())
 
     def __enter__(self) -> Self:
         return self
@@ -84,12 +83,16 @@ class Pebble:
         """What its certificates lead to, PEM: another one with each start."""
         return httpx.get(f"{self._management}/roots/0", verify=self._tls, trust_env=False).text
 
-    def _ready(self) -> bool:
-        assert self.process.running, self.process.log()
+    def _stands(self) -> str:
+        """`ready`, `taken` (a port that was free is another's by now), or "" for not yet."""
+        if not self.process.running:
+            assert "address already in use" in self.process.log(), self.process.log()
+            return "taken"
         try:
-            return httpx.get(self.directory, verify=self._tls, trust_env=False, timeout=2.0).status_code == 200
+            asked = httpx.get(self.directory, verify=self._tls, trust_env=False, timeout=2.0)
         except httpx.TransportError:
-            return False
+            return ""
+        return "ready" if asked.status_code == 200 else ""
 
 
 def _free_port() -> int:
