@@ -95,9 +95,15 @@ def measure(ready: Rig, kind: str, protocol: str, number: int, connections: int)
         visitors = [Visitor(place, tunnel.target.hostname, "h2", path="/small") for _ in range(H2_VISITORS)]
         took: list[float] = []
         sockets = 0
+        refusals: list[str] = []
         for _ in range(number):
             client = stack.enter_context(Http1Client(place.https, tunnel.target.hostname, place.ca_file, timeout_s=30))
-            talk = websocket.over_http1(client)
+            try:
+                talk = websocket.over_http1(client)
+            except AssertionError as refused:
+                refusals.append(str(refused)[:200])
+                time.sleep(BETWEEN_S)
+                continue
             said: list[bool] = []
 
             def speak(talk: websocket.WebSocket = talk, said: list[bool] = said) -> None:
@@ -128,6 +134,7 @@ def measure(ready: Rig, kind: str, protocol: str, number: int, connections: int)
         "failed": failed + len(failures) + number - sockets,
         "failed_h1": failed,
         "failed_h2": failures[:10],
+        "websockets_refused": refusals,
         "websockets_that_lived": sockets,
         "seconds_each": round(median(took), 3),
         "slowest_ms": round(result["p99_us"] / 1000, 1),
