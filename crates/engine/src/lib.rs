@@ -20,10 +20,6 @@ mod log;
 mod settings;
 mod warning;
 
-/// Of all that Rust allocates; Python keeps its own. It takes 5 to 10 % less of the CPU than the system's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
