@@ -1,11 +1,12 @@
 """The audit chain: every write leaves one row, and each row's hash covers the row before it (security.md S38)."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import ColumnElement, Row, Text, cast, func, select
 from sqlalchemy.orm import Session
@@ -168,3 +169,54 @@ def told_detail(text: str) -> dict[str, Any]:
     except ValueError:
         detail = None
     return detail if isinstance(detail, dict) else {"unreadable": text[:200]}
+
+
+class ShownActor(TypedDict):
+    """Who wrote."""
+
+    kind: str
+    id: str
+    address: str
+
+
+class Shown(TypedDict):
+    """A row for readers; `digest` of its fields as stored is its `hash`."""
+
+    seq: int
+    at: str
+    actor: ShownActor
+    action: str
+    account_id: str | None
+    object_id: str
+    detail: dict[str, Any]
+    previous: str
+    hash: str
+
+
+def shown(row: Any) -> Shown:
+    """`at` by RFC 3339, in UTC, with microseconds."""
+    return {
+        "seq": row.seq,
+        "at": row.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "actor": {"kind": row.actor_kind, "id": row.actor, "address": row.address},
+        "action": row.action,
+        "account_id": row.account_id,
+        "object_id": row.object_id,
+        "detail": told_detail(row.detail),
+        "previous": row.previous,
+        "hash": row.hash,
+    }
+
+
+def lines(reading: Callable[[], AbstractContextManager[Session]], filters: Filters) -> Iterator[bytes]:
+    """Rows as lines of JSON, the oldest first. A snapshot a lot: nobody's slow reading holds the database up."""
+    last = 0
+    while True:
+        with reading() as session:
+            rows = read_rows(session, last, filters=filters)
+        if not rows:
+            return
+        last = rows[-1].seq
+        yield b"".join(
+            json.dumps(shown(row), separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for row in rows
+        )

@@ -1,7 +1,6 @@
 """`/qanat/audit`: who wrote what, as pages or as a stream, and whether the chain holds."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Request, Response
@@ -10,9 +9,9 @@ from pydantic import Field
 from sqlalchemy import ColumnElement
 from starlette.datastructures import QueryParams
 
-from qanat.api.http.context import Context, Ctx, Who, needs
+from qanat.api.http.context import Ctx, Who, needs
 from qanat.api.http.endpoint import HEAVY, STREAMED, takes
-from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, parse_time, rfc3339
+from qanat.api.http.envelope import Ok, OkPage, ok, ok_page, parse_time
 from qanat.api.http.filters import words
 from qanat.api.http.pagination import AskedPage
 from qanat.api.http.routes import resource
@@ -84,7 +83,7 @@ def list_audit(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[
         rows, total = audit.list_rows(
             session, filters=filters, before=_seq(query.get("before")), offset=page.offset, limit=page.per_page
         )
-    return ok_page([shown(row) for row in rows], page, total)
+    return ok_page([audit.shown(row) for row in rows], page, total)
 
 
 @router.get(
@@ -98,7 +97,7 @@ def list_audit(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[
 def export_audit(request: Request, ctx: Ctx, who: Who) -> Response:
     """The same rows as JSON lines, oldest first, to the end of the log as it is when it is reached."""
     filters = _filters(request.query_params, who)
-    return StreamingResponse(_lines(ctx, filters), media_type="application/x-ndjson")
+    return StreamingResponse(audit.lines(ctx.store.reading, filters), media_type="application/x-ndjson")
 
 
 @router.get("/verify")
@@ -123,35 +122,6 @@ def verify_audit(ctx: Ctx, who: Who) -> Ok[VerdictShape]:
             "reason": verdict.reason,
         }
     )
-
-
-def shown(row: Any) -> AuditShape:
-    """A row for readers; `digest` of its fields as stored is its `hash`."""
-    return {
-        "seq": row.seq,
-        "at": rfc3339(row.at),
-        "actor": {"kind": row.actor_kind, "id": row.actor, "address": row.address},
-        "action": row.action,
-        "account_id": row.account_id,
-        "object_id": row.object_id,
-        "detail": audit.told_detail(row.detail),
-        "previous": row.previous,
-        "hash": row.hash,
-    }
-
-
-def _lines(ctx: Context, filters: list[ColumnElement[bool]]) -> Iterator[bytes]:
-    """A snapshot a lot: nobody's slow reading holds the database up."""
-    last = 0
-    while True:
-        with ctx.store.reading() as session:
-            rows = audit.read_rows(session, last, filters=filters)
-        if not rows:
-            return
-        last = rows[-1].seq
-        yield b"".join(
-            json.dumps(shown(row), separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for row in rows
-        )
 
 
 def _filters(query: QueryParams, who: Principal) -> list[ColumnElement[bool]]:

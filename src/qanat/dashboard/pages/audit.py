@@ -1,7 +1,6 @@
 """The audit log: searched, exported, and its chain verified."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from qanat.dashboard.ask import Ask, Pages
-from qanat.dashboard.desk import Desk
 from qanat.dashboard.links import with_query
 from qanat.dashboard.paging import Paging
 from qanat.errors import QanatError
@@ -32,7 +30,7 @@ def listed(ask: Ask) -> Response:
 def export(ask: Ask) -> Response:
     """The same rows as JSON lines, oldest first, to the end of the log."""
     return StreamingResponse(
-        _lines(ask.desk, _filters(ask)),
+        audit.lines(ask.desk.store.reading, _filters(ask)),
         media_type="application/x-ndjson",
         headers={"content-disposition": 'attachment; filename="qanat-audit.jsonl"'},
     )
@@ -97,30 +95,3 @@ def _day(text: str | None, where: str) -> datetime | None:
     except ValueError:
         raise QanatError("filter_bad_value", "not a day such as 2026-11-29", where=where) from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _lines(desk: Desk, filters: audit.Filters) -> Iterator[bytes]:
-    """A snapshot a lot: nobody's slow reading holds the database up."""
-    last = 0
-    while True:
-        with desk.store.reading() as session:
-            rows = audit.read_rows(session, last, filters=filters)
-        if not rows:
-            return
-        last = rows[-1].seq
-        yield b"".join(_line(row) for row in rows)
-
-
-def _line(row: Any) -> bytes:
-    told = {
-        "seq": row.seq,
-        "at": row.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "actor": {"kind": row.actor_kind, "id": row.actor, "address": row.address},
-        "action": row.action,
-        "account_id": row.account_id,
-        "object_id": row.object_id,
-        "detail": audit.told_detail(row.detail),
-        "previous": row.previous,
-        "hash": row.hash,
-    }
-    return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
