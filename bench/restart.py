@@ -1,5 +1,5 @@
 """`python -m bench.restart`: requests that fail while an edge is replaced again and again under load, h1 and h2; writes
-bench/results/restart.json, with `restart_failed`."""
+restart.json, with `restart_failed`, into bench/results."""
 
 import argparse
 import json
@@ -149,7 +149,7 @@ def upgrade(ready: Rig, meanwhile: Callable[[], None]) -> float:
     if done.returncode != 0:
         raise BenchError(f"an upgrade failed: {done.stderr}")
     while sum('"ready"' in line for _, line in ready.edge.lines) == mark:
-        if time.monotonic() - began > 120:
+        if time.monotonic() - began > 240:
             raise BenchError("the new process never said that it serves")
         time.sleep(0.2)
         meanwhile()

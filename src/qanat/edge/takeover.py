@@ -18,9 +18,10 @@ from qanat.errors import QanatError
 from qanat.settings import EdgeSettings
 from qanat.store import Notice, NoticeKind
 
-MOVE_S = 60.0
+MOVE_S = 180.0
 """How long tunnels have to get a connection here before visitors come here; those of the rest wait for one. Nobody waits for it
-meanwhile: the process before this one serves. A stock connector returns after up to 22 s."""
+meanwhile: the process before this one serves. A stock connector returns after up to 22 s; over HTTP/2, and told so for the third
+time within minutes, after more than a minute: its wait doubles each time."""
 EXPECTED_S = 30.0
 """For so long requests wait for connectors that are on their way: a stock one may take its time."""
 LOOK_S = 0.02
