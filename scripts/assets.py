@@ -1,7 +1,7 @@
-"""Third-party files of the dashboard and its tests, from npm tarballs whose hashes are in scripts/assets.json.
+"""Third-party files of the dashboard, from npm tarballs whose hashes are in scripts/assets.json.
 
 `assets.py` writes them anew (the registry is npm's own setting); `assets.py --check` compares what is in the tree with the lock,
-without a network; `assets.py --tests` fetches what only tests use into target/assets."""
+without a network."""
 
 import json
 import subprocess
@@ -17,10 +17,10 @@ ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "scripts" / "assets.json"
 
 
-def packages(*, tests: bool) -> list[dict[str, Any]]:
-    """The locked packages: those of the product, or those of tests."""
+def packages() -> list[dict[str, Any]]:
+    """The locked packages."""
     found: list[dict[str, Any]] = json.loads(LOCK.read_text(encoding="utf-8"))
-    return [package for package in found if package.get("tests", False) == tests]
+    return found
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         faults = problems()
         print("\n".join(faults) or "assets: as locked, each with its licence")
         return 1 if faults else 0
-    for package in packages(tests="--tests" in arguments):
+    for package in packages():
         fetch(package)
     return 0
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
 def problems() -> list[str]:
     """What of the tree isn't as the lock says, a line each."""
     found = []
-    for package in packages(tests=False):
+    for package in packages():
         if not any("licences/" in to["path"] for to in package["files"].values()):
             found.append(f"{package['name']}: no licence beside it")
         for to in package["files"].values():

@@ -5,6 +5,7 @@ QANAT_SCREENSHOTS=1 writes what pages look like into docs/screenshots."""
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from tests.support.control import Control, running_control
 from tests.support.fixtures import edge, lab  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
-AXE = ROOT / "target" / "assets" / "axe.min.js"
 SHOTS = ROOT / "docs" / "screenshots"
 
 
@@ -76,8 +76,8 @@ def me(control: Control, open_page: Opener) -> Callable[..., Watched]:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """axe-core's text; "" where it wasn't fetched (scripts/assets.py --tests)."""
-    return AXE.read_text(encoding="utf-8") if AXE.is_file() else ""
+    """axe-core's text."""
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture
