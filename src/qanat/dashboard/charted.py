@@ -30,10 +30,18 @@ def draw(desk: Desk, account_id: str, lines: Sequence[TunnelLine]) -> Drawing:
                 rules[tunnel_id] = _rules(rules_of(session, tunnels.get(session, account_id, tunnel_id)))
             except QanatError:
                 continue
-    wanted = set(ids)
-    found = {spot: verdict for spot, verdict in desk.live.health.spots().items() if spot[1] in wanted}
     return lay_out(
-        [_group(line, names[line.id], held[line.id], active.get(line.id), rules.get(line.id), found) for line in lines]
+        [
+            _group(
+                line,
+                names[line.id],
+                held[line.id],
+                active.get(line.id),
+                rules.get(line.id),
+                desk.live.health.spots_of(line.id),
+            )
+            for line in lines
+        ]
     )
 
 
@@ -54,9 +62,8 @@ def _group(
 ) -> Group:
     ill = set(line.ill)
     by_name: dict[str, list[Verdict]] = {}
-    for (name, tunnel_id, _), verdict in found.items():
-        if tunnel_id == line.id:
-            by_name.setdefault(name, []).append(verdict)
+    for (name, _, _), verdict in found.items():
+        by_name.setdefault(name, []).append(verdict)
     first = sorted(names, key=lambda name: (name not in ill, name))[: MOST + 1]
     shown = [
         Thing(text=name, mark=_mark_of(name, by_name, ill), title=_why(by_name.get(name, [])), url=hostname_url(name))
@@ -66,7 +73,7 @@ def _group(
         Holder(
             node=Thing(
                 text=each.node,
-                mark=_node_mark(each, active, line.id, found),
+                mark=_node_mark(each, active, found),
                 title=f"{each.version}{_role(each.token_id, active)}",
                 url=tunnel_url(line.id),
             ),
@@ -128,12 +135,10 @@ def _mark_of(name: str, by_name: dict[str, list[Verdict]], ill: set[str]) -> Mar
     return "well" if states == {"healthy"} else "weak" if "healthy" in states else "off"
 
 
-def _node_mark(
-    each: tunnel_overview.Held, active: str | None, tunnel_id: str, found: dict[tuple[str, str, str], Verdict]
-) -> Mark:
+def _node_mark(each: tunnel_overview.Held, active: str | None, found: dict[tuple[str, str, str], Verdict]) -> Mark:
     if active is not None and each.token_id != active:
         return "off"
-    states = {verdict.state for spot, verdict in found.items() if spot[1] == tunnel_id and spot[2] == each.token_id}
+    states = {verdict.state for spot, verdict in found.items() if spot[2] == each.token_id}
     return "ill" if states == {"unhealthy"} else "weak" if "unhealthy" in states else "well"
 
 

@@ -9,6 +9,7 @@ from qanat.cutover.gates import CertificateSeen
 from qanat.dashboard.door import Door
 from qanat.dashboard.live import Live
 from qanat.dashboard.overview import Overviews
+from qanat.dashboard.shared import Shared
 from qanat.store import Store
 from qanat.store.keys import KeyRing
 from qanat.store.skipped import SkippedRows
@@ -36,4 +37,5 @@ class Desk:
     cutover_edge: CutoverEdge | None = None
     hosts: frozenset[str] = frozenset()
     skipped: SkippedRows = field(default_factory=SkippedRows)
+    shared: Shared = field(default_factory=Shared)
     found_by: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -103,6 +104,14 @@ class Door:
             session_id=found.session.id,
             is_person=is_person,
         )
+
+    def still(self, key: str, account_id: str, needs: Iterable[Permission], *, address: str) -> bool:
+        """Whether a session is good yet, and may yet do all of it on that account."""
+        found = self.signing.sessions.find(key, address=address) if key else None
+        try:
+            return found is not None and all(found.principal.reach(each).has_account(account_id) for each in needs)
+        except QanatError:
+            return False
 
     def choose(self, viewer: Viewer, account_id: str) -> None:
         """The account that is shown from now on."""

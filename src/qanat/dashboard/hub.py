@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic, time
 from urllib.parse import urlencode
 
@@ -15,16 +16,17 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from qanat.auth.guesses import network_of
-from qanat.dashboard.ask import address_of, viewer_of
+from qanat.dashboard.ask import address_of, key_of, viewer_of
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.views import VIEWS, View
 from qanat.errors import QanatError
+from qanat.store.reach import Permission
 
 EVERY_S = 2.0
 SLOWEST_S = 5.0
 PAUSES = 30
 ASKED_AGAIN_S = 30.0
-"""Whether the session is still good."""
+"""Whether the session is still good, and may still see this."""
 MOST_STREAMS = 1000
 MOST_OF_ADDRESS = 200
 MOST_OF_HANDED_OVER = 40
@@ -70,12 +72,7 @@ class Hub:
         declared = VIEWS.get(request.query_params.get("view", ""))
         if declared is None or not viewer.account_id:
             return PlainTextResponse("there is no such view", 404)
-        try:
-            viewer.principal.asking(declared.needs)
-            reaches = all(viewer.may(permission) for permission in declared.needs)
-        except QanatError:
-            reaches = False
-        if not reaches:
+        if not await self._may_see(request, viewer.account_id, declared.needs):
             return PlainTextResponse("not allowed", 403)
         owner = network_of(address_of(request))
         most = MOST_OF_ADDRESS if request.scope.get("server") else MOST_OF_HANDED_OVER
@@ -90,6 +87,10 @@ class Hub:
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
+
+    async def _may_see(self, request: Request, account_id: str, needs: frozenset[Permission]) -> bool:
+        still = partial(self._desk.door.still, key_of(request), account_id, needs, address=address_of(request))
+        return await run_in_threadpool(still)
 
     async def _events(self, view: View, request: Request, owner: str) -> AsyncIterator[bytes]:
         queue: Queue = asyncio.Queue(MOST_WAITING)
@@ -110,7 +111,7 @@ class Hub:
                     return
                 if loop.time() - asked_at > ASKED_AGAIN_S:
                     asked_at = loop.time()
-                    if await run_in_threadpool(viewer_of, self._desk, request) is None:
+                    if not await self._may_see(request, view.account_id, VIEWS[view.name].needs):
                         yield _event("ended", {})
                         return
                 yield event

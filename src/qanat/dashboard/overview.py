@@ -1,18 +1,22 @@
-"""How all tunnels of an account are, worst first: read once a second at most, for however many who look."""
+"""How all tunnels of an account are, worst first: looked for once a second at most, for however many who look, and made anew only
+where something has changed."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
+from math import inf
 from threading import Lock
 from time import monotonic
 
 from qanat.control import public_hostnames, tunnel_overview
 from qanat.dashboard.live import Live
 from qanat.health.standing import WORST_FIRST, State, standing
-from qanat.health.verdicts import Verdict
 from qanat.store import Store
 
 KEPT_S = 1.0
+READ_AGAIN_S = 15.0
+"""What this process didn't write is seen so much later."""
 MOST_KEPT = 100
 
 
@@ -33,11 +37,18 @@ class TunnelLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """`tunnels`: worst first, of one state those that became so last first."""
+    """`tunnels`: worst first, of one state those that became so last first. `stamp`: another one as soon as anything about the
+    account's tunnels may have changed, beyond these lines too."""
 
     tunnels: tuple[TunnelLine, ...]
     states: dict[State, int]
     hostnames: int
+    stamp: tuple[int, int]
+
+    _by_id: dict[str, TunnelLine] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_id", {line.id: line for line in self.tunnels})
 
     @property
     def worst(self) -> State:
@@ -46,7 +57,33 @@ class Overview:
 
     def line(self, tunnel_id: str) -> TunnelLine | None:
         """One tunnel's."""
-        return next((each for each in self.tunnels if each.id == tunnel_id), None)
+        return self._by_id.get(tunnel_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the store says, at a write of it; `number`: of the reading."""
+
+    number: int
+    written: int
+    at: float
+    rows: list[tunnel_overview.TunnelRow]
+    hostnames: dict[str, int]
+
+
+_Made = tuple[object, TunnelLine]
+"""A line, and what it was made of."""
+
+
+class _Account:
+    """What is kept of one account."""
+
+    def __init__(self) -> None:
+        self.turn = Lock()
+        self.looked_at = -inf
+        self.rows: _Rows | None = None
+        self.lines: dict[str, _Made] = {}
+        self.overview: Overview | None = None
 
 
 class Overviews:
@@ -57,63 +94,77 @@ class Overviews:
         self._live = live
         self._probing = probing
         self._lock = Lock()
-        self._turns: dict[str, Lock] = {}
-        self._kept: dict[str, tuple[float, Overview]] = {}
+        self._readings = count(1)
+        self._accounts: dict[str, _Account] = {}
 
     def of(self, account_id: str) -> Overview:
-        """As it is now, or was less than a second ago."""
+        """As it is now, or was less than a second ago; the same object as long as nothing has changed."""
         with self._lock:
-            if len(self._turns) > MOST_KEPT:
-                self._turns, self._kept = {}, {}
-            turn = self._turns.setdefault(account_id, Lock())
-        with turn:  # who comes meanwhile gets what is being read
-            kept = self._kept.get(account_id)
-            if kept is not None and monotonic() - kept[0] < KEPT_S:
-                return kept[1]
-            found = self._read(account_id)
-            self._kept[account_id] = (monotonic(), found)
-            return found
+            if len(self._accounts) > MOST_KEPT:
+                self._accounts = {}
+            kept = self._accounts.setdefault(account_id, _Account())
+        with kept.turn:  # who comes meanwhile gets what is being read
+            if kept.overview is None or monotonic() - kept.looked_at >= KEPT_S:
+                kept.overview = self._look(account_id, kept)
+                kept.looked_at = monotonic()
+            return kept.overview
 
     def forget(self, account_id: str) -> None:
         """Something was changed: who looks next sees it."""
-        self._kept.pop(account_id, None)
+        with self._lock:
+            self._accounts.pop(account_id, None)
 
-    def _read(self, account_id: str) -> Overview:
-        with self._store.reading() as session:
-            rows = tunnel_overview.rows(session, account_id)
-            hostnames = public_hostnames.numbers(session, account_id)
-        verdicts: dict[str, list[tuple[str, Verdict]]] = {}
-        for (name, tunnel_id, _), verdict in self._live.health.spots().items():
-            verdicts.setdefault(tunnel_id, []).append((name, verdict))
-        unprobed = self._live.health.unprobed()
-        lines = []
-        for row in rows:
-            own = verdicts.get(row.id, [])
-            found = standing(
-                status=row.status,
-                since=row.since,
-                reason=row.reason,
-                hostnames=hostnames.get(row.id, 0),
-                verdicts=own,
-                unprobed=unprobed.get(row.id, "") if self._probing else "probes are switched off",
-            )
-            well = {name for name, verdict in own if verdict.state == "healthy"}
-            ill = tuple(sorted({name for name, verdict in own if verdict.state == "unhealthy"} - well))
-            lines.append(
-                TunnelLine(
-                    id=row.id,
-                    name=row.name,
-                    state=found.state,
-                    why=found.why,
-                    since=found.since,
-                    connections=row.connections,
-                    connectors=row.connectors,
-                    hostnames=hostnames.get(row.id, 0),
-                    ill=ill,
-                )
-            )
-        lines.sort(key=lambda line: line.name)
+    def _look(self, account_id: str, kept: _Account) -> Overview:
+        read = self._rows(account_id, kept)
+        health = self._live.health
+        changes, changed = health.changes()
+        stamp = (read.number, changes)
+        if kept.overview is not None and kept.overview.stamp == stamp:
+            return kept.overview
+        unprobed = health.unprobed()
+        made: dict[str, _Made] = {}
+        for row in read.rows:
+            why = unprobed.get(row.id, "") if self._probing else "probes are switched off"
+            of = (row, read.hostnames.get(row.id, 0), changed.get(row.id, 0), why)
+            before = kept.lines.get(row.id)
+            made[row.id] = before if before is not None and before[0] == of else (of, self._line(*of[:2], why))
+        kept.lines = made
+        lines = sorted((line for _, line in made.values()), key=lambda line: line.name)
         lines.sort(key=lambda line: line.since, reverse=True)
         lines.sort(key=lambda line: WORST_FIRST.index(line.state))
         states = Counter(line.state for line in lines)
-        return Overview(tuple(lines), {state: states[state] for state in WORST_FIRST}, sum(hostnames.values()))
+        return Overview(
+            tuple(lines), {state: states[state] for state in WORST_FIRST}, sum(read.hostnames.values()), stamp
+        )
+
+    def _rows(self, account_id: str, kept: _Account) -> _Rows:
+        written, before = self._store.newest_write, kept.rows
+        if before is None or before.written != written or monotonic() - before.at >= READ_AGAIN_S:
+            with self._store.reading() as session:
+                rows = tunnel_overview.rows(session, account_id)
+                hostnames = public_hostnames.numbers(session, account_id)
+            kept.rows = before = _Rows(next(self._readings), written, monotonic(), rows, hostnames)
+        return before
+
+    def _line(self, row: tunnel_overview.TunnelRow, hostnames: int, unprobed: str) -> TunnelLine:
+        own = [(spot[0], verdict) for spot, verdict in self._live.health.spots_of(row.id).items()]
+        found = standing(
+            status=row.status,
+            since=row.since,
+            reason=row.reason,
+            hostnames=hostnames,
+            verdicts=own,
+            unprobed=unprobed,
+        )
+        well = {name for name, verdict in own if verdict.state == "healthy"}
+        return TunnelLine(
+            id=row.id,
+            name=row.name,
+            state=found.state,
+            why=found.why,
+            since=found.since,
+            connections=row.connections,
+            connectors=row.connectors,
+            hostnames=hostnames,
+            ill=tuple(sorted({name for name, verdict in own if verdict.state == "unhealthy"} - well)),
+        )

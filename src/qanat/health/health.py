@@ -54,7 +54,9 @@ class Health:
         self._clock = clock
         self._began = clock()
         self._lock = Lock()
-        self._verdicts: dict[Spot, Verdict] = {}
+        self._verdicts: dict[str, dict[Spot, Verdict]] = {}
+        self._changes = 0
+        self._changed: dict[str, int] = {}
         self._links: dict[str, _Link] = {}
         self._lost_at: dict[tuple[str, str], datetime] = {}
         self._listeners: tuple[Callable[[str, str], None], ...] = ()
@@ -76,8 +78,8 @@ class Health:
             ]
             found = [
                 (spot[2], verdict)
-                for spot, verdict in self._verdicts.items()
-                if spot[1] == tunnel_id and token_id in (None, spot[2]) and hostname in (None, spot[0])
+                for spot, verdict in self._verdicts.get(tunnel_id, {}).items()
+                if token_id in (None, spot[2]) and hostname in (None, spot[0])
             ]
             unprobed = [
                 why for spot, why in self._unprobed.items() if spot[1] == tunnel_id and hostname in (None, spot[0])
@@ -101,8 +103,22 @@ class Health:
 
     def spots(self) -> dict[Spot, Verdict]:
         """Every verdict, by hostname, tunnel and node."""
+        found: dict[Spot, Verdict] = {}
         with self._lock:
-            return dict(self._verdicts)
+            for own in self._verdicts.values():
+                found.update(own)
+        return found
+
+    def spots_of(self, tunnel_id: str) -> dict[Spot, Verdict]:
+        """Those of one tunnel."""
+        with self._lock:
+            return dict(self._verdicts.get(tunnel_id, {}))
+
+    def changes(self) -> tuple[int, dict[str, int]]:
+        """A number that is another one as soon as any verdict says something else; and the same by tunnel, of those that have
+        verdicts. Who keeps what it made of them sees by it whether that is still so."""
+        with self._lock:
+            return self._changes, dict(self._changed)
 
     def unprobed(self) -> dict[str, str]:
         """By tunnel, why an origin of it isn't asked."""
@@ -178,11 +194,11 @@ class Health:
         """A probe's answer was judged."""
         now = self._clock()
         with self._lock:
-            before = self._verdicts.get(spot, Verdict(since=now))
+            before = self._verdicts.get(spot[1], {}).get(spot, Verdict(since=now))
             verdict = after(
                 before, is_good=judgment.is_good, why=judgment.why, at=now, rise=check.rise, fall=check.fall
             )
-            self._verdicts[spot] = verdict
+            self._put(spot, verdict)
         self._noted(spot, before, verdict)
         return verdict
 
@@ -216,27 +232,51 @@ class Health:
     def cannot_probe(self, reasons: Mapping[tuple[str, str], str]) -> None:
         """By hostname and tunnel, why nothing is asked there; none others."""
         with self._lock:
-            self._unprobed = dict(reasons)
+            if self._unprobed != reasons:
+                self._unprobed = dict(reasons)
+                self._changes += 1
 
     def keep(self, spots: Iterable[Spot]) -> None:
         """Forgets all others: what is no longer probed."""
+        kept: dict[str, dict[Spot, Verdict]] = {}
         with self._lock:
-            self._verdicts = {spot: self._verdicts[spot] for spot in spots if spot in self._verdicts}
+            for spot in spots:
+                verdict = self._verdicts.get(spot[1], {}).get(spot)
+                if verdict is not None:
+                    kept.setdefault(spot[1], {})[spot] = verdict
+            for tunnel_id, own in self._verdicts.items():
+                if len(kept.get(tunnel_id, ())) != len(own):
+                    self._changed.pop(tunnel_id)
+                    self._note_change(tunnel_id, is_there=tunnel_id in kept)
+            self._verdicts = kept
 
     def restore(self, verdicts: Iterable[tuple[Spot, Verdict]]) -> None:
         """What was known before a restart: shown until it is confirmed, one bad answer from anew."""
         with self._lock:
             for spot, verdict in verdicts:
-                self._verdicts.setdefault(spot, replace(verdict, good=0, bad=0))
+                if spot not in self._verdicts.get(spot[1], {}):
+                    self._put(spot, replace(verdict, good=0, bad=0))
+
+    def _put(self, spot: Spot, verdict: Verdict) -> None:
+        own = self._verdicts.setdefault(spot[1], {})
+        before = own.get(spot)
+        own[spot] = verdict
+        if before is None or (before.state, before.since, before.why) != (verdict.state, verdict.since, verdict.why):
+            self._note_change(spot[1])
+
+    def _note_change(self, tunnel_id: str, *, is_there: bool = True) -> None:
+        self._changes += 1
+        if is_there:
+            self._changed[tunnel_id] = self._changes
 
     def _met(self, spot: Spot, met: Met, now: datetime) -> None:
         with self._lock:
-            before = self._verdicts.get(spot)
+            before = self._verdicts.get(spot[1], {}).get(spot)
             # Without probes nothing would say that it is over.
             if before is None:
                 return
             verdict = after_requests(before, met, at=now)
-            self._verdicts[spot] = verdict
+            self._put(spot, verdict)
         self._noted(spot, before, verdict)
         if verdict is not before:  # it is judged by what comes after this
             self._before = {key: each for key, each in self._before.items() if key != spot}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -114,6 +115,9 @@ class Store:
         self._writer = Turns()
         self._room = Room(limits or AccountLimits())
         self._left_to_other: Literal["", "decisions", "all"] = ""
+        self._numbers = count(1)
+        self.newest_write = 0
+        """Another number after each write of this process: what was read at the same one is still so, others' writes apart."""
         self.own_names: frozenset[str] = frozenset()
         """Hostnames that the edge serves itself: no record leads them to a tunnel."""
 
@@ -174,6 +178,7 @@ class Store:
             )
 
     def _publish(self, write: Write) -> None:
+        self.newest_write = next(self._numbers)
         for notice in [] if write.is_undone else write.notices:
             self.notices.publish(notice)
 

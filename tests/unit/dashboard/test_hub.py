@@ -8,9 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from qanat.auth import issue
+from qanat.control.permissions import GROUPS
 from qanat.dashboard.views import VIEWS, Declared
 from tests.support.control import Control
 from tests.support.dashboard import Visitor
+from tests.support.writes import written
 
 OVERVIEW = "/live?view=overview"
 COUNTED = "/live?view=counted"
@@ -107,6 +110,33 @@ def test_a_session_that_ends_takes_its_streams_along(me: Visitor, monkeypatch: p
             trust_env=False,
         )
         assert [kind for kind, _ in told][-1] == "ended"
+
+
+def test_who_loses_the_right_to_see_it_loses_the_stream(
+    control: Control, stranger: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qanat.dashboard.hub.ASKED_AGAIN_S", 0.0)
+    text, row = written(control.store, issue, name="for-now")
+    stranger.sign_in(text)
+    with stream(stranger) as told:
+        next(told)
+        group = next(group for group in GROUPS if not group.allows("tunnel.read") and group.allows("dns.read"))
+        control.call(
+            "PUT",
+            f"/user/tokens/{row.id}",
+            {
+                "name": "for-now",
+                "policies": [
+                    {
+                        "effect": "allow",
+                        "resources": {f"com.cloudflare.api.account.{control.account}": "*"},
+                        "permission_groups": [{"id": group.id}],
+                    }
+                ],
+            },
+        )
+        assert [kind for kind, _ in told][-1] == "ended"
+    assert stranger.get("/tunnels").status_code == 403, "the session itself is good yet"
 
 
 def test_a_server_that_stops_ends_every_stream(me: Visitor) -> None:

@@ -1,8 +1,15 @@
 """The overview: every tunnel's state with its reason, worst first, and the map."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pytest
+
 from qanat.control import connections
+from qanat.dashboard.charted import draw
+from qanat.dashboard.desk import Desk
+from qanat.dashboard.drawing.map import Drawing
+from qanat.dashboard.overview import TunnelLine
 from qanat.health.questions import Check, Judgment
 from tests.support.control import Control
 from tests.support.dashboard import Visitor, shown
@@ -69,6 +76,42 @@ def rows(me: Visitor) -> dict[str, tuple[str, str]]:
             shown("<td" + cells[2]),
         )
     return found
+
+
+def test_an_overview_is_made_anew_only_when_something_has_changed(control: Control, me: Visitor) -> None:
+    tunnel = connected(control, "kept", hostname="app.kept.test")
+    me.get("/")
+    of = control.hub._desk.overviews.of
+    before = of(control.account)
+    assert of(control.account) is before
+    answered(control, "app.kept.test", tunnel, good=True, why="GET / answered 200")
+    seen = of(control.account)
+    assert seen.line(tunnel).state == "healthy"
+    assert [line for line in seen.tunnels if line.id != tunnel] == [x for x in before.tunnels if x.id != tunnel]
+    answered(control, "app.kept.test", tunnel, good=True, why="GET / answered 200")
+    assert of(control.account) is seen, "the same answer again changes nothing"
+    control.edge.health.keep([])
+    assert of(control.account).line(tunnel).state == "degraded"
+    control.create_tunnel("one-more")
+    assert any(line.name == "one-more" for line in of(control.account).tunnels)
+
+
+def test_what_all_viewers_see_alike_is_rendered_once(
+    control: Control, me: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me.get("/")
+    drawn = []
+
+    def drawing(desk: Desk, account_id: str, lines: Sequence[TunnelLine]) -> Drawing:
+        drawn.append(lines)
+        return draw(desk, account_id, lines)
+
+    monkeypatch.setattr("qanat.dashboard.pages.overview.draw", drawing)
+    control.create_tunnel("drawn-once")
+    for _ in range(3):
+        assert "drawn-once" in me.page("/tunnels", search="drawn-once")
+        me.page("/")
+    assert len(drawn) == 1
 
 
 def test_what_is_broken_is_named_with_its_reason(control: Control, me: Visitor) -> None:

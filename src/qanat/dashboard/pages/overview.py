@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from markupsafe import Markup
 from starlette.responses import Response
 
 from qanat.dashboard.ask import Ask, Pages
@@ -14,6 +15,7 @@ from qanat.dashboard.links import with_query
 from qanat.dashboard.overview import TunnelLine
 from qanat.dashboard.paging import Paging
 from qanat.dashboard.render import render
+from qanat.dashboard.shared import Parts
 from qanat.dashboard.views import View, watched
 from qanat.health.standing import WORST_FIRST
 from qanat.series import Scope
@@ -36,7 +38,7 @@ def overview(ask: Ask) -> Response:
         plot=with_query("/plots/account", span=span),
         span=span,
         spans=SPANS,
-        **_values(ask.desk, ask.viewer.account_id, at),
+        parts=_parts(ask.desk, ask.viewer.account_id, at),
     )
 
 
@@ -44,24 +46,25 @@ def overview(ask: Ask) -> Response:
 def overview_parts(desk: Desk, view: View) -> dict[str, str]:
     """What of it changes."""
     asked = view.value("map")
-    values = _values(desk, view.account_id, int(asked) if asked.isdigit() else 1)
-    return {
-        "states": render("part/states.html", **values),
-        "broken": render("part/broken.html", **values),
-        "map": render("part/map.html", **values),
-        "plot:newest": json.dumps(newest(desk, Scope.account(view.account_id))),
-    }
+    parts = _parts(desk, view.account_id, int(asked) if asked.isdigit() else 1)
+    return {**parts, "plot:newest": json.dumps(newest(desk, Scope.account(view.account_id)))}
 
 
-def _values(desk: Desk, account_id: str, at: int) -> dict[str, Any]:
+def _parts(desk: Desk, account_id: str, at: int) -> Parts:
+    """The same for everybody who looks at the account."""
     found = desk.overviews.of(account_id)
     paging = Paging.of(at, ON_MAP, len(found.tunnels), path="/", name="map")
-    return {
-        "overview": found,
-        "broken": [line for line in found.tunnels if line.state in ("down", "degraded")][:IN_LIST],
-        "paging": paging,
-        "drawing": draw(desk, account_id, found.tunnels[paging.offset : paging.offset + ON_MAP]),
-    }
+
+    def make() -> Parts:
+        values = {
+            "overview": found,
+            "broken": [line for line in found.tunnels if line.state in ("down", "degraded")][:IN_LIST],
+            "paging": paging,
+            "drawing": draw(desk, account_id, found.tunnels[paging.offset : paging.offset + ON_MAP]),
+        }
+        return {name: Markup(render(f"part/{name}.html", **values)) for name in ("states", "broken", "map")}
+
+    return desk.shared.of(("overview", account_id, paging.at), found.stamp, make)
 
 
 @pages.get("/tunnels", *NEEDS)
