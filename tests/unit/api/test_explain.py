@@ -220,7 +220,8 @@ def test_explaining_a_configuration_made_to_take_memory_takes_none(local: Desk) 
     found = local.explain("https://app.example.test/x")
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert found["outcome"] == "configuration_unreadable"
-    assert "with the patterns before it, it compiles to more than" in found["reason"]
+    # its size is the bound that trips first, unless the machine is so slow that the time is
+    assert any(bound in found["reason"] for bound in ("it compiles to more than", "matching takes longer than"))
     assert after.ru_maxrss - before.ru_maxrss < 64 << 10, "KiB"
     assert after.ru_utime - before.ru_utime < 5.0
 
