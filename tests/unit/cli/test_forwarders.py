@@ -28,7 +28,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, int], Desti
     """What would be carried: the address that is listened on, and where to."""
     found: list[tuple[tuple[str, int], Destination]] = []
 
-    def record(server: socket.socket, where: Destination, _: Log) -> None:
+    async def record(server: socket.socket, where: Destination, _: Log) -> None:
         with server:
             found.append((server.getsockname()[:2], where))
 

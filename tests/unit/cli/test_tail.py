@@ -1,5 +1,6 @@
 """`tail` against a management service at the end of a real TLS connection, and what it says when there is none."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -7,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
-from websockets.sync.server import ServerConnection, serve
 
 from qanat.cli.stock.main import main
 from tests.support.certificates import OriginAuthority
@@ -33,10 +34,20 @@ class Connector:
         self.started: list[dict[str, Any]] = []
         self.refuse: tuple[int, bytes] | None = None
         self.close: tuple[int, str] = (1000, "")
-        context = authority.server_context("localhost")
-        self._server = serve(self._serve, "localhost", 0, ssl=context, process_request=self._admit)
-        self.port = self._server.socket.getsockname()[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._context = authority.server_context("localhost")
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        is_ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._run(is_ready)))
+        self._thread.start()
+        assert is_ready.wait(60)
+
+    async def _run(self, is_ready: threading.Event) -> None:
+        # in the loop's one thread: a TLS connection bears no second one
+        async with serve(self._serve, "localhost", 0, ssl=self._context, process_request=self._admit) as server:
+            self.port = next(iter(server.sockets)).getsockname()[1]
+            is_ready.set()
+            await self._ended.wait()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         self.asked.append(request)
@@ -45,13 +56,15 @@ class Connector:
         status, body = self.refuse
         return Response(status, "Refused", Headers({"Content-Length": str(len(body)), "Connection": "close"}), body)
 
-    def _serve(self, connection: ServerConnection) -> None:
-        self.started.append(json.loads(connection.recv()))
-        connection.send(json.dumps({"type": "logs", "logs": [LINE, {**LINE, "message": "two", "fields": None}]}))
-        connection.close(*self.close)
+    async def _serve(self, connection: ServerConnection) -> None:
+        self.started.append(json.loads(await connection.recv()))
+        await connection.send(json.dumps({"type": "logs", "logs": [LINE, {**LINE, "message": "two", "fields": None}]}))
+        await connection.close(*self.close)
 
     def stop(self) -> None:
-        self._server.shutdown()
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+        self._loop.close()
 
 
 @pytest.fixture

@@ -1,22 +1,23 @@
 """`access tcp`, `ssh`, `rdp`, `smb`: TCP carried in a WebSocket to a public hostname, whose connector opens it to the service."""
 
+import asyncio
 import os
 import signal
 import socket
 import ssl
 import sys
-import threading
-from collections.abc import Callable
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 from msgspec import Struct
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 from qanat.cli.stock.application import application_url, credentials_headers, is_login, login_token, parsed_headers
 from qanat.cli.stock.command_line import UsageError
 from qanat.cli.stock.session import Session
+from qanat.cli.stock.websocket import ClientConnection, Connect
 from qanat.connector.log import LEVELS, Log
 from qanat.connector.log_file import RollingFile
 from qanat.errors import QanatError
@@ -134,34 +135,34 @@ def _log(session: Session, *, terminal: bool) -> Log:
 # ---------------------------------------------------------------- one connection
 
 
-def open_stream(where: Destination, log: Log) -> ClientConnection:
+async def open_stream(where: Destination, log: Log) -> ClientConnection:
     """The WebSocket; where an Access login stands in front of it, with that application's token. QanatError."""
     try:
-        return _open(where, where.headers)
+        return await _open(where, where.headers)
     except InvalidStatus as refused:
         if not is_login(refused.response):
             raise _told(where, refused) from refused
     for fresh in (False, True):
-        token = login_token(where.url, log, fresh=fresh)
+        token = await asyncio.to_thread(login_token, where.url, log, fresh=fresh)
         try:
-            return _open(where, [*where.headers, ("Cf-Access-Token", token)])
+            return await _open(where, [*where.headers, ("Cf-Access-Token", token)])
         except InvalidStatus as refused:
             if fresh or not is_login(refused.response):
                 raise _told(where, refused) from refused
     raise AssertionError
 
 
-def _open(where: Destination, headers: Headers) -> ClientConnection:
+async def _open(where: Destination, headers: Headers) -> ClientConnection:
     from qanat import __version__
 
     context = ssl.create_default_context(cafile=where.ca_file) if where.verify else ssl._create_unverified_context()
-    sock = None
+    elsewhere: dict[str, Any] = {}
+    if where.address is not None:
+        elsewhere = dict(zip(("host", "port"), where.address, strict=True))
     try:
-        if where.address is not None:
-            sock = socket.create_connection(where.address, timeout=OPEN_S)
-        return connect(
+        return await Connect(
             "wss" + where.url.removeprefix("https"),
-            sock=sock,
+            **elsewhere,
             ssl=context,
             server_hostname=where.server_name,
             compression=None,
@@ -176,8 +177,6 @@ def _open(where: Destination, headers: Headers) -> ClientConnection:
     except InvalidStatus:
         raise
     except (WebSocketException, OSError, ValueError) as error:
-        if sock is not None:
-            sock.close()
         raise _told(where, error) from error
 
 
@@ -195,46 +194,63 @@ def _told(where: Destination, error: Exception) -> QanatError:
     elif isinstance(error, InvalidHandshake):
         text = f"{where.url} doesn't speak WebSocket: {error}"
     else:
-        text = f"{where.url}: {getattr(error, 'strerror', None) or error}"
+        text = f"{where.url}: {_reason(error)}"
     return QanatError("application_unreachable", f"failed to connect to origin: {text}", hint=hint)
 
 
-def carry(stream: ClientConnection, read: Callable[[], bytes], write: Callable[[bytes], None]) -> None:
+def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    # asyncio puts words of its own into `strerror`; a resolver's numbers are below zero
+    return os.strerror(number) if number and number > 0 else getattr(error, "strerror", None) or str(error)
+
+
+async def carry(
+    stream: ClientConnection, read: Callable[[], Awaitable[bytes]], write: Callable[[bytes], Awaitable[None]]
+) -> None:
     """Both directions until the far side ends, or the near one has and nothing comes any more."""
-    silence = threading.Event()
+    heard = asyncio.Event()
 
-    def up() -> None:
+    async def up() -> None:
         with suppress(ConnectionClosed, OSError):
-            while piece := read():
-                stream.send(piece)
-        while silence.wait(SILENCE_S):
-            silence.clear()
-        stream.close()
+            while piece := await read():
+                await stream.send(piece)
+        with suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(SILENCE_S):
+                    await heard.wait()
+                heard.clear()
+        await stream.close()
 
-    threading.Thread(target=up, daemon=True).start()
+    upward = asyncio.create_task(up())
     try:
-        for message in stream:
-            silence.set()
-            write(message if isinstance(message, bytes) else message.encode())
+        async for message in stream:
+            heard.set()
+            await write(message if isinstance(message, bytes) else message.encode())
     except (ConnectionClosed, OSError):
         pass  # either side is gone: there is nobody to tell
     finally:
+        upward.cancel()
         with suppress(Exception):
-            stream.close()
+            await stream.close()
 
 
 # ---------------------------------------------------------------- standard input and output
 
 
 def _carry_standard(where: Destination, log: Log) -> int:
-    stream = open_stream(where, log)
+    return asyncio.run(_standard(where, log))
+
+
+async def _standard(where: Destination, log: Log) -> int:
+    stream = await open_stream(where, log)
 
     def write(piece: bytes) -> None:
         rest = memoryview(piece)
         while rest:
             rest = rest[os.write(1, rest) :]
 
-    carry(stream, lambda: os.read(0, PIECE), write)
+    # In threads: either may be a file, which no loop can wait for.
+    await carry(stream, lambda: asyncio.to_thread(os.read, 0, PIECE), lambda piece: asyncio.to_thread(write, piece))
     # Whoever started us may leave standard input open, and a thread still reads it.
     sys.stderr.flush()
     os._exit(0)
@@ -244,9 +260,6 @@ def _carry_standard(where: Destination, log: Log) -> int:
 
 
 def _listen(where: Destination, address: tuple[str, int], log: Log) -> int:
-    def stop(_number: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
     try:
         server = listening(address)
     except OSError as error:
@@ -256,22 +269,22 @@ def _listen(where: Destination, address: tuple[str, int], log: Log) -> int:
             where="--url",
             hint="choose another port",
         ) from None
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     host, port = server.getsockname()[:2]
     log.info("Start Websocket listener", host=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    try:
-        serve_all(server, where, log)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        server.close()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve_all(server, where, log))
+    return 0
 
 
-def serve_all(server: socket.socket, where: Destination, log: Log) -> NoReturn:
-    """Carries every connection, each in a thread of its own."""
-    while True:
-        peer, _ = server.accept()
-        threading.Thread(target=_serve, args=(peer, where, log), daemon=True).start()
+async def serve_all(listener: socket.socket, where: Destination, log: Log) -> None:
+    """Carries every connection, without end. `listener` is closed with it."""
+
+    async def one(reader: StreamReader, writer: StreamWriter) -> None:
+        await _serve(reader, writer, where, log)
+
+    async with await asyncio.start_server(one, sock=listener) as server:
+        await server.serve_forever()
 
 
 def listening(address: tuple[str, int]) -> socket.socket:
@@ -282,14 +295,17 @@ def listening(address: tuple[str, int]) -> socket.socket:
     return socket.create_server(place[:2], family=family, backlog=128)
 
 
-def _serve(peer: socket.socket, where: Destination, log: Log) -> None:
-    with peer:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            stream = open_stream(where, log)
-        except QanatError as error:
-            log.error("failed to connect to origin", error=error.message, originURL=where.url)
-            return
-        carry(stream, lambda: peer.recv(PIECE), peer.sendall)
-        with suppress(OSError):
-            peer.shutdown(socket.SHUT_RDWR)
+async def _serve(reader: StreamReader, writer: StreamWriter, where: Destination, log: Log) -> None:
+    try:
+        stream = await open_stream(where, log)
+    except QanatError as error:
+        log.error("failed to connect to origin", error=error.message, originURL=where.url)
+        writer.close()
+        return
+
+    async def write(piece: bytes) -> None:
+        writer.write(piece)
+        await writer.drain()
+
+    await carry(stream, lambda: reader.read(PIECE), write)
+    writer.close()

@@ -1,5 +1,6 @@
 """`forwarders` of a config.yml: what `access tcp` does, for each of them, in the process that runs the file's connector."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -78,4 +79,4 @@ def _run(address: tuple[str, int], where: Destination, log: Log) -> None:
             time.sleep(RETRY_S)
     host, port = server.getsockname()[:2]
     log.info("Start Websocket listener", host=f"[{host}]:{port}" if ":" in host else f"{host}:{port}", url=where.url)
-    serve_all(server, where, log)
+    asyncio.run(serve_all(server, where, log))

@@ -1,5 +1,6 @@
 """`tail`: a running connector's log, through its edge; ours or a stock one."""
 
+import asyncio
 import json
 import signal
 import ssl
@@ -48,7 +49,7 @@ def tail(session: Session) -> None:
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _follow(session, url, filters, as_json=form == "json")
+        asyncio.run(_follow(session, url, filters, as_json=form == "json"))
     except KeyboardInterrupt:
         log.debug("closing management connection")
 
@@ -97,14 +98,15 @@ def _url(session: Session) -> str:
     return f"wss://{management.hostname(session, token)}/logs?{urlencode(query)}"
 
 
-def _follow(session: Session, url: str, filters: Mapping[str, Any], *, as_json: bool) -> None:
+async def _follow(session: Session, url: str, filters: Mapping[str, Any], *, as_json: bool) -> None:
     from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-    from websockets.sync.client import connect
+
+    from qanat.cli.stock.websocket import Connect
 
     log = session.log
     trace = {"cf-trace-id": session.asked.text("trace")} if session.asked.text("trace") else {}
     try:
-        with connect(
+        async with Connect(
             url,
             ssl=_trust(session),
             additional_headers=trace,
@@ -115,9 +117,9 @@ def _follow(session: Session, url: str, filters: Mapping[str, Any], *, as_json: 
             compression=None,
             ping_interval=None,
         ) as connection:
-            connection.send(json.dumps({"type": "start_streaming", "filters": filters}))
+            await connection.send(json.dumps({"type": "start_streaming", "filters": filters}))
             log.debug("connected", filters=json.dumps(filters))
-            for message in connection:
+            async for message in connection:
                 _print(log, message, as_json)
     except InvalidStatus as error:
         _tell_refusal(log, error.response.status_code, bytes(error.response.body or b""))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection, connect  # noqa: TID251  (no TLS)
 
 from qanat.connector.endpoints import text
 from qanat.connector.log import HTTP, Log
