@@ -225,6 +225,7 @@ _CODES: dict[str, str] = {
     "second_factor_set": "the user has an authenticator already",
     "second_factor_unknown": "the user has no second factor, or is not setting one up",
     "one_time_token_refused": "a one-time token is unknown, used, or over",
+    "login_callback_bad": "the callback of a `tunnel login` is none of this edge's, names no key, or was used before",
     "session_unknown": "the user has no such session",
     "legacy_keys_off": "the edge takes no legacy keys (X-Auth-Email and X-Auth-Key)",
     "token_unknown": "there is no such API token, or the asking one doesn't see it",

@@ -14,18 +14,21 @@ from tests.support.tls import AnySocket, TlsSocket
 
 
 @contextmanager
-def tls_front(folder: Path, target: str) -> Iterator[tuple[str, Path]]:
-    """An address of 127.0.0.1 that forwards to `target`, and the file with the authority its certificate is from."""
+def tls_front(folder: Path, target: str, *, proxied: str = "") -> Iterator[tuple[str, Path]]:
+    """An address of 127.0.0.1 that forwards to `target`, and the file with the authority its certificate is from.
+    `proxied`: a name that it answers for as a proxy, to clients that reach it by `HTTPS_PROXY`."""
     authority = trustme.CA()
     ca_file = folder / "front-ca.pem"
     authority.cert_pem.write_to_path(ca_file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert(proxied or "127.0.0.1").configure_cert(context)
     host, _, port = target.rpartition(":")
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with suppress(OSError), self.request:
+                if proxied:
+                    _answer_connect(self.request, proxied)
                 client = TlsSocket(self.request, context)
                 with socket.create_connection((host, int(port))) as server:
                     back = threading.Thread(target=_copy, args=(server, client), daemon=True)
@@ -44,6 +47,17 @@ def tls_front(folder: Path, target: str) -> Iterator[tuple[str, Path]]:
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
+
+
+def _answer_connect(client: socket.socket, name: str) -> None:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        if not (read := client.recv(1)):
+            raise ConnectionError("it asked for nothing")
+        head += read
+    if not head.startswith(f"CONNECT {name}:443 ".encode()):
+        raise ConnectionError("it asked for another host")
+    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
 def _copy(source: AnySocket, sink: AnySocket) -> None:

@@ -18,6 +18,7 @@ from qanat.auth.hosts import check_host
 from qanat.dashboard import assets, signing
 from qanat.dashboard.ask import STATUSES, Declared, refused, route, viewer_of
 from qanat.dashboard.desk import Desk
+from qanat.dashboard.handing import PATH, STOCK_HOST
 from qanat.dashboard.hub import Hub
 from qanat.dashboard.pages import PAGES
 from qanat.errors import QanatError
@@ -42,6 +43,7 @@ def create_dashboard(desk: Desk, hub: Hub) -> Starlette:
             Route("/static/{tag}/{name}", assets.serve),
             *signing.routes(desk),
             Route("/live", hub.endpoint),
+            Route(f"{PATH}/{{key}}", _waits(desk), methods=["GET"]),
             *(route(each, desk) for each in declared()),
         ],
         middleware=[Middleware(Marked, desk=desk)],
@@ -76,12 +78,23 @@ class Marked:
                     headers["strict-transport-security"] = "max-age=31536000"
             await send(message)
 
+        host = Headers(scope=scope).get("host", "")
+        if host == STOCK_HOST and scope["method"] == "GET" and scope["path"].count("/") == 1:
+            await self._app({**scope, "path": f"{PATH}{scope['path']}"}, receive, send_marked)
+            return
         try:
-            check_host(Headers(scope=scope).get("host", ""), self._desk.hosts, reached=scope.get("server"))
+            check_host(host, self._desk.hosts, reached=scope.get("server"))
         except QanatError as error:
             await PlainTextResponse(str(error), STATUSES[error.code])(scope, receive, send_marked)
             return
         await self._app(scope, receive, send_marked)
+
+
+def _waits(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await desk.handing.endpoint(request, desk)
+
+    return endpoint
 
 
 def _failed(desk: Desk) -> Callable[[Request, Exception], Awaitable[Response]]:

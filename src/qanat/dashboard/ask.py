@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -13,12 +14,14 @@ from starlette.routing import Route
 from qanat.control.principal import Principal
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.door import Viewer, is_same
+from qanat.dashboard.links import with_query
 from qanat.dashboard.render import render
 from qanat.errors import QanatError, RetryLaterError
 from qanat.store.reach import Permission
 
 MOST_FORM_BYTES = 1024 * 1024
 MOST_FIELDS = 20_000
+MOST_NEXT = 2048
 SIGN_IN = "/sign-in"
 OF_ZONES = ("dns.", "zone.", "user.", "token.")
 """What may be held on single zones or by a user alone: whoever shows such things looks at the reach itself."""
@@ -131,7 +134,7 @@ def _answer(declared: Declared, desk: Desk, request: Request, form: dict[str, st
     viewer = viewer_of(desk, request)
     if viewer is None:
         if declared.method == "GET" and "hx-request" not in request.headers:
-            return RedirectResponse(SIGN_IN, 303)
+            return RedirectResponse(with_query(SIGN_IN, next=_asked_for(request)), 303)
         return Response("signed out", 401, headers={"hx-refresh": "true"}, media_type="text/plain")
     try:
         if declared.method == "POST" and not is_same(
@@ -180,6 +183,29 @@ def key_of(request: Request) -> str:
 def cookie_name(request: Request) -> str:
     """Over TLS one that no other host, path or plain connection can set."""
     return "__Host-qanat" if request.url.scheme == "https" else "qanat"
+
+
+def base_of(request: Request) -> str:
+    """Where the browser finds this dashboard, without a slash at the end. A name other than `localhost` is reached over TLS,
+    which may end in front of the edge."""
+    url = request.url
+    name = url.hostname or ""
+    try:
+        is_plain = url.scheme == "http" and (name == "localhost" or bool(ip_address(name)))
+    except ValueError:
+        is_plain = False
+    return f"{'http' if is_plain else 'https'}://{url.netloc}"
+
+
+def local_path(text: str) -> str:
+    """Where somebody goes on after they signed in: a page of ours, "/" for anything else."""
+    is_ours = text.startswith("/") and not text.startswith("//") and len(text) <= MOST_NEXT
+    return text if is_ours and text.isascii() and text.isprintable() and "\\" not in text else "/"
+
+
+def _asked_for(request: Request) -> str:
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return "" if path == "/" else local_path(path)
 
 
 def address_of(request: Request) -> str:

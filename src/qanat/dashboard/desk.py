@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import CertificateSeen
 from qanat.dashboard.door import Door
+from qanat.dashboard.handing import Handing
 from qanat.dashboard.live import Live
 from qanat.dashboard.overview import Overviews
 from qanat.dashboard.shared import Shared
@@ -21,7 +22,8 @@ class Desk:
 
     `hosts`: the names, in lower case, that are answered for beside loopback. `count_configuration`: of one tunnel only so many
     are taken within a minute, whoever puts them. `probing`, `explaining`: turns, by tunnel. `certificate`: what clients are shown
-    for a hostname; None: there is no HTTPS listener. `found_by`: what connector tokens say of this edge."""
+    for a hostname; None: there is no HTTPS listener. `found_by`: what connector tokens say of this edge. `handing`: clients that
+    wait for a certificate."""
 
     store: Store
     keys: KeyRing
@@ -39,3 +41,4 @@ class Desk:
     skipped: SkippedRows = field(default_factory=SkippedRows)
     shared: Shared = field(default_factory=Shared)
     found_by: Mapping[str, str] = field(default_factory=dict)
+    handing: Handing = field(default_factory=Handing)

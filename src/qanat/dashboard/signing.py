@@ -12,9 +12,21 @@ from qanat.auth import one_time
 from qanat.auth.sessions import Opened
 from qanat.auth.sign_in import From
 from qanat.control import users
-from qanat.dashboard.ask import CODE, ENTER, SIGN_IN, STATUSES, address_of, cookie_name, key_of, read_form, viewer_of
+from qanat.dashboard.ask import (
+    CODE,
+    ENTER,
+    SIGN_IN,
+    STATUSES,
+    address_of,
+    cookie_name,
+    key_of,
+    local_path,
+    read_form,
+    viewer_of,
+)
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.door import Viewer, is_same
+from qanat.dashboard.links import with_query
 from qanat.dashboard.render import render
 from qanat.errors import QanatError
 
@@ -47,16 +59,17 @@ def _page(desk: Desk, handler: Handler) -> Callable[[Request], Awaitable[Respons
 
 
 def _shown(desk: Desk, request: Request, _form: dict[str, str]) -> Response:
+    following = local_path(request.query_params.get("next", ""))
     if viewer_of(desk, request) is not None:
-        return RedirectResponse("/", 303)
+        return RedirectResponse(following, 303)
     with desk.store.reading() as session:
         is_new = users.nobody_signs_in(session)
-    return HTMLResponse(render("sign-in.html", desk=desk, error=None, email="", is_new=is_new))
+    return HTMLResponse(render("sign-in.html", desk=desk, error=None, email="", is_new=is_new, next=following))
 
 
 def _signed_in(desk: Desk, request: Request, form: dict[str, str]) -> Response:
     """By email and password; or by an API token, which is asked for where there are no users."""
-    email = form.get("email", "").strip()
+    email, following = form.get("email", "").strip(), local_path(form.get("next", ""))
     try:
         check_origin(request)
         if form.get("token"):
@@ -64,22 +77,25 @@ def _signed_in(desk: Desk, request: Request, form: dict[str, str]) -> Response:
         else:
             opened = desk.door.signing.by_password(email, form.get("password", ""), who(request))
     except QanatError as error:
-        shown = render("sign-in.html", desk=desk, error=error, email=email, is_new=False)
+        shown = render("sign-in.html", desk=desk, error=error, email=email, is_new=False, next=following)
         return HTMLResponse(shown, STATUSES.get(error.code, 400))
-    return _with_cookie(request, opened)
+    return _with_cookie(request, opened, following)
 
 
-def _code_shown(desk: Desk, _request: Request, _form: dict[str, str]) -> Response:
-    return HTMLResponse(render("code.html", desk=desk, error=None))
+def _code_shown(desk: Desk, request: Request, _form: dict[str, str]) -> Response:
+    following = local_path(request.query_params.get("next", ""))
+    return HTMLResponse(render("code.html", desk=desk, error=None, next=following))
 
 
 def _code_given(desk: Desk, request: Request, form: dict[str, str]) -> Response:
+    following = local_path(form.get("next", ""))
     try:
         check_origin(request)
         opened = desk.door.signing.by_code(form.get("code", ""), who(request))
     except QanatError as error:
-        return HTMLResponse(render("code.html", desk=desk, error=error), STATUSES.get(error.code, 400))
-    return _with_cookie(request, opened)
+        shown = render("code.html", desk=desk, error=error, next=following)
+        return HTMLResponse(shown, STATUSES.get(error.code, 400))
+    return _with_cookie(request, opened, following)
 
 
 def _enter_shown(desk: Desk, _request: Request, _form: dict[str, str]) -> Response:
@@ -106,8 +122,9 @@ def _entered(desk: Desk, request: Request, form: dict[str, str]) -> Response:
     return _with_cookie(request, opened)
 
 
-def _with_cookie(request: Request, opened: Opened) -> Response:
-    answer = RedirectResponse(CODE if opened.is_pending else "/", 303)
+def _with_cookie(request: Request, opened: Opened, following: str = "/") -> Response:
+    code = with_query(CODE, next=following if following != "/" else "")
+    answer = RedirectResponse(code if opened.is_pending else following, 303)
     answer.set_cookie(
         cookie_name(request),
         opened.secret,

@@ -10,6 +10,7 @@ from qanat.api.http.context import Context
 from qanat.api.http.routes import PREFIX
 
 if TYPE_CHECKING:
+    from qanat.dashboard.handing import Handing
     from qanat.dashboard.hub import Hub
     from qanat.dashboard.live import Live
 
@@ -28,6 +29,7 @@ class Beside:
         self._lock = Lock()
         self._dashboard: ASGIApp | None = None
         self._hub: Hub | None = None
+        self._handing: Handing | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or is_api(scope):
@@ -43,6 +45,8 @@ class Beside:
         with self._lock:
             if self._hub is not None:
                 self._hub.close()
+            if self._handing is not None:
+                self._handing.close()
 
     def _made(self) -> ASGIApp:
         from qanat.auth.sessions import Sessions
@@ -84,7 +88,7 @@ class Beside:
                     skipped=context.skipped,
                     found_by=context.found_by,
                 )
-                self._hub = Hub(desk)
+                self._hub, self._handing = Hub(desk), desk.handing
                 self._dashboard = create_dashboard(desk, self._hub)
             dashboard: ASGIApp = self._dashboard
             return dashboard

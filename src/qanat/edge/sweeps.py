@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from qanat.auth import origin_certificates
 from qanat.auth.sessions import Sessions
 from qanat.control import connections, connector_tokens, forgetting, quick_tunnels, records
 from qanat.store import SYSTEM, Store
@@ -62,7 +63,9 @@ def forget_deleted(store: Store) -> int:
 
 
 def trim(store: Store) -> None:
-    """Forgets which connections were lost long ago, the oldest events, and sessions that are over."""
+    """Forgets which connections were lost long ago, the oldest events, sessions that are over, and certificates
+    that nobody fetched."""
     with store.recording() as write:
         connections.trim(write)
     Sessions(store).sweep()
+    origin_certificates.sweep(store)

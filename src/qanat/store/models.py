@@ -135,6 +135,38 @@ class RecoveryCode(Base):
     used_at: Mapped[datetime | None]
 
 
+class Passkey(Base):
+    """A public key of a user's device (WebAuthn). `rp_id`: the name that it is good for; `sign_count`: of its last use, 0 where
+    the device doesn't count; `transports`: how it is reached, with spaces between."""
+
+    __tablename__ = "passkeys"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    credential_id: Mapped[bytes] = mapped_column(unique=True)
+    public_key: Mapped[bytes]
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    rp_id: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    transports: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
+class Identity(Base):
+    """Who a user is to an OpenID provider. `is_provisioned`: the user was made by it, and their role follows its groups."""
+
+    __tablename__ = "identities"
+
+    issuer: Mapped[str] = mapped_column(Text, primary_key=True)
+    subject: Mapped[str] = mapped_column(Text, primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    email: Mapped[str] = mapped_column(Text)
+    is_provisioned: Mapped[bool]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
 class OneTimeToken(Base):
     """By what a user gets a password of their own, once: only its SHA-256 is here. `purpose`: `setup` (the edge's first
     user), `invitation` or `reset`."""
@@ -170,6 +202,20 @@ class ApiToken(Base):
     modified_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
     last_used_from: Mapped[str | None] = mapped_column(Text)
+
+
+class WaitingCertificate(Base):
+    """A cert.pem that was granted on the page of `tunnel login`, sealed, until the client fetches it. `id`: the SHA-256, in hex,
+    of the key that the client made, which isn't here. Once fetched (`fetched_at`) the secret is an empty one, and the row keeps
+    the key from being used again until it expires."""
+
+    __tablename__ = "waiting_certificates"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token_id: Mapped[str] = mapped_column(ForeignKey("api_tokens.id", ondelete="CASCADE"), index=True)
+    sealed_secret: Mapped[bytes]
+    expires_at: Mapped[datetime]
+    fetched_at: Mapped[datetime | None]
 
 
 class Zone(Base):

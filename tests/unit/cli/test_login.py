@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -13,7 +14,8 @@ from qanat.cli.main import main
 from qanat.cli.stock import browser
 from qanat.cli.stock.certificate import Certificate, decode, encode
 from qanat.errors import QanatError
-from tests.support.control import Control
+from tests.support.control import Control, running_control
+from tests.support.dashboard import visitor
 
 
 @pytest.fixture
@@ -136,3 +138,31 @@ def test_the_version_is_the_third_word(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["version", "-s"]) == 0
     long, short = capsys.readouterr().out.splitlines()
     assert long.split()[2] == short
+
+
+def test_a_certificate_is_allowed_on_the_page_of_the_edge_whose_api_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    with running_control(tmp_path, dashboard=True) as control:
+        zone = control.create_zone("one.example")
+        base = control.url.removesuffix("/client/v4")
+
+        def allow(url: str, _what: str) -> None:
+            shown.append(url)
+            (callback,) = parse_qs(urlsplit(url).query)["callback"]
+            user = visitor(control)
+            with user.http:
+                user.sign_in()
+                assert user.post("/argotunnel", zone=zone["id"], callback=callback).status_code == 200
+
+        monkeypatch.setattr(browser, "show", allow)
+        monkeypatch.setenv("QANAT_API", control.url)
+        assert main(["tunnel", "login"]) == 0
+        (folder / "cert.pem").rename(tmp_path / "first.pem")
+        monkeypatch.delenv("QANAT_API")
+        assert main(["tunnel", "login", "--loginURL", f"{base}/argotunnel"]) == 0
+        assert all(each.startswith(f"{base}/argotunnel?callback=") for each in shown)
+        for file in (tmp_path / "first.pem", folder / "cert.pem"):
+            assert decode(file.read_text()).api_url == control.url
+        assert main(["tunnel", "list"]) == 0, "it names its API"

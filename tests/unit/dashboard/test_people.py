@@ -98,7 +98,7 @@ def test_each_step_of_signing_in_makes_a_new_cookie(control: Control) -> None:
         seen = {me.http.cookies["qanat"]}
         assert enter(me, "factor@example.com").headers["location"] == "/sign-in/code"
         seen.add(me.http.cookies["qanat"])
-        assert me.get("/me").headers["location"] == "/sign-in", "half a sign-in is none"
+        assert me.get("/me").headers["location"] == "/sign-in?next=%2Fme", "half a sign-in is none"
         assert me.http.post("/sign-in/code", data={"code": "000000"}).status_code == 401
         assert me.http.post("/sign-in/code", data={"code": recovery[0]}).headers["location"] == "/"
         seen.add(me.http.cookies["qanat"])

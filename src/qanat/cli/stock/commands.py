@@ -188,7 +188,7 @@ _ALL = (
     Command(("tunnel", "ingress", "rule"), "Say which ingress rule takes a URL.", "URL", "ingress:rule"),
     Command(
         ("tunnel", "login"),
-        "Get cert.pem: by an API token, or by the hosted service's page (--loginURL: another one) in your browser.",
+        "Get cert.pem: by an API token, or on a page in your browser, of the API's edge (--loginURL: another one).",
         "",
         "login:login",
         (

@@ -1,6 +1,8 @@
 """`tunnel login`: cert.pem, by an API token of ours, or granted on a page in the browser as stock's is."""
 
+import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec import structs
 
@@ -11,6 +13,8 @@ from qanat.connector.sources import SEARCH_PATHS
 from qanat.errors import QanatError
 
 PAGE = "https://dash.cloudflare.com/argotunnel"
+OURS = "/argotunnel"
+"""The page of an edge, and below it the place where it leaves certificates."""
 GOVERNMENT_PAGE = "https://dash.fed.cloudflare.com/argotunnel"
 GOVERNMENT_STORE = "https://login.fed.cloudflareaccess.org/"
 
@@ -64,8 +68,7 @@ def _by_token(session: Session) -> str:
 def _by_page(session: Session) -> str:
     asked = session.asked
     government = asked.yes("fedramp")
-    page = GOVERNMENT_PAGE if government else asked.text("loginURL") or PAGE
-    store = GOVERNMENT_STORE if government else asked.text("callbackURL") or browser.STORE
+    page, store = (GOVERNMENT_PAGE, GOVERNMENT_STORE) if government else _places(session)
     if not store.startswith(("http://", "https://")):
         raise QanatError("flag_value_invalid", f"'{store[:80]}' is no URL", where="--callbackURL")
     where = store + browser.new_key()
@@ -83,3 +86,23 @@ def _by_page(session: Session) -> str:
         found = structs.replace(found, endpoint="fed")
     api = session.settings.get("api-url", "")
     return certificate.encode(structs.replace(found, api_url=found.api_url or api))
+
+
+def _places(session: Session) -> tuple[str, str]:
+    """The page, and the place where it leaves the certificate: as they are named, else of the edge whose API or page is named,
+    else those of the hosted service."""
+    asked = session.asked
+    page, store = asked.text("loginURL"), asked.text("callbackURL")
+    if not asked.is_set("loginURL"):
+        api = session.plane.api or os.environ.get("QANAT_API")
+        page = _origin(api) + OURS if api else PAGE
+    if not asked.is_set("callbackURL"):
+        host = urlsplit(page).hostname or ""
+        is_hosted = host == "cloudflare.com" or host.endswith(".cloudflare.com")
+        store = browser.STORE if is_hosted else f"{_origin(page)}{urlsplit(page).path.rstrip('/')}/"
+    return page, store
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -6,6 +6,7 @@ from qanat.dashboard.pages import (
     configuration,
     cutovers,
     hostname,
+    login,
     me,
     nodes,
     overview,
@@ -30,4 +31,5 @@ PAGES = (
     people.pages,
     audit.pages,
     me.pages,
+    login.pages,
 )

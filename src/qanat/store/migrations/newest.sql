@@ -500,5 +500,49 @@ CREATE TABLE one_time_tokens (
 
 CREATE INDEX ix_one_time_tokens_user_id ON one_time_tokens (user_id);
 
-INSERT INTO alembic_version VALUES ('0010');
+CREATE TABLE passkeys (
+	id VARCHAR(32) NOT NULL, 
+	user_id VARCHAR(32) NOT NULL, 
+	credential_id BLOB NOT NULL, 
+	public_key BLOB NOT NULL, 
+	sign_count BIGINT NOT NULL, 
+	rp_id TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	transports TEXT NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	last_used_at DATETIME, 
+	CONSTRAINT pk_passkeys PRIMARY KEY (id), 
+	CONSTRAINT fk_passkeys_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_passkeys_credential_id UNIQUE (credential_id)
+);
+
+CREATE INDEX ix_passkeys_user_id ON passkeys (user_id);
+
+CREATE TABLE identities (
+	issuer TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	user_id VARCHAR(32) NOT NULL, 
+	email TEXT NOT NULL, 
+	is_provisioned BOOLEAN NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	last_used_at DATETIME, 
+	CONSTRAINT pk_identities PRIMARY KEY (issuer, subject), 
+	CONSTRAINT fk_identities_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_identities_user_id ON identities (user_id);
+
+CREATE TABLE waiting_certificates (
+	id VARCHAR(64) NOT NULL, 
+	token_id VARCHAR(32) NOT NULL, 
+	sealed_secret BLOB NOT NULL, 
+	expires_at DATETIME NOT NULL, 
+	fetched_at DATETIME, 
+	CONSTRAINT pk_waiting_certificates PRIMARY KEY (id), 
+	CONSTRAINT fk_waiting_certificates_token_id_api_tokens FOREIGN KEY(token_id) REFERENCES api_tokens (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_waiting_certificates_token_id ON waiting_certificates (token_id);
+
+INSERT INTO alembic_version VALUES ('0012');
 
