@@ -70,12 +70,7 @@ class Marked:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("cache-control", "no-store")
-                if scope["scheme"] == "https":
-                    headers["strict-transport-security"] = "max-age=31536000"
+                mark(MutableHeaders(scope=message), scope)
             await send(message)
 
         host = Headers(scope=scope).get("host", "")
@@ -95,6 +90,15 @@ def _waits(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
         return await desk.handing.endpoint(request, desk)
 
     return endpoint
+
+
+def mark(headers: MutableHeaders, scope: Scope) -> None:
+    """What every answer says."""
+    for name, value in HEADERS.items():
+        headers[name] = value
+    headers.setdefault("cache-control", "no-store")
+    if scope["scheme"] == "https":
+        headers["strict-transport-security"] = "max-age=31536000"
 
 
 def _failed(desk: Desk) -> Callable[[Request, Exception], Awaitable[Response]]:
@@ -122,4 +126,6 @@ async def _broken(request: Request, _error: Exception) -> Response:
     """Starlette raises the error again once this is sent, for the log."""
     request_id = request.scope.get("state", {}).get("request_id") or token_hex(8)
     log.error("a page failed", path=request.url.path, request_id=request_id)
-    return PlainTextResponse(f"this page failed; the edge's log has it under {request_id}", 500)
+    answer = PlainTextResponse(f"this page failed; the edge's log has it under {request_id}", 500)
+    mark(answer.headers, request.scope)  # Starlette makes it outside of all middleware
+    return answer
