@@ -368,6 +368,15 @@ _CODES: dict[str, str] = {
     "passphrase_wrong": "the passphrase is not the one that the secrets were sealed with",
     "import_too_long": "checking the document to import takes more computing than one import may",
     "import_conflict": "an import would collide with what is there; nothing was written",
+    # alerts
+    "alert_rule_unknown": "there is no such alert rule, or it is another account's",
+    "alert_channel_unknown": "there is no such channel for alerts, or it is another account's",
+    "alert_bad_field": "a field of an alert rule or of a channel has a value that it can't have",
+    "alert_too_many": "the account has as many alert rules, or channels, as it may have",
+    "alert_edge_forbidden": "a rule about the edge itself is for those who may edit every account",
+    "alert_address_denied": "a message would go to an address where nothing is sent: loopback, private, metadata, or without TLS",
+    "alert_unreachable": "the receiver of an alert can't be reached, or says that it can't now",
+    "alert_refused": "the receiver of an alert will not have it",
     # host: the service, the firewall
     "service_not_permitted": "services and firewalls of a machine are root's to change",
     "service_manager_unknown": "a service manager is named that qanat doesn't know",

@@ -38,6 +38,11 @@ def parse_zone_id(text: str) -> ZoneId:
     return ZoneId(_hex32(text, "zone"))
 
 
+def parse_hex_id(text: str, kind: str) -> str:
+    """Of a thing that has no type of its own here. Raises QanatError `bad_id`."""
+    return _hex32(text, kind)
+
+
 def parse_record_id(text: str) -> RecordId:
     """Raises QanatError `bad_id`."""
     return RecordId(_hex32(text, "record"))

@@ -270,6 +270,8 @@ def _promotion(asked: Asked) -> str:
     return made
 
 
+_RULE = {"name": "down", "kind": "tunnel_down", "settings": {"for_s": 30}}
+_HOOK = {"name": "hook", "kind": "webhook", "url": "https://127.0.0.1:1/"}
 MAKERS: dict[str, Callable[[Asked], str]] = {
     "account_id": lambda asked: asked.account,
     "zone_id": lambda asked: asked.world.zone(asked.account),
@@ -295,6 +297,8 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "version": lambda _asked: "1",
     "request_id": _failed_request,
     "cutover_id": _cutover,
+    "alert_rule_id": lambda asked: asked.world.made(asked.below("alert_rule_id"), _RULE),
+    "alert_channel_id": lambda asked: asked.world.made(asked.below("alert_channel_id"), _HOOK),
     "node": _node,
     "promotion_id": _promotion,
 }
@@ -362,6 +366,7 @@ OWN_NODE = "/qanat/node"
 NODES = "/accounts/{account_id}/qanat/tunnels/{tunnel_id}"
 CONNECTOR_TOKENS = OWN_TUNNEL + "/connector-tokens"
 CUTOVERS = "/accounts/{account_id}/qanat/cutovers"
+ALERTS = "/accounts/{account_id}/qanat/alerts"
 
 
 def _targets_body(_world: World, params: Params) -> dict[str, object]:
@@ -530,6 +535,24 @@ ROWS: dict[tuple[str, str], Row] = {
     ("DELETE", TARGETS): Row("dns.edit tunnel.read", audits=False),
     ("GET", "/qanat/explain"): Row("dns.read tunnel.read", query={"url": "https://app.example.test/"}),
     ("GET", OWN_ACCOUNT + "/limits"): Row("account.read"),
+    # alerts
+    ("GET", ALERTS + "/kinds"): Row("account.read"),
+    ("GET", ALERTS + "/rules"): Row("account.read"),
+    ("POST", ALERTS + "/rules"): Row("account.edit", _fixed(_RULE)),
+    ("POST", ALERTS + "/rules/defaults"): Row("account.edit", NOTHING, fresh_account=True),
+    ("GET", ALERTS + "/rules/{alert_rule_id}"): Row("account.read"),
+    ("PUT", ALERTS + "/rules/{alert_rule_id}"): Row("account.edit", _fixed({**_RULE, "enabled": False})),
+    ("POST", ALERTS + "/rules/{alert_rule_id}/silence"): Row("tunnel.edit", _fixed({"for_s": 60})),
+    ("DELETE", ALERTS + "/rules/{alert_rule_id}"): Row("account.edit"),
+    ("GET", ALERTS + "/firings"): Row("account.read"),
+    ("GET", ALERTS + "/channels"): Row("account.read"),
+    ("POST", ALERTS + "/channels"): Row("account.edit", _fixed(_HOOK), fresh_account=True),
+    ("GET", ALERTS + "/channels/{alert_channel_id}"): Row("account.read", fresh_account=True),
+    ("PUT", ALERTS + "/channels/{alert_channel_id}"): Row("account.edit", _fixed(_HOOK), fresh_account=True),
+    ("POST", ALERTS + "/channels/{alert_channel_id}/key"): Row("account.edit", fresh_account=True),
+    ("POST", ALERTS + "/channels/{alert_channel_id}/test"): Row("account.edit", fresh_account=True),
+    ("DELETE", ALERTS + "/channels/{alert_channel_id}"): Row("account.edit"),
+    ("GET", ALERTS + "/deliveries"): Row("account.read"),
     # cutovers
     ("POST", CUTOVERS + "/plan"): Row("dns.read tunnel.read", _plan, audits=False),
     ("POST", CUTOVERS): Row("dns.edit tunnel.read", _plan),

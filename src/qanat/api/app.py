@@ -18,8 +18,8 @@ from qanat.api.http.failures import FAILURES
 from qanat.api.http.gate import Gate
 from qanat.api.http.routes import PREFIX, Handover
 from qanat.api.qanat import accounts as qanat_accounts
-from qanat.api.qanat import audit as qanat_audit
 from qanat.api.qanat import (
+    alerts,
     certificates,
     connector_tokens,
     cutovers,
@@ -37,6 +37,7 @@ from qanat.api.qanat import (
     user_key,
     users,
 )
+from qanat.api.qanat import audit as qanat_audit
 from qanat.api.qanat import configurations as qanat_configurations
 from qanat.api.qanat import tunnels as qanat_tunnels
 from qanat.api.v4 import (
@@ -96,6 +97,7 @@ RESOURCES = (
     explain,
     health,
     targets,
+    alerts,
     qanat_audit,
     qanat_accounts,
     limits,

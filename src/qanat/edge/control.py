@@ -11,6 +11,7 @@ from qanat.api.http.context import Context
 from qanat.auth.management import ManagementKey
 from qanat.control.quick_tunnels import QuickLimits
 from qanat.cutover.edge import CutoverEdge
+from qanat.edge.alerter import sending_of
 from qanat.edge.dashboard import Beside
 from qanat.edge.data_dir import State
 from qanat.edge.listen import LocalSocket
@@ -63,6 +64,7 @@ class ControlApi:
             cutover_policy=settings.control.cutover_policy,
             cutover_watch=settings.control.cutover_watch,
             metrics_hostnames=settings.metrics.hostnames,
+            sending=sending_of(settings),
         )
 
     def serve(self, where: socket.socket, *, local: LocalSocket | None, connections: int) -> ApiServer:

@@ -1,5 +1,5 @@
-"""What one process alone may do for a data directory: promotions, cutovers, certificates, probes, chores, and the control API
-with its writes. Begun and ended as a whole: at an upgrade the process that runs ends it before the new one begins it."""
+"""What one process alone may do for a data directory: promotions, cutovers, certificates, probes, alerts, chores, and the
+control API with its writes. Begun and ended as a whole: at an upgrade the one that runs ends it before the new one begins it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import structlog
 from qanat.auth.management import ManagementKey
 from qanat.control.quick_tunnels import QuickLimits
 from qanat.edge import engine
+from qanat.edge.alerter import Alerter, sending_of
 from qanat.edge.certificates import Certificates, GivenCertificates
 from qanat.edge.chores import Chores
 from qanat.edge.data_dir import State
@@ -38,6 +39,8 @@ from qanat.settings import EdgeSettings
 from qanat.store.skipped import SkippedRows
 
 if TYPE_CHECKING:
+    from qanat.alerts.look import Look
+    from qanat.alerts.sending import Sending
     from qanat.edge.control import ControlApi
     from qanat.edge.cutover_runner import CutoverRunner
     from qanat.edge.metrics_listener import MetricsListener
@@ -102,6 +105,7 @@ class Duties:
             enabled=parts.settings.probes.enabled,
             per_second=parts.settings.probes.per_second,
         )
+        self._alerter = Alerter(store, parts.state.sealer, parts.live.alerts, self._alerting)
         self._control: ControlApi | None = None
         self._chores: Chores | None = None
         self._cutovers: CutoverRunner | None = None
@@ -145,6 +149,7 @@ class Duties:
         self._prober_ends = self._prober.start()
         self._chores = Chores(self._tasks(control))
         self._chores.start()
+        self._alerter.start()
         if self._cutovers is not None:
             self._cutovers.start()
         if parts.settings.acme.email:
@@ -159,6 +164,7 @@ class Duties:
 
     def stop(self) -> None:
         """All of it, the API last, for everything that takes time and serves no request is to end while requests are served."""
+        self._alerter.stop()
         for end in self._ends:
             end()
         self._ends.clear()
@@ -187,6 +193,7 @@ class Duties:
         """Ends for another process, with nothing half done: from here on this one writes no decision, nor (`also_records`) what
         merely happens."""
         self._promotions.settled(timeout_s=PROMOTION_S)
+        self._alerter.stop()
         if self._api is not None:
             self._api.leave()
             Event().wait(API_NOTICE_S)
@@ -194,6 +201,19 @@ class Duties:
         self._parts.state.store.leave_to_other(also_records=also_records)
         if self._parts.state.lease is not None:
             self._parts.state.lease.close()
+
+    def _alerting(self) -> "tuple[Look, Sending]":
+        from qanat.alerts.look import Look
+
+        parts, sending = self._parts, sending_of(self._parts.settings)
+        look = Look(
+            parts.state.store,
+            parts.health,
+            probing=parts.settings.probes.enabled,
+            files=lambda: parts.certificates.given_chains,
+            url=sending.url,
+        )
+        return look, sending
 
     @property
     def _quick(self) -> QuickLimits | None:

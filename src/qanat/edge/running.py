@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qanat.edge import engine
+from qanat.edge.alerter import AlertCounters
 from qanat.edge.failures import Failures, KeptFailure
 from qanat.edge.presence import Presence
 from qanat.health.engine import Traffic
@@ -27,11 +28,12 @@ class RunningEdge:
         self.probes = probes
         self._presence = presence
         self.access_log: AccessLog | None = None
+        self.alerts = AlertCounters()
 
     def counters(self) -> Mapping[str, int]:
-        """The engine's, and the access log's."""
+        """The engine's, the access log's, and those of alerts."""
         lost = self.access_log.lost if self.access_log is not None else 0
-        return {**self._engine.counters(), "access_lines_lost": lost}
+        return {**self._engine.counters(), "access_lines_lost": lost, **self.alerts.read()}
 
     def failures(self) -> Mapping[str, int]:
         """The engine's."""

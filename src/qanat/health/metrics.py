@@ -41,6 +41,10 @@ COUNTERS = {
     "packets_not_passed": "QUIC packets for an older process that had no room.",
     "packets_taken": "QUIC packets that a newer process of this edge passed on.",
     "trailers_dropped": "Trailer sections that could not be carried on.",
+    "alerts_delivered": "Messages of alerts that their receiver took.",
+    "alerts_retried": "Tries of such messages that failed, with another one to come.",
+    "alerts_failed": "Such messages that were given up.",
+    "alerts_dropped": "Such messages that had no room in their channel's queue.",
 }
 GAUGES = {
     "requests_open": "Requests under way.",
@@ -49,6 +53,7 @@ GAUGES = {
     "tunnel_connections_open": "Registered connections of connectors.",
     "unread_bytes": "Bytes in memory that visitors don't take.",
     "requests_held": "Requests that wait while there is a hold.",
+    "alerts_open": "Alerts that hold now.",
     "tunnel_connections_suspect": "Connections of connectors whose end doesn't acknowledge in time.",
 }
 

@@ -168,6 +168,12 @@ class Point:
         return quantile(self.bounds, counts, share) if self.bounds else None
 
 
+def entries(content: bytes, keys: frozenset[int]) -> list[tuple[int, Entry]]:
+    """Of a stored frame those series that are asked for."""
+    read = _packed.decode(content)
+    return [(each, _entry.decode(read.entries[each])) for each in read.entries.keys() & keys]
+
+
 class Sum:
     """Adds up what frames say of some series."""
 

@@ -18,6 +18,7 @@ from qanat.settings.listeners import (
 from qanat.settings.loading import load_edge_settings
 from qanat.settings.observing import (
     AccessLogSettings,
+    AlertSettings,
     LogSettings,
     MetricsSettings,
     ProbeSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "AccessLogSettings",
     "AccountLimitSettings",
     "AcmeSettings",
+    "AlertSettings",
     "CertificateFiles",
     "ControlSettings",
     "DnsSettings",

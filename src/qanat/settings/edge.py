@@ -15,6 +15,7 @@ from qanat.settings.limits import AccountLimitSettings, EngineSettings, LimitSet
 from qanat.settings.listeners import ControlSettings, DnsSettings, PublicSettings, TunnelSettings
 from qanat.settings.observing import (
     AccessLogSettings,
+    AlertSettings,
     LogSettings,
     MetricsSettings,
     ProbeSettings,
@@ -75,6 +76,7 @@ class EdgeSettings(BaseSettings):
     probes: ProbeSettings = ProbeSettings()
     metrics: MetricsSettings = MetricsSettings()
     series: SeriesSettings = SeriesSettings()
+    alerts: AlertSettings = AlertSettings()
     access_log: AccessLogSettings = AccessLogSettings()
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()

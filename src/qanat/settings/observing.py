@@ -1,10 +1,11 @@
 """What the edge tells of itself and of what passes: probes, metrics, series, access log, traces, log."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from qanat.settings.values import OptionalAddress, Part
+from qanat.settings.values import Network, OptionalAddress, Part
 
 
 class ProbeSettings(Part):
@@ -98,6 +99,20 @@ class TracingSettings(Part):
         gt=0,
         le=1,
         description="How many requests are traced, 0 to 1. A caller's `not sampled` is heeded; its `sampled` only within this.",
+    )
+
+
+class AlertSettings(Part):
+    """Where alerts may be sent (channels and rules are an account's: `qanat alert`)."""
+
+    networks: tuple[Network, ...] = Field(
+        default=(),
+        description="Addresses and networks that webhooks and mails may be sent to besides public ones, without TLS as well: "
+        "otherwise nothing goes to loopback, private, link-local and metadata addresses, however a name leads there.",
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) of CAs that a receiver's certificate may be of, beside the system's.",
     )
 
 

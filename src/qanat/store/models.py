@@ -690,3 +690,102 @@ class SeriesFrame(Base):
     step: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     start: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     content: Mapped[bytes]
+
+
+class AlertChannel(Base):
+    """Where alerts are told (alerts/channels.py). `document`: what may be shown; `sealed_secret`: the rest, JSON. `last_…`: of
+    the newest delivery that was tried; `dropped`: how many never were, for there were too many."""
+
+    __tablename__ = "alert_channels"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    enabled: Mapped[bool]
+    document: Mapped[dict[str, Any]]
+    sealed_secret: Mapped[bytes]
+    created_at: Mapped[datetime]
+    modified_at: Mapped[datetime]
+    last_at: Mapped[datetime | None]
+    last_error: Mapped[str] = mapped_column(Text)
+    delivered_at: Mapped[datetime | None]
+    dropped: Mapped[int]
+
+
+class AlertRule(Base):
+    """When somebody is told, and by which channels (alerts/rules.py). `settings`: the kind's thresholds; `tunnel_id`, `zone_id`,
+    `hostname`: what it is bounded to; `of_edge`: what belongs to the edge itself is meant too. `silenced_until`: nobody is told
+    before."""
+
+    __tablename__ = "alert_rules"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    enabled: Mapped[bool]
+    settings: Mapped[dict[str, Any]]
+    tunnel_id: Mapped[str | None] = mapped_column(String(36))
+    zone_id: Mapped[str | None] = mapped_column(String(32))
+    hostname: Mapped[str | None] = mapped_column(String(253))
+    of_edge: Mapped[bool]
+    channels: Mapped[list[str]]
+    silenced_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    modified_at: Mapped[datetime]
+
+
+class AlertFiring(Base):
+    """One time that a rule held for something (`subject`), from `since` on; open until `resolved_at`. `told_at`: when its
+    channels were told (None: not yet, for the rule is silenced, or has none). `spells`: how often it began while it was open."""
+
+    __tablename__ = "alert_firings"
+    __table_args__ = (
+        Index(
+            "uq_alert_firings_rule_id_subject_open",
+            "rule_id",
+            "subject",
+            unique=True,
+            sqlite_where=text("resolved_at IS NULL"),
+            postgresql_where=text("resolved_at IS NULL"),
+        ),
+        Index("ix_alert_firings_account_id_fired_at", "account_id", "fired_at"),
+        Index("ix_alert_firings_rule_id_subject", "rule_id", "subject"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    rule_id: Mapped[str] = mapped_column(ForeignKey("alert_rules.id", ondelete="CASCADE"))
+    subject: Mapped[str] = mapped_column(Text)
+    label: Mapped[str] = mapped_column(Text)
+    why: Mapped[str] = mapped_column(Text)
+    since: Mapped[datetime]
+    fired_at: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+    resolved_at: Mapped[datetime | None]
+    spells: Mapped[int]
+
+
+class AlertDelivery(Base):
+    """One message to one channel (alerts/deliveries.py). `event_id`: the same for every channel and every try; `state`:
+    `waiting`, `delivered`, `failed` or `dropped`; `next_at`: not before then is it tried (again)."""
+
+    __tablename__ = "alert_deliveries"
+    __table_args__ = (
+        Index("ix_alert_deliveries_state_next_at", "state", "next_at"),
+        Index("ix_alert_deliveries_channel_id_created_at", "channel_id", "created_at"),
+        Index("ix_alert_deliveries_account_id_created_at", "account_id", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    channel_id: Mapped[str] = mapped_column(ForeignKey("alert_channels.id", ondelete="CASCADE"))
+    event_id: Mapped[str] = mapped_column(String(32))
+    message: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int]
+    next_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    error: Mapped[str] = mapped_column(Text)

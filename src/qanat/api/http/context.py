@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from qanat.alerts.guard import Guard
+from qanat.alerts.sending import Sending
 from qanat.api.http.live import Live
 from qanat.api.http.pace import Pace
 from qanat.api.http.shares import Shares
@@ -72,6 +74,8 @@ class Context:
     shares: Shares = field(default_factory=Shares)
     explaining: Turns = field(default_factory=lambda: Turns(most=2))
     probing: Turns = field(default_factory=lambda: Turns(most=4))
+    alerting: Turns = field(default_factory=lambda: Turns(most=4))
+    sending: Sending = field(default_factory=lambda: Sending(Guard()))
     verifier: Verifier = field(init=False)
     failed_logins: FailedLogins = field(init=False)
 

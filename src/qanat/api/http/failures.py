@@ -174,6 +174,11 @@ FAILURES: dict[str, Failure] = {
     "certificate_too_many": Failure(400, 1001),
     "certificate_given": Failure(409, 10409, names_place=False),
     # cutovers
+    "alert_rule_unknown": Failure(404, 7003, names_place=False),
+    "alert_channel_unknown": Failure(404, 7003, names_place=False),
+    "alert_bad_field": Failure(400, 1001, points=True),
+    "alert_too_many": Failure(400, 1001),
+    "alert_edge_forbidden": Failure(403, 10000, points=True),
     "cutover_unknown": Failure(404, 7003, names_place=False),
     "cutover_bad_plan": Failure(400, 1001, points=True),
     "cutover_onto_itself": Failure(400, 1001, points=True),

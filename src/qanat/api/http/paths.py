@@ -11,6 +11,7 @@ from qanat.ids import (
     ZoneId,
     parse_account_id,
     parse_connector_id,
+    parse_hex_id,
     parse_tunnel_id,
     parse_uuid,
     parse_zone_id,
@@ -53,6 +54,14 @@ async def _certificate_id(certificate_id: str) -> str:
     return parse_uuid(certificate_id, "certificate")
 
 
+async def _alert_rule_id(alert_rule_id: str) -> str:
+    return parse_hex_id(alert_rule_id, "rule")
+
+
+async def _alert_channel_id(alert_channel_id: str) -> str:
+    return parse_hex_id(alert_channel_id, "channel")
+
+
 AccountPath = Annotated[AccountId, Depends(_account_id)]
 ZonePath = Annotated[ZoneId, Depends(_zone_id)]
 TunnelPath = Annotated[TunnelId, Depends(_tunnel_id)]
@@ -62,3 +71,5 @@ ConnectorTokenPath = Annotated[str, Depends(_connector_token_id)]
 PromotionPath = Annotated[str, Depends(_promotion_id)]
 RoutePath = Annotated[str, Depends(_route_id)]
 VirtualNetworkPath = Annotated[str, Depends(_network_id)]
+AlertRulePath = Annotated[str, Depends(_alert_rule_id)]
+AlertChannelPath = Annotated[str, Depends(_alert_channel_id)]

@@ -544,5 +544,92 @@ CREATE TABLE waiting_certificates (
 
 CREATE INDEX ix_waiting_certificates_token_id ON waiting_certificates (token_id);
 
-INSERT INTO alembic_version VALUES ('0012');
+CREATE TABLE alert_channels (
+	id VARCHAR(32) NOT NULL, 
+	account_id VARCHAR(32) NOT NULL, 
+	name TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	enabled BOOLEAN NOT NULL, 
+	document JSON NOT NULL, 
+	sealed_secret BLOB NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	modified_at DATETIME NOT NULL, 
+	last_at DATETIME, 
+	last_error TEXT NOT NULL, 
+	delivered_at DATETIME, 
+	dropped INTEGER NOT NULL, 
+	CONSTRAINT pk_alert_channels PRIMARY KEY (id), 
+	CONSTRAINT fk_alert_channels_account_id_accounts FOREIGN KEY(account_id) REFERENCES accounts (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_alert_channels_account_id ON alert_channels (account_id);
+
+CREATE TABLE alert_rules (
+	id VARCHAR(32) NOT NULL, 
+	account_id VARCHAR(32) NOT NULL, 
+	name TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	enabled BOOLEAN NOT NULL, 
+	settings JSON NOT NULL, 
+	tunnel_id VARCHAR(36), 
+	zone_id VARCHAR(32), 
+	hostname VARCHAR(253), 
+	of_edge BOOLEAN NOT NULL, 
+	channels JSON NOT NULL, 
+	silenced_until DATETIME, 
+	created_at DATETIME NOT NULL, 
+	modified_at DATETIME NOT NULL, 
+	CONSTRAINT pk_alert_rules PRIMARY KEY (id), 
+	CONSTRAINT fk_alert_rules_account_id_accounts FOREIGN KEY(account_id) REFERENCES accounts (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_alert_rules_account_id ON alert_rules (account_id);
+
+CREATE TABLE alert_firings (
+	id VARCHAR(32) NOT NULL, 
+	account_id VARCHAR(32) NOT NULL, 
+	rule_id VARCHAR(32) NOT NULL, 
+	subject TEXT NOT NULL, 
+	label TEXT NOT NULL, 
+	why TEXT NOT NULL, 
+	since DATETIME NOT NULL, 
+	fired_at DATETIME NOT NULL, 
+	told_at DATETIME, 
+	resolved_at DATETIME, 
+	spells INTEGER NOT NULL, 
+	CONSTRAINT pk_alert_firings PRIMARY KEY (id), 
+	CONSTRAINT fk_alert_firings_account_id_accounts FOREIGN KEY(account_id) REFERENCES accounts (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_alert_firings_rule_id_alert_rules FOREIGN KEY(rule_id) REFERENCES alert_rules (id) ON DELETE CASCADE
+);
+
+CREATE UNIQUE INDEX uq_alert_firings_rule_id_subject_open ON alert_firings (rule_id, subject) WHERE resolved_at IS NULL;
+
+CREATE INDEX ix_alert_firings_account_id_fired_at ON alert_firings (account_id, fired_at);
+
+CREATE INDEX ix_alert_firings_rule_id_subject ON alert_firings (rule_id, subject);
+
+CREATE TABLE alert_deliveries (
+	id VARCHAR(32) NOT NULL, 
+	account_id VARCHAR(32) NOT NULL, 
+	channel_id VARCHAR(32) NOT NULL, 
+	event_id VARCHAR(32) NOT NULL, 
+	message JSON NOT NULL, 
+	state TEXT NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	next_at DATETIME NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	finished_at DATETIME, 
+	error TEXT NOT NULL, 
+	CONSTRAINT pk_alert_deliveries PRIMARY KEY (id), 
+	CONSTRAINT fk_alert_deliveries_account_id_accounts FOREIGN KEY(account_id) REFERENCES accounts (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_alert_deliveries_channel_id_alert_channels FOREIGN KEY(channel_id) REFERENCES alert_channels (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_alert_deliveries_state_next_at ON alert_deliveries (state, next_at);
+
+CREATE INDEX ix_alert_deliveries_channel_id_created_at ON alert_deliveries (channel_id, created_at);
+
+CREATE INDEX ix_alert_deliveries_account_id_created_at ON alert_deliveries (account_id, created_at);
+
+INSERT INTO alembic_version VALUES ('0013');
 
