@@ -1,5 +1,6 @@
 """Accounts and the users that tokens act for."""
 
+from collections.abc import Collection
 from secrets import token_hex
 from typing import Any
 
@@ -80,6 +81,15 @@ def page(
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     order = (Account.created_at.desc(), Account.id.desc()) if descending else (Account.created_at, Account.id)
     return list(session.scalars(query.order_by(*order).offset(offset).limit(limit))), total
+
+
+def of_zones(session: Session, zone_ids: Collection[str]) -> list[Account]:
+    """The accounts that single zones belong to, in order of age."""
+    if not zone_ids:
+        return []
+    owners = select(Zone.account_id).where(Zone.id.in_(sorted(zone_ids)))
+    query = select(Account).where(Account.id.in_(owners)).order_by(Account.created_at, Account.id)
+    return list(session.scalars(query))
 
 
 def create(write: Write, *, name: str, settings: dict[str, Any] | None = None) -> Account:

@@ -258,6 +258,22 @@ def page(
     return list(session.scalars(ordered.offset(offset).limit(limit))), total
 
 
+def names(session: Session, account_id: str, tunnel_ids: Sequence[str]) -> dict[str, str]:
+    """Of these tunnels of the account by id, those that are not deleted."""
+    query = select(Tunnel.id, Tunnel.name).where(
+        Tunnel.account_id == account_id, Tunnel.deleted_at.is_(None), Tunnel.id.in_(tunnel_ids)
+    )
+    return {row.id: row.name for row in session.execute(query)}
+
+
+def choices(session: Session, account_id: str, *, most: int) -> dict[str, str]:
+    """The first tunnels by name that a record may lead to: id and name."""
+    query = select(Tunnel.id, Tunnel.name).where(
+        Tunnel.account_id == account_id, Tunnel.deleted_at.is_(None), Tunnel.quick_address.is_(None)
+    )
+    return {row.id: row.name for row in session.execute(query.order_by(Tunnel.name, Tunnel.id).limit(most))}
+
+
 def existed_at(moment: datetime) -> ColumnElement[bool]:
     """The filter: created before, and not deleted before."""
     return (Tunnel.created_at <= moment) & (Tunnel.deleted_at.is_(None) | (Tunnel.deleted_at > moment))

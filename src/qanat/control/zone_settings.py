@@ -1,6 +1,7 @@
 """What a zone may say of itself: HTTPS only, HSTS, and error pages of its own. All else is the same for every zone."""
 
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from qanat.store.database import Write
 from qanat.store.models import Zone, ZoneSetting
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.reach import Reach
+from qanat.store.versions import CHARACTERS
 
 PageKind = Literal["500_errors", "1000_errors"]
 PAGE_KINDS: Final[tuple[PageKind, ...]] = get_args(PageKind)
@@ -27,6 +29,11 @@ _HSTS: Final[dict[str, Any]] = {
     "preload": False,
     "nosniff": False,
 }
+
+
+def page_setting(kind: PageKind) -> str:
+    """The name under which an error page is kept."""
+    return _PAGE + kind
 
 
 def default_security_header() -> dict[str, Any]:
@@ -57,6 +64,16 @@ def of(session: Session, zone_id: str) -> dict[str, tuple[Any, datetime]]:
         )
     )
     return {row.name: (row.value["value"], row.modified_at) for row in rows}
+
+
+def version(session: Session, zone_id: str) -> str:
+    """Of all that the zone says: another one once any of it was set."""
+    rows = session.execute(
+        select(ZoneSetting.name, ZoneSetting.modified_at)
+        .where(ZoneSetting.zone_id == zone_id)
+        .order_by(ZoneSetting.name)
+    )
+    return sha256(repr([(name, at.isoformat()) for name, at in rows]).encode()).hexdigest()[:CHARACTERS]
 
 
 def put(write: Write, zone_id: str, name: str, value: Any, *, reach: Reach) -> ZoneSetting:

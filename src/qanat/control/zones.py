@@ -70,6 +70,14 @@ def change(write: Write, zone_id: str, *, reach: Reach, paused: bool | None) -> 
     return zone
 
 
+def set_cutover_policy(write: Write, zone_id: str, policy: str | None, *, reach: Reach) -> Zone:
+    """What becomes of a record that is repointed to a tunnel that doesn't serve; None: as the edge's setting says."""
+    zone = get(write.session, zone_id, reach=reach)
+    zone.cutover_policy = policy
+    write.audit("zone.cutover_policy", zone.id, account_id=zone.account_id, detail={"policy": policy})
+    return zone
+
+
 def delete(write: Write, zone_id: str, *, reach: Reach) -> Zone:
     """The zone and its records. Its name is held for the account: others may not claim it for 30 days."""
     zone = get(write.session, zone_id, reach=reach)
@@ -85,8 +93,13 @@ def get(session: Session, zone_id: str, *, reach: Reach = EVERYTHING) -> Zone:
     """QanatError `zone_unknown`, the same for another account's."""
     zone = session.get(Zone, zone_id) if zone_id.isalnum() else None  # PostgreSQL takes no NUL
     if zone is None or not reach.has_zone(zone.id, zone.account_id):
-        raise QanatError("zone_unknown", "no such zone", where="zone_id")
+        raise unknown()
     return zone
+
+
+def unknown() -> QanatError:
+    """Of a zone that isn't there, or isn't seen."""
+    return QanatError("zone_unknown", "no such zone", where="zone_id")
 
 
 def account_of(session: Session) -> Callable[[str], str | None]:

@@ -212,9 +212,7 @@ def put_policy(zone_id: ZonePath, body: PolicyInput, ctx: Ctx, who: Who) -> Ok[P
     """`enforce` refuses it, `warn` makes it and says so in log and audit, `off` doesn't look."""
     policy = parse_policy(body.policy, where="policy") if body.policy is not None else None
     with ctx.store.writing(who.actor) as write:
-        zone = zones.get(write.session, zone_id, reach=who.reach("dns.edit"))
-        zone.cutover_policy = policy
-        write.audit("zone.cutover_policy", zone.id, account_id=zone.account_id, detail={"policy": policy})
+        zone = zones.set_cutover_policy(write, zone_id, policy, reach=who.reach("dns.edit"))
     return ok(_shown_policy(ctx, zone))
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from starlette.datastructures import QueryParams
 
 from qanat.api.http.filters import parse_truth, storable
+from qanat.control import record_list
 from qanat.dns.forms import in_zone, record_name, txt_value
 from qanat.errors import QanatError
 from qanat.store.models import Record, Zone
@@ -81,8 +82,7 @@ def searched(query: QueryParams) -> ColumnElement[bool] | None:
     texts = _values(query, "search")
     if not texts:
         return None
-    columns = (Record.name, Record.content, Record.content_key, Record.comment, cast(Record.tags, Text))
-    return or_(false(), *(column.icontains(text, autoescape=True) for column in columns for text in texts if text))
+    return record_list.containing(texts)
 
 
 def _add(found: list[ColumnElement[bool]], alternatives: list[ColumnElement[bool]]) -> None:
