@@ -10,6 +10,7 @@ from qanat.control import connections
 from tests.browser.watched import Watched
 from tests.support.control import Control
 from tests.support.passed import put_series
+from tests.support.zones import put_zone
 from tests.unit.dashboard.test_overview import answered, connected
 from tests.unit.dashboard.test_tunnel import failed, put
 
@@ -47,6 +48,7 @@ def filled(control: Control) -> dict[str, str]:
         control.edge.failed[request_id] = failed(
             "www.git.test", ids["git"], request_id=request_id, path="/login", detail="connection refused"
         )
+    ids["zone"], ids["record"] = put_zone(control, ids["shop"])
     put_series(control.store, account_id=control.account, tunnel_id=ids["shop"])
     return ids
 
@@ -63,6 +65,11 @@ def paths(ids: dict[str, str]) -> dict[str, str]:
         "version": f"/tunnels/{git}/versions/1",
         "hostnames": "/hostnames",
         "hostname": "/hostnames/www.git.test",
+        "zones": "/zones",
+        "records": f"/zones/{ids['zone']}",
+        "record": f"/zones/{ids['zone']}/records/{ids['record']}",
+        "zone-import": f"/zones/{ids['zone']}/import",
+        "zone-settings": f"/zones/{ids['zone']}/settings",
         "cutovers": "/cutovers",
         "plan": "/cutovers/plan",
         "tokens": "/tokens",

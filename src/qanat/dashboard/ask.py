@@ -89,12 +89,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A page: its path, what it needs of whoever asks, and whether its form may change something."""
+    """A page: its path, what it needs of whoever asks, whether its form may change something, and how large that may be."""
 
     path: str
     method: Method
     needs: frozenset[Permission]
     handler: Handler
+    most_bytes: int = MOST_FORM_BYTES
 
 
 class Pages:
@@ -107,13 +108,15 @@ class Pages:
         """A page that shows something."""
         return self._declare(path, "GET", needs)
 
-    def post(self, path: str, *needs: Permission) -> Callable[[Handler], Handler]:
+    def post(self, path: str, *needs: Permission, most_bytes: int = MOST_FORM_BYTES) -> Callable[[Handler], Handler]:
         """One that does something: its form carries the session's own token."""
-        return self._declare(path, "POST", needs)
+        return self._declare(path, "POST", needs, most_bytes)
 
-    def _declare(self, path: str, method: Method, needs: tuple[Permission, ...]) -> Callable[[Handler], Handler]:
+    def _declare(
+        self, path: str, method: Method, needs: tuple[Permission, ...], most_bytes: int = MOST_FORM_BYTES
+    ) -> Callable[[Handler], Handler]:
         def mark(handler: Handler) -> Handler:
-            self.declared.append(Declared(path, method, frozenset(needs), handler))
+            self.declared.append(Declared(path, method, frozenset(needs), handler, most_bytes))
             return handler
 
         return mark
@@ -123,7 +126,10 @@ def route(declared: Declared, desk: Desk) -> Route:
     """As Starlette takes it."""
 
     async def endpoint(request: Request) -> Response:
-        form = await read_form(request) if declared.method == "POST" else {}
+        # nobody but who is signed in makes us hold a large form
+        if declared.most_bytes > MOST_FORM_BYTES and await run_in_threadpool(viewer_of, desk, request) is None:
+            return Response("signed out", 401, headers={"hx-refresh": "true"}, media_type="text/plain")
+        form = await read_form(request, most=declared.most_bytes) if declared.method == "POST" else {}
         return await run_in_threadpool(_answer, declared, desk, request, form)
 
     name = f"{declared.method} {declared.path}"

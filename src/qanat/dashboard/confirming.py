@@ -1,7 +1,7 @@
 """What can't simply be undone is asked for once more: what will happen stands there, and a name has to be typed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from starlette.responses import Response
 
@@ -11,13 +11,15 @@ from qanat.errors import QanatError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """`title` as a question without its mark; `name`: what is typed; `verb`: on the button; `back`: for who leaves it."""
+    """`title` as a question without its mark; `name`: what is typed; `verb`: on the button; `back`: for who leaves it; `keeps`:
+    fields that are sent along."""
 
     title: str
     consequences: Sequence[str]
     name: str
     verb: str
     back: str
+    keeps: Mapping[str, str] = field(default_factory=dict)
 
 
 def confirmed(ask: Ask, asked: Asked) -> Response | None:

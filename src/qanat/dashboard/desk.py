@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import CertificateSeen
+from qanat.cutover.repointing import Policy
+from qanat.cutover.watches import Watch
 from qanat.dashboard.door import Door
 from qanat.dashboard.handing import Handing
 from qanat.dashboard.live import Live
@@ -22,8 +24,9 @@ class Desk:
 
     `hosts`: the names, in lower case, that are answered for beside loopback. `count_configuration`: of one tunnel only so many
     are taken within a minute, whoever puts them. `probing`, `explaining`: turns, by tunnel. `certificate`: what clients are shown
-    for a hostname; None: there is no HTTPS listener. `found_by`: what connector tokens say of this edge. `handing`: clients that
-    wait for a certificate."""
+    for a hostname; None: there is no HTTPS listener. `cutover_policy`, `redirects_http`: of zones that say nothing of it;
+    `name_servers`: of every zone. `found_by`: what connector tokens say of this edge. `handing`: clients that wait for a
+    certificate."""
 
     store: Store
     keys: KeyRing
@@ -37,6 +40,10 @@ class Desk:
     explaining: Callable[[str], AbstractContextManager[None]]
     certificate: Callable[[str], CertificateSeen | None]
     cutover_edge: CutoverEdge | None = None
+    cutover_policy: Policy = "enforce"
+    cutover_watch: Watch = "report"
+    redirects_http: bool = True
+    name_servers: tuple[str, ...] = ()
     hosts: frozenset[str] = frozenset()
     skipped: SkippedRows = field(default_factory=SkippedRows)
     shared: Shared = field(default_factory=Shared)

@@ -59,6 +59,14 @@ class Viewer:
         """Whether it is held on the account that is shown: what can't be done isn't offered."""
         return self._reach(permission).has_account(self.account_id)
 
+    def may_in(self, permission: Permission, zone_id: str) -> bool:
+        """Whether it is held on a zone of the account that is shown."""
+        return self._reach(permission).has_zone(zone_id, self.account_id)
+
+    def may_of_zones(self, permission: Permission) -> bool:
+        """As `may`; or on single zones, whose account that needn't be."""
+        return self.may(permission) or bool(self._reach(permission).zones)
+
     def may_here(self, permission: Permission) -> bool:
         """As `may`; or for what is the viewer's own."""
         return self.may(permission) or (permission.startswith(OF_USER) and self._reach(permission).user)
@@ -134,6 +142,7 @@ class Door:
                 except QanatError:
                     continue
                 rows, _ = accounts.page(session, reach=reach, name=None, descending=False, offset=0, limit=1000)
+                rows = [*rows, *accounts.of_zones(session, reach.zones)]
                 found.update({row.id: Choice(row.id, row.name) for row in rows})
                 if reach.is_everything:
                     break

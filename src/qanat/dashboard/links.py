@@ -13,6 +13,11 @@ def hostname_url(name: str, part: str = "") -> str:
     return f"/hostnames/{quote(name, safe='')}{f'/{part}' if part else ''}"
 
 
+def zone_url(zone_id: str, part: str = "") -> str:
+    """A zone's page, which lists its records."""
+    return f"/zones/{quote(zone_id)}{f'/{part}' if part else ''}"
+
+
 def with_query(path: str, **values: object) -> str:
     """A path with what of these values says something."""
     told = {name: value for name, value in values.items() if value not in ("", None)}

@@ -22,6 +22,7 @@ MENU = (
     Entry("/", "Overview", "tunnel.read"),
     Entry("/tunnels", "Tunnels", "tunnel.read"),
     Entry("/hostnames", "Hostnames", "dns.read"),
+    Entry("/zones", "Zones", "zone.read"),
     Entry("/cutovers", "Cutovers", "dns.read"),
     Entry("/certificates", "Certificates", "zone.read"),
     Entry("/start", "Connect a host", "tunnel.edit"),
@@ -33,4 +34,9 @@ MENU = (
 
 def menu_of(viewer: Viewer) -> list[Entry]:
     """What this viewer may look at."""
-    return [entry for entry in MENU if viewer.may(entry.needs)]
+    return [entry for entry in MENU if viewer.may(entry.needs) or _of_zones(viewer, entry)]
+
+
+def _of_zones(viewer: Viewer, entry: Entry) -> bool:
+    """What lists only zones of the viewer's own reach."""
+    return entry.url in ("/zones", "/certificates") and viewer.may_of_zones(entry.needs)

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from qanat.dashboard.assets import url_of
-from qanat.dashboard.links import hostname_url
+from qanat.dashboard.links import hostname_url, zone_url
 from qanat.dashboard.menu import menu_of
 from qanat.errors import escape_text
 
@@ -25,7 +25,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    shown = (moment, epoch, iso, hostname_url, count, seconds, size, told, fitted, as_json)
+    shown = (moment, epoch, iso, hostname_url, zone_url, count, seconds, size, told, fitted, as_json)
     made.filters.update({each.__name__: each for each in shown})
     made.globals.update(asset=url_of, menu=menu_of)
     return made

@@ -12,9 +12,13 @@ from qanat.dashboard.pages import (
     overview,
     people,
     plots,
+    records,
     start,
     tokens,
     tunnel,
+    zone_file,
+    zone_settings,
+    zones,
 )
 
 PAGES = (
@@ -24,6 +28,10 @@ PAGES = (
     configuration.pages,
     nodes.pages,
     hostname.pages,
+    zones.pages,
+    zone_settings.pages,
+    zone_file.pages,
+    records.pages,
     cutovers.pages,
     certificates.pages,
     start.pages,

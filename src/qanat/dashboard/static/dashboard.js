@@ -59,6 +59,12 @@
     });
   });
 
+  // ---- a file's text into the field that is sent
+  document.addEventListener("change", (event) => {
+    const field = event.target.dataset.fills && $(event.target.dataset.fills), file = event.target.files && event.target.files[0];
+    if (field && file) file.text().then((text) => { field.value = text; field.focus(); });
+  });
+
   // ---- the stream
   const url = document.body.dataset.live;
   if (!url) return;
