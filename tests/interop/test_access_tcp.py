@@ -90,7 +90,7 @@ def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         [{"hostname": HOST, "service": f"tcp://{service.address}"}, {"service": "http_status:404"}],
     )
     connector = Connector(tmp_path_factory.mktemp("connector"), edge, tunnel.token, kind=request.param)
-    connector.process.wait_for("Updated to new configuration", timeout_s=20.0)
+    connector.process.wait_for("Updated to new configuration")
     yield edge
     connector.stop()
     edge.stop()

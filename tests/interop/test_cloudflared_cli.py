@@ -153,7 +153,7 @@ def test_delete_with_live_connections(cf: Cloudflared, live: Edge, name: str) ->
         assert "active connections" in refused
         mark = connector.mark()
         cf.succeeds("cleanup", name)
-        connector.wait_for("Registered tunnel connection", after=mark, timeout_s=20.0)
+        connector.wait_for("Registered tunnel connection", after=mark)
         cf.succeeds("delete", "-f", name)
         assert live.api.tunnel(tunnel)["deleted_at"]
 
@@ -171,7 +171,7 @@ def test_cleanup_of_one_connector(cf: Cloudflared, live: Edge, name: str) -> Non
             now = {connection["id"] for connection in live.api.connections(tunnel)}
             return kept in now and len(now) == 2 and len(now & set(before)) == 1
 
-        wait_until(only_one_is_new, "the cut connector to be back, the other untouched", timeout_s=20.0)
+        wait_until(only_one_is_new, "the cut connector to be back, the other untouched")
 
 
 # -------------------------------------------------------------------------------------------------- route dns
@@ -244,7 +244,7 @@ def test_run_by_name_by_file_and_by_token(cf: Cloudflared, live: Edge, name: str
     file = str(cf.folder / f"{tunnel}.json")
     for how in (("run", name), ("run", tunnel), ("run", "--cred-file", file, name), ("run", "--token", token)):
         with running(cf, *how):
-            wait_until(lambda: live.api.connectors(tunnel), f"{how} in the API", timeout_s=2.0)
+            wait_until(lambda: live.api.connectors(tunnel), f"{how} in the API")
         wait_until(lambda: not live.api.connectors(tunnel), f"{how} to be gone")
     assert live.api.tunnel(tunnel)["status"] in ("down", "inactive")
 
@@ -309,7 +309,7 @@ def test_quick_tunnel(cf: Cloudflared, live: Edge) -> None:
             wait_until(lambda: status(live, hostname) == 200, "an answer through the tunnel")
             assert list(targets(live, zone)) == [hostname]
         wait_until(lambda: status(live, hostname) != 200, "no answer any more")
-        wait_until(lambda: not targets(live, zone), "the name to be gone", timeout_s=45.0)
+        wait_until(lambda: not targets(live, zone), "the name to be gone")
     finally:
         origin.close()
 

@@ -83,7 +83,7 @@ class Engines:
         argv += ["--edge", self.all[0].addresses().tunnel] * CONNECTIONS
         process = Process("cloudflared", [*argv, "run"], {"HOME": str(home), "TUNNEL_TOKEN": token})
         for index in range(CONNECTIONS):
-            process.wait_for(f"Registered tunnel connection .*connIndex={index}", timeout_s=20.0)
+            process.wait_for(f"Registered tunnel connection .*connIndex={index}")
         return process
 
     def close(self) -> None:

@@ -85,7 +85,7 @@ class Visitors:
 
     def see(self, version: str) -> None:
         """Until they are answered by it."""
-        wait_until(lambda: version in self.versions[-8:], f"an answer of {version}", timeout_s=30.0)
+        wait_until(lambda: version in self.versions[-8:], f"an answer of {version}")
 
     def _ask(self, client: Http1Client) -> None:
         while not self._over.is_set():

@@ -79,7 +79,7 @@ class Estate:
             return client.get().text
 
     def wait_served_by(self, name: str) -> None:
-        wait_until(lambda: self.served_by() == name, f"{HOSTNAME} to be served by {name}", timeout_s=20.0)
+        wait_until(lambda: self.served_by() == name, f"{HOSTNAME} to be served by {name}")
 
 
 @pytest.fixture(params=PROGRAMS, ids=lambda program: Path(program).name)

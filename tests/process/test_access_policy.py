@@ -89,6 +89,6 @@ def test_only_a_token_of_the_issuer_lets_in_and_its_keys_may_change(publish: Pub
     assert upgrade.answer().status == 403
     stolen = issuer.token()
     issuer.rotate("second")
-    wait_until(lambda: status(site, issuer.token()) == 200, "the new keys", timeout_s=30.0)
+    wait_until(lambda: status(site, issuer.token()) == 200, "the new keys")
     wait_until(lambda: status(site, stolen) == 403, "the old key to be forgotten")
     assert issuer.asked <= 4, "an unknown key is asked for once in a while, whatever comes"

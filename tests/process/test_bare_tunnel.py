@@ -39,7 +39,7 @@ def running(edge: Edge, home: Path, *flags: str) -> Iterator[Process]:
     general = ["--edge", edge.tunnel, "--cacert", str(edge.ca_file), "--metrics", "127.0.0.1:0", "--grace-period", "1s"]
     process = Process("connector", [*QANAT, "tunnel", *general, *flags], {"HOME": str(home)})
     try:
-        process.wait_for("Registered tunnel connection", timeout_s=30.0)
+        process.wait_for("Registered tunnel connection")
         yield process
     finally:
         process.signal(signal.SIGTERM)

@@ -55,9 +55,9 @@ def test_killed_edge_comes_back_and_traffic_flows(own_edge: Edge, folder: Path, 
         wait_until(lambda: status_of(own_edge, "app.example.test") == 418, "traffic")
         mark = connector.process.mark()
         own_edge.kill()
-        connector.process.wait_for("Lost connection|Retrying connection", after=mark, timeout_s=10.0)
+        connector.process.wait_for("Lost connection|Retrying connection", after=mark)
         own_edge.restart()
-        wait_until(lambda: status_of(own_edge, "app.example.test") == 418, "traffic again", timeout_s=15.0)
+        wait_until(lambda: status_of(own_edge, "app.example.test") == 418, "traffic again")
         assert connector.process.running
     finally:
         connector.stop()
@@ -75,10 +75,10 @@ def test_silent_network_is_noticed_and_redialled(own_edge: Edge, folder: Path, l
         wait_until(lambda: status_of(own_edge, "app.example.test") == 418, "traffic")
         mark = connector.process.mark()
         relay.silent = True
-        connector.process.wait_for("Lost connection|Retrying connection", after=mark, timeout_s=40.0)
-        wait_until(lambda: status_of(own_edge, "app.example.test") == 530, "the edge to notice as well", timeout_s=40.0)
+        connector.process.wait_for("Lost connection|Retrying connection", after=mark)
+        wait_until(lambda: status_of(own_edge, "app.example.test") == 530, "the edge to notice as well")
         relay.silent = False
-        wait_until(lambda: status_of(own_edge, "app.example.test") == 418, "traffic again", timeout_s=15.0)
+        wait_until(lambda: status_of(own_edge, "app.example.test") == 418, "traffic again")
     finally:
         connector.stop()
         relay.close()
@@ -100,7 +100,7 @@ def test_suspended_connector_recovers(own_edge: Edge, folder: Path, link: Link) 
             )
         finally:
             connector.process.signal(signal.SIGCONT)
-        wait_until(lambda: status_of(own_edge, "app.example.test") == 418, "traffic again", timeout_s=15.0)
+        wait_until(lambda: status_of(own_edge, "app.example.test") == 418, "traffic again")
     finally:
         connector.stop()
         own_edge.stop()
@@ -130,7 +130,7 @@ def test_registering_again_replaces_the_old_connection(fakes: Fakes) -> None:
     connector_id = uuid.uuid4()
     old = fakes.quic(tunnel, connector_id=connector_id)
     new = fakes.quic(tunnel, connector_id=connector_id)
-    old.wait_ended(timeout_s=10.0)
+    old.wait_ended()
     assert new.registered is not None
     found = wait_until(
         lambda: c if len(c := fakes.edge.api.connections(tunnel.id)) == 1 else None, "one connection in the API"
@@ -149,12 +149,12 @@ def test_first_connector_gets_the_stored_configuration(fakes: Fakes, folder: Pat
     version = fakes.edge.api.put_configuration(tunnel.id, [rule(hostname, 418), CATCH_ALL])
     connector = Connector(folder / "first", fakes.edge, tunnel.token, protocol=link.protocol)
     try:
-        wait_until(lambda: status_of(fakes.edge, hostname) == 418, "the stored configuration", timeout_s=15.0)
+        wait_until(lambda: status_of(fakes.edge, hostname) == 418, "the stored configuration")
         assert connector.version == version
         connector.stop()
         later = fakes.edge.api.put_configuration(tunnel.id, [rule(hostname, 402), CATCH_ALL])
         connector = Connector(folder / "second", fakes.edge, tunnel.token, protocol=link.protocol)
-        wait_until(lambda: status_of(fakes.edge, hostname) == 402, "the newer configuration", timeout_s=15.0)
+        wait_until(lambda: status_of(fakes.edge, hostname) == 402, "the newer configuration")
         assert connector.version == later
         lost = [line for line in connector.process.lines if "No ingress rules" in line]
         assert lost == [], "a false warning: the rules are remote"
@@ -241,7 +241,7 @@ def test_connectors_return_spread_out(own_edge: Edge, folder: Path) -> None:
     ]
     try:
         for connector in connectors:
-            connector.wait_registered(4, timeout_s=30.0)
+            connector.wait_registered(4)
         own_edge.kill()
         marks = [connector.process.mark() for connector in connectors]
         logs = list(zip(connectors, marks, strict=True))

@@ -77,7 +77,7 @@ class Stand:
         self.one = Side(self.edge, folder, "one", self.hostname, "quic")
         self.two = Side(self.edge, folder, "two", self.hostname, "http2")
         self.edge.api.publish(self.zone, self.hostname, self.one.tunnel.id)
-        wait_until(lambda: self.served_by() == "one", "the hostname to be served", timeout_s=30.0)
+        wait_until(lambda: self.served_by() == "one", "the hostname to be served")
 
     @property
     def path(self) -> str:
@@ -302,7 +302,7 @@ def test_weights_share_real_requests_and_no_change_of_them_loses_one(stand: Stan
 
     def answered_by(*names: str) -> None:
         seen = len(load.answered)
-        wait_until(lambda: len(load.answered) >= seen + 40, "some requests", timeout_s=30.0)
+        wait_until(lambda: len(load.answered) >= seen + 40, "some requests")
         assert set(load.answered[seen + 1 : seen + 40]) == set(names)
 
     put(50, 50)

@@ -126,7 +126,7 @@ class Lab:
             return False
 
     def close(self) -> None:
-        self.connector.stop(timeout_s=20.0)
+        self.connector.stop()
         self.origin.kill()
         self.edge.stop()
         self._other.kill()
@@ -151,14 +151,14 @@ def test_a_host_with_one_version_of_ip_connects_and_its_origin_is_found_by_local
     lab: Lab, tmp_path: Path, gone: str, used: str
 ) -> None:
     """The origin listens on 127.0.0.1 alone, and localhost is ::1 as well."""
-    lab.connector.stop(timeout_s=20.0)
+    lab.connector.stop()
     lab.on_host("ip", "addr", "del", gone, "dev", "host0")
     connector = lab.by_name(tmp_path)
     try:
-        connector.wait_for(f"Registered tunnel connection .*ip={used} ", timeout_s=30.0)
-        wait_until(lab.gets_the_file, "a request by the only way", timeout_s=30.0)
+        connector.wait_for(f"Registered tunnel connection .*ip={used} ")
+        wait_until(lab.gets_the_file, "a request by the only way")
     finally:
-        connector.stop(timeout_s=20.0)
+        connector.stop()
         lab.on_host("ip", "addr", "add", gone, "dev", "host0", *(["nodad"] if ":" in gone else []))
         lab.connector = lab.connected("quic")
 
@@ -169,7 +169,7 @@ def test_another_address_of_the_host_costs_no_connection_more_than_a_moment(lab:
     lab.on_host("ip", "addr", "del", f"{HOST_IP}/24", "dev", "host0")
     lab.on_host("ip", "addr", "add", f"{OTHER_IP}/24", "dev", "host0")
     start = time.monotonic()
-    wait_until(lab.gets_the_file, "a request by the other address", timeout_s=30.0)
+    wait_until(lab.gets_the_file, "a request by the other address")
     print(f"after {time.monotonic() - start:.2f} s")
 
 

@@ -177,7 +177,7 @@ def test_uploads_that_an_origin_does_not_read(site: Site, victim: Victim) -> Non
         try:
             with repeated(send, per_second=50):
                 # until nobody takes more of them, or nothing is left to send
-                wait_until(lambda: took[-3:] == [0, 0, 0], "the uploads to stand still", timeout_s=20.0)
+                wait_until(lambda: took[-3:] == [0, 0, 0], "the uploads to stand still")
                 yield
         finally:
             for upload in uploads:

@@ -52,7 +52,7 @@ def test_with_the_database_away_traffic_goes_on_and_writes_answer_503(folder: Pa
         assert not (edge.data_dir / "qanat.db").exists()
 
         server.start()
-        wait_until(lambda: _refused(api, "back") is None, "writes again", timeout_s=20.0)
+        wait_until(lambda: _refused(api, "back") is None, "writes again")
         names = {item["name"] for item in api.call("GET", f"/accounts/{api.account}/cfd_tunnel")}
         assert names == {"kept", "back"}
         wait_until(

@@ -119,7 +119,7 @@ def test_rotation(links: Links, protocol: str) -> None:
     fresh.wait_ended()
     links.wait_live(0)
     assert links.refused(protocol, new).retry_after_s <= 5.0, "whoever was disconnected stays away for a moment"
-    wait_until(lambda: links.joined(protocol, new), "the tunnel to take connections again", timeout_s=20.0, every_s=0.5)
+    wait_until(lambda: links.joined(protocol, new), "the tunnel to take connections again", every_s=0.5)
     links.wait_live(1)
     assert links.api.call("PATCH", links.one, {"tunnel_secret": NEW_SECRET}) == links.api.call("GET", links.one)
 
@@ -205,7 +205,7 @@ def test_an_expired_named_token_is_dropped_and_refused(links: Links) -> None:
     made = links.token(expires_at=soon.isoformat())
     connector = links.join("quic", made["token"])
     links.wait_live(1)
-    connector.wait_ended(timeout_s=15.0)
+    connector.wait_ended()
     links.wait_live(0)
     links.refused("quic", made["token"])
     assert links.api.call("GET", f"{links.tokens}/{made['id']}")["status"] == "expired"
@@ -269,6 +269,6 @@ def test_quick_tunnel_serves_and_is_gone_after_its_connector(rotating: Edge) -> 
         stays_true(lambda: status() == 200, "it went while it was connected", for_s=4.0)
     finally:
         connector.close()
-    wait_until(lambda: status() == 404, "the hostname to be gone", timeout_s=20.0)
+    wait_until(lambda: status() == 404, "the hostname to be gone")
     account = made["account_tag"]
     assert rotating.api.call("GET", f"/accounts/{account}/cfd_tunnel/{made['id']}")["deleted_at"]

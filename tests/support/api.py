@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.waiting import PATIENCE_S
+
 Json = dict[str, Any]
 
 
@@ -36,7 +38,11 @@ class Api:
 
     def __init__(self, base_url: str, token: str) -> None:
         self._client = httpx.Client(
-            base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=15.0, trust_env=False, verify=False
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=PATIENCE_S,
+            trust_env=False,
+            verify=False,
         )
         self._account: str | None = None
 

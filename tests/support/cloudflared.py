@@ -81,5 +81,5 @@ class Cloudflared:
         argv = self._argv(*general, *arguments)
         process = Process("cloudflared", argv, {"HOME": str(self.folder)})
         for index in range(connections):
-            process.wait_for(f"Registered tunnel connection .*connIndex={index}", timeout_s=20.0)
+            process.wait_for(f"Registered tunnel connection .*connIndex={index}")
         return process

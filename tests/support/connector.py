@@ -8,7 +8,7 @@ import httpx
 
 from tests.support.edge import Edge
 from tests.support.processes import QANAT, Process
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 Kind = Literal["qanat", "cloudflared"]
 Protocol = Literal["quic", "http2"]
@@ -73,7 +73,7 @@ class Connector:
         if wait:
             self.wait_registered(connections)
 
-    def wait_registered(self, count: int = 1, *, after: int = 0, timeout_s: float = 30.0) -> None:
+    def wait_registered(self, count: int = 1, *, after: int = 0, timeout_s: float = PATIENCE_S) -> None:
         """Until `count` connections said that they are registered (in lines from `after` on)."""
         for _ in range(count):
             found = self.process.wait_for(REGISTERED, after=after, timeout_s=timeout_s)
@@ -85,7 +85,7 @@ class Connector:
 
     def local(self, path: str) -> httpx.Response:
         """GET of a local endpoint."""
-        return httpx.get(f"http://{self.metrics_address}{path}", trust_env=False, timeout=5.0, verify=False)
+        return httpx.get(f"http://{self.metrics_address}{path}", trust_env=False, timeout=PATIENCE_S, verify=False)
 
     @property
     def version(self) -> int:
@@ -97,7 +97,7 @@ class Connector:
         found: dict[str, Any] = self.local("/ready").json()
         return str(found["connectorId"])
 
-    def wait_version(self, version: int, *, timeout_s: float = 30.0) -> None:
+    def wait_version(self, version: int, *, timeout_s: float = PATIENCE_S) -> None:
         wait_until(lambda: self.version >= version, f"version {version} at the connector", timeout_s=timeout_s)
 
     def metric(self, name: str, label: str = "") -> float:
@@ -113,4 +113,4 @@ class Connector:
         return [line for line in self.process.lines if " ERR " in line or " FTL " in line]
 
     def stop(self) -> None:
-        self.process.stop(timeout_s=20.0)
+        self.process.stop()

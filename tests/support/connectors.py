@@ -25,7 +25,7 @@ from aioquic.quic.events import (
 
 from tests.support import rpc
 from tests.support.http1 import Fields
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -302,7 +302,7 @@ class QuicConnector:
 
         self._thread.call(work())
 
-    def wait_ended(self, *, timeout_s: float = 10.0) -> ConnectionTerminated:
+    def wait_ended(self, *, timeout_s: float = PATIENCE_S) -> ConnectionTerminated:
         """How the edge ended the connection."""
         return wait_until(lambda: self.protocol.end, "the end of the connection", timeout_s=timeout_s)
 
@@ -554,7 +554,7 @@ class Http2Connector:
 
         self._thread.call(work())
 
-    def wait_ended(self, *, timeout_s: float = 10.0) -> None:
+    def wait_ended(self, *, timeout_s: float = PATIENCE_S) -> None:
         wait_until(lambda: self.ended, "the end of the connection", timeout_s=timeout_s)
 
     def close(self) -> None:

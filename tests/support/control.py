@@ -30,6 +30,7 @@ from qanat.store.sealing import Sealer, replace_keys
 from tests.support.cutovers import FakeCutoverEdge
 from tests.support.databases import new_file
 from tests.support.routing import routed
+from tests.support.waiting import PATIENCE_S
 from tests.support.writes import first_account, written
 
 KEY = bytes(range(32))
@@ -248,7 +249,7 @@ def running_control(
         with httpx.Client(
             base_url=stage.server.url,
             headers={"authorization": f"Bearer {token}"},
-            timeout=15.0,
+            timeout=PATIENCE_S,
             trust_env=False,
             verify=False,  # it is plain HTTP, and reading the system's certificates takes time
         ) as http:

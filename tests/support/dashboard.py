@@ -7,6 +7,7 @@ from html import unescape
 import httpx
 
 from tests.support.control import Control
+from tests.support.waiting import PATIENCE_S
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Visitor:
 def visitor(control: Control) -> Visitor:
     """Nobody yet."""
     base = control.url.removesuffix("/client/v4")
-    return Visitor(control, httpx.Client(base_url=base, timeout=15.0, trust_env=False, verify=False))
+    return Visitor(control, httpx.Client(base_url=base, timeout=PATIENCE_S, trust_env=False, verify=False))
 
 
 def shown(html: str) -> str:

@@ -10,6 +10,7 @@ from tests.support.http1 import Http1Client
 from tests.support.http2 import Http2Client
 from tests.support.loopback import lasting_port
 from tests.support.processes import QANAT, Process
+from tests.support.waiting import PATIENCE_S, wait_until
 
 ADDRESSES = ("public-https", "public-http", "tunnel-address", "control-address")
 
@@ -51,7 +52,7 @@ class Edge:
             argv += [f"--{name}", text]
         self.process = Process("edge", argv, self.env, forked=Edge._started > 0 and not self.within)
         Edge._started += 1
-        line = self.process.wait_for(r"^\{.*\"ready\".*\}$", stdout=True, timeout_s=60.0)
+        line = self.process.wait_for(r"^\{.*\"ready\".*\}$", stdout=True)
         self.ready = json.loads(line.string)
         self.data_dir = Path(self.ready["data_dir"])
         self.ca_file = Path(self.ready["ca"])
@@ -70,13 +71,13 @@ class Edge:
 
     def stop(self) -> None:
         self.api.close()
-        self.process.stop(timeout_s=20.0)
+        self.process.stop()
 
     def h1(
         self,
         hostname: str,
         *,
-        timeout_s: float = 10.0,
+        timeout_s: float = PATIENCE_S,
         receive_buffer: int | None = None,
         source: str | None = None,
     ) -> Http1Client:
@@ -93,7 +94,7 @@ class Edge:
         hostname: str,
         *,
         strict: bool = True,
-        timeout_s: float = 10.0,
+        timeout_s: float = PATIENCE_S,
         window: int | None = None,
         source: str | None = None,
     ) -> Http2Client:
@@ -103,8 +104,6 @@ class Edge:
 
     def cause(self, request_id: str) -> str:
         """Why the edge answered or cut a request itself."""
-        from tests.support.waiting import wait_until
-
         return str(wait_until(lambda: self._facts(request_id), f"what the edge knows of {request_id}")["cause"])
 
     def _facts(self, request_id: str) -> Any:

@@ -13,7 +13,7 @@ from aioquic.quic.configuration import QuicConfiguration
 
 from tests.support import rpc
 from tests.support.connectors import QuicProtocol, QuicStream
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 
 @dataclass
@@ -154,7 +154,7 @@ class QuicEdge:
         server = rpc.TwoPartyServer(capnp_stream, bootstrap=_RegistrationServer(self, session))
         self._keep.append(server)
 
-    def wait_registered(self, count: int = 1, *, timeout_s: float = 10.0) -> Session:
+    def wait_registered(self, count: int = 1, *, timeout_s: float = PATIENCE_S) -> Session:
         """The session of the `count`th registration."""
         found = wait_until(
             lambda: r if len(r := [s for s in self.sessions if s.registrations]) >= count else None,

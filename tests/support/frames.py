@@ -19,6 +19,7 @@ from hyperframe.frame import (
 )
 
 from tests.support.tls import TlsSocket
+from tests.support.waiting import PATIENCE_S
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 Header = tuple[str, str]
@@ -55,7 +56,7 @@ class FrameClient:
         *,
         settings: dict[int, int] | None = None,
         start: bool = True,
-        timeout_s: float = 5.0,
+        timeout_s: float = PATIENCE_S,
     ) -> None:
         self.sock = sock
         self.hostname = hostname
@@ -82,7 +83,7 @@ class FrameClient:
         *,
         settings: dict[int, int] | None = None,
         start: bool = True,
-        timeout_s: float = 5.0,
+        timeout_s: float = PATIENCE_S,
         source: str | None = None,
     ) -> "FrameClient":
         """To the edge, by TLS with ALPN h2. `source`: the loopback address that it comes from."""

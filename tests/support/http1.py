@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.tls import AnySocket, TlsSocket
+from tests.support.waiting import PATIENCE_S
 
 Fields = list[tuple[str, str]]
 MAX_HEAD = 1 << 20
@@ -181,7 +182,7 @@ class Http1Client:
         ca_file: Path | None,
         *,
         alpn: Sequence[str] = ("http/1.1",),
-        timeout_s: float = 10.0,
+        timeout_s: float = PATIENCE_S,
         receive_buffer: int | None = None,
         source: str | None = None,
     ) -> None:
@@ -301,11 +302,11 @@ class Http1Client:
         self.wire.fill()
         return self.wire.buffer[:limit]
 
-    def ended(self, *, within_s: float = 5.0) -> bool:
+    def ended(self, *, within_s: float = PATIENCE_S) -> bool:
         """True when the edge ends the connection within the time and nothing more came before."""
         return self.rest(within_s=within_s) == b""
 
-    def rest(self, *, within_s: float = 5.0) -> bytes:
+    def rest(self, *, within_s: float = PATIENCE_S) -> bytes:
         """All bytes up to the end of the connection; AssertionError when it stays open."""
         end = time.monotonic() + within_s
         self.sock.settimeout(within_s)

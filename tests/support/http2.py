@@ -18,6 +18,7 @@ import h2.exceptions
 import h2.settings
 
 from tests.support.http1 import Answer, Fields, Wire, close_quietly, value, values
+from tests.support.waiting import PATIENCE_S
 
 
 class Reset(Exception):
@@ -67,7 +68,7 @@ class Http2Client:
         ca_file: Path,
         *,
         strict: bool = True,
-        timeout_s: float = 10.0,
+        timeout_s: float = PATIENCE_S,
         window: int | None = None,
         source: str | None = None,
     ) -> None:
@@ -328,7 +329,7 @@ class Http2Exchange:
         self.canceled = threading.Event()
 
     def pieces(self) -> Iterable[bytes]:
-        while (piece := self.incoming.get(timeout=10.0)) is not None:
+        while (piece := self.incoming.get(timeout=PATIENCE_S)) is not None:
             yield piece
 
     def body(self) -> bytes:

@@ -178,7 +178,7 @@ class Victim:
             last = [self.samples[number] for number in sorted(self.samples)[-requests:]]
             return len(last) == requests and not any(sample.wrong for sample in last)
 
-        wait_until(is_served, f"{self.name} to be served", timeout_s=30.0)
+        wait_until(is_served, f"{self.name} to be served")
 
     def between(self, since: float, until: float) -> list[Sample]:
         """The requests that were due in this time, when all of them are over."""
@@ -189,7 +189,7 @@ class Victim:
             self._take()
             return [number for number in wanted if number not in self.samples]
 
-        wait_until(lambda: not missing(), f"the last requests of {self.name}", timeout_s=30.0)
+        wait_until(lambda: not missing(), f"the last requests of {self.name}")
         return [self.samples[number] for number in wanted]
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.support.http1 import Cut, Fields, Wire, close_quietly, split_head, value, values
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 Script = Callable[["Exchange"], None]
 
@@ -146,7 +146,7 @@ class Exchange:
         self.over = True
         close_quietly(self.sock)
 
-    def wait_gone(self, *, within_s: float = 5.0) -> float:
+    def wait_gone(self, *, within_s: float = PATIENCE_S) -> float:
         """Seconds until the peer closed or reset this connection; AssertionError when it did not."""
         start = time.monotonic()
         self.sock.settimeout(within_s)
@@ -261,7 +261,7 @@ class Origin:
 
         self.script = script
 
-    def wait_requests(self, count: int = 1, *, timeout_s: float = 10.0) -> list[Request]:
+    def wait_requests(self, count: int = 1, *, timeout_s: float = PATIENCE_S) -> list[Request]:
         return wait_until(
             lambda: self.requests if len(self.requests) >= count else None,
             f"{count} requests at the origin",

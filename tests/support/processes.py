@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.support.forked import Forked
+from tests.support.waiting import PATIENCE_S
 
 QANAT = [sys.executable, "-m", "qanat"]
 PROCESSES: list["Process"] = []
@@ -93,7 +94,9 @@ class Process:
     def log(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, *, after: int = 0, timeout_s: float = 10.0, stdout: bool = False) -> re.Match[str]:
+    def wait_for(
+        self, pattern: str, *, after: int = 0, timeout_s: float = PATIENCE_S, stdout: bool = False
+    ) -> re.Match[str]:
         """The first match of `pattern` in a line of the log from `after` on."""
         wanted = re.compile(pattern)
         end = time.monotonic() + timeout_s
@@ -117,7 +120,7 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
 
-    def wait(self, *, timeout_s: float = 15.0) -> int:
+    def wait(self, *, timeout_s: float = PATIENCE_S) -> int:
         try:
             code = self._child.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -132,9 +135,9 @@ class Process:
         """Ends it at once (SIGKILL)."""
         if self.running:
             self._child.kill()
-        self._child.wait(10.0)
+        self._child.wait(PATIENCE_S)
 
-    def stop(self, *, timeout_s: float = 15.0) -> None:
+    def stop(self, *, timeout_s: float = PATIENCE_S) -> None:
         """SIGTERM; it must end by itself with exit code 0."""
         if not self.running:
             assert self.exit_code == 0, f"{self.name} had ended with {self.exit_code}\n" + "\n".join(self.lines[-40:])

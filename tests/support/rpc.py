@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import capnp  # type: ignore[import-untyped]
 
+from tests.support.waiting import PATIENCE_S
+
 T = TypeVar("T")
 
 capnp.remove_import_hook()
@@ -148,7 +150,7 @@ class LoopThread:
 
         asyncio.run(capnp.run(main()))
 
-    def call(self, work: Coroutine[Any, Any, T], *, timeout_s: float = 15.0) -> T:
+    def call(self, work: Coroutine[Any, Any, T], *, timeout_s: float = PATIENCE_S) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
 
     def stop(self) -> None:

@@ -22,7 +22,7 @@ from tests.support.http1 import Answer, Http1Client
 from tests.support.http2 import Http2Client
 from tests.support.origin import Origin
 from tests.support.processes import SHARED
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 SLOTS = 150
 
@@ -109,7 +109,7 @@ class Site:
         return self._origin
 
     def h1(
-        self, *, timeout_s: float = 10.0, receive_buffer: int | None = None, source: str | None = None
+        self, *, timeout_s: float = PATIENCE_S, receive_buffer: int | None = None, source: str | None = None
     ) -> Http1Client:
         client = self.edge.h1(self.hostname, timeout_s=timeout_s, receive_buffer=receive_buffer, source=source)
         self._opened.append(client)
@@ -119,7 +119,7 @@ class Site:
         self,
         *,
         strict: bool = True,
-        timeout_s: float = 10.0,
+        timeout_s: float = PATIENCE_S,
         window: int | None = None,
         source: str | None = None,
     ) -> Http2Client:
@@ -276,7 +276,7 @@ class Lab:
             found = Tunnelled(link, self.edge, tunnel, connector, domain)
             self._tunnels[link] = found
             found.refill()
-            wait_until(lambda: self.status(f"any.{domain}") == 404, f"{domain} to be served", timeout_s=30.0)
+            wait_until(lambda: self.status(f"any.{domain}") == 404, f"{domain} to be served")
         return self._tunnels[link]
 
     def status(self, hostname: str) -> int | None:

@@ -6,8 +6,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE_S = 60.0
+"""How long what must happen is waited for: who waits in vain has failed anyway, and a busy machine is no fault of the product."""
 
-def wait_until(condition: Callable[[], T | None], what: str, *, timeout_s: float = 10.0, every_s: float = 0.01) -> T:
+
+def wait_until(
+    condition: Callable[[], T | None], what: str, *, timeout_s: float = PATIENCE_S, every_s: float = 0.01
+) -> T:
     """The first truthy answer of `condition`; AssertionError that names `what` after `timeout_s`."""
     end = time.monotonic() + timeout_s
     while True:

@@ -655,7 +655,7 @@ def test_one_accounts_imports_keep_no_other_account_waiting(control: Control) ->
         for _ in range(3):
             sock = stack.enter_context(socket.create_connection((str(where.hostname), where.port or 0), timeout=10))
             sock.sendall(head.encode())
-        wait_until(lambda: control.context.shares.uploads.waiting == 2, "the others to wait", timeout_s=10.0)
+        wait_until(lambda: control.context.shares.uploads.waiting == 2, "the others to wait")
         headers = {"authorization": f"Bearer {text}"}
         path = f"/qanat/accounts/{other.id}"
         document = control.http.get(f"{path}/export", headers=headers).json()["result"]

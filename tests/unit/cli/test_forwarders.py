@@ -86,7 +86,7 @@ def test_a_service_with_nothing_else_in_its_file_forwards_alone(tmp_path: Path) 
     (tmp_path / ".cloudflared/config.yml").write_text(text)
     process = Process("service", list(QANAT), {"HOME": str(tmp_path)})
     try:
-        told: Any = process.wait_for(r"Start Websocket listener host=127\.0\.0\.1:(\d+) ", timeout_s=30.0)
+        told: Any = process.wait_for(r"Start Websocket listener host=127\.0\.0\.1:(\d+) ")
         socket.create_connection(("127.0.0.1", int(told.group(1)))).close()
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait() == 0

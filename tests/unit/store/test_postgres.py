@@ -75,7 +75,7 @@ def test_writers_in_several_processes_make_one_chain_and_a_name_has_one_winner(p
         )
         for number in range(3)
     ]
-    won = [int(writer.communicate(timeout=60)[0]) for writer in writers]
+    won = [int(writer.communicate(timeout=200)[0]) for writer in writers]
     assert sum(won) == count
     with pg_store.reading() as session:
         assert first_broken(session) is None
