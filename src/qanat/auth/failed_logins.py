@@ -21,7 +21,7 @@ AGAIN = timedelta(minutes=1)
 AGAIN_AT_MOST = timedelta(hours=1)
 NAMED = 20
 
-Way = Literal["token", "key", "connector", "password", "second_factor", "one_time"]
+Way = Literal["token", "key", "connector", "password", "second_factor", "one_time", "passkey", "oidc"]
 
 
 @dataclass(slots=True)

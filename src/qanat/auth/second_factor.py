@@ -1,4 +1,5 @@
-"""A second factor: codes by the time (TOTP, RFC 6238) of an app, and recovery codes for who has lost it. Each is good once."""
+"""A second factor: codes by the time (TOTP, RFC 6238) of an app, or passkeys (auth/passkeys.py); and recovery codes for who has
+lost them. Each code is good once."""
 
 import hmac
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from qanat.errors import QanatError
 from qanat.store import Write
-from qanat.store.models import Authenticator, RecoveryCode
+from qanat.store.models import Authenticator, Passkey, RecoveryCode
 from qanat.store.sealing import Sealer
 
 STEP_S = 30
@@ -79,11 +80,11 @@ def take(write: Write, sealer: Sealer, user_id: str, code: str) -> str:
     Raises:
         QanatError: `code_refused`: it is none, was used before, or its time is over.
     """
-    row = write.session.get(Authenticator, user_id)
-    if row is None or row.confirmed_at is None:
-        raise _refused()
     plain = "".join(code.split()).replace("-", "").lower()
     if plain.isdigit():
+        row = write.session.get(Authenticator, user_id)
+        if row is None or row.confirmed_at is None:
+            raise _refused()
         _take(row, sealer, plain, write.at)
         return "code"
     hashed = _hash(plain)
@@ -104,16 +105,29 @@ def renew_recovery_codes(write: Write, user_id: str) -> list[str]:
 
 
 def remove(write: Write, user_id: str) -> None:
-    """The password alone is asked for from now on."""
-    for model, owner in ((Authenticator, Authenticator.id), (RecoveryCode, RecoveryCode.user_id)):
-        write.session.execute(sql_delete(model).where(owner == user_id))
+    """The app's: the password alone is asked for from now on, and a passkey where there are some."""
+    write.session.execute(sql_delete(Authenticator).where(Authenticator.id == user_id))
+    write.session.expire_all()
+    forget_unused_codes(write.session, user_id)
     write.audit("user.second_factor_remove", user_id)
 
 
 def is_set(session: Session, user_id: str) -> bool:
     """Whether a second factor is asked of the user."""
+    passkeys = select(Passkey.id).where(Passkey.user_id == user_id).limit(1)
+    return has_app(session, user_id) or session.scalar(passkeys) is not None
+
+
+def has_app(session: Session, user_id: str) -> bool:
+    """Whether there is an app whose codes are taken."""
     row = session.get(Authenticator, user_id)
     return row is not None and row.confirmed_at is not None
+
+
+def forget_unused_codes(session: Session, user_id: str) -> None:
+    """Recovery codes go with the last second factor."""
+    if not is_set(session, user_id):
+        session.execute(sql_delete(RecoveryCode).where(RecoveryCode.user_id == user_id))
 
 
 def recovery_codes_left(session: Session, user_id: str) -> int:

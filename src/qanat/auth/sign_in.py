@@ -1,9 +1,15 @@
-"""Signing in: by password and second factor, by an API token, or by a one-time token, with a limit for who guesses (S33, S35)."""
+"""Signing in: by password and second factor, by passkey, by an API token, or by a one-time token, with a limit for who guesses
+(S33, S35)."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
 
 from qanat.auth import one_time, second_factor
+from qanat.auth.begun import Begun
 from qanat.auth.failed_logins import FailedLogins, Way
 from qanat.auth.guesses import Guesses
 from qanat.auth.passwords import Passwords
@@ -15,8 +21,12 @@ from qanat.store import Actor, Store, Write
 from qanat.store.models import SignedIn
 from qanat.store.sealing import Sealer
 
+if TYPE_CHECKING:
+    from qanat.auth.passkeys import Challenge
+
 MOST_WRONG_CODES = 5
 """Of one sign-in; then the password is asked for again."""
+JUST_NOW = timedelta(minutes=10)
 MOST_OF_NAME = 30
 """Failures of one name from everywhere, before it waits: many more than from one address, so that nobody can keep another out
 from afar by guessing a little."""
@@ -54,6 +64,8 @@ class SignIn:
         self.passwords = passwords or Passwords()
         self._guesses = guesses or Guesses()
         self._of_names = Guesses(limit=MOST_OF_NAME)
+        self.challenges: Begun[Challenge] = Begun()
+        """By what binds them to one browser: a session's id, or a cookie's secret."""
 
     def by_password(self, email: str, password: str, who: From) -> Opened:
         """A session, which awaits a second factor where the user has one. An unknown address, a wrong password and a user who is
@@ -95,6 +107,43 @@ class SignIn:
             if error.code == "code_refused":
                 self._count_wrong_code(row.id)
                 self._note(who, name, "second_factor")
+            raise
+
+    def awaits(self, session: Session, who: From) -> str:
+        """Whose second factor is awaited; "" for nobody's."""
+        row = self.sessions.pending(session, who.cookie, self._store.clock())
+        return row.user_id if row is not None else ""
+
+    def by_passkey(self, credential: str, who: From, *, begun: str) -> Opened:
+        """The answer to the challenge that was put under `begun`: a whole session, of who has given the password, or of who was
+        verified by the device itself.
+
+        Raises:
+            QanatError: `sign_in_over`: there is no such challenge, or not any more; `passkey_refused`.
+        """
+        from qanat.auth import passkey_answers
+
+        challenge = self.challenges.take(begun)
+        if challenge is None:
+            raise QanatError("sign_in_over", "signing in took too long", hint="begin again")
+        with self._store.reading() as session:
+            awaited = self.awaits(session, who)
+        if challenge.user_id != awaited:
+            raise QanatError(
+                "sign_in_over", "the password was given in the meantime, or too long ago", hint="begin again"
+            )
+        try:
+            with self._store.recording() as write:
+                row = passkey_answers.verify(write, challenge, credential)
+                write.actor = Actor(kind="user", name=row.user_id, address=who.address)
+                if users.get(write.session, row.user_id).user.disabled:
+                    raise QanatError(
+                        "passkey_refused", "this passkey isn't known here, or not any more", where="passkey"
+                    )
+                return self._open(write, row.user_id, "password" if awaited else "passkey", who)
+        except QanatError as error:
+            if error.code == "passkey_refused":
+                self._failed_logins.note(address=who.address, way="passkey")
             raise
 
     def by_token(self, text: str, who: From) -> Opened:
@@ -155,11 +204,24 @@ class SignIn:
                 self.sessions.end(write, found.session.id, user_id=found.person.user.id)
 
     def check_again(self, user_id: str, password: str, who: From) -> None:
-        """Before what is dangerous: who sits there knows the password. QanatError `sign_in_refused`; RetryLaterError."""
+        """Before what is dangerous: who sits there knows the password; or, of a user who has none, has signed in just now.
+
+        Raises:
+            QanatError: `sign_in_refused`, `sign_in_over`; RetryLaterError `too_many_failures`.
+        """
         name = f"again {user_id}"
         self._check_wait(who, name)
         with self._store.reading() as session:
             user = users.get(session, user_id).user
+        if user.password_hash is None:
+            found = self.sessions.find(who.cookie, address=who.address)
+            if found is None or self._store.clock() - found.session.created_at > JUST_NOW:
+                raise QanatError(
+                    "sign_in_over",
+                    "you have no password, and signed in a while ago",
+                    hint="sign out and in, then do it",
+                )
+            return
         if not self.passwords.matches(user.password_hash, password):
             raise self._failed(who, name, "password")
 

@@ -15,7 +15,7 @@ from qanat.control.roles import EVERY_ACCOUNT, Role
 from qanat.control.zones import account_of
 from qanat.errors import QanatError
 from qanat.store.database import Write
-from qanat.store.models import ApiToken, Authenticator, Membership, SignedIn, User
+from qanat.store.models import ApiToken, Authenticator, Membership, Passkey, RecoveryCode, SignedIn, User
 from qanat.store.notices import Notice, NoticeKind
 from qanat.store.reach import Reach
 
@@ -172,7 +172,8 @@ def set_password(write: Write, user_id: str, password_hash: str, *, keep_session
 
 
 def forget_password(write: Write, user_id: str, *, own: Sequence[Policy], second_factor: bool) -> Person:
-    """Takes the password away, with `second_factor` that as well, and ends all sessions: for a one-time token to follow.
+    """Takes the password away, with `second_factor` app, passkeys and recovery codes as well, and ends all sessions: for a
+    one-time token to follow.
 
     Raises:
         QanatError: `user_unknown`, `token_escalates`.
@@ -180,7 +181,9 @@ def forget_password(write: Write, user_id: str, *, own: Sequence[Policy], second
     person = _mine_to_change(write.session, user_id, own)
     person.user.password_hash = None
     if second_factor:
-        write.session.execute(sql_delete(Authenticator).where(Authenticator.id == user_id))
+        owned = ((Authenticator, Authenticator.id), (Passkey, Passkey.user_id), (RecoveryCode, RecoveryCode.user_id))
+        for model, owner in owned:
+            write.session.execute(sql_delete(model).where(owner == user_id))
     end_sessions(write.session, user_id)
     write.audit("user.reset", user_id, detail={"second_factor": second_factor})
     return person
@@ -216,7 +219,8 @@ def _people(session: Session, users: Sequence[User]) -> list[Person]:
     for row in session.scalars(select(Membership).where(Membership.user_id.in_(ids))):
         found.setdefault(row.user_id, {})[row.account_id] = roles.check(row.role)
     confirmed = select(Authenticator.id).where(Authenticator.id.in_(ids), Authenticator.confirmed_at.is_not(None))
-    factors = set(session.scalars(confirmed))
+    passkeys = select(Passkey.user_id).where(Passkey.user_id.in_(ids))
+    factors = {*session.scalars(confirmed), *session.scalars(passkeys)}
     return [Person(user, found.get(user.id, {}), user.id in factors) for user in users]
 
 

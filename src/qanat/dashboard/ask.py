@@ -35,6 +35,7 @@ STATUSES = {
     "sign_in_over": 401,
     "code_refused": 401,
     "one_time_token_refused": 401,
+    "passkey_refused": 401,
     "token_escalates": 403,
     "user_last_owner": 409,
     "user_is_self": 409,

@@ -1,6 +1,8 @@
 """Signing in and out, and the account that is shown."""
 
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from secrets import token_urlsafe
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -8,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from qanat.auth import one_time
+from qanat.auth import one_time, passkeys, second_factor
 from qanat.auth.sessions import Opened
 from qanat.auth.sign_in import From
 from qanat.control import users
@@ -18,6 +20,7 @@ from qanat.dashboard.ask import (
     SIGN_IN,
     STATUSES,
     address_of,
+    base_of,
     cookie_name,
     key_of,
     local_path,
@@ -30,7 +33,9 @@ from qanat.dashboard.links import with_query
 from qanat.dashboard.render import render
 from qanat.errors import QanatError
 
-SIGN_IN_BYTES = 8 * 1024
+SIGN_IN_BYTES = 16 * 1024
+PASSKEY = "/sign-in/passkey"
+BEGUN_S = 300
 
 
 def routes(desk: Desk) -> list[Route]:
@@ -40,6 +45,8 @@ def routes(desk: Desk) -> list[Route]:
         Route(SIGN_IN, _page(desk, _signed_in), methods=["POST"]),
         Route(CODE, _page(desk, _code_shown), methods=["GET"]),
         Route(CODE, _page(desk, _code_given), methods=["POST"]),
+        Route(PASSKEY, _page(desk, _passkey_given), methods=["POST"]),
+        Route(f"{PASSKEY}/options", _page(desk, _passkey_asked), methods=["POST"]),
         Route(ENTER, _page(desk, _enter_shown), methods=["GET"]),
         Route(ENTER, _page(desk, _entered), methods=["POST"]),
         Route("/sign-out", _page(desk, _signed_out), methods=["POST"]),
@@ -64,7 +71,7 @@ def _shown(desk: Desk, request: Request, _form: dict[str, str]) -> Response:
         return RedirectResponse(following, 303)
     with desk.store.reading() as session:
         is_new = users.nobody_signs_in(session)
-    return HTMLResponse(render("sign-in.html", desk=desk, error=None, email="", is_new=is_new, next=following))
+    return HTMLResponse(_sign_in_page(desk, request, is_new=is_new, following=following))
 
 
 def _signed_in(desk: Desk, request: Request, form: dict[str, str]) -> Response:
@@ -77,14 +84,14 @@ def _signed_in(desk: Desk, request: Request, form: dict[str, str]) -> Response:
         else:
             opened = desk.door.signing.by_password(email, form.get("password", ""), who(request))
     except QanatError as error:
-        shown = render("sign-in.html", desk=desk, error=error, email=email, is_new=False, next=following)
+        shown = _sign_in_page(desk, request, error=error, email=email, following=following)
         return HTMLResponse(shown, STATUSES.get(error.code, 400))
     return _with_cookie(request, opened, following)
 
 
 def _code_shown(desk: Desk, request: Request, _form: dict[str, str]) -> Response:
     following = local_path(request.query_params.get("next", ""))
-    return HTMLResponse(render("code.html", desk=desk, error=None, next=following))
+    return HTMLResponse(_code_page(desk, request, following))
 
 
 def _code_given(desk: Desk, request: Request, form: dict[str, str]) -> Response:
@@ -93,9 +100,108 @@ def _code_given(desk: Desk, request: Request, form: dict[str, str]) -> Response:
         check_origin(request)
         opened = desk.door.signing.by_code(form.get("code", ""), who(request))
     except QanatError as error:
-        shown = render("code.html", desk=desk, error=error, next=following)
+        shown = _code_page(desk, request, following, error)
         return HTMLResponse(shown, STATUSES.get(error.code, 400))
     return _with_cookie(request, opened, following)
+
+
+def _sign_in_page(
+    desk: Desk,
+    request: Request,
+    *,
+    following: str,
+    error: QanatError | None = None,
+    email: str = "",
+    is_new: bool = False,
+) -> str:
+    can = site_of(request) is not None
+    return render("sign-in.html", desk=desk, error=error, email=email, is_new=is_new, next=following, has_passkeys=can)
+
+
+def _code_page(desk: Desk, request: Request, following: str, error: QanatError | None = None) -> str:
+    """What the user who has given the password can go on with."""
+    site = site_of(request)
+    with desk.store.reading() as session:
+        user_id = desk.door.signing.awaits(session, who(request))
+        mine = passkeys.listed(session, user_id) if user_id else ()
+        has_app = bool(user_id) and second_factor.has_app(session, user_id)
+    here = [each for each in mine if site is not None and each.rp_id == site.rp_id]
+    return render(
+        "code.html",
+        desk=desk,
+        error=error,
+        next=following,
+        has_passkeys=bool(here),
+        has_app=has_app or not mine,
+        elsewhere=sorted({each.rp_id for each in mine}) if not here else [],
+    )
+
+
+def _passkey_asked(desk: Desk, request: Request, _form: dict[str, str]) -> Response:
+    """What the browser asks a device by: of the user who has given the password, or of whoever it knows."""
+    try:
+        check_origin(request)
+        site = needed_site(request)
+    except QanatError as error:
+        return HTMLResponse(render("part/error.html", desk=desk, error=error), STATUSES.get(error.code, 400))
+    from qanat.auth import passkey_answers
+
+    with desk.store.reading() as session:
+        challenge = passkeys.new_challenge(site, desk.door.signing.awaits(session, who(request)))
+        options = passkey_answers.authentication_options(session, challenge)
+    secret = token_urlsafe(32)
+    desk.door.signing.challenges.put(secret, challenge, address=address_of(request))
+    answer = Response(options, media_type="application/json")
+    answer.set_cookie(
+        begun_cookie(request),
+        secret,
+        max_age=BEGUN_S,
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
+
+
+def _passkey_given(desk: Desk, request: Request, form: dict[str, str]) -> Response:
+    following = local_path(form.get("next", ""))
+    try:
+        check_origin(request)
+        begun = request.cookies.get(begun_cookie(request), "")
+        opened = desk.door.signing.by_passkey(form.get("credential", ""), who(request), begun=begun)
+    except QanatError as error:
+        shown = _sign_in_page(desk, request, error=error, following=following)
+        return HTMLResponse(shown, STATUSES.get(error.code, 400))
+    return _with_cookie(request, opened, following)
+
+
+def begun_cookie(request: Request) -> str:
+    """Binds to one browser what it has begun before there is a session."""
+    return f"{cookie_name(request)}-begun"
+
+
+def site_of(request: Request) -> passkeys.Site | None:
+    """The dashboard as a browser's passkeys know it; None: by an address, which can have none."""
+    name = request.url.hostname or ""
+    try:
+        ip_address(name)
+    except ValueError:
+        return passkeys.Site(name, base_of(request)) if name else None
+    return None
+
+
+def needed_site(request: Request) -> passkeys.Site:
+    """QanatError `passkeys_off`."""
+    site = site_of(request)
+    if site is None:
+        raise QanatError(
+            "passkeys_off",
+            "there are no passkeys for an address",
+            where="passkey",
+            hint="open the dashboard by control.hostname, or by http://localhost on the edge's own machine",
+        )
+    return site
 
 
 def _enter_shown(desk: Desk, _request: Request, _form: dict[str, str]) -> Response:

@@ -6,10 +6,10 @@ import segno
 from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
-from qanat.auth import second_factor
+from qanat.auth import passkeys, second_factor
 from qanat.control import users
-from qanat.dashboard.ask import Ask, Pages
-from qanat.dashboard.signing import who
+from qanat.dashboard.ask import Ask, Pages, address_of
+from qanat.dashboard.signing import needed_site, site_of, who
 from qanat.errors import QanatError
 
 pages = Pages()
@@ -68,7 +68,60 @@ def remove_authenticator(ask: Ask) -> Response:
     ask.desk.door.signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
     with ask.desk.store.writing(ask.viewer.actor) as write:
         second_factor.remove(write, user_id)
-    return _shown(ask, done="You sign in with your password alone now.")
+    return _shown(ask, done="The app is asked for no more.")
+
+
+@pages.post("/me/passkeys/options", "user.edit")
+def begin_passkey(ask: Ask) -> Response:
+    """What the browser makes a passkey by: of this session, once."""
+    from qanat.auth import passkey_answers
+
+    user_id, signing = _person(ask), ask.desk.door.signing
+    site = needed_site(ask.request)
+    signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
+    challenge = passkeys.new_challenge(site, user_id)
+    with ask.desk.store.reading() as session:
+        options = passkey_answers.registration_options(session, challenge)
+    signing.challenges.put(f"session {ask.viewer.session_id}", challenge, address=address_of(ask.request))
+    return Response(options, media_type="application/json")
+
+
+@pages.post("/me/passkeys", "user.edit")
+def add_passkey(ask: Ask) -> Response:
+    """Another way in."""
+    from qanat.auth import passkey_answers
+
+    user_id = _person(ask)
+    challenge = ask.desk.door.signing.challenges.take(f"session {ask.viewer.session_id}")
+    if challenge is None or challenge.user_id != user_id:
+        raise QanatError("sign_in_over", "it took too long", hint="add the passkey again")
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        row, codes = passkey_answers.register(
+            write, challenge, ask.form.get("credential", ""), name=ask.form.get("name", "").strip()
+        )
+        name = row.name
+    return (
+        ask.show("recovery-codes.html", codes=codes) if codes else _shown(ask, done=f"{name} signs you in from now on.")
+    )
+
+
+@pages.post("/me/passkeys/{passkey_id}/name", "user.edit")
+def rename_passkey(ask: Ask) -> Response:
+    """Its name."""
+    user_id = _person(ask)
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        passkeys.rename(write, ask.place["passkey_id"], user_id=user_id, name=ask.form.get("name", "").strip())
+    return RedirectResponse("/me", 303)
+
+
+@pages.post("/me/passkeys/{passkey_id}/remove", "user.edit")
+def remove_passkey(ask: Ask) -> Response:
+    """It is refused from now on."""
+    user_id = _person(ask)
+    ask.desk.door.signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        passkeys.remove(write, ask.place["passkey_id"], user_id=user_id)
+    return RedirectResponse("/me", 303)
 
 
 @pages.post("/me/recovery-codes", "user.edit")
@@ -112,8 +165,20 @@ def _shown(ask: Ask, *, done: str = "") -> Response:
         person = users.get(session, user_id)
         sessions = ask.desk.door.signing.sessions.listed(session, user_id)
         codes_left = second_factor.recovery_codes_left(session, user_id)
+        has_app = second_factor.has_app(session, user_id)
+        mine = passkeys.listed(session, user_id)
     names = {each.id: each.name for each in ask.viewer.accounts}
-    return ask.show("me.html", person=person, names=names, sessions=sessions, codes_left=codes_left, done=done)
+    return ask.show(
+        "me.html",
+        person=person,
+        names=names,
+        sessions=sessions,
+        codes_left=codes_left,
+        has_app=has_app,
+        passkeys=mine,
+        site=site_of(ask.request),
+        done=done,
+    )
 
 
 def _authenticator(ask: Ask, secret: str, error: QanatError | None = None) -> Response:
