@@ -17,8 +17,21 @@ MARKS: dict[str, Mark] = {"healthy": "well", "unhealthy": "ill", "unknown": "wea
 OF_STATES: dict[str, Mark] = {"healthy": "well", "degraded": "weak", "down": "ill", "inactive": "off"}
 
 
-def draw(desk: Desk, account_id: str, lines: Sequence[TunnelLine]) -> Drawing:
-    """These tunnels, with all that hangs on them."""
+def draw(desk: Desk, account_id: str, lines: Sequence[TunnelLine], reading: int) -> Drawing:
+    """These tunnels, with all that hangs on them; `reading`: which one of the store they are of. Read again are only those that
+    something has changed about."""
+    _, changed = desk.live.health.changes()
+    stamps = {line.id: (reading, changed.get(line.id, 0), line) for line in lines}
+    found = {each: group for each, stamp in stamps.items() if (group := desk.groups.kept(each, stamp)) is not None}
+    missing = [line for line in lines if line.id not in found]
+    for line, group in zip(missing, _groups(desk, account_id, missing), strict=True):
+        found[line.id] = desk.groups.keep(line.id, stamps[line.id], group)
+    return lay_out([found[line.id] for line in lines])
+
+
+def _groups(desk: Desk, account_id: str, lines: Sequence[TunnelLine]) -> list[Group]:
+    if not lines:
+        return []
     ids = [line.id for line in lines]
     with desk.store.reading() as session:
         names = public_hostnames.of_tunnels(session, account_id, ids)
@@ -30,19 +43,17 @@ def draw(desk: Desk, account_id: str, lines: Sequence[TunnelLine]) -> Drawing:
                 rules[tunnel_id] = _rules(rules_of(session, tunnels.get(session, account_id, tunnel_id)))
             except QanatError:
                 continue
-    return lay_out(
-        [
-            _group(
-                line,
-                names[line.id],
-                held[line.id],
-                active.get(line.id),
-                rules.get(line.id),
-                desk.live.health.spots_of(line.id),
-            )
-            for line in lines
-        ]
-    )
+    return [
+        _group(
+            line,
+            names[line.id],
+            held[line.id],
+            active.get(line.id),
+            rules.get(line.id),
+            desk.live.health.spots_of(line.id),
+        )
+        for line in lines
+    ]
 
 
 def _rules(told: object) -> Configuration | None:

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.repointing import Policy
 from qanat.cutover.watches import Watch
 from qanat.dashboard.door import Door
+from qanat.dashboard.drawing.map import Group
 from qanat.dashboard.handing import Handing
 from qanat.dashboard.live import Live
 from qanat.dashboard.overview import Overviews
@@ -26,7 +29,7 @@ class Desk:
     are taken within a minute, whoever puts them. `probing`, `explaining`: turns, by tunnel. `certificate`: what clients are shown
     for a hostname; None: there is no HTTPS listener. `cutover_policy`, `redirects_http`: of zones that say nothing of it;
     `name_servers`: of every zone. `found_by`: what connector tokens say of this edge. `handing`: clients that wait for a
-    certificate."""
+    certificate. `parts`, `groups`: of pages and of the map, the same for all viewers."""
 
     store: Store
     keys: KeyRing
@@ -46,6 +49,7 @@ class Desk:
     name_servers: tuple[str, ...] = ()
     hosts: frozenset[str] = frozenset()
     skipped: SkippedRows = field(default_factory=SkippedRows)
-    shared: Shared = field(default_factory=Shared)
+    parts: Shared[dict[str, Markup]] = field(default_factory=lambda: Shared(200))
+    groups: Shared[Group] = field(default_factory=lambda: Shared(2000))
     found_by: Mapping[str, str] = field(default_factory=dict)
     handing: Handing = field(default_factory=Handing)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy.orm import Session
 
-from qanat.control import connections
+from qanat.control import connections, tunnel_overview
 from qanat.dashboard.charted import draw
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.drawing.map import Drawing
@@ -21,12 +22,22 @@ XSS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 def connected(control: Control, name: str, *, hostname: str | None = None, version: str = XSS) -> str:
     """A tunnel with a connection and, maybe, a hostname; its id."""
     tunnel = control.create_tunnel(name)
+    register(control, tunnel["id"], version=version)
+    if hostname is not None:
+        zone = control.create_zone(f"{name}.test")
+        content = f"{tunnel['id']}.cfargotunnel.com"
+        control.create_record(zone["id"], name=hostname, type="CNAME", content=content, proxied=True)
+    return str(tunnel["id"])
+
+
+def register(control: Control, tunnel_id: str, *, version: str = XSS) -> None:
+    """A connector has come."""
     with control.store.recording() as write:
         connections.registered(
             write,
-            connection_id=f"c-{tunnel['id']}",
-            tunnel_id=tunnel["id"],
-            connector_id=tunnel["id"],
+            connection_id=f"c-{tunnel_id}",
+            tunnel_id=tunnel_id,
+            connector_id=tunnel_id,
             index=0,
             protocol="quic",
             origin_ip="192.0.2.1",
@@ -36,12 +47,7 @@ def connected(control: Control, name: str, *, hostname: str | None = None, versi
             features=[],
             at=MOMENT,
         )
-    control.edge.health.registered(f"c-{tunnel['id']}", tunnel["id"], "")
-    if hostname is not None:
-        zone = control.create_zone(f"{name}.test")
-        content = f"{tunnel['id']}.cfargotunnel.com"
-        control.create_record(zone["id"], name=hostname, type="CNAME", content=content, proxied=True)
-    return str(tunnel["id"])
+    control.edge.health.registered(f"c-{tunnel_id}", tunnel_id, "")
 
 
 def answered(control: Control, hostname: str, tunnel_id: str, *, good: bool, why: str) -> None:
@@ -102,9 +108,9 @@ def test_what_all_viewers_see_alike_is_rendered_once(
     me.get("/")
     drawn = []
 
-    def drawing(desk: Desk, account_id: str, lines: Sequence[TunnelLine]) -> Drawing:
+    def drawing(desk: Desk, account_id: str, lines: Sequence[TunnelLine], reading: int) -> Drawing:
         drawn.append(lines)
-        return draw(desk, account_id, lines)
+        return draw(desk, account_id, lines, reading)
 
     monkeypatch.setattr("qanat.dashboard.pages.overview.draw", drawing)
     control.create_tunnel("drawn-once")
@@ -112,6 +118,37 @@ def test_what_all_viewers_see_alike_is_rendered_once(
         assert "drawn-once" in me.page("/tunnels", search="drawn-once")
         me.page("/")
     assert len(drawn) == 1
+
+
+def test_of_the_map_only_what_something_changed_about_is_read_again(
+    control: Control, me: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (connected(control, name, hostname=f"app.{name}.test") for name in ("map-one", "map-two"))
+    me.get("/")
+    read = []
+    original = tunnel_overview.held
+
+    def held(session: Session, ids: Sequence[str]) -> dict[str, list[tunnel_overview.Held]]:
+        read.append(set(ids))
+        return original(session, ids)
+
+    monkeypatch.setattr("qanat.control.tunnel_overview.held", held)
+    overviews, desk = control.hub._desk.overviews, control.hub._desk
+
+    def drawn() -> Drawing:
+        found = overviews.of(control.account)
+        lines = [line for line in found.tunnels if line.id in (one, two)]
+        return draw(desk, control.account, lines, found.stamp[0])
+
+    before = drawn()
+    assert drawn() == before
+    answered(control, "app.map-two.test", two, good=False, why="connection refused")
+    after = drawn()
+    assert after != before
+    assert read == [{two}]
+    control.create_tunnel("map-three")
+    assert drawn() == after
+    assert read[-1] == {one, two}, "what was written may be about any of them"
 
 
 def test_what_is_broken_is_named_with_its_reason(control: Control, me: Visitor) -> None:

@@ -15,7 +15,6 @@ from qanat.dashboard.links import with_query
 from qanat.dashboard.overview import TunnelLine
 from qanat.dashboard.paging import Paging
 from qanat.dashboard.render import render
-from qanat.dashboard.shared import Parts
 from qanat.dashboard.views import View, watched
 from qanat.health.standing import WORST_FIRST
 from qanat.series import Scope
@@ -50,21 +49,21 @@ def overview_parts(desk: Desk, view: View) -> dict[str, str]:
     return {**parts, "plot:newest": json.dumps(newest(desk, Scope.account(view.account_id)))}
 
 
-def _parts(desk: Desk, account_id: str, at: int) -> Parts:
+def _parts(desk: Desk, account_id: str, at: int) -> dict[str, Markup]:
     """The same for everybody who looks at the account."""
     found = desk.overviews.of(account_id)
     paging = Paging.of(at, ON_MAP, len(found.tunnels), path="/", name="map")
 
-    def make() -> Parts:
+    def make() -> dict[str, Markup]:
         values = {
             "overview": found,
             "broken": [line for line in found.tunnels if line.state in ("down", "degraded")][:IN_LIST],
             "paging": paging,
-            "drawing": draw(desk, account_id, found.tunnels[paging.offset : paging.offset + ON_MAP]),
+            "drawing": draw(desk, account_id, found.tunnels[paging.offset : paging.offset + ON_MAP], found.stamp[0]),
         }
         return {name: Markup(render(f"part/{name}.html", **values)) for name in ("states", "broken", "map")}
 
-    return desk.shared.of(("overview", account_id, paging.at), found.stamp, make)
+    return desk.parts.of(("overview", account_id, paging.at), found.stamp, make)
 
 
 @pages.get("/tunnels", *NEEDS)
