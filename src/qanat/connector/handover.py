@@ -12,7 +12,6 @@ before all others `{"tunnel": {…}}` where its command made the tunnel that it 
 import contextlib
 import os
 import socket
-import time
 from collections.abc import Callable, MutableMapping, Sequence
 
 import msgspec
@@ -20,7 +19,8 @@ from msgspec import Struct
 
 from qanat import structs
 from qanat.connector.sources import OwnTunnel
-from qanat.succession.child import END_S, LONGEST_LINE, VARIABLE, Channel, Child, UpgradeFailedError
+from qanat.succession.child import END_S, LONGEST_LINE, VARIABLE, UpgradeFailedError
+from qanat.succession.successor import Begun, Told
 
 LET_GO_S = 10.0
 """How long the new process waits for the old one to let go."""
@@ -45,11 +45,10 @@ class Registered(Struct, frozen=True):
     connections: int
 
 
-class Line(Struct, frozen=True, omit_defaults=True):
+class Line(Told, frozen=True, omit_defaults=True):
     """One line of either side."""
 
     tunnel: OwnTunnel | None = None
-    trouble: str | None = None
     registered: Registered | None = None
     go: bool = False
 
@@ -117,12 +116,8 @@ class Predecessor:
 
 
 # ------------------------------------------------------------ the running process's side
-class Successor:
+class Successor(Begun[Line]):
     """A new process of the same program."""
-
-    def __init__(self, child: Child, channel: Channel[Line]) -> None:
-        self._child = child
-        self._channel = channel
 
     @classmethod
     def start(
@@ -140,23 +135,15 @@ class Successor:
         Raises:
             UpgradeFailedError: the program can't be run.
         """
-        ours, theirs = socket.socketpair()
-        channel = Channel(ours, Line)
         fds = tuple(listener.fileno() for listener in listeners)
-        if tunnel is not None:
-            channel.send(Line(tunnel=tunnel))
-        given = Inheritance(theirs.fileno(), fds, wanted, watched, tunnel is not None)
-        try:
-            return cls(Child.start(command, given=given, fds=(theirs.fileno(), *fds), watched=watched), channel)
-        except UpgradeFailedError:
-            channel.close()
-            raise
-        finally:
-            theirs.close()
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
+        return cls._begin(
+            command,
+            Line,
+            lambda channel: Inheritance(channel, fds, wanted, watched, tunnel is not None),
+            fds=fds,
+            watched=watched,
+            first=Line(tunnel=tunnel) if tunnel is not None else None,
+        )
 
     def registered(self, limit_s: float) -> Registered:
         """Waits until it is registered.
@@ -164,27 +151,12 @@ class Successor:
         Raises:
             UpgradeFailedError: it ended, or was not within `limit_s`; with its own last word, if it had any.
         """
-        end = time.monotonic() + limit_s
-        trouble = ""
-        while line := self._channel.next(end):
-            if line.registered:
-                return line.registered
-            trouble = line.trouble or trouble
-        because = f": {trouble}" if trouble else ""
-        if time.monotonic() < end:
-            code = self._child.wait(END_S)
-            how = f"ended with {code}" if code is not None else "stopped talking"
-            raise UpgradeFailedError(f"the new process {how}{because}")
-        raise UpgradeFailedError(f"the new process did not register within {limit_s:g} s{because}")
+        return self._wait(limit_s, "did not register", lambda line: line.registered)
 
     def let_go(self) -> None:
         """It is in charge from here on."""
         self._channel.send(Line(go=True))
         self._channel.close()
-
-    def signal(self, number: int) -> None:
-        """Passes a signal on, if it still runs."""
-        self._child.signal(number)
 
     def end(self) -> None:
         """Ends one that failed, and what is left of it."""
@@ -214,10 +186,10 @@ def hand_over(
     try:
         successor = start()
         registered = successor.registered(limit_s)
-    except (UpgradeFailedError, msgspec.DecodeError) as error:
+    except UpgradeFailedError as error:
         if successor:
             successor.end()
-        return None, Result(0, "", 0, str(error) or type(error).__name__)
+        return None, Result(0, "", 0, str(error))
     let_go(successor)
     successor.let_go()
     return successor, Result(successor.pid, registered.version, registered.connections)

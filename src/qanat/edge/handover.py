@@ -23,7 +23,8 @@ from msgspec import Struct
 from qanat import structs
 from qanat.edge.presence import Held
 from qanat.errors import QanatError
-from qanat.succession.child import END_S, VARIABLE, Channel, Child, UpgradeFailedError
+from qanat.succession.child import END_S, VARIABLE, Channel, Child
+from qanat.succession.successor import Begun, Told
 
 GO_S = 120.0
 """How long the old process takes at most to end what one process alone may do."""
@@ -70,10 +71,9 @@ class Answer(Struct, frozen=True):
     error: str = ""
 
 
-class Line(Struct, frozen=True, omit_defaults=True):
+class Line(Told, frozen=True, omit_defaults=True):
     """One line of either side."""
 
-    trouble: str | None = None
     ready: Ready | None = None
     held: Sequence[Held] = ()
     gone: Sequence[str] = ()
@@ -194,12 +194,11 @@ class Predecessor:
 
 
 # ------------------------------------------------------------ the running process's side
-class Successor:
+class Successor(Begun[Line]):
     """A new process of the same program."""
 
     def __init__(self, child: Child, channel: Channel[Line]) -> None:
-        self._child = child
-        self._channel = channel
+        super().__init__(child, channel)
         self._sending = threading.Lock()
 
     @classmethod
@@ -209,22 +208,13 @@ class Successor:
         Raises:
             UpgradeFailedError: the program can't be run.
         """
-        ours, theirs = socket.socketpair()
-        channel = Channel(ours, Line)
-        given = Inheritance(theirs.fileno(), lock, sockets, watched)
-        try:
-            fds = (theirs.fileno(), lock, *sockets.values())
-            return cls(Child.start(command, given=given, fds=fds, watched=watched), channel)
-        except UpgradeFailedError:
-            channel.close()
-            raise
-        finally:
-            theirs.close()
-
-    @property
-    def pid(self) -> int:
-        """As this process sees it."""
-        return self._child.pid
+        return cls._begin(
+            command,
+            Line,
+            lambda channel: Inheritance(channel, lock, sockets, watched),
+            fds=(lock, *sockets.values()),
+            watched=watched,
+        )
 
     def ready(self, limit_s: float) -> Ready:
         """Waits until it could serve.
@@ -232,9 +222,7 @@ class Successor:
         Raises:
             UpgradeFailedError: it ended, or could not within `limit_s`; with its own last word, if it had any.
         """
-        ready = self._wait(limit_s, "was not ready", lambda line: line.ready)
-        assert isinstance(ready, Ready)
-        return ready
+        return self._wait(limit_s, "was not ready", lambda line: line.ready)
 
     def go(self, held: Sequence[Held], limit_s: float) -> None:
         """It may do what one process alone may do; returns when it does.
@@ -258,10 +246,6 @@ class Successor:
                 if line.call is not None:
                     self._send(Line(answer=_done(calls, line.call)))
 
-    def signal(self, number: int) -> None:
-        """Passes a signal on, if it still runs."""
-        self._child.signal(number)
-
     def end(self) -> None:
         """Ends one that failed, at once: it is gone before it could hear that it is alone, and take over."""
         self._child.signal(signal.SIGKILL)
@@ -275,23 +259,6 @@ class Successor:
     def _send(self, line: Line) -> None:
         with self._sending:
             self._channel.send(line)
-
-    def _wait(self, limit_s: float, what: str, found: Callable[[Line], object]) -> object:
-        end = time.monotonic() + limit_s
-        trouble = ""
-        try:
-            while line := self._channel.next(end):
-                if value := found(line):
-                    return value
-                trouble = line.trouble or trouble
-        except msgspec.DecodeError as error:
-            raise UpgradeFailedError(f"the new process said what isn't understood: {error}") from None
-        because = f": {trouble}" if trouble else ""
-        if time.monotonic() < end:
-            code = self._child.wait(END_S)
-            how = f"ended with {code}" if code is not None else "stopped talking"
-            raise UpgradeFailedError(f"the new process {how}{because}")
-        raise UpgradeFailedError(f"the new process {what} within {limit_s:g} s{because}")
 
 
 def _done(calls: Mapping[str, Callable[..., int]], call: Call) -> Answer:
