@@ -15,6 +15,7 @@ from qanat.control.policies import account_policy
 from qanat.store import SYSTEM
 from qanat.store.models import Account, User
 from tests.support.control import Control, check_failure, running_control
+from tests.support.waiting import PATIENCE_S
 from tests.support.writes import first_account, written
 from tests.unit.api.test_api_tokens import as_token, code_of
 
@@ -311,8 +312,10 @@ def test_a_guesser_keeps_nobody_else_waiting(control: Control) -> None:
     """security.md S33: another address may err, and good credentials pass, also behind the guesser's own address."""
 
     def at(address: str, token: str) -> httpx.Response:
-        transport = httpx.HTTPTransport(local_address=address)
-        with httpx.Client(base_url=control.url, transport=transport, trust_env=False, verify=False) as client:
+        transport = httpx.HTTPTransport(local_address=address, verify=False)
+        with httpx.Client(
+            base_url=control.url, transport=transport, trust_env=False, verify=False, timeout=PATIENCE_S
+        ) as client:
             return client.get("/zones", headers={"authorization": f"Bearer {token}"})
 
     control.context.guesses = Guesses(clock=lambda: 0.0)
