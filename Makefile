@@ -28,7 +28,8 @@ setup: engine ## the virtual environment and the engine, ready to use
 .venv/installed: requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qanat needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@# One module in fourteen is ever imported; those are compiled then, and kept.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.txt
 	touch $@
 
 .venv/editable: .venv/installed pyproject.toml
