@@ -18,9 +18,36 @@ import psycopg
 from psycopg import sql
 
 from qanat.store import open_store
+from tests.support import warm
 from tests.support.waiting import wait_until
 
 START_S = 60.0
+SHAPE = "SELECT " + ", ".join(
+    f"(SELECT (count(*), max(xmin::text::bigint))::text FROM {catalogue})"
+    for catalogue in (
+        "pg_class",
+        "pg_attribute",
+        "pg_constraint",
+        "pg_description",
+        "pg_proc",
+        "pg_trigger",
+        "alembic_version",
+    )
+)
+"""Another answer once anything of a schema was made, changed or dropped."""
+EMPTY = """
+DO $$
+DECLARE name text; has_rows boolean;
+BEGIN
+  SET LOCAL session_replication_role = replica; -- the audit log's triggers would refuse
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', name) INTO has_rows;
+    IF has_rows THEN EXECUTE format('DELETE FROM %I', name); END IF;
+  END LOOP;
+  PERFORM setval(format('%I', sequencename)::regclass, start_value, false)
+    FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL;
+END $$
+"""
 USERS = ("postgres", "nobody")
 MEMORY_BYTES = 1 << 30
 
@@ -38,7 +65,8 @@ class Postgres:
     user: str | None
     _process: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=count)
-    _has_template: bool = False
+    _shape: tuple[Any, ...] = ()
+    _idle: list[str] = field(default_factory=list)
 
     def url(self, database: str) -> str:
         return f"postgresql://qanat@/{database}?host={self.folder}"
@@ -51,7 +79,7 @@ class Postgres:
             "max_connections": "200",
             "shared_buffers": "64MB",
             "max_wal_size": "256MB",
-            "fsync": "on",
+            "fsync": "off",  # no test takes the machine's power away, only the server's
             "autovacuum": "off",  # it would be in the way of copying the template
             "log_min_messages": "fatal",
         }
@@ -85,11 +113,31 @@ class Postgres:
 
     def database(self) -> str:
         """The URL of a new database with this version's tables, copied from one that was migrated once."""
-        if not self._has_template:
+        if not self._shape:
             self.execute("CREATE DATABASE migrated TEMPLATE template0")
             open_store(self.url("migrated")).close()
-            self._has_template = True
+            (self._shape,) = self.execute(SHAPE, "migrated")
         return self._create("migrated")
+
+    @contextmanager
+    def lent(self) -> Iterator[str]:
+        """The URL of such a database that is another test's afterwards, as empty, and whose connections stay open meanwhile:
+        to make a database and to connect to it is more work than most tests are."""
+        url = self._idle.pop() if self._idle else self.database()
+        warm.keep(url)
+        yield url
+        if warm.at_rest(url, lambda connection: self._emptied(connection)):
+            self._idle.append(url)
+        else:
+            warm.close(url)
+            self.drop(url)
+
+    def _emptied(self, connection: psycopg.Connection[Any]) -> bool:
+        """Whether it is as `database` made it, now that its rows are gone."""
+        if connection.execute(SHAPE).fetchone() != self._shape:
+            return False
+        connection.execute(EMPTY)
+        return True
 
     def copy(self, url: str) -> str:
         """The URL of a new database with all that is in this one, which nobody is connected to."""
@@ -177,6 +225,7 @@ def running_postgres() -> Iterator[Postgres]:
         try:
             yield server
         finally:
+            warm.close_all()
             server.stop(at_once=True)  # without the checkpoint, which nobody reads
     finally:
         shutil.rmtree(folder, ignore_errors=True)

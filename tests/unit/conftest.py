@@ -42,9 +42,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | 
         yield new_file(tmp_path / "qanat.db")
         return
     server: Postgres = request.getfixturevalue("postgres")
-    url = server.database()
-    yield url
-    server.drop(url)
+    with server.lent() as url:
+        yield url
 
 
 @pytest.fixture

@@ -63,10 +63,8 @@ def shared_control(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
             yield running
         return
     server = request.getfixturevalue("postgres")
-    url = server.database()
-    with running_control(folder, url) as running:
+    with server.lent() as url, running_control(folder, url) as running:
         yield running
-    server.drop(url)
 
 
 @pytest.fixture
