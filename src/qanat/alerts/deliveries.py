@@ -15,8 +15,8 @@ from qanat.store.database import Write
 from qanat.store.models import AlertChannel, AlertDelivery, AlertFiring
 
 MOST_WAITING = 100
-MOST_TRIES = 9
-FIRST_WAIT_S, LONGEST_WAIT_S = 15.0, 1800.0
+MOST_TRIES = 10
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 1800.0
 KEPT = timedelta(days=30)
 KEPT_FIRINGS = timedelta(days=90)
 MOST_KEPT = 1000

@@ -1,4 +1,4 @@
-"""Where messages may be sent: an account's channel must not become a way into the edge's own networks (security.md S56). The
+"""Where messages may be sent: an account's channel must not become a way into the edge's own networks (security.md S40). The
 address is judged at the dial, after each lookup, and what was judged is what is dialled: a name that is looked up twice may lead
 elsewhere the second time."""
 

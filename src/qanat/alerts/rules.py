@@ -133,6 +133,12 @@ def add_defaults(write: Write, account_id: str, *, channels: Sequence[str], may_
     return made
 
 
+def zone_names(session: Session, account_id: str) -> dict[str, str]:
+    """What a rule may be bounded to: the account's zones, by id."""
+    query = select(Zone.id, Zone.name).where(Zone.account_id == account_id).order_by(Zone.name)
+    return {str(row[0]): str(row[1]) for row in session.execute(query)}
+
+
 def _checked(session: Session, account_id: str, content: RuleContent, *, may_edge: bool) -> dict[str, object]:
     kind = kinds.get(content.kind)
     bounds = {"tunnel": content.tunnel_id, "zone": content.zone_id, "hostname": content.hostname}

@@ -50,6 +50,7 @@ class Commands(LazyGroup):
         "zone": "zone:app",
         "record": "record:app",
         "certificate": "certificate:app",
+        "alert": "alert:app",
         "token": "token:app",
         "user": "user:app",
         "account": "account:app",

@@ -1,6 +1,7 @@
 """The client: every call, one room a resource."""
 
 from qanat.client.accounts import AccountCalls
+from qanat.client.alerts import AlertCalls
 from qanat.client.certificates import CertificateCalls
 from qanat.client.cutovers import CutoverCalls
 from qanat.client.health import HealthCalls
@@ -15,6 +16,15 @@ __all__ = ["TUNNEL_SUFFIX", "ApiRefusedError", "Client"]
 
 
 class Client(
-    AccountCalls, TunnelCalls, NodeCalls, TeamnetCalls, ZoneCalls, CertificateCalls, HealthCalls, CutoverCalls, OwnCalls
+    AccountCalls,
+    TunnelCalls,
+    NodeCalls,
+    TeamnetCalls,
+    ZoneCalls,
+    CertificateCalls,
+    HealthCalls,
+    CutoverCalls,
+    AlertCalls,
+    OwnCalls,
 ):
     """One control plane, ours or (but for `/qanat`) the hosted one. `base_url` ends in `/client/v4`."""

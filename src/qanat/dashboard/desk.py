@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from qanat.alerts.sending import Sending
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.repointing import Policy
@@ -26,10 +27,11 @@ class Desk:
     """Shared by all pages.
 
     `hosts`: the names, in lower case, that are answered for beside loopback. `count_configuration`: of one tunnel only so many
-    are taken within a minute, whoever puts them. `probing`, `explaining`: turns, by tunnel. `certificate`: what clients are shown
-    for a hostname; None: there is no HTTPS listener. `cutover_policy`, `redirects_http`: of zones that say nothing of it;
-    `name_servers`: of every zone. `found_by`: what connector tokens say of this edge. `handing`: clients that wait for a
-    certificate. `parts`, `groups`: of pages and of the map, the same for all viewers."""
+    are taken within a minute, whoever puts them. `probing`, `explaining`: turns, by tunnel; `alerting`: by channel; `sending`:
+    what sends alerts. `certificate`: what clients are shown for a hostname; None: there is no HTTPS listener. `cutover_policy`,
+    `redirects_http`: of zones that say nothing of it; `name_servers`: of every zone. `found_by`: what connector tokens say of
+    this edge. `handing`: clients that wait for a certificate. `parts`, `groups`: of pages and of the map, the same for all
+    viewers."""
 
     store: Store
     keys: KeyRing
@@ -41,6 +43,8 @@ class Desk:
     count_configuration: Callable[[str], None]
     probing: Callable[[str], AbstractContextManager[None]]
     explaining: Callable[[str], AbstractContextManager[None]]
+    alerting: Callable[[str], AbstractContextManager[None]]
+    sending: Sending
     certificate: Callable[[str], CertificateSeen | None]
     cutover_edge: CutoverEdge | None = None
     cutover_policy: Policy = "enforce"

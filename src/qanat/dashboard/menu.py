@@ -28,6 +28,7 @@ MENU = (
     Entry("/start", "Connect a host", "tunnel.edit"),
     Entry("/tokens", "Tokens", "token.read"),
     Entry("/users", "Users", "account.read"),
+    Entry("/alerts", "Alerts", "account.read"),
     Entry("/audit", "Audit", "audit.read"),
 )
 

@@ -82,6 +82,8 @@ class Beside:
                     ),
                     probing=context.probing.turn,
                     explaining=context.explaining.turn,
+                    alerting=context.alerting.turn,
+                    sending=context.sending,
                     cutover_edge=edge,
                     cutover_policy=context.cutover_policy,
                     cutover_watch=context.cutover_watch,

@@ -17,6 +17,7 @@ TUNNEL = "f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"
 def path_of(page: Declared) -> str:
     ids = {"tunnel_id": TUNNEL, "token_id": TUNNEL, "user_id": "f" * 32, "session_id": "f" * 32, "cutover_id": "f" * 32}
     ids |= {"certificate_id": TUNNEL, "zone_id": "f" * 32, "record_id": "f" * 32, "passkey_id": "f" * 32}
+    ids |= {"rule_id": "f" * 32, "channel_id": "f" * 32}
     return page.path.format(**ids, version="1", name="app.example.test", node="default")
 
 

@@ -1,6 +1,7 @@
 """The pages, one module a thing that one looks at."""
 
 from qanat.dashboard.pages import (
+    alerts,
     audit,
     certificates,
     configuration,
@@ -37,6 +38,7 @@ PAGES = (
     start.pages,
     tokens.pages,
     people.pages,
+    alerts.pages,
     audit.pages,
     me.pages,
     login.pages,
