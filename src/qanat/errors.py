@@ -229,6 +229,8 @@ _CODES: dict[str, str] = {
     "passkey_unknown": "the user has no such passkey",
     "passkey_too_many": "the user has as many passkeys as they may",
     "passkeys_off": "a browser has passkeys only for a name over HTTPS, and for localhost",
+    "oidc_failed": "the OpenID provider (control.oidc) can't be asked, or answers nonsense; other ways to sign in go on",
+    "oidc_refused": "what came back from the OpenID provider isn't proven, or makes nobody a user here",
     "login_callback_bad": "the callback of a `tunnel login` is none of this edge's, names no key, or was used before",
     "session_unknown": "the user has no such session",
     "legacy_keys_off": "the edge takes no legacy keys (X-Auth-Email and X-Auth-Key)",

@@ -1,6 +1,7 @@
-"""Signing in: by password and second factor, by passkey, by an API token, or by a one-time token, with a limit for who guesses
-(S33, S35)."""
+"""Signing in: by password and second factor, by passkey, by an OpenID provider, by an API token, or by a one-time token, with a
+limit for who guesses (S33, S35)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -22,6 +23,8 @@ from qanat.store.models import SignedIn
 from qanat.store.sealing import Sealer
 
 if TYPE_CHECKING:
+    from qanat.auth.oidc.provider import Begun as AtProvider
+    from qanat.auth.oidc.provider import Claims, Provider
     from qanat.auth.passkeys import Challenge
 
 MOST_WRONG_CODES = 5
@@ -66,6 +69,8 @@ class SignIn:
         self._of_names = Guesses(limit=MOST_OF_NAME)
         self.challenges: Begun[Challenge] = Begun()
         """By what binds them to one browser: a session's id, or a cookie's secret."""
+        self.at_provider: Begun[AtProvider] = Begun()
+        """Those whom the OpenID provider will lead back."""
 
     def by_password(self, email: str, password: str, who: From) -> Opened:
         """A session, which awaits a second factor where the user has one. An unknown address, a wrong password and a user who is
@@ -102,7 +107,7 @@ class SignIn:
             with self._store.recording() as write:
                 write.actor = Actor(kind="user", name=row.user_id, address=who.address)
                 second_factor.take(write, self._sealer, row.user_id, code)
-                return self._open(write, row.user_id, "password", who)
+                return self._open(write, row.user_id, row.way, who)
         except QanatError as error:
             if error.code == "code_refused":
                 self._count_wrong_code(row.id)
@@ -145,6 +150,31 @@ class SignIn:
             if error.code == "passkey_refused":
                 self._failed_logins.note(address=who.address, way="passkey")
             raise
+
+    def claims_of(self, provider: "Provider", begun: "AtProvider", given: Mapping[str, str], who: From) -> "Claims":
+        """Who came back from the provider. QanatErrors as `Provider.finish`'s, the refused ones noted."""
+        try:
+            return provider.finish(begun, given)
+        except QanatError as error:
+            self._note_refused(error, who)
+            raise
+
+    def by_claims(self, provider: "Provider", claims: "Claims", who: From) -> Opened:
+        """A session of whom the provider's word makes a user here. QanatError `oidc_refused`."""
+        from qanat.auth.oidc import identities
+
+        try:
+            with self._store.recording() as write:
+                user_id = identities.find(write, provider.settings, claims, address=who.address)
+        except QanatError as error:
+            self._note_refused(error, who)
+            raise
+        return self.by_user(user_id, "oidc", who)
+
+    def by_user(self, user_id: str, way: str, who: From) -> Opened:
+        """Of somebody who has proven who they are elsewhere; a second factor that they have set here is asked for."""
+        with self._store.recording() as write:
+            return self._open(write, user_id, way, who, is_pending=second_factor.is_set(write.session, user_id))
 
     def by_token(self, text: str, who: From) -> Opened:
         """A session with no more than the API token holds, for no longer than it is good.
@@ -235,6 +265,10 @@ class SignIn:
             is_pending=is_pending,
             before=who.cookie or None,
         )
+
+    def _note_refused(self, error: QanatError, who: From) -> None:
+        if error.code == "oidc_refused":
+            self._failed_logins.note(address=who.address, way="oidc")
 
     def _count_wrong_code(self, session_id: str) -> None:
         with self._store.recording() as write:

@@ -243,10 +243,19 @@ def _mine_to_change(session: Session, user_id: str, own: Sequence[Policy]) -> Pe
     return person
 
 
-def _check_owner_left(session: Session) -> None:
+def is_last_owner(session: Session, user_id: str) -> bool:
+    """Whether nobody else owns the edge."""
+    return _owners(session) == [user_id]
+
+
+def _owners(session: Session) -> list[str]:
     owners = select(Membership.user_id).join(User, User.id == Membership.user_id)
     owners = owners.where(Membership.account_id == EVERY_ACCOUNT, Membership.role == "owner", User.disabled.is_(False))
-    if session.scalar(owners.limit(1)) is None:
+    return list(session.scalars(owners.limit(2)))
+
+
+def _check_owner_left(session: Session) -> None:
+    if not _owners(session):
         raise QanatError(
             "user_last_owner", "this is the last owner of the edge", hint="make another user an owner of it first"
         )

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qanat.auth.hosts import check_host
-from qanat.dashboard import assets, signing
+from qanat.dashboard import assets, provider, signing
 from qanat.dashboard.ask import STATUSES, Declared, refused, route, viewer_of
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.handing import PATH, STOCK_HOST
@@ -42,6 +42,7 @@ def create_dashboard(desk: Desk, hub: Hub) -> Starlette:
         routes=[
             Route("/static/{tag}/{name}", assets.serve),
             *signing.routes(desk),
+            *provider.routes(desk),
             Route("/live", hub.endpoint),
             Route(f"{PATH}/{{key}}", _waits(desk), methods=["GET"]),
             *(route(each, desk) for each in declared()),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from qanat.alerts.sending import Sending
+from qanat.auth.oidc.provider import Provider
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.repointing import Policy
@@ -31,7 +32,7 @@ class Desk:
     what sends alerts. `certificate`: what clients are shown for a hostname; None: there is no HTTPS listener. `cutover_policy`,
     `redirects_http`: of zones that say nothing of it; `name_servers`: of every zone. `found_by`: what connector tokens say of
     this edge. `handing`: clients that wait for a certificate. `parts`, `groups`: of pages and of the map, the same for all
-    viewers."""
+    viewers. `provider`: by which people may sign in."""
 
     store: Store
     keys: KeyRing
@@ -56,4 +57,5 @@ class Desk:
     parts: Shared[dict[str, Markup]] = field(default_factory=lambda: Shared(200))
     groups: Shared[Group] = field(default_factory=lambda: Shared(2000))
     found_by: Mapping[str, str] = field(default_factory=dict)
+    provider: Provider | None = None
     handing: Handing = field(default_factory=Handing)

@@ -35,29 +35,32 @@ from qanat.errors import QanatError
 
 SIGN_IN_BYTES = 16 * 1024
 PASSKEY = "/sign-in/passkey"
+OIDC = "/sign-in/oidc"
 BEGUN_S = 300
 
 
 def routes(desk: Desk) -> list[Route]:
     """Those that need no session, and those that end or turn one."""
     return [
-        Route(SIGN_IN, _page(desk, _shown), methods=["GET"]),
-        Route(SIGN_IN, _page(desk, _signed_in), methods=["POST"]),
-        Route(CODE, _page(desk, _code_shown), methods=["GET"]),
-        Route(CODE, _page(desk, _code_given), methods=["POST"]),
-        Route(PASSKEY, _page(desk, _passkey_given), methods=["POST"]),
-        Route(f"{PASSKEY}/options", _page(desk, _passkey_asked), methods=["POST"]),
-        Route(ENTER, _page(desk, _enter_shown), methods=["GET"]),
-        Route(ENTER, _page(desk, _entered), methods=["POST"]),
-        Route("/sign-out", _page(desk, _signed_out), methods=["POST"]),
-        Route("/account", _page(desk, _chosen), methods=["POST"]),
+        Route(SIGN_IN, page(desk, _shown), methods=["GET"]),
+        Route(SIGN_IN, page(desk, _signed_in), methods=["POST"]),
+        Route(CODE, page(desk, _code_shown), methods=["GET"]),
+        Route(CODE, page(desk, _code_given), methods=["POST"]),
+        Route(PASSKEY, page(desk, _passkey_given), methods=["POST"]),
+        Route(f"{PASSKEY}/options", page(desk, _passkey_asked), methods=["POST"]),
+        Route(ENTER, page(desk, _enter_shown), methods=["GET"]),
+        Route(ENTER, page(desk, _entered), methods=["POST"]),
+        Route("/sign-out", page(desk, _signed_out), methods=["POST"]),
+        Route("/account", page(desk, _chosen), methods=["POST"]),
     ]
 
 
 Handler = Callable[[Desk, Request, dict[str, str]], Response]
 
 
-def _page(desk: Desk, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def page(desk: Desk, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """One that needs no session."""
+
     async def endpoint(request: Request) -> Response:
         form = await read_form(request, most=SIGN_IN_BYTES) if request.method == "POST" else {}
         return await run_in_threadpool(handler, desk, request, form)
@@ -71,7 +74,7 @@ def _shown(desk: Desk, request: Request, _form: dict[str, str]) -> Response:
         return RedirectResponse(following, 303)
     with desk.store.reading() as session:
         is_new = users.nobody_signs_in(session)
-    return HTMLResponse(_sign_in_page(desk, request, is_new=is_new, following=following))
+    return HTMLResponse(sign_in_page(desk, request, is_new=is_new, following=following))
 
 
 def _signed_in(desk: Desk, request: Request, form: dict[str, str]) -> Response:
@@ -84,9 +87,9 @@ def _signed_in(desk: Desk, request: Request, form: dict[str, str]) -> Response:
         else:
             opened = desk.door.signing.by_password(email, form.get("password", ""), who(request))
     except QanatError as error:
-        shown = _sign_in_page(desk, request, error=error, email=email, following=following)
+        shown = sign_in_page(desk, request, error=error, email=email, following=following)
         return HTMLResponse(shown, STATUSES.get(error.code, 400))
-    return _with_cookie(request, opened, following)
+    return with_cookie(request, opened, following)
 
 
 def _code_shown(desk: Desk, request: Request, _form: dict[str, str]) -> Response:
@@ -102,10 +105,10 @@ def _code_given(desk: Desk, request: Request, form: dict[str, str]) -> Response:
     except QanatError as error:
         shown = _code_page(desk, request, following, error)
         return HTMLResponse(shown, STATUSES.get(error.code, 400))
-    return _with_cookie(request, opened, following)
+    return with_cookie(request, opened, following)
 
 
-def _sign_in_page(
+def sign_in_page(
     desk: Desk,
     request: Request,
     *,
@@ -114,8 +117,18 @@ def _sign_in_page(
     email: str = "",
     is_new: bool = False,
 ) -> str:
-    can = site_of(request) is not None
-    return render("sign-in.html", desk=desk, error=error, email=email, is_new=is_new, next=following, has_passkeys=can)
+    """With every way in that there is."""
+    return render(
+        "sign-in.html",
+        desk=desk,
+        error=error,
+        email=email,
+        is_new=is_new,
+        next=following,
+        start=with_query(OIDC, next=following if following != "/" else ""),
+        left=f"{OIDC}/leave" if "left" in request.query_params else "",
+        has_passkeys=site_of(request) is not None,
+    )
 
 
 def _code_page(desk: Desk, request: Request, following: str, error: QanatError | None = None) -> str:
@@ -171,9 +184,9 @@ def _passkey_given(desk: Desk, request: Request, form: dict[str, str]) -> Respon
         begun = request.cookies.get(begun_cookie(request), "")
         opened = desk.door.signing.by_passkey(form.get("credential", ""), who(request), begun=begun)
     except QanatError as error:
-        shown = _sign_in_page(desk, request, error=error, following=following)
+        shown = sign_in_page(desk, request, error=error, following=following)
         return HTMLResponse(shown, STATUSES.get(error.code, 400))
-    return _with_cookie(request, opened, following)
+    return with_cookie(request, opened, following)
 
 
 def begun_cookie(request: Request) -> str:
@@ -225,10 +238,11 @@ def _entered(desk: Desk, request: Request, form: dict[str, str]) -> Response:
         )
     except QanatError as error:
         return HTMLResponse(render("enter.html", desk=desk, error=error, email=email), STATUSES.get(error.code, 400))
-    return _with_cookie(request, opened)
+    return with_cookie(request, opened)
 
 
-def _with_cookie(request: Request, opened: Opened, following: str = "/") -> Response:
+def with_cookie(request: Request, opened: Opened, following: str = "/") -> Response:
+    """Signed in, or asked for a second factor."""
     code = with_query(CODE, next=following if following != "/" else "")
     answer = RedirectResponse(code if opened.is_pending else following, 303)
     answer.set_cookie(
@@ -244,8 +258,10 @@ def _with_cookie(request: Request, opened: Opened, following: str = "/") -> Resp
 
 def _signed_out(desk: Desk, request: Request, form: dict[str, str]) -> Response:
     _checked(desk, request, form)
+    found = desk.door.signing.sessions.find(key_of(request), address=address_of(request))
+    is_theirs = found is not None and found.session.way == "oidc" and desk.provider is not None
     desk.door.sign_out(key_of(request), address=address_of(request))
-    answer = RedirectResponse(SIGN_IN, 303)
+    answer = RedirectResponse(f"{SIGN_IN}?left=" if is_theirs else SIGN_IN, 303)
     answer.delete_cookie(
         cookie_name(request), path="/", secure=request.url.scheme == "https", httponly=True, samesite="lax"
     )

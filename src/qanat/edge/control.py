@@ -64,6 +64,7 @@ class ControlApi:
             cutover_policy=settings.control.cutover_policy,
             cutover_watch=settings.control.cutover_watch,
             metrics_hostnames=settings.metrics.hostnames,
+            oidc=settings.control.oidc,
             sending=sending_of(settings),
         )
 

@@ -49,6 +49,7 @@ class Beside:
                 self._handing.close()
 
     def _made(self) -> ASGIApp:
+        from qanat.auth.oidc.provider import Provider
         from qanat.auth.sessions import Sessions
         from qanat.auth.sign_in import SignIn
         from qanat.dashboard.app import create_dashboard
@@ -69,6 +70,7 @@ class Beside:
                     passwords=context.passwords,
                     guesses=context.guesses,
                 )
+                oidc = context.oidc
                 desk = Desk(
                     store=context.store,
                     keys=context.keys,
@@ -93,6 +95,7 @@ class Beside:
                     hosts=context.hosts,
                     skipped=context.skipped,
                     found_by=context.found_by,
+                    provider=Provider(oidc) if oidc.issuer else None,
                 )
                 self._hub, self._handing = Hub(desk), desk.handing
                 self._dashboard = create_dashboard(desk, self._hub)

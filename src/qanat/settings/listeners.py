@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from qanat.defaults import API_ADDRESS
+from qanat.settings.people import OidcSettings
 from qanat.settings.values import Address, Name, Network, OptionalAddress, OptionalHostname, OptionalName, Part
 
 
@@ -144,6 +145,7 @@ class ControlSettings(Part):
         "the audit log and `qanat cutover history`; taken back, although a Terraform state says otherwise; or not watched.",
     )
     quick_tunnels: QuickTunnelSettings = QuickTunnelSettings()
+    oidc: OidcSettings = OidcSettings()
 
 
 class DnsSettings(Part):

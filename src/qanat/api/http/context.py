@@ -23,6 +23,7 @@ from qanat.control.quick_tunnels import QuickLimits
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.repointing import Policy
 from qanat.cutover.watches import Watch
+from qanat.settings.people import OidcSettings
 from qanat.store import Store
 from qanat.store.keys import KeyRing
 from qanat.store.models import Account
@@ -68,6 +69,7 @@ class Context:
     cutover_watch: Watch = "report"
     metrics_hostnames: int = 200
     skipped: SkippedRows = field(default_factory=SkippedRows)
+    oidc: OidcSettings = field(default_factory=OidcSettings)
     guesses: Guesses = field(default_factory=Guesses)
     passwords: Passwords = field(default_factory=Passwords)
     configuring: Pace = field(default_factory=lambda: Pace(most=MOST_CONFIGURATIONS, within_s=60.0))

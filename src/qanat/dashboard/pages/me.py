@@ -7,7 +7,9 @@ from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
 from qanat.auth import passkeys, second_factor
+from qanat.auth.oidc import identities
 from qanat.control import users
+from qanat.dashboard import provider
 from qanat.dashboard.ask import Ask, Pages, address_of
 from qanat.dashboard.signing import needed_site, site_of, who
 from qanat.errors import QanatError
@@ -134,6 +136,27 @@ def renew_recovery_codes(ask: Ask) -> Response:
     return ask.show("recovery-codes.html", codes=codes)
 
 
+@pages.post("/me/provider", "user.edit")
+def link(ask: Ask) -> Response:
+    """Leads to the provider, by a link: a form may lead nowhere else."""
+    user_id, desk = _person(ask), ask.desk
+    if desk.provider is None:
+        raise QanatError("page_unknown", "no provider is set", where="control.oidc")
+    desk.door.signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
+    url, secret = provider.begin(desk, ask.request, following="/me", session_id=ask.viewer.session_id, user_id=user_id)
+    return provider.bind(ask.request, ask.show("provider-link.html", url=url), secret)
+
+
+@pages.post("/me/provider/remove", "user.edit")
+def unlink(ask: Ask) -> Response:
+    """The provider signs nobody in as this user."""
+    user_id = _person(ask)
+    ask.desk.door.signing.check_again(user_id, ask.form.get("current", ""), who(ask.request))
+    with ask.desk.store.writing(ask.viewer.actor) as write:
+        identities.unlink(write, user_id)
+    return RedirectResponse("/me", 303)
+
+
 @pages.post("/me/sessions/{session_id}/end", "user.edit")
 def end_session(ask: Ask) -> Response:
     """Signs out there."""
@@ -167,6 +190,7 @@ def _shown(ask: Ask, *, done: str = "") -> Response:
         codes_left = second_factor.recovery_codes_left(session, user_id)
         has_app = second_factor.has_app(session, user_id)
         mine = passkeys.listed(session, user_id)
+        elsewhere = identities.of_user(session, user_id)
     names = {each.id: each.name for each in ask.viewer.accounts}
     return ask.show(
         "me.html",
@@ -176,6 +200,7 @@ def _shown(ask: Ask, *, done: str = "") -> Response:
         codes_left=codes_left,
         has_app=has_app,
         passkeys=mine,
+        identities=elsewhere,
         site=site_of(ask.request),
         done=done,
     )
