@@ -1,13 +1,18 @@
 """The dashboard as a browser without scripts sees it."""
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
 
 import httpx
 
+from qanat.auth import issue
+from qanat.control.permissions import GROUPS
 from tests.support.control import Control
 from tests.support.waiting import PATIENCE_S
+from tests.support.writes import written
 
 
 @dataclass
@@ -45,6 +50,27 @@ def visitor(control: Control) -> Visitor:
     """Nobody yet."""
     base = control.url.removesuffix("/client/v4")
     return Visitor(control, httpx.Client(base_url=base, timeout=PATIENCE_S, trust_env=False, verify=False))
+
+
+@contextmanager
+def limited(
+    control: Control, zones: Sequence[str], *names: str, account: Sequence[str] = (), denied: Sequence[str] = ()
+) -> Iterator[Visitor]:
+    """Signed in with a token that has these groups on single zones, and others on the account; nothing on what is `denied`."""
+    policies = []
+    for effect, resources, wanted in (
+        ("allow", {f"com.cloudflare.api.account.zone.{each}": "*" for each in zones}, names),
+        ("allow", {f"com.cloudflare.api.account.{control.account}": "*"}, account),
+        ("deny", {f"com.cloudflare.api.account.zone.{each}": "*" for each in denied}, ("DNS Read", "Zone Read")),
+    ):
+        groups = [{"id": group.id, "name": group.name} for group in GROUPS if group.name in wanted]
+        if groups and resources:
+            policies.append({"effect": effect, "resources": resources, "permission_groups": groups})
+    text, _ = written(control.store, issue, name="limited", policies=policies)
+    made = visitor(control)
+    with made.http:
+        made.sign_in(text)
+        yield made
 
 
 def shown(html: str) -> str:

@@ -2,7 +2,7 @@
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -17,6 +17,8 @@ from qanat.store.reach import PERMISSIONS, Permission, Reach
 MOST_CHOICES = 10_000
 OF_USER = ("user.", "token.")
 """Permissions that may be held for what is one's own."""
+OF_ZONE = ("dns.", "zone.")
+"""And those on single zones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,31 @@ class Door:
             is_person=is_person,
         )
 
-    def still(self, key: str, account_id: str, needs: Iterable[Permission], *, address: str) -> bool:
-        """Whether a session is good yet, and may yet do all of it on that account."""
+    def still(
+        self,
+        key: str,
+        account_id: str,
+        needs: Iterable[Permission],
+        *,
+        address: str,
+        zones: Callable[[], Collection[str]] | None = None,
+    ) -> bool:
+        """Whether a session is good yet, and may yet do all of it on that account; what can be held on single zones, on all of
+        `zones`."""
         found = self.signing.sessions.find(key, address=address) if key else None
+        if found is None:
+            return False
         try:
-            return found is not None and all(found.principal.reach(each).has_account(account_id) for each in needs)
+            reaches = {each: found.principal.reach(each) for each in needs}
+            if zones is None:
+                return all(reach.has_account(account_id) for reach in reaches.values())
+            ids = zones()
+            return all(
+                all(reach.has_zone(zone_id, account_id) for zone_id in ids)
+                if each.startswith(OF_ZONE)
+                else reach.has_account(account_id)
+                for each, reach in reaches.items()
+            )
         except QanatError:
             return False
 

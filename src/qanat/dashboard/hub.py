@@ -20,7 +20,6 @@ from qanat.dashboard.ask import address_of, key_of, viewer_of
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.views import VIEWS, View
 from qanat.errors import QanatError
-from qanat.store.reach import Permission
 
 EVERY_S = 2.0
 SLOWEST_S = 5.0
@@ -75,7 +74,9 @@ class Hub:
         declared = VIEWS.get(request.query_params.get("view", ""))
         if declared is None or not viewer.account_id:
             return PlainTextResponse("there is no such view", 404)
-        if not await self._may_see(request, viewer.account_id, declared.needs):
+        asked = {name: request.query_params.get(name, "")[:200] for name in declared.asks}
+        view = View(request.query_params["view"], viewer.account_id, tuple(sorted(asked.items())))
+        if not await self._may_see(request, view):
             return PlainTextResponse("not allowed", 403)
         owner = network_of(address_of(request))
         most = MOST_OF_ADDRESS if request.scope.get("server") else MOST_OF_HANDED_OVER
@@ -83,16 +84,22 @@ class Hub:
             return PlainTextResponse("too many streams are open", 503, headers={"retry-after": "10"})
         if request.method == "HEAD":
             return Response(status_code=204)
-        asked = {name: request.query_params.get(name, "")[:200] for name in declared.asks}
-        view = View(request.query_params["view"], viewer.account_id, tuple(sorted(asked.items())))
         return StreamingResponse(
             self._events(view, request, owner),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
 
-    async def _may_see(self, request: Request, account_id: str, needs: frozenset[Permission]) -> bool:
-        still = partial(self._desk.door.still, key_of(request), account_id, needs, address=address_of(request))
+    async def _may_see(self, request: Request, view: View) -> bool:
+        declared = VIEWS[view.name]
+        still = partial(
+            self._desk.door.still,
+            key_of(request),
+            view.account_id,
+            declared.needs,
+            address=address_of(request),
+            zones=partial(declared.zones, self._desk, view) if declared.zones is not None else None,
+        )
         return await run_in_threadpool(still)
 
     async def _events(self, view: View, request: Request, owner: str) -> AsyncIterator[bytes]:
@@ -114,7 +121,7 @@ class Hub:
                     return
                 if loop.time() - asked_at > ASKED_AGAIN_S:
                     asked_at = loop.time()
-                    if not await self._may_see(request, view.account_id, VIEWS[view.name].needs):
+                    if not await self._may_see(request, view):
                         yield _event("ended", {})
                         return
                 yield event

@@ -1,6 +1,6 @@
 """What can be watched: a view's parts, by the ids that they have in their page, and what it needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,25 +24,30 @@ class View:
 
 
 Render = Callable[["Desk", View], dict[str, str]]
+ZonesOf = Callable[["Desk", View], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """`asks`: the names of values that it takes of the query; `needs`: on the account."""
+    """`asks`: the names of values that it takes of the query; `needs`: on the account, or on every one of `zones` where a
+    permission can be held on single ones."""
 
     render: Render
     needs: frozenset[Permission]
     asks: tuple[str, ...]
+    zones: ZonesOf | None = None
 
 
 VIEWS: dict[str, Declared] = {}
 
 
-def watched(name: str, *needs: Permission, asks: tuple[str, ...] = ()) -> Callable[[Render], Render]:
-    """Declares what renders a view's parts."""
+def watched(
+    name: str, *needs: Permission, asks: tuple[str, ...] = (), zones: ZonesOf | None = None
+) -> Callable[[Render], Render]:
+    """Declares what renders a view's parts. `zones`: all those of which it shows anything."""
 
     def mark(render: Render) -> Render:
-        VIEWS[name] = Declared(render, frozenset(needs), asks)
+        VIEWS[name] = Declared(render, frozenset(needs), asks, zones)
         return render
 
     return mark

@@ -1,8 +1,11 @@
 """Cutovers by pages: nothing begins, and nothing is taken back, without a name being typed."""
 
+import pytest
+
 from tests.support.control import Control
 from tests.support.cutovers import RULES
-from tests.support.dashboard import Visitor, shown
+from tests.support.dashboard import Visitor, limited, shown
+from tests.unit.dashboard.test_hub import stream
 from tests.unit.dashboard.test_overview import XSS, connected
 from tests.unit.dashboard.test_tunnel import put
 
@@ -96,3 +99,28 @@ def test_what_others_named_is_text_there_too(control: Control, me: Visitor) -> N
     control.call("PATCH", f"{control.tunnels()}/{target}", {"name": XSS})
     for path in (page, "/cutovers", "/cutovers/plan"):
         assert "<script>alert" not in me.page(path)
+
+
+def test_a_token_of_single_zones_watches_the_cutovers_of_these_and_no_others(
+    control: Control, me: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = {}
+    for name in ("ours", "theirs"):
+        _, _, hostname = pair(control, name)
+        paths[name] = begun(me, name, hostname)
+    zone = control.call("GET", "/zones", name="ours.test")[0]["id"]
+    monkeypatch.setattr(control.hub, "_every_s", 0.05)
+    with limited(control, [zone], "DNS Read", account=("Cloudflare Tunnel Read",)) as one:
+        assert 'data-live="/live?view=cutover' in one.page(paths["ours"])
+        with stream(one, f"/live?view=cutover&cutover={paths['ours'].rpartition('/')[2]}") as told:
+            parts = next(told)[1]["parts"]
+        assert set(parts) == {"course"}
+        assert "ours" in parts["course"]
+        assert "theirs" not in parts["course"]
+        assert one.get(paths["theirs"]).status_code == 404
+        for other in (paths["theirs"].rpartition("/")[2], "0" * 32, ""):
+            assert one.get("/live", view="cutover", cutover=other).status_code == 403
+    # what is denied on a zone wins over what is allowed on its account
+    with limited(control, [], account=("Cloudflare Tunnel Read", "DNS Read"), denied=[zone]) as one:
+        assert one.get(paths["ours"]).status_code == 404
+        assert one.get("/live", view="cutover", cutover=paths["ours"].rpartition("/")[2]).status_code == 403

@@ -1,8 +1,6 @@
 """Zones and their records at the dashboard: what is shown, and what a form may do."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import unescape
 from typing import Any
 from uuid import uuid4
@@ -11,11 +9,8 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from qanat.auth import issue
-from qanat.control.permissions import GROUPS
 from tests.support.control import Control
-from tests.support.dashboard import Visitor, shown, visitor
-from tests.support.writes import written
+from tests.support.dashboard import Visitor, limited, shown
 from tests.unit.dashboard.test_overview import connected
 
 NAMES = iter(range(1000))
@@ -55,24 +50,6 @@ def fields(html: str) -> dict[str, str]:
     if re.search(r'name="proxied" value="yes" checked', form):
         found["proxied"] = "yes"
     return found
-
-
-@contextmanager
-def limited(control: Control, zones: list[str], *names: str, account: tuple[str, ...] = ()) -> Iterator[Visitor]:
-    """Signed in with a token of these groups on single zones, and of others on the account."""
-    policies = []
-    for resources, wanted in (
-        ({f"com.cloudflare.api.account.zone.{each}": "*" for each in zones}, names),
-        ({f"com.cloudflare.api.account.{control.account}": "*"}, account),
-    ):
-        groups = [{"id": group.id, "name": group.name} for group in GROUPS if group.name in wanted]
-        if groups:
-            policies.append({"effect": "allow", "resources": resources, "permission_groups": groups})
-    text, _ = written(control.store, issue, name="limited", policies=policies)
-    made = visitor(control)
-    with made.http:
-        made.sign_in(text)
-        yield made
 
 
 def test_zones_are_listed_with_what_is_in_them(control: Control, me: Visitor, zone: Any) -> None:

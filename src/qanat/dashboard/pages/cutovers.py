@@ -97,7 +97,14 @@ def cutover(ask: Ask) -> Response:
     return ask.show("cutover.html", live=stream_url("cutover", cutover=row.id), **_values(ask.desk, row))
 
 
-@watched("cutover", "tunnel.read", "dns.read", asks=("cutover",))
+def _zones(desk: Desk, view: View) -> set[str]:
+    """Those of its records. QanatError `cutover_unknown`."""
+    with desk.store.reading() as session:
+        row = cutovers.get(session, view.account_id, view.value("cutover"))
+    return {one["zone_id"] for one in row.records.values()}
+
+
+@watched("cutover", "tunnel.read", "dns.read", asks=("cutover",), zones=_zones)
 def cutover_parts(desk: Desk, view: View) -> dict[str, str]:
     """What of it changes."""
     with desk.store.reading() as session:
