@@ -10,7 +10,7 @@ from qanat.control import connections
 from tests.browser.watched import Watched
 from tests.support.control import Control
 from tests.support.passed import put_series
-from tests.support.zones import put_zone
+from tests.support.zones import put_certificates, put_zone
 from tests.unit.dashboard.test_overview import answered, connected
 from tests.unit.dashboard.test_tunnel import failed, put
 
@@ -49,6 +49,7 @@ def filled(control: Control) -> dict[str, str]:
             "www.git.test", ids["git"], request_id=request_id, path="/login", detail="connection refused"
         )
     ids["zone"], ids["record"] = put_zone(control, ids["shop"])
+    ids["certificate"] = put_certificates(control, ids["zone"])
     put_series(control.store, account_id=control.account, tunnel_id=ids["shop"])
     return ids
 
@@ -70,6 +71,9 @@ def paths(ids: dict[str, str]) -> dict[str, str]:
         "record": f"/zones/{ids['zone']}/records/{ids['record']}",
         "zone-import": f"/zones/{ids['zone']}/import",
         "zone-settings": f"/zones/{ids['zone']}/settings",
+        "certificates": "/certificates",
+        "certificate": f"/certificates/{ids['certificate']}",
+        "certificate-upload": "/certificates/upload",
         "cutovers": "/cutovers",
         "plan": "/cutovers/plan",
         "tokens": "/tokens",

@@ -1,5 +1,9 @@
 """A zone as one meets them."""
 
+from datetime import timedelta
+from uuid import uuid4
+
+from qanat.store.models import Certificate, CertificateOrder
 from tests.support.control import Control
 
 
@@ -40,3 +44,47 @@ def put_zone(control: Control, tunnel_id: str) -> tuple[str, str]:
         {"value": {"strict_transport_security": header}},
     )
     return str(zone["id"]), str(record["id"])
+
+
+def put_certificates(control: Control, zone_id: str) -> str:
+    """Of a CA: one that is good, one that should have been renewed, and one that can't be had; the id of the second."""
+    ids = {name: (str(uuid4()), str(uuid4())) for name in ("shop", "old", "new")}
+    wrong = {
+        "old": ("acme_validation_failed", "the CA could not check that the name leads here: http-01: no answer"),
+        "new": ("acme_rate_limited", "the CA has given too many certificates for example.test this week"),
+    }
+    with control.store.recording() as write:
+        for name, days in (("shop", 40), ("old", 9)):
+            certificate = Certificate(
+                id=ids[name][0],
+                zone_id=zone_id,
+                source="acme",
+                names=[f"{name}.example.test"],
+                chain="",
+                sealed_secret=control.sealer.seal(b"key", ids[name][0]),
+                issuer="R11",
+                fingerprint=ids[name][0].replace("-", "") * 2,
+                authority="https://acme-v02.api.letsencrypt.org/directory",
+                not_before=write.at - timedelta(days=90 - days),
+                not_after=write.at + timedelta(days=days),
+                created_at=write.at,
+                renew_at=write.at + timedelta(days=days - 30),
+                ask_at=write.at + timedelta(hours=6),
+            )
+            write.session.add(certificate)
+        for name, (certificate_id, order_id) in ids.items():
+            order = CertificateOrder(
+                id=order_id,
+                name=f"{name}.example.test",
+                zone_id=zone_id,
+                state="issued",
+                failures=3 if name in wrong else 0,
+                certificate_id=certificate_id if name != "new" else None,
+                attempted_at=write.at,
+            )
+            order.sealed_secret = control.sealer.seal(b"key", order_id)
+            if name in wrong:
+                order.error_code, order.error_reason = wrong[name]
+                order.error_at, order.next_at = write.at, write.at + timedelta(hours=3)
+            write.session.add(order)
+    return ids["old"][0]

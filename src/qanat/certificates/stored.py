@@ -64,6 +64,17 @@ class Entry:
         return "expiring" if late else "active"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenFile:
+    """A certificate in files of the edge's host. `chain`: as it is in force, None: nothing of it is; `read_at`: when the files
+    were last read; `problem`: why what they hold now is not taken."""
+
+    path: str
+    chain: bytes | None
+    read_at: datetime | None
+    problem: str = ""
+
+
 def of_files(chains: Iterable[bytes]) -> list[Entry]:
     """Those that the edge has from files of its host, by name: rows that are in no store."""
     found = []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from qanat.store.lots import in_lots
@@ -49,6 +49,22 @@ def of_tunnels(session: Session, account_id: str, tunnel_ids: Sequence[str]) -> 
         for row in session.execute(query.with_only_columns(Record.name, Record.tunnel_id).order_by(Record.name)):
             found[row.tunnel_id].append(row.name)
     return found
+
+
+def covered(
+    session: Session, account_id: str, names: Sequence[str], *, zone_id: str | None = None, most: int
+) -> tuple[list[str], int]:
+    """The hostnames that a certificate for `names` is good for, exact or by a wildcard of one label: the first by name, and how
+    many. `zone_id`: only of that zone."""
+    query = _routed(account_id).with_only_columns(Record.name).order_by(Record.name)
+    if zone_id is not None:
+        query = query.where(Record.zone_id == zone_id)
+    exact = [name for name in names if not name.startswith("*.")]
+    below = [Record.name.endswith(name[1:], autoescape=True) for name in names if name.startswith("*.")]
+    rows = session.scalars(query.where(or_(Record.name.in_(exact), *below)))
+    parents = {name[2:] for name in names if name.startswith("*.")}
+    found = [name for name in rows if name in exact or name in names or name.partition(".")[2] in parents]
+    return found[:most], len(found)
 
 
 def _routed(account_id: str) -> Select[Record]:

@@ -173,11 +173,16 @@ def _answer(declared: Declared, desk: Desk, request: Request, form: dict[str, st
 
 def refused(desk: Desk, viewer: Viewer | None, request: Request, error: QanatError) -> Response:
     """What was wrong, where, and what to do; as a page, or as a part of one."""
-    status = STATUSES.get(error.code, 404 if error.code.endswith("_unknown") else 400)
+    status = status_of(error)
     headers = {"retry-after": str(int(error.retry_after_s) + 1)} if isinstance(error, RetryLaterError) else {}
     template = "part/error.html" if "hx-request" in request.headers else "error.html"
     shown = render(template, viewer=viewer, desk=desk, path=request.url.path, error=error, status=status)
     return HTMLResponse(shown, status, headers=headers)
+
+
+def status_of(error: QanatError) -> int:
+    """Of the page that tells it."""
+    return STATUSES.get(error.code, 404 if error.code.endswith("_unknown") else 400)
 
 
 def viewer_of(desk: Desk, request: Request) -> Viewer | None:

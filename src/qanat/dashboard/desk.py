@@ -1,6 +1,6 @@
 """What pages work on: the store, the running edge, and who is signed in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from qanat.alerts.sending import Sending
 from qanat.auth.oidc.provider import Provider
+from qanat.certificates.stored import GivenFile
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.repointing import Policy
@@ -30,9 +31,9 @@ class Desk:
     `hosts`: the names, in lower case, that are answered for beside loopback. `count_configuration`: of one tunnel only so many
     are taken within a minute, whoever puts them. `probing`, `explaining`: turns, by tunnel; `alerting`: by channel; `sending`:
     what sends alerts. `certificate`: what clients are shown for a hostname; None: there is no HTTPS listener. `cutover_policy`,
-    `redirects_http`: of zones that say nothing of it; `name_servers`: of every zone. `found_by`: what connector tokens say of
-    this edge. `handing`: clients that wait for a certificate. `parts`, `groups`: of pages and of the map, the same for all
-    viewers. `provider`: by which people may sign in."""
+    `redirects_http`: of zones that say nothing of it; `name_servers`: of every zone; `given_files`: certificates of
+    the host. `found_by`: what connector tokens say of this edge. `handing`: clients that wait for a certificate.
+    `parts`, `groups`: of pages and of the map, the same for all viewers. `provider`: by which people may sign in."""
 
     store: Store
     keys: KeyRing
@@ -52,6 +53,7 @@ class Desk:
     cutover_watch: Watch = "report"
     redirects_http: bool = True
     name_servers: tuple[str, ...] = ()
+    given_files: Callable[[], Sequence[GivenFile]] = tuple
     hosts: frozenset[str] = frozenset()
     skipped: SkippedRows = field(default_factory=SkippedRows)
     parts: Shared[dict[str, Markup]] = field(default_factory=lambda: Shared(200))

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
-from qanat.certificates.stored import Served
+from qanat.certificates.stored import GivenFile, Served
 from qanat.edge.authority import Authority, KeyPair
 from qanat.edge.engine import Certificate, EngineError, engine_errors, inspect_certificate
 from qanat.errors import QanatError
@@ -254,19 +254,36 @@ class GivenCertificates:
         self._files = settings.certificates
         self._skipped = skipped
         self._good: dict[int, KeyPair] = {}
+        self._read_at: datetime | None = None
+        self._problems: dict[int, str] = {}
 
     def load(self) -> list[KeyPair]:
         """Those that can be used, as the files are now."""
+        self._read_at = self._clock()
         for index, files in enumerate(self._files):
             try:
                 self._good.pop(index if self._is_over(index) else -1, None)
                 pair = _load(files.chain, files.key, where=f"tls.certificates[{index}]")
                 _check_end(pair, self._clock(), where=str(files.chain))
                 self._good[index] = pair
+                self._problems.pop(index, None)
                 self._skipped.clear("given_certificate", str(files.chain))
             except QanatError as error:
+                self._problems[index] = str(error)
                 self._skipped.note("given_certificate", str(files.chain), Failure.of(error))
         return [self._good[index] for index in sorted(self._good)]
+
+    def files(self) -> list[GivenFile]:
+        """Each of them, as it was last read."""
+        return [
+            GivenFile(
+                path=str(files.chain),
+                chain=self._good[index].chain if index in self._good else None,
+                read_at=self._read_at,
+                problem=self._problems.get(index, ""),
+            )
+            for index, files in enumerate(self._files)
+        ]
 
     def _is_over(self, index: int) -> bool:
         return index in self._good and _end(self._good[index]) <= self._clock()

@@ -9,6 +9,7 @@ from qanat import __version__
 from qanat.api.app import create_app
 from qanat.api.http.context import Context
 from qanat.auth.management import ManagementKey
+from qanat.certificates.stored import GivenFile
 from qanat.control.quick_tunnels import QuickLimits
 from qanat.cutover.edge import CutoverEdge
 from qanat.edge.alerter import sending_of
@@ -40,6 +41,7 @@ class ControlApi:
         skipped: SkippedRows,
         cutover_edge: CutoverEdge,
         certificate_files: Callable[[], Sequence[bytes]],
+        given_files: Callable[[], Sequence[GivenFile]],
     ) -> None:
         self._live = live
         self._settings = settings
@@ -59,6 +61,7 @@ class ControlApi:
             quick=quick,
             skipped=skipped,
             certificate_files=certificate_files,
+            given_files=given_files,
             most_certificates=settings.account_limits.certificates,
             cutover_edge=cutover_edge,
             cutover_policy=settings.control.cutover_policy,

@@ -91,6 +91,7 @@ class Beside:
                     cutover_watch=context.cutover_watch,
                     redirects_http=context.redirects_http,
                     name_servers=context.name_servers,
+                    given_files=context.given_files,
                     certificate=edge.certificate if edge is not None else lambda _: None,
                     hosts=context.hosts,
                     skipped=context.skipped,

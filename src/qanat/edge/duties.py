@@ -138,6 +138,7 @@ class Duties:
                 skipped=parts.skipped,
                 cutover_edge=cutover_edge,
                 certificate_files=lambda: parts.certificates.given_chains,
+                given_files=parts.given.files,
             )
         return self._control
 

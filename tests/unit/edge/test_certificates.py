@@ -62,6 +62,9 @@ def test_a_damaged_file_leaves_the_others_in_force_and_comes_back(tmp_path: Path
     spoil()
     certificates.give(given.load())
     assert _served(certificates) == [["bad.test"], ["good.test"]], "what was read before stays in force"
+    told = {file.path: file for file in given.files()}
+    assert told[str(bad.chain)].chain == kept and told[str(bad.chain)].problem
+    assert told[str(good.chain)].chain is not None and not told[str(good.chain)].problem
     assert len(skipped.rows()) == 1
 
 

@@ -17,6 +17,7 @@ from qanat.auth import Guesses, Verifier
 from qanat.auth.failed_logins import FailedLogins
 from qanat.auth.management import ManagementKey
 from qanat.auth.passwords import Passwords
+from qanat.certificates.stored import GivenFile
 from qanat.control import visibility
 from qanat.control.principal import Principal
 from qanat.control.quick_tunnels import QuickLimits
@@ -44,9 +45,9 @@ class Context:
     """Shared by all requests. `misses` counts the endpoints that were asked for and that qanat doesn't have. `hosts`: the
     names, in lower case, that the API answers for beside loopback. `name_servers`: of every zone. `own_endpoints`: whether those
     that are qanat's own are served. `redirects_http`: whether the plain listener redirects. `found_by`: what connector tokens
-    say of this edge. `certificate_files`: the chains that the edge has from files. `cutover_edge`: what cutovers and repointed
-    records ask; None: there is none. `cutover_policy`: of zones
-    without one of their own."""
+    say of this edge. `certificate_files`: the chains that the edge has from files, `given_files`: those files.
+    `cutover_edge`: what cutovers and repointed records ask; None: there is none. `cutover_policy`: of zones without one of their
+    own."""
 
     store: Store
     keys: KeyRing
@@ -63,6 +64,7 @@ class Context:
     own_endpoints: bool = True
     misses: Counter[str] = field(default_factory=Counter)
     certificate_files: Callable[[], Sequence[bytes]] = tuple
+    given_files: Callable[[], Sequence[GivenFile]] = tuple
     most_certificates: int = 2000
     cutover_edge: CutoverEdge | None = None
     cutover_policy: Policy = "enforce"

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from qanat.control import record_list, record_preview, records, tunnels
 from qanat.cutover.repoints import Repointing
-from qanat.dashboard.ask import STATUSES, Ask, Pages
+from qanat.dashboard.ask import Ask, Pages, status_of
 from qanat.dashboard.confirming import Asked, confirmed
 from qanat.dashboard.links import with_query, zone_url
 from qanat.dashboard.paging import Paging
@@ -206,7 +206,7 @@ def _form(
         changes.sort(key=lambda each: SHOWN.index(each.path.partition(".")[0].partition("[")[0]))
     return ask.show(
         "record.html",
-        status=STATUSES.get(error.code, 400) if error is not None else 200,
+        status=status_of(error) if error is not None else 200,
         zone=zone,
         part="records",
         row=row,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from qanat.control import zone_settings, zones
 from qanat.control.zone_settings import PAGE_KINDS, PageKind
 from qanat.cutover.repointing import POLICIES, parse_policy
-from qanat.dashboard.ask import STATUSES, Ask, Pages
+from qanat.dashboard.ask import Ask, Pages, status_of
 from qanat.dashboard.links import with_query, zone_url
 from qanat.dashboard.zone_of import zone_of
 from qanat.errors import QanatError
@@ -125,7 +125,7 @@ def _shown(ask: Ask, *, error: QanatError | None = None, of: str = "") -> Respon
     shown_pages = [(kind, KINDS[kind], *own.get(kind, ("", None))) for kind in KINDS]
     return ask.show(
         "zone-settings.html",
-        status=STATUSES.get(error.code, 400) if error is not None else 200,
+        status=status_of(error) if error is not None else 200,
         zone=zone,
         part="settings",
         redirects=https == "on",
