@@ -64,13 +64,15 @@ class Call:
 
 
 class World:
-    """A control plane whose account owns whatever a route asks for; a fresh one of each for each request."""
+    """A control plane whose account owns whatever a route asks for: a fresh one of each for each request, or what was made for
+    such a request before, where none of them changes it."""
 
     def __init__(self, control: Control) -> None:
         self.control = control
         self.http = httpx.Client(base_url=control.url, trust_env=False, verify=False, timeout=60)
         self._numbers = count(1)
         self.plan: dict[str, object] = {}
+        self._standing: dict[tuple[str, str], Call] = {}
 
     def ask(self, call: Call, headers: dict[str, str]) -> httpx.Response:
         """Sends a request as whoever the headers say."""
@@ -93,6 +95,12 @@ class World:
         if row.body is _plan:
             self.plan = planned(self, account)
         return Call(method, path, params, row)
+
+    def standing(self, method: str, path: str) -> Call:
+        """The same as of whoever changes nothing: is refused, or reads."""
+        if (method, path) not in self._standing:
+            self._standing[method, path] = self.call(method, path)
+        return self._standing[method, path]
 
     def objects(self, method: str, path: str, account: str) -> Params:
         """What the path's parameters name, made now, in their order."""

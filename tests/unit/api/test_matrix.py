@@ -150,7 +150,7 @@ def test_a_read_only_token_reads_all_and_writes_nothing(world: World) -> None:
     )
     for method, path in closed():
         row = ROWS[method, path]
-        answer = world.ask(world.call(method, path), headers)
+        answer = world.ask(world.standing(method, path), headers)
         if any(each.endswith(".edit") for each in row.permissions or ()):
             assert told(answer)[0] == 403, (method, path)
         else:
@@ -167,7 +167,7 @@ def test_another_accounts_token_learns_nothing(world: World) -> None:
     other = world.control.call("POST", "/accounts", {"name": "other"})["id"]
     headers = holder(world, account_policy(other))
     for method, path in closed():
-        call = world.call(method, path)
+        call = world.standing(method, path)
         if not call.params:
             answer = world.ask(call, headers)
             if method == "GET" and answer.status_code == 200:
@@ -187,7 +187,7 @@ def test_an_id_of_another_account_below_ones_own_is_unknown(world: World) -> Non
         inner = [name for name in names_of(path)[1:] if name.endswith("_id")]
         if not inner or ROWS[method, path].status != 200:
             continue
-        call = world.call(method, path)
+        call = world.standing(method, path)
         mine = {name: value for name, value in world.objects(method, path, other).items() if name not in inner}
         theirs = world.ask(call.at(**mine), headers)
         nowhere = world.ask(call.at(**mine, **unknown({name: call.params[name] for name in inner})), headers)
@@ -224,7 +224,7 @@ def test_a_token_of_another_zone_learns_nothing(world: World) -> None:
     resources = {f"{ZONE}.{zone}": "*"}
     headers = holder(world, {"effect": "allow", "resources": resources, "permission_groups": [{"id": ALL.id}]})
     for method, path in closed():
-        call = world.call(method, path)
+        call = world.standing(method, path)
         if not call.params:
             continue
         there = world.ask(call, headers)
