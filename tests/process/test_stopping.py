@@ -1,7 +1,6 @@
 """Stopping and starting: what ends in order, what comes back by itself, and what a service manager is told of it."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,10 +11,10 @@ from tests.support.api import ApiError
 from tests.support.connector import Connector
 from tests.support.edge import Edge, lasting_addresses
 from tests.support.fixtures import every_connector
-from tests.support.http1 import Cut, Http1Client
 from tests.support.manager import Manager
 from tests.support.origin import Held, Origin
 from tests.support.sites import Fakes, Link
+from tests.support.visitors import Visitor
 from tests.support.waiting import stays_true, wait_until
 
 ENDLESS = "180s"
@@ -118,53 +117,6 @@ def test_a_connector_without_a_connection_is_not_ready(fakes: Fakes, folder: Pat
 
 
 # ------------------------------------------------------------------------------------------------ an edge's end
-class Visitor:
-    """Asks on one kept-alive connection after the other, and notes what becomes of each request."""
-
-    def __init__(self, edge: Edge) -> None:
-        self._edge = edge
-        self.good = 0
-        self.told = 0
-        """Answers that said that the connection closes."""
-        self.failed: list[str] = []
-        """What no visitor may see: an error page, a cut answer, a reset where no close was told."""
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._end.is_set():
-            try:
-                client = self._edge.h1(HOSTNAME, timeout_s=PATIENCE_S)
-            except OSError:
-                self._end.wait(0.02)  # nobody listens for the moment
-                continue
-            with client:
-                self._ask(client)
-
-    def _ask(self, client: Http1Client) -> None:
-        asked = 0
-        while not self._end.is_set():
-            try:
-                answer = client.get()
-            except (OSError, AssertionError, Cut) as error:
-                # A first request may cross with the close of its connection: it had no answer, and may be asked again.
-                if asked:
-                    self.failed.append(repr(error))
-                return
-            asked += 1
-            if answer.status != 200:
-                self.failed.append(f"{answer.status} {answer.text[:100]}")
-            self.good += 1
-            if (answer.value("connection") or "").lower() == "close":
-                self.told += 1
-                return
-
-    def stop(self) -> None:
-        self._end.set()
-        self._thread.join(PATIENCE_S)
-
-
 @every_connector
 def test_an_edge_is_stopped_and_started_under_its_visitors(folder: Path, origin: Origin, link: Link) -> None:
     edge = Edge(folder / "edge", **lasting_addresses(), grace_period_s="60", stop_notice_s="2")
@@ -181,7 +133,7 @@ def test_an_edge_is_stopped_and_started_under_its_visitors(folder: Path, origin:
             client.start("GET", "/slow")
             pieces = client.body_of(client.head())
             assert next(pieces) == b"first"
-            visitors = [Visitor(edge) for _ in range(2)]
+            visitors = [Visitor(edge, HOSTNAME, "h1") for _ in range(2)]
             wait_until(lambda: all(visitor.good for visitor in visitors), "visitors", timeout_s=PATIENCE_S)
             edge.api.close()
             edge.process.signal(signal.SIGTERM)
@@ -203,7 +155,7 @@ def test_an_edge_is_stopped_and_started_under_its_visitors(folder: Path, origin:
         mark = connector.process.mark()
         edge.restart()
         connector.wait_registered(after=mark, timeout_s=PATIENCE_S)
-        visitors.append(Visitor(edge))
+        visitors.append(Visitor(edge, HOSTNAME, "h1"))
         wait_until(lambda: visitors[-1].good, "a visitor to be served again", timeout_s=PATIENCE_S)
         assert "the edge restarts" in connector.process.log(), "its connections were told"
     finally:
