@@ -71,11 +71,15 @@ def sent(ask: Ask) -> Response:
         with desk.store.reading() as session:
             _, target, places = cutovers.ready(session, ask.viewer.account_id, plan, reach=ask.who.reach("dns.edit"))
             version = cutovers.version_of(session, ask.viewer.account_id, places)
-        if given.get("action") != "begin":
+        begins, wrong = given.get("action") == "begin", None
+        if begins and given.get("name", "").strip() != target.name:
+            hint = f"type {target.name}"
+            wrong = QanatError("name_differs", "that is not the target's name", where="name", hint=hint)
+        if wrong or not begins:
             gates = inspect(desk.store, edge, plan, target, places)
-            return _form(ask, given, gates=gates, version=version, target=target.name)
-        if given.get("name", "").strip() != target.name:
-            raise QanatError("name_differs", "that is not the target's name", where="name", hint=f"type {target.name}")
+            return _form(
+                ask, given, gates=gates, version=version, target=target.name, error=wrong, status=400 if wrong else 200
+            )
         with desk.store.writing(ask.who.actor) as write:
             row = cutovers.begin(
                 write,

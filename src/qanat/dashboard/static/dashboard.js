@@ -37,6 +37,11 @@
   setInterval(() => tell(document), 10000);
   document.addEventListener("htmx:afterSwap", () => tell(document));
 
+  // ---- where the menu is wider than the screen, this page's entry is in sight
+  const here = document.querySelector(".top nav [aria-current]");
+  const seek = () => { here.closest("nav").scrollLeft = here.offsetLeft - here.closest("nav").offsetLeft - 16; };
+  if (here) { seek(); addEventListener("resize", seek); }
+
   // ---- the theme
   const theme = $("theme");
   if (theme) theme.addEventListener("click", () => {
