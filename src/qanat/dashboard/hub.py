@@ -110,8 +110,8 @@ class Hub:
         loop = self._loop = asyncio.get_running_loop()
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._run())
-        elif topic.shown:
-            queue.put_nowait(_event("parts", {"at": time(), "parts": topic.shown}))
+        else:  # the page is newer than what was looked at last: all of it is sent with the next look
+            topic.shown = {}
         asked_at = loop.time()
         try:
             yield b"retry: 2000\n\n"

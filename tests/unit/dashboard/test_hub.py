@@ -93,6 +93,16 @@ def test_a_view_that_fails_is_told_and_tried_again(me: Visitor, monkeypatch: pyt
         assert next(event for kind, event in told if kind == "parts")["parts"] == {"states": "well"}
 
 
+def test_who_comes_later_is_never_told_what_was_before_the_page(control: Control, me: Visitor) -> None:
+    with stream(me) as earlier:
+        next(earlier)
+        control.create_tunnel("made-meanwhile")
+        with stream(me) as later:
+            parts = next(event["parts"] for _, event in later if event["parts"])
+            assert "made-meanwhile" in parts["map"]
+            assert {"states", "broken", "map"} <= set(parts)
+
+
 def test_a_stranger_gets_no_stream(stranger: Visitor, me: Visitor) -> None:
     assert httpx.get(f"{me.http.base_url}/live?view=overview", trust_env=False, verify=False).status_code == 401
     assert me.get("/live", view="nothing").status_code == 404
