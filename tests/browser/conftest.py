@@ -61,14 +61,15 @@ def open_page(chromium: Any) -> Iterator[Opener]:
 
 @pytest.fixture
 def me(control: Control, open_page: Opener) -> Callable[..., Watched]:
-    """Signed in."""
+    """Signed in, and on the overview; or nowhere yet, with ""."""
 
-    def signed_in(**context: Any) -> Watched:
+    def signed_in(at: str = "/", **context: Any) -> Watched:
         watched = open_page(control.url.removesuffix("/client/v4"), **context)
         answer = watched.page.request.post("/sign-in", form={"token": control.token})
         assert answer.ok
-        watched.page.goto("/")
-        watched.page.wait_for_selector("#states")
+        if at:
+            watched.page.goto(at)
+            watched.page.wait_for_selector("#states")
         return watched
 
     return signed_in

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 860}
 EVIL = "\"'><script>window.xss=1</script><img src=x onerror=window.xss=1>{{7*7}}"
-ON_A_PHONE = ("overview", "tunnel", "hostname")
+ON_A_PHONE = ("overview", "tunnel", "tunnels", "hostname", "start", "rules", "audit")
 """Of which there is a picture of a phone, too."""
 SignIn = Callable[..., Watched]
 
@@ -79,6 +79,7 @@ def paths(ids: dict[str, str]) -> dict[str, str]:
         "tokens": "/tokens",
         "users": "/users",
         "audit": "/audit",
+        "start": f"/start?tunnel={git}",
         "missing": "/nowhere",
     }
 
@@ -88,7 +89,7 @@ def test_every_page_is_accessible_and_fits(
     filled: dict[str, str], me: SignIn, axe: str, shoot: Callable[[Any, str], None], scheme: str, asked: dict[str, int]
 ) -> None:
     """axe-core is asked at one size a theme; whether a page fits, at both."""
-    watched = me(color_scheme=scheme, viewport=DESK, reduced_motion="reduce")
+    watched = me("", color_scheme=scheme, viewport=DESK, reduced_motion="reduce")
     page = watched.page
     watched.expected = ["404"]
     found = {}
@@ -136,6 +137,7 @@ def test_a_broken_stream_is_told_and_comes_back(control: Control, filled: dict[s
         page.clock.run_for(9000)
         page.wait_for_selector("#age[data-state=broken]")
         assert "broken" in page.inner_text("#broken-stream")
+        assert page.inner_text("#age .says").endswith("old"), "how old what is shown has become"
     finally:
         control.hub._is_closed = False
     for _ in range(20):
@@ -158,7 +160,9 @@ def test_what_strangers_wrote_runs_nowhere(control: Control, me: SignIn) -> None
     control.edge.failed["evil"] = failed("www.evil.test", tunnel, **texts)
     watched = me()
     page = watched.page
-    for path in ("/", "/tunnels", f"/tunnels/{tunnel}", f"/tunnels/{tunnel}/configuration", "/hostnames/www.evil.test"):
+    own = (f"/tunnels/{tunnel}{part}" for part in ("", "/configuration", "/versions", "/versions/1"))
+    hostname_pages = ("/hostnames", "/hostnames/www.evil.test")
+    for path in ("/", "/tunnels", *own, *hostname_pages, f"/start?tunnel={tunnel}", "/cutovers/plan", "/audit"):
         page.goto(path)
         if page.query_selector("#age"):
             page.wait_for_selector("#age[data-state=live]")
@@ -258,4 +262,4 @@ def test_who_is_signed_out_elsewhere_is_told(filled: dict[str, str], me: SignIn)
         page.click("text=Sign out")
     assert page.url.endswith("/sign-in")
     page.goto("/tunnels")
-    assert page.url.endswith("/sign-in")
+    assert page.url.endswith("/sign-in?next=%2Ftunnels")

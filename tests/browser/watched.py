@@ -46,9 +46,14 @@ class Watched:
 
     def axe(self, axe: str) -> list[str]:
         """What is not accessible on the page as it stands."""
+        return self.asked(self.page, axe)
+
+    @staticmethod
+    def asked(page: Any, axe: str) -> list[str]:
+        """The same, of any page."""
         # in a world of its own: the page's policy has no say there, and needs no hole for it
-        self.page.evaluate(axe + "\n;undefined")
-        found = self.page.evaluate(f"axe.run(document, {{runOnly: {AXE_TAGS}}})")
+        page.evaluate(axe + "\n;undefined")
+        found = page.evaluate(f"axe.run(document, {{runOnly: {AXE_TAGS}}})")
         return [
             f"{each['id']}: {[node['target'] for node in each['nodes']][:4]}: {each['help']}"
             for each in found["violations"]
