@@ -37,9 +37,9 @@ class RuleContent:
 
 
 def listed(session: Session, account_id: str) -> list[AlertRule]:
-    """The oldest first."""
+    """The oldest first, those that were made together by name."""
     query = select(AlertRule).where(AlertRule.account_id == account_id)
-    return list(session.scalars(query.order_by(AlertRule.created_at, AlertRule.id)))
+    return list(session.scalars(query.order_by(AlertRule.created_at, AlertRule.name, AlertRule.id)))
 
 
 def get(session: Session, account_id: str, rule_id: str) -> AlertRule:
