@@ -548,10 +548,12 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", ALERTS + "/rules"): Row("account.read"),
     ("POST", ALERTS + "/rules"): Row("account.edit", _fixed(_RULE)),
     ("POST", ALERTS + "/rules/defaults"): Row("account.edit", NOTHING, fresh_account=True),
-    ("GET", ALERTS + "/rules/{alert_rule_id}"): Row("account.read"),
-    ("PUT", ALERTS + "/rules/{alert_rule_id}"): Row("account.edit", _fixed({**_RULE, "enabled": False})),
-    ("POST", ALERTS + "/rules/{alert_rule_id}/silence"): Row("tunnel.edit", _fixed({"for_s": 60})),
-    ("DELETE", ALERTS + "/rules/{alert_rule_id}"): Row("account.edit"),
+    ("GET", ALERTS + "/rules/{alert_rule_id}"): Row("account.read", fresh_account=True),
+    ("PUT", ALERTS + "/rules/{alert_rule_id}"): Row(
+        "account.edit", _fixed({**_RULE, "enabled": False}), fresh_account=True
+    ),
+    ("POST", ALERTS + "/rules/{alert_rule_id}/silence"): Row("tunnel.edit", _fixed({"for_s": 60}), fresh_account=True),
+    ("DELETE", ALERTS + "/rules/{alert_rule_id}"): Row("account.edit", fresh_account=True),
     ("GET", ALERTS + "/firings"): Row("account.read"),
     ("GET", ALERTS + "/channels"): Row("account.read"),
     ("POST", ALERTS + "/channels"): Row("account.edit", _fixed(_HOOK), fresh_account=True),
@@ -559,7 +561,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PUT", ALERTS + "/channels/{alert_channel_id}"): Row("account.edit", _fixed(_HOOK), fresh_account=True),
     ("POST", ALERTS + "/channels/{alert_channel_id}/key"): Row("account.edit", fresh_account=True),
     ("POST", ALERTS + "/channels/{alert_channel_id}/test"): Row("account.edit", fresh_account=True),
-    ("DELETE", ALERTS + "/channels/{alert_channel_id}"): Row("account.edit"),
+    ("DELETE", ALERTS + "/channels/{alert_channel_id}"): Row("account.edit", fresh_account=True),
     ("GET", ALERTS + "/deliveries"): Row("account.read"),
     # cutovers
     ("POST", CUTOVERS + "/plan"): Row("dns.read tunnel.read", _plan, audits=False),
