@@ -171,6 +171,10 @@ def print_report(report: ImportReport, *, every: bool) -> None:
         note("these API tokens have a new value that nobody knows; `qanat token roll NAME` gives one:")
         for name in report.new_values:
             note(f"  {name}")
+    if report.new_users:
+        note("these users have no way to sign in yet; `qanat user reset ADDRESS` gives a one-time token:")
+        for name in report.new_users:
+            note(f"  {name}")
     if not report.applied and not report.counts.get("conflict"):
         note("repeat with --apply to write")
 

@@ -268,6 +268,7 @@ class ImportReport(Struct, frozen=True):
     steps: list[ImportStep]
     new_secrets: list[str]
     new_values: list[str]
+    new_users: list[str] = []
 
 
 class DetailedConnection(Struct, frozen=True):

@@ -67,7 +67,25 @@ LEFT_OUT = {
         "last_used_at": "what happened here",
         "last_used_from": "what happened here",
     },
+    "users": {
+        "id": "a user is known by the address",
+        "key_sha256": "what one signs in by is not exported",
+        "password_hash": "what one signs in by is not exported",
+        "password_changed_at": "what one signs in by is not exported",
+        "disabled": "who is shut out is so on one edge",
+    },
+    "memberships": {"user_id": "the user's address", "account_id": "the document's account"},
 }
+
+
+class MemberPart(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A user with a role in this account; one in every account is the edge's, and not here."""
+
+    email: str
+    role: str
+    created_at: datetime
+    first_name: str = ""
+    last_name: str = ""
 
 
 class AccountPart(msgspec.Struct, kw_only=True):
@@ -251,6 +269,7 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     zones: list[ZonePart] = []
     probes: list[ProbePart] = []
     tokens: list[TokenPart] = []
+    members: list[MemberPart] = []
     secrets: SecretsPart | None = None
 
 
@@ -267,6 +286,7 @@ class _Outline(msgspec.Struct, kw_only=True):
     zones: list[msgspec.Raw] = []
     probes: msgspec.Raw = msgspec.Raw(b"[]")
     tokens: msgspec.Raw = msgspec.Raw(b"[]")
+    members: msgspec.Raw = msgspec.Raw(b"[]")
     secrets: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -285,7 +305,7 @@ def read_document(text: bytes) -> Document:
         "zones": [_decoded(raw, ZonePart, f"zones[{at}]") for at, raw in enumerate(outline.zones)],
     }
     kinds = {field.name: field.type for field in msgspec.structs.fields(Document)}
-    for name in ("exported_at", "account", "virtual_networks", "routes", "probes", "tokens", "secrets"):
+    for name in ("exported_at", "account", "virtual_networks", "routes", "probes", "tokens", "members", "secrets"):
         parts[name] = _decoded(given[name], kinds[name], name)
     document = Document(format=FORMAT, version=VERSION, **parts)
     _check_times(document)

@@ -16,12 +16,14 @@ from qanat.store.models import (
     Configuration,
     ConnectorToken,
     HostnameTarget,
+    Membership,
     NodeState,
     Probe,
     Record,
     TeamnetRoute,
     Tunnel,
     TunnelRole,
+    User,
     VirtualNetwork,
     Zone,
     ZoneSetting,
@@ -35,6 +37,7 @@ from qanat.transfer.document import (
     ConnectorTokenPart,
     Document,
     FencePart,
+    MemberPart,
     ModePart,
     ProbePart,
     RecordPart,
@@ -54,7 +57,8 @@ def read_account(
     session: Session, account: Account, *, at: datetime, sealer: Sealer, passphrase: PassphraseSealer | None
 ) -> Document:
     """What the account is set to: live tunnels with every configuration, mode and fences, zones, records, weights, probes,
-    private routes, the tokens that it owns. Secrets only with `passphrase`, sealed under it.
+    private routes, the tokens that it owns, users by address with their roles in it. Secrets only with `passphrase`, sealed under
+    it.
 
     Raises:
         QanatError: `secret_key_wrong`.
@@ -83,6 +87,21 @@ def read_account(
                 select(ApiToken)
                 .where(ApiToken.account_id == account.id, ApiToken.kind == "api")
                 .order_by(ApiToken.created_at, ApiToken.id)
+            )
+        ],
+        members=[
+            MemberPart(
+                email=user.email,
+                role=held.role,
+                created_at=held.created_at,
+                first_name=user.first_name,
+                last_name=user.last_name,
+            )
+            for held, user in session.execute(
+                select(Membership, User)
+                .join(User, User.id == Membership.user_id)
+                .where(Membership.account_id == account.id)
+                .order_by(Membership.created_at, User.email)
             )
         ],
         secrets=passphrase.part if passphrase is not None else None,

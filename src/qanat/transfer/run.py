@@ -63,7 +63,8 @@ class Step:
 @dataclass(slots=True)
 class Outcome:
     """What was done, or would be. `new_secrets`: names of tunnels (and their connector tokens) whose connectors need a new
-    token; `new_values`: names of API tokens whose value nobody knows."""
+    token; `new_values`: names of API tokens whose value nobody knows. `new_users`: addresses of users
+    without a way to sign in yet."""
 
     account_id: str
     applied: bool = False
@@ -71,6 +72,7 @@ class Outcome:
     steps: list[Step] = field(default_factory=list)
     new_secrets: list[str] = field(default_factory=list)
     new_values: list[str] = field(default_factory=list)
+    new_users: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """Steps of each action."""

@@ -14,6 +14,7 @@ import pytest
 from qanat.auth import issue
 from qanat.control import accounts
 from qanat.control.policies import account_policy
+from qanat.control.roles import GRANTS
 from qanat.nodes import mode, nodes
 from qanat.store import SYSTEM, NoticeKind, models
 from qanat.transfer import document as parts
@@ -237,6 +238,57 @@ def test_an_account_survives_the_way_to_an_empty_server_and_back(full: Control, 
             assert other.call("GET", path) == full.call("GET", path), "the connectors' tokens stay good"
     else:
         assert sorted(done["new_secrets"]) == ["ssh", "ssh: host1", "web"]
+
+
+def test_users_go_along_with_their_roles_and_nothing_that_they_sign_in_by(full: Control, other: Control) -> None:
+    users = "/qanat/users"
+    for email, role, account in (
+        ("ops@example.com", "operator", full.account),
+        ("boss@example.com", "owner", "*"),
+        ("eyes@example.com", "viewer", full.account),
+    ):
+        full.call("POST", users, {"email": email, "role": role, "account": account})
+    document = export(full, sealed=True)
+    assert [(each["email"], each["role"]) for each in document["members"]] == [
+        ("ops@example.com", "operator"),
+        ("eyes@example.com", "viewer"),
+    ], "an owner of the edge is not the account's"
+    for text in ("argon2", "password", "key_sha256", "totp"):
+        assert text not in json.dumps(document["members"])
+    done = imported(other, document)
+    assert done["new_users"] == ["ops@example.com", "eyes@example.com"]
+    here = {each["email"]: each for each in other.call("GET", users)}
+    assert here["ops@example.com"]["roles"] == {full.account: "operator"}
+    count = len(here)
+    again = imported(other, document)
+    assert again["new_users"] == []
+    assert again["counts"]["create"] == again["counts"]["change"] == 0
+    document["members"][0]["role"] = "viewer"
+    document["members"][1]["email"] = "EYES@example.com"
+    changed = imported(other, document)
+    assert changed["counts"]["change"] == 1
+    assert len(other.call("GET", users)) == count, "an address is the same in either case"
+    for wrong in ({"role": "king"}, {"email": "nobody"}, {"first_name": "\u202e"}, {"email": "eyes@example.com"}):
+        bad = copy.deepcopy(document)
+        bad["members"][0] |= wrong
+        assert imported(other, bad, dry_run=True)["counts"]["conflict"] == 1, wrong
+
+
+@pytest.mark.requirement("S34")
+def test_nobody_imports_a_role_that_they_do_not_hold(full: Control, other: Control) -> None:
+    full.call("POST", "/qanat/users", {"email": "chief@example.com", "role": "owner", "account": full.account})
+    document = export(full)
+    imported(other, {**document, "members": []})
+    policy = account_policy(full.account)
+    policy["permission_groups"] = [{"id": group.id, "name": group.name} for group in GRANTS["admin"]]
+    text, _ = written(other.store, issue, name="admin", policies=[policy])
+    answer = other.http.post(
+        f"/qanat/accounts/{full.account}/import",
+        json=document,
+        headers={"authorization": f"Bearer {text}"},
+    )
+    steps = [step for step in answer.json()["result"]["steps"] if step["kind"] == "member"]
+    assert [step["action"] for step in steps] == ["conflict"]
 
 
 def test_importing_twice_changes_nothing(full: Control, other: Control) -> None:
@@ -598,6 +650,7 @@ def test_every_column_is_exported_or_left_out_with_a_reason() -> None:
         (parts.FencePart, models.NodeState),
         (parts.TargetsPart, models.HostnameTarget),
         (parts.ProbePart, models.Probe),
+        (parts.MemberPart, models.Membership),
     ):
         name = model.__tablename__
         columns = {column.name for column in model.__table__.columns}

@@ -63,6 +63,9 @@ class AccountDocumentShape(Shape):
     ]
     probes: NotRequired[Annotated[list[dict[str, Any]], Field(examples=[[]])]]
     tokens: NotRequired[Annotated[list[dict[str, Any]], Field(examples=[[]])]]
+    members: NotRequired[
+        Annotated[list[dict[str, Any]], Field(examples=[[{"email": "ops@example.com", "role": "operator"}]])]
+    ]
 
 
 class ImportStepShape(Shape):
@@ -87,6 +90,9 @@ class ImportShape(Shape):
     ]
     new_values: Annotated[
         list[str], Field(examples=[[]], description="API tokens with a value that nobody knows: roll them")
+    ]
+    new_users: Annotated[
+        list[str], Field(examples=[[]], description="users without a way to sign in: give each a one-time token")
     ]
 
 
@@ -125,7 +131,7 @@ async def _text(request: Request) -> bytes:
 @takes(HEAVY)
 def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Ok[AccountDocumentShape]:
     """Tunnels with every configuration, mode and fences, zones, records, weights, probes, private routes, and the names and
-    policies of the account's tokens."""
+    policies of the account's tokens; its users by address, with their roles in it and nothing that they sign in by."""
     account = _account(ctx, who, account_id, READS)
     sealed = _sealer_for_export(request, who, account.id)
     with ctx.store.reading() as session:
@@ -188,6 +194,7 @@ def import_into_account(
             ],
             "new_secrets": outcome.new_secrets,
             "new_values": outcome.new_values,
+            "new_users": outcome.new_users,
         }
     )
 
