@@ -16,7 +16,8 @@ from fastapi.routing import APIRoute
 
 from qanat.api.app import RESOURCES
 from qanat.api.http.routes import PREFIX
-from qanat.api.v4.members import ROLE_ID
+from qanat.api.v4.accounts import membership_id
+from qanat.api.v4.members import ROLE_ID, role_id
 from qanat.nodes import promotion
 from qanat.store.models import CertificateOrder, Promotion, Zone
 from tests.support.control import Control
@@ -298,7 +299,9 @@ MAKERS: dict[str, Callable[[Asked], str]] = {
     "setting": lambda _asked: "min_tls_version",
     "kind": lambda _asked: "1000_errors",
     "role": lambda _asked: ROLE_ID,
-    "member_id": lambda asked: str(asked.world.control.call("GET", asked.below("member_id"))[0]["id"]),
+    "member_id": lambda asked: membership_id(
+        asked.world.made("/qanat/users", _user_body(asked.world, asked.account)), asked.account
+    ),
     "membership_id": lambda asked: str(asked.world.control.call("GET", asked.below("membership_id"))[0]["id"]),
     "target": lambda asked: _probed(asked.world, asked.account, asked.method),
     "resource": lambda _asked: "logs",
@@ -427,7 +430,14 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/memberships"): Row("account.read"),
     ("GET", "/memberships/{membership_id}"): Row("account.read"),
     ("GET", "/accounts/{account_id}/members"): Row("account.read"),
+    ("POST", "/accounts/{account_id}/members"): Row(
+        "account.edit", lambda world, _: {"email": f"m{world.number()}@example.com", "roles": [role_id("viewer")]}
+    ),
     ("GET", "/accounts/{account_id}/members/{member_id}"): Row("account.read"),
+    ("PUT", "/accounts/{account_id}/members/{member_id}"): Row(
+        "account.edit", _fixed({"roles": [{"id": role_id("operator")}]})
+    ),
+    ("DELETE", "/accounts/{account_id}/members/{member_id}"): Row("account.edit"),
     ("GET", "/accounts/{account_id}/roles"): Row("account.read"),
     ("GET", "/accounts/{account_id}/roles/{role}"): Row("account.read"),
     ("GET", "/accounts/{account_id}/custom_ns"): Row("account.read"),

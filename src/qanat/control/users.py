@@ -52,8 +52,12 @@ def visible(session: Session, user_id: str, *, reach: Reach) -> Person:
 
 def listed(session: Session, *, reach: Reach) -> list[Person]:
     """Those with a role in an account within reach, the oldest first."""
-    found = session.scalars(select(User).order_by(User.created_at, User.id))
-    return [person for person in _people(session, list(found)) if _is_visible(person, reach)]
+    return [person for person in everyone(session) if _is_visible(person, reach)]
+
+
+def everyone(session: Session) -> list[Person]:
+    """All of the edge, the oldest first."""
+    return _people(session, list(session.scalars(select(User).order_by(User.created_at, User.id))))
 
 
 def find_by_email(session: Session, email: str) -> User | None:

@@ -181,11 +181,14 @@ def test_settings_of_zones_are_told_and_not_taken(desk: ZoneDesk) -> None:
 
 def test_members_and_memberships(shared_control: Control) -> None:
     account = f"/accounts/{shared_control.account}"
-    [member] = shared_control.call("GET", f"{account}/members")
     user = shared_control.call("GET", "/user")
+    members = shared_control.call("GET", f"{account}/members")
+    [member] = [each for each in members if each["email"] == user["email"]]
     assert (member["user"]["email"], member["status"]) == (user["email"], "accepted")
     assert shared_control.call("GET", f"{account}/members/{member['id']}") == member
-    [role] = shared_control.call("GET", f"{account}/roles")
+    roles = shared_control.call("GET", f"{account}/roles")
+    assert [each["description"].partition(":")[0] for each in roles] == ["owner", "admin", "operator", "viewer"]
+    role = roles[0]
     assert member["roles"] == [role] == [shared_control.call("GET", f"{account}/roles/{role['id']}")]
     mine = shared_control.call("GET", f"/memberships/{member['id']}")
     assert mine in shared_control.call("GET", "/memberships")
@@ -197,7 +200,7 @@ def test_members_and_memberships(shared_control: Control) -> None:
     policies = [{"effect": "allow", "resources": resources, "permission_groups": groups}]
     text = shared_control.call("POST", f"{account}/tokens", {"name": "the account's", "policies": policies})["value"]
     headers = {"authorization": f"Bearer {text}"}
-    assert shared_control.http.get(f"{account}/members", headers=headers).json()["result"] == []
+    assert shared_control.http.get(f"{account}/members", headers=headers).json()["result"] == members
 
 
 def test_audit_logs_in_the_stock_form(desk: ZoneDesk) -> None:

@@ -1,8 +1,12 @@
-"""`/accounts/{account_id}/members` and `/roles`: the user of the asking token, with the one role that there is."""
+"""`/accounts/{account_id}/members` and `/roles`: users with a role in the account, or everywhere, in the shapes of stock clients.
+`/qanat/users` says and does more: one-time tokens, roles everywhere, shutting out."""
 
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from qanat.api.http.context import Context, Ctx, Who, needs
 from qanat.api.http.envelope import Ok, OkPage, ok, ok_page
@@ -12,16 +16,25 @@ from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape
 from qanat.api.v4.accounts import ROLE, membership_id
 from qanat.api.v4.token_shapes import HEX_ID
-from qanat.control import accounts
+from qanat.control import accounts, users
 from qanat.control.principal import Principal
+from qanat.control.roles import EVERY_ACCOUNT, GRANTS, ROLES, TOLD, Role
+from qanat.control.users import Person
 from qanat.errors import QanatError
-from qanat.store.models import Account, User
+from qanat.store.models import Account
+from qanat.store.reach import Permission
 
 router = resource(prefix="/accounts/{account_id}", tags=["accounts"])
 
 Row = TypeVar("Row", "MemberShape", "RoleShape")
 ROLE_ID = "33666b9c79b9a5273fc7344ff42f953d"  # as stock's
-ROLE_TEXT = "May do everything in the account; what a token may do, its policies say."
+NAMES: Mapping[Role, str] = {"owner": ROLE, "admin": "Administrator", "operator": "Operator", "viewer": "Viewer"}
+GRANTED: Mapping[str, tuple[Permission, Permission]] = {
+    "dns_records": ("dns.read", "dns.edit"),
+    "organization": ("account.read", "account.edit"),
+    "zones": ("zone.read", "zone.edit"),
+    "zone_settings": ("zone.read", "zone.edit"),
+}
 
 
 class MemberUserShape(Shape):
@@ -39,15 +52,12 @@ class RoleShape(Shape):
 
     id: Annotated[str, Field(examples=[ROLE_ID])]
     name: Annotated[str, Field(examples=[ROLE])]
-    description: Annotated[str, Field(examples=[ROLE_TEXT])]
-    permissions: Annotated[dict[str, Any], Field(examples=[{}])]
-
-
-THE_ROLE: RoleShape = {"id": ROLE_ID, "name": ROLE, "description": ROLE_TEXT, "permissions": {}}
+    description: Annotated[str, Field(examples=[f"owner: {TOLD['owner']}"])]
+    permissions: Annotated[dict[str, Any], Field(examples=[{"zones": {"read": True, "write": True}}])]
 
 
 class MemberShape(Shape):
-    """A user who may act for the account."""
+    """A user with a role in the account, which is theirs at once: no invitation has to be accepted."""
 
     id: Annotated[str, Field(examples=[HEX_ID])]
     email: Annotated[str, Field(examples=["owner@example.com"])]
@@ -57,39 +67,117 @@ class MemberShape(Shape):
     policies: Annotated[list[dict[str, Any]], Field(examples=[[]])]
 
 
+class MemberCreate(BaseModel):
+    """A user and their role in the account."""
+
+    model_config = ConfigDict(strict=True)
+
+    email: str = Field(examples=["mir@example.com"])
+    roles: list[str] = Field(default_factory=list, examples=[[ROLE_ID]], description="one role's id")
+    policies: list[dict[str, Any]] | None = Field(default=None, examples=[None], description="not taken: name a role")
+    status: str | None = Field(default=None, examples=[None], description="passed over: it is `accepted` at once")
+
+
+class RoleGiven(BaseModel):
+    """A role, of which the id counts."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: str = Field(examples=[ROLE_ID])
+
+
+class MemberUpdate(BaseModel):
+    """Another role in the account."""
+
+    model_config = ConfigDict(strict=True)
+
+    roles: list[RoleGiven] = Field(default_factory=list, examples=[[{"id": ROLE_ID}]], description="one role")
+    policies: list[dict[str, Any]] | None = Field(default=None, examples=[None], description="not taken: name a role")
+
+
+class MemberRemovedShape(Shape):
+    """Whose role is gone."""
+
+    id: Annotated[str, Field(examples=[HEX_ID])]
+
+
 @router.get("/members")
 @needs("account.read")
 def list_members(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[MemberShape]:
-    """The user that the token acts for; nobody for a token of the account, which acts for none."""
-    found = _members(ctx, who, account_id)
+    """The users with a role in the account, or everywhere."""
+    with ctx.store.reading() as session:
+        account, people = _people(session, who, account_id, "account.read")
+    found = [shown(person, account) for person in people]
     return ok_page(found[page.offset : page.offset + page.per_page], page, len(found))
+
+
+@router.post("/members")
+@needs("account.edit")
+def add_member(account_id: AccountPath, body: MemberCreate, ctx: Ctx, who: Who) -> Ok[MemberShape]:
+    """Gives a user, who is made if they are new, a role in the account. No mail is sent: `qanat user reset` makes the one-time
+    token by which a new one sets a password, and an OpenID provider lets them in without."""
+    role = _role(body.roles, body.policies)
+    with ctx.store.writing(who.actor) as write:
+        account = accounts.get(write.session, account_id, reach=who.reach("account.edit"))
+        known = users.find_by_email(write.session, body.email)
+        if known is None:
+            person = users.add(write, email=body.email, account_id=account.id, role=role, own=who.token.policies)
+        else:
+            if _role_in(users.get(write.session, known.id), account) is not None:
+                raise QanatError("user_bad_field", "this user is a member already", where="email")
+            person = users.set_role(write, known.id, account_id=account.id, role=role, own=who.token.policies)
+        return ok(shown(person, account))
 
 
 @router.get("/members/{member_id}")
 @needs("account.read")
 def get_member(account_id: AccountPath, member_id: str, ctx: Ctx, who: Who) -> Ok[MemberShape]:
     """One of them."""
-    return ok(_of_id(_members(ctx, who, account_id), member_id))
+    with ctx.store.reading() as session:
+        account, people = _people(session, who, account_id, "account.read")
+    return ok(shown(_member(people, account, member_id), account))
+
+
+@router.put("/members/{member_id}")
+@needs("account.edit")
+def update_member(account_id: AccountPath, member_id: str, body: MemberUpdate, ctx: Ctx, who: Who) -> Ok[MemberShape]:
+    """Another role in the account, no more than the asking token holds itself."""
+    role = _role([each.id for each in body.roles], body.policies)
+    return ok(_set_role(ctx, who, account_id, member_id, role))
+
+
+@router.delete("/members/{member_id}")
+@needs("account.edit")
+def remove_member(account_id: AccountPath, member_id: str, ctx: Ctx, who: Who) -> Ok[MemberRemovedShape]:
+    """Takes the user's role in the account; the user stays, with what they have elsewhere."""
+    return ok({"id": _set_role(ctx, who, account_id, member_id, None)["id"]})
 
 
 @router.get("/roles")
 @needs("account.read")
 def list_roles(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[RoleShape]:
-    """The one role."""
+    """The roles that there are, the highest first."""
     _account(ctx, who, account_id)
-    return ok_page([THE_ROLE][page.offset : page.offset + page.per_page], page, 1)
+    found = [_shown_role(each) for each in ROLES]
+    return ok_page(found[page.offset : page.offset + page.per_page], page, len(found))
 
 
 @router.get("/roles/{role}")
 @needs("account.read")
 def get_role(account_id: AccountPath, role: str, ctx: Ctx, who: Who) -> Ok[RoleShape]:
-    """The one role."""
+    """One role."""
     _account(ctx, who, account_id)
-    return ok(_of_id([THE_ROLE], role))
+    return ok(_shown_role(_role_of(role)))
 
 
-def shown(user: User, account: Account) -> MemberShape:
+def role_id(role: Role) -> str:
+    """The owner's as stock's highest; the others have none of stock's."""
+    return ROLE_ID if role == "owner" else sha256(f"qanat role {role}".encode()).hexdigest()[:32]
+
+
+def shown(person: Person, account: Account) -> MemberShape:
     """A member as stock clients read it."""
+    user, role = person.user, _role_in(person, account)
     return {
         "id": membership_id(user.id, account.id),
         "email": user.email,
@@ -99,11 +187,59 @@ def shown(user: User, account: Account) -> MemberShape:
             "email": user.email,
             "first_name": user.first_name or None,
             "last_name": user.last_name or None,
-            "two_factor_authentication_enabled": False,
+            "two_factor_authentication_enabled": person.has_second_factor,
         },
-        "roles": [THE_ROLE],
+        "roles": [_shown_role(role)] if role is not None else [],
         "policies": [],
     }
+
+
+def _shown_role(role: Role) -> RoleShape:
+    def holds(permission: Permission) -> bool:
+        return any(group.allows(permission) for group in GRANTS[role])
+
+    permissions = {name: {"read": holds(read), "write": holds(edit)} for name, (read, edit) in GRANTED.items()}
+    return {
+        "id": role_id(role),
+        "name": NAMES[role],
+        "description": f"{role}: {TOLD[role]}",
+        "permissions": permissions,
+    }
+
+
+def _role_in(person: Person, account: Account) -> Role | None:
+    held = {person.roles.get(account.id), person.roles.get(EVERY_ACCOUNT)}
+    return next((role for role in ROLES if role in held), None)
+
+
+def _role_of(wanted: str) -> Role:
+    found = next((role for role in ROLES if role_id(role) == wanted.lower()), None)
+    if found is None:
+        raise QanatError("user_unknown", "no such member or role")
+    return found
+
+
+def _role(ids: list[str], policies: object) -> Role:
+    if policies:
+        raise QanatError("user_bad_role", "members have roles here, and no policies of their own", where="policies")
+    if len(ids) != 1:
+        raise QanatError("user_bad_role", "a member has one role here", where="roles", hint="name one of `GET …/roles`")
+    return _role_of(ids[0])
+
+
+def _set_role(ctx: Context, who: Principal, account_id: str, member_id: str, role: Role | None) -> MemberShape:
+    with ctx.store.writing(who.actor) as write:
+        account, people = _people(write.session, who, account_id, "account.edit")
+        person = _member(people, account, member_id)
+        if EVERY_ACCOUNT in person.roles:
+            raise QanatError(
+                "user_bad_role",
+                "this user's role is for every account",
+                where="roles",
+                hint="change it by /qanat/users",
+            )
+        person = users.set_role(write, person.user.id, account_id=account.id, role=role, own=who.token.policies)
+        return shown(person, account)
 
 
 def _account(ctx: Context, who: Principal, account_id: str) -> Account:
@@ -111,16 +247,13 @@ def _account(ctx: Context, who: Principal, account_id: str) -> Account:
         return accounts.get(session, account_id, reach=who.reach("account.read"))
 
 
-def _members(ctx: Context, who: Principal, account_id: str) -> list[MemberShape]:
-    account = _account(ctx, who, account_id)
-    if who.token.account_id is not None:
-        return []
-    with ctx.store.reading() as session:
-        return [shown(accounts.get_user(session, who.token.user_id), account)]
+def _people(session: Session, who: Principal, account_id: str, permission: Permission) -> tuple[Account, list[Person]]:
+    account = accounts.get(session, account_id, reach=who.reach(permission))
+    return account, [person for person in users.everyone(session) if _role_in(person, account) is not None]
 
 
-def _of_id(rows: list[Row], wanted: str) -> Row:
-    found = next((row for row in rows if row["id"] == wanted.lower()), None)
+def _member(people: list[Person], account: Account, wanted: str) -> Person:
+    found = next((each for each in people if membership_id(each.user.id, account.id) == wanted.lower()), None)
     if found is None:
         raise QanatError("user_unknown", "no such member or role")
     return found
