@@ -373,7 +373,8 @@ class Traffic:
     that were handed to a connection, `waiting`: of them, those whose answer's head is awaited now. Bytes are of
     bodies, entered at a request's end. Latency: counts by bucket (`latency_bounds`, and above) and the sum in seconds:
     `queue` from the request's head to a stream on the connection that answered, `first_byte` from there to the answer's
-    head, `total` from head to end (without WebSockets).
+    head, `total` from head to end (without WebSockets). Of `first_byte`, where the connector tells (ours do, stock ones
+    don't): in the `tunnel` there and back, in the `connector`, at its `origin`; empty lists where none did.
     """
 
     @property
@@ -410,6 +411,12 @@ class Traffic:
     def first_byte(self) -> tuple[list[int], float]: ...
     @property
     def total(self) -> tuple[list[int], float]: ...
+    @property
+    def tunnel(self) -> tuple[list[int], float]: ...
+    @property
+    def connector(self) -> tuple[list[int], float]: ...
+    @property
+    def origin(self) -> tuple[list[int], float]: ...
 
 @final
 class Edge:
@@ -544,6 +551,21 @@ class Edge:
     def next_access(self, *, timeout_s: float) -> tuple[bytes, int, list[bytes]]:
         """Waits up to `timeout_s` for half of `access_log_bytes`, then takes what is there: the log's lines (JSON, one object a
         request) and how many they are, and those of traced requests. At once after `close`. Releases the GIL."""
+    def list_requests(self, *, hostnames: Sequence[str]) -> None:
+        """From now on the requests of these routes (`app.example.com`, `*.example.com`) are listed when they have ended,
+        in place of those that were named before; []: none are."""
+    def listed_requests(self) -> list[bytes]:
+        """What was listed since the last call, in order: JSON, one object each, with the fields of an access line, the
+        route's `hostname`, and `headers` as the tunnel got them: pairs of a name and a value, "*" where it may be a
+        secret. At most 4 MiB wait; others are dropped and counted (`listed_requests_dropped`). Releases the GIL."""
+    def lines(self) -> list[tuple[str, float | None, str]]:
+        """Of every live connection of a connector its id, the round trip of its line in seconds (over QUIC the smoothed
+        one of packets, over HTTP/2 the shortest of the newest PINGs; None: not measured yet), and the group of its key
+        exchange (`X25519MLKEM768`; "": one that isn't known, as over QUIC). Releases the GIL."""
+    def management(self) -> int:
+        """A new socket, to be closed by the caller, on which this process asks connectors' management by HTTP/1.1: with
+        management tokens, like anybody, and any Host that means the management. EngineError `bind_failed`: no
+        descriptors are left."""
     def swap_zones(self, zones: Sequence[ZoneRules]) -> None:
         """What zones want, in place of all that was there; those that want nothing are left out. EngineError
         `bad_setting`."""

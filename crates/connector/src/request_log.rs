@@ -63,6 +63,10 @@ impl<'a, R> Told<'a, R> {
 impl<R: Responder> Responder for Told<'_, R> {
     type Sink = R::Sink;
 
+    fn asking(&mut self) {
+        self.inner.asking();
+    }
+
     fn informational(&mut self, head: ResponseHead) {
         self.inner.informational(head);
     }

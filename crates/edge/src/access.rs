@@ -81,6 +81,11 @@ pub(crate) struct Way<'a> {
     pub(crate) queue_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_byte_s: Option<f64>,
+    /// Of these: in the connector, and at its origin, as ours tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connector_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) origin_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<&'static str>,
 }
@@ -189,24 +194,34 @@ impl AccessLog {
 
     /// A target's path, and its query as it may be told.
     pub(crate) fn split<'t>(&self, target: &'t [u8]) -> (&'t [u8], String) {
-        let at = target.iter().position(|b| *b == b'?').unwrap_or(target.len());
-        let (path, rest) = target.split_at(at);
-        (path, rest.get(1..).map_or_else(String::new, |query| shown(query, self.rule.query)))
+        split(target, self.rule.query)
     }
 
-    /// A Referer as it may be told: its query as one of ours, without user information and fragment.
+    /// A Referer as it may be told.
     pub(crate) fn referer(&self, value: &Bytes) -> String {
-        let value = value.split(|b| *b == b'#').next().unwrap_or_default();
-        let (page, query) = self.split(&value[..value.len().min(LONGEST)]);
-        let mut page = String::from_utf8_lossy(page).into_owned();
-        if let Some((scheme, rest)) = page.split_once("://") {
-            let authority = rest.split('/').next().unwrap_or_default();
-            if let Some((_, host)) = authority.rsplit_once('@') {
-                page = format!("{scheme}://{host}{}", &rest[authority.len()..]);
-            }
-        }
-        if query.is_empty() { page } else { format!("{page}?{query}") }
+        referer(value, self.rule.query)
     }
+}
+
+/// A target's path, and so much of its query.
+pub(crate) fn split(target: &[u8], how: QueryShown) -> (&[u8], String) {
+    let at = target.iter().position(|b| *b == b'?').unwrap_or(target.len());
+    let (path, rest) = target.split_at(at);
+    (path, rest.get(1..).map_or_else(String::new, |query| shown(query, how)))
+}
+
+/// A Referer without user information and fragment, and with so much of its query.
+pub(crate) fn referer(value: &Bytes, how: QueryShown) -> String {
+    let value = value.split(|b| *b == b'#').next().unwrap_or_default();
+    let (page, query) = split(&value[..value.len().min(LONGEST)], how);
+    let mut page = String::from_utf8_lossy(page).into_owned();
+    if let Some((scheme, rest)) = page.split_once("://") {
+        let authority = rest.split('/').next().unwrap_or_default();
+        if let Some((_, host)) = authority.rsplit_once('@') {
+            page = format!("{scheme}://{host}{}", &rest[authority.len()..]);
+        }
+    }
+    if query.is_empty() { page } else { format!("{page}?{query}") }
 }
 
 /// A part without `=` may be a secret as a whole.
@@ -227,7 +242,7 @@ fn shown(query: &[u8], how: QueryShown) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -235,7 +250,7 @@ mod tests {
         AccessLog::new(Rule { sample: 1.0, query, most_bytes })
     }
 
-    fn entry() -> Entry<'static> {
+    pub(crate) fn entry() -> Entry<'static> {
         Entry {
             time: 1.5,
             request_id: b"1-lab",

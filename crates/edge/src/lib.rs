@@ -15,6 +15,8 @@ mod events;
 mod handover;
 mod holds;
 mod limits;
+mod lines;
+mod listing;
 mod management;
 mod pressure;
 mod public;
@@ -50,6 +52,7 @@ pub use events::{
 };
 pub use handover::Handover;
 pub use holds::{HoldOrder, MAX_HELD};
+pub use lines::Line as TunnelLine;
 pub use pressure::Pressure;
 pub use requests::probe::Probe;
 pub use router::Route;

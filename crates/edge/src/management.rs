@@ -119,8 +119,8 @@ impl Management {
         is_own || hostname.starts_with(b"management.") && hostname.ends_with(b".argotunnel.com")
     }
 
-    /// Whether the request may pass. `hostname`: one that `is_meant`. Only over TLS and under the certificate's own name; without
-    /// a token it is a visitor's, whose Host never reaches a connector.
+    /// Whether the request may pass. `hostname`: one that `is_meant`. Only over TLS and under the certificate's own name, or of this
+    /// process itself; without a token it is a visitor's, whose Host never reaches a connector.
     pub(crate) fn admit(
         &self,
         tables: &Tables,
@@ -130,7 +130,8 @@ impl Management {
         hostname: &Bytes,
     ) -> Result<Asked, (Cause, &'static str)> {
         let name = std::str::from_utf8(hostname).unwrap_or_default();
-        let is_served = hostname == &self.hostname && client.certificate.as_ref().is_some_and(|c| c.covers(name));
+        let is_covered = || client.certificate.as_ref().is_some_and(|certificate| certificate.covers(name));
+        let is_served = client.is_own || hostname == &self.hostname && is_covered();
         let (Some(key), true) = (&self.key, is_served) else { return Err((Cause::ManagementHost, "")) };
         let (path, query) = split(&head.target);
         let Some(token) = first(query, "access_token") else { return Err((Cause::ManagementHost, "no token")) };

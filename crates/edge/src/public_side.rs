@@ -9,6 +9,7 @@ use crate::error::EdgeError;
 use crate::events::Events;
 use crate::holds::Holds;
 use crate::limits::{Bounds, Limits};
+use crate::listing::Listing;
 use crate::management::Management;
 use crate::pressure::Gauge;
 use crate::settings::{Settings, networks};
@@ -37,6 +38,7 @@ pub(crate) struct PublicSide {
     pub(crate) counters: Arc<Counters>,
     pub(crate) traffic: Traffic,
     pub(crate) access: AccessLog,
+    pub(crate) listing: Listing,
     pub(crate) failures: ByCause,
     pub(crate) limits: Arc<Limits>,
     /// Of connections that found no place among visitors and may be connectors, until their hello is read.
@@ -106,6 +108,7 @@ impl PublicSide {
                 query: settings.access_log_query,
                 most_bytes: settings.access_log_bytes,
             }),
+            listing: Listing::default(),
             failures: ByCause::default(),
             control,
             management: Management::new(&settings.management_hostname, settings.management_key.as_deref())?,

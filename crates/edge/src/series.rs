@@ -2,8 +2,10 @@
 //! groups of threads has numbers of its own, so that they don't take turns at one line of the processor's cache.
 
 use qanat_boundary::{Counter, Histogram, HistogramSnapshot};
+use qanat_transport::Took;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Upper bounds of the latency buckets, in seconds: six in each tenfold, none more than 1.7 times the one before.
 pub const LATENCY_BOUNDS: &[f64] = &[
@@ -31,10 +33,30 @@ pub(crate) enum Fate {
 pub(crate) enum HopTime {
     /// From the request's head to a stream on the connection that it went through.
     Queue,
-    /// From there to the answer's head: connector and origin.
+    /// From there to the answer's head: tunnel, connector and origin.
     FirstByte,
     /// From the request's head to the answer's end.
     Total,
+}
+
+/// The time from an open stream to the answer's head, shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// There and back.
+    pub(crate) tunnel: Duration,
+    pub(crate) connector: Duration,
+    /// `None`: no origin was asked.
+    pub(crate) origin: Option<Duration>,
+}
+
+impl Behind {
+    /// As a connector tells of an answer that took so long in all: it can't have had more of that than there was.
+    pub(crate) fn of(whole: Duration, told: Took) -> Self {
+        let origin = told.origin.map(|origin| origin.min(whole));
+        let left = whole - origin.unwrap_or_default();
+        let connector = told.connector.min(left);
+        Self { tunnel: left - connector, connector, origin }
+    }
 }
 
 struct Counts {
@@ -51,6 +73,8 @@ struct Counts {
     bytes_in: Counter,
     bytes_out: Counter,
     latency: [Histogram; 3],
+    /// What a connector of ours tells of the time behind the edge: tunnel, connector, origin.
+    behind: OnceLock<Box<[Histogram; 3]>>,
 }
 
 impl Counts {
@@ -67,6 +91,7 @@ impl Counts {
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             latency: [(); 3].map(|()| Histogram::new(LATENCY_BOUNDS)),
+            behind: OnceLock::new(),
         }
     }
 }
@@ -98,6 +123,9 @@ pub struct Totals {
     pub queue: Latency,
     pub first_byte: Latency,
     pub total: Latency,
+    pub tunnel: Latency,
+    pub connector: Latency,
+    pub origin: Latency,
 }
 
 /// Observations by bucket, those above every bound last; and their sum in seconds.
@@ -172,6 +200,18 @@ impl Series {
         self.counts().latency[hop as usize].observe(seconds);
     }
 
+    /// Of `first_byte`, so much was the connector's and its origin's; the rest is the tunnel's.
+    pub(crate) fn took_behind(&self, behind: &Behind) {
+        let counts = self.counts();
+        let [tunnel, connector, origin] =
+            &**counts.behind.get_or_init(|| Box::new([(); 3].map(|()| Histogram::new(LATENCY_BOUNDS))));
+        tunnel.observe(behind.tunnel.as_secs_f64());
+        connector.observe(behind.connector.as_secs_f64());
+        if let Some(took) = behind.origin {
+            origin.observe(took.as_secs_f64());
+        }
+    }
+
     /// What it holds; nothing is stopped meanwhile.
     pub(crate) fn totals(&self) -> Totals {
         let (mut all, mut settled) = (Totals::default(), 0);
@@ -190,6 +230,10 @@ impl Series {
             for (latency, more) in
                 [&mut all.queue, &mut all.first_byte, &mut all.total].into_iter().zip(&counts.latency)
             {
+                latency.add(&more.snapshot());
+            }
+            let Some(behind) = counts.behind.get() else { continue };
+            for (latency, more) in [&mut all.tunnel, &mut all.connector, &mut all.origin].into_iter().zip(&**behind) {
                 latency.add(&more.snapshot());
             }
         }
@@ -251,6 +295,31 @@ mod tests {
         assert_eq!(totals.total.counts.last(), Some(&8));
         assert_eq!((totals.first_byte.counts.iter().sum::<u64>(), totals.total.sum), (8, 8000.0));
         assert_eq!((totals.opened, totals.waiting), (24, 8), "without those that were answered or given up");
+    }
+
+    #[test]
+    fn the_time_behind_the_edge_is_shared_out_and_never_more_than_there_was() {
+        let millis = Duration::from_millis;
+        let told = |connector, origin: Option<u64>| Took { connector: millis(connector), origin: origin.map(millis) };
+        for (connector, origin, tunnel, own, asked) in [
+            (1, Some(70), 29, 1, Some(70)),
+            (5, None, 95, 5, None),
+            (90, Some(30), 0, 70, Some(30)),
+            (1, Some(1000), 0, 0, Some(100)),
+        ] {
+            let behind = Behind::of(millis(100), told(connector, origin));
+            assert_eq!(
+                (behind.tunnel, behind.connector, behind.origin),
+                (millis(tunnel), millis(own), asked.map(millis))
+            );
+        }
+        let series = Series::default();
+        assert_eq!(series.totals().origin, Latency::default(), "stock connectors tell nothing");
+        series.took_behind(&Behind::of(millis(100), told(1, Some(70))));
+        series.took_behind(&Behind::of(millis(100), told(1, None)));
+        let counted = |latency: &Latency| (latency.counts.iter().sum::<u64>(), (latency.sum * 1000.0).round());
+        let totals = series.totals();
+        assert_eq!([&totals.tunnel, &totals.connector, &totals.origin].map(counted), [(2, 128.0), (2, 2.0), (1, 70.0)]);
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use crate::access::Line;
 use crate::certificate::Certificate;
 use crate::challenges::{Challenges, HttpChallenge, TlsChallenge};
+use crate::client::Client;
 use crate::drain::{Stage, wait};
 use crate::error::EdgeError;
 use crate::events::Event;
 use crate::handover::Handover;
 use crate::holds::HoldOrder;
+use crate::lines::{self, Line as TunnelLine};
 use crate::pressure::Pressure;
+use crate::public::h1;
 use crate::public::listener::{self, Speech};
 use crate::public_side::PublicSide;
 use crate::requests::probe::{Probe, Prober};
@@ -23,6 +26,8 @@ use crate::zones::ZoneRules;
 use futures_util::future::BoxFuture;
 use qanat_boundary::EngineWarning;
 use qanat_transport::{Elsewhere, Flow, Lines, ListenerSettings, TunnelListener};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -273,6 +278,34 @@ impl Edge {
         self.side.access.take(timeout)
     }
 
+    /// From now on the requests of these routes are listed, in place of those that were named before.
+    pub fn list_requests(&self, hostnames: Vec<String>) {
+        self.side.listing.watch(hostnames);
+    }
+
+    /// What was listed since the last call: JSON, one object each.
+    pub fn listed_requests(&self) -> Vec<Vec<u8>> {
+        self.side.listing.take()
+    }
+
+    /// How every live connection of a connector is.
+    pub fn lines(&self) -> Vec<TunnelLine> {
+        lines::all(&self.side.registry)
+    }
+
+    /// A socket on which this process asks connectors' management by HTTP/1.1, with tokens as anybody else: as over HTTPS under the
+    /// management hostname, also where there is none. Any Host that means the management will do.
+    pub fn management(&self) -> Result<OwnedFd, EdgeError> {
+        let failed = |error: io::Error| EdgeError::BindFailed { address: "(own)".into(), reason: error.to_string() };
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let _inside = self.pusher.runtime.enter();
+        let socket = tokio::net::UnixStream::from_std(ours).map_err(failed)?;
+        let side = self.side.clone();
+        self.pusher.runtime.spawn(async move { h1::serve(&side, &Client::own(), socket).await });
+        Ok(theirs.into())
+    }
+
     /// How many requests the edge answered itself or cut, by cause; those that never occurred are left out.
     pub fn failures(&self) -> Vec<(&'static str, u64)> {
         self.side.failures.all()
@@ -301,6 +334,7 @@ impl Edge {
         counters.push(("unread_bytes", self.side.backlog.bytes() as u64));
         counters.push(("events_dropped", self.side.events.dropped()));
         counters.push(("access_lines_dropped", self.side.access.dropped()));
+        counters.push(("listed_requests_dropped", self.side.listing.dropped()));
         counters
     }
 

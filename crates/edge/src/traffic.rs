@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use uuid::Uuid;
 
-/// Series at once (about 1 to 4 KiB each). Above it, those that were idle for long make room; without any, what is new is counted in
+/// Series at once (about 1 to 8 KiB each). Above it, those that were idle for long make room; without any, what is new is counted in
 /// one for all the rest.
 const MOST: usize = 10_000;
 /// Seconds.
@@ -25,7 +25,8 @@ pub(crate) struct Label {
 }
 
 impl Label {
-    fn text(&self) -> String {
+    /// `app.example.com` or `*.example.com`.
+    pub(crate) fn text(&self) -> String {
         let star = if self.is_wildcard { "*." } else { "" };
         format!("{star}{}", String::from_utf8_lossy(&self.name))
     }

@@ -87,6 +87,36 @@ fn a_token_reaches_its_tunnels_connector_under_the_name_that_it_knows() {
     });
 }
 
+/// S55: the same tokens, and nothing but the management.
+#[test]
+fn this_process_asks_by_a_socket_of_its_own_with_tokens_as_anybody() {
+    let issuer = Issuer::new();
+    on_both(&issuer, async |lab| {
+        let connector = lab.connector_with(SERVED, 1).await;
+        let ask = async |host: &str, target: &str| {
+            let socket = std::os::unix::net::UnixStream::from(lab.edge.management().unwrap());
+            socket.set_nonblocking(true).unwrap();
+            let io = tokio::net::UnixStream::from_std(socket).unwrap();
+            let mut client = H1 { io, rest: Vec::new() };
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+            client.answer().await.status
+        };
+        let good = format!("/host_details?access_token={}", issuer.token("host_details"));
+        for host in [NAME, "management.argotunnel.com"] {
+            assert_eq!(ask(host, &good).await, 200);
+            assert_eq!(connector.last().entrance, Entrance::Management);
+        }
+        for (target, status) in [
+            ("/host_details".to_owned(), 421),
+            (format!("/host_details?access_token={}", issuer.token("logs")), 403),
+            (format!("/host_details?access_token={}", Issuer::new().token("host_details")), 403),
+        ] {
+            assert_eq!(ask("management.argotunnel.com", &target).await, status, "{target}");
+        }
+        assert_eq!(connector.requests().len(), 2);
+    });
+}
+
 #[test]
 fn a_websocket_passes_as_any() {
     let issuer = Issuer::new();

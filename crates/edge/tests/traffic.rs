@@ -5,7 +5,7 @@ use crate::support;
 
 use bytes::Bytes;
 use qanat_edge::{Passed, Route, Totals, TunnelEntry};
-use qanat_transport::Registration;
+use qanat_transport::{Protocol, Registration};
 use support::client::{h1, plain};
 use support::connector::{FakeConnector, registration};
 use support::{HOST, Lab, on_both, secret, tunnel_entry, tunnel_id};
@@ -40,6 +40,76 @@ fn a_request_is_counted_for_its_route_and_node_with_its_fate_bytes_and_times() {
         drop(client);
         lab.until(|| of(lab, HOST, Some("")).waiting == 0).await;
         assert_eq!(of(lab, HOST, Some("")).opened, 5, "nobody waits for it any more");
+    });
+}
+
+#[test]
+fn the_time_behind_the_edge_is_split_by_hop_where_the_connector_tells_it() {
+    on_both(async |lab| {
+        for (features, told) in [(&[][..], 0), (&["qanat_took"][..], 1)] {
+            let _connector = lab.connector_with(features, 1).await;
+            let before = of(lab, HOST, Some("")).requests;
+            let mut client = h1(lab).await;
+            client.send(format!("GET /204 HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+            let answer = client.answer().await;
+            assert_eq!(answer.status, 204);
+            assert!(!answer.head.to_ascii_lowercase().contains("qanat"));
+            lab.until(|| of(lab, HOST, Some("")).requests == before + 1).await;
+            let totals = of(lab, HOST, Some(""));
+            let counted = [&totals.tunnel, &totals.connector].map(|latency| latency.counts.iter().sum::<u64>());
+            assert_eq!(counted, [told, told], "{features:?}");
+            assert!(totals.origin.counts.iter().all(|count| *count == 0), "this connector asks no origin");
+            lab.edge.disconnect(tunnel_id(), None, None);
+            lab.until(|| lab.count("tunnel_connections_open") == 0).await;
+        }
+    });
+}
+
+#[test]
+fn requests_of_a_watched_hostname_are_listed_when_they_have_ended_and_no_others() {
+    on_both(async |lab| {
+        lab.connector().await;
+        let mut client = h1(lab).await;
+        let mut ask = async |path: &str| {
+            let fields = "Authorization: Bearer S3CRET\r\nCookie: a=S3CRET\r\nAccept: text/html";
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n\r\n")).await;
+            client.answer().await.status
+        };
+        assert_eq!(ask("/204").await, 204);
+        lab.until(|| of(lab, HOST, Some("")).requests == 1).await;
+        lab.edge.list_requests(vec![HOST.to_owned(), "unknown.test".to_owned()]);
+        assert_eq!((ask("/204?token=S3CRET").await, ask("/refused").await), (204, 502));
+        let mut listed = Vec::new();
+        lab.until(|| {
+            listed.extend(lab.edge.listed_requests());
+            listed.len() == 2
+        })
+        .await;
+        lab.edge.list_requests(vec![]);
+        assert_eq!(ask("/204").await, 204);
+        lab.until(|| of(lab, HOST, Some("")).requests == 4).await;
+        assert!(lab.edge.listed_requests().is_empty());
+        let told: Vec<serde_json::Value> = listed.iter().map(|json| serde_json::from_slice(json).unwrap()).collect();
+        assert!(!format!("{told:?}").contains("S3CRET"));
+        let facts =
+            |n: usize| (told[n]["path"].as_str().unwrap(), told[n]["status"].as_u64(), told[n]["cause"].as_str());
+        assert_eq!([facts(0), facts(1)], [("/204", Some(204), None), ("/refused", Some(502), Some("origin_refused"))]);
+        assert_eq!(
+            (&told[0]["hostname"], &told[0]["node"], &told[0]["query"]),
+            (&HOST.into(), &"default".into(), &"token=*".into())
+        );
+    });
+}
+
+#[test]
+fn the_lines_of_live_connections_are_told() {
+    on_both(async |lab| {
+        assert!(lab.edge.lines().is_empty());
+        lab.connector().await;
+        lab.until(|| lab.edge.lines().iter().any(|line| line.rtt.is_some())).await;
+        let lines = lab.edge.lines();
+        let told = if lab.protocol == Protocol::Http2 { "X25519MLKEM768" } else { "" };
+        assert_eq!((lines.len(), lines[0].key_exchange), (1, told));
     });
 }
 

@@ -290,6 +290,28 @@ impl Edge {
         (PyBytes::new(py, &log), count, traced)
     }
 
+    #[pyo3(signature = (*, hostnames))]
+    fn list_requests(&self, hostnames: Vec<String>) {
+        self.0.list_requests(hostnames);
+    }
+
+    fn listed_requests<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        let listed = py.detach(|| self.0.listed_requests());
+        listed.iter().map(|request| PyBytes::new(py, request)).collect()
+    }
+
+    fn lines(&self, py: Python<'_>) -> Vec<(String, Option<f64>, &'static str)> {
+        let lines = py.detach(|| self.0.lines());
+        let told = |line: qanat_edge::TunnelLine| {
+            (line.connection_id.to_string(), line.rtt.map(|rtt| rtt.as_secs_f64()), line.key_exchange)
+        };
+        lines.into_iter().map(told).collect()
+    }
+
+    fn management(&self) -> PyResult<RawFd> {
+        Ok(self.0.management().map_err(edge_error)?.into_raw_fd())
+    }
+
     fn swap_zones(&self, py: Python<'_>, zones: &Bound<'_, PyAny>) -> PyResult<()> {
         let zones = read(zones)?;
         py.detach(|| self.0.swap_zones(zones));

@@ -100,6 +100,21 @@ impl Traffic {
         latency(&self.0.totals.total)
     }
 
+    #[getter]
+    fn tunnel(&self) -> Latency<'_> {
+        latency(&self.0.totals.tunnel)
+    }
+
+    #[getter]
+    fn connector(&self) -> Latency<'_> {
+        latency(&self.0.totals.connector)
+    }
+
+    #[getter]
+    fn origin(&self) -> Latency<'_> {
+        latency(&self.0.totals.origin)
+    }
+
     fn __repr__(&self) -> String {
         format!("Traffic(hostname={:?}, requests={})", self.0.hostname, self.0.totals.requests)
     }

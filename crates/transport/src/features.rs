@@ -23,6 +23,8 @@ impl Features {
 
     /// Marks of requests for the management.
     pub(crate) const MANAGEMENT: Features = Features(64);
+    /// How long an answer took behind the edge.
+    pub(crate) const TOOK: Features = Features(128);
 
     pub(crate) fn from_bits(bits: u8) -> Self {
         Self(bits)
@@ -52,6 +54,7 @@ impl Features {
                 names::FEATURE_STATUS => set.add(Self::STATUS),
                 names::FEATURE_RETURN => set.add(Self::RETURN),
                 names::FEATURE_MANAGEMENT => set.add(Self::MANAGEMENT),
+                names::FEATURE_TOOK => set.add(Self::TOOK),
                 _ => {}
             }
         }
@@ -63,11 +66,15 @@ impl Features {
         if !self.has(Self::QANAT) {
             return None;
         }
-        Some(match (self.has(Self::TRAILERS), self.has(Self::INFORMATIONAL)) {
-            (true, true) => "trailers,informational,reason,status",
-            (true, false) => "trailers,reason,status",
-            (false, true) => "informational,reason,status",
-            (false, false) => "reason,status",
+        Some(match (self.has(Self::TRAILERS), self.has(Self::INFORMATIONAL), self.has(Self::TOOK)) {
+            (true, true, true) => "trailers,informational,reason,status,took",
+            (true, true, false) => "trailers,informational,reason,status",
+            (true, false, true) => "trailers,reason,status,took",
+            (true, false, false) => "trailers,reason,status",
+            (false, true, true) => "informational,reason,status,took",
+            (false, true, false) => "informational,reason,status",
+            (false, false, true) => "reason,status,took",
+            (false, false, false) => "reason,status",
         })
     }
 
@@ -94,6 +101,7 @@ impl Features {
                 word if word == names::ACCEPT_INFORMATIONAL.as_bytes() => set.add(Self::INFORMATIONAL),
                 word if word == names::ACCEPT_REASON.as_bytes() => set.add(Self::REASON),
                 word if word == names::ACCEPT_STATUS.as_bytes() => set.add(Self::STATUS),
+                word if word == names::ACCEPT_TOOK.as_bytes() => set.add(Self::TOOK),
                 _ => {}
             }
         }
@@ -120,13 +128,11 @@ mod tests {
     fn what_is_written_is_read() {
         for trailers in ["qanat_trailers", "x"] {
             for informational in ["qanat_informational", "y"] {
-                let set = Features::announced(&[
-                    "qanat_reason".into(),
-                    "qanat_status".into(),
-                    trailers.into(),
-                    informational.into(),
-                ]);
-                assert_eq!(Features::accepted(set.accept().unwrap().as_bytes()), set);
+                for took in ["qanat_took", "z"] {
+                    let told = ["qanat_reason", "qanat_status", trailers, informational, took].map(str::to_owned);
+                    let set = Features::announced(&told);
+                    assert_eq!(Features::accepted(set.accept().unwrap().as_bytes()), set);
+                }
             }
         }
         assert_eq!(Features::announced(&["support_quic_eof".into()]).accept(), None);

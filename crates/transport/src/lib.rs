@@ -33,6 +33,7 @@ pub use message::{
     RequestKind, ResponseError, ResponseEvent, TunnelRequest, TunnelResponse,
 };
 pub use owner::owner;
+pub use qanat_wire::took::Took;
 pub use quic::Congestion;
 pub use stream::{TunnelSink, TunnelSource};
 pub use tls::{TlsError, Trust, connector_tls, connector_tls_post_quantum, edge_tls};

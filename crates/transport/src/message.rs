@@ -3,6 +3,7 @@
 use crate::TunnelSource;
 use bytes::Bytes;
 use qanat_http::{BodyLength, RequestHead, ResponseHead, StreamError};
+use qanat_wire::took::Took;
 use std::net::IpAddr;
 use std::time::Duration;
 use uuid::Uuid;
@@ -81,6 +82,8 @@ pub struct TunnelResponse {
     pub from: AnsweredBy,
     /// The body (raw bytes after 101).
     pub body: TunnelSource,
+    /// How long it took behind the tunnel, as our connector tells; a stock one doesn't.
+    pub took: Option<Took>,
 }
 
 /// What a response stream gives next.
@@ -101,6 +104,8 @@ pub enum ResponseError {
         code: Option<String>,
         /// For people; empty where none was told.
         reason: String,
+        /// How long it took behind the tunnel, as our connector tells.
+        took: Option<Took>,
     },
     /// The stream was reset before the head.
     #[error("the connector reset the stream before it answered")]

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use qanat_http::{BodyLength, Sink, Source, StreamError};
 use qanat_transport::*;
 use std::future::poll_fn;
+use std::time::Duration;
 use support::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -397,15 +398,64 @@ async fn an_origin_out_of_reach_is_not_an_answer() {
             let edge = Edge::start();
             let (link, connector) = edge.connect(protocol, qanat).await;
             let mut open = link.open(&get("/")).await.unwrap();
-            accept(&connector).await.responder.fail("origin_refused", "connection refused");
-            let (code, reason) = match within(open.response.next()).await {
-                Err(ResponseError::Origin { code, reason }) => (code, reason),
+            let mut responder = accept(&connector).await.responder;
+            responder.asking();
+            responder.fail("origin_refused", "connection refused");
+            let (code, reason, took) = match within(open.response.next()).await {
+                Err(ResponseError::Origin { code, reason, took }) => (code, reason, took),
                 other => panic!("{:?}", other.err()),
             };
             let kept = protocol == Protocol::Quic || qanat;
             assert_eq!(reason, if kept { "connection refused" } else { "" });
             assert_eq!(code.as_deref(), qanat.then_some("origin_refused"), "a stock edge sees nothing of ours");
+            assert_eq!(took.and_then(|took| took.origin).is_some(), qanat);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_tells_our_edge_how_long_connector_and_origin_took() {
+    for protocol in BOTH {
+        for (qanat, asks) in [(true, true), (true, false), (false, true)] {
+            let edge = Edge::start();
+            let (link, connector) = edge.connect(protocol, qanat).await;
+            let mut open = link.open(&get("/")).await.unwrap();
+            let mut responder = accept(&connector).await.responder;
+            if asks {
+                responder.asking();
+            }
+            let waited = Duration::from_millis(20);
+            tokio::time::sleep(waited).await;
+            let mut sink = responder.respond(response(200, &[]), BodyLength::Exact(0), AnsweredBy::Origin).unwrap();
+            finish(&mut sink, None).await.unwrap();
+            let response = answer(&mut open).await;
+            assert!(response.head.headers.iter().all(|field| !field.name.to_ascii_lowercase().starts_with(b"qanat")));
+            let Some(took) = response.took else {
+                assert!(!qanat, "{protocol:?}");
+                continue;
+            };
+            assert!(qanat, "a stock peer says nothing of ours");
+            match took.origin {
+                Some(origin) => assert!(asks && origin >= waited),
+                None => assert!(!asks && took.connector >= waited),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_knows_the_round_trip_of_a_connection_and_over_http2_its_key_exchange() {
+    for protocol in BOTH {
+        let edge = Edge::start();
+        let (link, _connector) = edge.connect(protocol, false).await;
+        // Of QUIC quinn doesn't tell it.
+        assert_eq!(link.key_exchange(), if protocol == Protocol::Http2 { "X25519MLKEM768" } else { "" });
+        let measured = async {
+            while link.rtt().is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within(measured).await;
     }
 }
 

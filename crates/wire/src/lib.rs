@@ -10,6 +10,7 @@ pub mod metadata;
 pub mod names;
 pub mod preamble;
 pub mod response_headers;
+pub mod took;
 
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used)]
 #[rustfmt::skip]

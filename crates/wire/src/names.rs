@@ -28,6 +28,8 @@ pub const QANAT_BODY: &[u8] = b"QanatBody";
 pub const QANAT_ERROR: &[u8] = b"QanatError";
 /// Our own: the request came to the edge's management hostname, with a token that the edge has verified; [`VERIFIED`].
 pub const QANAT_MANAGEMENT: &[u8] = b"QanatManagement";
+/// Our own: how long the connector and its origin took (see [`crate::took`]).
+pub const QANAT_TOOK: &[u8] = b"QanatTook";
 /// Value of [`QANAT_MANAGEMENT`].
 pub const VERIFIED: &str = "verified";
 /// Value of [`QANAT_BODY`]: see [`crate::framed`].
@@ -38,6 +40,8 @@ pub const ACCEPT_TRAILERS: &str = "trailers";
 pub const ACCEPT_INFORMATIONAL: &str = "informational";
 /// In [`QANAT_ACCEPT`]: a failure may have a code, and over HTTP/2 a text ([`QANAT_ERROR`]; `err` of a configuration update).
 pub const ACCEPT_REASON: &str = "reason";
+/// In [`QANAT_ACCEPT`]: an answer may say how long it took ([`QANAT_TOOK`]).
+pub const ACCEPT_TOOK: &str = "took";
 /// In [`QANAT_ACCEPT_HEADER`]: a 101 may be told in [`QANAT_STATUS_HEADER`].
 pub const ACCEPT_STATUS: &str = "status";
 
@@ -70,6 +74,9 @@ pub const QANAT_REASON_HEADER: &str = "cf-cloudflared-qanat-reason";
 /// Our own: the status that an answer over HTTP/2 truly has, where `:status` can't say it (101; RFC 9113 8.6).
 pub const QANAT_STATUS_HEADER: &str = "cf-cloudflared-qanat-status";
 
+/// HTTP/2 form of [`QANAT_TOOK`].
+pub const QANAT_TOOK_HEADER: &str = "cf-cloudflared-qanat-took";
+
 /// Feature: trailers over QUIC (see [`crate::framed`]).
 pub const FEATURE_TRAILERS: &str = "qanat_trailers";
 /// Feature: 1xx heads before the answer.
@@ -82,9 +89,18 @@ pub const FEATURE_STATUS: &str = "qanat_status";
 pub const FEATURE_RETURN: &str = "qanat_return";
 /// Feature: the edge marks requests for the connector's management ([`QANAT_MANAGEMENT`]), so that none is one by its Host.
 pub const FEATURE_MANAGEMENT: &str = "qanat_management";
+/// Feature: an answer says how long the connector and its origin took.
+pub const FEATURE_TOOK: &str = "qanat_took";
 /// Every feature of ours that this version of the connector has.
-pub const QANAT_FEATURES: [&str; 6] =
-    [FEATURE_TRAILERS, FEATURE_INFORMATIONAL, FEATURE_REASON, FEATURE_STATUS, FEATURE_RETURN, FEATURE_MANAGEMENT];
+pub const QANAT_FEATURES: [&str; 7] = [
+    FEATURE_TRAILERS,
+    FEATURE_INFORMATIONAL,
+    FEATURE_REASON,
+    FEATURE_STATUS,
+    FEATURE_RETURN,
+    FEATURE_MANAGEMENT,
+    FEATURE_TOOK,
+];
 /// Prefix of our own features: its presence tells a qanat connector from a stock one.
 pub const FEATURE_PREFIX: &str = "qanat_";
 

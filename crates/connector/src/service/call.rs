@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 pub(crate) trait Responder: Send + Unpin {
     /// The answer's body.
     type Sink: Sink + Unpin;
+    /// An origin is asked from now on.
+    fn asking(&mut self) {}
     /// A 1xx other than 101.
     fn informational(&mut self, head: ResponseHead);
     /// The answer's head.
@@ -23,6 +25,9 @@ pub(crate) trait Responder: Send + Unpin {
 
 impl Responder for TunnelResponder {
     type Sink = TunnelSink;
+    fn asking(&mut self) {
+        TunnelResponder::asking(self);
+    }
     fn informational(&mut self, head: ResponseHead) {
         TunnelResponder::informational(self, head);
     }

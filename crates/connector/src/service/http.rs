@@ -307,6 +307,9 @@ async fn exchange<B: Source + Unpin, R: Responder>(
     call: &mut Call<B, R>,
 ) -> End {
     let mut fresh = false;
+    if let Some(responder) = &mut call.responder {
+        responder.asking();
+    }
     loop {
         let checkout = {
             let (_, mut asked) = call.split();

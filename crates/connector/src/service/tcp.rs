@@ -39,6 +39,9 @@ impl Dials<'_> {
     /// Connects, unless nobody waits for it any more.
     async fn dial<B, R: Responder>(&self, key: &OriginKey, call: &mut Call<B, R>) -> Result<Io, End> {
         let begun = Instant::now();
+        if let Some(responder) = &mut call.responder {
+            responder.asking();
+        }
         match unless_canceled(call, origin::connect(key)).await {
             Some(Ok(io)) => {
                 self.latency_ms.observe(begun.elapsed().as_secs_f64() * 1000.0);

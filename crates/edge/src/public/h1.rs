@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
@@ -59,6 +59,16 @@ impl Socket for TlsStream<TcpStream> {
     }
     fn has_left(&self) -> bool {
         ready(self.get_ref().0).is_some_and(|ready| ready.is_read_closed() || ready.is_write_closed())
+    }
+}
+
+/// This process's own.
+impl Socket for UnixStream {
+    fn reset_on_close(&self) {}
+    /// Its end alone is a half-close.
+    fn has_left(&self) -> bool {
+        let heard = pin!(self.ready(Interest::READABLE)).poll(&mut Context::from_waker(Waker::noop()));
+        matches!(heard, Poll::Ready(Ok(ready)) if ready.is_write_closed())
     }
 }
 

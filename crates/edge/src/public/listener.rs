@@ -140,8 +140,10 @@ async fn serve_connection(
         }
     }
     let address = peer.ip();
-    let client =
-        |certificate| Client { address, text: address.to_string().into(), trusted: side.trusts(address), certificate };
+    let client = |certificate| {
+        let (text, trusted) = (address.to_string().into(), side.trusts(address));
+        Client { address, text, trusted, certificate, is_own: false }
+    };
     let Speech::Tls(arrivals) = speech else {
         if let Place::Visitor(_permit) = place {
             h1::serve(&side, &client(None), socket).await;

@@ -2,7 +2,7 @@
 
 mod cancels;
 mod frames;
-mod h1;
+pub(crate) mod h1;
 mod h2;
 pub(crate) mod listener;
 mod proxied;

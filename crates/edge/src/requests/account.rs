@@ -4,9 +4,10 @@ use crate::access::Way;
 use crate::cause::{Cause, Fault};
 use crate::events::Hop;
 use crate::requests::failed::Failed;
-use crate::series::{Fate, HopTime, Series};
+use crate::series::{Behind, Fate, HopTime, Series};
 use crate::traffic::{Label, Traffic};
 use crate::tunnels::connection::Connection;
+use qanat_transport::Took;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
@@ -23,6 +24,8 @@ pub(super) struct Account<'a> {
     picked: Option<Instant>,
     opened: Option<Instant>,
     answered: Option<Instant>,
+    /// Of the time until then, as its connector tells.
+    behind: Option<Behind>,
     /// Of the connection, for the log; not kept without one.
     node: Option<String>,
     keeps_node: bool,
@@ -40,6 +43,7 @@ struct Try {
     picked: Instant,
     opened: Option<Instant>,
     answered: Option<(Instant, u16)>,
+    behind: Option<Behind>,
     failed: Instant,
     cause: Cause,
     why: String,
@@ -57,6 +61,7 @@ impl<'a> Account<'a> {
             picked: None,
             opened: None,
             answered: None,
+            behind: None,
             node: None,
             keeps_node,
             failed: Vec::new(),
@@ -71,7 +76,7 @@ impl<'a> Account<'a> {
     pub(super) fn tried(&mut self, connection: &Connection) {
         self.give_up();
         (self.connection, self.picked) = (Some(connection.id), Some(Instant::now()));
-        (self.opened, self.answered, self.status) = (None, None, None);
+        (self.opened, self.answered, self.status, self.behind) = (None, None, None, None);
         if self.keeps_node {
             self.node = Some(connection.token_id.clone());
         }
@@ -89,12 +94,18 @@ impl<'a> Account<'a> {
     }
 
     /// The answer's head has come.
-    pub(super) fn answered(&mut self, status: u16) {
+    pub(super) fn answered(&mut self, status: u16, took: Option<Took>) {
         let now = Instant::now();
         (self.status, self.answered) = (Some(status), Some(now));
         if let (Some(series), Some(opened)) = (&self.series, self.opened) {
             series.took(HopTime::Queue, opened.duration_since(self.started).as_secs_f64());
-            series.took(HopTime::FirstByte, now.duration_since(opened).as_secs_f64());
+            let whole = now.duration_since(opened);
+            series.took(HopTime::FirstByte, whole.as_secs_f64());
+            if let Some(took) = took {
+                let behind = Behind::of(whole, took);
+                series.took_behind(&behind);
+                self.behind = Some(behind);
+            }
             self.is_waiting = false;
         }
     }
@@ -115,12 +126,15 @@ impl<'a> Account<'a> {
     /// The try failed, whether or not another one follows.
     pub(super) fn failed(&mut self, failed: &Failed) {
         if let (Some(connection), Some(picked)) = (self.connection, self.picked) {
+            let now = Instant::now();
+            let behind = || Some(Behind::of(now.duration_since(self.opened?), failed.took?));
             self.failed.push(Try {
                 connection,
                 picked,
                 opened: self.opened,
                 answered: self.answered.zip(self.status),
-                failed: Instant::now(),
+                behind: self.behind.or_else(behind),
+                failed: now,
                 cause: failed.cause,
                 why: failed.why(),
             });
@@ -164,17 +178,34 @@ impl<'a> Account<'a> {
         };
         let (mut hops, mut since) = (Vec::new(), self.started);
         for each in &self.failed {
-            let Try { connection, picked, opened, answered, failed, cause, why } = each;
+            let Try { connection, picked, opened, answered, behind, failed, cause, why } = each;
             hops.push(hop("edge", since, *picked, "a connection was picked".to_owned()));
             let broke = |from| hop(cause.place().name(), from, *failed, why.clone());
             match (opened, answered) {
                 (None, _) => hops.push(hop("tunnel", *picked, *failed, format!("no stream on {connection}: {why}"))),
                 (Some(opened), answered) => {
                     hops.push(hop("tunnel", *picked, *opened, format!("a stream was opened on {connection}")));
-                    if let Some((at, status)) = answered {
-                        hops.push(hop("origin", *opened, *at, format!("the head of its answer came: {status}")));
+                    let mut until = *opened;
+                    if let Some(behind) = behind {
+                        // The way there and the way back are taken to be equally long.
+                        let there = *opened + behind.tunnel / 2;
+                        let through = there + behind.connector;
+                        hops.push(hop("tunnel", *opened, there, "the request reached the connector".to_owned()));
+                        hops.push(hop("connector", there, through, "a rule took it".to_owned()));
+                        until = through;
                     }
-                    hops.push(broke(answered.map_or(*opened, |(at, _)| at)));
+                    if let Some((at, status)) = answered {
+                        let heard = match behind {
+                            Some(Behind { origin: Some(origin), .. }) => until + *origin,
+                            _ => *at,
+                        };
+                        hops.push(hop("origin", until, heard, format!("the head of its answer came: {status}")));
+                        until = *at;
+                        if behind.is_some() {
+                            hops.push(hop("tunnel", heard.min(*at), *at, "the answer's head came back".to_owned()));
+                        }
+                    }
+                    hops.push(broke(until));
                 }
             }
             since = *failed;
@@ -194,6 +225,8 @@ impl<'a> Account<'a> {
             node: self.node.as_deref().map(|token| if token.is_empty() { "default" } else { token }),
             queue_s: opened.map(|opened| opened.duration_since(self.started).as_secs_f64()),
             first_byte_s: opened.zip(self.answered).map(|(opened, at)| at.duration_since(opened).as_secs_f64()),
+            connector_s: self.behind.map(|behind| behind.connector.as_secs_f64()),
+            origin_s: self.behind.and_then(|behind| behind.origin).map(|origin| origin.as_secs_f64()),
             cause: cause.map(Cause::code),
         }
     }

@@ -107,7 +107,7 @@ async fn attempt<U: Upload, D: Download>(
     exchange.account.opened();
     match answer(exchange, connection, elsewhere, &mut open).await {
         Ok(response) => {
-            exchange.account.answered(response.head.status);
+            exchange.account.answered(response.head.status, response.took);
             reply::send(exchange, connection, open, response).await
         }
         Err(failed) => {

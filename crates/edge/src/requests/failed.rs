@@ -2,7 +2,7 @@
 
 use crate::cause::{Cause, origin_cause};
 use qanat_http::{Sent, StreamError};
-use qanat_transport::{OpenError, ResponseError};
+use qanat_transport::{OpenError, ResponseError, Took};
 use uuid::Uuid;
 
 /// A request that failed, and how far it had come.
@@ -16,12 +16,14 @@ pub(super) struct Failed {
     /// The answer had begun: it can only be cut.
     pub(super) answering: bool,
     pub(super) connection: Option<Uuid>,
+    /// How long it took behind the tunnel, as the connector tells.
+    pub(super) took: Option<Took>,
 }
 
 impl Failed {
     /// Before anything was sent.
     pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), sent: Sent::No, answering: false, connection: None }
+        Self { cause, detail: detail.into(), sent: Sent::No, answering: false, connection: None, took: None }
     }
 
     /// The client went away.
@@ -77,7 +79,10 @@ impl Failed {
     /// No answer came.
     pub(super) fn response(error: &ResponseError) -> Self {
         let cause = match error {
-            ResponseError::Origin { code, reason } => origin_cause(code.as_deref(), reason),
+            ResponseError::Origin { code, reason, took } => {
+                let cause = origin_cause(code.as_deref(), reason);
+                return Self { took: *took, ..Self::new(cause, error.to_string()) };
+            }
             // Its connector gave up on this request; the connection lives, so another one would fare no better.
             ResponseError::Reset => Cause::OriginError,
             ResponseError::ConnectionLost(_) => Cause::ConnectionLost,

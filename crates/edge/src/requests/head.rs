@@ -226,7 +226,8 @@ mod tests {
 
     fn client(side: &PublicSide, address: &str, certificate: Option<Certificate>) -> Client {
         let address: IpAddr = address.parse().unwrap();
-        Client { address, text: address.to_string().into(), trusted: side.trusts(address), certificate }
+        let (text, trusted) = (address.to_string().into(), side.trusts(address));
+        Client { address, text, trusted, certificate, is_own: false }
     }
 
     fn head(authority: &'static str, lines: &[(&str, &str)]) -> RequestHead {

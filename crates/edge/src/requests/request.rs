@@ -20,6 +20,7 @@ use crate::requests::page;
 use crate::router::hostname_of;
 use crate::settings::HttpMode;
 use crate::trace::Trace;
+use crate::traffic::Label;
 use bytes::Bytes;
 use qanat_http::h1::ParsedRequest;
 use qanat_http::{BodyLength, Headers, Owner, RequestHead, ResponseHead, Sink, Standing, Version};
@@ -36,13 +37,15 @@ pub(super) struct Ended<'a> {
     bytes_out: u64,
     way: Way<'a>,
     trace: Option<&'a Trace>,
+    /// Its route, unless it has none.
+    label: Option<&'a Label>,
 }
 
 impl<'a> Ended<'a> {
     /// The edge's own answer, without any tunnel.
     pub(super) fn made(host: &'a [u8], status: u16, bytes_out: u64, cause: Option<Cause>) -> Self {
         let way = Way { cause: cause.map(Cause::code), ..Way::default() };
-        Self { host, status, bytes_in: 0, bytes_out, way, trace: None }
+        Self { host, status, bytes_in: 0, bytes_out, way, trace: None, label: None }
     }
 }
 
@@ -141,7 +144,12 @@ impl<'a> Request<'a> {
             download,
             pace: Pace::new(sleep, patience, Standing::new(&self.side.backlog, owner), D::MAX_STALLED),
             visitor,
-            account: Account::new(&self.side.traffic, admitted.label.clone(), self.started, self.side.access.is_on()),
+            account: Account::new(
+                &self.side.traffic,
+                admitted.label.clone(),
+                self.started,
+                self.side.access.is_on() || self.side.listing.is_on(),
+            ),
             cookie,
             ray: self.ray.clone(),
             zone,
@@ -170,6 +178,7 @@ impl<'a> Request<'a> {
                 bytes_out: bytes_out + made,
                 way: account.way(admitted.tunnel_id, cause),
                 trace: trace.as_ref(),
+                label: admitted.label.as_ref(),
             },
         );
         outcome
@@ -294,7 +303,8 @@ impl<'a> Request<'a> {
     pub(super) fn log(&self, head: &RequestHead, ended: Ended<'_>) {
         let access = &self.side.access;
         let logged = access.wants(ended.way.cause.is_some());
-        if !logged && ended.trace.is_none() {
+        let listed = self.side.listing.wants(ended.label);
+        if !logged && ended.trace.is_none() && listed.is_none() {
             return;
         }
         let (path, query) = access.split(&head.target);
@@ -326,7 +336,12 @@ impl<'a> Request<'a> {
             referer: head.headers.get("referer").map(|value| access.referer(value)).unwrap_or_default(),
             trace: ended.trace,
         };
-        access.enter(&entry, logged);
+        if logged || entry.trace.is_some() {
+            access.enter(&entry, logged);
+        }
+        if let Some(hostname) = listed {
+            self.side.listing.enter(&hostname, entry, &head.target, &head.headers);
+        }
     }
 
     pub(super) fn report(

@@ -34,6 +34,10 @@ pub(crate) trait Peer: Clone + Send + Sync + 'static {
     fn is_heard_after(&self, moment: Instant) -> bool;
     /// Streams without reason and malformed answers so far.
     fn protocol_errors(&self) -> u64;
+    /// How long its line is, once that is known.
+    fn rtt(&self) -> Option<Duration>;
+    /// The group of its key exchange, if it has a name.
+    fn key_exchange(&self) -> &'static str;
 }
 
 impl Peer for ConnectorLink {
@@ -72,6 +76,12 @@ impl Peer for ConnectorLink {
     }
     fn protocol_errors(&self) -> u64 {
         ConnectorLink::protocol_errors(self)
+    }
+    fn rtt(&self) -> Option<Duration> {
+        ConnectorLink::rtt(self)
+    }
+    fn key_exchange(&self) -> &'static str {
+        ConnectorLink::key_exchange(self)
     }
 }
 

@@ -73,6 +73,12 @@ impl Peer for Fake {
     fn protocol_errors(&self) -> u64 {
         0
     }
+    fn rtt(&self) -> Option<Duration> {
+        None
+    }
+    fn key_exchange(&self) -> &'static str {
+        ""
+    }
 }
 
 pub(super) fn secret(token_id: &str, secret: &[u8]) -> TunnelSecret {

@@ -142,7 +142,7 @@ async fn configure(body: RecvStream, mut respond: SendResponse<Bytes>, accept: F
         }
     };
     let Some(applied) = applied else {
-        let _ = respond.send_response(http2_head::encode_failure(None), true);
+        let _ = respond.send_response(http2_head::encode_failure(None, None), true);
         return;
     };
     let reason = accept.has(Features::REASON);

@@ -12,8 +12,10 @@ use h2::Reason;
 use h2::server::SendResponse;
 use qanat_http::h2::{H2Sink, stream_error};
 use qanat_http::{BodyLength, Headers, ResponseHead, StreamError};
+use qanat_wire::took::Took;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 enum Way {
     Quic {
@@ -30,15 +32,43 @@ pub struct TunnelResponder {
     way: Way,
     accept: Features,
     head_request: bool,
+    /// When the request came, and when its origin was asked; for an edge that takes it.
+    clock: Option<Clock>,
+}
+
+#[derive(Clone, Copy)]
+struct Clock {
+    came: Instant,
+    asked: Option<Instant>,
+}
+
+impl Clock {
+    fn begin(accept: Features) -> Option<Self> {
+        accept.has(Features::TOOK).then(|| Self { came: Instant::now(), asked: None })
+    }
+
+    fn took(self) -> Took {
+        let now = Instant::now();
+        let asked = self.asked.unwrap_or(now);
+        Took { connector: asked - self.came, origin: self.asked.map(|asked| now - asked) }
+    }
 }
 
 impl TunnelResponder {
     pub(crate) fn quic(sink: QuicSink, accept: Features, head_request: bool) -> Self {
-        Self { way: Way::Quic { sink, first: true }, accept, head_request }
+        Self { way: Way::Quic { sink, first: true }, accept, head_request, clock: Clock::begin(accept) }
     }
 
     pub(crate) fn http2(respond: SendResponse<Bytes>, accept: Features, head_request: bool) -> Self {
-        Self { way: Way::Http2(respond, OpenRequest::count()), accept, head_request }
+        let clock = Clock::begin(accept);
+        Self { way: Way::Http2(respond, OpenRequest::count()), accept, head_request, clock }
+    }
+
+    /// An origin is asked for the answer from now on; the time until then is the connector's own.
+    pub fn asking(&mut self) {
+        if let Some(clock) = &mut self.clock {
+            clock.asked.get_or_insert_with(Instant::now);
+        }
     }
 
     /// A 1xx other than 101; dropped silently where the peer or transport can't take it.
@@ -49,7 +79,7 @@ impl TunnelResponder {
         match &mut self.way {
             Way::Quic { sink, first } => {
                 let mut cx = Context::from_waker(Waker::noop());
-                let encoded = quic_head::encode_response(&head, BodyLength::Absent, false, *first);
+                let encoded = quic_head::encode_response(&head, BodyLength::Absent, false, *first, None);
                 // An edge that takes none needs no more of them.
                 if let (Ok(bytes), Poll::Ready(Ok(()))) = (encoded, sink.poll_ready(&mut cx)) {
                     *first = false;
@@ -75,17 +105,18 @@ impl TunnelResponder {
         length: BodyLength,
         from: AnsweredBy,
     ) -> Result<TunnelSink, StreamError> {
+        let took = self.clock.map(Clock::took);
         let bodiless = self.head_request || matches!(head.status, 204 | 304) || length.is_nothing();
         match std::mem::replace(&mut self.way, Way::Over) {
             Way::Quic { mut sink, first } => {
                 let framed = !bodiless
                     && self.accept.has(Features::TRAILERS)
                     && quic_head::may_have_trailers(&head.headers, length);
-                sink.put_head(quic_head::encode_response(&head, length, framed, first)?, framed);
+                sink.put_head(quic_head::encode_response(&head, length, framed, first, took)?, framed);
                 Ok(TunnelSink(SinkKind::Quic(sink)))
             }
             Way::Http2(mut respond, open) => {
-                let encoded = http2_head::encode_response(head, length, from, self.accept).inspect_err(|_| {
+                let encoded = http2_head::encode_response(head, length, from, self.accept, took).inspect_err(|_| {
                     respond.send_reset(Reason::INTERNAL_ERROR);
                 })?;
                 let stream = respond.send_response(encoded, bodiless).map_err(|error| stream_error(&error))?;
@@ -113,16 +144,17 @@ impl TunnelResponder {
     /// edge of ours, `reason` for people.
     pub fn fail(mut self, code: &'static str, reason: &str) {
         let takes_codes = self.accept.has(Features::REASON);
+        let took = self.clock.map(Clock::took);
         match std::mem::replace(&mut self.way, Way::Over) {
             Way::Quic { mut sink, first } => {
-                sink.put_head(quic_head::encode_failure(takes_codes.then_some(code), reason, first), false);
+                sink.put_head(quic_head::encode_failure(takes_codes.then_some(code), reason, took, first), false);
                 let finish = |sink: &mut QuicSink, cx: &mut Context<'_>| sink.poll_finish(cx, &mut None);
                 if finish(&mut sink, &mut Context::from_waker(Waker::noop())).is_pending() {
                     tokio::spawn(async move { poll_fn(|cx| finish(&mut sink, cx)).await });
                 }
             }
             Way::Http2(mut respond, _) => {
-                let head = http2_head::encode_failure(takes_codes.then_some((code, reason)));
+                let head = http2_head::encode_failure(takes_codes.then_some((code, reason)), took);
                 let _ = respond.send_response(head, true);
             }
             Way::Over => {}

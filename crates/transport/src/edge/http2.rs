@@ -106,14 +106,15 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
     let metered = allowance.clone();
     let handshake = async {
         let stream = stream.await.map_err(|error| error.to_string())?;
+        let group = stream.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
         let socket = Batched::new(Metered::new(Goodbye::new(stream), metered));
         let mut outlet = socket.outlet();
         let stream = Beating::new(socket, pulse.beat.clone(), true);
         let mut made = pin!(http2::client(reception.settings.max_head).handshake::<_, Bytes>(stream));
         let made = Last::new(made.as_mut(), &mut outlet).await;
-        made.map(|made| (made, outlet)).map_err(|error| error.to_string())
+        made.map(|made| (made, outlet, group)).map_err(|error| error.to_string())
     };
-    let ((requests, mut connection), outlet) =
+    let ((requests, mut connection), outlet, key_exchange) =
         match tokio::time::timeout(reception.settings.handshake_timeout, handshake).await {
             Ok(Ok(made)) => made,
             Ok(Err(error)) => {
@@ -124,7 +125,8 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
         };
     let close = CancellationToken::new();
     let active = Arc::new(AtomicUsize::new(0));
-    let transport = Transport::Http2 { requests: requests.clone(), close: close.clone(), active };
+    let beat = pulse.beat.clone();
+    let transport = Transport::Http2 { requests: requests.clone(), close: close.clone(), active, beat, key_exchange };
     let peer = Peer::new(reception.settings.max_head, MIN_WINDOW);
     let link = ConnectorLink::new(transport, remote, peer, allowance);
     let mut farewells = requests.clone();

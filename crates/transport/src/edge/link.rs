@@ -6,6 +6,7 @@ use super::push;
 use super::response::{Http2Response, QuicResponse, ResponseState, ResponseStream};
 use crate::doubt::Doubt;
 use crate::features::Features;
+use crate::http2::beat::Beat;
 use crate::quic::head::{HeadReader, encode_request};
 use crate::quic::stream::QuicSink;
 use crate::stream::{SinkKind, StreamGuard};
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use qanat_http::h2::H2Sink;
 use qanat_wire::{connect, farewell};
+use rustls::NamedGroup;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -39,7 +41,13 @@ enum Phase {
 /// What the connection is made of.
 pub(crate) enum Transport {
     Quic(quinn::Connection),
-    Http2 { requests: SendRequest<Bytes>, close: CancellationToken, active: Arc<AtomicUsize> },
+    Http2 {
+        requests: SendRequest<Bytes>,
+        close: CancellationToken,
+        active: Arc<AtomicUsize>,
+        beat: Arc<Beat>,
+        key_exchange: Option<NamedGroup>,
+    },
 }
 
 struct ConnectorConnection {
@@ -104,6 +112,23 @@ impl ConnectorLink {
         match &self.0.transport {
             Transport::Quic(connection) => connection.remote_address(),
             Transport::Http2 { .. } => self.0.remote,
+        }
+    }
+
+    /// How long its line is: over QUIC the smoothed round trip of packets, over HTTP/2 the shortest of the newest PINGs; `None`
+    /// before the first.
+    pub fn rtt(&self) -> Option<Duration> {
+        match &self.0.transport {
+            Transport::Quic(connection) => Some(connection.rtt()),
+            Transport::Http2 { beat, .. } => beat.rtt(),
+        }
+    }
+
+    /// The group of its TLS handshake's key exchange, such as `X25519MLKEM768`; empty where it isn't known: quinn doesn't tell it.
+    pub fn key_exchange(&self) -> &'static str {
+        match &self.0.transport {
+            Transport::Quic(_) => "",
+            Transport::Http2 { key_exchange, .. } => key_exchange.and_then(|group| group.as_str()).unwrap_or_default(),
         }
     }
 

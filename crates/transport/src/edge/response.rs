@@ -132,7 +132,7 @@ impl ResponseStream {
         };
         let head = quic_head::decode_response(head)?;
         if let Some(reason) = head.error {
-            return Poll::Ready(Err(ResponseError::Origin { code: head.code, reason }));
+            return Poll::Ready(Err(ResponseError::Origin { code: head.code, reason, took: head.took }));
         }
         let status = match head.status {
             Some(status) => status,
@@ -148,7 +148,9 @@ impl ResponseStream {
             let head = ResponseHead { status, headers: head.headers };
             return Poll::Ready(Ok(ResponseEvent::Informational(head)));
         }
-        Poll::Ready(self.final_quic(ResponseHead { status, headers: head.headers }, head.length, head.framed, rest, cx))
+        let took = head.took;
+        let event = self.final_quic(ResponseHead { status, headers: head.headers }, head.length, head.framed, rest, cx);
+        Poll::Ready(event.map(|response| ResponseEvent::Final(TunnelResponse { took, ..response })))
     }
 
     fn final_quic(
@@ -158,7 +160,7 @@ impl ResponseStream {
         framed: bool,
         rest: Bytes,
         cx: &mut Context<'_>,
-    ) -> Result<ResponseEvent, ResponseError> {
+    ) -> Result<TunnelResponse, ResponseError> {
         let status = head.status;
         self.check_switch(&head)?;
         let ResponseState::Quic(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {
@@ -187,7 +189,7 @@ impl ResponseStream {
             SourceKind::Quic(source)
         };
         let body = TunnelSource(body);
-        Ok(ResponseEvent::Final(TunnelResponse { head, length, from: AnsweredBy::Origin, body }))
+        Ok(TunnelResponse { head, length, from: AnsweredBy::Origin, body, took: None })
     }
 
     fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, ResponseError>> {
@@ -207,9 +209,11 @@ impl ResponseStream {
         let (parts, body) = answer.map_err(|error| ResponseError::from(stream_error(&error)))?.into_parts();
         let end_stream = body.is_end_stream();
         let decoded = http2_head::decode_response(&parts, self.key.as_deref(), response.peer.features(), end_stream)?;
-        let Answered::Head { head, length, from } = decoded else {
-            let Answered::Failed { code, reason } = decoded else { return Poll::Ready(Err(ResponseError::Reset)) };
-            return Poll::Ready(Err(ResponseError::Origin { code, reason }));
+        let (head, length, from, took) = match decoded {
+            Answered::Head { head, length, from, took } => (head, length, from, took),
+            Answered::Failed { code, reason, took } => {
+                return Poll::Ready(Err(ResponseError::Origin { code, reason, took }));
+            }
         };
         self.check_switch(&head)?;
         let ResponseState::Http2(response) = std::mem::replace(&mut self.state, ResponseState::Over) else {
@@ -229,6 +233,6 @@ impl ResponseStream {
                 _guard: response.guard,
             },
         };
-        Poll::Ready(Ok(ResponseEvent::Final(TunnelResponse { head, length, from, body: TunnelSource(body) })))
+        Poll::Ready(Ok(ResponseEvent::Final(TunnelResponse { head, length, from, body: TunnelSource(body), took })))
     }
 }

@@ -96,6 +96,13 @@ impl Beat {
     }
 }
 
+impl Beat {
+    /// The shortest round trip of the newest PINGs; `None` before the first.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        Some(self.rtt.load(Ordering::Relaxed)).filter(|rtt| *rtt > 0).map(Duration::from_micros)
+    }
+}
+
 /// A connection, as its judge watches it.
 pub(crate) struct Http2Life(pub(crate) Arc<Beat>);
 

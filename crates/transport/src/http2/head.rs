@@ -6,12 +6,13 @@ use crate::{AnsweredBy, OpenError, RequestKind, ResponseError, TunnelRequest};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use qanat_http::h2::Arena;
 use qanat_http::{
     BodyLength, Headers, Limits, RequestHead, ResponseHead, StreamError, Version, check_websocket_answer,
 };
 use qanat_wire::response_headers::{self, Meta, ResponseHeadersError};
+use qanat_wire::took::Took;
 use qanat_wire::{farewell, names};
 use std::time::Duration;
 
@@ -166,6 +167,7 @@ pub(crate) fn encode_response(
     length: BodyLength,
     from: AnsweredBy,
     accept: Features,
+    took: Option<Took>,
 ) -> Result<Response<()>, StreamError> {
     let mut out = Response::new(());
     *out.version_mut() = http::Version::HTTP_2;
@@ -198,7 +200,14 @@ pub(crate) fn encode_response(
     if switching && accept.has(Features::STATUS) {
         headers.insert(names::QANAT_STATUS_HEADER, SWITCHING);
     }
+    put_took(headers, took);
     Ok(out)
+}
+
+fn put_took(headers: &mut HeaderMap, took: Option<Took>) {
+    if let Some(Ok(value)) = took.map(|took| HeaderValue::from_bytes(took.encode().as_bytes())) {
+        headers.insert(names::QANAT_TOOK_HEADER, value);
+    }
 }
 
 /// A 1xx head for an edge of ours.
@@ -210,8 +219,8 @@ pub(crate) fn encode_informational(head: &ResponseHead) -> Result<Response<()>, 
     Ok(out)
 }
 
-/// The connector's own bodiless 502; `told`: the code and the text of why, for an edge that takes them.
-pub(crate) fn encode_failure(told: Option<(&'static str, &str)>) -> Response<()> {
+/// The connector's own bodiless 502; `told`: the code and the text of why, for an edge that takes them, as `took`.
+pub(crate) fn encode_failure(told: Option<(&'static str, &str)>, took: Option<Took>) -> Response<()> {
     let mut out = Response::new(());
     *out.version_mut() = http::Version::HTTP_2;
     *out.status_mut() = StatusCode::BAD_GATEWAY;
@@ -225,6 +234,7 @@ pub(crate) fn encode_failure(told: Option<(&'static str, &str)>) -> Response<()>
             headers.insert(names::QANAT_REASON_HEADER, value);
         }
     }
+    put_took(headers, took);
     out
 }
 
@@ -234,11 +244,13 @@ pub(crate) enum Answered {
         head: ResponseHead,
         length: Option<u64>,
         from: AnsweredBy,
+        took: Option<Took>,
     },
     /// The connector could not reach the origin.
     Failed {
         code: Option<String>,
         reason: String,
+        took: Option<Took>,
     },
 }
 
@@ -264,6 +276,7 @@ pub(crate) fn decode_response(
             return Err(malformed("two different content-length"));
         }
     }
+    let took = parts.headers.get(names::QANAT_TOOK_HEADER).and_then(|took| Took::decode(took.as_bytes()));
     let own = meta.as_ref().is_some_and(Meta::is_connector);
     if own && parts.status == StatusCode::BAD_GATEWAY && (end_stream || length == Some(0)) {
         let limited = meta.is_some_and(|meta| meta.flow_rate_limited);
@@ -275,7 +288,7 @@ pub(crate) fn decode_response(
             None if limited => "too many flows".into(),
             None => String::new(),
         };
-        return Ok(Answered::Failed { code, reason });
+        return Ok(Answered::Failed { code, reason, took });
     }
     let headers = decode_headers(parts.headers.get(names::RESPONSE_HEADERS), &mut length)?;
     let switched = match key {
@@ -287,7 +300,7 @@ pub(crate) fn decode_response(
     };
     let status = if switched { 101 } else { parts.status.as_u16() };
     let from = if own { AnsweredBy::Connector } else { AnsweredBy::Origin };
-    Ok(Answered::Head { head: ResponseHead { status, headers }, length, from })
+    Ok(Answered::Head { head: ResponseHead { status, headers }, length, from, took })
 }
 
 /// Whether a stock connector's 200 to a WebSocket was an origin's 101. Its fields alone can show it: an origin that refuses

@@ -9,6 +9,7 @@ use qanat_http::{BodyLength, Headers, Limits, RequestHead, ResponseHead, StreamE
 use qanat_wire::connect::{self, ConnectRequest, ConnectResponse, ConnectionType, Pair};
 use qanat_wire::names::{self, HTTP_HEADER};
 use qanat_wire::preamble::{self, StreamKind};
+use qanat_wire::took::Took;
 use quinn::RecvStream;
 use std::task::{Context, Poll, ready};
 
@@ -164,9 +165,11 @@ pub(crate) fn encode_response(
     length: BodyLength,
     framed: bool,
     first: bool,
+    took: Option<Took>,
 ) -> Result<Bytes, StreamError> {
     let (mut status, mut digits) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let mut pairs = Vec::with_capacity(head.headers.len() + 3);
+    let took = took.map(Took::encode);
+    let mut pairs = Vec::with_capacity(head.headers.len() + 4);
     pairs.push(plain(names::HTTP_STATUS, status.format(head.status).as_bytes()));
     let mut counted = None;
     if let BodyLength::Exact(length) = length {
@@ -188,6 +191,9 @@ pub(crate) fn encode_response(
     if framed {
         pairs.push(plain(names::QANAT_BODY, names::BODY_FRAMED));
     }
+    if let Some(took) = &took {
+        pairs.push(plain(names::QANAT_TOOK, took.as_bytes()));
+    }
     let mut out = BytesMut::with_capacity(160 + pairs.len() * 96);
     if first {
         out.extend_from_slice(&preamble::DATA);
@@ -196,17 +202,20 @@ pub(crate) fn encode_response(
     Ok(out.freeze())
 }
 
-/// `ConnectResponse` with an error, and its code for an edge that takes it; `first` as above.
-pub(crate) fn encode_failure(code: Option<&str>, reason: &str, first: bool) -> Bytes {
+/// `ConnectResponse` with an error, and for an edge that takes them its code and times; `first` as above.
+pub(crate) fn encode_failure(code: Option<&str>, reason: &str, took: Option<Took>, first: bool) -> Bytes {
     let error = if reason.is_empty() { "the origin could not be reached" } else { reason };
     let mut out = BytesMut::with_capacity(64 + error.len());
     if first {
         out.extend_from_slice(&preamble::DATA);
     }
     let text: Vec<u8> = error.bytes().filter(|b| *b != 0).collect();
+    let took = took.map(Took::encode);
     let code = code.map(|code| plain(names::QANAT_ERROR, code.as_bytes()));
+    let took = took.as_ref().map(|took| plain(names::QANAT_TOOK, took.as_bytes()));
+    let pairs: Vec<_> = code.into_iter().chain(took).collect();
     // A code is a plain word: there is nothing to refuse.
-    let _ = connect::encode_response(&mut out, &text, code.as_slice());
+    let _ = connect::encode_response(&mut out, &text, &pairs);
     out.freeze()
 }
 
@@ -230,13 +239,14 @@ pub(crate) struct DecodedResponse {
     pub(crate) error: Option<String>,
     /// Of the error.
     pub(crate) code: Option<String>,
+    pub(crate) took: Option<Took>,
 }
 
 /// From a `ConnectResponse`.
 pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedResponse, ResponseError> {
     let malformed = |what: &str| ResponseError::Malformed(what.to_owned());
-    // Besides header lines there are four pairs at most.
-    if response.metadata.len() > Limits::ANSWERS.fields + 4 {
+    // Besides header lines there are five pairs at most.
+    if response.metadata.len() > Limits::ANSWERS.fields + 5 {
         return Err(ResponseError::TooManyFields(Limits::ANSWERS.fields));
     }
     let mut decoded = DecodedResponse {
@@ -246,6 +256,7 @@ pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedRespon
         framed: false,
         error: (!response.error.is_empty()).then(|| String::from_utf8_lossy(&response.error).into_owned()),
         code: None,
+        took: None,
     };
     for (mut key, value) in response.metadata {
         if key.starts_with(HTTP_HEADER) {
@@ -276,6 +287,8 @@ pub(crate) fn decode_response(response: ConnectResponse) -> Result<DecodedRespon
             decoded.framed = value == names::BODY_FRAMED;
         } else if key == names::QANAT_ERROR {
             decoded.code = Some(String::from_utf8_lossy(&value).into_owned());
+        } else if key == names::QANAT_TOOK {
+            decoded.took = Took::decode(&value);
         }
     }
     check_fields(&decoded.headers)?;
