@@ -427,6 +427,10 @@ _CODES: dict[str, str] = {
     "probe_unknown": "nothing is set for that hostname or tunnel, or it is none of the account's",
     "probe_too_many": "the account has as many probes as it may have",
     "probe_bad": "a probe can't be sent: its path, method, hostname or a header field can't stand in a request",
+    "request_list_unknown": "there is no request list of that hostname, or it is none of the account's",
+    "request_list_too_many": "the edge keeps as many request lists as it may",
+    "request_list_bad": "a request list can't be so long or so large, or a filter of it can't be read",
+    "tail_too_many": "the edge follows as many logs for people as it may",
     "probe_unanswered": "the edge told nothing of a probe in time: it is ending, or its store is away",
     # engine: refusals of `qanat._engine`, one `engine_<code>` each
     "engine_bind_failed": "an address can't be listened on: taken, not this machine's, or not permitted",

@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 from typing import Any, cast
 
 import httpx
@@ -20,8 +21,10 @@ from qanat.edge.dashboard import Beside
 from qanat.edge.engine import Route
 from qanat.edge.server import ApiServer
 from qanat.health.health import Health
+from qanat.health.lines import Line
 from qanat.health.probing import Probes
 from qanat.health.rates import Meter
+from qanat.health.request_lists import RequestLists
 from qanat.nodes.readiness import Facts
 from qanat.store import Notice, Store, open_store
 from qanat.store.keys import KeyRing
@@ -61,12 +64,35 @@ class StillEdge:
     cuts: list[tuple[str, str]] = field(default_factory=list)
     passed: list[Any] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    listed: list[bytes] = field(default_factory=list)
+    """What requests of watched hostnames a test lets pass."""
+    watched: list[str] = field(default_factory=list)
+    links: dict[str, Line] = field(default_factory=dict)
+    viewers: Callable[[], socket] | None = None
+    """Connects to whoever is connectors' management."""
     health: Health = field(init=False)
     probes: Probes = field(init=False)
+    request_lists: RequestLists = field(init=False)
 
     def __post_init__(self) -> None:
         self.health = Health(Meter(cast(Any, self)))
         self.probes = Probes(cast(Any, self))
+        self.request_lists = RequestLists(self, self.store)
+
+    def list_requests(self, *, hostnames: Sequence[str]) -> None:
+        self.watched = list(hostnames)
+
+    def listed_requests(self) -> list[bytes]:
+        taken, self.listed = self.listed, []
+        return taken
+
+    def lines(self) -> dict[str, Line]:
+        return self.links
+
+    def management(self) -> socket:
+        """To whoever a test put at the other end."""
+        assert self.viewers is not None
+        return self.viewers()
 
     def traffic(self) -> list[Any]:
         return self.passed

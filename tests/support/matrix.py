@@ -188,6 +188,8 @@ def _user_body(world: "World", account: str) -> dict[str, str]:
 
 def _hostname(asked: Asked) -> str:
     """Its name says to which tunnel its record points."""
+    if "request-lists" in asked.path:
+        return _listed(asked)
     zone_id, tunnel_id = asked.world.zone(asked.account), asked.world.tunnel(asked.account)
     body = {"type": "CNAME", "name": f"on-{tunnel_id}", "content": f"{tunnel_id}.cfargotunnel.com", "proxied": True}
     return str(asked.world.control.call("POST", f"/zones/{zone_id}/dns_records", body)["name"])
@@ -281,6 +283,17 @@ def _promotion(asked: Asked) -> str:
 
 _RULE = {"name": "down", "kind": "tunnel_down", "settings": {"for_s": 30}}
 _HOOK = {"name": "hook", "kind": "webhook", "url": "https://127.0.0.1:1/"}
+
+
+def _listed(asked: Asked) -> str:
+    """A hostname whose requests are listed; of an edge that keeps few such lists at once."""
+    control = asked.world.control
+    control.edge.request_lists._lists.clear()
+    hostname = f"app.{control.call('GET', f'/zones/{asked.world.zone(asked.account)}')['name']}"
+    control.call("PUT", f"/accounts/{asked.account}/qanat/request-lists/{hostname}", {})
+    return hostname
+
+
 MAKERS: dict[str, Callable[[Asked], str]] = {
     "account_id": lambda asked: asked.account,
     "zone_id": lambda asked: asked.world.zone(asked.account),
@@ -369,6 +382,7 @@ DOCUMENT = {
     "account": {"id": "f" * 32, "name": "old", "settings": {}, "created_at": "2026-01-02T03:04:05Z"},
 }
 PROBES = "/accounts/{account_id}/qanat/probes"
+REQUEST_LISTS = "/accounts/{account_id}/qanat/request-lists"
 PROBE_RUNS = "/accounts/{account_id}/qanat/probe-runs"
 ROUTES = "/accounts/{account_id}/teamnet/routes"
 NETWORKS = "/accounts/{account_id}/teamnet/virtual_networks"
@@ -591,6 +605,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", PROBE_RUNS): Row("tunnel.edit", _run_body),
     ("GET", "/accounts/{account_id}/qanat/health"): Row("tunnel.read"),
     ("GET", "/accounts/{account_id}/qanat/traffic"): Row("tunnel.read"),
+    ("GET", f"{REQUEST_LISTS}"): Row("request.read"),
+    ("PUT", f"{REQUEST_LISTS}/{{hostname}}"): Row("request.edit", NOTHING),
+    ("DELETE", f"{REQUEST_LISTS}/{{hostname}}"): Row("request.edit"),
+    ("GET", f"{REQUEST_LISTS}/{{hostname}}/requests"): Row("request.read"),
     ("GET", "/qanat/metrics"): Row("edge.read"),
     ("GET", "/qanat/status"): Row("edge.read"),
     ("GET", "/qanat/skipped"): Row("edge.read"),

@@ -13,6 +13,7 @@ import yaml
 
 from qanat.health.engine import latency_bounds
 from qanat.health.health import Health
+from qanat.health.lines import Line
 from qanat.health.metrics import exposed
 from qanat.health.rates import Meter
 
@@ -44,16 +45,35 @@ def text() -> str:
         queue=latency,
         first_byte=latency,
         total=latency,
+        tunnel=latency,
+        connector=latency,
+        origin=([], 0.0),
     )
     live = cast(
         Any,
         SimpleNamespace(
-            counters=lambda: {"requests": 3}, failures=lambda: {"no_connection": 2}, traffic=lambda: [passed]
+            counters=lambda: {"requests": 3},
+            failures=lambda: {"no_connection": 2},
+            traffic=lambda: [passed],
+            lines=lambda: {"c": Line(0.012, "X25519MLKEM768"), "d": Line(None, "")},
         ),
     )
     live.health = Health(Meter(live))
     live.health.spots = lambda: {("app.example.test", "t", ""): SimpleNamespace(state="healthy")}
     return exposed(live, most_hostnames=10)
+
+
+def test_hops_behind_the_edge_are_told_where_a_connector_tells_them(text: str) -> None:
+    hops = set(re.findall(r'hop="(\w+)"', text))
+    assert hops == {"queue", "first_byte", "total", "tunnel", "connector"}
+
+
+def test_connections_are_told_by_their_key_exchange_and_lines(text: str) -> None:
+    assert 'qanat_edge_tunnel_connections{key_exchange="X25519MLKEM768"} 1' in text
+    assert 'qanat_edge_tunnel_connections{key_exchange="other"} 1' in text
+    assert 'qanat_edge_tunnel_rtt_seconds_bucket{le="0.01"} 0' in text
+    assert 'qanat_edge_tunnel_rtt_seconds_bucket{le="0.02"} 1' in text
+    assert "qanat_edge_tunnel_rtt_seconds_count 1" in text
 
 
 def expressions() -> list[str]:

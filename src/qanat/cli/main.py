@@ -36,6 +36,7 @@ class Commands(LazyGroup):
         "status": "status:app",
         "top": "top:app",
         "probe": "probe:app",
+        "requests": "requests:app",
         "edge": "edge:app",
         "tunnel": "tunnel:app",
         "node": "node:app",

@@ -40,13 +40,15 @@ def show(at: Access, tunnel: TunnelArgument) -> None:
     if detail.active_node is not None:
         say(f"mode {detail.mode}: the node {detail.active_node} is active, epoch {detail.epoch}")
     print_rows(
-        ("CONNECTOR", "VERSION", "INDEX", "PROTOCOL", "LOCATION", "FROM", "CONFIG", "SINCE"),
+        ("CONNECTOR", "VERSION", "INDEX", "PROTOCOL", "KEY EXCHANGE", "RTT", "LOCATION", "FROM", "CONFIG", "SINCE"),
         (
             (
                 connector.id,
                 connector.version,
                 connection.index,
                 connection.protocol,
+                connection.key_exchange,
+                f"{connection.rtt_s * 1000:.1f} ms" if connection.rtt_s is not None else None,
                 connection.location,
                 connection.origin_ip,
                 connection.config_error or connection.applied_version,

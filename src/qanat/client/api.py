@@ -8,6 +8,7 @@ from qanat.client.health import HealthCalls
 from qanat.client.http import ApiRefusedError
 from qanat.client.nodes import NodeCalls
 from qanat.client.own import OwnCalls
+from qanat.client.request_lists import RequestListCalls
 from qanat.client.teamnet import TeamnetCalls
 from qanat.client.tunnels import TunnelCalls
 from qanat.client.zones import TUNNEL_SUFFIX, ZoneCalls
@@ -25,6 +26,7 @@ class Client(
     HealthCalls,
     CutoverCalls,
     AlertCalls,
+    RequestListCalls,
     OwnCalls,
 ):
     """One control plane, ours or (but for `/qanat`) the hosted one. `base_url` ends in `/client/v4`."""

@@ -283,6 +283,8 @@ class DetailedConnection(Struct, frozen=True):
     pushed_version: int | None
     applied_version: int | None
     config_error: str
+    rtt_s: float | None = None
+    key_exchange: str | None = None
 
 
 class DetailedConnector(Struct, frozen=True):
@@ -447,3 +449,42 @@ class Promotion(Struct, frozen=True):
     def is_over(self) -> bool:
         """Released, or undone."""
         return self.finished_at is not None
+
+
+class RequestList(Struct, frozen=True):
+    """A hostname whose requests are listed for a while."""
+
+    hostname: str
+    on: bool
+    begun_at: str
+    until: str
+    by: str
+    most: int
+    requests: int
+    dropped: int
+
+
+class ListedRequest(Struct, frozen=True):
+    """A request that has ended, without what may be a secret. Every text may be a stranger's."""
+
+    at: float
+    request_id: str
+    client_ip: str
+    method: str
+    path: str
+    query: str
+    protocol: str
+    status: int
+    cause: str
+    bytes_in: int
+    bytes_out: int
+    duration_s: float
+    queue_s: float | None
+    first_byte_s: float | None
+    connector_s: float | None
+    origin_s: float | None
+    tunnel_id: str
+    node: str
+    user_agent: str
+    referer: str
+    headers: list[dict[str, str]]

@@ -59,6 +59,8 @@ GROUPS: tuple[PermissionGroup, ...] = (
     _group("efea2ab8357b47888938f101ae5e053f", "Cloudflare Tunnel Read", ACCOUNT, "tunnel.read"),
     TUNNEL_WRITE,
     _group("3b1f0c8e6d4a4f7f9a52c7d0e1b86a94", "Access: Audit Logs Read", ACCOUNT, "audit.read"),
+    _group("5e0b7f39a2c84d17b6d3418c9f20ea75", "Qanat Request Lists Read", ACCOUNT, "request.read"),
+    _group("e91c46d07b3f4c2a8f65d2b1307ca948", "Qanat Request Lists Write", ACCOUNT, "request.read", "request.edit"),
     _group("7d2e94b1c05f4a6e8c3391f6a8d7e250", "Qanat Edge Read", ACCOUNT, "edge.read"),
     _group("b86c17f34e9d4d0aa1f25b7c90e3d468", "Qanat Edge Write", ACCOUNT, "edge.read", "edge.edit"),
     # zones

@@ -26,7 +26,9 @@ GRANTS: Mapping[Role, tuple[PermissionGroup, ...]] = MappingProxyType(
     {
         "owner": (ALL,),
         "admin": tuple(group for group in _OF_ACCOUNTS if group.name != "Qanat Edge Write"),
-        "operator": _named(*_READS, "Cloudflare Tunnel Write", "DNS Write", "Access: Audit Logs Read"),
+        "operator": _named(
+            *_READS, "Cloudflare Tunnel Write", "DNS Write", "Access: Audit Logs Read", "Qanat Request Lists Write"
+        ),
         "viewer": _named(*_READS),
     }
 )
@@ -34,7 +36,7 @@ TOLD: Mapping[Role, str] = MappingProxyType(
     {
         "owner": "may do everything, also to users, backups and keys",
         "admin": "may change everything but the edge itself, and manage admins, operators and viewers",
-        "operator": "may change tunnels, records, cutovers and nodes, and read the audit log",
+        "operator": "may change tunnels, records, cutovers and nodes, see requests and logs, and read the audit log",
         "viewer": "may look at tunnels, zones, records, health and traffic, and change nothing",
     }
 )

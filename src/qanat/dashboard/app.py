@@ -21,6 +21,7 @@ from qanat.dashboard.desk import Desk
 from qanat.dashboard.handing import PATH, STOCK_HOST
 from qanat.dashboard.hub import Hub
 from qanat.dashboard.pages import PAGES
+from qanat.dashboard.tail import Tails
 from qanat.errors import QanatError
 
 HEADERS = {
@@ -36,8 +37,8 @@ HEADERS = {
 log = structlog.get_logger(__name__)
 
 
-def create_dashboard(desk: Desk, hub: Hub) -> Starlette:
-    """The dashboard of one edge; `hub` feeds its open pages, and whoever made it closes it."""
+def create_dashboard(desk: Desk, hub: Hub, tails: Tails) -> Starlette:
+    """The dashboard of one edge; `hub` feeds its open pages, `tails` follow logs for them, and whoever made them closes them."""
     return Starlette(
         routes=[
             Route("/static/{tag}/{name}", assets.serve),
@@ -45,6 +46,7 @@ def create_dashboard(desk: Desk, hub: Hub) -> Starlette:
             *provider.routes(desk),
             Route("/live", hub.endpoint),
             Route(f"{PATH}/{{key}}", _waits(desk), methods=["GET"]),
+            Route("/tunnels/{tunnel_id}/tail", tails.endpoint),
             *(route(each, desk) for each in declared()),
         ],
         middleware=[Middleware(Marked, desk=desk)],

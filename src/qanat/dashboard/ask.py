@@ -43,6 +43,7 @@ STATUSES = {
     "user_last_owner": 409,
     "user_is_self": 409,
     "too_many_failures": 429,
+    "tail_too_many": 429,
     "form_forged": 403,
     "form_too_large": 413,
     "host_refused": 421,

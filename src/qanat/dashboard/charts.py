@@ -13,9 +13,16 @@ SPANS = MappingProxyType(
     {"15m": "15 min", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 )
 _LENGTHS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-HOPS: dict[str, Hop] = {"edge": "queue", "origin": "first_byte", "total": "total"}
-"""`edge`: from a request's head to a stream on a connection; `origin`: from there to the answer's head, through tunnel, connector
-and origin; `total`: to the answer's end."""
+HOPS: dict[str, Hop] = {
+    "edge": "queue",
+    "tunnel": "tunnel",
+    "connector": "connector",
+    "origin": "origin",
+    "behind": "first_byte",
+    "total": "total",
+}
+"""`edge`: from a request's head to a stream on a connection; `behind`: from there to the answer's head, and of that what was the
+`tunnel`'s (there and back), the `connector`'s and the `origin`'s, where the connector tells; `total`: to the answer's end."""
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 NEWEST = timedelta(seconds=40)
 

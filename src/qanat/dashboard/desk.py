@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from qanat.alerts.sending import Sending
+from qanat.auth.management import ManagementKey
 from qanat.auth.oidc.provider import Provider
 from qanat.certificates.stored import GivenFile
 from qanat.cutover.edge import CutoverEdge
@@ -48,6 +49,7 @@ class Desk:
     alerting: Callable[[str], AbstractContextManager[None]]
     sending: Sending
     certificate: Callable[[str], CertificateSeen | None]
+    management: ManagementKey
     cutover_edge: CutoverEdge | None = None
     cutover_policy: Policy = "enforce"
     cutover_watch: Watch = "report"

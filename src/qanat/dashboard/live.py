@@ -1,12 +1,15 @@
 """The running edge, as far as the dashboard shows it. The edge process gives it, tests give their own."""
 
 from collections.abc import Mapping, Sequence
+from socket import socket
 from typing import Protocol
 
 from qanat.control.explain import Route
 from qanat.health.engine import Traffic
 from qanat.health.health import Health
+from qanat.health.lines import Line
 from qanat.health.probing import Probes
+from qanat.health.request_lists import RequestLists
 from qanat.nodes.readiness import Facts
 
 
@@ -52,8 +55,15 @@ class Live(Protocol):
     def probes(self) -> Probes:
         """Who asks origins."""
 
+    @property
+    def request_lists(self) -> RequestLists:
+        """What passes, request by request, of hostnames that somebody watches."""
+
     def traffic(self) -> Sequence[Traffic]:
         """What has passed, by hostname, tunnel and node."""
+
+    def lines(self) -> Mapping[str, Line]:
+        """How connectors' connections are, by their ids."""
 
     def counters(self) -> Mapping[str, int]:
         """Totals since start."""
@@ -71,6 +81,9 @@ class Live(Protocol):
 
     def node(self, tunnel_id: str, token_id: str) -> Facts:
         """How a tunnel's node is now."""
+
+    def management(self) -> socket:
+        """A new socket, to be closed, on which connectors' management is asked with tokens."""
 
     def cut(self, tunnel_id: str, token_id: str) -> int:
         """Ends what is open on a node; how many."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qanat.dashboard.handing import Handing
     from qanat.dashboard.hub import Hub
     from qanat.dashboard.live import Live
+    from qanat.dashboard.tail import Tails
 
 QUICK = "/tunnel"
 """Where connectors ask for quick tunnels, below no prefix (api.md 5)."""
@@ -30,6 +31,7 @@ class Beside:
         self._dashboard: ASGIApp | None = None
         self._hub: Hub | None = None
         self._handing: Handing | None = None
+        self._tails: Tails | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or is_api(scope):
@@ -43,10 +45,9 @@ class Beside:
     def close(self) -> None:
         """Ends the streams of open pages, which have no end of their own."""
         with self._lock:
-            if self._hub is not None:
-                self._hub.close()
-            if self._handing is not None:
-                self._handing.close()
+            for each in (self._hub, self._tails, self._handing):
+                if each is not None:
+                    each.close()
 
     def _made(self) -> ASGIApp:
         from qanat.auth.oidc.provider import Provider
@@ -57,6 +58,7 @@ class Beside:
         from qanat.dashboard.door import Door
         from qanat.dashboard.hub import Hub
         from qanat.dashboard.overview import Overviews
+        from qanat.dashboard.tail import Tails
 
         context, edge = self._context, self._context.cutover_edge
         with self._lock:
@@ -92,14 +94,15 @@ class Beside:
                     redirects_http=context.redirects_http,
                     name_servers=context.name_servers,
                     given_files=context.given_files,
+                    management=context.management,
                     certificate=edge.certificate if edge is not None else lambda _: None,
                     hosts=context.hosts,
                     skipped=context.skipped,
                     found_by=context.found_by,
                     provider=Provider(oidc) if oidc.issuer else None,
                 )
-                self._hub, self._handing = Hub(desk), desk.handing
-                self._dashboard = create_dashboard(desk, self._hub)
+                self._hub, self._tails, self._handing = Hub(desk), Tails(desk), desk.handing
+                self._dashboard = create_dashboard(desk, self._hub, self._tails)
             dashboard: ASGIApp = self._dashboard
             return dashboard
 

@@ -242,6 +242,7 @@ class Duties:
             (RENEW_CERTIFICATES, HOUR_S, parts.feed.refresh_routes),
             ("note failed log-ins", FAILED_LOGINS_S, control.note_failed_logins),
             ("keep failed requests", SECOND_S, parts.failures.write),
+            ("list requests", SECOND_S, parts.live.request_lists.look),
             ("record what passed", SERIES_S, parts.series.record),
             ("trim", HOUR_S, lambda: trim(store)),
             ("forget", HOUR_S, lambda: forget_deleted(store)),

@@ -46,6 +46,7 @@ from qanat.errors import QanatError
 from qanat.health.health import Health
 from qanat.health.probing import Probes
 from qanat.health.rates import Meter
+from qanat.health.request_lists import RequestLists
 from qanat.series import Recorder
 from qanat.settings import EdgeSettings
 from qanat.store import SYSTEM
@@ -173,7 +174,7 @@ def _build(
     failures = Failures(file=data_dir.failed_requests)
     stack.callback(failures.write)
     probes, health, presence = Probes(running), Health(Meter(running)), Presence()
-    live = RunningEdge(running, failures, health, probes, presence)
+    live = RunningEdge(running, failures, health, probes, presence, RequestLists(running, state.store))
     pump = EventPump(
         running,
         state.store,

@@ -1,6 +1,7 @@
 """The running edge as the API sees it (api.context.Live)."""
 
 from collections.abc import Mapping, Sequence
+from socket import socket
 from typing import TYPE_CHECKING
 
 from qanat.edge import engine
@@ -9,7 +10,9 @@ from qanat.edge.failures import Failures, KeptFailure
 from qanat.edge.presence import Presence
 from qanat.health.engine import Traffic
 from qanat.health.health import Health
+from qanat.health.lines import Line, Lines
 from qanat.health.probing import Probes
+from qanat.health.request_lists import RequestLists
 from qanat.nodes.readiness import Facts
 
 if TYPE_CHECKING:
@@ -20,13 +23,21 @@ class RunningEdge:
     """Counters, routes and nodes, as they are now."""
 
     def __init__(
-        self, running: engine.Edge, failures: Failures, health: Health, probes: Probes, presence: Presence
+        self,
+        running: engine.Edge,
+        failures: Failures,
+        health: Health,
+        probes: Probes,
+        presence: Presence,
+        request_lists: RequestLists,
     ) -> None:
         self._engine = running
         self._failures = failures
         self.health = health
         self.probes = probes
+        self.request_lists = request_lists
         self._presence = presence
+        self._lines = Lines(running)
         self.access_log: AccessLog | None = None
         self.alerts = AlertCounters()
 
@@ -57,6 +68,10 @@ class RunningEdge:
         """The engine's."""
         return self._engine.traffic()
 
+    def lines(self) -> Mapping[str, Line]:
+        """How connectors' connections are, as of a moment ago."""
+        return self._lines.now()
+
     def failed_request(self, request_id: str) -> engine.RequestFailed | KeptFailure | None:
         """From the ring of the newest."""
         return self._failures.get(request_id)
@@ -79,6 +94,11 @@ class RunningEdge:
             why=found.why,
             since=found.since,
         )
+
+    def management(self) -> socket:
+        """The engine's."""
+        with engine.engine_errors():
+            return socket(fileno=self._engine.management())
 
     def cut(self, tunnel_id: str, token_id: str) -> int:
         """WebSockets too; the connections stay."""

@@ -78,5 +78,7 @@ def attributes(fields: Mapping[str, Any]) -> dict[str, Any]:
         "qanat.connection_id": fields.get("connection_id"),
         "qanat.queue_s": fields.get("queue_s"),
         "qanat.first_byte_s": fields.get("first_byte_s"),
+        "qanat.connector_s": fields.get("connector_s"),
+        "qanat.origin_s": fields.get("origin_s"),
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -1,6 +1,8 @@
 """The edge's metrics, as Prometheus reads them. Labels are bounded: hostnames are routes, and only those with most requests have
 series of their own."""
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import time
 from typing import Protocol
@@ -8,6 +10,7 @@ from typing import Protocol
 from qanat.exposition import Exposition, Histogram, Sample
 from qanat.health.engine import Traffic, latency_bounds
 from qanat.health.health import Health, Spot
+from qanat.health.lines import Line
 from qanat.health.verdicts import HealthState
 
 OTHERS = "other"
@@ -17,7 +20,13 @@ HOPS: Mapping[str, Callable[[Traffic], tuple[Sequence[int], float]]] = {
     "queue": lambda traffic: traffic.queue,
     "first_byte": lambda traffic: traffic.first_byte,
     "total": lambda traffic: traffic.total,
+    "tunnel": lambda traffic: traffic.tunnel,
+    "connector": lambda traffic: traffic.connector,
+    "origin": lambda traffic: traffic.origin,
 }
+BEHIND = ("tunnel", "connector", "origin")
+"""Of these there is nothing where no connector of ours tells."""
+RTT_BOUNDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
 COUNTERS = {
     "requests": "Requests whose head was read.",
     "requests_failed": "Requests answered by the edge itself or cut, the client's departure left out.",
@@ -32,6 +41,7 @@ COUNTERS = {
     "registrations_refused": "Registrations refused.",
     "events_dropped": "Events that nobody took in time.",
     "access_lines_dropped": "Lines of the access log that had no room.",
+    "listed_requests_dropped": "Requests that a request list had no room for.",
     "access_lines_lost": "Lines of the access log that could not be written.",
     "connections_calmed": "Public HTTP/2 connections ended with ENHANCE_YOUR_CALM.",
     "suspicions": "Connections of connectors that became suspect.",
@@ -66,6 +76,7 @@ class Source(Protocol):
     def counters(self) -> Mapping[str, int]: ...
     def failures(self) -> Mapping[str, int]: ...
     def traffic(self) -> Sequence[Traffic]: ...
+    def lines(self) -> Mapping[str, Line]: ...
 
 
 def exposed(live: Source, *, most_hostnames: int) -> str:
@@ -100,12 +111,27 @@ def exposed(live: Source, *, most_hostnames: int) -> str:
         )
     exposition.add_histogram(
         "qanat_edge_hostname_seconds",
-        "How long requests took, by hop: to a stream on a connection, from there to the answer's head, and in all.",
+        "How long requests took, by hop: to a stream on a connection, from there to the answer's head, and in all; of the time "
+        "to the answer's head, where the connector tells, what was the tunnel's, the connector's and the origin's.",
         (
             ({**labels, "hop": hop}, _histogram([each(traffic) for traffic in group]))
             for labels, group in rows
             for hop, each in HOPS.items()
+            if hop not in BEHIND or any(each(traffic)[0] for traffic in group)
         ),
+    )
+    lines = list(live.lines().values())
+    exchanges = Counter(line.key_exchange or OTHERS for line in lines)
+    exposition.add(
+        "qanat_edge_tunnel_connections",
+        "gauge",
+        "Registered connections of connectors, by the group of their key exchange.",
+        [({"key_exchange": name}, float(count)) for name, count in sorted(exchanges.items())],
+    )
+    exposition.add_histogram(
+        "qanat_edge_tunnel_rtt_seconds",
+        "How long the lines of the registered connections are now: round trips, not observations over time.",
+        [({}, _rtts([line.rtt_s for line in lines if line.rtt_s is not None]))],
     )
     shown = {labels["hostname"] for labels, _ in rows} - {OTHERS}
     exposition.add(
@@ -159,6 +185,13 @@ def _histogram(latencies: Sequence[tuple[Sequence[int], float]]) -> Histogram:
         for number, count in enumerate(given):
             counts[number] += count
     return {"bounds": bounds, "counts": counts, "sum": sum(total for _, total in latencies)}
+
+
+def _rtts(rtts: Sequence[float]) -> Histogram:
+    counts = [0] * (len(RTT_BOUNDS) + 1)
+    for rtt in rtts:
+        counts[bisect_left(RTT_BOUNDS, rtt)] += 1
+    return {"bounds": RTT_BOUNDS, "counts": counts, "sum": sum(rtts)}
 
 
 def _some(health: Health, shown: set[str], most: int) -> list[tuple[Spot, HealthState]]:

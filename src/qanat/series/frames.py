@@ -13,8 +13,9 @@ import msgspec
 
 from qanat.health.rates import quantile
 
-Hop = Literal["queue", "first_byte", "total"]
+Hop = Literal["queue", "first_byte", "total", "tunnel", "connector", "origin"]
 HOPS: tuple[Hop, ...] = get_args(Hop)
+"""As `qanat._engine.Traffic` has them. A new one goes to the end: frames of an older version have none of it."""
 Causes = Mapping[str, int]
 
 STEPS: tuple[tuple[int, int], ...] = (
@@ -39,8 +40,12 @@ class Entry(msgspec.Struct, array_like=True):
     timed_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    latency: list[list[int]] = msgspec.field(default_factory=lambda: [[], [], []])
-    sums_us: list[int] = msgspec.field(default_factory=lambda: [0] * 3)
+    latency: list[list[int]] = msgspec.field(default_factory=lambda: [[] for _ in HOPS])
+    sums_us: list[int] = msgspec.field(default_factory=lambda: [0] * len(HOPS))
+
+    def __post_init__(self) -> None:
+        self.latency += [[] for _ in HOPS[len(self.latency) :]]
+        self.sums_us += [0 for _ in HOPS[len(self.sums_us) :]]
 
     def add(self, other: "Entry") -> None:
         """The other's counts too."""
@@ -112,7 +117,7 @@ def merged(frames: Iterable[Frame]) -> Frame:
 
 def without_latency(entry: Entry) -> Entry:
     """Its counts alone."""
-    return msgspec.structs.replace(entry, latency=[[], [], []], sums_us=[0] * 3)
+    return msgspec.structs.replace(entry, latency=[], sums_us=[])
 
 
 def trimmed(counts: Sequence[int]) -> list[int]:

@@ -42,11 +42,14 @@ class Recorder:
         self._traffic: dict[_Key, Numbers] = {}
         self._failures: dict[str, int] = dict(source.failures())
         for each in source.traffic():
-            self._traffic[each.hostname, each.tunnel_id, each.token_id] = _numbers(each)
+            self._traffic[each.hostname, each.tunnel_id, each.token_id] = self._told(each)
+
+    def _told(self, traffic: Traffic) -> Numbers:
+        return _numbers(traffic, len(self._bounds) + 1)
 
     def record(self) -> None:
         """What passed since the last call. What couldn't be written is in the next frame. QanatErrors of the store."""
-        traffic = {(each.hostname, each.tunnel_id, each.token_id): _numbers(each) for each in self._source.traffic()}
+        traffic = {(each.hostname, each.tunnel_id, each.token_id): self._told(each) for each in self._source.traffic()}
         failures = dict(self._source.failures())
         passed: dict[tuple[str, str], Entry] = {}
         for (hostname, tunnel_id, token_id), now in traffic.items():
@@ -135,13 +138,14 @@ def _together(entries: Iterable[Entry]) -> Entry:
     return whole
 
 
-def _numbers(traffic: Traffic) -> Numbers:
-    """All counts, flat: those of COUNTS, the statuses, each hop's buckets, each hop's sum in microseconds."""
+def _numbers(traffic: Traffic, buckets: int) -> Numbers:
+    """All counts, flat: those of COUNTS, the statuses, each hop's buckets, each hop's sum in microseconds. A hop of which nobody
+    told has no buckets."""
     hops = [getattr(traffic, hop) for hop in HOPS]
     return (
         *(getattr(traffic, name) for name in COUNTS),
         *traffic.statuses,
-        *(count for counts, _ in hops for count in counts),
+        *(count for counts, _ in hops for count in counts or [0] * buckets),
         *(round(total * 1e6) for _, total in hops),
     )
 

@@ -18,6 +18,8 @@ Permission = Literal[
     "token.read",
     "token.edit",
     "audit.read",
+    "request.read",
+    "request.edit",
     "edge.read",
     "edge.edit",
     "user.read",

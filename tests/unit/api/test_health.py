@@ -29,6 +29,9 @@ class Passed:
     queue: tuple[list[int], float] = field(default_factory=lambda: ([10] + [0] * (BUCKETS - 1), 0.001))
     first_byte: tuple[list[int], float] = field(default_factory=lambda: ([0] * BUCKETS, 0.0))
     total: tuple[list[int], float] = field(default_factory=lambda: ([0, 10] + [0] * (BUCKETS - 2), 0.006))
+    tunnel: tuple[list[int], float] = ([], 0.0)
+    connector: tuple[list[int], float] = ([], 0.0)
+    origin: tuple[list[int], float] = ([], 0.0)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ READS: set[Permission] = {"account.read", "tunnel.read", "zone.read", "dns.read"
 HELD: dict[Role, set[Permission]] = {
     "owner": set(PERMISSIONS) - {"user.read", "user.edit"},
     "admin": set(PERMISSIONS) - {"user.read", "user.edit", "edge.edit"},
-    "operator": READS | {"tunnel.edit", "dns.edit", "audit.read"},
+    "operator": READS | {"tunnel.edit", "dns.edit", "audit.read", "request.read", "request.edit"},
     "viewer": READS,
 }
 

@@ -47,6 +47,9 @@ class Passed:
     queue: tuple[list[int], float] = ([0, 0, 0, 0], 0.0)
     first_byte: tuple[list[int], float] = ([0, 0, 0, 0], 0.0)
     total: tuple[list[int], float] = ([0, 0, 0, 0], 0.0)
+    tunnel: tuple[list[int], float] = ([], 0.0)
+    connector: tuple[list[int], float] = ([], 0.0)
+    origin: tuple[list[int], float] = ([], 0.0)
 
     def answered(self, number: int, *, bucket: int = 0, status: int = 2) -> None:
         self.requests += number

@@ -37,6 +37,9 @@ FAILURES: dict[str, Failure] = {
     "probe_unknown": Failure(404, 1002),
     "probe_too_many": Failure(400, 1001),
     "probe_unanswered": Failure(503, 10503),
+    "request_list_unknown": Failure(404, 1002),
+    "request_list_too_many": Failure(400, 1001),
+    "request_list_bad": Failure(400, 1001, points=True),
     # tokens, users, accounts
     "token_unknown": Failure(404, 7003, names_place=False),
     "token_too_many": Failure(400, 1001),

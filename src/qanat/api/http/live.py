@@ -6,7 +6,9 @@ from typing import Protocol
 from qanat.api.engine import Route
 from qanat.health.engine import Traffic
 from qanat.health.health import Health
+from qanat.health.lines import Line
 from qanat.health.probing import Probes
+from qanat.health.request_lists import RequestLists
 from qanat.nodes.readiness import Facts
 
 
@@ -32,8 +34,15 @@ class Live(Protocol):
     def probes(self) -> Probes:
         """Who asks origins."""
 
+    @property
+    def request_lists(self) -> RequestLists:
+        """What passes, request by request, of hostnames that somebody watches."""
+
     def traffic(self) -> Sequence[Traffic]:
         """What has passed, by hostname, tunnel and node."""
+
+    def lines(self) -> Mapping[str, Line]:
+        """How connectors' connections are, by their ids."""
 
     def counters(self) -> Mapping[str, int]:
         """Totals since start."""

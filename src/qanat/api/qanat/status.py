@@ -99,7 +99,8 @@ HopName = Literal["browser", "edge", "tunnel", "connector", "origin"]
 
 class HopShape(Shape):
     """One hop of a failed request. `edge`: from the head's last byte to a connection; `tunnel`: to a stream on it; `connector`
-    and `origin`: to what came back through it."""
+    and `origin`: to what came back through it. A connector of ours tells how long it and its origin took: the way there and the
+    way back are hops of `tunnel` then, taken to be equally long."""
 
     hop: HopName
     at_s: Annotated[float, Field(examples=[0.0004], description="seconds after the request's head was there")]

@@ -1,5 +1,6 @@
 """`/qanat/tunnels`: a tunnel with everything that a person wants to see of it, which the stock API has no place for."""
 
+from collections.abc import Mapping
 from typing import cast
 
 from sqlalchemy.orm import Session
@@ -20,6 +21,7 @@ from qanat.api.v4.tunnel_shapes import (
 from qanat.control import configurations, connections, connector_tokens
 from qanat.control.tunnel_status import ConnectorConnections, every_connector, recent_state
 from qanat.control.visibility import known_tunnel
+from qanat.health.lines import Line
 from qanat.nodes import mode, nodes
 from qanat.store.models import Configuration, Tunnel
 
@@ -34,7 +36,7 @@ def get_tunnel(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[OwnTunnelShape]:
         tunnel = known_tunnel(session, who, tunnel_id)
         state = recent_state(session, tunnel, now=ctx.store.clock())
         newest = configurations.newest(session, tunnel.id)
-        connectors = _connectors(session, tunnel, state.all_connectors, newest)
+        connectors = _connectors(session, tunnel, state.all_connectors, newest, ctx.live.lines())
         role = mode.of(session, tunnel.id)
         active = nodes.name_of(session, tunnel.id, role.active_token_id if role is not None else None)
     return ok(
@@ -60,7 +62,7 @@ def list_connectors(tunnel_id: TunnelPath, ctx: Ctx, who: Who) -> Ok[list[OwnCon
         tunnel = known_tunnel(session, who, tunnel_id)
         state = recent_state(session, tunnel, now=ctx.store.clock())
         newest = configurations.newest(session, tunnel.id)
-        return ok(_connectors(session, tunnel, every_connector(session, tunnel.id, state), newest))
+        return ok(_connectors(session, tunnel, every_connector(session, tunnel.id, state), newest, ctx.live.lines()))
 
 
 @router.get("/events")
@@ -77,7 +79,11 @@ def list_events(tunnel_id: TunnelPath, ctx: Ctx, who: Who, page: AskedPage) -> O
 
 
 def _connectors(
-    session: Session, tunnel: Tunnel, connectors: list[ConnectorConnections], newest: Configuration | None
+    session: Session,
+    tunnel: Tunnel,
+    connectors: list[ConnectorConnections],
+    newest: Configuration | None,
+    lines: Mapping[str, Line],
 ) -> list[OwnConnectorShape]:
     names = {token.id: token.name for token in connector_tokens.every(session, tunnel.id)}
-    return [shown_own_connector(connector, conns, names, newest) for connector, conns in connectors]
+    return [shown_own_connector(connector, conns, names, newest, lines) for connector, conns in connectors]

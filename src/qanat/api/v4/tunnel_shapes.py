@@ -9,6 +9,7 @@ from qanat.api.http.envelope import rfc3339
 from qanat.api.http.shapes import Shape
 from qanat.control import tunnels
 from qanat.control.tunnel_status import ConnectorStatus, Status, TunnelState, connector_status
+from qanat.health.lines import Line
 from qanat.store.models import Configuration, Connection, Connector, Tunnel
 
 ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
@@ -84,6 +85,21 @@ class OwnConnectionShape(Shape):
     pushed_version: Annotated[int | None, Field(examples=[7])]
     applied_version: Annotated[int | None, Field(examples=[7])]
     config_error: Annotated[str, Field(examples=[""])]
+    rtt_s: Annotated[
+        float | None,
+        Field(
+            examples=[0.012],
+            description="the round trip of its line now: over QUIC the smoothed one of packets, over HTTP/2 the shortest of the "
+            "newest PINGs; null: lost, or not measured yet",
+        ),
+    ]
+    key_exchange: Annotated[
+        str | None,
+        Field(
+            examples=["X25519MLKEM768"],
+            description="the group of its TLS handshake; null: lost, or not known, as over QUIC",
+        ),
+    ]
 
 
 class ConnectorTokenName(Shape):
@@ -188,9 +204,13 @@ def shown_connection(connection: Connection, connector: Connector) -> Connection
 
 
 def shown_own_connector(
-    connector: Connector, connections: list[Connection], token_names: dict[str, str], newest: Configuration | None
+    connector: Connector,
+    connections: list[Connection],
+    token_names: dict[str, str],
+    newest: Configuration | None,
+    lines: Mapping[str, Line],
 ) -> OwnConnectorShape:
-    """A connector with everything that is known of it."""
+    """A connector with everything that is known of it. `lines`: of live connections."""
     token_id = next((connection.token_id for connection in connections if connection.token_id in token_names), None)
     return {
         "id": connector.id,
@@ -218,8 +238,11 @@ def shown_own_connector(
                 "pushed_version": connection.pushed_version,
                 "applied_version": connection.applied_version,
                 "config_error": connection.config_error,
+                "rtt_s": line.rtt_s if line is not None else None,
+                "key_exchange": (line.key_exchange or None) if line is not None else None,
             }
             for connection in connections
+            for line in (lines.get(connection.id),)
         ],
     }
 

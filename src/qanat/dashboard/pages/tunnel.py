@@ -85,7 +85,7 @@ def _values(desk: Desk, account_id: str, tunnel_id: str) -> dict[str, Any]:
         known = nodes.every(session, found)
         role = mode.of(session, found.id)
         wanted = configurations.newest(session, found.id)
-    names = {node.token_id: node.name for node in known}
+    names, lines = {node.token_id: node.name for node in known}, desk.live.lines()
     return {
         "tunnel": found,
         "line": desk.overviews.of(account_id).line(found.id),
@@ -93,7 +93,10 @@ def _values(desk: Desk, account_id: str, tunnel_id: str) -> dict[str, Any]:
             {
                 "row": connector,
                 "status": tunnel_status.connector_status(connector, connections),
-                "connections": [(each, names.get(each.token_id, each.token_id or "default")) for each in connections],
+                "connections": [
+                    (each, names.get(each.token_id, each.token_id or "default"), lines.get(each.id))
+                    for each in connections
+                ],
             }
             for connector, connections in state.all_connectors
         ],

@@ -83,11 +83,13 @@
     if (active && /^(INPUT|TEXTAREA|SELECT)$/.test(active.tagName)) return; // nobody's typing is lost
     const place = active && (active.getAttribute("href") || active.id || active.className);
     const scrolled = [...before.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
+    const unfolded = [...before.querySelectorAll("details[open][id]")].map((each) => each.id);
     const holder = document.createElement("template");
     holder.innerHTML = html;
     const after = holder.content.firstElementChild;
     if (!after) return;
     before.replaceWith(after);
+    unfolded.forEach((id) => { const again = $(id); if (again) again.open = true; });
     after.querySelectorAll(".scroll").forEach((each, n) => { if (scrolled[n]) [each.scrollLeft, each.scrollTop] = scrolled[n]; });
     if (place) {
       const again = [...after.querySelectorAll("a,button,[tabindex]")]

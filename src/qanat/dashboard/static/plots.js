@@ -18,10 +18,11 @@
     const says = holder.dataset.unit === "time" ? time : rate;
     const values = [data[0], ...columns.map((name) => data[1][name])];
     holder.textContent = "";
-    if (data[0].length < 2) {
+    const told = !holder.dataset.none || values.slice(1).some((column) => column.some((value) => value != null));
+    if (data[0].length < 2 || !told) {
       const empty = document.createElement("p");
       empty.className = "empty";
-      empty.textContent = "first points in 20 s";
+      empty.textContent = told ? "first points in 20 s" : holder.dataset.none;
       holder.append(empty);
       return null;
     }
