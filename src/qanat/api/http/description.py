@@ -48,6 +48,8 @@ PATH_PARAMETERS = {
     "promotion_id": ("The promotion, a UUID.", UUID),
     "cutover_id": ("The cutover, 32 hexadecimal digits.", HEX_ID),
     "certificate_id": ("The certificate, or its order while there is none yet; a UUID.", UUID),
+    "alert_rule_id": ("The alert rule, 32 hexadecimal digits.", HEX_ID),
+    "alert_channel_id": ("The channel of alerts, 32 hexadecimal digits.", HEX_ID),
     "route_id": ("The route, a UUID.", UUID),
     "virtual_network_id": ("The virtual network, a UUID.", UUID),
     "network": ("The network, a CIDR.", "10.20.0.0/16"),
