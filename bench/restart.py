@@ -107,8 +107,11 @@ def measure(ready: Rig, kind: str, protocol: str, number: int, connections: int)
             said: list[bool] = []
 
             def speak(talk: websocket.WebSocket = talk, said: list[bool] = said) -> None:
-                talk.text("still here")
-                said.append(talk.message() == "still here")
+                try:
+                    talk.text("still here")
+                    said.append(talk.message() == "still here")
+                except (AssertionError, OSError):  # it has ended
+                    said.append(False)
 
             took.append(upgrade(ready, speak))
             speak()
@@ -144,7 +147,8 @@ def measure(ready: Rig, kind: str, protocol: str, number: int, connections: int)
 def upgrade(ready: Rig, meanwhile: Callable[[], None]) -> float:
     """Seconds until visitors come to the new process; `meanwhile` is called again and again."""
     began, mark = time.monotonic(), sum('"ready"' in line for _, line in ready.edge.lines)
-    command = [*QANAT, "edge", "upgrade", "--data-dir", ready.ready["data_dir"], "--output", "json"]
+    options = ["--data-dir", ready.ready["data_dir"], "--output", "json", "--timeout", "200"]
+    command = [*QANAT, "edge", "upgrade", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
         raise BenchError(f"an upgrade failed: {done.stderr}")

@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from threading import Lock
 from time import monotonic
 
 from qanat.edge.engine import ConnectionDraining, ConnectionLost, ConnectionRegistered, ConnectionSuspect, EdgeEvent
 
+RETURNS = "qanat_return"
+"""Announced by connectors that return without a back-off."""
 Key = tuple[str, str]
 """Tunnel and connector token."""
 
@@ -39,6 +42,8 @@ class Presence:
         self._held: Counter[Key] = Counter()
         self._suspect: Counter[Key] = Counter()
         self._gone: dict[Key, float] = {}
+        self._adopted: Counter[Key] = Counter()
+        self._adopted_at = -inf
         self._features: dict[Key, frozenset[str]] = {}
         self._listeners: tuple[Callable[[str], None], ...] = ()
         self.observer: Callable[[str, Held | None], None] | None = None
@@ -125,6 +130,8 @@ class Presence:
                     continue
                 self._connections[held.connection_id] = _Connection(node, is_elsewhere=True)
                 self._held[node] += 1
+                self._adopted[node] += 1
+                self._adopted_at = self._clock()
                 self._features.setdefault(node, frozenset(held.features))
                 self._settle(node)
         if self.observer is not None:
@@ -151,6 +158,16 @@ class Presence:
         """How many connections a process before this one still has that take requests: they are on their way here."""
         with self._lock:
             return sum(each.is_elsewhere for each in self._connections.values())
+
+    def missing(self, within_s: float) -> int:
+        """How many connections fewer than before this process those nodes have here that return by a back-off, as stock ones do,
+        and have come with some. 0 when the last was adopted longer ago than `within_s`."""
+        with self._lock:
+            if self._clock() - self._adopted_at >= within_s:
+                return 0
+            slow = (node for node in self._held if RETURNS not in self._features.get(node, ()))
+            here = {node: self._held[node] for node in slow if self._held[node]}
+            return sum(max(0, self._adopted[node] - held) for node, held in here.items())
 
     def connections(self, tunnel_id: str, token_id: str) -> tuple[int, int]:
         """How many there are, and how many of them are suspect."""

@@ -20,8 +20,8 @@ from qanat.store import Notice, NoticeKind
 
 MOVE_S = 180.0
 """How long tunnels have to get a connection here before visitors come here; those of the rest wait for one. Nobody waits for it
-meanwhile: the process before this one serves. A stock connector returns after up to 22 s; over HTTP/2, and told so for the third
-time within minutes, after more than a minute: its wait doubles each time."""
+meanwhile: the process before this one serves. A stock connector's first connection returns within 2 s, unless it broke before:
+then by a wait of up to 20 s that doubles with each in succession."""
 EXPECTED_S = 30.0
 """For so long requests wait for connectors that are on their way: a stock one may take its time."""
 LOOK_S = 0.02

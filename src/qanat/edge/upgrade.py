@@ -33,7 +33,11 @@ CONNECTORS_EVERY_S = 0.005
 """Between two connections that are told to go to the new process: 200 a second."""
 MOVED_S = 90.0
 """For connectors that are still on their way here from a process before this one: of a connector with all its connections between
-two processes none would be left to serve. A stock one takes up to 22 s for each of its four."""
+two processes none would be left to serve."""
+RETURN_S = 60.0
+"""Since the last upgrade, for connections that wait before they dial again: a stock connector's wait doubles with each that
+comes soon after another, up to 320 s. Without them its first connection serves alone, and while that changes place, too, requests
+wait for it."""
 LOOK_S = 0.1
 CLOSE_S = 5.0
 """How long the end of this process waits for that of one that it was starting."""
@@ -170,7 +174,8 @@ class Upgrades:
 
     def _hand_over(self, limit_s: float, drain_s: float | None) -> Result:
         end, pause = monotonic() + MOVED_S, threading.Event()
-        while self._parts.presence.elsewhere and monotonic() < end and not self._is_canceled:
+        presence = self._parts.presence
+        while (presence.elsewhere or presence.missing(RETURN_S)) and monotonic() < end and not self._is_canceled:
             pause.wait(LOOK_S)
         command = program()
         log.info("upgrading: the program is started anew", program=command[0])

@@ -96,3 +96,26 @@ def test_a_node_that_is_connected_to_the_process_before_is_not_gone(monkeypatch:
     ]
     assert [held.connection_id for held in presence.held()] == []
     assert presence.elsewhere == 0
+
+
+def test_connections_that_wait_before_they_dial_again_are_missing_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qanat.edge.presence.ConnectionRegistered", Registered)
+    now = 0.0
+    presence = Presence(clock=lambda: now)
+    assert presence.missing(60.0) == 0
+    presence.adopt([Held("c1", "t", "n", ()), Held("c2", "t", "n", ()), Held("c3", "t", "other", ())])
+    presence.adopt([Held(f"o{number}", "t", "ours", ("qanat_return",)) for number in range(2)])
+    assert presence.missing(60.0) == 0, "the process before has them"
+    presence.drop(None)
+    assert presence.missing(60.0) == 0, "nothing is known of who will come back"
+    here = Registered(tunnel_id="t", token_id="n", connection_id="c4", features=[])
+    presence.take(cast("EdgeEvent", here))
+    presence.take(
+        cast(
+            "EdgeEvent",
+            Registered(**{**vars(here), "connection_id": "o3", "token_id": "ours", "features": ["qanat_return"]}),
+        )
+    )
+    assert presence.missing(60.0) == 1, "ours would have come"
+    now = 60.0
+    assert presence.missing(60.0) == 0

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
+/// What one announces that returns at once when it is told to go to another process of the edge.
+const RETURN: &str = "qanat_return";
 /// What a connector with a management service announces (ClientInfo.features).
 const MANAGEMENT: &str = "management_logs";
 /// What one announces whose transport carries trailers where stock's has no place for them.
@@ -98,6 +100,8 @@ pub(crate) struct Connection<P = ConnectorLink> {
     pub(crate) carries_trailers: bool,
     /// It has a management service.
     pub(crate) serves_management: bool,
+    /// It returns without back-off when it is told to go.
+    pub(super) returns: bool,
     pub(crate) pushes: Pushes,
     /// Whether its windows are full of what nobody reads.
     pub(crate) choke: Choke,
@@ -149,6 +153,7 @@ impl<P: Peer> Connection<P> {
             token_id,
             carries_trailers: link.protocol() == Protocol::Http2 || announces(TRAILERS),
             serves_management: announces(MANAGEMENT),
+            returns: announces(RETURN),
             pushes: Pushes::default(),
             choke: Choke::default(),
             gate: Gate::default(),

@@ -1,9 +1,13 @@
 //! Sends connectors to the process that took over, one connection of each at a time: the next is told when the one before has registered
 //! there. A node's last connection stays until no visitor is left here who may need it.
+//!
+//! A stock connector waits before it dials again, each time longer, unless it is for its first connection. So only that one goes at
+//! first; the others go together when no visitor is left, which is one wait for all of them.
 
 use crate::tunnels::connection::{Connection, Peer};
 use crate::tunnels::registry::Registry;
 use qanat_transport::Elsewhere;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +18,7 @@ use uuid::Uuid;
 
 /// A connector of ours returns within that time. No two connections of one are told together.
 const RETURN: Duration = Duration::from_millis(50);
-/// A stock connector's back-off: 0 to 2 s, then 0 to 20 s.
+/// For a connector that was told to return.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests that last longer don't hold up the connector's other connections.
 const LINGER: Duration = Duration::from_secs(5);
@@ -38,24 +42,23 @@ pub(crate) struct Departures<P> {
 impl<P: Peer> Departures<P> {
     /// Goes on as long as the edge does: connectors that were about to register here come late.
     pub(crate) async fn run(self) {
-        let mut on_their_way = HashSet::new();
+        let mut away = Away::default();
         let mut departures = JoinSet::new();
         while !self.stop.is_cancelled() {
             let all = self.registry.connections();
-            for connection in next(&all, &on_their_way, self.last.is_cancelled()) {
-                on_their_way.insert(connection.connector_id);
+            for connection in next(&all, &away, self.last.is_cancelled()) {
+                away.note(connection.connector_id);
                 let (registry, elsewhere) = (self.registry.clone(), self.elsewhere.clone());
                 departures.spawn(async move {
                     let connector_id = connection.connector_id;
-                    depart(registry, &elsewhere, connection).await;
-                    connector_id
+                    (connector_id, depart(registry, &elsewhere, connection).await)
                 });
                 sleep(self.every).await;
             }
             tokio::select! {
                 Some(ended) = departures.join_next() => {
-                    if let Ok(connector_id) = ended {
-                        on_their_way.remove(&connector_id);
+                    if let Ok((connector_id, went)) = ended {
+                        away.returned(connector_id, went);
                     }
                 }
                 () = sleep(PASS) => {}
@@ -65,24 +68,59 @@ impl<P: Peer> Departures<P> {
     }
 }
 
-/// Who goes next: of each connector that has none on its way the connection that keeps the least from going, and of stock ones the
-/// first, which returns soonest.
-fn next<P: Peer>(
-    all: &[Arc<Connection<P>>],
-    on_their_way: &HashSet<Uuid>,
-    the_last_too: bool,
-) -> Vec<Arc<Connection<P>>> {
+/// Connectors, by what was told to them.
+#[derive(Default)]
+struct Away {
+    /// How many connections of each are on their way.
+    on_their_way: HashMap<Uuid, usize>,
+    /// Of these a connection has gone.
+    begun: HashSet<Uuid>,
+}
+
+impl Away {
+    fn note(&mut self, connector_id: Uuid) {
+        self.begun.insert(connector_id);
+        *self.on_their_way.entry(connector_id).or_default() += 1;
+    }
+
+    /// Nobody waits for it any more; `went`: it has ended here.
+    fn returned(&mut self, connector_id: Uuid, went: bool) {
+        if let Entry::Occupied(mut left) = self.on_their_way.entry(connector_id) {
+            *left.get_mut() -= 1;
+            if *left.get() == 0 {
+                left.remove();
+            }
+        }
+        if !went {
+            self.begun.remove(&connector_id);
+        }
+    }
+
+    /// Whether this one may go now, apart from being a node's last.
+    fn allows<P: Peer>(&self, connection: &Connection<P>, busy: &HashSet<Uuid>, the_last_too: bool) -> bool {
+        let id = &connection.connector_id;
+        match connection.returns {
+            true => !busy.contains(id) && !self.on_their_way.contains_key(id),
+            false => the_last_too || !busy.contains(id) && !self.begun.contains(id),
+        }
+    }
+}
+
+/// Who goes next: of each connector that has none on its way the connection that keeps the least from going; of stock ones first the
+/// first, which returns soonest, then all.
+fn next<P: Peer>(all: &[Arc<Connection<P>>], away: &Away, the_last_too: bool) -> Vec<Arc<Connection<P>>> {
     let mut staying: Vec<_> = all.iter().filter(|c| !c.is_draining() && !c.link.is_closed()).collect();
     let mut left: HashMap<_, usize> = HashMap::new();
     for connection in &staying {
         *left.entry((connection.tunnel_id, &connection.token_id)).or_default() += 1;
     }
     staying.sort_by_key(|c| (c.websockets() > 0, c.index));
-    let mut busy = on_their_way.clone();
+    let mut busy = HashSet::new();
     let mut next = Vec::new();
     for connection in staying {
         let left = left.entry((connection.tunnel_id, &connection.token_id)).or_default();
-        if (*left > 1 || the_last_too) && busy.insert(connection.connector_id) {
+        if (*left > 1 || the_last_too) && away.allows(connection, &busy, the_last_too) {
+            busy.insert(connection.connector_id);
             *left -= 1;
             next.push(connection.clone());
         }
@@ -90,19 +128,20 @@ fn next<P: Peer>(
     next
 }
 
-/// Returns once the connector's next connection may go.
-async fn depart<P: Peer>(registry: Arc<Registry<P>>, elsewhere: &Elsewhere, connection: Arc<Connection<P>>) {
+/// Returns once the connector's next connection may go; whether this one has ended: what is open on it may keep it.
+async fn depart<P: Peer>(registry: Arc<Registry<P>>, elsewhere: &Elsewhere, connection: Arc<Connection<P>>) -> bool {
     registry.unregister(connection.link.serial());
     if timeout(LINGER, ended(&connection)).await.is_err() {
         tokio::spawn(async move {
             ended(&connection).await;
             registry.send_away(connection.link.serial(), RETURN);
         });
-        return;
+        return false;
     }
     let returned = elsewhere.expect(connection.connector_id, connection.index);
     registry.send_away(connection.link.serial(), RETURN);
     let _ = timeout(PATIENCE, returned).await;
+    true
 }
 
 /// Waits for what is open on it.
@@ -129,10 +168,22 @@ mod tests {
     }
 
     fn join(registry: &Registry<Fake>, connector: u128, index: u8) -> Fake {
+        join_with(registry, connector, index, &["qanat_return"])
+    }
+
+    fn join_with(registry: &Registry<Fake>, connector: u128, index: u8, features: &[&str]) -> Fake {
         let link = Fake::new();
-        let connection = registry.register(&link, &registration(connector, index), || Some(Arc::new(entry())));
+        let mut registration = registration(connector, index);
+        registration.features = features.iter().map(|&feature| feature.to_owned()).collect();
+        let connection = registry.register(&link, &registration, || Some(Arc::new(entry())));
         registry.ready(&connection.unwrap());
         link
+    }
+
+    fn away(connectors: &[u128]) -> Away {
+        let mut away = Away::default();
+        connectors.iter().for_each(|&connector| away.note(Uuid::from_u128(connector)));
+        away
     }
 
     fn indices(next: &[Arc<Connection<Fake>>]) -> Vec<(u128, u8)> {
@@ -146,17 +197,37 @@ mod tests {
         let registry = registry();
         let _links: Vec<_> = [(1, 1), (1, 0), (1, 2), (2, 0)].map(|(c, i)| join(&registry, c, i)).into();
         let all = registry.connections();
-        assert_eq!(indices(&next(&all, &HashSet::new(), false)), [(1, 0), (2, 0)]);
-        let away = [Uuid::from_u128(1)].into();
-        assert_eq!(indices(&next(&all, &away, false)), [(2, 0)]);
-        let away = [Uuid::from_u128(1), Uuid::from_u128(2)].into();
-        assert!(next(&all, &away, true).is_empty());
+        assert_eq!(indices(&next(&all, &away(&[]), false)), [(1, 0), (2, 0)]);
+        assert_eq!(indices(&next(&all, &away(&[1]), false)), [(2, 0)]);
+        assert!(next(&all, &away(&[1, 2]), true).is_empty());
+        let mut back = away(&[1, 2]);
+        back.returned(Uuid::from_u128(1), true);
+        assert_eq!(indices(&next(&all, &back, false)), [(1, 0)]);
 
         let registry = self::registry();
         let _link = join(&registry, 1, 0);
         let all = registry.connections();
-        assert!(next(&all, &HashSet::new(), false).is_empty());
-        assert_eq!(indices(&next(&all, &HashSet::new(), true)), [(1, 0)]);
+        assert!(next(&all, &away(&[]), false).is_empty());
+        assert_eq!(indices(&next(&all, &away(&[]), true)), [(1, 0)]);
+    }
+
+    #[test]
+    fn a_stock_connectors_first_connection_goes_alone_and_the_others_together_when_visitors_have_left() {
+        let registry = registry();
+        let _links: Vec<_> = [2, 0, 1].map(|index| join_with(&registry, 1, index, &["serialized_headers"])).into();
+        let _ours: Vec<_> = [0, 1].map(|index| join(&registry, 2, index)).into();
+        let all = registry.connections();
+        assert_eq!(indices(&next(&all, &away(&[]), false)), [(1, 0), (2, 0)]);
+        let mut back = away(&[1, 2]);
+        back.returned(Uuid::from_u128(1), true);
+        back.returned(Uuid::from_u128(2), true);
+        let rest: Vec<_> = all.iter().filter(|c| c.index != 0).cloned().collect();
+        assert_eq!(indices(&next(&rest, &back, false)), [(2, 1)], "it has gone: its others wait");
+        assert_eq!(indices(&next(&rest, &back, true)), [(1, 1), (1, 2), (2, 1)]);
+        assert_eq!(indices(&next(&rest, &away(&[1, 2]), true)), [(1, 1), (1, 2)], "also while it is on its way");
+        let mut stuck = away(&[1, 2]);
+        stuck.returned(Uuid::from_u128(1), false);
+        assert_eq!(indices(&next(&rest, &stuck, false)), [(1, 1)], "what is open on it keeps it: then another one");
     }
 
     #[test]
@@ -166,7 +237,7 @@ mod tests {
         let all = registry.connections();
         let first = all.iter().find(|c| c.index == 0).unwrap();
         let _websocket = first.hold_websocket();
-        assert_eq!(indices(&next(&all, &HashSet::new(), false)), [(1, 1)]);
+        assert_eq!(indices(&next(&all, &away(&[]), false)), [(1, 1)]);
     }
 
     #[tokio::test(start_paused = true)]

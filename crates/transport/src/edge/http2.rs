@@ -1,8 +1,9 @@
 //! Connectors that dial over HTTP/2.
 
 use super::allowance::{Allowance, Metered};
+use super::duplicate;
 use super::goodbye::Goodbye;
-use super::link::{ConnectorLink, Transport};
+use super::link::{ConnectorLink, Farewell, Transport};
 use super::peer::Peer;
 use super::pending::{Place, Verdict};
 use super::reception::Reception;
@@ -129,7 +130,7 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
     let transport = Transport::Http2 { requests: requests.clone(), close: close.clone(), active, beat, key_exchange };
     let peer = Peer::new(reception.settings.max_head, MIN_WINDOW);
     let link = ConnectorLink::new(transport, remote, peer, allowance);
-    let mut farewells = requests.clone();
+    let farewells = requests.clone();
     let control = async {
         if let Err(error) = open_control(requests, &link, reception).await {
             tracing::debug!(%remote, %error, "no control stream");
@@ -149,15 +150,11 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
                     _ => "disconnected",
                 },
                 () = close.cancelled() => {
-                    let said = link.farewell().map(|within| farewells.send_request(http2::head::farewell(within), true));
-                    if let Some(Ok((heard, _))) = said {
-                        // Once the end is there as well, the connector's `h2` would not look at it any more.
-                        let heard = async { tokio::select! { _ = heard => {}, _ = &mut connection => {} } };
-                        let _ = tokio::time::timeout(FAREWELL, heard).await;
-                    } else {
-                        // What is queued goes out before the goodbye.
-                        let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await;
-                    }
+                    let said = say_farewell(&link, farewells);
+                    // Once the end is there as well, the connector's `h2` would not look at it any more.
+                    tokio::select! { () = said => {}, _ = &mut connection => {} }
+                    // What is queued goes out before the goodbye.
+                    let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await;
                     break "closed";
                 }
                 () = &mut heartbeat => break "timed_out",
@@ -180,6 +177,19 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
     let ended = Last::new(Box::pin(ended), outlet);
     let line = Some(Http2Life(pulse.beat.clone()));
     reception.supervise(&link, place, link.registered(), ended, control, line).await;
+}
+
+/// Returns when the connector has heard what makes it return soon.
+async fn say_farewell(link: &ConnectorLink, mut requests: SendRequest<Bytes>) {
+    match link.farewell() {
+        Some(Farewell::Return(within)) => {
+            if let Ok((heard, _)) = requests.send_request(http2::head::farewell(within), true) {
+                let _ = tokio::time::timeout(FAREWELL, heard).await;
+            }
+        }
+        Some(Farewell::Duplicate) => duplicate::tell(link, requests).await,
+        None => {}
+    }
 }
 
 /// The edge asks for the control stream, the connector then calls on it.

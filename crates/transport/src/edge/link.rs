@@ -38,6 +38,15 @@ enum Phase {
     Lost,
 }
 
+/// What is said before a connection of HTTP/2 is closed, so that the connector returns soon.
+#[derive(Clone, Copy)]
+pub(crate) enum Farewell {
+    /// To one of ours: within which time.
+    Return(Duration),
+    /// To a stock one's first connection: that it has another already (see `super::duplicate`).
+    Duplicate,
+}
+
 /// What the connection is made of.
 pub(crate) enum Transport {
     Quic(quinn::Connection),
@@ -60,7 +69,11 @@ struct ConnectorConnection {
     allowance: Arc<Allowance>,
     /// It was unregistered, and its last stream has ended.
     drained: CancellationToken,
-    farewell: OnceLock<Duration>,
+    farewell: OnceLock<Farewell>,
+    /// The connector's index of it is 0.
+    first: AtomicBool,
+    /// Nobody shall read its control stream any more.
+    control_left: CancellationToken,
     control_over: CancellationToken,
     doubt: Doubt,
     ended: CancellationToken,
@@ -86,6 +99,8 @@ impl ConnectorLink {
             allowance,
             drained: CancellationToken::new(),
             farewell: OnceLock::new(),
+            first: AtomicBool::new(false),
+            control_left: CancellationToken::new(),
             control_over: CancellationToken::new(),
             doubt: Doubt::default(),
             ended: CancellationToken::new(),
@@ -238,14 +253,19 @@ impl ConnectorLink {
     }
 
     /// Ends the connection, since the edge stops and will be back: a connector of ours returns `within` that time, without
-    /// back-off, and no two at once.
+    /// back-off, and no two at once. A stock one returns by its back-off, which is short for its first connection alone.
     pub fn close_to_return(&self, within: Duration) {
         self.0.closed.store(true, Ordering::Release);
         match &self.0.transport {
             Transport::Quic(connection) => quic::close(connection, farewell::reason(within).as_bytes()),
             Transport::Http2 { close, .. } => {
-                if self.0.peer.features().has(Features::RETURN) {
-                    let _ = self.0.farewell.set(within);
+                let farewell = match self.0.peer.features().has(Features::RETURN) {
+                    true => Some(Farewell::Return(within)),
+                    false if self.0.first.load(Ordering::Relaxed) && self.is_registered() => Some(Farewell::Duplicate),
+                    false => None,
+                };
+                if let Some(farewell) = farewell {
+                    let _ = self.0.farewell.set(farewell);
                 }
                 close.cancel();
             }
@@ -253,7 +273,7 @@ impl ConnectorLink {
     }
 
     /// What is to be said before the connection is closed.
-    pub(crate) fn farewell(&self) -> Option<Duration> {
+    pub(crate) fn farewell(&self) -> Option<Farewell> {
         self.0.farewell.get().copied()
     }
 
@@ -302,6 +322,22 @@ impl ConnectorLink {
     /// Ready once it has registered.
     pub(crate) async fn registered(&self) {
         self.0.registered.cancelled().await;
+    }
+
+    /// It registers as the connector's first connection.
+    pub(crate) fn is_first(&self) {
+        self.0.first.store(true, Ordering::Relaxed);
+    }
+
+    /// Leaves its control stream, and returns when that is reset.
+    pub(crate) async fn leave_control(&self) {
+        self.0.control_left.cancel();
+        self.0.control_over.cancelled().await;
+    }
+
+    /// Ready when the control stream shall be left.
+    pub(crate) async fn control_left(&self) {
+        self.0.control_left.cancelled().await;
     }
 
     /// What it may send before that.

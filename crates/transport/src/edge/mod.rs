@@ -1,6 +1,7 @@
 //! The edge's end: connections of connectors, and the streams that the edge opens on them.
 
 mod allowance;
+mod duplicate;
 mod goodbye;
 mod http2;
 mod link;

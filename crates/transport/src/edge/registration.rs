@@ -51,6 +51,7 @@ pub(crate) fn serve(link: ConnectorLink, source: TunnelSource, sink: TunnelSink,
         tokio::select! {
             () = ended => link.control_ended(),
             () = link.ended() => {}
+            () = link.control_left() => link.rpc_over(),
         }
     });
 }
@@ -67,6 +68,9 @@ impl registration_server::Server for Registrations {
         mut results: registration_server::RegisterConnectionResults,
     ) -> Result<(), Error> {
         let registration = read_registration(params.get()?)?;
+        if registration.connection_index == 0 {
+            self.link.is_first();
+        }
         let answer = self.link.registering(|link| self.registrar.register(link, registration))?;
         let result = results.get().init_result().init_result();
         match answer {
@@ -125,7 +129,7 @@ impl registration_server::Server for Registrations {
     }
 }
 
-fn write_refusal(result: connection_response::result::Builder<'_>, refusal: &RegistrationRefusal) {
+pub(super) fn write_refusal(result: connection_response::result::Builder<'_>, refusal: &RegistrationRefusal) {
     let mut out = result.init_error();
     out.set_cause(&refusal.cause);
     out.set_retry_after(i64::try_from(refusal.retry_after.as_nanos()).unwrap_or(i64::MAX));
