@@ -146,12 +146,13 @@ async fn serve_connection(
     };
     let Speech::Tls(arrivals) = speech else {
         if let Place::Visitor(_permit) = place {
-            h1::serve(&side, &client(None), socket).await;
+            Box::pin(h1::serve(&side, &client(None), socket)).await;
         }
         return;
     };
     let patience = if matches!(place, Place::Visitor(_)) { patience } else { patience.min(STRANGERS_PATIENCE) };
-    match timeout(patience, accept_tls(&side, socket, arrivals.as_ref(), &place)).await {
+    // What a handshake needs is given back after it.
+    match timeout(patience, Box::pin(accept_tls(&side, socket, arrivals.as_ref(), &place))).await {
         // It said all that it had to say.
         Ok(Ok(Accepted::Challenge)) => {}
         Ok(Ok(Accepted::Refused)) => side.counters.connections_refused.add(1),
@@ -162,9 +163,9 @@ async fn serve_connection(
         Ok(Ok(Accepted::Visitor(stream, certificate))) => {
             let client = client(Some(certificate));
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                h2::serve(&side, Arc::new(client), *stream).await;
+                Box::pin(h2::serve(&side, Arc::new(client), *stream)).await;
             } else {
-                h1::serve(&side, &client, *stream).await;
+                Box::pin(h1::serve(&side, &client, *stream)).await;
             }
         }
         Ok(Err(error)) => {

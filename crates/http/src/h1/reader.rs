@@ -4,14 +4,15 @@ use super::{HeadError, Limits, ParsedRequest, parse_request};
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 /// A read for a head, or the first of a body; a read that fills its room makes the next one larger.
 const SMALL_READ: usize = 4 * 1024;
 const LARGE_READ: usize = 64 * 1024;
-/// With less room than this a new read gets a fresh buffer.
+/// With less room than this a new large read gets a fresh buffer.
 const WORTH_READING: usize = 1024;
 /// What is read ahead while only the end is watched for.
 const READ_AHEAD: usize = 64 * 1024;
@@ -85,17 +86,42 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        if self.buf.capacity() - self.buf.len() < WORTH_READING {
-            self.buf.reserve(self.step);
-        }
-        let room = self.buf.capacity() - self.buf.len();
-        // The future of read_buf holds no state between polls.
-        let n = ready!(pin!(self.io.read_buf(&mut self.buf)).poll(cx))?;
+        let (n, room) = if self.step == SMALL_READ {
+            (ready!(self.poll_small(cx))?, SMALL_READ)
+        } else {
+            if self.buf.capacity() - self.buf.len() < WORTH_READING {
+                self.buf.reserve(self.step);
+            }
+            let room = self.buf.capacity() - self.buf.len();
+            // The future of read_buf holds no state between polls.
+            (ready!(pin!(self.io.read_buf(&mut self.buf)).poll(cx))?, room)
+        };
         self.eof = n == 0;
         if n == room && self.step < LARGE_READ {
             self.step = (self.step * 4).min(LARGE_READ);
         }
         Poll::Ready(Ok(n))
+    }
+
+    /// By way of the stack: who waits for a head, as most connections do most of the time, holds no memory for it.
+    fn poll_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = [const { MaybeUninit::uninit() }; SMALL_READ];
+        let mut read = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        if self.buf.is_empty() && self.buf.capacity() < read.filled().len() {
+            self.buf = BytesMut::from(read.filled());
+        } else {
+            self.buf.extend_from_slice(read.filled());
+        }
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
+    /// Between messages: what a large one needed is given back.
+    pub fn rest(&mut self) {
+        self.step = SMALL_READ;
+        if self.buf.is_empty() {
+            self.buf = BytesMut::new();
+        }
     }
 
     /// Ready once the peer has closed its side (`Ok`) or the connection broke. Bytes that come before are kept, up to 64 KiB;
@@ -111,7 +137,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads a request head; `None` when the peer closed the connection before its first byte. Cancel-safe. No time limit.
     pub async fn read_request(&mut self, limits: &Limits) -> Result<Option<ParsedRequest>, ReadError> {
-        self.step = SMALL_READ;
+        self.rest();
         loop {
             if let Some(parsed) = parse_request(&mut self.buf, limits)? {
                 return Ok(Some(parsed));

@@ -15,8 +15,10 @@ use tokio::io::AsyncWrite;
 const WORTH_A_SLICE: usize = 4 * 1024;
 /// Up to here more is taken before anything is written.
 const HIGH_WATER: usize = 64 * 1024;
-/// An idle writer keeps no larger buffer than this.
-const IDLE_BUFFER: usize = 16 * 1024;
+/// An idle writer keeps no larger buffer than this: enough for a head and a little more.
+const IDLE_BUFFER: usize = 2 * 1024;
+/// Once so much of the buffer is written, what is left moves to its beginning.
+const WORTH_MOVING: usize = 16 * 1024;
 const SLICES: usize = 16;
 
 /// What waits to be written, in order.
@@ -197,7 +199,7 @@ impl<W> Writer<W> {
         if self.sent == self.copy.len() {
             self.copy.clear();
             self.sent = 0;
-        } else if self.sent >= IDLE_BUFFER && self.sent * 2 >= self.copy.len() {
+        } else if self.sent >= WORTH_MOVING && self.sent * 2 >= self.copy.len() {
             self.copy.drain(..self.sent);
             self.sent = 0;
         }
