@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qanat.lean import load_without
+
 if TYPE_CHECKING:
     from qanat.connector.flags import CommandLine
     from qanat.connector.log import Log
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    _load_msgspec()
+    # From Python 3.11 on msgspec has no use for it, which is 1.5 MB of a connector's memory.
+    load_without("msgspec", "typing_extensions")
     from qanat.connector.flags import is_bare_command, is_run_command
 
     if is_run_command(given) or (not given and _has_configuration_file()):
@@ -38,18 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         status = run_cli(given)
     sys.exit(status)
-
-
-def _load_msgspec() -> None:
-    """Without `typing_extensions`, which it takes where that is installed and from Python 3.11 on has no use for: 1.5 MB of a
-    connector's memory."""
-    if "typing_extensions" in sys.modules:
-        return
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment] # what must not be imported (importlib's convention)
-    try:
-        import msgspec  # noqa: F401
-    finally:
-        del sys.modules["typing_extensions"]
 
 
 def _forwarders(sources: "Sources", log: "Log") -> bool:

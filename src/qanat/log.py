@@ -7,6 +7,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 from qanat.errors import escape_text
+from qanat.lean import load_without
 
 _SECRET_KEYS = re.compile(
     r"(token|secret|password|passphrase|authorization|cookie|(api|auth)[_-]?key|credential|private)", re.IGNORECASE
@@ -24,6 +25,8 @@ def set_up_logging(
     *, level: str = "info", form: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
 ) -> None:
     """structlog for ours, and the standard library's loggers (uvicorn, alembic) through the same processors."""
+    # Its coloured tracebacks aren't used, and rich is a tenth of what an edge loads before it serves.
+    load_without("structlog", "rich")
     import structlog  # the CLI takes `escape_text` from here, and not every start needs the rest
 
     out = stream or sys.stderr

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from qanat.auth.management import ManagementKey
-from qanat.control.quick_tunnels import QuickLimits
 from qanat.edge import engine
 from qanat.edge.alerter import Alerter, sending_of
 from qanat.edge.certificates import Certificates, GivenCertificates
@@ -30,7 +29,6 @@ from qanat.edge.promotions import Promotions
 from qanat.edge.roles import ASKED_EVERY_S, Roles, by_probes
 from qanat.edge.running import RunningEdge
 from qanat.edge.steering import Both
-from qanat.edge.sweeps import end_connector_tokens, end_quick_tunnels, forget_deleted, trim
 from qanat.health.health import Health
 from qanat.health.probing import Probes
 from qanat.series import Recorder
@@ -41,6 +39,7 @@ from qanat.store.skipped import SkippedRows
 if TYPE_CHECKING:
     from qanat.alerts.look import Look
     from qanat.alerts.sending import Sending
+    from qanat.control.quick_tunnels import QuickLimits
     from qanat.edge.control import ControlApi
     from qanat.edge.cutover_runner import CutoverRunner
     from qanat.edge.metrics_listener import MetricsListener
@@ -217,10 +216,13 @@ class Duties:
         return look, sending
 
     @property
-    def _quick(self) -> QuickLimits | None:
+    def _quick(self) -> "QuickLimits | None":
         return quick_limits(self._parts.settings.control.quick_tunnels)
 
     def _tasks(self, control: "ControlApi") -> list[tuple[str, float, Callable[[], object]]]:
+        # Loaded when requests are served already.
+        from qanat.edge.sweeps import end_connector_tokens, end_quick_tunnels, forget_deleted, trim
+
         parts, store = self._parts, self._parts.state.store
         expiry = timedelta(seconds=parts.settings.control.quick_tunnels.expiry_s)
         roles = Roles(store, parts.presence, parts.management, by_probes(parts.probes))

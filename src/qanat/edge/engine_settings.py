@@ -1,14 +1,17 @@
 """Our settings as the engine, the store and the quick tunnels take them."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from qanat.auth.management import ManagementKey
-from qanat.control.quick_tunnels import QuickLimits
 from qanat.descriptors import Shares
 from qanat.edge import engine
 from qanat.edge.listen import LocalSocket
 from qanat.settings import AccountLimitSettings, EdgeSettings, QuickTunnelSettings
 from qanat.store.limits import AccountLimits
+
+if TYPE_CHECKING:
+    from qanat.control.quick_tunnels import QuickLimits
 
 
 def account_limits(settings: AccountLimitSettings) -> AccountLimits:
@@ -16,10 +19,12 @@ def account_limits(settings: AccountLimitSettings) -> AccountLimits:
     return AccountLimits(**settings.model_dump(exclude={"certificates"}))
 
 
-def quick_limits(settings: QuickTunnelSettings) -> QuickLimits | None:
+def quick_limits(settings: QuickTunnelSettings) -> "QuickLimits | None":
     """None: quick tunnels are off."""
     if not settings.zone:
         return None
+    from qanat.control.quick_tunnels import QuickLimits
+
     return QuickLimits(
         zone=settings.zone,
         per_address=settings.per_address,

@@ -34,7 +34,8 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """Root of the models; constraint names are fixed so that migrations can name them."""
+    """Root of the models; constraint names are fixed so that migrations can name them. An index tells its condition for SQLite
+    alone: `postgresql_where` would load that dialect at every start, and PostgreSQL's tables are what the migrations say."""
 
     metadata = MetaData(
         naming_convention={
@@ -286,7 +287,6 @@ class Tunnel(Base):
             "name",
             unique=True,
             sqlite_where=text("deleted_at IS NULL"),
-            postgresql_where=text("deleted_at IS NULL"),
         ),
         Index("ix_tunnels_account_id_created_at_id", "account_id", "created_at", "id"),
     )
@@ -350,7 +350,6 @@ class ConnectorToken(Base):
             "name",
             unique=True,
             sqlite_where=text("revoked_at IS NULL"),
-            postgresql_where=text("revoked_at IS NULL"),
         ),
     )
 
@@ -415,7 +414,6 @@ class Promotion(Base):
             "tunnel_id",
             unique=True,
             sqlite_where=text("finished_at IS NULL"),
-            postgresql_where=text("finished_at IS NULL"),
         ),
         Index("ix_promotions_tunnel_id_started_at", "tunnel_id", "started_at"),
     )
@@ -748,7 +746,6 @@ class AlertFiring(Base):
             "subject",
             unique=True,
             sqlite_where=text("resolved_at IS NULL"),
-            postgresql_where=text("resolved_at IS NULL"),
         ),
         Index("ix_alert_firings_account_id_fired_at", "account_id", "fired_at"),
         Index("ix_alert_firings_rule_id_subject", "rule_id", "subject"),
