@@ -92,14 +92,14 @@ assert predecessor.call("cut", number=3) == 0, "it is gone"
         ("os.write(predecessor._channel.fileno(), b'nonsense\\n')", "said what isn't understood"),
         (
             "predecessor.tell_trouble('a key command'); import time; time.sleep(600)",
-            "not ready within 2 s: a key command",
+            "not ready within 10 s: a key command",
         ),
     ],
 )
 def test_a_new_process_that_fails_is_told_why(script: str, reason: str, tmp_path: Path) -> None:
     successor = start(script, tmp_path)
     with pytest.raises(UpgradeFailedError) as failed:
-        successor.ready(2.0 if "sleep" in script else PATIENCE_S)
+        successor.ready(10.0 if "sleep" in script else PATIENCE_S)  # its first words need a start of Python
     assert reason in str(failed.value)
     successor.end()
     assert successor._child.wait(0.0) is not None
