@@ -38,8 +38,8 @@ def test_a_log_is_followed_and_what_it_says_runs_nowhere(control: Control, me: S
     page.select_option("#tail-level", "debug")
     page.fill("#tail-text", "x")
     page.click("[data-follow]")
-    page.wait_for_selector("#tail-lines li >> text=GET /")
-    assert page.locator("#tail-lines li").count() == 1, "the other has no x"
+    page.wait_for_selector("#tail-lines p >> text=GET /")
+    assert page.locator("#tail-lines p").count() == 1, "the other has no x"
     assert page.evaluate("window.xss") is None
     assert page.query_selector("#tail-lines img, #tail-lines script") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -108,7 +108,8 @@ def origin() -> Iterator[Origin]:
 def edge(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[Upgraded]:
     """One edge for all of them, with a connector of each transport."""
     folder = tmp_path_factory.mktemp("upgraded")
-    edge = Upgraded(folder / "edge", grace_period_s="20", drain_timeout_s="120")
+    # whoever writes all the while writes more on a slow machine
+    edge = Upgraded(folder / "edge", grace_period_s="20", drain_timeout_s="120", account_limits_tunnels="100000")
     connectors: list[Connector] = []
     try:
         tunnel = edge.api.create_tunnel("app")

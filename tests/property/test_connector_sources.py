@@ -35,7 +35,7 @@ def test_any_url_is_a_sound_origin_or_refused(text: str) -> None:
         return
     assert found is not None
     service = found.rules[0].service
-    assert service.kind in ("http", "unix", "unix+tls", "status", "hello_world")
+    assert service.kind in ("http", "unix", "unix+tls", "tcp", "status", "hello_world")
     if service.kind == "http":
         scheme, _, authority = service.target.partition("://")
         host, _, port = authority.rpartition(":")

@@ -161,7 +161,9 @@ def test_two_writers_overwrite_each_other_and_the_audit_shows_it(control: Contro
     for name in ("a", "b", "a"):
         _put(control, tunnel, _rule(name))
     with control.store.reading() as session:
-        actions = [row.detail for row in session.query(Audit).filter(Audit.action == "configuration.put")]
+        actions = [
+            row.detail for row in session.query(Audit).filter(Audit.action == "configuration.put").order_by(Audit.seq)
+        ]
     assert [json.loads(detail)["version"] for detail in actions] == [1, 2, 3]
 
 

@@ -18,6 +18,7 @@ from qanat.api.qanat import (
     health,
     node_shapes,
     origin_certificate,
+    request_lists,
     users,
 )
 from qanat.api.v4 import (
@@ -66,6 +67,8 @@ ANSWERED: dict[type[msgspec.Struct], Any] = {
     shapes.Nodes: node_shapes.NodesShape,
     shapes.Promotion: node_shapes.PromotionShape,
     shapes.Person: users.EnteringShape,
+    shapes.RequestList: request_lists.ListShape,
+    shapes.ListedRequest: request_lists.ListedShape,
 }
 
 

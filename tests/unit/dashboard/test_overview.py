@@ -205,6 +205,10 @@ def test_plots_have_a_column_a_hop_and_quantile(me: Visitor) -> None:
     assert set(columns) == {
         "requests",
         "errors",
-        *(f"{hop}_{at}" for hop in ("edge", "origin", "total") for at in ("p50", "p95", "p99")),
+        *(
+            f"{hop}_{at}"
+            for hop in ("edge", "tunnel", "connector", "behind", "origin", "total")
+            for at in ("p50", "p95", "p99")
+        ),
     }
     assert all(len(values) == len(times) for values in columns.values())

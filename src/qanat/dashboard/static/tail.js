@@ -25,7 +25,7 @@
   function add(lines) {
     const down = list.scrollTop + list.clientHeight >= list.scrollHeight - 20;
     for (const line of lines) {
-      const row = document.createElement("li");
+      const row = document.createElement("p");
       row.dataset.level = line.level;
       row.append(part("at", line.time.slice(11, 23) || line.time), part("level", line.level), part("event", line.event), part("said", line.message));
       if (line.fields) row.append(part("fields", line.fields, "code"));
