@@ -167,7 +167,10 @@ def _answer(declared: Declared, desk: Desk, request: Request, form: dict[str, st
                     where="account",
                     hint=f"sign in with a token that holds {permission} on it",
                 )
-        return declared.handler(Ask(request=request, desk=desk, viewer=viewer, who=who, form=form))
+        answer = declared.handler(Ask(request=request, desk=desk, viewer=viewer, who=who, form=form))
+        if declared.method == "POST":
+            desk.overviews.look_again(viewer.account_id)
+        return answer
     except QanatError as error:
         return refused(desk, viewer, request, error)
 

@@ -109,10 +109,13 @@ class Overviews:
                 kept.looked_at = monotonic()
             return kept.overview
 
-    def forget(self, account_id: str) -> None:
-        """Something was changed: who looks next sees it."""
+    def look_again(self, account_id: str) -> None:
+        """Something was changed: who comes next sees it, and not what a look under way finds."""
         with self._lock:
-            self._accounts.pop(account_id, None)
+            before = self._accounts.pop(account_id, None)
+            if before is not None:
+                anew = self._accounts[account_id] = _Account()
+                anew.rows, anew.lines, anew.overview = before.rows, before.lines, before.overview
 
     def _look(self, account_id: str, kept: _Account) -> Overview:
         read = self._rows(account_id, kept)

@@ -212,3 +212,13 @@ def test_plots_have_a_column_a_hop_and_quantile(me: Visitor) -> None:
         ),
     }
     assert all(len(values) == len(times) for values in columns.values())
+
+
+def test_who_changes_something_sees_it_at_once_however_fresh_the_last_look_is(
+    control: Control, me: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qanat.dashboard.overview.KEPT_S", 3600.0)
+    me.page("/start")
+    made = me.post("/start", name="just-made")
+    assert made.status_code == 303
+    assert "Nobody is connected yet" in me.page(made.headers["location"])

@@ -72,7 +72,6 @@ def revoke(ask: Ask) -> Response:
         return page
     with desk.store.writing(ask.who.actor) as write:
         connector_tokens.revoke(write, account_id=account_id, tunnel_id=tunnel_id, token_id=token.id)
-    desk.overviews.forget(account_id)
     return ask.led_to(tunnel_url(tunnel_id))
 
 
