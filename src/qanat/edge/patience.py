@@ -10,6 +10,7 @@ from typing import Any
 
 import h11
 from uvicorn import Config
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from qanat.auth.guesses import network_of
@@ -17,6 +18,9 @@ from qanat.auth.guesses import network_of
 HEAD_S = 10.0
 BODY_S = 60.0
 ANSWER_STALL_S = 60.0
+FIRST_S = 0.25
+"""When the server stops, for the first request of a connection that was taken just before: it is on its way as a rule, and a
+socket that is closed on unread bytes is reset."""
 
 
 class Crowd:
@@ -102,9 +106,29 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """A head or body in parts gets no more time for each part."""
         super().data_received(data)
-        if self.crowd.is_leaving and self.cycle is not None:
+        if self.crowd.is_leaving and not self._is_silent:
             self.cycle.keep_alive = False
+            # uvicorn tells only those who have asked for it, and a client that isn't told sends its next request into the end
+            if CLOSE_HEADER not in self.cycle.scope["headers"]:
+                self.cycle.scope["headers"] = [*self.cycle.scope["headers"], CLOSE_HEADER]
         self._expect()
+
+    def shutdown(self) -> None:
+        """As uvicorn's own, but for a connection that nothing has been heard of yet."""
+        if not self._is_silent:
+            super().shutdown()
+            return
+        self.crowd.is_leaving = True
+        self.loop.call_later(FIRST_S, self._shut_if_silent)
+
+    @property
+    def _is_silent(self) -> bool:
+        # uvicorn's annotation hides that there is no cycle before the first request.
+        return not hasattr(self.cycle, "response_complete")
+
+    def _shut_if_silent(self) -> None:
+        if self._is_silent and not self.transport.is_closing():
+            super().shutdown()
 
     def on_response_complete(self) -> None:
         """The next head may come."""

@@ -1,4 +1,5 @@
 import os
+import socket
 import threading
 
 import httpx
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 
 from qanat.edge.server import NICE, ApiServer
 from tests.support.loopback import needs_ipv6
+from tests.support.waiting import PATIENCE_S, wait_until
 
 
 def test_the_apis_threads_come_after_the_engines_and_nobody_elses_do() -> None:
@@ -46,3 +48,28 @@ def test_it_serves_on_the_ipv6_loopback() -> None:
         assert httpx.get(f"{server.url}/here", trust_env=False, verify=False).json() == "here"
     finally:
         server.stop()
+
+
+def test_who_has_just_connected_when_it_stops_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection taken a moment ago has its first request on the way: closed on that, it would be reset."""
+    monkeypatch.setattr("qanat.edge.patience.FIRST_S", PATIENCE_S)
+    app = FastAPI()
+
+    @app.get("/client/v4/here")
+    def here() -> str:
+        return "here"
+
+    server = ApiServer(app, "127.0.0.1:0")
+    server.start()
+    host, _, port = server.url.split("/")[2].rpartition(":")
+    with socket.create_connection((host, int(port)), PATIENCE_S) as client:
+        wait_until(lambda: server._crowd._open, "it to be taken")
+        stopping = threading.Thread(target=server.stop, kwargs={"timeout_s": PATIENCE_S})
+        stopping.start()
+        wait_until(lambda: server._crowd.is_leaving, "the server to stop")
+        client.sendall(b"GET /client/v4/here HTTP/1.1\r\nHost: here\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+        stopping.join(PATIENCE_S)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer.lower()
+    assert answer.endswith(b'"here"')
