@@ -59,6 +59,12 @@ def open_page(chromium: Any) -> Iterator[Opener]:
         watched.check()
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page shows what a test has just made by the API, however fresh another page's look is."""
+    monkeypatch.setattr("qanat.dashboard.overview.KEPT_S", 0.0)
+
+
 @pytest.fixture
 def me(control: Control, open_page: Opener) -> Callable[..., Watched]:
     """Signed in, and on the overview; or nowhere yet, with ""."""
