@@ -15,6 +15,7 @@ from qanat.api.http.shapes import Shape, queries
 from qanat.control import accounts
 from qanat.control.policies import reach_of
 from qanat.control.principal import Principal
+from qanat.control.zones import account_of
 from qanat.cutover.repointing import HEADER, Move
 from qanat.errors import QanatError
 from qanat.store.models import Account
@@ -200,10 +201,19 @@ def import_into_account(
 
 
 def _account(ctx: Context, who: Principal, account_id: str, permissions: tuple[Permission, ...]) -> Account:
-    """All of the permissions on the whole account, or it isn't there for the caller."""
+    """All of the permissions on the whole account, or it isn't there for the caller. QanatError `permission_missing` besides: on
+    one of its zones the caller is denied one."""
     with ctx.store.reading() as session:
         for permission in permissions:
-            account = accounts.get(session, account_id, reach=who.reach(permission))
+            reach = who.reach(permission)
+            account = accounts.get(session, account_id, reach=reach)
+            if any(account_of(session)(zone_id) == account_id for zone_id in reach.denied_zones):
+                raise QanatError(
+                    "permission_missing",
+                    f"the token may not {permission.replace('.', ' ')} on every zone of the account",
+                    where="Authorization",
+                    hint="use a token that holds all of the account",
+                )
     return account
 
 
