@@ -150,6 +150,12 @@ def test_a_hostname_of_a_zone_that_may_not_be_read_is_asked_for_nobody(place: Pl
     assert somebody.post("/hostnames/app.open.test/test", path="/").status_code == 200
 
 
+def test_a_rule_is_bounded_to_no_zone_that_may_not_be_read(somebody: Visitor) -> None:
+    html = somebody.page("/alerts/rules/new", kind="certificate_expiring")
+    assert "open.test" in html
+    assert NEEDLE not in html
+
+
 def test_who_may_not_see_the_overview_begins_at_what_they_may(control: Control, place: Place) -> None:
     with limited(control, [place.seen], "Zone Read", "DNS Read") as one:
         assert one.get("/").headers["location"] == "/zones"

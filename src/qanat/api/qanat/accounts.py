@@ -67,6 +67,14 @@ class AccountDocumentShape(Shape):
     members: NotRequired[
         Annotated[list[dict[str, Any]], Field(examples=[[{"email": "ops@example.com", "role": "operator"}]])]
     ]
+    alert_channels: NotRequired[
+        Annotated[list[dict[str, Any]], Field(examples=[[{"id": HEX_ID, "name": "on call", "kind": "webhook"}]])]
+    ]
+    alert_rules: NotRequired[
+        Annotated[
+            list[dict[str, Any]], Field(examples=[[{"id": HEX_ID, "name": "Tunnel down", "kind": "tunnel_down"}]])
+        ]
+    ]
 
 
 class ImportStepShape(Shape):
@@ -94,6 +102,9 @@ class ImportShape(Shape):
     ]
     new_users: Annotated[
         list[str], Field(examples=[[]], description="users without a way to sign in: give each a one-time token")
+    ]
+    new_channels: Annotated[
+        list[str], Field(examples=[[]], description="alert channels that are off: give their URL or password")
     ]
 
 
@@ -132,11 +143,19 @@ async def _text(request: Request) -> bytes:
 @takes(HEAVY)
 def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Ok[AccountDocumentShape]:
     """Tunnels with every configuration, mode and fences, zones, records, weights, probes, private routes, and the names and
-    policies of the account's tokens; its users by address, with their roles in it and nothing that they sign in by."""
+    policies of the account's tokens; its users by address, with their roles in it and nothing that they sign in by; alert
+    rules and channels."""
     account = _account(ctx, who, account_id, READS)
     sealed = _sealer_for_export(request, who, account.id)
     with ctx.store.reading() as session:
-        document = read_account(session, account, at=ctx.store.clock(), sealer=ctx.sealer, passphrase=sealed)
+        document = read_account(
+            session,
+            account,
+            at=ctx.store.clock(),
+            sealer=ctx.sealer,
+            passphrase=sealed,
+            of_channels=reach_of(who.token.policies, "account.edit").has_account(account.id),
+        )
     with ctx.store.writing(who.actor) as write:
         write.audit(
             "account.export",
@@ -196,6 +215,7 @@ def import_into_account(
             "new_secrets": outcome.new_secrets,
             "new_values": outcome.new_values,
             "new_users": outcome.new_users,
+            "new_channels": outcome.new_channels,
         }
     )
 
