@@ -9,6 +9,10 @@ import os
 import signal
 import sys
 
+TYPE_CHECKING = False  # `typing` costs too much here
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of linux/prctl.h: a descendant whose parent is gone becomes a child of this process."""
@@ -29,23 +33,42 @@ def adopt_orphans() -> bool:
         return False
 
 
-def become(successor: int) -> None:
-    """This process becomes the one that waits for `successor`. Returns only if that fails."""
+def become(successor: int, unheard: "Callable[[], Iterable[int]]" = tuple) -> None:
+    """This process becomes the one that waits for `successor`. `unheard`: signals that came before this call and were passed on
+    to nobody; those that come during it are not lost either. Returns only if that fails."""
+    # Blocked here, a signal is still taken by another thread that this process may have: its number goes into the pipe.
+    read, write = os.pipe2(os.O_NONBLOCK)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    for each in PASSED_ON:
+        signal.signal(each, _ignore)
     signal.pthread_sigmask(signal.SIG_BLOCK, [*PASSED_ON, signal.SIGCHLD])
-    os.execv(sys.executable, [sys.executable, "-I", "-S", __file__, str(successor)])
+    for number in unheard():
+        pass_on(number)
+    os.set_inheritable(read, True)
+    os.execv(sys.executable, [sys.executable, "-I", "-S", __file__, str(successor), str(read)])
 
 
-def watch(in_charge: int) -> int:
-    """Waits for the process in charge and all its successors; the last one's exit code, 128 and its number for a signal."""
+def _ignore(_number: int, _frame: object) -> None:
+    pass
+
+
+def watch(in_charge: int, unheard: "Iterable[int]" = ()) -> int:
+    """Waits for the process in charge and all its successors; the last one's exit code, 128 and its number for a signal.
+    `unheard`: signals to begin with."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [*PASSED_ON, signal.SIGCHLD])
+    for number in unheard:
+        if number != signal.SIGCHLD:
+            pass_on(number)
     number = int(signal.SIGCHLD)  # it may have ended before this process could hear of it
+    code = 0
     while True:
         if number == signal.SIGCHLD:
             codes = _reap()
-            if in_charge in codes:
+            code = codes.get(in_charge, code)
+            if in_charge in codes or not _runs(in_charge):
                 left = successors()
                 if not left:
-                    return codes[in_charge]
+                    return code
                 in_charge = left[-1]
         else:
             pass_on(number)
@@ -59,6 +82,17 @@ def pass_on(number: int) -> None:
             os.kill(process, number)
         except ProcessLookupError:
             continue
+
+
+def _runs(child: int) -> bool:
+    """False also where somebody else has heard of its end."""
+    try:
+        os.kill(child, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _reap() -> dict[int, int]:
@@ -94,6 +128,16 @@ def successors() -> list[int]:
     return sorted((process for process in found if _was_handed_over(process)), key=lambda process: births[process])
 
 
+def _told(pipe: int) -> bytes:
+    """What came while this process became what it is: each byte is a signal's number."""
+    try:
+        return os.read(pipe, 1024)
+    except BlockingIOError:
+        return b""
+    finally:
+        os.close(pipe)
+
+
 def _was_handed_over(process: int) -> bool:
     try:
         with open(f"/proc/{process}/environ", "rb") as file:  # noqa: PTH123
@@ -103,4 +147,4 @@ def _was_handed_over(process: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(watch(int(sys.argv[1])))
+    sys.exit(watch(int(sys.argv[1]), _told(int(sys.argv[2]))))

@@ -11,11 +11,21 @@ from tests.support.waiting import wait_until
 PATIENCE_S = 60.0
 
 FIRST = """
-import os, subprocess, sys
+import os, signal, subprocess, sys, threading
 from qanat.succession import watcher
 assert watcher.adopt_orphans()
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], env={**os.environ, "QANAT_HANDED_OVER": "{}"})
-watcher.become(child.pid)
+"""
+BECOME = "watcher.become(child.pid)"
+BECOME_LATE = """
+child.wait()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+while not os.path.exists(sys.argv[2]):
+    pass
+def unheard():
+    os.kill(os.getpid(), signal.SIGTERM)
+    return [signal.SIGHUP]
+watcher.become(child.pid, unheard)
 """
 SECOND = """
 import os, subprocess, sys
@@ -23,21 +33,38 @@ subprocess.Popen([sys.executable, "-c", {third!r}], env={{**os.environ, "QANAT_H
 """
 THIRD = """
 import signal, sys, pathlib
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+heard = []
+signal.signal(signal.SIGHUP, lambda *_: heard.append("HUP"))
+signal.signal(signal.SIGTERM, lambda *_: heard.append("TERM"))
 pathlib.Path({file!r}).write_text("up")
-signal.pause()
+while "TERM" not in heard or len(heard) < {number}:
+    signal.pause()
+sys.exit(7)
 """
 
 
 def test_it_waits_for_the_last_in_charge_passes_signals_on_and_ends_as_that_one(tmp_path: Path) -> None:
     file = tmp_path / "up"
-    third = THIRD.format(file=str(file))
-    first = subprocess.Popen([sys.executable, "-c", FIRST, SECOND.format(third=third)])
+    third = THIRD.format(file=str(file), number=1)
+    first = subprocess.Popen([sys.executable, "-c", FIRST + BECOME, SECOND.format(third=third)])
     try:
         wait_until(file.exists, "the last one", timeout_s=PATIENCE_S)
         # the one between has gone, or goes: its end is not the end
         wait_until(lambda: b"watcher.py" in Path(f"/proc/{first.pid}/cmdline").read_bytes(), "the watcher")
         first.send_signal(signal.SIGTERM)
+        assert first.wait(PATIENCE_S) == 7
+    finally:
+        first.kill()
+        first.wait()
+
+
+def test_a_signal_that_comes_while_it_becomes_what_it_is_reaches_the_one_in_charge(tmp_path: Path) -> None:
+    """Another thread of the process takes it; and the one that it handed over to has ended, and was waited for, before."""
+    file = tmp_path / "up"
+    third = THIRD.format(file=str(file), number=2)
+    first = subprocess.Popen([sys.executable, "-c", FIRST + BECOME_LATE, SECOND.format(third=third), str(file)])
+    try:
+        # of a process that it did not start itself it hears the end, too: it is the last one's
         assert first.wait(PATIENCE_S) == 7
     finally:
         first.kill()
