@@ -128,6 +128,15 @@ def edge(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[U
         edge.process.kill()
 
 
+def has_ended(socket: websocket.WebSocket) -> bool:
+    """Talking, so that it does not end because nobody does."""
+    try:
+        socket.text("still here")
+    except OSError:
+        return True
+    return not isinstance(socket.next(), Message)
+
+
 def listed(edge: Upgraded) -> set[str]:
     """The ids of all tunnels."""
     found: set[str] = set()
@@ -171,10 +180,11 @@ def test_no_request_or_write_fails_through_upgrades_and_what_is_open_goes_on(edg
             assert b"".join(pieces) == b"later"
             for visitor in visitors:
                 visitor.stop()
-            # Two processes are left with the first one's WebSocket; what is decided in the third is so in both.
+            # The first one is left with its WebSocket, the second has ended; what is decided in the third is so in both.
+            edge.process.wait_for(rf'"pid": {old}, "event": "a process before this one has ended"')
             tunnel = edge.api.call("GET", f"/accounts/{edge.api.account}/cfd_tunnel", name="app")[0]["id"]
             edge.api.disconnect(tunnel)
-            assert not isinstance(socket.next(), Message)
+            wait_until(lambda: has_ended(socket), "the WebSocket to be cut", timeout_s=PATIENCE_S)
         finally:
             writer.stop()
             for visitor in visitors:
@@ -202,8 +212,8 @@ def test_a_new_process_that_fails_leaves_the_old_one_and_says_why(edge: Upgraded
     assert f"error[upgrade_failed]: process {old}: " in said
     assert reason in said
     assert edge.in_charge == old
-    with edge.h2(HOSTNAME) as client:
-        assert client.get().status == 200
+    with edge.h2(HOSTNAME) as client:  # its connectors may be on their way back: they were told to go before
+        wait_until(lambda: client.get().status == 200, "traffic", timeout_s=PATIENCE_S)
     assert edge.api.create_tunnel(f"after {reason}").id
 
 
@@ -278,6 +288,35 @@ def test_a_signal_upgrades_a_service_manager_follows_and_a_drain_ends_it(
                     os.kill(each.pid, signal.SIGKILL)
         origin.close()
         manager.close()
+
+
+def test_the_end_of_the_process_in_charge_is_that_of_those_before_it(folder: Path) -> None:
+    origin = Origin()
+    origin.on("/ws", websocket.echo)
+    edge = Upgraded(folder / "edge", grace_period_s="2", drain_timeout_s="600")
+    connector: Connector | None = None
+    try:
+        tunnel = edge.api.create_tunnel("app")
+        edge.api.publish(edge.api.create_zone("example.test"), HOSTNAME, tunnel.id)
+        edge.api.put_configuration(tunnel.id, [{"service": origin.service}])
+        connector = Connector(folder / "c", edge, tunnel.token)
+        with edge.h1(HOSTNAME, timeout_s=PATIENCE_S) as talking:
+            socket = websocket.over_http1(talking)
+            code, answer, said = edge.upgrade()
+            assert code == 0, said
+            edge.wait_in_charge(answer["pid"])
+            edge.api.close()
+            os.kill(answer["pid"], signal.SIGTERM)
+            assert not has_ended(socket), "it may go on as long as what the process in charge has open"
+            assert edge.process.wait(timeout_s=PATIENCE_S) == 0, (
+                "the first one has ended, and what is left waited for the other"
+            )
+            assert has_ended(socket)
+    finally:
+        if connector is not None:
+            connector.process.kill()
+        edge.process.kill()
+        origin.close()
 
 
 def _described(edge: Upgraded, pid: int) -> dict[str, Any]:

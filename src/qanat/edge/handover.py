@@ -1,42 +1,47 @@
-"""An edge hands over to a new process of its own program (docs/explanation/restart.md): what is handed down, what the two say to
-each other, and each one's side of it.
+"""An edge hands over to a new process of its own program (docs/explanation/restart.md): what is handed down, and each one's side
+of it.
 
-Lines of JSON over a socket pair. First the new one's `{"trouble": reason}` and `{"ready": {…}}`; then the old one's
-`{"held": […]}` and `{"go": true}`; then the new one's `{"in_charge": true}`. From there on the new one decides, and calls the old
-one for whatever has to be so in both: `{"call": {…}}`, which is answered by `{"answer": {…}}`. Meanwhile the old one tells which
-connections come and go there. Whoever is gone has closed its end.
+Lines of JSON over a socket pair (edge/following.py). First the new one's `{"trouble": reason}` and `{"ready": {…}}`; then the old
+one's `{"held": […]}` and `{"go": true}`; then the new one's `{"in_charge": true}`. From there on the new one decides, and calls
+the old one for whatever has to be so in both: `{"call": {…}}`, which is answered by `{"answer": {…}}`. Meanwhile the old one
+tells which connections come and go there. Whoever is gone has closed its end.
+
+Processes before the old one, which still serve what they began, each get a channel to the new one, too: `{"held": […]}`,
+`{"go": true}`, and then as above.
 """
 
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
-import structlog
 from msgspec import Struct
 
 from qanat import structs
+from qanat.edge.following import CALL_S, Leader, Line, Older, Ready
 from qanat.edge.presence import Held
 from qanat.errors import QanatError
 from qanat.succession.child import END_S, VARIABLE, Channel, Child
-from qanat.succession.successor import Begun, Told
+from qanat.succession.successor import Begun
 
 GO_S = 120.0
 """How long the old process takes at most to end what one process alone may do."""
 GONE_S = 10.0
 """For the system to tell that a process has ended which has closed its end."""
-CALL_S = 10.0
-"""An old process that doesn't answer within this time is ended: it would serve by what isn't so any more."""
-HELD_AT_ONCE = 100
-"""Connections in a line."""
 LOOK_S = 0.02
 
-log = structlog.get_logger(__name__)
+
+class Elder(Struct, frozen=True):
+    """A process before the one that hands over: the new one's end of a channel to it, and a file descriptor of the process itself
+    (None: an old kernel has none)."""
+
+    pid: int
+    channel: int
+    process: int | None
 
 
 class Inheritance(Struct, frozen=True):
@@ -47,45 +52,12 @@ class Inheritance(Struct, frozen=True):
     lock: int
     sockets: Mapping[str, int]
     watched: bool
-
-
-class Ready(Struct, frozen=True):
-    """The new process could serve. `migrates`: once it has brought the database to its own schema."""
-
-    pid: int
-    version: str
-    migrates: bool
-
-
-class Call(Struct, frozen=True):
-    """Something to be done in the old process as well."""
-
-    name: str
-    given: Mapping[str, Any]
-
-
-class Answer(Struct, frozen=True):
-    """What came of it; `error` "" when it went well."""
-
-    result: int
-    error: str = ""
-
-
-class Line(Told, frozen=True, omit_defaults=True):
-    """One line of either side."""
-
-    ready: Ready | None = None
-    held: Sequence[Held] = ()
-    gone: Sequence[str] = ()
-    go: bool = False
-    in_charge: bool = False
-    call: Call | None = None
-    answer: Answer | None = None
+    older: Sequence[Elder] = ()
 
 
 # ------------------------------------------------------------ the new process's side
 class Predecessor:
-    """The process that this one shall take over from."""
+    """The process that this one shall take over from, and those before it."""
 
     def __init__(self, inheritance: Inheritance) -> None:
         self.watched = inheritance.watched
@@ -94,11 +66,9 @@ class Predecessor:
         for each in self._sockets.values():
             each.set_inheritable(False)
         os.set_inheritable(inheritance.lock, False)
-        self._channel = Channel(socket.socket(fileno=inheritance.channel), Line)
-        self._pid = os.getppid()
-        self._calls = threading.Lock()
-        self._answered = threading.Condition()
-        self._answers: list[Answer] = []
+        self._parent = Older(_channel(inheritance.channel), os.getppid())
+        self._channel = self._parent.channel
+        self._elders = [Older(_channel(each.channel), each.pid, each.process) for each in inheritance.older]
         self._is_gone = False
         self._is_followed = False
 
@@ -114,6 +84,10 @@ class Predecessor:
         except (OSError, msgspec.DecodeError):
             return None
 
+    @property
+    def _all(self) -> list[Older]:
+        return [self._parent, *self._elders]
+
     def sockets(self) -> dict[str, socket.socket]:
         """By role; they are the caller's from now on."""
         sockets, self._sockets = self._sockets, {}
@@ -124,73 +98,72 @@ class Predecessor:
         self._channel.send(Line(trouble=reason[:4096]))
 
     def tell_ready(self, ready: Ready) -> list[Held] | None:
-        """Says that this process could serve, and waits until the old one has let go, or is gone (None): it then has these
-        connections."""
+        """Says that this process could serve, and waits until the old one has let go, or is gone (None): it and those before it
+        then have these connections."""
         self._channel.send(Line(ready=ready))
-        held: list[Held] = []
-        while line := self._channel.next(time.monotonic() + GO_S + CALL_S):
-            held += line.held
-            if line.go:
-                return held
-        end = time.monotonic() + GONE_S
-        while os.getppid() == self._pid:  # it lives: then it is in charge
-            if time.monotonic() > end:
-                raise QanatError("upgrade_failed", "the process before this one didn't let go")
-            time.sleep(LOOK_S)
-        self._is_gone = True
-        return None
+        if not self._parent.greet(GO_S + CALL_S):
+            end = time.monotonic() + GONE_S
+            while os.getppid() == self._parent.pid:  # it lives: then it is in charge
+                if time.monotonic() > end:
+                    raise QanatError("upgrade_failed", "the process before this one didn't let go")
+                time.sleep(LOOK_S)
+            self._is_gone = True
+        for elder in self._elders:
+            if not elder.greet(CALL_S):
+                elder.end()  # if it lives, nobody tells it what isn't so any more
+        return None if self._is_gone else [held for older in self._all for held in older.held]
 
-    def take_charge(self, come: Callable[[Iterable[Held]], None], gone: Callable[[Sequence[str] | None], None]) -> None:
-        """From here on this process decides. `come` and `gone` hear of the old one's connections (None: it has ended)."""
-        if self._is_gone:
-            gone(None)
-            return
-        self._channel.send(Line(in_charge=True))
+    def take_charge(
+        self, come: Callable[[int, Iterable[Held]], None], gone: Callable[[int, Sequence[str] | None], None]
+    ) -> None:
+        """From here on this process decides. `come` and `gone` hear of the connections that those before it have, by process
+        (None: it has ended)."""
+        for older in self._all:
+            come(older.pid, older.held)
+            if older is self._parent and self._is_gone:
+                older.gone.set()
+                gone(older.pid, None)
+                continue
+            older.follow(partial(come, older.pid), partial(gone, older.pid))
         self._is_followed = True
-        threading.Thread(target=self._read, args=(come, gone), name="qanat-predecessor", daemon=True).start()
+        self._channel.send(Line(in_charge=True))
 
     def call(self, name: str, **given: Any) -> int:
-        """Has something done in the old process as well; 0 where that is gone, or doesn't follow yet. One that can't do it is
-        ended."""
-        if not self._is_followed:
-            return 0
-        with self._calls, self._answered:
-            self._answers.clear()
-            self._channel.send(Line(call=Call(name, given)))
-            self._answered.wait_for(lambda: self._answers or self._is_gone, CALL_S)
-            nothing = Answer(0, "" if self._is_gone else f"no answer within {CALL_S:g} s")
-            answer = self._answers[0] if self._answers else nothing
-        if answer.error:
-            log.error("the process before this one can't follow, and is ended", call=name, reason=answer.error)
-            self.end()
-        return answer.result
+        """Has something done in each process before this one as well; the sum of their answers. Those that are gone, or don't
+        follow yet, count nothing. One that can't do it is ended."""
+        return sum(older.call(name, given) for older in self._all) if self._is_followed else 0
 
-    def end(self) -> None:
-        """It must not serve on."""
-        with suppress(OSError):
-            if os.getppid() == self._pid and not self._is_gone:
-                os.kill(self._pid, signal.SIGKILL)
-        self._channel.close()
+    def call_last(self, name: str) -> None:
+        """Has it done in the one that this one takes over from."""
+        if not self._is_gone:
+            self._parent.call(name, {})
 
-    def _read(self, come: Callable[[Iterable[Held]], None], gone: Callable[[Sequence[str] | None], None]) -> None:
-        try:
-            while line := self._channel.next(None):
-                if line.answer is not None:
-                    with self._answered:
-                        self._answers.append(line.answer)
-                        self._answered.notify()
-                if line.held:
-                    come(line.held)
-                if line.gone:
-                    gone(line.gone)
-        except msgspec.DecodeError as error:
-            log.error("the process before this one talks nonsense, and is ended", reason=str(error))
-            self.end()
-        with self._answered:
-            self._is_gone = True
-            self._answered.notify()
-        log.info("the process before this one has ended")
-        gone(None)
+    def introduce(self, successor: "Successor") -> None:
+        """Those before this process shall hear from that one, too; what is left of them is not known here."""
+        for older in self._all if self._is_followed else ():
+            if (end := successor.ends.pop(older.pid, None)) is not None:
+                older.call("follow", {}, more=[end.fileno()])
+                end.close()
+
+    def older(self) -> list[Older]:
+        """The processes before this one that still serve."""
+        return [older for older in self._all if not older.gone.is_set()] if self._is_followed else []
+
+    def leave(self) -> None:
+        """The process after this one has them."""
+        self._is_followed = False
+        for older in self._all:
+            older.leave()
+
+    def wait(self, limit_s: float) -> None:
+        """Until all of them have ended, at most so long."""
+        end = time.monotonic() + limit_s
+        for older in self._all if self._is_followed else ():
+            older.wait(max(0.0, end - time.monotonic()))
+
+
+def _channel(number: int) -> Channel[Line]:
+    return Channel(socket.socket(fileno=number), Line)
 
 
 # ------------------------------------------------------------ the running process's side
@@ -199,22 +172,45 @@ class Successor(Begun[Line]):
 
     def __init__(self, child: Child, channel: Channel[Line]) -> None:
         super().__init__(child, channel)
-        self._sending = threading.Lock()
+        self.leader = Leader(channel)
+        self.ends: dict[int, socket.socket] = {}
+        """Of channels to it, for the processes before this one: by process."""
 
     @classmethod
-    def start(cls, command: Sequence[str], *, lock: int, sockets: Mapping[str, int], watched: bool) -> "Successor":
-        """Starts it. `watched`: this process stays its parent.
+    def start(
+        cls,
+        command: Sequence[str],
+        *,
+        lock: int,
+        sockets: Mapping[str, int],
+        watched: bool,
+        older: Iterable[Older] = (),
+    ) -> "Successor":
+        """Starts it. `watched`: this process stays its parent. `older`: the processes before this one.
 
         Raises:
             UpgradeFailedError: the program can't be run.
         """
-        return cls._begin(
-            command,
-            Line,
-            lambda channel: Inheritance(channel, lock, sockets, watched),
-            fds=(lock, *sockets.values()),
-            watched=watched,
-        )
+        pairs = {each: socket.socketpair() for each in older}
+        elders = [Elder(each.pid, theirs.fileno(), each.process) for each, (_, theirs) in pairs.items()]
+        processes = [each.process for each in elders if each.process is not None]
+        try:
+            successor = cls._begin(
+                command,
+                Line,
+                lambda channel: Inheritance(channel, lock, sockets, watched, elders),
+                fds=(lock, *sockets.values(), *(each.channel for each in elders), *processes),
+                watched=watched,
+            )
+        except BaseException:
+            for ours, _ in pairs.values():
+                ours.close()
+            raise
+        finally:
+            for _, theirs in pairs.values():
+                theirs.close()
+        successor.ends = {each.pid: ours for each, (ours, _) in pairs.items()}
+        return successor
 
     def ready(self, limit_s: float) -> Ready:
         """Waits until it could serve.
@@ -224,46 +220,23 @@ class Successor(Begun[Line]):
         """
         return self._wait(limit_s, "was not ready", lambda line: line.ready)
 
-    def go(self, held: Sequence[Held], limit_s: float) -> None:
+    def go(self, held: Callable[[], Sequence[Held]], limit_s: float) -> None:
         """It may do what one process alone may do; returns when it does.
 
         Raises:
             UpgradeFailedError: as `ready`'s.
         """
-        for start in range(0, len(held), HELD_AT_ONCE):
-            self._send(Line(held=held[start : start + HELD_AT_ONCE]))
-        self._send(Line(go=True))
+        self.leader.introduce(held)
         self._wait(limit_s, "did not take charge", lambda line: line.in_charge or None)
-
-    def tell(self, connection_id: str, held: Held | None) -> None:
-        """Of a connection that came to this process, or is gone from it."""
-        self._send(Line(held=[held]) if held is not None else Line(gone=[connection_id]))
-
-    def serve(self, calls: Mapping[str, Callable[..., int]]) -> None:
-        """Does what the new process calls for, until that is gone."""
-        with suppress(msgspec.DecodeError):
-            while line := self._channel.next(None):
-                if line.call is not None:
-                    self._send(Line(answer=_done(calls, line.call)))
 
     def end(self) -> None:
         """Ends one that failed, at once: it is gone before it could hear that it is alone, and take over."""
         self._child.signal(signal.SIGKILL)
         self._child.wait(END_S)
-        self._channel.close()
+        self.close()
 
     def close(self) -> None:
         """The new process hears that this one is about to end."""
-        self._channel.close()
-
-    def _send(self, line: Line) -> None:
-        with self._sending:
-            self._channel.send(line)
-
-
-def _done(calls: Mapping[str, Callable[..., int]], call: Call) -> Answer:
-    try:
-        return Answer(calls[call.name](**call.given))
-    except Exception as error:
-        log.exception("what the new process called for can't be done", call=call.name)
-        return Answer(0, f"{type(error).__name__}: {error}")
+        self.leader.close()
+        for each in self.ends.values():
+            each.close()

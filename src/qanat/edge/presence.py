@@ -19,7 +19,8 @@ Key = tuple[str, str]
 class _Connection:
     node: Key
     is_suspect: bool = False
-    is_elsewhere: bool = False
+    process: int | None = None
+    """Another one that has it, before this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,15 @@ class Presence:
         self._adopted_at = -inf
         self._features: dict[Key, frozenset[str]] = {}
         self._listeners: tuple[Callable[[str], None], ...] = ()
-        self.observer: Callable[[str, Held | None], None] | None = None
-        """Called with each connection that comes (or is gone: None), in the thread of the events."""
+        self._observers: tuple[Callable[[str, Held | None], None], ...] = ()
+
+    def observe(self, observer: Callable[[str, Held | None], None]) -> None:
+        """Called with each connection that comes to this process (or is gone: None), in the thread of the events."""
+        self._observers = (*self._observers, observer)
+
+    def leave(self, observer: Callable[[str, Held | None], None]) -> None:
+        """No more."""
+        self._observers = tuple(each for each in self._observers if each != observer)
 
     def listen(self, listener: Callable[[str], None]) -> None:
         """Called with the tunnel's id after each change, in the thread of the events."""
@@ -60,8 +68,9 @@ class Presence:
     def take(self, event: EdgeEvent) -> None:
         """One event, of any kind."""
         tunnel_id = self._take(event)
-        if self.observer is not None and tunnel_id is not None:
-            self._observe(self.observer, event)
+        if tunnel_id is not None:
+            for observer in self._observers:
+                self._observe(observer, event)
         if tunnel_id is not None:
             for listener in self._listeners:
                 listener(tunnel_id)
@@ -112,43 +121,36 @@ class Presence:
             self._gone.setdefault(node, self._clock())
 
     def held(self) -> list[Held]:
-        """The connections that aren't suspect, of this process and of those before it."""
+        """The connections of this process that aren't suspect."""
         with self._lock:
             return [
                 Held(connection_id, *each.node, tuple(sorted(self._features.get(each.node, ()))))
                 for connection_id, each in self._connections.items()
-                if not each.is_suspect
+                if not each.is_suspect and each.process is None
             ]
 
-    def adopt(self, some: Iterable[Held]) -> None:
+    def adopt(self, some: Iterable[Held], *, process: int) -> None:
         """Connections of a process before this one, until `drop`: nodes that have them are not gone."""
-        some = list(some)
         with self._lock:
             for held in some:
                 node = (held.tunnel_id, held.token_id)
                 if held.connection_id in self._connections:
                     continue
-                self._connections[held.connection_id] = _Connection(node, is_elsewhere=True)
+                self._connections[held.connection_id] = _Connection(node, process=process)
                 self._held[node] += 1
                 self._adopted[node] += 1
                 self._adopted_at = self._clock()
                 self._features.setdefault(node, frozenset(held.features))
                 self._settle(node)
-        if self.observer is not None:
-            for held in some:
-                self.observer(held.connection_id, held)
 
-    def drop(self, connection_ids: Iterable[str] | None) -> None:
+    def drop(self, connection_ids: Iterable[str] | None, *, process: int) -> None:
         """Those that it has no more; None: none of them, for it has ended."""
         with self._lock:
-            every = [each for each, known in self._connections.items() if known.is_elsewhere]
+            every = [each for each, known in self._connections.items() if known.process == process]
             gone = every if connection_ids is None else set(connection_ids) & set(every)
             tunnels = {self._connections[each].node[0] for each in gone}
             for connection_id in gone:
                 self._forget(connection_id)
-        if self.observer is not None:
-            for connection_id in gone:
-                self.observer(connection_id, None)
         for tunnel_id in tunnels:
             for listener in self._listeners:
                 listener(tunnel_id)
@@ -157,7 +159,7 @@ class Presence:
     def elsewhere(self) -> int:
         """How many connections a process before this one still has that take requests: they are on their way here."""
         with self._lock:
-            return sum(each.is_elsewhere for each in self._connections.values())
+            return sum(each.process is not None for each in self._connections.values())
 
     def missing(self, within_s: float) -> int:
         """How many connections fewer than before this process those nodes have here that return by a back-off, as stock ones do,

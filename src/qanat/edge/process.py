@@ -9,8 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from signal import SIGHUP, SIGUSR2
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -57,6 +56,8 @@ if TYPE_CHECKING:
     from qanat.edge.access_log import AccessLog
 
 EVENTS_LEFT_S = 5.0
+OTHERS_S = 5.0
+"""For a process before this one, when its time is over: its last words."""
 LATE_S = 3.0
 """For requests that came when clients were already told to go: nobody else is served meanwhile."""
 
@@ -73,8 +74,22 @@ def run_edge(settings: EdgeSettings, *, output: Output, predecessor: Predecessor
     signals = Signals()
     manager = ServiceManager(in_charge=predecessor is None)
     arrival = Arrival(predecessor)
+    with signals:
+        upgrades = _serve(settings, output, predecessor, signals, manager, arrival)
+        upgrades.become_watcher()
+    return 0
+
+
+def _serve(
+    settings: EdgeSettings,
+    output: Output,
+    predecessor: Predecessor | None,
+    signals: Signals,
+    manager: ServiceManager,
+    arrival: Arrival,
+) -> Upgrades:
+    """All of it, until nothing is open any more."""
     with ExitStack() as stack:
-        stack.enter_context(signals)
         data_dir = DataDir(settings.data_dir)
         stack.callback(data_dir.unlock)
         if predecessor is not None:
@@ -95,8 +110,7 @@ def run_edge(settings: EdgeSettings, *, output: Output, predecessor: Predecessor
             if arrival.is_alone:
                 _clear(state)
         duties.steer()
-        watched = predecessor is not None and predecessor.watched
-        upgrades = Upgrades(parts, data_dir, manager, signals, duties, watched=watched)
+        upgrades = Upgrades(parts, data_dir, manager, signals, duties, predecessor=predecessor)
         stack.callback(upgrades.close)
         stack.callback(manager.close)
 
@@ -127,8 +141,7 @@ def run_edge(settings: EdgeSettings, *, output: Output, predecessor: Predecessor
             _drain(parts, upgrades, heard)
         pump.stop(timeout_s=EVENTS_LEFT_S)
         log.info("stopped")
-    upgrades.become_watcher()
-    return 0
+    return upgrades
 
 
 def _clear(state: State) -> None:
@@ -287,6 +300,7 @@ def _drain(parts: Parts, upgrades: Upgrades, heard: Heard) -> None:
     grace_s = parts.settings.grace_period_s if heard.drain_s is None else heard.drain_s
     end = monotonic() + grace_s
     log.info("draining; a second signal ends at once", grace_s=grace_s)
+    parts.steering.end(grace_s=grace_s)
     upgrades.duties.end_streams()
     # In a thread: the engine's wait lets other threads run, but no signal handler of this one.
     _in_thread(parts.engine.leave, {"notice_s": parts.settings.stop_notice_s, "grace_s": grace_s})
@@ -295,6 +309,8 @@ def _drain(parts: Parts, upgrades: Upgrades, heard: Heard) -> None:
     parts.listeners.close()
     upgrades.tell_drained(parts.engine.counters()["requests_open"])
     _in_thread(parts.engine.close, {"grace_s": max(0.0, min(LATE_S, end - monotonic()))})
+    # Who waits for the edge's end waits for this process, and may kill what is left of it then.
+    parts.steering.wait(max(0.0, end - monotonic()) + OTHERS_S)
 
 
 def _drain_beside(parts: Parts, signals: Signals, upgrades: Upgrades, heard: Heard) -> None:
@@ -302,19 +318,24 @@ def _drain_beside(parts: Parts, signals: Signals, upgrades: Upgrades, heard: Hea
     grace_s = parts.settings.drain_timeout_s if heard.drain_s is None else heard.drain_s
     log.info("draining beside the new process", grace_s=grace_s)
 
+    closing = Lock()
+
+    def close(grace_s: float) -> None:
+        with closing:
+            parts.engine.close(grace_s=grace_s)
+        signals.tell(Order.DRAINED)
+
     def drain() -> None:
         parts.engine.drain(notice_s=parts.settings.stop_notice_s, grace_s=grace_s)
-        parts.engine.close(grace_s=0.0)
-        signals.tell(Order.DRAINED)
+        close(0.0)
 
     Thread(target=drain, name="qanat-drain", daemon=True).start()
     while (heard := signals.wait()).order is not Order.DRAINED:
-        if heard.order is Order.END:  # whoever sent it means the edge
-            upgrades.pass_on(signals.last)
-            sooner = {"grace_s": parts.settings.grace_period_s}
-            Thread(target=parts.engine.close, kwargs=sooner, name="qanat-close", daemon=True).start()
-        elif heard.order is not Order.HANDED_OVER:
-            upgrades.pass_on(SIGHUP if heard.order is Order.RELOAD else SIGUSR2)
+        if heard.number:  # whoever sent it means the edge
+            upgrades.pass_on(heard.number)
+        if heard.order is Order.END:
+            sooner = parts.settings.grace_period_s if heard.drain_s is None else heard.drain_s
+            Thread(target=close, args=(sooner,), name="qanat-close", daemon=True).start()
     try:
         parts.series.record()
     except QanatError as error:

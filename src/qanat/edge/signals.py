@@ -2,8 +2,10 @@
 
 import os
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import NamedTuple
 
@@ -25,10 +27,12 @@ class Order(Enum):
 
 
 class Heard(NamedTuple):
-    """An order. `drain_s`: how long what is open may go on; None: as the settings have it."""
+    """An order. `drain_s`: how long what is open may go on; None: as the settings have it. `number`: the signal that it came by;
+    0: a thread of this process told it."""
 
     order: Order
     drain_s: float | None = None
+    number: int = 0
 
 
 ORDERS = {signal.SIGHUP: Order.RELOAD, signal.SIGUSR2: Order.UPGRADE}
@@ -41,6 +45,8 @@ class Signals:
         self._heard: SimpleQueue[Heard] = SimpleQueue()
         self._ending = False
         self._last = 0
+        self.at_second: Callable[[int], None] = lambda _number: None
+        """Called with the second signal, at which this process ends."""
 
     def __enter__(self) -> None:
         for number in (*ENDING, *ORDERS):
@@ -59,14 +65,15 @@ class Signals:
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if number not in ENDING:
-            self._heard.put(Heard(ORDERS[signal.Signals(number)]))
+            self._heard.put(Heard(ORDERS[signal.Signals(number)], number=number))
             return
         if self._ending:
             # Every acknowledged write is on the disk already; nothing is lost by not saying goodbye.
+            self.at_second(number)
             os._exit(128 + number)
         self._ending = True
         self._last = number
-        self._heard.put(Heard(Order.END))
+        self._heard.put(Heard(Order.END, number=number))
 
     def tell(self, order: Order, drain_s: float | None = None) -> None:
         """From any thread."""
@@ -75,3 +82,11 @@ class Signals:
     def wait(self) -> Heard:
         """Until the next order."""
         return self._heard.get()
+
+    def unheard(self) -> list[int]:
+        """The signals among the orders that nobody waited for."""
+        numbers: list[int] = []
+        with suppress(Empty):
+            while True:
+                numbers.append(self._heard.get_nowait().number)
+        return [number for number in numbers if number]

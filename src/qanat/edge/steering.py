@@ -1,5 +1,5 @@
-"""Holds, cuts and counts of this process's engine and, while it drains, of the one that it took over from: what is decided here
-is so in both, or that one is ended."""
+"""Holds, cuts and counts of this process's engine and, while they drain, of those before it: what is decided here is so in all of
+them, or who can't follow is ended."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -7,19 +7,22 @@ from typing import Protocol
 from qanat.edge.engine import Edge
 
 
-class Other(Protocol):
-    """The process before this one (edge/handover.py)."""
+class Others(Protocol):
+    """The processes before this one (edge/handover.py)."""
 
     def call(self, name: str, **given: object) -> int:
-        """Has it done there; 0 where that is gone."""
+        """Has it done there; the sum of their answers."""
+
+    def wait(self, limit_s: float) -> None:
+        """Until they have ended, at most so long."""
 
 
 class Both:
-    """Takes the engine's place for whoever steers. `other` None: there is nobody else."""
+    """Takes the engine's place for whoever steers. `others` None: there is nobody else."""
 
-    def __init__(self, engine: Edge, other: Other | None) -> None:
+    def __init__(self, engine: Edge, others: Others | None) -> None:
         self._engine = engine
-        self._other = other
+        self._others = others
 
     def hold(
         self, *, name: str, hostnames: Sequence[str], tunnel_ids: Sequence[str], timeout_s: float, most: int
@@ -53,21 +56,30 @@ class Both:
         """What has changed (a notice, as plain objects) is so there as well when this returns."""
         self._call("hear", notice=notice)
 
+    def end(self, *, grace_s: float) -> None:
+        """The others are to end within that time, as this process does."""
+        self._call("end", grace_s=grace_s)
+
+    def wait(self, limit_s: float) -> None:
+        """Until the others have ended, at most so long."""
+        if self._others is not None:
+            self._others.wait(limit_s)
+
     def _call(self, name: str, **given: object) -> int:
-        return self._other.call(name, **given) if self._other is not None else 0
+        return self._others.call(name, **given) if self._others is not None else 0
 
 
-def calls(steering: Both) -> Mapping[str, Callable[..., int]]:
-    """What the process that took over may call for here, and in the one that this one took over from."""
+def calls(engine: Edge) -> Mapping[str, Callable[..., int]]:
+    """What the process in charge may call for here."""
 
     def hold(*, name_: str, hostnames: Sequence[str], tunnel_ids: Sequence[str], timeout_s: float, most: int) -> int:
-        steering.hold(name=name_, hostnames=hostnames, tunnel_ids=tunnel_ids, timeout_s=timeout_s, most=most)
+        engine.hold(name=name_, hostnames=hostnames, tunnel_ids=tunnel_ids, timeout_s=timeout_s, most=most)
         return 0
 
     return {
         "hold": hold,
-        "release": lambda *, name_: steering.release(name=name_),
-        "open_requests": steering.open_requests,
-        "open_websockets": steering.open_websockets,
-        "cut": steering.cut,
+        "release": lambda *, name_: engine.release(name=name_),
+        "open_requests": engine.open_requests,
+        "open_websockets": engine.open_websockets,
+        "cut": engine.cut,
     }

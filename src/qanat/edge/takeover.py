@@ -1,7 +1,7 @@
 """The new process's way from its start until it serves in place of the one before it (docs/explanation/restart.md)."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from threading import Event
 from time import monotonic
@@ -12,7 +12,8 @@ import structlog
 from qanat.control.connections import end_left
 from qanat.edge.data_dir import DataDir, State
 from qanat.edge.duties import Parts
-from qanat.edge.handover import Predecessor, Ready
+from qanat.edge.following import Ready
+from qanat.edge.handover import Predecessor
 from qanat.edge.presence import Held
 from qanat.errors import QanatError
 from qanat.settings import EdgeSettings
@@ -65,17 +66,16 @@ class Arrival:
         if self._predecessor is None:
             raise ValueError("there is nobody to take over from")
         predecessor, presence = self._predecessor, parts.presence
-        presence.adopt(self._held)
-        ids = {held.connection_id for held in self._held}
+        ids: defaultdict[int, set[str]] = defaultdict(set)
 
-        def come(some: Iterable[Held]) -> None:
-            presence.adopt(some)
-            ids.update(held.connection_id for held in some)
+        def come(process: int, some: Iterable[Held]) -> None:
+            presence.adopt(some, process=process)
+            ids[process].update(held.connection_id for held in some)
 
-        def gone(connection_ids: Sequence[str] | None) -> None:
-            presence.drop(connection_ids)
+        def gone(process: int, connection_ids: Sequence[str] | None) -> None:
+            presence.drop(connection_ids, process=process)
             if connection_ids is None:
-                _end_left(parts, sorted(ids))
+                _end_left(parts, sorted(ids.pop(process, ())))
 
         def pass_on(notice: Notice) -> None:
             if notice.kind not in NOT_ROUTING:
@@ -83,10 +83,10 @@ class Arrival:
 
         parts.state.store.notices.subscribe(pass_on)
         predecessor.take_charge(come, gone)
-        predecessor.call("stop_accepting_connectors")
+        predecessor.call_last("stop_accepting_connectors")
         in_charge()
         parts.engine.open_tunnels()
-        predecessor.call("send_connectors_away")
+        predecessor.call_last("send_connectors_away")
         number = Counter(held.tunnel_id for held in self._held)
         several = {tunnel_id for tunnel_id, connections in number.items() if connections > 1}
         end = monotonic() + MOVE_S
@@ -96,7 +96,7 @@ class Arrival:
             tunnel_ids=sorted(number.keys() - parts.engine.connected_tunnels().keys()), timeout_s=EXPECTED_S
         )
         parts.engine.open()
-        predecessor.call("drain")
+        predecessor.call_last("drain")
 
     def _wait(self, ready: Ready) -> None:
         assert self._predecessor is not None

@@ -4,6 +4,7 @@ back if that one fails. Asked for by SIGUSR2 or on this host (`qanat edge upgrad
 import os
 import select
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -18,14 +19,15 @@ from msgspec import Struct
 from qanat import __version__, structs
 from qanat.edge.data_dir import DataDir
 from qanat.edge.duties import Duties, Parts
-from qanat.edge.handover import Successor
+from qanat.edge.following import Leader, Line
+from qanat.edge.handover import Predecessor, Successor
 from qanat.edge.listeners import close_copies, handed_down
 from qanat.edge.signals import Order, Signals
 from qanat.edge.steering import calls
 from qanat.errors import QanatError
 from qanat.store import Notice, sqlite
 from qanat.succession import watcher
-from qanat.succession.child import LIMIT_S, UpgradeFailedError, program
+from qanat.succession.child import LIMIT_S, Channel, UpgradeFailedError, program
 from qanat.succession.local_socket import Asker, LocalSocket
 from qanat.systemd import ServiceManager
 
@@ -64,20 +66,24 @@ class Upgrades:
         signals: Signals,
         duties: Duties,
         *,
-        watched: bool,
+        predecessor: Predecessor | None,
     ) -> None:
-        """`watched`: a parent that a predecessor left waits for whoever is in charge."""
+        watched = predecessor is not None and predecessor.watched  # a parent waits for whoever is in charge
         self._parts = parts
         self._data_dir = data_dir
         self._manager = manager
         self._signals = signals
+        self._predecessor = predecessor
         self.duties = duties
         self._watched = watched
         self._keeps_watcher = os.getpid() == 1 or not (watched or manager.listens)
         self._busy = threading.Lock()
         self._is_canceled = False
+        self._is_closed = False
         self._starting: Successor | None = None
         self._successor: Successor | None = None
+        self._leaders: list[Leader] = []
+        self._leading = threading.Lock()
         self._drain_s: float | None = None
         self._drainer: Asker | None = None
         self._ear = LocalSocket("edge", str(uuid.uuid4()))
@@ -119,13 +125,14 @@ class Upgrades:
 
     def close(self) -> None:
         """This process ends: one that it is still starting must not be left alone, or it would take over."""
-        self._is_canceled = True
+        self._is_canceled = self._is_closed = True
         if self._starting and not self._successor:
             self._starting.signal(signal.SIGKILL)
         self._busy.acquire(timeout=CLOSE_S)
         self._close_ear()
-        if self._successor:
-            self._successor.close()
+        with self._leading:
+            for leader in self._leaders:
+                leader.close()
 
     def tell_drained(self, left: int) -> None:
         """To whoever asked for the end: how many requests were still open at its time."""
@@ -134,9 +141,9 @@ class Upgrades:
 
     def become_watcher(self) -> None:
         """The last thing that a process does which handed over: nothing, or to stay and wait for the new one, where whoever
-        started it waits for it."""
+        started it waits for it. Signals that nobody waited for are passed on."""
         if self._successor and self._keeps_watcher:
-            watcher.become(self._successor.pid)
+            watcher.become(self._successor.pid, self._signals.unheard)
 
     def describe(self) -> dict[str, Any]:
         """What a command of this host may know."""
@@ -168,9 +175,35 @@ class Upgrades:
         if result.reason:
             log.error("the upgrade failed: this process goes on", reason=result.reason)
         elif self._successor:
-            self._successor.serve(self._calls())
-            log.info("the new process serves alone, or has ended")
+            with self._leading:
+                self._leaders.append(self._successor.leader)
+            self._serve(self._successor.leader)
+
+    def _serve(self, leader: Leader) -> None:
+        """Does what it calls for, until it is gone."""
+        leader.serve({**self._calls(), "follow": lambda: self._follow(leader.handed())})
+        self._parts.presence.leave(leader.tell)
+        leader.close()
+        with self._leading:
+            self._leaders.remove(leader)
+            is_last = not self._leaders
+        if is_last and not self._is_closed:
+            log.info("no process after this one is left")
             self._signals.tell(Order.HANDED_OVER, self._drain_s)
+
+    def _follow(self, descriptor: int) -> int:
+        """A process after the one that took over from this one shall decide here."""
+        leader = Leader(Channel(socket.socket(fileno=descriptor), Line))
+        with self._leading:
+            self._leaders.append(leader)
+
+        def serve() -> None:
+            self._parts.presence.observe(leader.tell)
+            leader.introduce(self._parts.presence.held)
+            self._serve(leader)
+
+        threading.Thread(target=serve, name="qanat-leader", daemon=True).start()
+        return 0
 
     def _hand_over(self, limit_s: float, drain_s: float | None) -> Result:
         end, pause = monotonic() + MOVED_S, threading.Event()
@@ -186,6 +219,7 @@ class Upgrades:
                 lock=self._data_dir.lock_file,
                 sockets=handed,
                 watched=self._watched or self._keeps_watcher,
+                older=self._predecessor.older() if self._predecessor is not None else (),
             )
         finally:
             close_copies(handed)
@@ -202,11 +236,13 @@ class Upgrades:
         let_go = _LetGo(self._parts, self._data_dir, migrates=ready.migrates)
         try:
             let_go.begin(self.duties)
-            self._parts.presence.observer = successor.tell
-            successor.go(self._parts.presence.held(), limit_s)
+            if self._predecessor is not None:
+                self._predecessor.introduce(successor)
+            self._parts.presence.observe(successor.leader.tell)
+            successor.go(self._parts.presence.held, limit_s)
         except BaseException:
             successor.end()
-            self._parts.presence.observer = None
+            self._parts.presence.leave(successor.leader.tell)
             if not self._is_canceled:
                 self.duties = let_go.take_back()
             raise
@@ -215,6 +251,9 @@ class Upgrades:
             watcher.adopt_orphans()
         self._manager.hand_over(successor.pid)
         self._successor = successor
+        self._signals.at_second = self.pass_on
+        if self._predecessor is not None:
+            self._predecessor.leave()
         if self._parts.local is not None:
             self._parts.local.leave()
         self._close_ear()
@@ -222,12 +261,11 @@ class Upgrades:
         return Result(successor.pid, ready.version)
 
     def _calls(self) -> Mapping[str, Callable[..., int]]:
-        """What the new process may have done here."""
+        """What the processes after this one may have done here."""
         running, feed = self._parts.engine, self._parts.feed
 
         def hear(*, notice: object) -> int:
             feed.hear(structs.convert(notice, Notice))
-            self._parts.steering.tell(notice)
             return 0
 
         def stop_accepting_connectors() -> int:
@@ -243,8 +281,12 @@ class Upgrades:
             self._signals.tell(Order.HANDED_OVER, self._drain_s)
             return 0
 
-        of_handover = (hear, stop_accepting_connectors, send_connectors_away, drain)
-        return {**calls(self._parts.steering), **{each.__name__: each for each in of_handover}}
+        def end(*, grace_s: float) -> int:
+            self._signals.tell(Order.END, grace_s)
+            return 0
+
+        of_handover = (hear, stop_accepting_connectors, send_connectors_away, drain, end)
+        return {**calls(running), **{each.__name__: each for each in of_handover}}
 
     # ------------------------------------------------------------ commands of this host
     def _answer(self) -> None:

@@ -50,15 +50,19 @@ class Channel(Generic[Line]):
         self._connection = connection
         self._line = line
         self._read = b""
+        self.descriptors: list[int] = []
+        """File descriptors that came with lines, in their order; they are the caller's."""
 
     def fileno(self) -> int:
         """Of the socket."""
         return self._connection.fileno()
 
-    def send(self, line: Line) -> bool:
-        """False: the other end is gone."""
+    def send(self, line: Line, descriptors: Sequence[int] = ()) -> bool:
+        """False: the other end is gone. It gets copies of the descriptors."""
+        text = msgspec.json.encode(line) + b"\n"
         try:
-            self._connection.sendall(msgspec.json.encode(line) + b"\n")
+            sent = socket.send_fds(self._connection, [text], list(descriptors)) if descriptors else 0
+            self._connection.sendall(text[sent:])
         except OSError:
             return False
         return True
@@ -76,9 +80,10 @@ class Channel(Generic[Line]):
                 return structs.decode(text, self._line)
             try:
                 self._connection.settimeout(None if end is None else max(0.001, end - time.monotonic()))
-                part = self._connection.recv(LONGEST_LINE)
+                part, descriptors, _, _ = socket.recv_fds(self._connection, LONGEST_LINE, 1, socket.MSG_CMSG_CLOEXEC)
             except OSError:
                 return None
+            self.descriptors += descriptors
             if not part or len(self._read) > LONGEST_LINE:
                 return None
             self._read += part

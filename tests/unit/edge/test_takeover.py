@@ -33,22 +33,22 @@ class Counting:
         return self.open if not only_websockets else 0
 
 
-class Channel:
-    """Calls another process, in this one."""
+class Others:
+    """Calls other processes, in this one."""
 
-    def __init__(self, steering: Both) -> None:
-        self._calls = calls(steering)
+    def __init__(self, *engines: Counting) -> None:
+        self._calls = [calls(cast("Edge", engine)) for engine in engines]
 
     def call(self, name: str, **given: Any) -> int:
-        return self._calls[name](**given)
+        return sum(each[name](**given) for each in self._calls)
+
+    def wait(self, limit_s: float) -> None:
+        raise NotImplementedError
 
 
 def test_holds_cuts_and_counts_are_of_every_process_that_still_serves() -> None:
     engines = [Counting(number) for number in (1, 10, 100)]
-    steering: Both | None = None
-    for engine in engines:
-        steering = Both(cast("Edge", engine), Channel(steering) if steering is not None else None)
-    assert steering is not None
+    steering = Both(cast("Edge", engines[-1]), Others(*engines[:-1]))
     assert steering.open_requests(tunnel_id="t") == steering.open_websockets(tunnel_id="t") == 111
     assert steering.cut(tunnel_id="t", token_id=None, only_websockets=False) == 111
     steering.hold(name="p", hostnames=["a.test"], tunnel_ids=(), timeout_s=1.0, most=10)
@@ -70,30 +70,29 @@ def test_a_node_that_is_connected_to_the_process_before_is_not_gone(monkeypatch:
     now = 0.0
     presence = Presence(clock=lambda: now)
     told: list[tuple[str, Held | None]] = []
-    presence.observer = lambda connection_id, held: told.append((connection_id, held))
+    presence.observe(lambda connection_id, held: told.append((connection_id, held)))
     old = [Held("c1", "t", "n", ("qanat_role",)), Held("c2", "t", "n", ())]
-    presence.adopt(old)
+    presence.adopt(old, process=1)
+    presence.adopt([Held("c0", "t", "n", ())], process=0)
+    presence.drop(None, process=0)
     assert presence.connections("t", "n") == (2, 0)
     assert presence.elsewhere == 2
     assert presence.was_seen("t", "n")
     assert presence.announces("t", "n", "qanat_role")
     here = Registered(tunnel_id="t", token_id="n", connection_id="c3", features=[])
     presence.take(cast("EdgeEvent", here))
-    presence.drop(["c1"])
+    presence.drop(["c1", "c2"], process=0)
+    presence.drop(["c1"], process=1)
     assert presence.connections("t", "n") == (2, 0)
     now = 5.0
     presence.take(cast("EdgeEvent", Lost(tunnel_id="t", connection_id="c3")))
     assert presence.gone_since("t", "n") is None
-    presence.drop(None)
+    presence.drop(None, process=1)
     assert presence.gone_since("t", "n") == 5.0
     assert [(name, held is not None) for name, held in told] == [
-        ("c1", True),
-        ("c2", True),
         ("c3", True),
-        ("c1", False),
         ("c3", False),
-        ("c2", False),
-    ]
+    ], "each process speaks for itself alone"
     assert [held.connection_id for held in presence.held()] == []
     assert presence.elsewhere == 0
 
@@ -103,10 +102,10 @@ def test_connections_that_wait_before_they_dial_again_are_missing_for_a_while(mo
     now = 0.0
     presence = Presence(clock=lambda: now)
     assert presence.missing(60.0) == 0
-    presence.adopt([Held("c1", "t", "n", ()), Held("c2", "t", "n", ()), Held("c3", "t", "other", ())])
-    presence.adopt([Held(f"o{number}", "t", "ours", ("qanat_return",)) for number in range(2)])
+    presence.adopt([Held("c1", "t", "n", ()), Held("c2", "t", "n", ()), Held("c3", "t", "other", ())], process=1)
+    presence.adopt([Held(f"o{number}", "t", "ours", ("qanat_return",)) for number in range(2)], process=1)
     assert presence.missing(60.0) == 0, "the process before has them"
-    presence.drop(None)
+    presence.drop(None, process=1)
     assert presence.missing(60.0) == 0, "nothing is known of who will come back"
     here = Registered(tunnel_id="t", token_id="n", connection_id="c4", features=[])
     presence.take(cast("EdgeEvent", here))
