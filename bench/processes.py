@@ -47,6 +47,11 @@ class Child:
     def pid(self) -> int:
         return self._child.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._child.poll()
+
     def wait_for(self, pattern: str, *, timeout_s: float = 30.0) -> tuple[float, re.Match[str]]:
         """Seconds from the start to the first line that matches, and the match."""
         wanted = re.compile(pattern)
