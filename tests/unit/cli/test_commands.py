@@ -6,30 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from qanat.cli.main import EXIT_STATUSES, main
+from qanat.cli.main import EXIT_STATUSES
 from qanat.errors import QanatError
 from tests.support.control import Control
 from tests.support.failed import failed_request
 from tests.support.links import register
-
-
-class Shell:
-    """Runs commands and reads what they print."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.err = ""
-
-    def __call__(self, *arguments: str, expect: int = 0) -> str:
-        self._capsys.readouterr()
-        status = main(list(arguments))
-        printed = self._capsys.readouterr()
-        self.err = printed.err
-        assert status == expect, (arguments, printed)
-        return printed.out
-
-    def json(self, *arguments: str, expect: int = 0) -> Any:
-        return json.loads(self(*arguments, "-o", "json", expect=expect))
+from tests.support.shell import Shell
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from qanat.edge.promotions import Promotions
 from tests.support.control import Control
 from tests.support.links import register
 from tests.support.nodes import FakeSteering
-from tests.unit.cli.test_commands import Shell
+from tests.support.shell import Shell
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from qanat.cli.top import rows
 from qanat.client.shapes import Traffic
 from qanat.health.questions import Check, Judgment
 from tests.support.control import Control
+from tests.support.shell import Shell
 from tests.unit.api.test_health import Passed
-from tests.unit.cli.test_commands import Shell
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from qanat.cli.user import app
 from tests.support.control import Control
 from tests.support.people import PASSWORD, quick_passwords
-from tests.unit.cli.test_commands import Shell
+from tests.support.shell import Shell
 
 
 @pytest.fixture
