@@ -1,12 +1,14 @@
 """The dashboard in a browser: every page, both themes, a phone, without a mouse, and with everybody's worst texts."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from qanat.control import connections
+from qanat.dashboard.app import declared
 from tests.browser.watched import Watched
 from tests.support.control import Control
 from tests.support.passed import put_series
@@ -69,6 +71,7 @@ def paths(ids: dict[str, str]) -> dict[str, str]:
         "zones": "/zones",
         "records": f"/zones/{ids['zone']}",
         "record": f"/zones/{ids['zone']}/records/{ids['record']}",
+        "record-new": f"/zones/{ids['zone']}/records/new",
         "zone-import": f"/zones/{ids['zone']}/import",
         "zone-settings": f"/zones/{ids['zone']}/settings",
         "certificates": "/certificates",
@@ -78,10 +81,37 @@ def paths(ids: dict[str, str]) -> dict[str, str]:
         "plan": "/cutovers/plan",
         "tokens": "/tokens",
         "users": "/users",
+        "alert-rule": "/alerts/rules/new?kind=error_rate",
+        "alert-channel": "/alerts/channels/new?kind=email",
         "audit": "/audit",
+        "allow-client": "/argotunnel",
         "start": f"/start?tunnel={git}",
         "missing": "/nowhere",
     }
+
+
+ELSEWHERE = {
+    "/alerts": "test_alerts.py",
+    "/alerts/rules/{rule_id}": "test_alerts.py, as the page for a new one",
+    "/alerts/channels/{channel_id}": "test_alerts.py, as the page for a new one",
+    "/cutovers/{cutover_id}": "test_actions.py",
+    "/hostnames/{name}/requests": "test_insight.py",
+    "/me": "test_people.py",
+    "/audit/export": "a file",
+    "/zones/{zone_id}/export": "a file",
+    "/plots/account": "numbers",
+    "/plots/tunnels/{tunnel_id}": "numbers",
+}
+"""Pages of which there is a picture in another test, and what is no page."""
+
+
+def test_there_is_a_picture_of_every_page() -> None:
+    ids = defaultdict(lambda: "x", zone="x")
+    seen = [path.partition("?")[0] for path in paths(ids).values()]
+    for page in declared():
+        form = re.compile(re.sub(r"\{[^}]*\}", "[^/]+", page.path) + "$")
+        if page.method == "GET" and page.path not in ELSEWHERE:
+            assert any(form.match(path) for path in seen), f"{page.path} is in no test of a browser"
 
 
 @pytest.mark.parametrize(("scheme", "asked"), [("light", DESK), ("dark", PHONE)], ids=["light", "dark"])

@@ -1,6 +1,7 @@
 """What passes, in a browser: a hostname's requests, a connector's log as it comes, and what connections are made of."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.browser
 EVIL = "\"'><script>window.xss=1</script><img src=x onerror=window.xss=1>{{7*7}}"
 PHONE = {"width": 390, "height": 844}
 HOST = "www.seen.test"
+DESK = {"width": 1280, "height": 860}
 SignIn = Callable[..., Watched]
+Shoot = Callable[[Any, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,9 @@ def tunnel(control: Control) -> str:
     return made
 
 
-def test_a_log_is_followed_and_what_it_says_runs_nowhere(control: Control, me: SignIn, tunnel: str, axe: str) -> None:
+def test_a_log_is_followed_and_what_it_says_runs_nowhere(
+    control: Control, me: SignIn, tunnel: str, axe: str, shoot: Shoot
+) -> None:
     log = control.edge.viewers = Log([line(f"GET / {EVIL}", fields={"x": EVIL}), line("lost", level="error")])
     watched = me(viewport=PHONE)
     page = watched.page
@@ -60,9 +65,9 @@ def test_who_follows_a_log_that_somebody_follows_is_told(control: Control, me: S
 
 
 def test_requests_are_switched_on_come_by_themselves_and_are_filtered(
-    control: Control, me: SignIn, tunnel: str, axe: str
+    control: Control, me: SignIn, tunnel: str, axe: str, shoot: Shoot
 ) -> None:
-    watched = me()
+    watched = me(viewport=DESK, reduced_motion="reduce", color_scheme="light")
     page = watched.page
     page.goto(f"/hostnames/{HOST}")
     page.click("text=Requests, one by one")
@@ -70,6 +75,11 @@ def test_requests_are_switched_on_come_by_themselves_and_are_filtered(
     page.click("text=Switch on")
     page.wait_for_selector("#requests >> text=ON")
     page.wait_for_selector("#age[data-state=live]")
+    for number, status in enumerate((200, 200, 404, 502)):
+        passes(control, HOST, path=f"/basket/{number}", status=status, request_id=f"8f2c1d4e5a6b7c8{number}-lab01")
+    page.wait_for_selector("#requests >> text=basket/3")
+    page.click("#requests summary >> nth=0")
+    shoot(page, "requests-light")
     texts = dict.fromkeys(("path", "query", "client_ip", "user_agent"), EVIL)
     passes(control, HOST, **texts, headers=[[EVIL, EVIL]])
     passes(control, HOST, path="/fine", request_id="fine")

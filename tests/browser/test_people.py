@@ -31,6 +31,7 @@ def control(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator
 
 
 Entering = Callable[..., Watched]
+Shoot = Callable[[Any, str], None]
 
 
 @pytest.fixture
@@ -75,7 +76,9 @@ def device_of(watched: Watched, *, verifies: bool = True) -> tuple[Any, str]:
     return cdp, cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
 
 
-def test_a_passkey_is_made_and_signs_in_alone_and_after_the_password(somebody: Entering, axe: str) -> None:
+def test_a_passkey_is_made_and_signs_in_alone_and_after_the_password(
+    somebody: Entering, axe: str, shoot: Shoot
+) -> None:
     watched = somebody("passkey@example.com")
     page = watched.page
     cdp, device = device_of(watched)
@@ -84,16 +87,20 @@ def test_a_passkey_is_made_and_signs_in_alone_and_after_the_password(somebody: E
     page.locator("#passkey-current").fill(PASSWORD)
     page.get_by_role("button", name="Add a passkey").click()
     page.get_by_role("heading", name="Recovery codes").wait_for()
+    shoot(page, "recovery-codes-light")
     page.goto("/me")
     expect(page.get_by_role("table", name="Your passkeys")).to_contain_text("<b>Laptop</b>")
     assert watched.axe(axe) == []
+    shoot(page, "me-light")
     sign_out(page)
+    shoot(page, "sign-in-light")
     page.get_by_role("button", name="Sign in with a passkey").click()
     page.wait_for_url(lambda url: url.endswith("/"))
     sign_out(page)
     sign_in(page, "passkey@example.com")
     page.wait_for_url("**/sign-in/code*")
     assert watched.axe(axe) == []
+    shoot(page, "code-light")
     page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url(lambda url: url.endswith("/"))
     page.goto("/me")
@@ -113,13 +120,14 @@ def test_a_passkey_is_made_and_signs_in_alone_and_after_the_password(somebody: E
     cdp.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": device})
 
 
-def test_an_app_and_its_recovery_codes_are_asked_for(somebody: Entering) -> None:
+def test_an_app_and_its_recovery_codes_are_asked_for(somebody: Entering, shoot: Shoot) -> None:
     watched = somebody("app@example.com")
     page = watched.page
     planted = {"name": "qanat", "value": "planted", "url": page.url}
     page.goto("/me")
     page.locator("#app-current").fill(PASSWORD)
     page.get_by_role("button", name="Set up an app").click()
+    shoot(page, "authenticator-light")
     secret = page.locator("code", has_text=re.compile(r"^[A-Z2-7 ]{19,}$")).inner_text().replace(" ", "")
     page.get_by_label("The code that the app shows now").fill(pyotp.TOTP(secret).now())
     page.get_by_role("button", name="That's it").click()

@@ -98,7 +98,7 @@ _EVERY = (
         thresholds=(
             Threshold("share", "share of failed requests", "share", 0.001, 1, 0.05),
             _window(300),
-            Threshold("requests", "of at least requests", "", 1, 1_000_000, 50),
+            Threshold("requests", "of so many requests, at least", "", 1, 1_000_000, 50),
         ),
         bounds=("tunnel", "zone", "hostname"),
     ),

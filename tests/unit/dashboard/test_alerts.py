@@ -55,3 +55,12 @@ def test_from_nothing_to_rules_that_are_told(control: Control, me: Visitor) -> N
     for each in ids(me.page("/alerts"), "channels"):
         assert me.post(f"/alerts/channels/{each}/delete").status_code == 303
     assert "There are no channels" in me.page("/alerts")
+
+
+def test_what_a_rule_goes_by_is_said_in_words(control: Control, me: Visitor) -> None:
+    rules = f"/accounts/{control.account}/qanat/alerts/rules"
+    control.call("POST", rules, {"name": "many fail", "kind": "error_rate", "settings": {"share": 0.2}})
+    said = shown(me.page("/alerts"))
+    assert "share of failed requests 20 %" in said
+    assert "within 300 s" in said
+    assert "1 to 1000000" in shown(me.page("/alerts/rules/new", kind="error_rate"))

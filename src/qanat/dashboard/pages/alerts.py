@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
@@ -188,6 +189,7 @@ def _shown(ask: Ask, *, key: str | None = None, made: str = "", tested: sending.
         waiting=waiting,
         paging=paging,
         kinds=KINDS,
+        told_settings=_told_settings,
         missing=missing,
         silences=SILENCES,
         now=now,
@@ -197,6 +199,18 @@ def _shown(ask: Ask, *, key: str | None = None, made: str = "", tested: sending.
         may_edit=ask.viewer.may("account.edit"),
         may_silence=ask.viewer.may("tunnel.edit"),
     )
+
+
+def _told_settings(rule: Any) -> list[str]:
+    """A rule's thresholds, as one would say them."""
+    units = {each.name: each for each in KINDS[rule.kind].thresholds} if rule.kind in KINDS else {}
+    found = []
+    for name, value in rule.settings.items():
+        each = units.get(name)
+        unit = each.unit if each is not None else ""
+        number = f"{value * 100:g}\u2009%" if unit == "share" else f"{value:g}{f' {unit}' if unit else ''}"
+        found.append(f"{each.label if each is not None else name} {number}")
+    return found
 
 
 def _rule_form(ask: Ask, content: RuleContent, url: str) -> Response:
