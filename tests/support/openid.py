@@ -18,6 +18,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 CLIENT = "qanat-test"
 SECRET = "a secret with : and %"
+ACCESS = "an access token"
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -36,7 +37,8 @@ def jwk(key_id: str, key: Key) -> dict[str, Any]:
 @dataclass
 class OpenId:
     """`keys`: those that it tells; `signing`: (key id, key, algorithm) of what it signs. `changed`: what ID tokens say besides,
-    or in place of the truth (None: leaves it out). `token`: makes the ID token itself. `down`: it answers nothing but 503."""
+    or in place of the truth (None: leaves it out). `token`: makes the ID token itself. `userinfo`: what it says there;
+    None: it has none. `down`: it answers nothing but 503."""
 
     url: str = ""
     keys: dict[str, Key] = field(default_factory=lambda: {"one": new_key()})
@@ -44,6 +46,7 @@ class OpenId:
     changed: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     token: Callable[[dict[str, Any]], str] | None = None
+    userinfo: dict[str, Any] | None = None
     down: bool = False
     asked: list[str] = field(default_factory=list)
     _codes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -64,6 +67,8 @@ class OpenId:
             "jwks_uri": f"{self.url}/keys",
             "end_session_endpoint": f"{self.url}/leave",
         }
+        if self.userinfo is not None:
+            found["userinfo_endpoint"] = f"{self.url}/userinfo"
         return {
             "/.well-known/openid-configuration": {**found, **self.metadata},
             "/keys": {"keys": [jwk(*each) for each in self.keys.items()]},
@@ -96,7 +101,7 @@ class OpenId:
             return {"id_token": self.token(claims)}
         key_id, key, algorithm = self.signing or ("one", self.keys["one"], "ES256")
         headers = {"kid": key_id} if key_id is not None else {}
-        return {"id_token": jwt.encode(claims, key, algorithm=algorithm, headers=headers)}
+        return {"id_token": jwt.encode(claims, key, algorithm=algorithm, headers=headers), "access_token": ACCESS}
 
 
 @contextmanager
@@ -108,6 +113,10 @@ def openid_provider() -> Iterator[OpenId]:
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
             provider.asked.append(path)
+            if path == "/userinfo":
+                is_known = self.headers.get("authorization") == f"Bearer {ACCESS}"
+                self._answer(provider.userinfo if is_known else None)
+                return
             self._answer(provider.documents().get(path))
 
         def do_POST(self) -> None:

@@ -58,7 +58,11 @@ class OidcSettings(Part):
     scopes: tuple[str, ...] = Field(
         default=("openid", "email", "profile"), description="What is asked for; `openid` is always among it."
     )
-    groups_claim: str = Field(default="groups", min_length=1, description="Claim of the ID token that lists groups.")
+    groups_claim: str = Field(
+        default="groups",
+        min_length=1,
+        description="Claim of the ID token, or of UserInfo where that has none, which lists groups.",
+    )
     roles: tuple[Annotated[str, AfterValidator(check_grant)], ...] = Field(
         default=(),
         description="Roles of those whom the provider brought here: GROUP=ROLE in the first account, GROUP=ROLE@ACCOUNT-ID in "

@@ -150,6 +150,28 @@ def test_an_id_token_that_the_provider_did_not_sign_is_refused(provider: Provide
     refused(provider, openid)
 
 
+def test_what_the_id_token_leaves_out_is_asked_of_userinfo_and_believed_of_the_same_subject(
+    provider: Provider, openid: OpenId
+) -> None:
+    openid.userinfo = {"sub": "subject-1", "email": "told@example.com", "email_verified": True, "groups": ["more"]}
+    assert finished(provider, openid).email == "mir@example.com"
+    assert "/userinfo" not in openid.asked, "the ID token says it all"
+    openid.changed = {"email": None, "email_verified": True}
+    found = finished(provider, openid)
+    assert (found.email, found.groups) == ("told@example.com", ("staff",))
+    openid.userinfo["email_verified"] = False
+    assert finished(provider, openid).email == "", "that an address is verified is said by who says the address"
+    openid.userinfo["sub"] = "subject-2"
+    assert "of somebody else" in str(refused(provider, openid))
+
+
+def test_groups_of_userinfo_count_where_groups_have_roles(openid: OpenId, secret: Path, clock: Clock) -> None:
+    settings = OidcSettings(issuer=openid.url, client_id=CLIENT, client_secret_file=secret, roles=("more=viewer",))
+    openid.userinfo = {"sub": "subject-1", "groups": ["more"]}
+    openid.changed = {"groups": None}
+    assert finished(Provider(settings, clock=clock), openid).groups == ("more",)
+
+
 def test_of_two_keys_the_named_one_counts_and_new_ones_are_fetched(
     provider: Provider, openid: OpenId, clock: Clock
 ) -> None:

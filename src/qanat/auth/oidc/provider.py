@@ -145,9 +145,11 @@ class Provider:
             raise refused(f"the provider says: {escape_text(told[:300])}")
         if not given.get("code"):
             raise refused("the provider gave no code")
-        return self._claims(self._id_token(begun, given["code"]), begun.nonce)
+        answer = self._tokens(begun, given["code"])
+        claims = self._proven(answer["id_token"], begun.nonce)
+        return self._claims({**claims, **self._more(claims, answer.get("access_token"))})
 
-    def _id_token(self, begun: Begun, code: str) -> str:
+    def _tokens(self, begun: Begun, code: str) -> dict[str, Any]:
         settings, headers = self.settings, {}
         form = {
             "grant_type": "authorization_code",
@@ -168,7 +170,7 @@ class Provider:
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise refused("the provider gave no ID token")
-        return token
+        return answer
 
     def _secret(self) -> str:
         file = self.settings.client_secret_file
@@ -181,14 +183,29 @@ class Provider:
                 "oidc_failed", f"the client's secret can't be read: {error}", where="control.oidc.client_secret_file"
             ) from error
 
-    def _claims(self, token: str, nonce: str) -> Claims:
+    def _more(self, claims: Mapping[str, Any], access_token: object) -> dict[str, Any]:
+        """What the ID token leaves out of what is needed, by UserInfo (OpenID Connect Core, section 5.3), where the provider has
+        it. It is believed only of the same subject; an address and whether it is verified come from one of them."""
+        needed = ("email", *((self.settings.groups_claim,) if self.settings.roles else ()))
+        has_more = isinstance(access_token, str) and "userinfo_endpoint" in self._metadata()
+        if not has_more or all(name in claims for name in needed):
+            return {}
+        headers = {"authorization": f"Bearer {access_token}"}
+        told = self._asked(self._endpoint("userinfo_endpoint"), headers=headers)
+        if told.get("sub") != claims["sub"]:
+            raise refused("the provider's UserInfo is of somebody else")
+        more = {name: told[name] for name in needed if name in told and name not in claims}
+        return {**more, "email_verified": told.get("email_verified")} if "email" in more else more
+
+    def _proven(self, token: str, nonce: str) -> dict[str, Any]:
+        """The ID token's claims."""
         try:
             head = jwt.get_unverified_header(token)
             algorithm = head.get("alg")
             if algorithm not in ALGORITHMS:
                 raise refused(f"ID tokens signed by {str(algorithm)[:20]!r} are not taken")
             key = self._key(head.get("kid"), algorithm)
-            claims = jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 key.key,
                 algorithms=[algorithm],
@@ -209,12 +226,15 @@ class Provider:
         subject = claims["sub"]
         if not isinstance(subject, str) or not 0 < len(subject) <= 255:
             raise refused("the ID token names nobody")
+        return claims
+
+    def _claims(self, claims: Mapping[str, Any]) -> Claims:
         email, groups = claims.get("email"), claims.get(self.settings.groups_claim)
         is_verified = claims.get("email_verified") is True and isinstance(email, str)
         named = groups if isinstance(groups, list) else [groups]
         return Claims(
             self.issuer,
-            subject,
+            claims["sub"],
             str(email) if is_verified else "",
             tuple(each for each in named if isinstance(each, str)),
         )
