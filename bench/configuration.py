@@ -1,8 +1,6 @@
 """`python -m bench.configuration`: how long a configuration PUT takes to reach every connector of a tunnel with very many;
 writes bench/results/configuration.json. The connectors are crates/transport/examples/stubs.rs, all in one process."""
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -11,9 +9,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench.__main__ import RESULTS, quiet
 from bench.chain import Rig, rig
-from bench.machine import CpuTime, facts
+from bench.command import Measured, switches, told
 from bench.processes import BenchError, Child
 
 STUBS = ["cargo", "build", "--release", "--quiet", "-p", "qanat-transport", "--example", "stubs"]
@@ -21,50 +18,41 @@ WANTED_S = 2.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.configuration", description=__doc__)
+    parser = switches("configuration", __doc__, smoke="few connectors")
     parser.add_argument("--connectors", type=int, default=1000)
     parser.add_argument("--connections", type=int, default=4, help="of each connector")
     parser.add_argument("--puts", type=int, default=10)
     parser.add_argument("--protocol", choices=("quic", "http2"), default="quic")
     parser.add_argument("--stubs", type=Path, help="the built example; made when it isn't given")
-    parser.add_argument("--smoke", action="store_true", help="few connectors: does the harness work? Writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    parser.add_argument("--anyway", action="store_true", help="measure although the machine is busy")
     chosen = parser.parse_args()
     connectors, puts = (20, 2) if chosen.smoke else (chosen.connectors, chosen.puts)
-    try:
-        machine = {**facts(None), "busy_before": quiet(chosen.anyway or chosen.smoke)}
-        clock = CpuTime.now()
+
+    def found() -> Measured:
         stubs = chosen.stubs or build()
         with tempfile.TemporaryDirectory(prefix="qanat-bench-") as name:
             Path(name).chmod(0o755)  # nginx workers may run as another user
             with rig(Path(name), None, chosen.protocol) as ready:
                 rows, registered = measure(ready, stubs, chosen.protocol, connectors, chosen.connections, puts)
                 ready.edge.check()
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    machine["steal_share"] = CpuTime.now().steal_share(clock)
-    summary = {
-        "register_all_s": registered,
-        "answered_s": median(row["answered_s"] for row in rows),
-        "every_connector_s": median(row["every_connector_s"] for row in rows),
-        "every_connector_worst_s": max(row["every_connector_s"] for row in rows),
-        "every_connection_s": median(row["every_connection_s"] for row in rows),
-    }
-    for figure, seconds in summary.items():
-        print(f"{figure:<24} {seconds:8.3f}")
-    if not chosen.smoke:
-        chosen.out.mkdir(parents=True, exist_ok=True)
+        summary = {
+            "register_all_s": registered,
+            "answered_s": median(row["answered_s"] for row in rows),
+            "every_connector_s": median(row["every_connector_s"] for row in rows),
+            "every_connector_worst_s": max(row["every_connector_s"] for row in rows),
+            "every_connection_s": median(row["every_connection_s"] for row in rows),
+        }
+        for figure, seconds in summary.items():
+            print(f"{figure:<24} {seconds:8.3f}")
         plan = {
             "connectors": connectors,
             "connections_each": chosen.connections,
             "puts": puts,
             "protocol": chosen.protocol,
         }
-        document = {"machine": machine, "plan": plan, "wanted_s": WANTED_S, "summary": summary, "runs": rows}
-        (chosen.out / "configuration.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    return 0 if summary["every_connector_worst_s"] < WANTED_S else 2
+        document = {"plan": plan, "wanted_s": WANTED_S, "summary": summary, "runs": rows}
+        return document, 0 if summary["every_connector_worst_s"] < WANTED_S else 2
+
+    return told("configuration", chosen, found)
 
 
 def build() -> Path:

@@ -1,7 +1,6 @@
 """`python -m bench.cutover`: requests that fail while a hostname is moved between two tunnels again and again under load; writes
 bench/results/cutover.json, with `cutover_failed`."""
 
-import argparse
 import json
 import os
 import re
@@ -13,33 +12,28 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.__main__ import RESULTS, quiet
 from bench.chain import Rig, Tunnel, rig
+from bench.command import Measured, switches, told
 from bench.load import SCRIPT, Target, tool
-from bench.machine import CpuTime, facts
 from bench.processes import BenchError
 
 ENDS = ("done", "refused", "rolled_back", "stopped")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.cutover", description=__doc__)
+    parser = switches("cutover", __doc__, smoke="two cutovers of ours")
     parser.add_argument("--cutovers", type=int, default=20)
     parser.add_argument("--connections", type=int, default=16, help="of the load, which never pauses")
     parser.add_argument(
         "--kinds", nargs="*", default=("qanat", "cloudflared"), help="connectors; stock ones need a binary"
     )
-    parser.add_argument("--smoke", action="store_true", help="two cutovers of ours: does it work? Writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    parser.add_argument("--anyway", action="store_true", help="measure although the machine is busy")
     chosen = parser.parse_args()
     stock = os.environ.get("QANAT_TEST_CLOUDFLARED") or None
     kinds = ["qanat"] if chosen.smoke or stock is None else list(chosen.kinds)
     number = 2 if chosen.smoke else chosen.cutovers
-    runs: list[dict[str, Any]] = []
-    try:
-        machine = {**facts(stock), "busy_before": quiet(chosen.anyway or chosen.smoke)}
-        clock = CpuTime.now()
+
+    def found() -> Measured:
+        runs: list[dict[str, Any]] = []
         for kind in kinds:
             for protocol in ("quic", "http2"):
                 with tempfile.TemporaryDirectory(prefix="qanat-bench-") as name:
@@ -47,17 +41,11 @@ def main() -> int:
                     with rig(Path(name), stock, protocol) as ready:
                         runs.append(measure(ready, kind, protocol, number, chosen.connections, smoke=chosen.smoke))
                         print(f"{kind} over {protocol}: {runs[-1]}", flush=True)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    machine["steal_share"] = CpuTime.now().steal_share(clock)
-    failed = sum(run["failed"] for run in runs)
-    print(f"cutover_failed {failed} of {sum(run['requests'] for run in runs)}")
-    if not chosen.smoke:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        document = {"machine": machine, "summary": {"cutover_failed": failed}, "runs": runs}
-        (chosen.out / "cutover.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    return 0 if failed == 0 else 2
+        failed = sum(run["failed"] for run in runs)
+        print(f"cutover_failed {failed} of {sum(run['requests'] for run in runs)}")
+        return {"summary": {"cutover_failed": failed}, "runs": runs}, 0 if failed == 0 else 2
+
+    return told("cutover", chosen, found, stock=stock)
 
 
 def measure(ready: Rig, kind: str, protocol: str, number: int, connections: int, *, smoke: bool) -> dict[str, Any]:
@@ -75,13 +63,13 @@ def measure(ready: Rig, kind: str, protocol: str, number: int, connections: int,
         while time.monotonic() < end:
             took.append(move(ready, sides[len(took) % 2], sides[1 - len(took) % 2], target.hostname))
         load.send_signal(2)
-        told, _ = load.communicate(timeout=30)
+        output, _ = load.communicate(timeout=30)
     finally:
         for side in sides:
             side.connector.stop()
-    found = re.search(r"^RESULT (\{.*\})$", told, re.MULTILINE)
+    found = re.search(r"^RESULT (\{.*\})$", output, re.MULTILINE)
     if found is None:
-        raise BenchError(f"wrk told nothing:\n{told}")
+        raise BenchError(f"wrk told nothing:\n{output}")
     result = json.loads(found.group(1))
     failed = sum(result[key] for key in ("connect", "read", "write", "status", "timeout"))
     return {

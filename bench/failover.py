@@ -1,11 +1,8 @@
 """`python -m bench.failover`: how long nobody is answered when one of two connectors dies, halts or is cut off; writes
 failover.json into bench/results."""
 
-import argparse
 import http.client
-import json
 import os
-import shutil
 import signal
 import ssl
 import sys
@@ -20,10 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.__main__ import RESULTS, quiet
 from bench.chain import Rig, rig
+from bench.command import Measured, say, switches, told
 from bench.load import Target
-from bench.machine import facts
 from bench.processes import BenchError
 from tests.support.relay import Relay
 
@@ -34,20 +30,15 @@ PROTOCOLS = ("quic", "http2")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.failover", description=__doc__)
+    parser = switches("failover", __doc__, smoke="one round")
     parser.add_argument("--protocols", nargs="*", choices=PROTOCOLS, default=PROTOCOLS)
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=FAULTS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    parser.add_argument("--smoke", action="store_true", help="one round: does the harness work? Writes nothing")
-    parser.add_argument("--anyway", action="store_true", help="measure although the machine is busy")
     chosen = parser.parse_args()
     stock = os.environ.get("QANAT_TEST_CLOUDFLARED") or None
-    rows: list[dict[str, Any]] = []
-    try:
-        if stock is not None and shutil.which(stock) is None:
-            raise BenchError(f"QANAT_TEST_CLOUDFLARED names no program: {stock}")
-        machine = {**facts(stock), "busy_before": quiet(chosen.anyway or chosen.smoke)}
+
+    def found() -> Measured:
+        rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory(prefix="qanat-bench-") as name:
             Path(name).chmod(0o755)  # nginx workers may run as another user
             with rig(Path(name), stock, "quic") as ready:
@@ -55,20 +46,15 @@ def main() -> int:
                     for protocol in chosen.protocols:
                         for fault in chosen.faults:
                             for kind in ("qanat", *(["cloudflared"] if stock else [])):
-                                print(f"bench: {protocol} {kind} {fault} …", file=sys.stderr, flush=True)
+                                say(f"{protocol} {kind} {fault}")
                                 rows.append(measure(ready, kind, protocol, fault, number))
                 ready.edge.check()
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    summary = summarise(rows)
-    for figure, value in summary.items():
-        print(f"{figure:<48} {value:8.3f}")
-    if not chosen.smoke:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        document = {"machine": machine, "clients": CLIENTS, "summary": summary, "runs": rows}
-        (chosen.out / "failover.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    return 0
+        summary = summarise(rows)
+        for figure, value in summary.items():
+            print(f"{figure:<48} {value:8.3f}")
+        return {"clients": CLIENTS, "summary": summary, "runs": rows}, 0
+
+    return told("failover", chosen, found, stock=stock)
 
 
 def measure(ready: Rig, kind: str, protocol: str, fault: str, number: int) -> dict[str, Any]:

@@ -1,10 +1,7 @@
 """`python -m bench.link`: transfers between connector and edge over a long line, simulated in user space
 (crates/transport/examples/link.rs); writes bench/results/link.json (over HTTP/2: link-http2.json)."""
 
-import argparse
-import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -19,10 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.__main__ import RESULTS, quiet
 from bench.chain import LARGE, Rig, Tunnel, rig
+from bench.command import Measured, switches, told
 from bench.load import Target
-from bench.machine import CpuTime, facts
 from bench.processes import BenchError, Child
 
 LINK = ["cargo", "build", "--release", "--quiet", "-p", "qanat-transport", "--example", "link"]
@@ -53,7 +49,7 @@ LINES = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.link", description=__doc__)
+    parser = switches("link", __doc__, smoke="very short")
     parser.add_argument("--protocol", choices=("quic", "http2"), default="quic", help="transport of both connectors")
     parser.add_argument("--congestion", default="tolerant", help="of our edge and connector")
     parser.add_argument("--lines", nargs="*", choices=[line.name for line in LINES], default=None)
@@ -62,18 +58,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0, help="of one transfer, after the first four")
     parser.add_argument("--link", type=Path, help="the built example; made when it isn't given")
-    parser.add_argument("--smoke", action="store_true", help="very short: does the harness work? Writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    parser.add_argument("--anyway", action="store_true", help="measure although the machine is busy")
     chosen = parser.parse_args()
     stock = os.environ.get("QANAT_TEST_CLOUDFLARED") or None
     rounds, seconds = (1, 1.0) if chosen.smoke else (chosen.rounds, chosen.seconds)
     lines = [line for line in LINES if chosen.lines is None or line.name in chosen.lines]
-    try:
-        if stock is not None and shutil.which(stock) is None:
-            raise BenchError(f"QANAT_TEST_CLOUDFLARED names no program: {stock}")
-        machine = {**facts(stock), "busy_before": quiet(chosen.anyway or chosen.smoke)}
-        clock = CpuTime.now()
+
+    def found() -> Measured:
         link = chosen.link or build()
         with tempfile.TemporaryDirectory(prefix="qanat-bench-") as name:
             Path(name).chmod(0o755)  # nginx workers may run as another user
@@ -85,15 +75,9 @@ def main() -> int:
                     if "beside" in chosen.only and not line.loss and chosen.protocol == "quic":
                         bench.beside(line, rounds)
                 ready.edge.check()
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    machine["steal_share"] = CpuTime.now().steal_share(clock)
-    summary = summarise(bench.rows)
-    for figure, value in summary.items():
-        print(f"{figure:<44} {value:8.2f}")
-    if not chosen.smoke:
-        chosen.out.mkdir(parents=True, exist_ok=True)
+        summary = summarise(bench.rows)
+        for figure, value in summary.items():
+            print(f"{figure:<44} {value:8.2f}")
         plan = {
             "protocol": chosen.protocol,
             "congestion": chosen.congestion,
@@ -101,10 +85,9 @@ def main() -> int:
             "seconds": seconds,
             "lines": [asdict(line) for line in lines],
         }
-        document = {"machine": machine, "plan": plan, "summary": summary, "runs": bench.rows}
-        name = "link.json" if chosen.protocol == "quic" else f"link-{chosen.protocol}.json"
-        (chosen.out / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    return 0
+        return {"plan": plan, "summary": summary, "runs": bench.rows}, 0
+
+    return told("link" if chosen.protocol == "quic" else f"link-{chosen.protocol}", chosen, found, stock=stock)
 
 
 def build() -> Path:

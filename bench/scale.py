@@ -1,8 +1,6 @@
 """`python -m bench.scale`: what many tunnels, hostnames and idle visitors cost an edge; writes scale.json into bench/results."""
 
-import argparse
 import http.client
-import json
 import resource
 import socket
 import ssl
@@ -15,10 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.__main__ import RESULTS, quiet
 from bench.chain import SMALL, Rig, Tunnel, rig
+from bench.command import Measured, say, switches, told
 from bench.load import Target, h2load
-from bench.machine import CpuTime, facts
 from bench.populate import populate
 from bench.processes import BenchError
 
@@ -44,27 +41,16 @@ SMOKE = Plan(tunnels=100, hostnames=1_000, idle=200, rounds=1, requests=500)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="very small: does the harness work? Writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    parser.add_argument("--anyway", action="store_true", help="measure although the machine is busy")
-    chosen = parser.parse_args()
+    chosen = switches("scale", __doc__, smoke="very small").parse_args()
     plan = SMOKE if chosen.smoke else Plan()
-    try:
-        machine = {**facts(None), "busy_before": quiet(chosen.anyway or chosen.smoke)}
-        clock = CpuTime.now()
+
+    def found() -> Measured:
         figures, rows = measure(plan)
-        machine["steal_share"] = CpuTime.now().steal_share(clock)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    for name, value in figures.items():
-        print(f"{name:44} {value}")
-    if not chosen.smoke:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        document = {"machine": machine, "plan": asdict(plan), "figures": figures, "runs": rows}
-        (chosen.out / "scale.json").write_text(json.dumps(document, indent=1) + "\n")
-    return 0
+        for name, value in figures.items():
+            print(f"{name:44} {value}")
+        return {"plan": asdict(plan), "figures": figures, "runs": rows}, 0
+
+    return told("scale", chosen, found)
 
 
 def measure(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -77,7 +63,7 @@ def measure(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             folder = Path(name) / side
             folder.mkdir()
             if side == "many":
-                print(f"bench: {plan.tunnels} tunnels, {plan.hostnames} hostnames …", file=sys.stderr, flush=True)
+                say(f"{plan.tunnels} tunnels, {plan.hostnames} hostnames")
                 populate(
                     folder / "edge",
                     tunnel_count=plan.tunnels,
@@ -102,7 +88,7 @@ def measure(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         ready, tunnel = sides["one"]
         count = min(plan.idle, most_idle())
         before_mb = ready.edge.rss_mb()
-        print(f"bench: {count} idle visitors …", file=sys.stderr, flush=True)
+        say(f"{count} idle visitors")
         with idle(tunnel.target, ready.context(), count):
             held_mb = ready.edge.rss_mb()
             ready.wait_answer(tunnel.target, 200)

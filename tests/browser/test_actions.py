@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from qanat.nodes.readiness import Facts
 from tests.browser.watched import Watched
@@ -141,7 +142,8 @@ def test_the_audit_log_is_searched_verified_and_taken_along(control: Control, pa
     page.goto("/audit")
     page.fill("#action", "tunnel.create")
     page.click("text=Show >> nth=0")
-    assert {each.inner_text() for each in page.query_selector_all("tbody th")} == {"tunnel.create"}
+    expect(page.locator("tbody th", has_not_text="tunnel.create")).to_have_count(0)
+    expect(page.locator("tbody th").first).to_have_text("tunnel.create")
     with page.expect_download() as told:
         page.click("text=Export as JSON lines")
     assert told.value.suggested_filename == "qanat-audit.jsonl"
@@ -170,13 +172,13 @@ def test_tunnels_and_hostnames_are_found_and_paged(control: Control, page: Any) 
     page.fill("#search", "many-")
     page.select_option("#state", "inactive")
     page.click("text=Show >> nth=0")
-    assert page.locator("tbody tr").count() == 25
+    expect(page.locator("tbody tr")).to_have_count(25)
     page.click("text=Next →")
-    assert page.locator("tbody tr").count() == 2
+    expect(page.locator("tbody tr")).to_have_count(2)
     page.goto("/hostnames")
     page.fill("#search", "nothing-like-it")
     page.click("text=Show >> nth=0")
-    assert "None matches" in page.inner_text("tbody")
+    expect(page.locator("tbody")).to_contain_text("None matches")
 
 
 def test_a_page_is_walked_by_keys_alone(control: Control, page: Any) -> None:

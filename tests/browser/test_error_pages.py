@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Opener
 from tests.support.edge import Edge
@@ -26,7 +27,7 @@ def test_an_error_page_draws_where_it_broke_and_fits(
     headers = {name: answer.value(name) or "" for name in ("content-type", "content-security-policy")}
     page.route("**/*", lambda route: route.fulfill(status=404, headers=headers, body=answer.text))
     page.goto(URL)
-    assert page.locator(".chain li.broken").count() == 1
+    expect(page.locator(".chain li.broken")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shoot(page, f"error-page-{scheme}{'-phone' if width == 390 else ''}")
     if width == 390:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from qanat.health.lines import Line
 from tests.browser.watched import Watched
@@ -44,7 +45,7 @@ def test_a_log_is_followed_and_what_it_says_runs_nowhere(
     page.fill("#tail-text", "x")
     page.click("[data-follow]")
     page.wait_for_selector("#tail-lines p >> text=GET /")
-    assert page.locator("#tail-lines p").count() == 1, "the other has no x"
+    expect(page.locator("#tail-lines p")).to_have_count(1)  # the other has no x
     assert page.evaluate("window.xss") is None
     assert page.query_selector("#tail-lines img, #tail-lines script") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -91,7 +92,7 @@ def test_requests_are_switched_on_come_by_themselves_and_are_filtered(
     page.fill("#by-path", "/fine")
     page.click("text=Filter")
     page.wait_for_selector("#age[data-state=live]")
-    assert page.locator("#requests tbody tr").count() == 1
+    expect(page.locator("#requests tbody tr")).to_have_count(1)
     page.click("text=Switch off and forget")
     page.wait_for_selector("#requests >> text=only while somebody wants to see them")
 

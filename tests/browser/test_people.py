@@ -131,8 +131,9 @@ def test_an_app_and_its_recovery_codes_are_asked_for(somebody: Entering, shoot: 
     secret = page.locator("code", has_text=re.compile(r"^[A-Z2-7 ]{19,}$")).inner_text().replace(" ", "")
     page.get_by_label("The code that the app shows now").fill(pyotp.TOTP(secret).now())
     page.get_by_role("button", name="That's it").click()
-    codes = page.get_by_role("list", name="Recovery codes").locator("code").all_inner_texts()
-    assert len(codes) == 10
+    listed = page.get_by_role("list", name="Recovery codes").locator("code")
+    expect(listed).to_have_count(10)
+    codes = listed.all_inner_texts()
     sign_out(page)
     watched.context.add_cookies([planted])
     watched.expected.append("401")

@@ -1,6 +1,5 @@
 """A disk that is really full: 507 told clearly, reads go on, nothing acknowledged is lost, and with room again writes do."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import httpx
 import pytest
 
 from qanat.store import sqlite
+from tests.support import disks
 from tests.support.mortal import MortalControl
 
 SIZE = "3m"
@@ -15,16 +15,8 @@ SIZE = "3m"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few MiB; skipped where one may not be mounted."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(f"no file system can be mounted: {made.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with disks.small_disk(tmp_path / "disk", size=SIZE) as disk:
+        yield disk
 
 
 def test_a_full_disk_is_a_507_and_loses_nothing(small_disk: Path) -> None:

@@ -82,6 +82,46 @@ def test_a_failure_is_drawn_logged_and_explained_hop_by_hop(world: World) -> Non
     assert "error 1033" in plain.text
 
 
+LINE = f"Host: {HOST}\r\n"
+MANY = "x: y\r\n" * 5000
+HEADS = {
+    "served": (200, 308, f"GET / HTTP/1.1\r\n{LINE}\r\n"),
+    "served to HTTP/1.0": (200, 308, f"GET / HTTP/1.0\r\n{LINE}\r\n"),
+    "no host": (400, 400, "GET / HTTP/1.1\r\n\r\n"),
+    "no head": (400, 400, "\x01\x02\x03\r\n\r\n"),
+    "bad field": (400, 400, f"GET / HTTP/1.1\r\n{LINE}no colon\r\n\r\n"),
+    "two lengths": (400, 400, f"POST / HTTP/1.1\r\n{LINE}Content-Length: 1\r\nContent-Length: 2\r\n\r\n"),
+    "another version": (505, 505, f"GET / HTTP/3.0\r\n{LINE}\r\n"),
+    "a tunnel to elsewhere": (405, 405, f"CONNECT x:1 HTTP/1.1\r\n{LINE}\r\n"),
+    "a long target": (414, 414, f"GET /{'x' * 70_000} HTTP/1.1\r\n{LINE}\r\n"),
+    "many fields": (431, 431, f"GET / HTTP/1.1\r\n{LINE}{MANY}\r\n"),
+    "an expectation": (417, 417, f"POST / HTTP/1.1\r\n{LINE}Expect: more\r\nContent-Length: 1\r\n\r\n"),
+    "another coding": (400, 400, f"POST / HTTP/1.1\r\n{LINE}Transfer-Encoding: gzip, chunked\r\n\r\n"),
+    "an unknown host": (421, 404, "GET / HTTP/1.1\r\nHost: nobody.other.test\r\n\r\n"),
+    "no connection": (530, 308, f"GET / HTTP/1.1\r\nHost: {DARK}\r\n\r\n"),
+    "the server itself": (200, 308, f"OPTIONS * HTTP/1.1\r\n{LINE}\r\n"),
+    "a challenge": (421, 404, "GET /.well-known/acme-challenge/x HTTP/1.1\r\nHost: nobody.other.test\r\n\r\n"),
+}
+"""The status by HTTPS, that by plain HTTP, and what is sent."""
+
+
+def test_every_kind_of_answer_has_an_id_of_its_own(world: World) -> None:
+    ids = []
+    for what, (*statuses, head) in HEADS.items():
+        for status, connect in zip(statuses, (world.edge.h1, world.edge.plain), strict=True):
+            with connect(HOST) as client:
+                client.send(head.encode("latin-1"))
+                answer = client.answer()
+            assert (what, answer.status) == (what, status)
+            ids.append(answer.request_id)
+    for hostname, status in ((HOST, 200), (DARK, 530)):
+        with world.edge.h2(hostname) as modern:
+            answer = modern.get("/")
+        assert answer.status == status
+        ids.append(answer.request_id)
+    assert len(set(ids)) == len(ids)
+
+
 def test_what_a_zone_says_of_itself_holds_for_its_hostnames_at_once(world: World) -> None:
     api, zone = world.edge.api, world.zone
     hsts = {"enabled": True, "max_age": 600, "include_subdomains": False, "preload": False, "nosniff": True}

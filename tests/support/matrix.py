@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from qanat.api.app import RESOURCES
 from qanat.api.http.routes import PREFIX
 from qanat.api.v4.accounts import membership_id
-from qanat.api.v4.members import ROLE_ID, role_id
+from qanat.api.v4.role_shapes import ROLE_ID, role_id
 from qanat.nodes import promotion
 from qanat.store.models import CertificateOrder, Promotion, Zone
 from tests.support.control import Control

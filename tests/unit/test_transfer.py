@@ -75,7 +75,18 @@ json_values = st.recursive(
 
 @given(
     key=st.sampled_from(
-        ["account", "tunnels", "zones", "routes", "virtual_networks", "tokens", "secrets", "exported_at"]
+        [
+            "account",
+            "tunnels",
+            "zones",
+            "routes",
+            "virtual_networks",
+            "tokens",
+            "alert_rules",
+            "alert_channels",
+            "secrets",
+            "exported_at",
+        ]
     ),
     value=json_values,
 )

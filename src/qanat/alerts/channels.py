@@ -95,10 +95,10 @@ def add(write: Write, sealer: Sealer, account_id: str, content: ChannelContent) 
     if held >= MOST_CHANNELS:
         raise QanatError("alert_too_many", f"an account has at most {MOST_CHANNELS} channels", hint="delete some")
     channel_id = token_hex(16)
-    document, secret = _checked(content.to, {}, {})
+    document, secret = checked(content.to, {}, {})
     key = None
     if isinstance(content.to, Webhook):
-        key = secret["key"] = _new_key()
+        key = secret["key"] = new_key()
     channel = AlertChannel(
         id=channel_id,
         account_id=account_id,
@@ -130,7 +130,7 @@ def change(write: Write, sealer: Sealer, account_id: str, channel_id: str, conte
     if _kind(content.to) != channel.kind:
         raise QanatError("alert_bad_field", f"this channel is a {channel.kind}, and stays one", where="kind")
     secret = json.loads(sealer.open(channel.sealed_secret, channel.id))
-    document, changed = _checked(content.to, channel.document, secret)
+    document, changed = checked(content.to, channel.document, secret)
     channel.name, channel.enabled = check_name(content.name), content.enabled
     channel.document = document
     if changed != secret:
@@ -150,7 +150,7 @@ def roll_key(write: Write, sealer: Sealer, account_id: str, channel_id: str) -> 
     if channel.kind != "webhook":
         raise QanatError("alert_bad_field", "only a webhook has a key", where="channel_id")
     secret = json.loads(sealer.open(channel.sealed_secret, channel.id))
-    key = secret["key"] = _new_key()
+    key = secret["key"] = new_key()
     channel.sealed_secret = sealer.seal(json.dumps(secret).encode(), channel.id)
     channel.modified_at = write.at
     write.audit("alert_channel.roll", channel.id, account_id=account_id, detail={"name": channel.name})
@@ -169,8 +169,12 @@ def delete(write: Write, account_id: str, channel_id: str) -> AlertChannel:
 
 
 def opened(channel: AlertChannel, sealer: Sealer) -> Opened:
-    """For whoever sends. QanatError `secret_key_wrong`."""
+    """For whoever sends. QanatError `secret_key_wrong`; `alert_bad_field`: it has no URL yet."""
     secret = json.loads(sealer.open(channel.sealed_secret, channel.id))
+    if channel.kind == "webhook" and not secret.get("url"):
+        raise QanatError(
+            "alert_bad_field", "its URL isn't known here: it came by an import", where="url", hint="give it"
+        )
     return Opened(
         id=channel.id,
         kind=channel.kind,
@@ -207,10 +211,10 @@ def check_url(url: str) -> str:
     return url
 
 
-def _checked(
+def checked(
     to: Webhook | Mail, document: dict[str, Any], secret: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """What may be shown, and what may not; `document`, `secret`: as they were."""
+    """What may be shown, and what may not; `document`, `secret`: as they were. QanatError `alert_bad_field`."""
     if isinstance(to, Webhook):
         if to.url is None and "url" not in secret:
             raise _bad("url", "it is missing")
@@ -274,7 +278,8 @@ def _kind(to: Webhook | Mail) -> str:
     return "webhook" if isinstance(to, Webhook) else "email"
 
 
-def _new_key() -> str:
+def new_key() -> str:
+    """What a webhook is signed by."""
     return KEY_PREFIX + base64.b64encode(urandom(KEY_BYTES)).decode()
 
 

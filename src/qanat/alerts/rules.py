@@ -16,6 +16,7 @@ from qanat.errors import QanatError
 from qanat.ids import parse_hostname
 from qanat.store.database import Write
 from qanat.store.models import AlertFiring, AlertRule, Tunnel, Zone
+from qanat.store.reach import Reach
 
 MOST_RULES = 100
 LONGEST_SILENCE = timedelta(days=30)
@@ -56,7 +57,7 @@ def add(write: Write, account_id: str, content: RuleContent, *, may_edge: bool) 
     Raises:
         QanatError: `alert_bad_field`, `alert_too_many`, `alert_edge_forbidden`, `alert_channel_unknown`.
     """
-    values = _checked(write.session, account_id, content, may_edge=may_edge)
+    values = checked(write.session, account_id, content, may_edge=may_edge)
     held = write.session.scalar(select(func.count()).where(AlertRule.account_id == account_id)) or 0
     if held >= MOST_RULES:
         raise QanatError("alert_too_many", f"an account has at most {MOST_RULES} rules", hint="delete some")
@@ -78,16 +79,22 @@ def change(write: Write, account_id: str, rule_id: str, content: RuleContent, *,
     """What is open of it ends without a word when it means something else from now on. Raises as `add`, and
     `alert_rule_unknown`."""
     rule = get(write.session, account_id, rule_id)
+    become(write, rule, checked(write.session, account_id, content, may_edge=may_edge), may_edge=may_edge)
+    rule.modified_at = write.at
+    write.audit("alert_rule.change", rule.id, account_id=account_id, detail=_told(rule))
+    return rule
+
+
+def become(write: Write, rule: AlertRule, values: Mapping[str, object], *, may_edge: bool) -> None:
+    """What was `checked`; what is open of it ends where it means something else from now on. QanatError
+    `alert_edge_forbidden`."""
     if rule.of_edge and not may_edge:
         raise _edge_forbidden()
     before = _meaning(rule)
-    for name, value in _checked(write.session, account_id, content, may_edge=may_edge).items():
+    for name, value in values.items():
         setattr(rule, name, value)
-    rule.modified_at = write.at
     if _meaning(rule) != before or not rule.enabled:
         _end(write, rule)
-    write.audit("alert_rule.change", rule.id, account_id=account_id, detail=_told(rule))
-    return rule
 
 
 def delete(write: Write, account_id: str, rule_id: str) -> AlertRule:
@@ -133,13 +140,15 @@ def add_defaults(write: Write, account_id: str, *, channels: Sequence[str], may_
     return made
 
 
-def zone_names(session: Session, account_id: str) -> dict[str, str]:
-    """What a rule may be bounded to: the account's zones, by id."""
-    query = select(Zone.id, Zone.name).where(Zone.account_id == account_id).order_by(Zone.name)
+def zone_names(session: Session, account_id: str, *, reach: Reach) -> dict[str, str]:
+    """What a rule may be bounded to: the account's zones within reach, by id."""
+    seen = reach.zones_where(Zone.id, Zone.account_id)
+    query = select(Zone.id, Zone.name).where(Zone.account_id == account_id, seen).order_by(Zone.name)
     return {str(row[0]): str(row[1]) for row in session.execute(query)}
 
 
-def _checked(session: Session, account_id: str, content: RuleContent, *, may_edge: bool) -> dict[str, object]:
+def checked(session: Session, account_id: str, content: RuleContent, *, may_edge: bool) -> dict[str, object]:
+    """A rule's columns. Raises as `add`."""
     kind = kinds.get(content.kind)
     bounds = {"tunnel": content.tunnel_id, "zone": content.zone_id, "hostname": content.hostname}
     for name, value in bounds.items():

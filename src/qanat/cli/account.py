@@ -175,6 +175,10 @@ def print_report(report: ImportReport, *, every: bool) -> None:
         note("these users have no way to sign in yet; `qanat user reset ADDRESS` gives a one-time token:")
         for name in report.new_users:
             note(f"  {name}")
+    if report.new_channels:
+        note("these alert channels are off, for the file has no URL or password of them; give it, and switch them on:")
+        for name in report.new_channels:
+            note(f"  {name}")
     if not report.applied and not report.counts.get("conflict"):
         note("repeat with --apply to write")
 

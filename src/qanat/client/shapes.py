@@ -269,6 +269,7 @@ class ImportReport(Struct, frozen=True):
     new_secrets: list[str]
     new_values: list[str]
     new_users: list[str] = []
+    new_channels: list[str] = []
 
 
 class DetailedConnection(Struct, frozen=True):

@@ -15,6 +15,7 @@ from qanat.control.principal import Principal
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.door import Viewer, is_same
 from qanat.dashboard.links import with_query
+from qanat.dashboard.menu import home_of
 from qanat.dashboard.render import render
 from qanat.errors import QanatError, RetryLaterError
 from qanat.store.reach import Permission
@@ -22,6 +23,8 @@ from qanat.store.reach import Permission
 MOST_FORM_BYTES = 1024 * 1024
 MOST_FIELDS = 20_000
 MOST_NEXT = 2048
+HOME = "/"
+"""Who may not look at it is led to the first page that they may."""
 SIGN_IN = "/sign-in"
 OF_ZONES = ("dns.", "zone.", "user.", "token.")
 """What may be held on single zones or by a user alone: whoever shows such things looks at the reach itself."""
@@ -172,7 +175,8 @@ def _answer(declared: Declared, desk: Desk, request: Request, form: dict[str, st
             desk.overviews.look_again(viewer.account_id)
         return answer
     except QanatError as error:
-        return refused(desk, viewer, request, error)
+        home = home_of(viewer) if declared.path == HOME and error.code == "permission_missing" else ""
+        return RedirectResponse(home, 303) if home and home != HOME else refused(desk, viewer, request, error)
 
 
 def refused(desk: Desk, viewer: Viewer | None, request: Request, error: QanatError) -> Response:

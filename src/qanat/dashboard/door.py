@@ -59,22 +59,22 @@ class Viewer:
 
     def may(self, permission: Permission) -> bool:
         """Whether it is held on the account that is shown: what can't be done isn't offered."""
-        return self._reach(permission).has_account(self.account_id)
+        return self.reach(permission).has_account(self.account_id)
 
     def may_in(self, permission: Permission, zone_id: str) -> bool:
         """Whether it is held on a zone of the account that is shown."""
-        return self._reach(permission).has_zone(zone_id, self.account_id)
+        return self.reach(permission).has_zone(zone_id, self.account_id)
 
     def may_of_zones(self, permission: Permission) -> bool:
         """As `may`; or on single zones, whose account that needn't be."""
-        return self.may(permission) or bool(self._reach(permission).zones)
+        return self.may(permission) or bool(self.reach(permission).zones)
 
     def may_here(self, permission: Permission) -> bool:
         """As `may`; or for what is the viewer's own."""
-        return self.may(permission) or (permission.startswith(OF_USER) and self._reach(permission).user)
+        return self.may(permission) or (permission.startswith(OF_USER) and self.reach(permission).user)
 
-    def _reach(self, permission: Permission) -> Reach:
-        """Whatever the page itself needs."""
+    def reach(self, permission: Permission) -> Reach:
+        """Where it is held, whatever the page itself needs; an empty one: nowhere."""
         try:
             return replace(self.principal, declared=None).reach(permission)
         except QanatError:

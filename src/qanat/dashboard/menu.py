@@ -2,42 +2,49 @@
 
 from typing import NamedTuple
 
-from qanat.dashboard.door import Viewer
+from qanat.dashboard.door import OF_ZONE, Viewer
 from qanat.store.reach import Permission
 
 
 class Entry(NamedTuple):
-    """A page of the menu, and what it needs: it isn't offered to others."""
+    """A page of the menu, and all that it needs: it isn't offered to others. What needs a permission on zones lists those of the
+    viewer's own reach."""
 
     url: str
     label: str
-    needs: Permission
+    needs: tuple[Permission, ...]
 
     def is_here(self, path: str) -> bool:
         """Whether a page stands below it."""
         return path == self.url or (self.url != "/" and path.startswith(f"{self.url}/"))
 
+    def is_for(self, viewer: Viewer) -> bool:
+        """Whether the viewer may look at it."""
+        return all(
+            viewer.may_of_zones(each) if each.startswith(OF_ZONE) else viewer.may_here(each) for each in self.needs
+        )
+
 
 MENU = (
-    Entry("/", "Overview", "tunnel.read"),
-    Entry("/tunnels", "Tunnels", "tunnel.read"),
-    Entry("/hostnames", "Hostnames", "dns.read"),
-    Entry("/zones", "Zones", "zone.read"),
-    Entry("/cutovers", "Cutovers", "dns.read"),
-    Entry("/certificates", "Certificates", "zone.read"),
-    Entry("/start", "Connect a host", "tunnel.edit"),
-    Entry("/tokens", "Tokens", "token.read"),
-    Entry("/users", "Users", "account.read"),
-    Entry("/alerts", "Alerts", "account.read"),
-    Entry("/audit", "Audit", "audit.read"),
+    Entry("/", "Overview", ("tunnel.read",)),
+    Entry("/tunnels", "Tunnels", ("tunnel.read",)),
+    Entry("/hostnames", "Hostnames", ("dns.read", "tunnel.read")),
+    Entry("/zones", "Zones", ("zone.read",)),
+    Entry("/cutovers", "Cutovers", ("dns.read", "tunnel.read")),
+    Entry("/certificates", "Certificates", ("zone.read",)),
+    Entry("/start", "Connect a host", ("tunnel.edit",)),
+    Entry("/tokens", "Tokens", ("token.read",)),
+    Entry("/users", "Users", ("account.read",)),
+    Entry("/alerts", "Alerts", ("account.read",)),
+    Entry("/audit", "Audit", ("audit.read",)),
 )
 
 
 def menu_of(viewer: Viewer) -> list[Entry]:
     """What this viewer may look at."""
-    return [entry for entry in MENU if viewer.may(entry.needs) or _of_zones(viewer, entry)]
+    return [entry for entry in MENU if entry.is_for(viewer)]
 
 
-def _of_zones(viewer: Viewer, entry: Entry) -> bool:
-    """What lists only zones of the viewer's own reach."""
-    return entry.url in ("/zones", "/certificates") and viewer.may_of_zones(entry.needs)
+def home_of(viewer: Viewer) -> str:
+    """Where they begin: the first of it; "" for who may look at nothing."""
+    return next((entry.url for entry in menu_of(viewer)), "/me" if viewer.is_person else "")

@@ -13,6 +13,7 @@ from qanat.ids import parse_hostname
 from qanat.store.database import Write
 from qanat.store.models import Probe, Tunnel, Zone
 from qanat.store.notices import Notice, NoticeKind
+from qanat.store.reach import EVERYTHING, Reach
 
 DEFAULT = Check()
 """Of a hostname that nobody has set anything for."""
@@ -80,12 +81,13 @@ def remove(write: Write, *, account_id: str, target: str) -> None:
     write.audit("probe.unset", target, account_id=account_id, detail={})
 
 
-def is_own_hostname(session: Session, account_id: str, hostname: str) -> bool:
-    """Whether it is in one of the account's zones."""
+def is_own_hostname(session: Session, account_id: str, hostname: str, *, reach: Reach = EVERYTHING) -> bool:
+    """Whether it is in one of the account's zones; with `reach`, whether the one that it is in is within that."""
     labels = hostname.removeprefix("*.").split(".")
     suffixes = [".".join(labels[start:]) for start in range(len(labels))]
-    query = select(Zone.id).where(Zone.account_id == account_id, Zone.name.in_(suffixes)).limit(1)
-    return session.scalar(query) is not None
+    owned = session.scalars(select(Zone).where(Zone.account_id == account_id, Zone.name.in_(suffixes)))
+    zone = max(owned, key=lambda each: len(each.name), default=None)
+    return zone is not None and reach.has_zone(zone.id, account_id)
 
 
 def _target(session: Session, account_id: str, target: str) -> str:

@@ -75,6 +75,15 @@ LEFT_OUT = {
         "disabled": "who is shut out is so on one edge",
     },
     "memberships": {"user_id": "the user's address", "account_id": "the document's account"},
+    "alert_channels": {
+        "account_id": "the document's account",
+        "sealed_secret": "in `secret`, sealed under the passphrase",
+        "last_at": "what happened here",
+        "last_error": "what happened here",
+        "delivered_at": "what happened here",
+        "dropped": "what happened here",
+    },
+    "alert_rules": {"account_id": "the document's account", "silenced_until": "a silence is of the moment"},
 }
 
 
@@ -244,6 +253,37 @@ class TokenPart(msgspec.Struct, kw_only=True):
     modified_at: datetime
 
 
+class AlertChannelPart(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Where alerts are told. `document`: what may be shown of it; `secret`: a webhook's URL and key or a mailbox's password, as
+    JSON, sealed, in base64."""
+
+    id: str
+    name: str
+    kind: Literal["webhook", "email"]
+    enabled: bool
+    document: dict[str, Any]
+    created_at: datetime
+    modified_at: datetime
+    secret: str | None = None
+
+
+class AlertRulePart(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """When they are told, and by which channels."""
+
+    id: str
+    name: str
+    kind: str
+    enabled: bool
+    settings: dict[str, float]
+    created_at: datetime
+    modified_at: datetime
+    tunnel_id: str | None = None
+    zone_id: str | None = None
+    hostname: str | None = None
+    of_edge: bool = False
+    channels: list[str] = []
+
+
 class SecretsPart(msgspec.Struct, kw_only=True):
     """How the secrets are sealed: scrypt of the passphrase, then AES-256-GCM. `check` opens only by the right passphrase."""
 
@@ -270,6 +310,8 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     probes: list[ProbePart] = []
     tokens: list[TokenPart] = []
     members: list[MemberPart] = []
+    alert_channels: list[AlertChannelPart] = []
+    alert_rules: list[AlertRulePart] = []
     secrets: SecretsPart | None = None
 
 
@@ -287,6 +329,8 @@ class _Outline(msgspec.Struct, kw_only=True):
     probes: msgspec.Raw = msgspec.Raw(b"[]")
     tokens: msgspec.Raw = msgspec.Raw(b"[]")
     members: msgspec.Raw = msgspec.Raw(b"[]")
+    alert_channels: msgspec.Raw = msgspec.Raw(b"[]")
+    alert_rules: msgspec.Raw = msgspec.Raw(b"[]")
     secrets: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -305,7 +349,7 @@ def read_document(text: bytes) -> Document:
         "zones": [_decoded(raw, ZonePart, f"zones[{at}]") for at, raw in enumerate(outline.zones)],
     }
     kinds = {field.name: field.type for field in msgspec.structs.fields(Document)}
-    for name in ("exported_at", "account", "virtual_networks", "routes", "probes", "tokens", "members", "secrets"):
+    for name in given.keys() - parts.keys() - {"format", "version"}:
         parts[name] = _decoded(given[name], kinds[name], name)
     document = Document(format=FORMAT, version=VERSION, **parts)
     _check_times(document)

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from qanat.alerts import channels, rules
 from qanat.store.lots import in_lots
 from qanat.store.models import (
     Account,
@@ -33,6 +34,8 @@ from qanat.transfer.document import (
     FORMAT,
     VERSION,
     AccountPart,
+    AlertChannelPart,
+    AlertRulePart,
     ConfigurationPart,
     ConnectorTokenPart,
     Document,
@@ -54,11 +57,17 @@ Part = TypeVar("Part", bound=msgspec.Struct)
 
 
 def read_account(
-    session: Session, account: Account, *, at: datetime, sealer: Sealer, passphrase: PassphraseSealer | None
+    session: Session,
+    account: Account,
+    *,
+    at: datetime,
+    sealer: Sealer,
+    passphrase: PassphraseSealer | None,
+    of_channels: bool = True,
 ) -> Document:
     """What the account is set to: live tunnels with every configuration, mode and fences, zones, records, weights, probes,
-    private routes, the tokens that it owns, users by address with their roles in it. Secrets only with `passphrase`, sealed under
-    it.
+    private routes, the tokens that it owns, users by address with their roles in it, alert rules and channels. Secrets only with
+    `passphrase`, sealed under it; those of channels only with `of_channels` besides.
 
     Raises:
         QanatError: `secret_key_wrong`.
@@ -104,8 +113,30 @@ def read_account(
                 .order_by(Membership.created_at, User.email)
             )
         ],
+        alert_channels=_channels(session, account.id, sealer, passphrase if of_channels else None),
+        alert_rules=_rules(session, account.id),
         secrets=passphrase.part if passphrase is not None else None,
     )
+
+
+def _channels(
+    session: Session, account_id: str, sealer: Sealer, passphrase: PassphraseSealer | None
+) -> list[AlertChannelPart]:
+    return [
+        _part(AlertChannelPart, row, secret=_sealed(row.sealed_secret, row.id, sealer, passphrase))
+        for row in channels.listed(session, account_id)
+    ]
+
+
+def _rules(session: Session, account_id: str) -> list[AlertRulePart]:
+    """But those that are bounded to what is gone, which fire for nothing."""
+    there = {
+        None,
+        *session.scalars(select(Tunnel.id).where(Tunnel.account_id == account_id, Tunnel.deleted_at.is_(None))),
+    }
+    there.update(session.scalars(select(Zone.id).where(Zone.account_id == account_id)))
+    found = rules.listed(session, account_id)
+    return [_part(AlertRulePart, row) for row in found if row.tunnel_id in there and row.zone_id in there]
 
 
 def _tunnels(

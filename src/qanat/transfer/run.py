@@ -64,7 +64,7 @@ class Step:
 class Outcome:
     """What was done, or would be. `new_secrets`: names of tunnels (and their connector tokens) whose connectors need a new
     token; `new_values`: names of API tokens whose value nobody knows. `new_users`: addresses of users
-    without a way to sign in yet."""
+    without a way to sign in yet; `new_channels`: names of channels that are off until they are told where to send."""
 
     account_id: str
     applied: bool = False
@@ -73,6 +73,7 @@ class Outcome:
     new_secrets: list[str] = field(default_factory=list)
     new_values: list[str] = field(default_factory=list)
     new_users: list[str] = field(default_factory=list)
+    new_channels: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """Steps of each action."""

@@ -13,7 +13,7 @@ from qanat.store.database import Write
 from qanat.store.lots import in_lots
 from qanat.store.models import Account, ApiToken
 from qanat.store.sealing import Sealer
-from qanat.transfer import members, networks, probes, tokens, tunnels, zones
+from qanat.transfer import alerts, members, networks, probes, tokens, tunnels, zones
 from qanat.transfer.document import AccountPart, Document
 from qanat.transfer.run import Checked, Effort, Outcome, Run, put
 from qanat.transfer.sealed import PassphraseSealer
@@ -87,6 +87,8 @@ def _write_all(run: Run) -> None:
             tokens.write(run)
             run.write.session.flush()
             members.write(run)
+            run.write.session.flush()
+            alerts.write(run)
             run.write.session.flush()
     except IntegrityError as error:
         raise QanatError(

@@ -11,6 +11,7 @@ import pytest
 from qanat.auth import Guesses, issue
 from qanat.auth.tokens import make_token
 from qanat.control.accounts import deletes_disconnect
+from qanat.control.api_tokens import Owner
 from qanat.control.policies import account_policy
 from qanat.store import SYSTEM
 from qanat.store.models import Account, User
@@ -115,6 +116,25 @@ def test_a_membership_for_each_account(control: Control) -> None:
     assert control.call("GET", "/memberships", **{"account.name": "second"}) == rows[1:]
     assert control.call("GET", "/memberships", status="pending") == []
     assert control.call("GET", "/memberships", page="2") == []
+
+
+def test_a_membership_says_which_role_it_is(control: Control) -> None:
+    """Not the highest one of everybody."""
+    policies = [account_policy(control.account)]
+    for role, name, edits in (("viewer", "Viewer", False), ("admin", "Administrator", True)):
+        made = {"email": f"{role}@example.com", "role": role, "account": control.account}
+        user = control.call("POST", "/qanat/users", made)
+        owner = Owner(user_id=user["id"])
+        text, _ = written(control.store, issue, name="theirs", policies=policies, owner=owner)
+        with as_token(control, text) as client:
+            [row] = client.get("/memberships").json()["result"]
+        members = control.call("GET", f"/accounts/{control.account}/members")
+        [member] = [each for each in members if each["id"] == row["id"]]
+        assert row["roles"] == [name] == [each["name"] for each in member["roles"]]
+        assert row["permissions"] == member["roles"][0]["permissions"]
+        assert row["permissions"]["zones"] == {"read": True, "write": edits}
+    [mine] = control.call("GET", "/memberships")
+    assert mine["roles"] == ["Super Administrator - All Privileges"]
 
 
 def test_the_user_is_read_and_changed(control: Control) -> None:

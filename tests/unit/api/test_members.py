@@ -6,7 +6,7 @@ from typing import Any
 import cloudflare
 import pytest
 
-from qanat.api.v4.members import ROLE_ID, role_id
+from qanat.api.v4.role_shapes import ROLE_ID, role_id
 from qanat.control import users
 from qanat.control.policies import EVERYTHING_POLICY
 from qanat.store.reach import EVERYTHING

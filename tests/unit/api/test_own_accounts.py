@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from qanat.alerts import channels
 from qanat.auth import issue
 from qanat.control import accounts
+from qanat.control.permissions import ALL, GROUPS
 from qanat.control.policies import account_policy
 from qanat.control.roles import GRANTS
 from qanat.nodes import mode, nodes
@@ -167,6 +169,16 @@ def furnish(control: Control) -> None:
             )
     for target, change in (("app.example.test", {"path": "/up"}), (tunnel["id"], {"status": "200"})):
         control.call("PUT", f"/accounts/{control.account}/qanat/probes/{target}", change)
+    alerts = f"/accounts/{control.account}/qanat/alerts"
+    hook: dict[str, object] = {"name": "hook", "kind": "webhook", "url": "https://hooks.example.test/secret/path"}
+    mail: dict[str, object] = {"name": "mail", "kind": "email", "host": "smtp.example.test", "sender": "a@example.test"}
+    mail |= {"recipients": ["b@example.test"], "username": "u", "password": "mail secret"}
+    ids = [control.call("POST", f"{alerts}/channels", each)["id"] for each in (hook, mail)]
+    bounds: list[dict[str, object]] = [{}, {"tunnel_id": tunnel["id"]}]
+    for bound in bounds:
+        rule = {"name": "down", "kind": "tunnel_down", "settings": {"for_s": 90}, "channels": ids, **bound}
+        control.call("POST", f"{alerts}/rules", rule)
+    control.call("POST", f"{alerts}/rules", {"name": "mine", "kind": "sign_in_failures", "of_edge": True})
     for zone in control.call("GET", "/zones")[:1]:
         control.call("PATCH", f"/zones/{zone['id']}/settings/always_use_https", {"value": "off"})
         path = f"/qanat/zones/{zone['id']}/error-pages/500_errors"
@@ -207,10 +219,14 @@ def comparable(document: dict[str, Any], *, secrets: bool = False) -> dict[str, 
     copied = copy.deepcopy(document)
     del copied["exported_at"]
     copied.pop("secrets", None)
+    sealed_of = [*copied["tunnels"], *copied["alert_channels"]]
+    sealed_of.extend(each for tunnel in copied["tunnels"] for each in tunnel.get("connector_tokens", ()))
+    for each in sealed_of:
+        sealed = each.pop("secret", None)
+        assert (sealed is not None) == secrets
+    for each in copied["alert_channels"]:
+        del each["enabled"]
     for tunnel in copied["tunnels"]:
-        for each in (tunnel, *tunnel.get("connector_tokens", ())):
-            sealed = each.pop("secret", None)
-            assert (sealed is not None) == secrets
         if "mode" in tunnel:
             tunnel["mode"]["epoch"] = "some"
     return copied
@@ -238,6 +254,91 @@ def test_an_account_survives_the_way_to_an_empty_server_and_back(full: Control, 
             assert other.call("GET", path) == full.call("GET", path), "the connectors' tokens stay good"
     else:
         assert sorted(done["new_secrets"]) == ["ssh", "ssh: host1", "web"]
+
+
+def channels_of(control: Control, account: str) -> dict[str, Any]:
+    return {each["name"]: each for each in control.call("GET", f"/accounts/{account}/qanat/alerts/channels")}
+
+
+def test_channels_come_with_what_is_secret_of_them_only_under_the_passphrase(full: Control, other: Control) -> None:
+    account = full.account
+    plain, sealed = export(full), export(full, sealed=True)
+    assert "secret/path" not in json.dumps([plain, sealed])
+    assert "mail secret" not in json.dumps([plain, sealed])
+    done = imported(other, plain)
+    assert done["new_channels"] == ["hook", "mail"]
+    before = channels_of(other, account)
+    assert [each["enabled"] for each in before.values()] == [False, False]
+    tested = f"/accounts/{account}/qanat/alerts/channels/{before['hook']['id']}/test"
+    assert other.refused("POST", tested)[0] == 400, "there is nowhere to send to"
+    rules = other.call("GET", f"/accounts/{account}/qanat/alerts/rules")
+    assert [each["channels"] for each in rules if each["kind"] == "tunnel_down"] == [
+        [before["hook"]["id"], before["mail"]["id"]]
+    ] * 2
+    assert imported(other, plain)["new_channels"] == []
+    assert imported(other, sealed)["new_channels"] == []
+    with other.store.reading() as session:
+        row = session.get_one(models.AlertChannel, before["hook"]["id"])
+        opened = channels.opened(row, other.sealer)
+    with full.store.reading() as session:
+        assert opened == channels.opened(session.get_one(models.AlertChannel, row.id), full.sealer)
+    assert opened.url == "https://hooks.example.test/secret/path"
+    assert all(each["enabled"] for each in channels_of(other, account).values())
+
+
+def test_who_may_not_change_channels_does_not_carry_their_secrets_away(full: Control) -> None:
+    groups = [{"id": group.id} for group in GROUPS if group is not ALL and not group.allows("account.edit")]
+    policy = {
+        "effect": "allow",
+        "resources": {f"com.cloudflare.api.account.{full.account}": "*"},
+        "permission_groups": groups,
+    }
+    text, _ = written(full.store, issue, name="tunnels only", policies=[policy])
+    headers = {b"authorization": f"Bearer {text}".encode(), **HEADERS}
+    answer = full.http.get(
+        f"/qanat/accounts/{full.account}/export", params={"secrets": "sealed"}, headers=headers
+    ).json()["result"]
+    assert all("secret" in each for each in answer["tunnels"])
+    assert len(answer["alert_channels"]) == 2
+    assert not any("secret" in each for each in answer["alert_channels"])
+
+
+def test_a_password_for_mail_goes_to_no_other_server_by_an_import(full: Control) -> None:
+    document = export(full)
+    [mail] = [each for each in document["alert_channels"] if each["kind"] == "email"]
+    mail["document"]["host"] = "elsewhere.example.test"
+    mail["name"] = "renamed"
+    done = imported(full, document)
+    [step] = [each for each in done["steps"] if each["id"] == mail["id"]]
+    assert (step["action"], "stays" in step["reason"]) == ("change", True)
+    assert channels_of(full, full.account)["renamed"]["to"]["host"] == "smtp.example.test"
+
+
+def test_alerts_that_can_not_be_are_conflicts(full: Control, other: Control) -> None:
+    document = export(full)
+    for place, field, value in (
+        ("alert_rules", "kind", "nonsense"),
+        ("alert_rules", "channels", ["f" * 32]),
+        ("alert_rules", "settings", {"for_s": -1}),
+        ("alert_rules", "tunnel_id", "0b1c7f5e-0f4b-4a63-9a2c-1f6a4d1d2f99"),
+        ("alert_rules", "id", "NO"),
+        ("alert_channels", "name", ""),
+        ("alert_channels", "document", {}),
+    ):
+        changed = copy.deepcopy(document)
+        changed[place][-1][field] = value
+        answer = post(other, changed, dry_run=True).json()["result"]
+        assert answer["counts"]["conflict"], (place, field)
+
+
+def test_a_rule_about_the_edge_itself_is_imported_by_who_may_edit_every_account(full: Control) -> None:
+    document = export(full)
+    text, _ = written(full.store, issue, name="of the account", policies=[account_policy(full.account)])
+    headers = {"authorization": f"Bearer {text}"}
+    assert post(full, document, headers=headers).status_code == 200, "what is there already is left as it is"
+    [rule] = [each for each in document["alert_rules"] if each.get("of_edge")]
+    rule["settings"]["failures"] = 7
+    assert "for those who may edit every account" in post(full, document, dry_run=True, headers=headers).text
 
 
 def test_users_go_along_with_their_roles_and_nothing_that_they_sign_in_by(full: Control, other: Control) -> None:
@@ -513,7 +614,7 @@ def test_a_record_to_another_accounts_tunnel_is_a_conflict(full: Control) -> Non
     zone.update(id="b" * 32, name="second.test", targets=[])
     record = next(each for each in zone["records"] if each["name"] == "app.example.test")
     zone["records"] = [{**record, "id": "c" * 32, "name": "app.second.test"}]
-    left_out = ("tunnels", "tokens", "virtual_networks", "routes", "probes")
+    left_out = ("tunnels", "tokens", "virtual_networks", "routes", "probes", "alert_channels", "alert_rules")
     mine = {**document, **{kind: [] for kind in left_out}, "zones": [zone]}
     plan = imported(full, mine, dry_run=True, account=second.id)
     assert [step["reason"] for step in plan["steps"] if step["action"] == "conflict"] == [
@@ -651,6 +752,8 @@ def test_every_column_is_exported_or_left_out_with_a_reason() -> None:
         (parts.TargetsPart, models.HostnameTarget),
         (parts.ProbePart, models.Probe),
         (parts.MemberPart, models.Membership),
+        (parts.AlertChannelPart, models.AlertChannel),
+        (parts.AlertRulePart, models.AlertRule),
     ):
         name = model.__tablename__
         columns = {column.name for column in model.__table__.columns}

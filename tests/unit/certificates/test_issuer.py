@@ -3,6 +3,7 @@ often, however often the edge is restarted."""
 
 import socket
 import stat
+import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qanat.certificates import network
 from qanat.certificates.stored import read_served, renew
 from qanat.control import records
 from qanat.errors import QanatError
@@ -18,6 +20,7 @@ from qanat.store.models import Record
 from qanat.store.reach import EVERYTHING
 from tests.support.fake_ca import FakeCa, Reply
 from tests.support.issuing import Lab
+from tests.support.waiting import PATIENCE_S
 from tests.support.writes import written
 
 APP = "app.example.test"
@@ -169,6 +172,35 @@ def test_a_ca_that_lies_or_answers_half_is_told_of_and_nothing_of_it_is_served(l
     assert (row.error_code, row.failures) == (code, 1)
     assert row.error_reason and row.next_at is not None and row.next_at > lab.clock()
     assert not lab.shown.http and not lab.shown.tls
+
+
+@pytest.mark.parametrize("kind", ["dir", "order", "cert"])
+@pytest.mark.parametrize("part", ["nothing", "half"])
+def test_a_ca_that_stops_in_the_middle_is_waited_for_no_longer_than_told(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, kind: str, part: str
+) -> None:
+    monkeypatch.setattr(network, "ANSWER_S", 0.3)
+    over = threading.Event()
+
+    def stall(reply: Reply) -> Reply:
+        if part == "half":
+            return Reply(reply.status, reply.body, {**reply.headers, "Content-Length": str(len(reply.body) + 1)})
+        over.wait(PATIENCE_S)
+        return Reply(reply.status, reply.body, {**reply.headers, "Connection": "close"})
+
+    lab.publish(APP)
+    lab.ca.change[kind] = stall
+    lab.run()
+    over.set()
+    assert not lab.certificates()
+    row = lab.order(APP)
+    assert (row.error_code, row.failures) == ("acme_timeout", 1)
+    assert row.next_at is not None and row.next_at > lab.clock()
+    del lab.ca.change[kind]
+    lab.move(seconds=(row.next_at - lab.clock()).total_seconds() + 1)
+    lab.run()
+    assert lab.certificates()
+    assert lab.order(APP).error_code is None
 
 
 def test_the_next_ca_is_asked_when_the_first_lies_or_is_away(lab: Lab) -> None:

@@ -15,6 +15,7 @@ from qanat.api.http.shapes import Shape, queries
 from qanat.control import accounts
 from qanat.control.policies import reach_of
 from qanat.control.principal import Principal
+from qanat.control.zones import account_of
 from qanat.cutover.repointing import HEADER, Move
 from qanat.errors import QanatError
 from qanat.store.models import Account
@@ -66,6 +67,14 @@ class AccountDocumentShape(Shape):
     members: NotRequired[
         Annotated[list[dict[str, Any]], Field(examples=[[{"email": "ops@example.com", "role": "operator"}]])]
     ]
+    alert_channels: NotRequired[
+        Annotated[list[dict[str, Any]], Field(examples=[[{"id": HEX_ID, "name": "on call", "kind": "webhook"}]])]
+    ]
+    alert_rules: NotRequired[
+        Annotated[
+            list[dict[str, Any]], Field(examples=[[{"id": HEX_ID, "name": "Tunnel down", "kind": "tunnel_down"}]])
+        ]
+    ]
 
 
 class ImportStepShape(Shape):
@@ -93,6 +102,9 @@ class ImportShape(Shape):
     ]
     new_users: Annotated[
         list[str], Field(examples=[[]], description="users without a way to sign in: give each a one-time token")
+    ]
+    new_channels: Annotated[
+        list[str], Field(examples=[[]], description="alert channels that are off: give their URL or password")
     ]
 
 
@@ -131,11 +143,19 @@ async def _text(request: Request) -> bytes:
 @takes(HEAVY)
 def export_account(account_id: str, request: Request, ctx: Ctx, who: Who) -> Ok[AccountDocumentShape]:
     """Tunnels with every configuration, mode and fences, zones, records, weights, probes, private routes, and the names and
-    policies of the account's tokens; its users by address, with their roles in it and nothing that they sign in by."""
+    policies of the account's tokens; its users by address, with their roles in it and nothing that they sign in by; alert
+    rules and channels."""
     account = _account(ctx, who, account_id, READS)
     sealed = _sealer_for_export(request, who, account.id)
     with ctx.store.reading() as session:
-        document = read_account(session, account, at=ctx.store.clock(), sealer=ctx.sealer, passphrase=sealed)
+        document = read_account(
+            session,
+            account,
+            at=ctx.store.clock(),
+            sealer=ctx.sealer,
+            passphrase=sealed,
+            of_channels=reach_of(who.token.policies, "account.edit").has_account(account.id),
+        )
     with ctx.store.writing(who.actor) as write:
         write.audit(
             "account.export",
@@ -195,15 +215,25 @@ def import_into_account(
             "new_secrets": outcome.new_secrets,
             "new_values": outcome.new_values,
             "new_users": outcome.new_users,
+            "new_channels": outcome.new_channels,
         }
     )
 
 
 def _account(ctx: Context, who: Principal, account_id: str, permissions: tuple[Permission, ...]) -> Account:
-    """All of the permissions on the whole account, or it isn't there for the caller."""
+    """All of the permissions on the whole account, or it isn't there for the caller. QanatError `permission_missing` besides: on
+    one of its zones the caller is denied one."""
     with ctx.store.reading() as session:
         for permission in permissions:
-            account = accounts.get(session, account_id, reach=who.reach(permission))
+            reach = who.reach(permission)
+            account = accounts.get(session, account_id, reach=reach)
+            if any(account_of(session)(zone_id) == account_id for zone_id in reach.denied_zones):
+                raise QanatError(
+                    "permission_missing",
+                    f"the token may not {permission.replace('.', ' ')} on every zone of the account",
+                    where="Authorization",
+                    hint="use a token that holds all of the account",
+                )
     return account
 
 

@@ -13,14 +13,15 @@ from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape, queries
+from qanat.api.v4.role_shapes import HIGHEST, NAMES, granted, role_in
 from qanat.api.v4.token_shapes import HEX_ID, MOMENT, DeletedShape
-from qanat.control import accounts
+from qanat.control import accounts, users
+from qanat.control.users import Person
 from qanat.errors import QanatError
 from qanat.store.models import Account
 
 router = resource(tags=["accounts"])
 
-ROLE = "Super Administrator - All Privileges"
 MAX_EMAIL = 254
 ORDER = ("Order by age.", {"type": "string", "enum": ["asc", "desc"]})
 
@@ -74,13 +75,13 @@ class AccountShape(Shape):
 
 
 class MembershipShape(Shape):
-    """That the user may act for an account."""
+    """That the user may act for an account, and by which role; none: a token that is left from one."""
 
     id: Annotated[str, Field(examples=[HEX_ID])]
     code: Annotated[str, Field(examples=["accepted"])]
     status: Annotated[str, Field(examples=["accepted"])]
-    roles: Annotated[list[str], Field(examples=[[ROLE]])]
-    permissions: Annotated[dict[str, Any], Field(examples=[{}])]
+    roles: Annotated[list[str], Field(examples=[[HIGHEST]])]
+    permissions: Annotated[dict[str, Any], Field(examples=[{"zones": {"read": True, "write": True}}])]
     account: AccountShape
 
 
@@ -159,7 +160,7 @@ def delete_account(account_id: AccountPath, ctx: Ctx, who: Who) -> Ok[DeletedSha
 )
 @needs("account.read")
 def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[MembershipShape]:
-    """One row for each account that the token sees: qanat knows one kind of member."""
+    """One row for each account that the token sees, with its user's role there."""
     query = request.query_params
     wanted = query.get("status")
     if wanted not in (None, "accepted"):
@@ -173,7 +174,8 @@ def list_memberships(request: Request, ctx: Ctx, who: Who, page: AskedPage) -> O
             offset=page.offset,
             limit=page.per_page,
         )
-    return ok_page([_membership(who.token.user_id, row) for row in rows], page, total)
+        person = users.get(session, who.token.user_id)
+    return ok_page([_membership(person, row) for row in rows], page, total)
 
 
 @router.get("/memberships/{membership_id}", tags=["memberships"])
@@ -184,8 +186,9 @@ def get_membership(membership_id: str, ctx: Ctx, who: Who) -> Ok[MembershipShape
         rows, _ = accounts.page(
             session, reach=who.reach("account.read"), name=None, descending=False, offset=0, limit=None
         )
+        person = users.get(session, who.token.user_id)
     for row in rows:
-        membership = _membership(who.token.user_id, row)
+        membership = _membership(person, row)
         if membership["id"] == membership_id.lower():
             return ok(membership)
     raise QanatError("user_unknown", "no such membership")
@@ -228,13 +231,14 @@ def membership_id(user_id: str, account_id: str) -> str:
     return sha256(f"{user_id}/{account_id}".encode()).hexdigest()[:32]
 
 
-def _membership(user_id: str, account: Account) -> MembershipShape:
+def _membership(person: Person, account: Account) -> MembershipShape:
+    role = role_in(person, account.id)
     return {
-        "id": membership_id(user_id, account.id),
+        "id": membership_id(person.user.id, account.id),
         "code": "accepted",
         "status": "accepted",
-        "roles": [ROLE],
-        "permissions": {},
+        "roles": [NAMES[role]] if role is not None else [],
+        "permissions": granted(role) if role is not None else {},
         "account": shown(account),
     }
 

@@ -1,8 +1,6 @@
 """`/accounts/{account_id}/members` and `/roles`: users with a role in the account, or everywhere, in the shapes of stock clients.
 `/qanat/users` says and does more: one-time tokens, roles everywhere, shutting out."""
 
-from collections.abc import Mapping
-from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,11 +12,12 @@ from qanat.api.http.pagination import AskedPage
 from qanat.api.http.paths import AccountPath
 from qanat.api.http.routes import resource
 from qanat.api.http.shapes import Shape
-from qanat.api.v4.accounts import ROLE, membership_id
+from qanat.api.v4.accounts import membership_id
+from qanat.api.v4.role_shapes import ROLE_ID, RoleShape, role_id, role_in, shown_role
 from qanat.api.v4.token_shapes import HEX_ID
 from qanat.control import accounts, users
 from qanat.control.principal import Principal
-from qanat.control.roles import EVERY_ACCOUNT, GRANTS, ROLES, TOLD, Role
+from qanat.control.roles import EVERY_ACCOUNT, ROLES, Role
 from qanat.control.users import Person
 from qanat.errors import QanatError
 from qanat.store.models import Account
@@ -27,14 +26,6 @@ from qanat.store.reach import Permission
 router = resource(prefix="/accounts/{account_id}", tags=["accounts"])
 
 Row = TypeVar("Row", "MemberShape", "RoleShape")
-ROLE_ID = "33666b9c79b9a5273fc7344ff42f953d"  # as stock's
-NAMES: Mapping[Role, str] = {"owner": ROLE, "admin": "Administrator", "operator": "Operator", "viewer": "Viewer"}
-GRANTED: Mapping[str, tuple[Permission, Permission]] = {
-    "dns_records": ("dns.read", "dns.edit"),
-    "organization": ("account.read", "account.edit"),
-    "zones": ("zone.read", "zone.edit"),
-    "zone_settings": ("zone.read", "zone.edit"),
-}
 
 
 class MemberUserShape(Shape):
@@ -45,15 +36,6 @@ class MemberUserShape(Shape):
     first_name: Annotated[str | None, Field(examples=["Mir"])]
     last_name: Annotated[str | None, Field(examples=[None])]
     two_factor_authentication_enabled: Annotated[bool, Field(examples=[False])]
-
-
-class RoleShape(Shape):
-    """A role."""
-
-    id: Annotated[str, Field(examples=[ROLE_ID])]
-    name: Annotated[str, Field(examples=[ROLE])]
-    description: Annotated[str, Field(examples=[f"owner: {TOLD['owner']}"])]
-    permissions: Annotated[dict[str, Any], Field(examples=[{"zones": {"read": True, "write": True}}])]
 
 
 class MemberShape(Shape):
@@ -123,7 +105,7 @@ def add_member(account_id: AccountPath, body: MemberCreate, ctx: Ctx, who: Who) 
         if known is None:
             person = users.add(write, email=body.email, account_id=account.id, role=role, own=who.token.policies)
         else:
-            if _role_in(users.get(write.session, known.id), account) is not None:
+            if role_in(users.get(write.session, known.id), account.id) is not None:
                 raise QanatError("user_bad_field", "this user is a member already", where="email")
             person = users.set_role(write, known.id, account_id=account.id, role=role, own=who.token.policies)
         return ok(shown(person, account))
@@ -158,7 +140,7 @@ def remove_member(account_id: AccountPath, member_id: str, ctx: Ctx, who: Who) -
 def list_roles(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> OkPage[RoleShape]:
     """The roles that there are, the highest first."""
     _account(ctx, who, account_id)
-    found = [_shown_role(each) for each in ROLES]
+    found = [shown_role(each) for each in ROLES]
     return ok_page(found[page.offset : page.offset + page.per_page], page, len(found))
 
 
@@ -167,17 +149,12 @@ def list_roles(account_id: AccountPath, ctx: Ctx, who: Who, page: AskedPage) -> 
 def get_role(account_id: AccountPath, role: str, ctx: Ctx, who: Who) -> Ok[RoleShape]:
     """One role."""
     _account(ctx, who, account_id)
-    return ok(_shown_role(_role_of(role)))
-
-
-def role_id(role: Role) -> str:
-    """The owner's as stock's highest; the others have none of stock's."""
-    return ROLE_ID if role == "owner" else sha256(f"qanat role {role}".encode()).hexdigest()[:32]
+    return ok(shown_role(_role_of(role)))
 
 
 def shown(person: Person, account: Account) -> MemberShape:
     """A member as stock clients read it."""
-    user, role = person.user, _role_in(person, account)
+    user, role = person.user, role_in(person, account.id)
     return {
         "id": membership_id(user.id, account.id),
         "email": user.email,
@@ -189,27 +166,9 @@ def shown(person: Person, account: Account) -> MemberShape:
             "last_name": user.last_name or None,
             "two_factor_authentication_enabled": person.has_second_factor,
         },
-        "roles": [_shown_role(role)] if role is not None else [],
+        "roles": [shown_role(role)] if role is not None else [],
         "policies": [],
     }
-
-
-def _shown_role(role: Role) -> RoleShape:
-    def holds(permission: Permission) -> bool:
-        return any(group.allows(permission) for group in GRANTS[role])
-
-    permissions = {name: {"read": holds(read), "write": holds(edit)} for name, (read, edit) in GRANTED.items()}
-    return {
-        "id": role_id(role),
-        "name": NAMES[role],
-        "description": f"{role}: {TOLD[role]}",
-        "permissions": permissions,
-    }
-
-
-def _role_in(person: Person, account: Account) -> Role | None:
-    held = {person.roles.get(account.id), person.roles.get(EVERY_ACCOUNT)}
-    return next((role for role in ROLES if role in held), None)
 
 
 def _role_of(wanted: str) -> Role:
@@ -249,7 +208,7 @@ def _account(ctx: Context, who: Principal, account_id: str) -> Account:
 
 def _people(session: Session, who: Principal, account_id: str, permission: Permission) -> tuple[Account, list[Person]]:
     account = accounts.get(session, account_id, reach=who.reach(permission))
-    return account, [person for person in users.everyone(session) if _role_in(person, account) is not None]
+    return account, [person for person in users.everyone(session) if role_in(person, account.id) is not None]
 
 
 def _member(people: list[Person], account: Account, wanted: str) -> Person:

@@ -218,7 +218,9 @@ def _rule_form(ask: Ask, content: RuleContent, url: str) -> Response:
     with ask.desk.store.reading() as session:
         tunnels = tunnel_overview.rows(session, account_id) if "tunnel" in kind.bounds else []
         own = channels.listed(session, account_id)
-        there = rules.zone_names(session, account_id) if "zone" in kind.bounds else {}
+        there = (
+            rules.zone_names(session, account_id, reach=ask.viewer.reach("zone.read")) if "zone" in kind.bounds else {}
+        )
     return ask.show(
         "alert-rule.html",
         content=content,

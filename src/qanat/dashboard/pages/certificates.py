@@ -220,16 +220,14 @@ def _line(ask: Ask, entry: Entry, file: GivenFile | None = None) -> Line:
 def _served(ask: Ask, line: Line, zone_id: str | None) -> tuple[list[str], int]:
     """The public hostnames that it is good for, of those that the viewer may read; and how many."""
     with ask.desk.store.reading() as session:
-        if zone_id is None:
-            account_id = ask.viewer.account_id if ask.viewer.may("dns.read") else ""
-        else:
-            zone = zones.get(session, zone_id)
-            account_id = zone.account_id if ask.viewer.may_in("dns.read", zone_id) else ""
-            if account_id != ask.viewer.account_id:
-                account_id = ""
-        if not account_id:
-            return [], 0
-        return public_hostnames.covered(session, account_id, line.entry.names, zone_id=zone_id, most=MOST_SERVED)
+        return public_hostnames.covered(
+            session,
+            ask.viewer.account_id,
+            line.entry.names,
+            reach=ask.viewer.reach("dns.read"),
+            zone_id=zone_id,
+            most=MOST_SERVED,
+        )
 
 
 def _shown_to_clients(ask: Ask, line: Line, name: str) -> str:

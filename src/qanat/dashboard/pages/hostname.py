@@ -47,11 +47,16 @@ class Answer:
 
 @pages.get("/hostnames", *NEEDS)
 def hostnames(ask: Ask) -> Response:
-    """Every public hostname, by name."""
+    """Every public hostname of the zones that the viewer sees, by name."""
     search, at = ask.query("search")[:200], ask.number("page")
     with ask.desk.store.reading() as session:
         found, total = public_hostnames.page(
-            session, ask.viewer.account_id, search=search, offset=(at - 1) * IN_LIST, limit=IN_LIST
+            session,
+            ask.viewer.account_id,
+            reach=ask.who.reach("dns.read"),
+            search=search,
+            offset=(at - 1) * IN_LIST,
+            limit=IN_LIST,
         )
     overview = ask.desk.overviews.of(ask.viewer.account_id)
     lines = {line.id: line for line in overview.tunnels}
@@ -119,7 +124,7 @@ def _tested(ask: Ask, name: str, path: str) -> list[Answer]:
     tunnel_id = max(route.targets, key=lambda target: target[1])[0]
     with desk.store.reading() as session:
         tunnel = tunnels.get(session, account_id, tunnel_id)
-        if not checks.is_own_hostname(session, account_id, name):
+        if not checks.is_own_hostname(session, account_id, name, reach=ask.who.reach("dns.read")):
             raise QanatError("probe_unknown", f"{name} is in no zone of this account", where="hostname")
         rule = checks.read(session, account_id).of(account_id=account_id, hostname=name, tunnel_id=tunnel_id)
         names = {node.token_id: node.name for node in nodes.every(session, tunnel)}

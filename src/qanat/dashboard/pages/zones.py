@@ -93,6 +93,8 @@ def _stops(ask: Ask, zone: Any, how: str) -> list[str]:
         loss = zone_overview.loss(session, zone, most=NAMED)
     if not loss.hostnames:
         return ["No public hostname is in it: nothing stops."]
+    if not ask.viewer.may_in("dns.read", zone.id):
+        return [f"Public hostnames in it: {loss.hostnames}, {how}."]
     sees_tunnels = ask.viewer.may("tunnel.read")
     named = [f"{name} (through {tunnel})" if tunnel and sees_tunnels else name for name, tunnel in loss.first]
     more = f", and {loss.hostnames - len(named)} more" if loss.hostnames > len(named) else ""
