@@ -2,21 +2,15 @@
 
 import smtplib
 import socket
-import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from threading import Timer
-from time import monotonic
 from typing import Any
 
-from qanat.alerts.guard import Guard, Resolve
+from qanat.alerts.line import Line, Way
 from qanat.errors import QanatError, RetryLaterError, escape_text
-
-ANSWER_S = 10.0
 
 
 class _Guarded(smtplib.SMTP):
@@ -34,6 +28,17 @@ class _Guarded(smtplib.SMTP):
         return self._connection
 
 
+class _Secured:
+    """What the library takes for a context: the line's own TLS."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def wrap_socket(self, _connection: socket.socket, *, server_hostname: str) -> socket.socket:
+        self._line.secure(server_hostname)
+        return self._line.connection
+
+
 def written(document: Mapping[str, Any], event_id: str, message: Mapping[str, Any], *, at: datetime) -> EmailMessage:
     """The mail. What others chose (names, reasons) breaks no header: line ends are taken out, and the library refuses them."""
     mail = EmailMessage(policy=SMTP)
@@ -49,15 +54,7 @@ def written(document: Mapping[str, Any], event_id: str, message: Mapping[str, An
 
 
 def send(
-    document: Mapping[str, Any],
-    password: str,
-    event_id: str,
-    message: Mapping[str, Any],
-    *,
-    at: datetime,
-    guard: Guard,
-    tls: ssl.SSLContext,
-    resolve: Resolve | None = None,
+    document: Mapping[str, Any], password: str, event_id: str, message: Mapping[str, Any], *, at: datetime, way: Way
 ) -> None:
     """Sends once, within ANSWER_S. The password goes only over TLS whose certificate is good.
 
@@ -67,42 +64,22 @@ def send(
     """
     mail = written(document, event_id, message, at=at)
     host, port, security = str(document["host"]), int(document["port"]), document["security"]
-    ends_at = monotonic() + ANSWER_S
-    connection = guard.dial(host, port, ends_at=ends_at, resolve=resolve)
-    watch = Timer(max(0.0, ends_at - monotonic()), _cut, (connection,))
-    watch.daemon = True
-    watch.start()
-    try:
+    with way.line(host, port) as line:
         if security == "tls":
-            connection = tls.wrap_socket(connection, server_hostname=host)
-            watch.args = (connection,)
-        with _Guarded(connection, host) as client:
-            if security == "starttls":
-                client.starttls(context=tls)
-                watch.args = (client.sock,)
-            if document["username"]:
-                client.login(document["username"], password)
-            refused = client.send_message(mail)
-    except ssl.SSLCertVerificationError as error:
-        raise QanatError(
-            "alert_unreachable", f"{host}: its certificate is not trusted: {error.verify_message}", where=host
-        ) from None
-    except smtplib.SMTPRecipientsRefused as error:
-        raise _refused(host, *next(iter(error.recipients.values()))) from None
-    except smtplib.SMTPResponseException as error:
-        raise _refused(host, error.smtp_code, error.smtp_error) from None
-    except (OSError, smtplib.SMTPException) as error:
-        if monotonic() >= ends_at - 0.05:
-            what = f"no answer within {ANSWER_S:.0f} s"
-        elif isinstance(error, smtplib.SMTPNotSupportedError):
-            what = str(error)
-        else:
-            what = error.strerror or "the connection ended"
-        raise QanatError("alert_unreachable", f"{host}: {what}", where=host) from None
-    finally:
-        watch.cancel()
-        with suppress(OSError):
-            connection.close()
+            line.secure(host)
+        try:
+            with _Guarded(line.connection, host) as client:
+                if security == "starttls":
+                    client.starttls(context=_Secured(line))  # type: ignore[call-overload]
+                if document["username"]:
+                    client.login(document["username"], password)
+                refused = client.send_message(mail)
+        except smtplib.SMTPRecipientsRefused as error:
+            raise _refused(host, *next(iter(error.recipients.values()))) from None
+        except smtplib.SMTPResponseException as error:
+            raise _refused(host, error.smtp_code, error.smtp_error) from None
+        except smtplib.SMTPNotSupportedError as error:
+            raise line.trouble(str(error)) from None
     if refused:
         named = ", ".join(sorted(refused))
         raise QanatError("alert_refused", f"{host} took it, but not for {named}", where=host)
@@ -114,8 +91,3 @@ def _refused(host: str, code: int, said: bytes | str) -> QanatError:
     if 400 <= code < 500:
         return RetryLaterError("alert_unreachable", told, retry_after_s=0.0)
     return QanatError("alert_refused", told, where=host)
-
-
-def _cut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)

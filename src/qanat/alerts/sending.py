@@ -11,6 +11,7 @@ from typing import Any
 from qanat.alerts import channels, deliveries, messages
 from qanat.alerts.channels import Opened
 from qanat.alerts.guard import Guard
+from qanat.alerts.line import Way
 from qanat.errors import QanatError
 from qanat.store import Actor, Store
 from qanat.store.models import Account, AlertChannel
@@ -29,16 +30,17 @@ class Sending:
 
     def send(self, to: Opened, event_id: str, message: Mapping[str, Any], *, at: datetime) -> None:
         """Sends once. QanatErrors as those of webhook.py and mail.py."""
+        way = Way(self._guard, self._context())
         if to.kind == "webhook":
             from qanat.alerts import webhook  # and with it an HTTP client, only where it is used
 
             told = {"id": event_id, **message}
             stamp = int(at.timestamp())
-            webhook.send(to.url, to.key, event_id, told, at=stamp, guard=self._guard, tls=self._context())
+            webhook.send(to.url, to.key, event_id, told, at=stamp, way=way)
         else:
             from qanat.alerts import mail
 
-            mail.send(to.document, to.password, event_id, message, at=at, guard=self._guard, tls=self._context())
+            mail.send(to.document, to.password, event_id, message, at=at, way=way)
 
     def _context(self) -> ssl.SSLContext:
         with self._lock:

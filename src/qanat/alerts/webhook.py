@@ -6,20 +6,16 @@ import hmac
 import http.client
 import json
 import socket
-import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from ipaddress import ip_address
-from threading import Timer
-from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 from qanat import __version__
-from qanat.alerts.guard import Guard, Resolve
+from qanat.alerts.guard import Guard
+from qanat.alerts.line import Way
 from qanat.errors import QanatError, RetryLaterError
 
-ANSWER_S = 10.0
 MOST_BYTES = 2048
 MOST_WAIT_S = 3600.0
 AGAIN = frozenset((408, 425, 429))
@@ -31,17 +27,7 @@ def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
 
-def send(
-    url: str,
-    key: bytes,
-    event_id: str,
-    message: Mapping[str, Any],
-    *,
-    at: int,
-    guard: Guard,
-    tls: ssl.SSLContext,
-    resolve: Resolve | None = None,
-) -> None:
+def send(url: str, key: bytes, event_id: str, message: Mapping[str, Any], *, at: int, way: Way) -> None:
     """Sends once, within ANSWER_S; no redirect is followed, and of the answer little is read. `at`: Unix seconds.
 
     Raises:
@@ -52,44 +38,30 @@ def send(
     host, is_plain = parts.hostname or "", parts.scheme == "http"
     port = parts.port or (80 if is_plain else 443)
     body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
-    ends_at = monotonic() + ANSWER_S
-    connection = guard.dial(host, port, ends_at=ends_at, resolve=resolve)
-    # A timeout of the socket is of each read: one who sends a byte a second would hold us for ever.
-    watch = Timer(max(0.0, ends_at - monotonic()), _cut, (connection,))
-    watch.daemon = True
-    watch.start()
-    try:
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": f"qanat/{__version__}",
+        "webhook-id": event_id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": signature(key, event_id, at, body),
+        "Connection": "close",
+    }
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    with way.line(host, port) as line:
         if is_plain:
-            _check_listed(guard, connection, host)
+            _check_listed(way.guard, line.connection, host)
         else:
-            connection = tls.wrap_socket(connection, server_hostname=host.rstrip("."))
-            watch.args = (connection,)
+            line.secure(host.rstrip("."))
         client = http.client.HTTPConnection(host, port)
-        client.sock = connection
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": f"qanat/{__version__}",
-            "webhook-id": event_id,
-            "webhook-timestamp": str(at),
-            "webhook-signature": signature(key, event_id, at, body),
-            "Connection": "close",
-        }
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        client.request("POST", path, body=body, headers=headers)
-        answer = client.getresponse()
-        said = answer.read(MOST_BYTES)
-    except ssl.SSLCertVerificationError as error:
-        raise QanatError(
-            "alert_unreachable", f"{host}: its certificate is not trusted: {error.verify_message}", where=host
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
-        late = monotonic() >= ends_at - 0.05
-        what = f"no answer within {ANSWER_S:.0f} s" if late else _told(error)
-        raise QanatError("alert_unreachable", f"{host}: {what}", where=host) from None
-    finally:
-        watch.cancel()
-        with suppress(OSError):
-            connection.close()
+        client.sock = line.connection
+        try:
+            client.request("POST", path, body=body, headers=headers)
+            answer = client.getresponse()
+            said = answer.read(MOST_BYTES)
+        except http.client.HTTPException as error:
+            if isinstance(error, OSError):  # the connection ended before an answer
+                raise
+            raise line.trouble(f"no good HTTP answer ({type(error).__name__})") from None
     _judge(host, answer.status, said, answer.getheader("retry-after", ""))
 
 
@@ -116,14 +88,3 @@ def _check_listed(guard: Guard, connection: socket.socket, host: str) -> None:
             where=host,
             hint="use https://, or let the operator list the network in alerts.networks",
         )
-
-
-def _cut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or "the connection ended"
-    return f"no good HTTP answer ({type(error).__name__})"

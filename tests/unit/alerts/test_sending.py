@@ -6,6 +6,7 @@ import hmac
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from email import message_from_string
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from qanat.alerts import mail, webhook
+from qanat.alerts import line, mail
 from qanat.alerts.channels import Opened
 from qanat.alerts.guard import Guard
 from qanat.alerts.messages import About, Told, written
@@ -124,7 +125,7 @@ def test_a_certificate_that_nobody_trusts_is_refused_and_one_of_the_setting_is_n
 
 
 def test_a_receiver_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "ANSWER_S", 0.5)
+    monkeypatch.setattr(line, "ANSWER_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip() -> None:
@@ -143,6 +144,36 @@ def test_a_receiver_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
             send(hook_of(f"http://127.0.0.1:{listener.getsockname()[1]}/"), message())
         thread.join(60)
     assert caught.value.code == "alert_unreachable"
+
+
+@pytest.mark.parametrize("security", ["https", "tls", "starttls"])
+def test_a_receiver_that_drips_its_part_of_tls_is_cut_off(monkeypatch: pytest.MonkeyPatch, security: str) -> None:
+    """Each byte within the time of one read, and far more of them than there is time for."""
+    monkeypatch.setattr(line, "ANSWER_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                if security == "starttls":
+                    for said in (b"220 hello", b"250-hello\r\n250 STARTTLS", b"220 go on"):
+                        connection.sendall(said + b"\r\n")
+                        connection.recv(1000)
+                connection.settimeout(0.05)
+                for byte in b"\x16\x03\x03\x40\x00" + bytes(1000):  # a record of 16 KiB, announced
+                    connection.sendall(bytes([byte]))
+                    with suppress(TimeoutError):
+                        while connection.recv(1000):
+                            pass
+
+        thread = Thread(target=drip, daemon=True)
+        thread.start()
+        to = hook_of(f"https://127.0.0.1:{port}/") if security == "https" else mailbox_of(port, security)
+        with pytest.raises(QanatError) as caught:
+            send(to, message())
+        thread.join(60)
+    assert (caught.value.code, "no answer within" in caught.value.message) == ("alert_unreachable", True)
 
 
 def test_a_mail_is_whole_and_no_name_breaks_its_headers() -> None:
