@@ -107,8 +107,14 @@ def test_unknown_hostname_on_a_known_tls_connection(site: Site, version: str) ->
         answer = client.get("/", [("Host", "nobody.example.org")])
     else:
         answer = client.answer(client.start("GET", "/", authority="nobody.example.org"))
-    assert answer.status in (404, 421)
+    assert answer.status == 421
     assert site.origin.requests == []
+    assert site.edge.cause(answer.request_id) == "misdirected"
+    facts = site.edge.api.request_facts(answer.request_id)
+    assert facts["hostname"] == "nobody.example.org"
+    [hop] = facts["hops"]
+    assert f"*.{site.hostname.partition('.')[2]}" in hop["what"], "whose connection it was is told too"
+    assert "certificate is for" not in answer.text, "to the operator alone"
 
 
 @pytest.mark.case(53)

@@ -110,7 +110,7 @@ causes! {
     BadRequest "bad_request" Client 400 0 false
         "The request is malformed" "The request breaks HTTP's rules; its sender must be corrected.";
     HeadTooLarge "head_too_large" Client 431 0 false
-        "The request's header fields are too large" "Send fewer or smaller header fields, such as cookies.";
+        "The request's header fields are too large" "Send fewer or smaller header fields, such as cookies: 128 of them and 128 KiB in all pass.";
     TargetTooLong "target_too_long" Client 414 0 false
         "The request's address is too long" "Send long data in the request's body.";
     HeadTooSlow "head_too_slow" Client 408 0 true
@@ -148,7 +148,7 @@ causes! {
     TunnelProtocolError "tunnel_protocol_error" Tunnel 502 520 false
         "The connector's answer is malformed" "Update the connector.";
     ResponseHeadTooLarge "response_head_too_large" Origin 502 520 false
-        "The origin's header fields are too large" "Have the origin send fewer or smaller header fields.";
+        "The origin's header fields are too large" "Have the origin send fewer or smaller header fields: 512 of them and 128 KiB in all pass.";
     GrpcNeedsHttp2 "grpc_needs_http2" Tunnel 502 520 false
         "gRPC needs trailers, which this connector can't carry over QUIC"
         "Run the connector with --protocol http2, or use a qanat connector.";

@@ -7,6 +7,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
 
+/// Of a certificate's names, in words for an operator.
+const MOST_TOLD: usize = 3;
+
 /// A chain and its key, checked to fit. Cheap to clone.
 #[derive(Clone)]
 pub struct Certificate(Arc<Identity>);
@@ -70,6 +73,13 @@ impl Certificate {
     /// The DNS names that it is served for, lower case, sorted: the leaf's.
     pub fn hostnames(&self) -> &[String] {
         &self.0.hostnames
+    }
+
+    /// What the leaf is good for, as an operator is told: the first few.
+    pub(crate) fn names(&self) -> String {
+        let names = &self.0.hostnames;
+        let more = if names.len() > MOST_TOLD { ", …" } else { "" };
+        names.iter().take(MOST_TOLD).map(String::as_str).collect::<Vec<_>>().join(", ") + more
     }
 
     /// Whether the leaf is good for `name` (lower case): exact, or a wildcard of one label.

@@ -10,6 +10,7 @@ use crate::split::Leads;
 use crate::traffic::Label;
 use bytes::Bytes;
 use qanat_http::{Headers, RequestHead, Version, strip_client_claims, strip_hop_by_hop, tokens, websocket_key};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -69,29 +70,33 @@ pub(crate) fn admit(
     client: &Client,
     head: &RequestHead,
     host_differs: bool,
-) -> Result<Admitted, (Cause, &'static str)> {
+) -> Result<Admitted, (Cause, Cow<'static, str>)> {
+    let refused = |cause| (cause, Cow::Borrowed(""));
     if host_differs {
         // RFC 9113 8.3.1 calls it malformed; HTTP/1.1's absolute form wins over Host, we answer neither (S4).
         let cause = if head.version == Version::Http2 { Cause::BadRequest } else { Cause::Misdirected };
-        return Err((cause, ""));
+        return Err(refused(cause));
     }
     if head.authority.is_empty() {
-        return Err((Cause::BadRequest, ""));
+        return Err(refused(Cause::BadRequest));
     }
-    let hostname = hostname_of(&head.authority).ok_or((Cause::UnknownHostname, ""))?;
+    let hostname = hostname_of(&head.authority).ok_or_else(|| refused(Cause::UnknownHostname))?;
     if side.management.is_meant(&hostname) {
-        let asked = side.management.admit(&side.tables, &side.limits, client, head, &hostname)?;
+        let asked = side
+            .management
+            .admit(&side.tables, &side.limits, client, head, &hostname)
+            .map_err(|(cause, why)| (cause, Cow::Borrowed(why)))?;
         return Ok(Admitted::to(hostname, None, Leads::One(asked.tunnel_id), Some(asked)));
     }
     if let Some(certificate) = &client.certificate {
         let covered = std::str::from_utf8(&hostname).is_ok_and(|name| certificate.covers(name));
         if !covered {
-            return Err((Cause::Misdirected, ""));
+            return Err((Cause::Misdirected, Cow::Owned(format!("its certificate is for {}", certificate.names()))));
         }
     }
-    let (leads, label) = side.tables.routes.load().find_as(&hostname).ok_or((Cause::UnknownHostname, ""))?;
+    let (leads, label) = side.tables.routes.load().find_as(&hostname).ok_or_else(|| refused(Cause::UnknownHostname))?;
     if loops(&head.headers) > MAX_LOOPS || most_vias(&head.headers) > MAX_LOOPS {
-        return Err((Cause::LoopDetected, ""));
+        return Err(refused(Cause::LoopDetected));
     }
     Ok(Admitted::to(hostname, Some(label), leads, None))
 }
