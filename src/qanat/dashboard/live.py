@@ -1,89 +1,19 @@
-"""The running edge, as far as the dashboard shows it. The edge process gives it, tests give their own."""
+"""The running edge, as far as the dashboard shows it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from socket import socket
 from typing import Protocol
 
-from qanat.control.explain import Route
-from qanat.health.engine import Traffic
-from qanat.health.health import Health
-from qanat.health.lines import Line
-from qanat.health.probing import Probes
-from qanat.health.request_lists import RequestLists
-from qanat.nodes.readiness import Facts
+from qanat.nodes.running import FailedRequest, Running
 
 
-class FailedRequest(Protocol):
-    """A request that the edge answered itself or cut; every text of it may be a stranger's."""
-
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def hostname(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def tunnel_id(self) -> str | None: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def cause(self) -> str: ...
-    @property
-    def fault(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
-    @property
-    def started_at(self) -> float: ...
-    @property
-    def duration_s(self) -> float: ...
-    @property
-    def client_ip(self) -> str: ...
-    @property
-    def hops(self) -> Sequence[tuple[str, float, float, str]]: ...
-
-
-class Live(Protocol):
+class Live(Running, Protocol):
     """The running edge."""
-
-    @property
-    def health(self) -> Health:
-        """How nodes are."""
-
-    @property
-    def probes(self) -> Probes:
-        """Who asks origins."""
-
-    @property
-    def request_lists(self) -> RequestLists:
-        """What passes, request by request, of hostnames that somebody watches."""
-
-    def traffic(self) -> Sequence[Traffic]:
-        """What has passed, by hostname, tunnel and node."""
-
-    def lines(self) -> Mapping[str, Line]:
-        """How connectors' connections are, by their ids."""
-
-    def counters(self) -> Mapping[str, int]:
-        """Totals since start."""
-
-    def addresses(self) -> Mapping[str, str | None]:
-        """Where it listens: `https`, `http`, `tunnel`."""
-
-    def route(self, hostname: str) -> Route | None:
-        """What its table says of a hostname."""
 
     def recent_failures(
         self, *, hostname: str | None = None, tunnel_id: str | None = None, most: int
     ) -> Sequence[FailedRequest]:
         """The newest failed requests, newest first."""
 
-    def node(self, tunnel_id: str, token_id: str) -> Facts:
-        """How a tunnel's node is now."""
-
     def management(self) -> socket:
         """A new socket, to be closed, on which connectors' management is asked with tokens."""
-
-    def cut(self, tunnel_id: str, token_id: str) -> int:
-        """Ends what is open on a node; how many."""

@@ -11,7 +11,6 @@ from qanat.dashboard.ask import Ask, Pages
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.hub import stream_url
 from qanat.dashboard.links import with_query
-from qanat.dashboard.live import FailedRequest
 from qanat.dashboard.paging import Paging
 from qanat.dashboard.render import render
 from qanat.dashboard.views import View, watched
@@ -24,6 +23,7 @@ from qanat.health.verdicts import Verdict
 from qanat.ids import parse_hostname
 from qanat.ingress.verdicts import Asked
 from qanat.nodes import nodes
+from qanat.nodes.running import FailedRequest
 from qanat.store.reach import Permission
 
 pages = Pages()
