@@ -47,7 +47,7 @@ def show(at: Access, tunnel: TunnelArgument) -> None:
                 connector.version,
                 connection.index,
                 connection.protocol,
-                connection.key_exchange,
+                connection.key_exchange or "unknown",
                 f"{connection.rtt_s * 1000:.1f} ms" if connection.rtt_s is not None else None,
                 connection.location,
                 connection.origin_ip,

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from qanat.edge.promotions import Promotions
+from qanat.health.lines import Line
 from tests.support.control import Control
 from tests.support.links import register
 from tests.support.nodes import FakeSteering
@@ -50,6 +51,17 @@ def test_a_tunnels_mode_is_shown_and_set(shell: Shell, tokens: dict[str, Path]) 
     assert "gone for 2 s" in told and "at most 5 times in 600 s" in told
     assert shell.json("tunnel", "mode", "web")["epoch"] == 1
     shell("tunnel", "mode", "web", "both", expect=2)
+
+
+def test_a_connections_key_exchange_is_told_or_said_to_be_unknown(
+    shell: Shell, tokens: dict[str, Path], at_control: Control
+) -> None:
+    for connector in shell.json("tunnel", "show", "web")["connectors"]:
+        for n, connection in enumerate(connector["connections"]):
+            at_control.edge.links[connection["id"]] = Line(0.012, "X25519MLKEM768" if n else "")
+    told = shell("tunnel", "show", "web")
+    assert "12.0 ms" in told
+    assert "unknown" in told
 
 
 def test_a_tunnel_is_shown_with_its_active_node_and_epoch(shell: Shell, tokens: dict[str, Path]) -> None:

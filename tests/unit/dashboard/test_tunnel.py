@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from qanat.api import RequestFailed
+from qanat.health.lines import Line
 from tests.support.control import Control
 from tests.support.dashboard import Visitor, shown
 from tests.unit.dashboard.test_overview import XSS, answered, connected
@@ -35,6 +38,16 @@ def test_it_shows_connections_nodes_and_the_wanted_configuration(control: Contro
         "app.whole.test",
     ):
         assert text in page
+
+
+@pytest.mark.parametrize(("known", "told"), [("X25519MLKEM768", "X25519MLKEM768"), ("", "unknown")])
+def test_the_key_exchange_of_a_connection_is_told_or_said_to_be_unknown(
+    control: Control, me: Visitor, known: str, told: str
+) -> None:
+    tunnel = connected(control, f"line-{len(known)}")
+    assert f"quic {told}" not in shown(me.page(f"/tunnels/{tunnel}"))
+    control.edge.links[f"c-{tunnel}"] = Line(0.012, known)
+    assert f"quic {told}" in shown(me.page(f"/tunnels/{tunnel}"))
 
 
 def test_a_refused_configuration_is_shown_with_its_reason(control: Control, me: Visitor) -> None:
