@@ -161,15 +161,14 @@ class Presence:
         with self._lock:
             return sum(each.process is not None for each in self._connections.values())
 
-    def missing(self, within_s: float) -> int:
-        """How many connections fewer than before this process those nodes have here that return by a back-off, as stock ones do,
-        and have come with some. 0 when the last was adopted longer ago than `within_s`."""
+    def missing(self, within_s: float) -> set[Key]:
+        """The nodes that return by a back-off, as stock ones do, and have come with some of their connections, but fewer than
+        they had before this process. None when the last was adopted longer ago than `within_s`."""
         with self._lock:
             if self._clock() - self._adopted_at >= within_s:
-                return 0
+                return set()
             slow = (node for node in self._held if RETURNS not in self._features.get(node, ()))
-            here = {node: self._held[node] for node in slow if self._held[node]}
-            return sum(max(0, self._adopted[node] - held) for node, held in here.items())
+            return {node for node in slow if 0 < self._held[node] < self._adopted[node]}
 
     def connections(self, tunnel_id: str, token_id: str) -> tuple[int, int]:
         """How many there are, and how many of them are suspect."""

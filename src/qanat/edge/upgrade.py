@@ -22,6 +22,7 @@ from qanat.edge.duties import Duties, Parts
 from qanat.edge.following import Leader, Line
 from qanat.edge.handover import Predecessor, Successor
 from qanat.edge.listeners import close_copies, handed_down
+from qanat.edge.presence import Key
 from qanat.edge.signals import Order, Signals
 from qanat.edge.steering import calls
 from qanat.errors import QanatError
@@ -38,8 +39,8 @@ MOVED_S = 90.0
 two processes none would be left to serve."""
 RETURN_S = 60.0
 """Since the last upgrade, for connections that wait before they dial again: a stock connector's wait doubles with each that
-comes soon after another, up to 320 s. Without them its first connection serves alone, and while that changes place, too, requests
-wait for it."""
+comes soon after another, up to 320 s. Without them its first connection serves alone; while that changes place, too, requests
+wait for it: for as long as what is open on it lasts."""
 LOOK_S = 0.1
 CLOSE_S = 5.0
 """How long the end of this process waits for that of one that it was starting."""
@@ -206,10 +207,7 @@ class Upgrades:
         return 0
 
     def _hand_over(self, limit_s: float, drain_s: float | None) -> Result:
-        end, pause = monotonic() + MOVED_S, threading.Event()
-        presence = self._parts.presence
-        while (presence.elsewhere or presence.missing(RETURN_S)) and monotonic() < end and not self._is_canceled:
-            pause.wait(LOOK_S)
+        self._wait_for_connectors()
         command = program()
         log.info("upgrading: the program is started anew", program=command[0])
         handed = handed_down(self._parts.engine, self._parts.listeners, self._parts.local)
@@ -259,6 +257,22 @@ class Upgrades:
         self._close_ear()
         log.info("the new process is in charge", pid=successor.pid, new_version=ready.version)
         return Result(successor.pid, ready.version)
+
+    def _wait_for_connectors(self) -> None:
+        """Until those have come that an upgrade before this one has sent here, or long enough. Of a node whose first connection
+        is here that needn't be where nothing is open: then nothing keeps that one from changing place."""
+        end, pause = monotonic() + MOVED_S, threading.Event()
+        presence, seen_idle = self._parts.presence, set[Key]()
+        while monotonic() < end and not self._is_canceled:
+            missing = presence.missing(RETURN_S) - seen_idle
+            seen_idle |= {node for node in missing if not self._open_requests(node)}
+            if not presence.elsewhere and missing <= seen_idle:
+                return
+            pause.wait(LOOK_S)
+
+    def _open_requests(self, node: Key) -> int:
+        tunnel_id, token_id = node
+        return self._parts.engine.open_requests(tunnel_id=tunnel_id, token_id=token_id)
 
     def _calls(self) -> Mapping[str, Callable[..., int]]:
         """What the processes after this one may have done here."""

@@ -101,12 +101,12 @@ def test_connections_that_wait_before_they_dial_again_are_missing_for_a_while(mo
     monkeypatch.setattr("qanat.edge.presence.ConnectionRegistered", Registered)
     now = 0.0
     presence = Presence(clock=lambda: now)
-    assert presence.missing(60.0) == 0
+    assert presence.missing(60.0) == set()
     presence.adopt([Held("c1", "t", "n", ()), Held("c2", "t", "n", ()), Held("c3", "t", "other", ())], process=1)
     presence.adopt([Held(f"o{number}", "t", "ours", ("qanat_return",)) for number in range(2)], process=1)
-    assert presence.missing(60.0) == 0, "the process before has them"
+    assert presence.missing(60.0) == set(), "the process before has them"
     presence.drop(None, process=1)
-    assert presence.missing(60.0) == 0, "nothing is known of who will come back"
+    assert presence.missing(60.0) == set(), "nothing is known of who will come back"
     here = Registered(tunnel_id="t", token_id="n", connection_id="c4", features=[])
     presence.take(cast("EdgeEvent", here))
     presence.take(
@@ -115,6 +115,6 @@ def test_connections_that_wait_before_they_dial_again_are_missing_for_a_while(mo
             Registered(**{**vars(here), "connection_id": "o3", "token_id": "ours", "features": ["qanat_return"]}),
         )
     )
-    assert presence.missing(60.0) == 1, "ours would have come"
+    assert presence.missing(60.0) == {("t", "n")}, "ours would have come"
     now = 60.0
-    assert presence.missing(60.0) == 0
+    assert presence.missing(60.0) == set()

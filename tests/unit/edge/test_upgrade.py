@@ -6,7 +6,10 @@ from typing import Any, cast
 import pytest
 
 from qanat.edge import upgrade
-from qanat.edge.upgrade import _LetGo
+from qanat.edge.engine import EdgeEvent
+from qanat.edge.presence import Held, Presence
+from qanat.edge.signals import Signals
+from qanat.edge.upgrade import Upgrades, _LetGo
 from qanat.errors import QanatError
 
 
@@ -52,3 +55,38 @@ def test_duties_are_taken_back_unless_the_database_is_anothers_by_now(
     assert told.calls[0] == "leave"
     assert (told.calls[-4:] == ["take_back", "steer", "begin", "load"]) is has_duties
     assert ("take_back" in told.calls) is has_duties
+
+
+class Registered(SimpleNamespace):
+    """As the engine tells it."""
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_an_upgrade_waits_for_a_stock_connectors_others_while_something_is_open_on_its_first(
+    busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qanat.edge.presence.ConnectionRegistered", Registered)
+    monkeypatch.setattr(upgrade, "LOOK_S", 0.0)
+    now = 0.0
+    presence = Presence(clock=lambda: now)
+    presence.adopt([Held(name, "t", "n", ()) for name in ("c1", "c2")], process=1)
+    presence.drop(None, process=1)
+    here = {"tunnel_id": "t", "token_id": "n", "connection_id": "c3", "features": []}
+    presence.take(cast("EdgeEvent", Registered(**here)))
+    looks = 0
+
+    def open_requests(*, tunnel_id: str, token_id: str) -> int:
+        nonlocal now, looks
+        assert (tunnel_id, token_id) == ("t", "n")
+        looks += 1
+        now += 25.0
+        return 1 if busy or looks < 2 else 0
+
+    parts = SimpleNamespace(presence=presence, engine=SimpleNamespace(open_requests=open_requests))
+    manager = SimpleNamespace(listens=False)
+    upgrades = Upgrades(*map(cast, ["Any"] * 5, [parts, None, manager, Signals(), None]), predecessor=None)
+    try:
+        upgrades._wait_for_connectors()
+    finally:
+        upgrades.close()
+    assert looks == (3 if busy else 2), "until the minute was over, or nothing was open"
