@@ -452,10 +452,6 @@ class Edge:
         """Accepts no more connections: the process that has the `sockets` does, those that wait in the queue among them.
         Packets of connections that there are come by that process from now on. `tunnels_only`: visitors go on to be
         accepted. Releases the GIL."""
-    def accept_again(self) -> None:
-        """Undoes `stop_accepting` and `send_connectors_away`, since the process that took over has failed: connections are
-        accepted, and packets read, as before. Connectors that were told to go come back by themselves. Of no effect after
-        `drain`. Releases the GIL."""
     def connected_tunnels(self) -> dict[str, int]:
         """By id, how many connections of each tunnel take requests; those without any are left out."""
     def expect(self, *, tunnel_ids: Sequence[str], timeout_s: float) -> None:

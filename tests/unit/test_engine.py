@@ -266,7 +266,6 @@ def test_an_edge_takes_the_sockets_of_another_by_their_roles(certificate: Certif
         first.stop_accepting(tunnels_only=True)
         second.open_tunnels()
         assert (first.connected_tunnels(), second.connected_tunnels()) == ({}, {})
-        first.accept_again()
         second.expect(tunnel_ids=[TUNNEL], timeout_s=1.0)
         second.open()
         first.send_connectors_away(connectors_every_s=0.01)

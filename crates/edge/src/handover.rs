@@ -7,6 +7,7 @@ use crate::sockets::{Descriptors, Shared};
 use crate::tunnels::departures::Departures;
 use qanat_transport::{Elsewhere, TunnelUdp};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -23,8 +24,8 @@ pub struct Handover {
     /// What is given to the process that takes over; `None` once the edge is closed.
     shared: Mutex<Option<Shared>>,
     elsewhere: Arc<Elsewhere>,
-    /// Cancelled when no more connectors shall go.
-    departing: Mutex<Option<CancellationToken>>,
+    /// Connectors go.
+    departing: AtomicBool,
     /// Cancelled when no visitor may need a connector here any more.
     visitors_left: CancellationToken,
 }
@@ -43,7 +44,7 @@ impl Handover {
             accepting,
             shared: Mutex::new(Some(shared)),
             elsewhere,
-            departing: Mutex::default(),
+            departing: AtomicBool::new(false),
             visitors_left: CancellationToken::new(),
         }
     }
@@ -73,22 +74,6 @@ impl Handover {
         }
     }
 
-    /// Takes everything back, since the process that took over has failed: accepts again, reads packets, and sends no more connectors
-    /// away. Nothing happens after `drain`.
-    pub fn accept_again(&self) {
-        if self.side.drain.has_reached(Stage::Leaving) {
-            return;
-        }
-        if let Some(departing) = self.departing.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            departing.cancel();
-        }
-        if let Some(shared) = &*self.shared.lock().unwrap_or_else(PoisonError::into_inner) {
-            shared.udp().for_each(TunnelUdp::take_back);
-        }
-        self.accepting.send_replace(true);
-        self.side.drain.is_elsewhere.send_replace(false);
-    }
-
     /// How many connections of each tunnel take requests; those without any are left out.
     pub fn connected_tunnels(&self) -> HashMap<Uuid, usize> {
         self.side.registry.connected()
@@ -101,19 +86,16 @@ impl Handover {
     }
 
     /// Begins to send connectors to the process that took over: one connection of each at a time, and one of all in `every`. A node's
-    /// last one stays until `drain` has sent the visitors away. Another call changes nothing, unless `accept_again` came between.
+    /// last one stays until `drain` has sent the visitors away. Another call changes nothing.
     pub fn send_connectors_away(&self, every: Duration) {
-        let mut departing = self.departing.lock().unwrap_or_else(PoisonError::into_inner);
-        if departing.is_some() {
+        if self.departing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let stop = departing.insert(CancellationToken::new()).clone();
         let departures = Departures {
             registry: self.side.registry.clone(),
             elsewhere: self.elsewhere.clone(),
             every,
             last: self.visitors_left.clone(),
-            stop,
         };
         self.runtime.spawn(departures.run());
     }

@@ -139,32 +139,6 @@ fn packets_reach_their_process_across_two_upgrades_until_it_ends() {
     });
 }
 
-#[test]
-fn what_was_let_go_of_is_taken_back_when_the_next_process_fails() {
-    on_both(async |first| {
-        let connectors = futures_util::future::join_all((0..2).map(|index| keep(first, 1, index)));
-        let work = async {
-            opened(first, 2).await;
-            let second = first.successor();
-            first.edge.handover().stop_accepting(false);
-            second.edge.open();
-            end(&second);
-            first.edge.handover().accept_again();
-            let new = connection(first, 2, 0).await;
-            opened(first, 3).await;
-            new.link.close();
-            opened(first, 2).await;
-            assert_eq!(h1(first).await.get("/echo").await.status, 200);
-            let third = first.successor();
-            upgrade(first, &third).await;
-            assert_eq!(h1(first).await.get("/echo").await.status, 200);
-            assert_eq!(third.count("requests"), 1);
-            end(&third);
-        };
-        beside(work, connectors).await;
-    });
-}
-
 /// Requests one after the other over HTTP/1.1; a connection that is told to end is followed by another.
 async fn load_h1(lab: &Lab, answered: &Cell<usize>) {
     loop {

@@ -80,10 +80,6 @@ impl Edge {
         py.detach(|| self.0.handover().stop_accepting(tunnels_only));
     }
 
-    fn accept_again(&self, py: Python<'_>) {
-        py.detach(|| self.0.handover().accept_again());
-    }
-
     fn connected_tunnels(&self, py: Python<'_>) -> HashMap<String, usize> {
         py.detach(|| self.0.handover().connected_tunnels())
             .into_iter()

@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-/// Accepts until the edge closes; who is in the queue then is not turned away. While another process accepts in its place, the queue
+/// Accepts until the edge closes; who is in the queue then is not turned away. Once another process accepts in its place, the queue
 /// is that one's.
 pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: Speech) {
     let mut last = LAST_ACCEPTED;
@@ -73,12 +73,7 @@ pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: 
     loop {
         let accepted = tokio::select! {
             biased;
-            Ok(()) = becomes(&mut elsewhere, true) => {
-                tokio::select! {
-                    Ok(()) = becomes(&mut elsewhere, false) => continue,
-                    () = side.drain.reached(Stage::Closing) => return,
-                }
-            }
+            Ok(()) = on(&mut elsewhere) => return side.drain.reached(Stage::Closing).await,
             accepted = listener.accept(), if last > 0 => accepted,
             () = side.drain.reached(Stage::Closing) => return,
         };
@@ -105,8 +100,8 @@ pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: 
     }
 }
 
-async fn becomes(switch: &mut watch::Receiver<bool>, wanted: bool) -> Result<(), watch::error::RecvError> {
-    switch.wait_for(|is_on| *is_on == wanted).await.map(drop)
+async fn on(switch: &mut watch::Receiver<bool>) -> Result<(), watch::error::RecvError> {
+    switch.wait_for(|is_on| *is_on).await.map(drop)
 }
 
 async fn serve_connection(

@@ -35,8 +35,6 @@ pub(crate) struct Departures<P> {
     pub(crate) every: Duration,
     /// Cancelled when the last ones may go as well.
     pub(crate) last: CancellationToken,
-    /// Cancelled when no more shall go. Those that were told go all the same.
-    pub(crate) stop: CancellationToken,
 }
 
 impl<P: Peer> Departures<P> {
@@ -44,7 +42,7 @@ impl<P: Peer> Departures<P> {
     pub(crate) async fn run(self) {
         let mut away = Away::default();
         let mut departures = JoinSet::new();
-        while !self.stop.is_cancelled() {
+        loop {
             let all = self.registry.connections();
             for connection in next(&all, &away, self.last.is_cancelled()) {
                 away.note(connection.connector_id);
@@ -64,7 +62,6 @@ impl<P: Peer> Departures<P> {
                 () = sleep(PASS) => {}
             }
         }
-        while departures.join_next().await.is_some() {}
     }
 }
 
@@ -253,7 +250,6 @@ mod tests {
             elsewhere: elsewhere.clone(),
             every: Duration::ZERO,
             last: last.clone(),
-            stop: CancellationToken::new(),
         };
         let running = tokio::spawn(departures.run());
         let told = |links: &[Fake]| links.iter().map(|link| link.why().is_some()).collect::<Vec<_>>();

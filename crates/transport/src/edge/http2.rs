@@ -43,12 +43,7 @@ pub(super) async fn accept(listener: TcpListener, reception: &Arc<Reception>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            Ok(()) = off(&mut accepting) => {
-                tokio::select! {
-                    Ok(_) = accepting.wait_for(|is_on| *is_on) => continue,
-                    () = reception.stop.cancelled() => return,
-                }
-            }
+            Ok(()) = off(&mut accepting) => return reception.stop.cancelled().await,
             accepted = listener.accept() => accepted,
             () = reception.stop.cancelled() => return,
         };

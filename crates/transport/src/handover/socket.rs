@@ -137,12 +137,6 @@ impl TunnelUdp {
         Ok(())
     }
 
-    /// Reads again, since the process that took over has failed. If it lives, its packets for this one come to nothing.
-    pub fn take_back(&self) {
-        self.0.alone();
-        self.0.reader.wake();
-    }
-
     /// Tells older processes that a connection of a connector has registered here.
     pub fn tell_registered(&self, connector_id: Uuid, index: u8) {
         for older in self.0.older.iter().filter(|older| !older.is_gone()) {
@@ -461,7 +455,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_let_go_of_is_taken_back() {
+    async fn what_was_let_go_of_is_read_again_when_the_process_that_took_over_has_ended() {
         let old = first();
         let (address, client) = (old.socket().local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         let new = heir(&old);
@@ -470,7 +464,7 @@ mod tests {
             _ = next(&new) => panic!("not its own"),
             (_, packet) = next(&old) => assert!(packet.ends_with(b"passed on")),
         }
-        old.take_back();
+        drop(new);
         client.send_to(&short(&old, b"read"), address).unwrap();
         assert!(next(&old).await.1.ends_with(b"read"));
         assert_eq!(heir(&old).generation().number(), 1, "and can be given again");
