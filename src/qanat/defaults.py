@@ -13,4 +13,12 @@ def default_data_dir() -> Path:
     """`/var/lib/qanat` for root, else `$XDG_STATE_HOME/qanat` (`~/.local/state/qanat`)."""
     if os.geteuid() == 0:
         return Path("/var/lib/qanat")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "qanat"
+    return Path(os.environ.get("XDG_STATE_HOME") or home() / ".local" / "state") / "qanat"
+
+
+def home() -> Path:
+    """This user's home directory; `/` for one that the system doesn't know, as container engines have it."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from qanat import structs
+from qanat.defaults import home
 from qanat.errors import QanatError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -30,7 +31,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
 
 def default_folder() -> Path:
     """`$XDG_CONFIG_HOME/qanat` (`~/.config/qanat`)."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "qanat"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config") / "qanat"
 
 
 class Profiles(msgspec.Struct, frozen=True):
