@@ -191,7 +191,7 @@ class Process:
         self._log.info("Tunnel server stopped")
         self._log.info("Metrics server stopped")
         self._upgrades.close()
-        self._upgrades.become_watcher(self._orders.unheard())
+        self._upgrades.become_watcher(self._orders.unheard)
         return self._exit_code
 
     def _start_server(self) -> None:

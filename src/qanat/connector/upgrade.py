@@ -95,13 +95,11 @@ class Upgrades:
         if self._successor and self._keeps_watcher:
             watcher.pass_on(number)
 
-    def become_watcher(self, unheard: Iterable[int]) -> None:
+    def become_watcher(self, unheard: Callable[[], Iterable[int]]) -> None:
         """The last thing that a process does which handed over: nothing, or to stay and wait. Returns unless it stays. `unheard`:
         signals that came too late to be heeded here."""
         if self._successor and self._keeps_watcher:
-            for number in unheard:
-                watcher.pass_on(number)
-            watcher.become(self._successor.pid)
+            watcher.become(self._successor.pid, unheard)
 
     def _run(self, limit_s: float, asker: Asker | None) -> None:
         try:
