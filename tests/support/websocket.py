@@ -69,8 +69,9 @@ class WebSocket:
 
 
 def at_origin(exchange: Exchange) -> WebSocket:
-    """Accepts the upgrade and gives the origin's end."""
+    """Accepts the upgrade and gives the origin's end, which waits however long nobody talks, as a real one may."""
     exchange.accept_websocket()
+    exchange.sock.settimeout(None)
     return WebSocket(exchange.send, exchange.wire.some, ConnectionType.SERVER)
 
 
