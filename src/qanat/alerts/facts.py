@@ -16,7 +16,7 @@ from qanat.certificates.wanted import covers
 from qanat.control import public_hostnames, tunnel_overview
 from qanat.control.tunnel_overview import TunnelRow
 from qanat.health.health import Health
-from qanat.health.standing import Standing, standing
+from qanat.health.standing import SWITCHED_OFF, Standing, standing
 from qanat.health.verdicts import Verdict
 from qanat.series.reading import passed
 from qanat.series.scopes import key
@@ -263,12 +263,10 @@ class Facts:
                 (
                     row,
                     standing(
-                        status=row.status,
-                        since=row.since,
-                        reason=row.reason,
+                        row,
                         hostnames=numbers.get(row.id, 0),
                         verdicts=self._verdicts.get(row.id, ()),
-                        unprobed=unprobed.get(row.id, "") if self._probing else "probes are switched off",
+                        unprobed=unprobed.get(row.id, "") if self._probing else SWITCHED_OFF,
                     ),
                 )
                 for row in tunnel_overview.rows(self._session, account_id)

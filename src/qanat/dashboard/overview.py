@@ -11,7 +11,7 @@ from time import monotonic
 
 from qanat.control import public_hostnames, tunnel_overview
 from qanat.dashboard.live import Live
-from qanat.health.standing import WORST_FIRST, State, standing
+from qanat.health.standing import SWITCHED_OFF, WORST_FIRST, State, standing
 from qanat.store import Store
 
 KEPT_S = 1.0
@@ -127,7 +127,7 @@ class Overviews:
         unprobed = health.unprobed()
         made: dict[str, _Made] = {}
         for row in read.rows:
-            why = unprobed.get(row.id, "") if self._probing else "probes are switched off"
+            why = unprobed.get(row.id, "") if self._probing else SWITCHED_OFF
             of = (row, read.hostnames.get(row.id, 0), changed.get(row.id, 0), why)
             before = kept.lines.get(row.id)
             made[row.id] = before if before is not None and before[0] == of else (of, self._line(*of[:2], why))
@@ -151,14 +151,7 @@ class Overviews:
 
     def _line(self, row: tunnel_overview.TunnelRow, hostnames: int, unprobed: str) -> TunnelLine:
         own = [(spot[0], verdict) for spot, verdict in self._live.health.spots_of(row.id).items()]
-        found = standing(
-            status=row.status,
-            since=row.since,
-            reason=row.reason,
-            hostnames=hostnames,
-            verdicts=own,
-            unprobed=unprobed,
-        )
+        found = standing(row, hostnames=hostnames, verdicts=own, unprobed=unprobed)
         well = {name for name, verdict in own if verdict.state == "healthy"}
         return TunnelLine(
             id=row.id,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from qanat.control.tunnel_status import Status
+from qanat.control.tunnel_overview import TunnelRow
 from qanat.health.verdicts import Verdict
 
 State = Literal["down", "degraded", "inactive", "healthy"]
 WORST_FIRST: tuple[State, ...] = ("down", "degraded", "inactive", "healthy")
 
+SWITCHED_OFF = "probes are switched off"
 REASONS = {
     "": "no connector is connected",
     "unregistered": "its last connector said goodbye",
@@ -32,16 +33,11 @@ class Standing:
 
 
 def standing(
-    *,
-    status: Status,
-    since: datetime,
-    reason: str,
-    hostnames: int,
-    verdicts: Iterable[tuple[str, Verdict]],
-    unprobed: str = "",
+    tunnel: TunnelRow, *, hostnames: int, verdicts: Iterable[tuple[str, Verdict]], unprobed: str = ""
 ) -> Standing:
-    """From its connections (`status`, `since`, `reason`) and the verdicts on its origins, by hostname: a hostname answers where
-    one node's origin does. `unprobed`: why its origins can't be asked."""
+    """From its connections and the verdicts on its origins, by hostname: a hostname answers where one node's origin does.
+    `unprobed`: why its origins can't be asked."""
+    status, since, reason = tunnel.status, tunnel.since, tunnel.reason
     if status == "inactive":
         return Standing(state="inactive", why="no connector was ever connected", since=since)
     if status == "down":

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from qanat.control.tunnel_overview import TunnelRow
 from qanat.control.tunnel_status import Status
 from qanat.health.standing import Standing, standing
 from qanat.health.verdicts import HealthState, Verdict
@@ -20,7 +21,8 @@ def stands(
     status: Status = "healthy", *, hostnames: int = 1, unprobed: str = "", **verdicts: list[Verdict]
 ) -> Standing:
     told = [(name, each) for name, own in verdicts.items() for each in own]
-    return standing(status=status, since=EARLIER, reason="", hostnames=hostnames, verdicts=told, unprobed=unprobed)
+    row = TunnelRow(id="t", name="web", status=status, since=EARLIER, reason="", connections=4, connectors=1)
+    return standing(row, hostnames=hostnames, verdicts=told, unprobed=unprobed)
 
 
 @pytest.mark.parametrize(
