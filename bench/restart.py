@@ -115,6 +115,8 @@ class Side:
     def result(self) -> dict[str, Any]:
         """Ends what asks."""
         self.visitor.stop()
+        if self.load.poll() is not None:
+            raise BenchError("the load ended before the upgrades did: wrk asks for ten minutes at most")
         self.load.send_signal(2)
         told, _ = self.load.communicate(timeout=60)
         found = re.search(r"^RESULT (\{.*\})$", told, re.MULTILINE)
@@ -202,9 +204,8 @@ def measure(
                 side.count(LIVES if side.kind == "qanat" else 1)
             print(f"bench: upgrade {at + 1} of {number}: {took[-1]:.1f} s", file=sys.stderr, flush=True)
             time.sleep(BETWEEN_S)
-        while (
-            sum(side.visitor.good for side in sides) < least // 4
-        ):  # wrk, which tells at its end, does several times more
+        # wrk tells only at its end; it has then asked several times as often
+        while sum(side.visitor.good for side in sides) < least // 4:
             time.sleep(BETWEEN_S)
         for side in sides:
             side.count(0)
