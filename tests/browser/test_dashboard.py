@@ -98,6 +98,7 @@ ELSEWHERE = {
     "/hostnames/{name}/requests": "test_insight.py",
     "/me": "test_people.py",
     "/audit/export": "a file",
+    "/start/hostname": "leads on",
     "/zones/{zone_id}/export": "a file",
     "/plots/account": "numbers",
     "/plots/tunnels/{tunnel_id}": "numbers",

@@ -1,6 +1,6 @@
 """API tokens' rows. Their text and checks are auth/'s; here is only the hash."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
@@ -16,6 +16,7 @@ from qanat.store.database import Write
 from qanat.store.limits import USER
 from qanat.store.models import ApiToken
 from qanat.store.notices import Notice, NoticeKind
+from qanat.store.reach import Reach
 
 Row = ApiToken
 """A token as it is stored, for who has no business with rows."""
@@ -88,6 +89,12 @@ def change(write: Write, token_id: str, content: TokenContent, *, owner: Owner, 
     token.modified_at = write.at
     _written(write, "token.change", token, {**_told(content), "disabled": token.disabled})
     return token
+
+
+def names(session: Session, ids: Iterable[str], *, reach: Reach) -> dict[str, str]:
+    """By id, of accounts within reach; of users' own tokens for who sees everything."""
+    query = select(ApiToken.id, ApiToken.name).where(ApiToken.id.in_(sorted(set(ids))))
+    return {str(row[0]): str(row[1]) for row in session.execute(query.where(reach.accounts_where(ApiToken.account_id)))}
 
 
 def roll(write: Write, token_id: str, *, sha256: bytes, owner: Owner, permit: Permit) -> ApiToken:

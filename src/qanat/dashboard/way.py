@@ -8,7 +8,7 @@ from qanat.control.principal import Principal
 from qanat.cutover.gates import CertificateSeen
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.drawing.map import Mark
-from qanat.dashboard.links import tunnel_url
+from qanat.dashboard.links import tunnel_url, zone_url
 from qanat.dashboard.overview import TunnelLine
 from qanat.ingress.verdicts import Asked
 
@@ -85,9 +85,10 @@ def _dns(way: Way, ending: Ending) -> Stage:
     record = way.met.record
     if record is None:
         return Stage("DNS", "no record", "ill", ending.reason)
+    url = zone_url(record.zone_id, f"records/{record.id}")
     if ending.outcome in ("not_proxied", "not_a_tunnel"):
-        return Stage("DNS", f"{record.type} {record.name}", "ill", ending.reason)
-    return Stage("DNS", record.name, "well", f"{record.type} to {record.content}, proxied")
+        return Stage("DNS", f"{record.type} {record.name}", "ill", ending.reason, url)
+    return Stage("DNS", record.name, "well", f"{record.type} to {record.content}, proxied", url)
 
 
 def _certificate(seen: CertificateSeen | None, now: datetime) -> Stage:

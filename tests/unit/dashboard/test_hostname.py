@@ -1,5 +1,7 @@
 """A hostname's page: the way of a request, and a test now."""
 
+import re
+
 from qanat.auth import issue
 from qanat.control.permissions import GROUPS
 from tests.support.control import Control
@@ -37,6 +39,13 @@ def test_a_way_ends_where_it_stops(control: Control, me: Visitor) -> None:
     marks = dict(stages(me.page("/hostnames/nothing.ends.test")))
     assert marks["DNS"] == "ill"
     assert {marks[kind] for kind in ("Edge", "Tunnel", "Rule", "Origin")} == {"off"}
+
+
+def test_the_way_leads_to_the_record_that_it_begins_with(control: Control, me: Visitor) -> None:
+    connected(control, "led", hostname="app.led.test")
+    found = re.search(r'href="(/zones/[0-9a-f]{32}/records/[0-9a-f]{32})"', me.page("/hostnames/app.led.test"))
+    assert found is not None
+    assert "app.led.test" in me.page(found[1])
 
 
 def test_a_path_decides_between_rules(control: Control, me: Visitor) -> None:

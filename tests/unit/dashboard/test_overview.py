@@ -222,3 +222,23 @@ def test_who_changes_something_sees_it_at_once_however_fresh_the_last_look_is(
     made = me.post("/start", name="just-made")
     assert made.status_code == 303
     assert "Nobody is connected yet" in me.page(made.headers["location"])
+
+
+def test_a_newcomer_is_led_to_a_rule_and_to_a_hostname(control: Control, me: Visitor) -> None:
+    zone = control.create_zone("begun.test")
+    place = me.post("/start", name="begun").headers["location"]
+    tunnel = place.partition("tunnel=")[2]
+    html = me.page(place)
+    assert f'action="/tunnels/{tunnel}/configuration"' in html
+    checked = me.post(
+        f"/tunnels/{tunnel}/configuration", **{"version": "0", "action": "check", "service-0": "http://127.0.0.1:80"}
+    )
+    assert "http://127.0.0.1:80" in shown(checked.text)
+    assert 'value="save"' in checked.text, "it is shown before it is saved"
+    led = me.get("/start/hostname", tunnel=tunnel, zone=zone["id"]).headers["location"]
+    assert f'<option value="{tunnel}" selected' in me.page(led)
+    assert me.get("/start/hostname", tunnel=tunnel, zone="f" * 32).status_code == 404
+    control.call(
+        "PUT", f"{control.tunnels()}/{tunnel}/configurations", {"config": {"ingress": [{"service": "http_status:404"}]}}
+    )
+    assert "It has rules" in shown(me.page(place))

@@ -261,6 +261,9 @@ def test_the_audit_log_is_searched_exported_and_verified(control: Control) -> No
         found = shown(me.page("/audit", action="user.sign_in"))
         assert "user.sign_in" in found
         assert "zone.create" not in found
+        assert "user auditor@example.com" in found, "by name, where that may be seen"
+        assert "user.sign_in" in shown(me.page("/audit", actor="Auditor@example.com"))
+        assert "No row matches" in shown(me.page("/audit", actor="nobody@example.com"))
         assert me.get("/audit", since="yesterday").status_code == 400
         export = me.get("/audit/export", action="user")
         assert "attachment" in export.headers["content-disposition"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
+from qanat.control import api_tokens, users
 from qanat.dashboard.ask import Ask, Pages
 from qanat.dashboard.links import with_query
 from qanat.dashboard.paging import Paging
@@ -60,9 +61,12 @@ def _shown(ask: Ask, verdict: audit.Verdict | None = None) -> Response:
     at = ask.number("page")
     with ask.desk.store.reading() as session:
         rows, total = audit.list_rows(session, filters=filters, before=None, offset=(at - 1) * IN_LIST, limit=IN_LIST)
+        names = api_tokens.names(session, {row.actor for row in rows}, reach=ask.viewer.reach("token.read"))
+        names |= _people(ask, session)
     return ask.show(
         "audit.html",
         rows=[(row, audit.told_detail(row.detail)) for row in rows],
+        names=names,
         asked=asked,
         paging=Paging.of(at, IN_LIST, total, path=with_query("/audit", **asked), name="page"),
         export=with_query("/audit/export", **asked),
@@ -78,12 +82,27 @@ def _filters(ask: Ask) -> audit.Filters:
     return audit.matching(
         reach=ask.viewer.principal.reach("audit.read"),
         action=text("action"),
-        actor=text("actor"),
+        actor=_actor(ask, text("actor")),
         object_id=text("object"),
         address=text("address"),
         since=_day(text("since"), "since"),
         until=_day(text("until"), "until"),
     )
+
+
+def _people(ask: Ask, session: Any) -> dict[str, str]:
+    """Addresses by user id, of those whom the viewer may see."""
+    found = users.listed(session, reach=ask.viewer.reach("account.read"))
+    return {person.user.id: person.user.email for person in found}
+
+
+def _actor(ask: Ask, text: str | None) -> str | None:
+    """Rows have ids; a user's address is taken for theirs."""
+    if text is None or "@" not in text:
+        return text
+    with ask.desk.store.reading() as session:
+        ids = {email.lower(): user_id for user_id, email in _people(ask, session).items()}
+    return ids.get(text.lower(), text)
 
 
 def _day(text: str | None, where: str) -> datetime | None:

@@ -5,17 +5,20 @@ from typing import Any, NamedTuple
 
 from starlette.responses import RedirectResponse, Response
 
-from qanat.control import tunnels
+from qanat.control import configurations, tunnels, zones
 from qanat.control.tunnels import SECRET_BYTES
 from qanat.dashboard.ask import Ask, Pages
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.hub import stream_url
-from qanat.dashboard.links import with_query
+from qanat.dashboard.links import with_query, zone_url
 from qanat.dashboard.render import render
 from qanat.dashboard.views import View, watched
 from qanat.errors import QanatError
 
 pages = Pages()
+
+MOST_ZONES = 20
+"""That a hostname may be put into from here; more are on their own page."""
 
 
 class Way(NamedTuple):
@@ -60,6 +63,16 @@ def show_token(ask: Ask) -> Response:
     return _shown(ask, tunnel_id, token=tunnels.token_text(tunnel, secret, ask.desk.found_by))
 
 
+@pages.get("/start/hostname", "tunnel.edit", "dns.edit")
+def hostname(ask: Ask) -> Response:
+    """On to the record's form, with the tunnel chosen."""
+    with ask.desk.store.reading() as session:
+        zone = zones.get(session, ask.query("zone"), reach=ask.who.reach("dns.edit"))
+    return RedirectResponse(
+        with_query(zone_url(zone.id, "records/new"), type="CNAME", tunnel=ask.query("tunnel")[:36]), 303
+    )
+
+
 @watched("start", "tunnel.edit", asks=("tunnel",))
 def start_parts(desk: Desk, view: View) -> dict[str, str]:
     """Whether it is connected, and well."""
@@ -73,12 +86,20 @@ def _shown(ask: Ask, tunnel_id: str, *, token: str = "") -> Response:
     if tunnel_id and line is None:
         with ask.desk.store.reading() as session:
             tunnels.get(session, ask.viewer.account_id, tunnel_id)  # it is none of this account's
+    version, mine = 0, []
+    if line is not None:
+        with ask.desk.store.reading() as session:
+            newest = configurations.newest(session, line.id)
+            version = newest.version if newest is not None else 0
+            mine = zones.names(session, ask.viewer.account_id, reach=ask.viewer.reach("dns.edit"), most=MOST_ZONES)
     live: dict[str, Any] = {"live": stream_url("start", tunnel=tunnel_id)} if line is not None else {}
     return ask.show(
         "start.html",
         line=line,
         lines=found.tunnels[:200],
         token=token,
+        has_rules=version > 0,
+        zones=mine,
         ways=ways(ask, line.name) if line is not None else (),
         **live,
     )
