@@ -5,6 +5,7 @@ pub use crate::encode::Pair;
 use crate::generated::connect_capnp::{self, connect_request, connect_response};
 use crate::metadata::{self, MetadataError};
 use crate::names::HTTP_HEADER;
+use crate::plain::Plain;
 use bytes::{Bytes, BytesMut};
 use capnp::message::ReaderOptions;
 use capnp::serialize::read_message_from_flat_slice;
@@ -107,29 +108,76 @@ fn check_pairs(pairs: &[Pair<'_>]) -> Result<(), MetadataError> {
 pub fn decode_request(bytes: &Bytes, limit: usize) -> Result<Option<(ConnectRequest, usize)>, HeadError> {
     let Some(size) = message_size(bytes, limit)? else { return Ok(None) };
     let message = bytes.slice(..size);
-    let reader = read_message_from_flat_slice(&mut &message[..], options()).map_err(malformed)?;
-    let root: connect_request::Reader<'_> = reader.get_root().map_err(malformed)?;
-    let kind = match root.get_type() {
-        Ok(connect_capnp::ConnectionType::Http) => ConnectionType::Http,
-        Ok(connect_capnp::ConnectionType::Websocket) => ConnectionType::WebSocket,
-        Ok(connect_capnp::ConnectionType::Tcp) => ConnectionType::Tcp,
-        Err(unknown) => return Err(HeadError::Malformed(format!("connection type {}", unknown.0))),
-    };
-    let dest = message.slice_ref(root.get_dest().map_err(malformed)?.as_bytes());
-    metadata::check_destination(&dest)?;
-    let metadata = decode_metadata(&message, root.get_metadata().map_err(malformed)?, false)?;
-    Ok(Some((ConnectRequest { dest, kind, metadata }, size)))
+    let request = plain_request(&message).unwrap_or_else(|| library_request(&message))?;
+    Ok(Some((request, size)))
 }
 
 /// Reads a response from the front of `bytes`: it and the bytes it took, or `None` when more are needed. Nothing is copied.
 pub fn decode_response(bytes: &Bytes, limit: usize) -> Result<Option<(ConnectResponse, usize)>, HeadError> {
     let Some(size) = message_size(bytes, limit)? else { return Ok(None) };
     let message = bytes.slice(..size);
+    let response = plain_response(&message).unwrap_or_else(|| library_response(&message))?;
+    Ok(Some((response, size)))
+}
+
+/// One in the usual layout.
+fn plain_request(message: &Bytes) -> Option<Result<ConnectRequest, HeadError>> {
+    let Plain { data, text, pairs } = Plain::read(message, 1)?;
+    Some(request(message, connect_capnp::ConnectionType::try_from(data as u16), text, pairs.len(), pairs.map(Ok)))
+}
+
+/// The same.
+fn plain_response(message: &Bytes) -> Option<Result<ConnectResponse, HeadError>> {
+    let Plain { text, pairs, .. } = Plain::read(message, 0)?;
+    Some(response(message, text, pairs.len(), pairs.map(Ok)))
+}
+
+fn library_request(message: &Bytes) -> Result<ConnectRequest, HeadError> {
+    let reader = read_message_from_flat_slice(&mut &message[..], options()).map_err(malformed)?;
+    let root: connect_request::Reader<'_> = reader.get_root().map_err(malformed)?;
+    let list = root.get_metadata().map_err(malformed)?;
+    let dest = root.get_dest().map_err(malformed)?.as_bytes();
+    request(message, root.get_type(), dest, list.len() as usize, list.iter().map(read_pair))
+}
+
+fn library_response(message: &Bytes) -> Result<ConnectResponse, HeadError> {
     let reader = read_message_from_flat_slice(&mut &message[..], options()).map_err(malformed)?;
     let root: connect_response::Reader<'_> = reader.get_root().map_err(malformed)?;
-    let error = message.slice_ref(root.get_error().map_err(malformed)?.as_bytes());
-    let metadata = decode_metadata(&message, root.get_metadata().map_err(malformed)?, true)?;
-    Ok(Some((ConnectResponse { error, metadata }, size)))
+    let list = root.get_metadata().map_err(malformed)?;
+    let error = root.get_error().map_err(malformed)?.as_bytes();
+    response(message, error, list.len() as usize, list.iter().map(read_pair))
+}
+
+fn request<'a>(
+    message: &Bytes,
+    told: Result<connect_capnp::ConnectionType, capnp::NotInSchema>,
+    dest: &[u8],
+    count: usize,
+    pairs: impl Iterator<Item = Result<Texts<'a>, HeadError>>,
+) -> Result<ConnectRequest, HeadError> {
+    let kind = kind(told)?;
+    metadata::check_destination(dest)?;
+    let metadata = decode_metadata(message, count, pairs, false)?;
+    Ok(ConnectRequest { dest: message.slice_ref(dest), kind, metadata })
+}
+
+fn response<'a>(
+    message: &Bytes,
+    error: &[u8],
+    count: usize,
+    pairs: impl Iterator<Item = Result<Texts<'a>, HeadError>>,
+) -> Result<ConnectResponse, HeadError> {
+    let metadata = decode_metadata(message, count, pairs, true)?;
+    Ok(ConnectResponse { error: message.slice_ref(error), metadata })
+}
+
+fn kind(told: Result<connect_capnp::ConnectionType, capnp::NotInSchema>) -> Result<ConnectionType, HeadError> {
+    match told {
+        Ok(connect_capnp::ConnectionType::Http) => Ok(ConnectionType::Http),
+        Ok(connect_capnp::ConnectionType::Websocket) => Ok(ConnectionType::WebSocket),
+        Ok(connect_capnp::ConnectionType::Tcp) => Ok(ConnectionType::Tcp),
+        Err(unknown) => Err(HeadError::Malformed(format!("connection type {}", unknown.0))),
+    }
 }
 
 /// The size of the message that `bytes` begins with, once all of it is there. Says no before anything is gathered.
@@ -150,20 +198,27 @@ pub fn message_size(bytes: &[u8], limit: usize) -> Result<Option<usize>, HeadErr
     Ok((bytes.len() >= size).then_some(size))
 }
 
-fn decode_metadata(
+/// Key and value.
+type Texts<'a> = (&'a [u8], &'a [u8]);
+
+fn read_pair(pair: connect_capnp::metadata::Reader<'_>) -> Result<Texts<'_>, HeadError> {
+    Ok((pair.get_key().map_err(malformed)?.as_bytes(), pair.get_val().map_err(malformed)?.as_bytes()))
+}
+
+fn decode_metadata<'a>(
     message: &Bytes,
-    list: capnp::struct_list::Reader<'_, connect_capnp::metadata::Owned>,
+    count: usize,
+    pairs: impl Iterator<Item = Result<Texts<'a>, HeadError>>,
     is_answer: bool,
 ) -> Result<Metadata, HeadError> {
     // Pointers may overlap: neither the count nor the sum of the texts may be more than the message could hold honestly.
-    if list.len() as usize > message.len() / WORD {
+    if count > message.len() / WORD {
         return Err(HeadError::Malformed("more pairs than the message can hold".into()));
     }
-    let mut metadata = Vec::with_capacity(list.len() as usize);
+    let mut metadata = Vec::with_capacity(count);
     let mut sum = 0;
-    for pair in list.iter() {
-        let key = pair.get_key().map_err(malformed)?.as_bytes();
-        let value = pair.get_val().map_err(malformed)?.as_bytes();
+    for pair in pairs {
+        let (key, value) = pair?;
         sum += key.len() + value.len();
         if sum > message.len() {
             return Err(HeadError::Malformed("texts overlap".into()));
@@ -192,6 +247,88 @@ fn malformed(error: capnp::Error) -> HeadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::TestCaseError;
+
+    fn words(of: &[u64]) -> Bytes {
+        let mut out = BytesMut::new();
+        out.extend_from_slice(&0_u32.to_le_bytes());
+        out.extend_from_slice(&(of.len() as u32).to_le_bytes());
+        of.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+        out.freeze()
+    }
+
+    /// What is read without the library, it reads the same, and refuses the same.
+    fn agrees(message: &Bytes) -> Result<(), TestCaseError> {
+        if let Some(plain) = plain_request(message) {
+            prop_assert_eq!(plain.ok(), library_request(message).ok());
+        }
+        if let Some(plain) = plain_response(message) {
+            prop_assert_eq!(plain.ok(), library_response(message).ok());
+        }
+        Ok(())
+    }
+
+    fn line() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+        ("[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}".prop_map(String::into_bytes), proptest::collection::vec(32_u8..=255, 0..30))
+    }
+
+    fn pairs(lines: &[(Vec<u8>, Vec<u8>)]) -> Vec<Pair<'_>> {
+        lines.iter().map(|(name, value)| Pair { prefix: HTTP_HEADER, name, value }).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_usual_layout_is_read_without_the_library_and_as_it_reads_it(
+            dest in "[!-~]{1,30}",
+            lines in proptest::collection::vec(line(), 0..8),
+            damage in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..3),
+        ) {
+            let (mut asked, mut answered) = (BytesMut::new(), BytesMut::new());
+            encode_request(&mut asked, &[dest.as_bytes()], ConnectionType::Http, &pairs(&lines)).unwrap();
+            encode_response(&mut answered, &dest.as_bytes()[1..], &pairs(&lines)).unwrap();
+            prop_assert!(plain_request(&asked.clone().freeze()).is_some());
+            prop_assert!(plain_response(&answered.clone().freeze()).is_some());
+            for mut head in [asked, answered] {
+                agrees(&head.clone().freeze())?;
+                for (at, with) in &damage {
+                    let at = 8 + at % (head.len() - 8);
+                    head[at] = *with;
+                }
+                agrees(&head.freeze())?;
+            }
+        }
+
+        #[test]
+        fn any_words_are_read_as_the_library_does_or_left_to_it(
+            root in prop_oneof![Just(2_u64 << 48), Just(1_u64 << 32 | 2 << 48)],
+            body in proptest::collection::vec(prop_oneof![
+                any::<u64>(),
+                (0_u64..8, 0_u64..40).prop_map(|(ahead, count)| 1 | ahead << 2 | 2 << 32 | count << 35),
+                (0_u64..8, 0_u64..8).prop_map(|(ahead, count)| 1 | ahead << 2 | 7 << 32 | count << 35),
+                (0_u64..4).prop_map(|count| count << 2 | 2 << 48),
+                Just(u64::from_le_bytes(*b"HttpHos\0")),
+                Just(0),
+            ], 2..20),
+        ) {
+            agrees(&words(&[vec![root], body].concat()))?;
+        }
+    }
+
+    /// Two segments, as a writer may make of a large head.
+    #[test]
+    fn another_layout_is_the_librarys_to_read() {
+        let far = |at: u64| 2 | at << 3 | 1 << 32;
+        let (root, texts) = ([2_u64 << 48, far(0), 0], [1 | 2 << 32 | 4 << 35, u64::from_le_bytes(*b"why\0\0\0\0\0")]);
+        let mut message = BytesMut::new();
+        for head in [1_u32, root.len() as u32, texts.len() as u32, 0] {
+            message.extend_from_slice(&head.to_le_bytes());
+        }
+        root.iter().chain(&texts).for_each(|word| message.extend_from_slice(&word.to_le_bytes()));
+        let message = message.freeze();
+        assert!(plain_response(&message).is_none());
+        assert_eq!(decode_response(&message, 999).unwrap().unwrap().0.error, "why");
+    }
 
     /// S30: a message can't nest so deep in this schema, so that only the setting itself can be looked at.
     #[test]

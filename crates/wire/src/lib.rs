@@ -8,6 +8,7 @@ pub mod farewell;
 pub mod framed;
 pub mod metadata;
 pub mod names;
+mod plain;
 pub mod preamble;
 pub mod response_headers;
 pub mod took;

@@ -112,10 +112,12 @@ const RESERVED: [&[u8]; 3] = [b"cf-cloudflared-", b"cf-int-", b"cf-proxy-"];
 /// True for header names that belong to the protocol, in any case and with `_` for `-`: they never pass from a client to a
 /// connector or from an origin to a client (S54, S19).
 pub fn is_reserved(name: &[u8]) -> bool {
-    RESERVED.iter().any(|prefix| {
-        name.len() >= prefix.len()
-            && prefix.iter().zip(name).all(|(p, n)| *p == n.to_ascii_lowercase() || (*p == b'-' && *n == b'_'))
-    })
+    // All of them begin so, and few others do.
+    matches!(name.first(), Some(b'c' | b'C'))
+        && RESERVED.iter().any(|prefix| {
+            name.len() >= prefix.len()
+                && prefix.iter().zip(name).all(|(p, n)| *p == n.to_ascii_lowercase() || (*p == b'-' && *n == b'_'))
+        })
 }
 
 #[cfg(test)]
