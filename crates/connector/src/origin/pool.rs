@@ -228,7 +228,7 @@ impl Origin {
             return Ok(Checkout::H1(connection));
         }
         if !self.key.tls.as_ref().is_some_and(|t| t.http2) || self.h1_only.load(Relaxed) {
-            return self.dial().await;
+            return Box::pin(self.dial()).await;
         }
         if let Some(stream) = self.h2_stream() {
             return Ok(Checkout::H2(stream));
@@ -236,7 +236,7 @@ impl Origin {
         let _one_at_a_time = self.h2_dial.lock().await;
         match self.h2_stream() {
             Some(stream) => Ok(Checkout::H2(stream)),
-            None => self.dial().await,
+            None => Box::pin(self.dial()).await,
         }
     }
 

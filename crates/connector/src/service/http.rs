@@ -219,12 +219,12 @@ impl OriginService {
             call.length = BodyLength::Exact(0);
         }
         if !self.chunked && call.length == BodyLength::Unknown {
-            match buffered(call).await {
+            match Box::pin(buffered(call)).await {
                 Ok(body) => return exchange(&origin, body, call).await,
                 Err(StreamError::TooLarge(_)) => {
                     let head = ResponseHead { status: 411, headers: Headers::new() };
                     let reason = OriginError::LengthRequired(MAX_BUFFERED).to_string();
-                    return status::answer(head, reason.into(), AnsweredBy::Connector, call).await;
+                    return Box::pin(status::answer(head, reason.into(), AnsweredBy::Connector, call)).await;
                 }
                 Err(error) => return End::Failed(OriginError::Client(error)),
             }
@@ -331,7 +331,7 @@ async fn exchange<B: Source + Unpin, R: Responder>(
             }
             Checkout::H2(connection) => {
                 let reused = connection.reused;
-                (http2::exchange(origin, connection, whole.clone(), call).await, reused)
+                (Box::pin(http2::exchange(origin, connection, whole.clone(), call)).await, reused)
             }
         };
         match attempt {

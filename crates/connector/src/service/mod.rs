@@ -81,7 +81,8 @@ impl Service {
         }
     }
 
-    /// Serves one call.
+    /// Serves one call. What isn't usual is in a box: a request's task is made, and taken away, as large as the largest way that it
+    /// could have gone.
     pub(crate) async fn serve<B: Source + Unpin, R: Responder>(
         &self,
         bound: Option<&Arc<Origin>>,
@@ -92,9 +93,9 @@ impl Service {
     ) -> End {
         match self {
             Self::Origin(service) => service.serve(bound, pools, extras, call).await,
-            Self::Status(code) => status::serve(*code, AnsweredBy::Origin, call).await,
-            Self::HelloWorld => hello_world::serve(call).await,
-            Self::Tcp(service) => service.serve(dials, call).await,
+            Self::Status(code) => Box::pin(status::serve(*code, AnsweredBy::Origin, call)).await,
+            Self::HelloWorld => Box::pin(hello_world::serve(call)).await,
+            Self::Tcp(service) => Box::pin(service.serve(dials, call)).await,
         }
     }
 }
