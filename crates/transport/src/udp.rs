@@ -16,11 +16,20 @@ const REFLECTORS: [u16; 9] = [0, 19, 53, 123, 161, 389, 1900, 5353, 11211];
 /// Bytes that may lie in the socket, each way: a thread that comes 50 ms late at 80 MB/s.
 pub(crate) const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
+/// Bytes of the largest QUIC packet: `quinn` gives the kernel ten at once, and the kernel takes one datagram's payload at once.
+pub(crate) const LARGEST: u16 = 65_507 / 10;
+
 /// Asks for room for QUIC, at either end. The kernel may grant less; nothing depends on it.
 pub(crate) fn widen(socket: &UdpSocket) {
     let socket = SockRef::from(socket);
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+}
+
+/// By how many of the largest packets `quinn` measures the room for what the kernel gives at once. That is one datagram's payload at
+/// most, however many packets it holds: 64, as the socket says, would be six times as much.
+pub(crate) fn receive_segments(socket: &dyn AsyncUdpSocket) -> usize {
+    socket.max_receive_segments().min(usize::from(u16::MAX).div_ceil(usize::from(LARGEST)))
 }
 
 /// Where to dial `peer` from, so that the system chooses the port.
@@ -101,7 +110,7 @@ impl AsyncUdpSocket for Guarded {
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.0.max_receive_segments()
+        receive_segments(&*self.0)
     }
 
     fn may_fragment(&self) -> bool {
@@ -112,6 +121,13 @@ impl AsyncUdpSocket for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn there_is_room_for_all_that_the_kernel_gives_at_once_and_for_little_more() {
+        let socket = guarded(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let room = socket.max_receive_segments() * usize::from(LARGEST);
+        assert!(socket.max_receive_segments() == 1 || (65_535..80_000).contains(&room), "{room}");
+    }
 
     #[test]
     fn only_what_one_host_sends_to_one_host_from_an_ordinary_port_is_looked_at() {

@@ -4,8 +4,9 @@
 use crate::support;
 
 use bytes::Bytes;
-use qanat_http::{BodyLength, StreamError};
+use qanat_http::{BodyLength, Frame, Source, StreamError};
 use qanat_transport::{AnsweredBy, EdgeLink, Flow, Lines, Protocol, RequestKind, TunnelSink, Wanted};
+use std::future::poll_fn;
 use std::time::Duration;
 use support::{Edge, accept, answer, registration, request, response, send, within};
 
@@ -94,4 +95,36 @@ async fn a_stream_that_the_edge_takes_nothing_of_is_reset_after_the_time_that_th
     let end: Result<(), StreamError> = within(sending).await;
     assert_eq!(end, Err(StreamError::Reset));
     drop(open); // until now: what it hasn't read keeps the window shut
+}
+
+/// Packets grow as large as the path takes them, which loopback does beyond what ten at once may be for the kernel; and stay as they
+/// are for who wants it.
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_between_our_own_ends_become_as_large_as_the_path_takes_them() {
+    for (no_mtu_discovery, size) in [(false, 6550), (true, 1200)] {
+        let edge = Edge::start();
+        let mut settings = edge.dial_settings();
+        settings.flow.wanted = Wanted { no_mtu_discovery, ..Wanted::default() };
+        let connector = EdgeLink::dial(Protocol::Quic, edge.address, &settings).await.unwrap();
+        connector.register(registration(true)).await.unwrap();
+        let link = edge.registered().await;
+        let upload = request(RequestKind::Http, "POST", "/", BodyLength::Unknown);
+        let mut open = within(link.open(&upload)).await.unwrap();
+        let mut incoming = within(accept(&connector)).await;
+        let mtu = || connector.watch().read().unwrap().1.mtu;
+        // A step of the search takes a round trip, for which something has to be on the way.
+        let mut passed = 0;
+        while passed < 1 << 20 || mtu() < size {
+            within(send(&mut open.sink, Bytes::from(vec![7; PIECE]))).await.unwrap();
+            passed += PIECE;
+            let mut left = PIECE;
+            while left > 0 {
+                match within(poll_fn(|cx| incoming.body.poll_frame(cx))).await {
+                    Some(Ok(Frame::Data(data))) => left -= data.len(),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(mtu(), size);
+    }
 }

@@ -9,6 +9,7 @@ use crate::http2::batch::Batched;
 use crate::http2::beat::Beating;
 use crate::lines::MIN_WINDOW;
 use crate::quic::Tuning;
+use crate::quic::packet;
 use crate::quic::stream::{QuicSink, QuicSource};
 use crate::quic::turns::Turns;
 use crate::stream::{MAX_STREAMS, SinkKind, SourceKind};
@@ -134,7 +135,8 @@ async fn handshake(
     settings: &DialSettings,
     stream_window: u32,
 ) -> Result<quinn::Connection, DialError> {
-    let tuning = Tuning { stream_window, congestion: settings.flow.congestion, wanted: settings.flow.wanted };
+    let packet = packet::largest(edge, settings.bind);
+    let tuning = Tuning { stream_window, packet, congestion: settings.flow.congestion, wanted: settings.flow.wanted };
     let config = quic::client(&settings.tls, tuning).map_err(|error| DialError::Tls(edge, error))?;
     let name = settings.route.server_name.as_deref().unwrap_or(names::QUIC_SNI);
     let connecting = endpoint.connect_with(config, edge, name);
@@ -155,7 +157,8 @@ fn endpoint(edge: SocketAddr, bind: Option<IpAddr>) -> Result<Endpoint, DialErro
     let failed = |error: io::Error| DialError::Connect(edge, error.to_string());
     let socket = std::net::UdpSocket::bind(udp::local_address(edge, bind)).map_err(failed)?;
     udp::widen(&socket);
-    Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(Turns)).map_err(failed)
+    let config = quic::endpoint().map_err(|error| failed(io::Error::other(error)))?;
+    Endpoint::new(config, None, socket, Arc::new(Turns)).map_err(failed)
 }
 
 async fn dial_quic(edge: SocketAddr, settings: &DialSettings) -> Result<EdgeLink, DialError> {

@@ -7,6 +7,7 @@ use super::registrar::Registrar;
 use crate::TlsError;
 use crate::handover::{TunnelUdp, mark};
 use crate::lines::MIN_WINDOW;
+use crate::quic::packet;
 use crate::quic::turns::Turns;
 use futures_util::future::join_all;
 use qanat_wire::names;
@@ -42,7 +43,7 @@ impl TunnelListener {
         registrar: Arc<dyn Registrar>,
         stop: CancellationToken,
     ) -> Result<Self, TlsError> {
-        let quic = settings.quic(MIN_WINDOW)?;
+        let quic = settings.quic(MIN_WINDOW, packet::USUAL)?;
         Ok(Self { reception: Arc::new(Reception::new(settings, registrar, stop)), quic })
     }
 
@@ -81,7 +82,8 @@ impl TunnelListener {
 }
 
 fn endpoint(socket: &TunnelUdp, quic: quinn::ServerConfig) -> io::Result<Endpoint> {
-    let config = mark(socket.generation(), crate::quic::endpoint());
+    let config = crate::quic::endpoint().map_err(io::Error::other)?;
+    let config = mark(socket.generation(), config);
     Endpoint::new_with_abstract_socket(config, Some(quic), socket.socket(), Arc::new(Turns))
 }
 

@@ -11,6 +11,7 @@ use crate::lines::MIN_WINDOW;
 use crate::quic;
 use crate::quic::black_hole;
 use crate::quic::life::QuicLife;
+use crate::quic::packet;
 use crate::quic::stream::{QuicSink, QuicSource};
 use crate::stream::{SinkKind, SourceKind};
 use crate::{TunnelSink, TunnelSource};
@@ -31,7 +32,7 @@ pub(super) async fn accept(endpoint: &Endpoint, reception: &Arc<Reception>) {
             () = reception.stop.cancelled() => return,
             _ = rotation.tick() => {
                 // A new configuration has a new key, for the tokens of Retry.
-                if let Ok(config) = reception.settings.quic(MIN_WINDOW) {
+                if let Ok(config) = reception.settings.quic(MIN_WINDOW, packet::USUAL) {
                     endpoint.set_server_config(Some(config));
                 }
                 continue;
@@ -69,8 +70,9 @@ async fn serve(incoming: Incoming, place: Place, reception: &Reception) {
     let remote = incoming.remote_address();
     let lines = &settings.flow.lines;
     let window = lines.window(remote.ip());
-    let connecting = match settings.quic(window) {
-        Ok(config) if window > MIN_WINDOW => incoming.accept_with(Arc::new(config)),
+    let packet = packet::largest(remote, None);
+    let connecting = match settings.quic(window, packet) {
+        Ok(config) if window > MIN_WINDOW || packet > packet::USUAL => incoming.accept_with(Arc::new(config)),
         _ => incoming.accept(),
     };
     let Ok(connecting) = connecting else { return };

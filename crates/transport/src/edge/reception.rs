@@ -34,8 +34,8 @@ pub struct ListenerSettings {
 }
 
 impl ListenerSettings {
-    pub(super) fn quic(&self, stream_window: u32) -> Result<quinn::ServerConfig, TlsError> {
-        let tuning = Tuning { stream_window, congestion: self.flow.congestion, wanted: self.flow.wanted };
+    pub(super) fn quic(&self, stream_window: u32, packet: u16) -> Result<quinn::ServerConfig, TlsError> {
+        let tuning = Tuning { stream_window, packet, congestion: self.flow.congestion, wanted: self.flow.wanted };
         quic::server(&self.tls, self.max_pending_handshakes, tuning)
     }
 }

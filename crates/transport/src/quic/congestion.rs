@@ -1,5 +1,6 @@
 //! How fast a QUIC connection sends: who chooses, and a Cubic that tells losses of a bad line from those of a full one.
 
+use super::packet;
 use quinn::congestion::{BbrConfig, Controller, ControllerFactory, Cubic, CubicConfig};
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::ControllerMetrics;
@@ -21,14 +22,34 @@ pub enum Congestion {
 }
 
 impl Congestion {
-    /// For `TransportConfig`.
-    pub(crate) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+    /// For `TransportConfig`, on a path of such packets.
+    pub(crate) fn factory(self, packet: u16) -> Arc<dyn ControllerFactory + Send + Sync> {
         match self {
-            Self::Tolerant => Arc::new(TolerantConfig),
-            Self::Cubic => Arc::new(CubicConfig::default()),
-            Self::Bbr => Arc::new(BbrConfig::default()),
+            Self::Tolerant => Arc::new(TolerantConfig(cubic(packet))),
+            Self::Cubic => cubic(packet),
+            Self::Bbr => {
+                let mut config = BbrConfig::default();
+                if let Some(window) = first_window(packet) {
+                    config.initial_window(window);
+                }
+                Arc::new(config)
+            }
         }
     }
+}
+
+/// What may be on the way before anything is acknowledged, where packets may be larger than usual: ten of them, as of the usual ones
+/// (RFC 9002 7.2, whose bound in bytes is for those). With less the peer, which acknowledges eight at once, would be waited for.
+fn first_window(packet: u16) -> Option<u64> {
+    (packet > packet::USUAL).then(|| 10 * u64::from(packet))
+}
+
+fn cubic(packet: u16) -> Arc<CubicConfig> {
+    let mut config = CubicConfig::default();
+    if let Some(window) = first_window(packet) {
+        config.initial_window(window);
+    }
+    Arc::new(config)
 }
 
 /// A queue shorter than this doesn't show among what timers and schedulers add.
@@ -41,12 +62,12 @@ const LOSS_PART: u64 = 50;
 /// … and so many packets, where the window is small.
 const MIN_LOST: u64 = 3;
 
-struct TolerantConfig;
+struct TolerantConfig(Arc<CubicConfig>);
 
 impl ControllerFactory for TolerantConfig {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
         Box::new(Tolerant {
-            cubic: Cubic::new(Arc::new(CubicConfig::default()), now, mtu),
+            cubic: Cubic::new(self.0.clone(), now, mtu),
             mtu: u64::from(mtu),
             round_ends: now,
             shortest: Duration::MAX,

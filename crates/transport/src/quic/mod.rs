@@ -4,6 +4,7 @@ pub(crate) mod black_hole;
 mod congestion;
 pub(crate) mod head;
 pub(crate) mod life;
+pub(crate) mod packet;
 pub(crate) mod stream;
 pub(crate) mod turns;
 pub(crate) mod watch;
@@ -12,10 +13,11 @@ pub use congestion::Congestion;
 
 use crate::Wanted;
 use crate::stream::MAX_STREAMS;
+use crate::udp;
 use crate::{OpenError, TlsError};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
+    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
     ValidationTokenConfig, VarInt,
 };
 use std::future::poll_fn;
@@ -53,6 +55,8 @@ pub(crate) struct Tuning {
     pub(crate) wanted: Wanted,
     /// Bytes of one stream that may lie unread; no stream is faster than that in one round trip.
     pub(crate) stream_window: u32,
+    /// Bytes of the largest packet that its path may carry (see `packet`).
+    pub(crate) packet: u16,
     pub(crate) congestion: Congestion,
 }
 
@@ -69,19 +73,22 @@ fn transport(idle_ms: u32, keep_alive: Duration, streams: u32, window: VarInt, t
         .stream_receive_window(VarInt::from_u32(tuning.stream_window))
         .receive_window(window)
         .send_window(SEND_WINDOW)
-        .congestion_controller_factory(Arc::new(watch::WatchedFactory(tuning.congestion.factory())))
+        .congestion_controller_factory(Arc::new(watch::WatchedFactory(tuning.congestion.factory(tuning.packet))))
         .datagram_receive_buffer_size(Some(MAX_DATAGRAM_BYTES));
-    if tuning.wanted.no_mtu_discovery {
-        config.mtu_discovery_config(None);
-    }
+    let discovery = (!tuning.wanted.no_mtu_discovery).then(|| {
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(tuning.packet);
+        discovery
+    });
+    config.mtu_discovery_config(discovery);
     Arc::new(config)
 }
 
-/// Version 1 only (S26).
-pub(crate) fn endpoint() -> EndpointConfig {
+/// Version 1 only (S26), and packets as large as we send: a stock peer's are 1452 bytes at most.
+pub(crate) fn endpoint() -> Result<EndpointConfig, quinn::ConfigError> {
     let mut config = EndpointConfig::default();
-    config.supported_versions(vec![1]);
-    config
+    config.supported_versions(vec![1]).max_udp_payload_size(udp::LARGEST)?;
+    Ok(config)
 }
 
 /// The edge's side. `max_pending`: handshakes kept waiting at most.

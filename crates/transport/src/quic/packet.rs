@@ -6,8 +6,6 @@ use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-/// `quinn` gives the kernel ten packets at once, and the kernel takes the payload of one UDP datagram at once.
-pub(crate) const MAX: u16 = 65_507 / 10;
 /// Where `quinn`'s own search ends: an Ethernet's packet less IPv6 and UDP.
 pub(crate) const USUAL: u16 = 1452;
 /// IPv6 and UDP.
@@ -16,7 +14,7 @@ const HEADERS: u32 = 40 + 8;
 /// The largest packet that the way to `peer` (from `bind`) may carry by what the system knows of it: the interface's, mostly.
 pub(crate) fn largest(peer: SocketAddr, bind: Option<IpAddr>) -> u16 {
     let told = route_mtu(peer, bind).unwrap_or(0).saturating_sub(HEADERS);
-    u16::try_from(told).unwrap_or(u16::MAX).clamp(USUAL, MAX)
+    u16::try_from(told).unwrap_or(u16::MAX).clamp(USUAL, udp::LARGEST)
 }
 
 /// Sends nothing.
@@ -37,8 +35,8 @@ mod tests {
         let largest = |peer: &str, bind: Option<&str>| {
             super::largest(peer.parse().unwrap(), bind.map(|bind| bind.parse().unwrap()))
         };
-        assert_eq!(largest("127.0.0.1:7844", None), MAX);
-        assert_eq!(largest("[::ffff:127.0.0.1]:7844", Some("127.0.0.2")), MAX);
+        assert_eq!(largest("127.0.0.1:7844", None), udp::LARGEST);
+        assert_eq!(largest("[::ffff:127.0.0.1]:7844", Some("127.0.0.2")), udp::LARGEST);
         assert_eq!(largest("127.0.0.1:7844", Some("192.0.2.1")), USUAL, "an address that isn't this host's");
     }
 }

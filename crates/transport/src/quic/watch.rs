@@ -252,7 +252,7 @@ mod tests {
     use crate::Congestion;
 
     fn watched(now: Instant) -> Watched {
-        let factory = Arc::new(WatchedFactory(Congestion::Cubic.factory()));
+        let factory = Arc::new(WatchedFactory(Congestion::Cubic.factory(super::super::packet::USUAL)));
         *factory.build(now, 1200).into_any().downcast::<Watched>().unwrap()
     }
 
