@@ -63,7 +63,7 @@ test-rust: # most of these tests wait more than they work, too
 test-python: setup postgres
 	@# Most tests wait more than they work and share the cores; those that measure time, memory or load run one at a time.
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest --workers 4 -m "not alone" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal -m "not alone" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m alone $$(grep -rl --include="*.py" mark.alone tests) $(PYTEST_ARGS)
 
 bench: .venv/editable ## measure; the last run is bench/results/latest.json

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import side_by_side, statements
+from tests.support import statements
 from tests.support.postgres import NoPostgres, Postgres, running_postgres
 
 statements.share()
@@ -16,11 +16,7 @@ MARKS = {"case": "54", "requirement": "S26", "trap": "9"}
 """Marks that say which part of the design a test is about, and what one of their values looks like."""
 
 
-pytest_runtestloop = side_by_side.pytest_runtestloop
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
-    side_by_side.pytest_addoption(parser)
     group = parser.getgroup("qanat")
     for mark, example in MARKS.items():
         group.addoption(
