@@ -1,6 +1,7 @@
 """A newcomer's way in a browser, on a real edge with a real connector: from the one-time token to a hostname that answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,19 @@ pytestmark = pytest.mark.browser
 WAIT_MS = 60_000
 
 
+@pytest.fixture
+def ends() -> Iterator[ExitStack]:
+    """What a test starts ends with it, also when it fails."""
+    with ExitStack() as stack:
+        yield stack
+
+
 def test_from_the_one_time_token_to_a_hostname_that_answers(
-    tmp_path: Path, open_page: Opener, shoot: Callable[[Any, str], None]
+    tmp_path: Path, open_page: Opener, shoot: Callable[[Any, str], None], ends: ExitStack
 ) -> None:
     edge, origin = Edge(tmp_path / "edge", probes="true"), Origin()
+    ends.callback(edge.stop)
+    ends.callback(origin.close)
     base = edge.ready["api"].partition("/client/v4")[0]
     page = open_page(base, reduced_motion="reduce", color_scheme="light").page
     page.set_default_timeout(WAIT_MS)
@@ -58,6 +68,7 @@ def test_from_the_one_time_token_to_a_hostname_that_answers(
     page.click("text=Use this one")
     page.click("text=Show the token")
     connector = Connector(tmp_path / "connector", edge, page.inner_text("#token"))
+    ends.callback(connector.stop)
     expect(page.locator("#connected")).to_contain_text("HEALTHY", timeout=WAIT_MS)
     with edge.h1("app.first.test") as visitor:
         assert visitor.get("/").status == 200
@@ -65,6 +76,3 @@ def test_from_the_one_time_token_to_a_hostname_that_answers(
     expect(page.locator(".chain li.is-ill")).to_have_count(0)
     page.click("text=Ask its origin")
     page.wait_for_selector("#answers >> text=GOOD")
-    connector.stop()
-    origin.close()
-    edge.stop()
