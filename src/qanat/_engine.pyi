@@ -557,7 +557,7 @@ class Edge:
     def lines(self) -> list[tuple[str, float | None, str]]:
         """Of every live connection of a connector its id, the round trip of its line in seconds (over QUIC the smoothed
         one of packets, over HTTP/2 the shortest of the newest PINGs; None: not measured yet), and the group of its key
-        exchange (`X25519MLKEM768`; "": one that isn't known, as over QUIC). Releases the GIL."""
+        exchange (`X25519MLKEM768`; "": one that isn't known). Releases the GIL."""
     def management(self) -> int:
         """A new socket, to be closed by the caller, on which this process asks connectors' management by HTTP/1.1: with
         management tokens, like anybody, and any Host that means the management. EngineError `bind_failed`: no

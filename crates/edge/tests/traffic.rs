@@ -5,7 +5,7 @@ use crate::support;
 
 use bytes::Bytes;
 use qanat_edge::{Passed, Route, Totals, TunnelEntry};
-use qanat_transport::{Protocol, Registration};
+use qanat_transport::Registration;
 use support::client::{h1, plain};
 use support::connector::{FakeConnector, registration};
 use support::{HOST, Lab, on_both, secret, tunnel_entry, tunnel_id};
@@ -105,8 +105,7 @@ fn the_lines_of_live_connections_are_told() {
         lab.connector().await;
         lab.until(|| lab.edge.lines().iter().any(|line| line.rtt.is_some())).await;
         let lines = lab.edge.lines();
-        let told = if lab.protocol == Protocol::Http2 { "X25519MLKEM768" } else { "" };
-        assert_eq!((lines.len(), lines[0].key_exchange), (1, told));
+        assert_eq!((lines.len(), lines[0].key_exchange), (1, "X25519MLKEM768"));
     });
 }
 

@@ -1,6 +1,7 @@
 //! TLS of tunnel connections. The key exchange prefers X25519MLKEM768; P-256 is there for peers that offer no more than those two,
 //! by HelloRetryRequest.
 
+use crate::quic::exchange;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -36,7 +37,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 /// The edge's side, from a certificate chain and its key in PEM. TLS 1.3 and 1.2, no early data.
 pub fn edge_tls(cert_chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| TlsError::Key(error.to_string()))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ServerConfig::builder_with_provider(Arc::new(exchange::provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(certificates(cert_chain_pem)?, key)?;

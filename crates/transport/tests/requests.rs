@@ -444,12 +444,11 @@ async fn an_answer_tells_our_edge_how_long_connector_and_origin_took() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edge_knows_the_round_trip_of_a_connection_and_over_http2_its_key_exchange() {
+async fn an_edge_knows_the_round_trip_of_a_connection_and_its_key_exchange() {
     for protocol in BOTH {
         let edge = Edge::start();
         let (link, _connector) = edge.connect(protocol, false).await;
-        // Of QUIC quinn doesn't tell it.
-        assert_eq!(link.key_exchange(), if protocol == Protocol::Http2 { "X25519MLKEM768" } else { "" });
+        assert_eq!(link.key_exchange(), "X25519MLKEM768");
         let measured = async {
             while link.rtt().is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;

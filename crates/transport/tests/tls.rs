@@ -3,6 +3,7 @@
 
 use crate::support;
 
+use qanat_transport::{DialSettings, EdgeLink, Registration};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
@@ -28,11 +29,8 @@ impl SupportedKxGroup for Counted {
     }
 }
 
-async fn dial(
-    edge: &Edge,
-    suites: Vec<SupportedCipherSuite>,
-    groups: Vec<&'static dyn SupportedKxGroup>,
-) -> Result<quinn::Connection, quinn::ConnectionError> {
+/// What a connector with these ciphers and groups dials by.
+fn client(edge: &Edge, suites: Vec<SupportedCipherSuite>, groups: Vec<&'static dyn SupportedKxGroup>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(edge.ca.as_bytes()).unwrap()).unwrap();
     let provider = rustls::crypto::CryptoProvider { cipher_suites: suites, kx_groups: groups, ..default_provider() };
@@ -42,6 +40,15 @@ async fn dial(
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"argotunnel".to_vec()];
+    tls
+}
+
+async fn dial(
+    edge: &Edge,
+    suites: Vec<SupportedCipherSuite>,
+    groups: Vec<&'static dyn SupportedKxGroup>,
+) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let mut tls = client(edge, suites, groups);
     tls.enable_early_data = true;
     let initial = TLS13_AES_128_GCM_SHA256.tls13().unwrap().quic_suite().unwrap();
     let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::with_initial(Arc::new(tls), initial).unwrap()));
@@ -63,6 +70,43 @@ async fn quic_chooses_the_post_quantum_group_and_takes_p256_where_there_is_no_ot
     // P-256's share is the first that it sends: the edge asks for the better one all the same, or takes it.
     dial(&edge, suites, vec![&COUNTED]).await.unwrap();
     assert_eq!(P256.load(Ordering::Relaxed), 1);
+}
+
+/// One thread, so that every handshake is in the midst of others.
+#[tokio::test]
+async fn an_edge_knows_the_group_of_each_of_many_handshakes() {
+    let offers: [(Vec<&'static dyn SupportedKxGroup>, &str); 5] = [
+        (vec![kx_group::X25519MLKEM768, kx_group::SECP256R1], "X25519MLKEM768"),
+        (vec![kx_group::X25519], "X25519"),
+        (vec![kx_group::X25519MLKEM768], "X25519MLKEM768"),
+        (vec![kx_group::SECP256R1], "secp256r1"),
+        // The edge hasn't the first, and asks for the other.
+        (vec![kx_group::MLKEM768, kx_group::SECP256R1], "secp256r1"),
+    ];
+    for protocol in BOTH {
+        let edge = Edge::start();
+        let suites = default_provider().cipher_suites;
+        let dials = offers.iter().map(|(groups, _)| {
+            let tls = Arc::new(client(&edge, suites.clone(), groups.clone()));
+            DialSettings { tls, ..edge.dial_settings() }
+        });
+        let dials: Vec<_> = dials.collect();
+        let mut connectors = Vec::new();
+        // The second time each has tickets of the first.
+        for _ in 0..2 {
+            let dialled = dials.iter().zip(0..).map(async |(settings, connection_index)| {
+                let connector = EdgeLink::dial(protocol, edge.address, settings).await.unwrap();
+                connector.register(Registration { connection_index, ..registration(false) }).await.unwrap();
+                connector
+            });
+            connectors.extend(within(futures_util::future::join_all(dialled)).await);
+            for _ in &offers {
+                let (link, heard) = edge.next().await;
+                let Heard::Registered(registration) = heard else { panic!("{heard:?}") };
+                assert_eq!(link.key_exchange(), offers[usize::from(registration.connection_index)].1, "{protocol:?}");
+            }
+        }
+    }
 }
 
 /// S1.

@@ -14,7 +14,7 @@ class Line:
     """One connection's. `rtt_s`: its round trip in seconds, None before the first is measured; over QUIC the smoothed one of
     packets, over HTTP/2 the shortest of the newest PINGs (the kernel's TCP_INFO would cost none, but ends at whatever stands
     between, such as a proxy: a PING comes back from the connector itself). `key_exchange`: the group of its TLS handshake, such
-    as `X25519MLKEM768`; "": it isn't known, as over QUIC."""
+    as `X25519MLKEM768`; "": it isn't known."""
 
     rtt_s: float | None
     key_exchange: str

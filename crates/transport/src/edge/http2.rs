@@ -122,9 +122,9 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
     let close = CancellationToken::new();
     let active = Arc::new(AtomicUsize::new(0));
     let beat = pulse.beat.clone();
-    let transport = Transport::Http2 { requests: requests.clone(), close: close.clone(), active, beat, key_exchange };
+    let transport = Transport::Http2 { requests: requests.clone(), close: close.clone(), active, beat };
     let peer = Peer::new(reception.settings.max_head, MIN_WINDOW);
-    let link = ConnectorLink::new(transport, remote, peer, allowance);
+    let link = ConnectorLink::new(transport, key_exchange, remote, peer, allowance);
     let farewells = requests.clone();
     let control = async {
         if let Err(error) = open_control(requests, &link, reception).await {

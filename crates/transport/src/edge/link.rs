@@ -50,13 +50,7 @@ pub(crate) enum Farewell {
 /// What the connection is made of.
 pub(crate) enum Transport {
     Quic(quinn::Connection),
-    Http2 {
-        requests: SendRequest<Bytes>,
-        close: CancellationToken,
-        active: Arc<AtomicUsize>,
-        beat: Arc<Beat>,
-        key_exchange: Option<NamedGroup>,
-    },
+    Http2 { requests: SendRequest<Bytes>, close: CancellationToken, active: Arc<AtomicUsize>, beat: Arc<Beat> },
 }
 
 struct ConnectorConnection {
@@ -79,6 +73,7 @@ struct ConnectorConnection {
     ended: CancellationToken,
     /// It ends or has ended. Who picks a connection asks often; the transport would have to be locked for it.
     closed: AtomicBool,
+    key_exchange: Option<NamedGroup>,
     transport: Transport,
 }
 
@@ -87,7 +82,13 @@ struct ConnectorConnection {
 pub struct ConnectorLink(Arc<ConnectorConnection>);
 
 impl ConnectorLink {
-    pub(crate) fn new(transport: Transport, remote: SocketAddr, peer: Peer, allowance: Arc<Allowance>) -> Self {
+    pub(crate) fn new(
+        transport: Transport,
+        key_exchange: Option<NamedGroup>,
+        remote: SocketAddr,
+        peer: Peer,
+        allowance: Arc<Allowance>,
+    ) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         Self(Arc::new(ConnectorConnection {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -105,6 +106,7 @@ impl ConnectorLink {
             doubt: Doubt::default(),
             ended: CancellationToken::new(),
             closed: AtomicBool::new(false),
+            key_exchange,
             transport,
         }))
     }
@@ -139,12 +141,9 @@ impl ConnectorLink {
         }
     }
 
-    /// The group of its TLS handshake's key exchange, such as `X25519MLKEM768`; empty where it isn't known: quinn doesn't tell it.
+    /// The group of its TLS handshake's key exchange, such as `X25519MLKEM768`; empty where it has no name.
     pub fn key_exchange(&self) -> &'static str {
-        match &self.0.transport {
-            Transport::Quic(_) => "",
-            Transport::Http2 { key_exchange, .. } => key_exchange.and_then(|group| group.as_str()).unwrap_or_default(),
-        }
+        self.0.key_exchange.and_then(|group| group.as_str()).unwrap_or_default()
     }
 
     /// Set at registration from ClientInfo.features: which of our own additions may be used on it.

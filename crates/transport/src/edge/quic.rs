@@ -10,6 +10,7 @@ use super::registration;
 use crate::lines::MIN_WINDOW;
 use crate::quic;
 use crate::quic::black_hole;
+use crate::quic::exchange;
 use crate::quic::life::QuicLife;
 use crate::quic::packet;
 use crate::quic::stream::{QuicSink, QuicSource};
@@ -87,7 +88,8 @@ async fn serve(incoming: Incoming, place: Place, reception: &Reception) {
     let allowance = Allowance::new(&reception.budget);
     lines.note(remote.ip(), connection.rtt());
     let transport = Transport::Quic(connection.clone());
-    let link = ConnectorLink::new(transport, remote, Peer::new(settings.max_head, window), allowance);
+    let peer = Peer::new(settings.max_head, window);
+    let link = ConnectorLink::new(transport, exchange::group(&connection), remote, peer, allowance);
     let control = async {
         if let Ok((send, recv)) = connection.accept_bi().await {
             let source = TunnelSource(SourceKind::Quic(QuicSource::new(recv, Bytes::new())));

@@ -2,6 +2,7 @@
 
 pub(crate) mod black_hole;
 mod congestion;
+pub(crate) mod exchange;
 pub(crate) mod head;
 pub(crate) mod life;
 pub(crate) mod packet;
@@ -97,7 +98,7 @@ pub(crate) fn server(tls: &rustls::ServerConfig, max_pending: usize, tuning: Tun
     tls.alpn_protocols = vec![qanat_wire::names::QUIC_ALPN.to_vec()];
     tls.max_early_data_size = 0;
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| TlsError::Certificate(error.to_string()))?;
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    let mut config = ServerConfig::with_crypto(Arc::new(exchange::Watching(Arc::new(crypto))));
     let mut tokens = ValidationTokenConfig::default();
     tokens.sent(0);
     config

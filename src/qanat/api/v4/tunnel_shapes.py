@@ -97,7 +97,7 @@ class OwnConnectionShape(Shape):
         str | None,
         Field(
             examples=["X25519MLKEM768"],
-            description="the group of its TLS handshake; null: lost, or not known, as over QUIC",
+            description="the group of its TLS handshake; null: lost, or not known",
         ),
     ]
 
