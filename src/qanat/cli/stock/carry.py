@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import socket
 import ssl
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
+from qanat.cli.stock import until_told
 from qanat.cli.stock.application import application_url, credentials_headers, is_login, login_token, parsed_headers
 from qanat.cli.stock.command_line import UsageError
 from qanat.cli.stock.session import Session
@@ -269,11 +269,9 @@ def _listen(where: Destination, address: tuple[str, int], log: Log) -> int:
             where="--url",
             hint="choose another port",
         ) from None
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     host, port = server.getsockname()[:2]
     log.info("Start Websocket listener", host=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    with suppress(KeyboardInterrupt):
-        asyncio.run(serve_all(server, where, log))
+    until_told.run(serve_all(server, where, log))
     return 0
 
 

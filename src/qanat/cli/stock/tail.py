@@ -1,8 +1,6 @@
 """`tail`: a running connector's log, through its edge; ours or a stock one."""
 
-import asyncio
 import json
-import signal
 import ssl
 import sys
 from collections.abc import Mapping
@@ -10,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from qanat import __version__
-from qanat.cli.stock import management
+from qanat.cli.stock import management, until_told
 from qanat.cli.stock.command_line import parse_uuid
 from qanat.cli.stock.session import Session
 from qanat.connector.log import Log
@@ -47,10 +45,7 @@ def tail(session: Session) -> None:
     except QanatError as error:
         log.error("unable to construct management request URL", error=error.message, fix=error.hint)
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        asyncio.run(_follow(session, url, filters, as_json=form == "json"))
-    except KeyboardInterrupt:
+    if not until_told.run(_follow(session, url, filters, as_json=form == "json")):
         log.debug("closing management connection")
 
 
