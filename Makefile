@@ -18,7 +18,7 @@ LINTED := $(shell clippy-driver --version >/dev/null 2>&1 && command -v clippy-d
 $(if $(LINTED),setup engine .venv/editable test-rust lint-rust: export RUSTC_WORKSPACE_WRAPPER := $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine postgres demo demo-cutover test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel deb sbom release lock
+.PHONY: help setup engine postgres collected demo demo-cutover test test-rust test-python bench fuzz lint lint-types lint-python lint-rust lint-tree format docs wheel deb sbom release lock
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -53,12 +53,16 @@ postgres: # PostgreSQL's server, which the tests start
 
 test: ## everything that CI runs
 	@# Builds and checks share the cores; the Python tests have them to themselves.
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-rust lint setup postgres
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-rust lint setup collected postgres
 	@$(MAKE) --no-print-directory test-python
 
 test-rust: export RUST_TEST_THREADS ?= 6
 test-rust: # most of these tests wait more than they work, too
 	@$(PYTHON) scripts/test_rust.py
+
+collected: setup
+	@# pytest rewrites each test's file and keeps that: once here, where cores are free, and not in each worker.
+	@said=$$($(BIN)/python -m pytest --collect-only --quiet 2>&1) || { echo "$$said" | tail -n 40; exit 1; }
 
 test-python: setup postgres
 	@# Most tests wait more than they work and share the cores; those that measure time, memory or load run one at a time.
