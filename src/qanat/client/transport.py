@@ -8,12 +8,16 @@ import select
 import ssl
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 from msgspec import Struct
 
+from qanat.deadline import Deadline, LateError
+
 PIECE = 1 << 16
+PATIENCE = 4
+"""So many of its timeouts, each of which is of one read, a whole answer may take; of a stream its head."""
 
 Headers = Sequence[tuple[str, str | bytes]]
 
@@ -46,6 +50,7 @@ class Transport:
         self._timeout_s = timeout_s
         self._use_proxies = use_proxies
         self._kept: http.client.HTTPConnection | None = None
+        self._keeps = False
         self._prefix = ""
         self._proxy_headers: list[tuple[str, str]] = []
 
@@ -59,32 +64,61 @@ class Transport:
         self, method: str, path: str, *, query: Mapping[str, str | int], headers: Headers, body: bytes | None
     ) -> Response:
         """The whole answer. AddressError, TransportError, UnsendableError."""
-        with self.stream(method, path, query=query, headers=headers, body=body) as (status, fields, pieces):
-            return Response(status, fields, b"".join(pieces))
+        with (
+            self._told(),
+            Deadline(PATIENCE * self._timeout_s, self._base_url) as deadline,
+            self._asked(deadline, method, path, query, headers, body) as answer,
+        ):
+            whole = Response(answer.status, _fields(answer), b"".join(_pieces(answer)))
+            self._keep(answer)
+            return whole
 
     @contextmanager
     def stream(
         self, method: str, path: str, *, query: Mapping[str, str | int], headers: Headers, body: bytes | None = None
     ) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
         """The answer's status, fields, and its body in pieces. AddressError, TransportError, UnsendableError."""
-        connection = self._connection()
-        done = False
-        try:
-            self._send(connection, method, self._target(path, query), headers, body)
-            answer = connection.getresponse()
+        with self._told(), ExitStack() as opened:
+            with Deadline(PATIENCE * self._timeout_s, self._base_url) as deadline:
+                answer = opened.enter_context(self._asked(deadline, method, path, query, headers, body))
             yield answer.status, _fields(answer), _pieces(answer)
-            done = answer.isclosed() and not answer.will_close
+            self._keep(answer)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        self._keeps = False
+        try:
+            yield
         except http.client.IncompleteRead as error:
             raise TransportError("the answer is cut") from error
         except http.client.HTTPException as error:
             raise TransportError(f"not an HTTP answer ({type(error).__name__})") from error
+        except LateError as error:
+            raise TransportError(str(error)) from error
         except TimeoutError as error:
             raise TransportError(f"no answer within {self._timeout_s:g}s") from error
         except OSError as error:
             raise TransportError(_reason(error)) from error
         finally:
-            if not done:
+            if not self._keeps:
                 self.close()
+
+    def _asked(
+        self,
+        deadline: Deadline,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        headers: Headers,
+        body: bytes | None,
+    ) -> http.client.HTTPResponse:
+        connection = self._connection()
+        deadline.over(connection)
+        self._send(connection, method, self._target(path, query), headers, body)
+        return connection.getresponse()
+
+    def _keep(self, answer: http.client.HTTPResponse) -> None:
+        self._keeps = answer.isclosed() and not answer.will_close
 
     def _send(
         self, connection: http.client.HTTPConnection, method: str, target: str, headers: Headers, body: bytes | None

@@ -9,6 +9,7 @@ from typing import Any
 from qanat import structs
 from qanat.connector.engine import Connector, EngineError
 from qanat.connector.log import Log
+from qanat.deadline import Deadline
 from qanat.ingress.access import KEYS
 
 REFRESH_S = 300.0
@@ -119,7 +120,7 @@ def fetch_key_set(issuer: str) -> bytes:
 
 
 def _get(url: str) -> bytes:
-    from urllib.request import HTTPRedirectHandler, Request, build_opener
+    from urllib.request import HTTPRedirectHandler, Request
 
     class Nowhere(HTTPRedirectHandler):
         """A key set is where it is said to be: who answers with a redirect may not be who it seems."""
@@ -128,7 +129,7 @@ def _get(url: str) -> bytes:
             return None
 
     request = Request(url, headers={"Accept": "application/json", "User-Agent": "qanat"})
-    with build_opener(Nowhere).open(request, timeout=_TIMEOUT_S) as answer:
+    with Deadline(_TIMEOUT_S, url) as deadline, deadline.opener(Nowhere).open(request, timeout=_TIMEOUT_S) as answer:
         content: bytes = answer.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise ValueError(f"{url} has more than {_LARGEST} bytes")

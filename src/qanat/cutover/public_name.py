@@ -11,6 +11,7 @@ from time import monotonic
 from qanat.cutover.answers import Answer
 from qanat.cutover.gates import CertificateSeen
 from qanat.cutover.plan import Check
+from qanat.deadline import Deadline
 from qanat.errors import QanatError
 
 BODY_BYTES = 64 * 1024
@@ -31,12 +32,12 @@ class PublicName:
         """One GET on a connection of its own."""
         began = monotonic()
         try:
-            with self._connected(hostname, timeout_s) as sock:
+            with Deadline(timeout_s, hostname) as deadline, self._connected(hostname, timeout_s, deadline) as sock:
                 connection = http.client.HTTPSConnection(hostname, timeout=timeout_s)
                 connection.sock = sock
                 connection.request("GET", check.path, headers={"user-agent": "qanat-probe", "accept": "*/*"})
-                answer = connection.getresponse()
-                body = answer.read(BODY_BYTES)
+                with connection.getresponse() as answer:
+                    body = answer.read(BODY_BYTES)
                 headers = {name.lower(): value for name, value in answer.getheaders()}
                 duration_s = monotonic() - began
                 return Answer(status=answer.status, headers=headers, body=body, duration_s=duration_s)
@@ -47,7 +48,7 @@ class PublicName:
     def certificate(self, hostname: str, *, timeout_s: float) -> CertificateSeen:
         """What is shown for the name; `why` when it isn't trusted."""
         try:
-            with self._connected(hostname, timeout_s) as sock:
+            with Deadline(timeout_s, hostname) as deadline, self._connected(hostname, timeout_s, deadline) as sock:
                 shown = sock.getpeercert() or {}
         except (OSError, ValueError) as error:
             return CertificateSeen(names=[], not_after=None, why=str(error))
@@ -64,8 +65,8 @@ class PublicName:
             return []
         return sorted({str(each[4][0]) for each in found})
 
-    def _connected(self, hostname: str, timeout_s: float) -> ssl.SSLSocket:
-        sock = socket.create_connection(self._connect_to or (hostname, 443), timeout=timeout_s)
+    def _connected(self, hostname: str, timeout_s: float, deadline: Deadline) -> ssl.SSLSocket:
+        sock = deadline.dial(self._connect_to or (hostname, 443), timeout=timeout_s)
         try:
             return self._context.wrap_socket(sock, server_hostname=hostname)
         except BaseException:

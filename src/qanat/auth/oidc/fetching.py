@@ -5,11 +5,10 @@ import http.client
 import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from threading import Timer
 from urllib.parse import urlencode, urlsplit
 
+from qanat.deadline import Deadline
 from qanat.errors import QanatError
 
 MOST_BYTES = 512 * 1024
@@ -37,28 +36,25 @@ def fetch(
         raise failed(f"{url[:200]!r} is no URL that can be asked")
     if not secure and closest != LOOPBACK:
         raise failed(f"{url[:200]} is not https://")
-    found = _connected(url, closest)
-    ender = Timer(WHOLE_S, _end, [found])
-    ender.daemon = True
-    ender.start()
+    connection = (http.client.HTTPSConnection if secure else http.client.HTTPConnection)(host, parts.port)
     try:
-        raw = ssl.create_default_context().wrap_socket(found, server_hostname=host) if secure else found
-        connection = (http.client.HTTPSConnection if secure else http.client.HTTPConnection)(host, parts.port)
-        connection.sock = raw
-        body = urlencode(form) if form is not None else None
-        sent = {"accept": "application/json", "user-agent": "qanat", "connection": "close", **(headers or {})}
-        if body is not None:
-            sent["content-type"] = "application/x-www-form-urlencoded"
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET" if body is None else "POST", path, body=body, headers=sent)
-        answer = connection.getresponse()
-        read = answer.read(MOST_BYTES + 1)
-        connection.close()
+        with Deadline(WHOLE_S, host) as deadline:
+            connection.sock = _connected(url, closest)
+            deadline.watch(connection.sock)
+            if secure:
+                connection.sock = ssl.create_default_context().wrap_socket(connection.sock, server_hostname=host)
+            body = urlencode(form) if form is not None else None
+            sent = {"accept": "application/json", "user-agent": "qanat", "connection": "close", **(headers or {})}
+            if body is not None:
+                sent["content-type"] = "application/x-www-form-urlencoded"
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET" if body is None else "POST", path, body=body, headers=sent)
+            with connection.getresponse() as answer:
+                read = answer.read(MOST_BYTES + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise failed(f"{host} did not answer: {str(error) or type(error).__name__}") from error
     finally:
-        ender.cancel()
-        _end(found)
+        connection.close()
     if len(read) > MOST_BYTES:
         raise failed(f"{host} answered with more than {MOST_BYTES} bytes")
     if answer.status != 200:
@@ -101,10 +97,3 @@ def _closeness_of(address: IPv4Address | IPv6Address) -> int:
     if address.is_link_local or address.is_multicast or address.is_unspecified:
         raise failed(f"{address} is no provider's address")
     return PUBLIC if address.is_global else PRIVATE
-
-
-def _end(found: socket.socket) -> None:
-    with suppress(OSError):
-        found.shutdown(socket.SHUT_RDWR)
-    with suppress(OSError):
-        found.close()

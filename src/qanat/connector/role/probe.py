@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from msgspec import Struct
 
 from qanat.connector.sources import Sources
+from qanat.deadline import Deadline
 
 Role = Literal["active", "standby", "unknown"]
 FLAG = "role-probe"
@@ -151,7 +152,7 @@ def ask_http(url: str) -> Said:
     """200 to 299 is active, any other answer below 500 and 503 is standby (as Patroni's `/primary` and most checks for load
     balancers have it)."""
     from urllib.error import HTTPError, URLError
-    from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+    from urllib.request import HTTPRedirectHandler, ProxyHandler, Request
 
     class Nowhere(HTTPRedirectHandler):
         """A redirect is an answer: not this host."""
@@ -161,7 +162,10 @@ def ask_http(url: str) -> Said:
 
     try:
         request = Request(url, headers={"User-Agent": "qanat-role-probe"})
-        with build_opener(Nowhere, ProxyHandler({})).open(request, timeout=TIMEOUT_S) as answer:
+        with (
+            Deadline(TIMEOUT_S, url) as deadline,
+            deadline.opener(Nowhere, ProxyHandler({})).open(request, timeout=TIMEOUT_S) as answer,
+        ):
             status = int(answer.status)
     except HTTPError as error:
         status = error.code
