@@ -8,7 +8,7 @@ import pytest
 from tests.support.fixtures import every_connector
 from tests.support.http1 import Cut, Http1Client
 from tests.support.origin import Exchange, Origin
-from tests.support.sites import Link, Publisher, Site
+from tests.support.sites import Lab, Link, Publisher, Site
 from tests.support.waiting import wait_until
 
 MIB = 1 << 20
@@ -108,7 +108,7 @@ def says_100(exchange: Exchange) -> None:
 
 @pytest.mark.case(20)
 @every_connector
-def test_whoever_says_100_the_client_hears_it_once_and_then_the_final_status(site: Site) -> None:
+def test_whoever_says_100_the_client_hears_it_once_and_then_the_final_status(site: Site, lab: Lab) -> None:
     body = os.urandom(MIB)
     site.origin.on("/asks", says_100)
     site.origin.on("/reads", lambda e: e.answer(204, b""))
@@ -120,6 +120,7 @@ def test_whoever_says_100_the_client_hears_it_once_and_then_the_final_status(sit
         answer = client.answer("POST")
         assert (answer.status, answer.informational) == (204, []), target
         assert site.origin.last.body == body
+        assert lab.access_lines(answer.request_id)[0]["status"] == 204, "not the 100"
         old = site.h1()
         head = f"POST {target} HTTP/1.0\r\nHost: {site.hostname}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
         old.send(head.encode() + b"body")
@@ -128,7 +129,7 @@ def test_whoever_says_100_the_client_hears_it_once_and_then_the_final_status(sit
 
 
 @pytest.mark.case(20)
-def test_a_refusal_comes_before_the_body_and_is_what_is_counted(site: Site) -> None:
+def test_a_refusal_comes_before_the_body_and_is_what_is_counted_and_logged(site: Site, lab: Lab) -> None:
     def counted(status: int) -> float:
         return site.connector.metric("cloudflared_tunnel_response_by_code", f'status_code="{status}"')
 
@@ -140,6 +141,8 @@ def test_a_refusal_comes_before_the_body_and_is_what_is_counted(site: Site) -> N
     assert (answer.status, answer.body) == (401, b"no")
     assert len(answer.informational) <= 1
     wait_until(lambda: (counted(401), counted(100)) == (before[0] + 1, before[1]), "the final status to be counted")
+    (line,) = lab.access_lines(answer.request_id)
+    assert (line["status"], line["bytes_out"]) == (401, 2)
 
 
 @pytest.mark.case(28)

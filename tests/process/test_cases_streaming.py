@@ -9,7 +9,7 @@ from tests.support.fixtures import every_connector
 from tests.support.http1 import Cut, Http1Client
 from tests.support.http2 import Reset
 from tests.support.origin import Exchange, Gone
-from tests.support.sites import Site
+from tests.support.sites import Lab, Site
 from tests.support.waiting import wait_until
 
 
@@ -56,8 +56,11 @@ def test_events_arrive_as_they_are_written(site: Site, method: str, coding: str 
     ],
     ids=["chunked-reset", "length-closed"],
 )
-def test_truncated_download_is_an_error_at_the_client(site: Site, version: str, raw: bytes, then: str) -> None:
+def test_truncated_download_is_an_error_at_the_client_and_in_the_log(
+    site: Site, lab: Lab, version: str, raw: bytes, then: str
+) -> None:
     site.origin.sends(raw, then=then)
+    answered = 0
     for _ in range(3):
         try:
             answer = site.client(version).get()
@@ -67,10 +70,24 @@ def test_truncated_download_is_an_error_at_the_client(site: Site, version: str, 
         else:  # the reset overtook the head on the tunnel
             assert answer.status == 502
             assert answer.value("x-qanat-error")
+            answered += 1
+    lines = lab.access_lines(site.hostname, 3)
+    cut_lines = [line for line in lines if line["status"] == 200]
+    assert len(cut_lines) == 3 - answered
+    for line in cut_lines:
+        assert (line["cause"], line["bytes_out"]) == ("origin_reset_mid_body", 5 if then == "reset" else 50)
 
 
-def counted(site: Site) -> int:
-    return int(site.edge.api.call("GET", "/qanat/status")["counters"]["client_closed"])
+def counted(site: Site, name: str = "client_closed") -> int:
+    return int(site.edge.api.call("GET", "/qanat/status")["counters"][name])
+
+
+def failures(site: Site) -> int:
+    """Through its tunnel: what the alarm of the error rate goes by."""
+    rows = site.edge.api.call("GET", f"/accounts/{site.edge.api.account}/qanat/traffic?per_page=1000")
+    own = [row for row in rows if row["tunnel_id"] == site.tunnelled.tunnel.id]
+    assert own
+    return sum(row["statuses"][4] + row["edge_made"] + row["cut"] for row in own)
 
 
 @pytest.mark.case(22)
@@ -88,7 +105,7 @@ def test_cancels_are_no_errors(site: Site) -> None:
     site.origin.on("/slow", slow)
     assert site.get().status == 200
     mark = site.connector.process.mark()
-    canceled = counted(site)
+    canceled, failed = counted(site), (counted(site, "requests_failed"), failures(site))
     files = site.edge.process.open_files(), site.connector.process.open_files()
     for n in range(100):
         with site.edge.h1(site.hostname) as client:
@@ -108,6 +125,7 @@ def test_cancels_are_no_errors(site: Site) -> None:
         "files to be closed",
     )
     wait_until(lambda: counted(site) >= canceled + 100, "the cancels to be counted as client_closed")
+    assert (counted(site, "requests_failed"), failures(site)) == failed
 
 
 @pytest.mark.case(29)

@@ -4,6 +4,7 @@ A tunnel is configured once with many rules whose origin ports are bound but not
 of a configuration, and a slot that nobody listens on refuses connections.
 """
 
+import json
 import signal
 import socket
 import ssl
@@ -249,7 +250,8 @@ class Lab:
         self.folder = folder
         self.shared = shared
         self.connections = connections
-        self.edge = Edge(folder / "edge", **flags)
+        self.access_log = folder / "access.log"
+        self.edge = Edge(folder / "edge", **{"access_log_to": str(self.access_log), **flags})
         if shared:
             SHARED.append(self.edge.process)
         self.zone = self.edge.api.create_zone("example.test")
@@ -278,6 +280,16 @@ class Lab:
             found.refill()
             wait_until(lambda: self.status(f"any.{domain}") == 404, f"{domain} to be served")
         return self._tunnels[link]
+
+    def access_lines(self, what: str, count: int = 1) -> list[dict[str, Any]]:
+        """What the edge's access log has of a request id or a hostname, once it has so many lines of it."""
+
+        def find() -> list[dict[str, Any]]:
+            with self.access_log.open("rb") as log:
+                found = [json.loads(line) for line in log if what.encode() in line and line.endswith(b"\n")]
+            return found if len(found) >= count else []
+
+        return wait_until(find, f"{count} lines of {what}")
 
     def status(self, hostname: str) -> int | None:
         """What a GET is answered; None when there is no TLS for the name (yet)."""
