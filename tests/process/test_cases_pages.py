@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import ssl
 
 import pytest
@@ -10,7 +11,7 @@ from wsproto.connection import ConnectionType
 from tests.support.edge import Edge
 from tests.support.fixtures import every_connector
 from tests.support.http1 import Answer, Http1Client, value
-from tests.support.sites import Fakes, Publisher, Site
+from tests.support.sites import Fakes, Lab, Publisher, Site
 from tests.support.websocket import REQUEST_FIELDS, WebSocket
 
 ACCEPTS = ["text/html", "application/json", "application/problem+json"]
@@ -234,10 +235,16 @@ def test_hello_world_is_a_page_and_an_echo(publish: Publisher, version: str) -> 
 
 
 @pytest.mark.case(65)
-def test_built_in_answers_are_no_origin_errors(publish: Publisher) -> None:
+def test_built_in_answers_are_no_origin_errors_and_their_line_names_the_rule(publish: Publisher, lab: Lab) -> None:
     site = publish("http_status:503")
-    mark = site.connector.process.mark()
-    assert site.get().status == 503
+    mark, errors = site.connector.process.mark(), site.connector.metric("cloudflared_tunnel_request_errors")
+    answer = site.get()
+    assert answer.status == 503
+    line = site.connector.process.wait_for("DBG 503 Service Unavailable ", after=mark).string
+    assert re.search(r" ingressRule=\d+ ", f"{line} ") and "originService=http_status:503" in line, line
+    (logged,) = lab.access_lines(answer.request_id)
+    assert (logged["status"], "cause" in logged) == (503, False)
+    assert site.connector.metric("cloudflared_tunnel_request_errors") == errors
     assert [line for line in site.connector.process.since(mark) if " ERR " in line] == []
 
 
