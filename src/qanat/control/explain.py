@@ -57,6 +57,8 @@ class Route(Protocol):
 
 
 RouteOf = Callable[[str], Route | None]
+Sees = Callable[[Zone], bool]
+"""Whether ways in a zone are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,19 @@ class Explanation:
     earlier: tuple[ExplainedRule, ...] = ()
 
 
-def find_way(session: Session, who: Principal, asked: Asked, *, route_of: RouteOf) -> Way:
-    """The zone, record and tunnel that a URL meets; `route_of`: the running edge's table, which decides. A hostname of an account
+def seen_by(who: Principal) -> Sees:
+    """The zones of somebody who may read their records, and the tunnels of their account."""
+    return lambda zone: (
+        who.reach("dns.read").has_zone(zone.id, zone.account_id)
+        and who.reach("tunnel.read").has_account(zone.account_id)
+    )
+
+
+def find_way(session: Session, sees: Sees, asked: Asked, *, route_of: RouteOf) -> Way:
+    """The zone, record and tunnel that a URL meets; `route_of`: the running edge's table, which decides. A hostname of a zone
     that isn't seen is as unknown as any."""
     met = Met(hostname=asked.authority)
-    return Way(met, _walk(session, who, asked, met, route_of))
+    return Way(met, _walk(session, sees, asked, met, route_of))
 
 
 def follow(target: Target, asked: Asked) -> Explanation:
@@ -162,13 +172,15 @@ def skipped_on(met: Met, skipped: SkippedRows) -> list[Skipped]:
     return skipped.find(wanted)
 
 
-def _walk(session: Session, who: Principal, asked: Asked, met: Met, route_of: RouteOf) -> Ending | Target:
+def _walk(session: Session, sees: Sees, asked: Asked, met: Met, route_of: RouteOf) -> Ending | Target:
     try:
         hostname = parse_hostname(_without_port(asked.authority), wildcard=False)
     except QanatError as error:
         return Ending("unknown_hostname", error.message)
     met.hostname = hostname
-    zone = met.zone = _zone(session, hostname, who)
+    zone = met.zone = zone_of(session, hostname)
+    if zone is not None and not sees(zone):
+        zone = met.zone = None
     if zone is None:
         return Ending("unknown_hostname", f"{hostname} is in no zone here")
     route = route_of(hostname)
@@ -194,16 +206,12 @@ def _walk(session: Session, who: Principal, asked: Asked, met: Met, route_of: Ro
     return Target(tunnel, found, rules_of(session, tunnel))
 
 
-def _zone(session: Session, hostname: Hostname, who: Principal) -> Zone | None:
+def zone_of(session: Session, hostname: Hostname) -> Zone | None:
     """The longest zone that the hostname is in: names above it may be another account's."""
     labels = hostname.split(".")
     names = [".".join(labels[start:]) for start in range(len(labels))]
-    found = max(
-        session.scalars(select(Zone).where(Zone.name.in_(names))), key=lambda zone: len(zone.name), default=None
-    )
-    if found is None or not who.reach("dns.read").has_zone(found.id, found.account_id):
-        return None
-    return found if who.reach("tunnel.read").has_account(found.account_id) else None
+    found = session.scalars(select(Zone).where(Zone.name.in_(names)))
+    return max(found, key=lambda zone: len(zone.name), default=None)
 
 
 def _answering(session: Session, zone: Zone, hostname: Hostname) -> str | None:

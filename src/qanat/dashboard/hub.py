@@ -34,6 +34,8 @@ MOST_OF_ADDRESS = 200
 MOST_OF_HANDED_OVER = 40
 """Of one address through the public listener, which gives an address 64 requests at once: its API calls have room left."""
 MOST_WAITING = 8
+MOST_OF_VALUE = 200
+"""Characters of a value that a view is asked with."""
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +76,7 @@ class Hub:
         declared = VIEWS.get(request.query_params.get("view", ""))
         if declared is None or not viewer.account_id:
             return PlainTextResponse("there is no such view", 404)
-        asked = {name: request.query_params.get(name, "")[:200] for name in declared.asks}
+        asked = {name: request.query_params.get(name, "")[:MOST_OF_VALUE] for name in declared.asks}
         view = View(request.query_params["view"], viewer.account_id, tuple(sorted(asked.items())))
         if not await self._may_see(request, view):
             return PlainTextResponse("not allowed", 403)

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from qanat.control.explain import Ending, Explanation, Way, find_way, follow, skipped_on
-from qanat.control.principal import Principal
+from qanat.control.explain import Ending, Explanation, Sees, Way, find_way, follow, skipped_on
 from qanat.cutover.gates import CertificateSeen
 from qanat.dashboard.desk import Desk
 from qanat.dashboard.drawing.map import Mark
@@ -51,10 +50,10 @@ class Course:
         return next((stage for stage in self.stages if stage.mark == "ill"), None)
 
 
-def course(desk: Desk, who: Principal, account_id: str, asked: Asked) -> Course:
-    """QanatError `explain_bad_url`, `busy`."""
+def course(desk: Desk, sees: Sees, account_id: str, asked: Asked) -> Course:
+    """`sees`: which zones' ways are drawn. QanatError `explain_bad_url`, `busy`."""
     with desk.store.reading() as session:
-        way = find_way(session, who, asked, route_of=desk.live.route)
+        way = find_way(session, sees, asked, route_of=desk.live.route)
     explanation = None
     if not isinstance(way.end, Ending):
         with desk.explaining(way.end.tunnel.id):  # no session meanwhile: patterns may take a second

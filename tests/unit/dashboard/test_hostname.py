@@ -2,11 +2,14 @@
 
 import re
 
+import pytest
+
 from qanat.auth import issue
 from qanat.control.permissions import GROUPS
 from tests.support.control import Control
-from tests.support.dashboard import Visitor, shown
+from tests.support.dashboard import Visitor, limited, shown
 from tests.support.writes import written
+from tests.unit.dashboard.test_hub import stream
 from tests.unit.dashboard.test_overview import answered, connected
 from tests.unit.dashboard.test_tunnel import put
 
@@ -92,6 +95,27 @@ def test_who_sees_single_zones_has_a_live_page_too(control: Control, stranger: V
     assert "app.single.test" in stranger.page("/hostnames/app.single.test")
     assert stranger.http.head("/live", params={"view": "hostname", "name": "app.single.test"}).status_code == 204
     assert stranger.http.head("/live", params={"view": "cutover", "cutover": tunnel}).status_code == 403
+
+
+def test_the_way_is_kept_up_for_who_may_see_its_zone_and_for_nobody_else(
+    control: Control, me: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected(control, "kept", hostname="app.kept.test")
+    connected(control, "hidden", hostname="app.hidden.test")
+    zone = control.call("GET", "/zones", name="kept.test")[0]["id"]
+    me.get("/")
+    monkeypatch.setattr(control.hub, "_every_s", 0.05)
+    with limited(control, [zone], "DNS Read", account=("Cloudflare Tunnel Read",)) as one:
+        assert "data-live" in one.page("/hostnames/app.kept.test")
+        with stream(one, "/live?view=hostname&name=app.kept.test") as told:
+            parts = next(told)[1]["parts"]
+        assert set(parts) == {"failures", "standing", "way"}
+        assert "app.kept.test" in shown(parts["way"])
+        hidden = one.page("/hostnames/app.hidden.test")
+        assert "data-live" not in hidden, "it would be refused, and the page say that its stream is broken"
+        assert one.http.head("/live?view=hostname&name=app.hidden.test").status_code == 403
+    with stream(me, "/live?view=hostname&name=app.elsewhere.example") as told:
+        assert set(next(told)[1]["parts"]) == {"failures"}, "of no zone of the account"
 
 
 def group(name: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from qanat.control.explain import (
     Rules,
     find_way,
     follow,
+    seen_by,
     skipped_on,
 )
 from qanat.control.tunnel_status import Status, TunnelState
@@ -137,7 +138,7 @@ def explain(request: Request, ctx: Ctx, who: Who) -> Ok[ExplanationShape]:
     text = request.query_params.get("url", "")
     asked = parse_url(text)
     with ctx.store.reading() as session:
-        way = find_way(session, who, asked, route_of=ctx.live.route)
+        way = find_way(session, seen_by(who), asked, route_of=ctx.live.route)
         met = way.met
         own = {met.tunnel.id: met.tunnel.name} if met.tunnel is not None else {}
         health = shown_health(ctx, session, own, hostname=met.hostname) if own else []

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.responses import HTMLResponse, Response
 
 from qanat.control import public_hostnames, tunnels
+from qanat.control.explain import seen_by, zone_of
 from qanat.control.visibility import sees_request
 from qanat.dashboard.ask import Ask, Pages
 from qanat.dashboard.desk import Desk
-from qanat.dashboard.hub import stream_url
+from qanat.dashboard.hub import MOST_OF_VALUE, stream_url
 from qanat.dashboard.links import with_query
 from qanat.dashboard.paging import Paging
 from qanat.dashboard.render import render
@@ -82,32 +84,64 @@ def test_now(ask: Ask) -> Response:
     return _shown(ask, answers=answers, path=path)
 
 
-@watched("hostname", "tunnel.read", asks=("name",))
+def _zones(desk: Desk, view: View) -> set[str]:
+    """The one that the hostname is in, if the account has it."""
+    with desk.store.reading() as session:
+        zone = zone_of(session, parse_hostname(view.value("name")))
+    return {zone.id} if zone is not None and zone.account_id == view.account_id else set()
+
+
+@watched("hostname", *NEEDS, asks=("name", "path"), zones=_zones)
 def hostname_parts(desk: Desk, view: View) -> dict[str, str]:
-    """What of it changes by itself; the way is drawn anew only by its page, which knows who asks."""
+    """What of it changes by itself: how the stages of its way are, and what failed."""
+    name = view.value("name")
     failures = [
         each
-        for each in desk.live.recent_failures(hostname=view.value("name"), most=MOST_FAILURES)
+        for each in desk.live.recent_failures(hostname=name, most=MOST_FAILURES)
         if _is_of(desk, view.account_id, each)
     ]
-    return {"failures": render("part/failures.html", failures=failures)}
+    parts = {"failures": render("part/failures.html", failures=failures)}
+    if not _zones(desk, view):
+        return parts  # the way is another account's, if there is any
+    try:
+        found = course(
+            desk,
+            lambda zone: zone.account_id == view.account_id,  # readers may see it: `zones` are those of the view
+            view.account_id,
+            Asked(name, _path(view.value("path") or "/")),
+        )
+    except QanatError as error:
+        if error.code != "busy":
+            raise
+        return parts  # somebody else asks for this tunnel's rules: with the next look
+    return parts | {
+        "standing": render("part/way-standing.html", course=found),
+        "way": render("part/way.html", course=found),
+    }
 
 
 def _shown(ask: Ask, *, answers: list[Answer] | None, path: str = "") -> Response:
     name = str(parse_hostname(ask.place["name"]))
     path = path or _path(ask.query("path", "/"))
     who = ask.who
-    found = course(ask.desk, who, ask.viewer.account_id, Asked(name, path))
+    found = course(ask.desk, seen_by(who), ask.viewer.account_id, Asked(name, path))
     reach = who.reach("tunnel.edit" if ask.request.method == "POST" else "tunnel.read")
     with ask.desk.store.reading() as session:
+        zone = zone_of(session, parse_hostname(name))
         failures = [
             each
             for each in ask.desk.live.recent_failures(hostname=name, most=MOST_FAILURES)
             if sees_request(session, reach, each.tunnel_id)
         ]
+    # of a zone that isn't seen the page says only that, and needs no stream
+    is_seen = zone is None or (zone.account_id == ask.viewer.account_id and seen_by(who)(zone))
+    watched_path = "" if path == "/" else path
+    live: dict[str, Any] = (
+        {"live": stream_url("hostname", name=name, path=watched_path)} if is_seen and len(path) <= MOST_OF_VALUE else {}
+    )
     return ask.show(
         "hostname.html",
-        live=stream_url("hostname", name=name),
+        **live,
         name=name,
         asked_path=path,
         course=found,
