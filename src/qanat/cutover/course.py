@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 import structlog
 
-from qanat import structs
 from qanat.control import tunnels
 from qanat.cutover import cutovers, facts, records
 from qanat.cutover.answers import Answer, judge
+from qanat.cutover.comparison import compare
 from qanat.cutover.edge import CutoverEdge
 from qanat.cutover.gates import Gate, is_open, learnt, shut
 from qanat.cutover.inspection import inspect
 from qanat.cutover.machine import ACTIVE, MOVED, Act, Next, Situation, State, decide
 from qanat.cutover.plan import Plan, representative
-from qanat.cutover.rule import Counts, Verdict, Watched, watch
+from qanat.cutover.rule import Verdict, Watched, watch
 from qanat.cutover.watching import TargetProbes, patiences, took_s
 from qanat.errors import QanatError
 from qanat.store import SYSTEM, Store, Write
@@ -149,26 +149,11 @@ class Course:
         self._probes.look(
             patience, lambda hostname, timeout_s: self._failure(row, plan, hostname, sources.get(hostname), timeout_s)
         )
-        new: dict[str, Counts] = {}
-        old: dict[str, Counts] = {}
-        if row.state in MOVED:
-            before = structs.convert(row.baseline or {}, dict[str, Counts])
-            for hostname in row.hostnames:
-                long_s = patience[hostname]
-                new[hostname] = self._edge.counts(
-                    hostname=hostname, tunnel_id=row.to_tunnel_id, since=self._since, long_s=long_s
-                )
-                beside = Counts()
-                if row.state == State.MOVING:
-                    beside = self._edge.counts(
-                        hostname=hostname, tunnel_id=row.from_tunnel_id, since=self._since, long_s=long_s
-                    )
-                earlier = before.get(hostname, Counts())
-                old[hostname] = beside if beside.requests >= earlier.requests else earlier
+        compared = compare(self._edge, row, patience, since=self._since)
         seen = Watched(
             elapsed_s=elapsed_s,
-            new=new,
-            old=old,
+            new=compared.new,
+            old=compared.old,
             failed_probes=dict(self._probes.failed),
             is_connected=self._edge.usable(row.to_tunnel_id) > 0,
         )

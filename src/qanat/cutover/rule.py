@@ -66,14 +66,18 @@ class Watched(Struct, frozen=True, kw_only=True):
     is_connected: bool = True
 
 
-def watch(rule: Rule, seen: Watched) -> Verdict:
-    """What the rule says of it."""
-    new, old = sum(seen.new.values(), Counts()), sum(seen.old.values(), Counts())
-    numbers = {
-        "elapsed_s": round(seen.elapsed_s, 1),
+def numbers_of(new: Counts, old: Counts) -> dict[str, Any]:
+    """As the timeline keeps them, of both sides' sums."""
+    return {
         "new": {"requests": new.requests, "failed": new.failed, "hanging": new.hanging, "p95_s": new.p95_s},
         "old": {"requests": old.requests, "failed": old.failed, "p95_s": old.p95_s},
     }
+
+
+def watch(rule: Rule, seen: Watched) -> Verdict:
+    """What the rule says of it."""
+    new, old = sum(seen.new.values(), Counts()), sum(seen.old.values(), Counts())
+    numbers = numbers_of(new, old) | {"elapsed_s": round(seen.elapsed_s, 1)}
     why = _broken(rule, seen)
     if why is not None:
         return Verdict("broken", why, numbers)

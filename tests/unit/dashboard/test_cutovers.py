@@ -59,6 +59,19 @@ def test_a_bad_plan_is_refused_with_what_is_wrong(control: Control, me: Visitor)
     assert "problem" in answer.text
 
 
+def test_how_long_a_step_is_watched_is_said_in_the_plan(control: Control, me: Visitor) -> None:
+    _, _, hostname = pair(control, "watched")
+    for wrong in ("soon", "-1", "1.5", "86401"):
+        answer = me.post("/cutovers/plan", **form("watched", hostname, action="plan", step_s=wrong))
+        assert answer.status_code == 400, wrong
+        assert "rule.step_s" in answer.text, wrong
+    answer = me.post("/cutovers/plan", **form("watched", hostname, action="begin", name="watched-new", step_s="600"))
+    assert answer.status_code == 303
+    begun_id = answer.headers["location"].rpartition("/")[2]
+    rule = control.call("GET", f"/accounts/{control.account}/qanat/cutovers/{begun_id}")["plan"]["rule"]
+    assert (rule["step_s"], rule["longest_s"]) == (600, 6000)
+
+
 def test_it_is_held_up_and_taken_back(control: Control, me: Visitor) -> None:
     _, _, hostname = pair(control, "back")
     page = begun(me, "back", hostname)
@@ -114,7 +127,7 @@ def test_a_token_of_single_zones_watches_the_cutovers_of_these_and_no_others(
         assert 'data-live="/live?view=cutover' in one.page(paths["ours"])
         with stream(one, f"/live?view=cutover&cutover={paths['ours'].rpartition('/')[2]}") as told:
             parts = next(told)[1]["parts"]
-        assert set(parts) == {"course"}
+        assert set(parts) == {"course", "acts", "gates"}
         assert "ours" in parts["course"]
         assert "theirs" not in parts["course"]
         assert one.get(paths["theirs"]).status_code == 404

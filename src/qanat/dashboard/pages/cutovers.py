@@ -6,11 +6,14 @@ from typing import Any
 from starlette.responses import Response
 
 from qanat.cutover import cutovers
+from qanat.cutover.comparison import compare
 from qanat.cutover.edge import CutoverEdge
-from qanat.cutover.gates import Gate, is_open
+from qanat.cutover.gates import Gate, is_open, learnt
 from qanat.cutover.inspection import inspect
 from qanat.cutover.machine import ACTIVE, MOVED, State
-from qanat.cutover.plan import AT_ONCE, GRADUAL, Check, Plan, checked
+from qanat.cutover.plan import AT_ONCE, GRADUAL, Check, Plan, Rule, checked
+from qanat.cutover.rule import Counts, numbers_of
+from qanat.cutover.watching import patiences, took_s
 from qanat.dashboard.ask import Ask, Pages
 from qanat.dashboard.confirming import Asked, confirmed
 from qanat.dashboard.desk import Desk
@@ -113,7 +116,12 @@ def cutover_parts(desk: Desk, view: View) -> dict[str, str]:
     """What of it changes."""
     with desk.store.reading() as session:
         row = cutovers.get(session, view.account_id, view.value("cutover"))
-    return {"course": render("part/cutover.html", **_values(desk, row))}
+    values = _values(desk, row)
+    return {
+        "course": render("part/cutover.html", **values),
+        "acts": render("part/cutover-acts.html", **values),
+        "gates": render("part/cutover-gates.html", **values),
+    }
 
 
 @pages.post("/cutovers/{cutover_id}/pause", *CHANGES)
@@ -175,7 +183,18 @@ def _plan(ask: Ask, given: dict[str, str]) -> Plan:
         steps=GRADUAL if given.get("steps") == "gradual" else AT_ONCE,
         check=Check(path=given.get("path", "").strip() or "/"),
         hold=given.get("hold") == "yes",
+        rule=_rule(given.get("step_s", "").strip()),
     )
+
+
+def _rule(step_s: str) -> Rule:
+    """Whose steps last so long at least. QanatError `cutover_bad_plan`."""
+    usual = Rule()
+    if not step_s:
+        return usual
+    if not step_s.isascii() or not step_s.isdigit() or len(step_s) > 6:
+        raise QanatError("cutover_bad_plan", "the seconds of a step are a whole number", where="rule.step_s")
+    return Rule(step_s=float(step_s), longest_s=max(usual.longest_s, 10.0 * float(step_s)))
 
 
 def _form(
@@ -208,8 +227,20 @@ def _values(desk: Desk, row: Any) -> dict[str, Any]:
         "mark": MARKS.get(State(row.state), "weak"),
         "share": cutovers.share_of(row),
         "is_active": row.state in ACTIVE,
+        "now": _compared(desk, row),
         "can_go_back": row.state in (*ACTIVE, State.DONE, State.BROKEN),
     }
+
+
+def _compared(desk: Desk, row: Any) -> dict[str, Any] | None:
+    """Both sides since the step began, summed over the hostnames; of one that is over, as they were at its end."""
+    if row.state in MOVED and desk.cutover_edge is not None:
+        plan = cutovers.plan_of(row)
+        patience = patiences(row.hostnames, plan.check_of, learnt(row.gates), took_s(row.gates))
+        found = compare(desk.cutover_edge, row, patience, since=row.since)
+        return numbers_of(sum(found.new.values(), Counts()), sum(found.old.values(), Counts()))
+    told = [each["numbers"] for each in row.timeline if "new" in (each.get("numbers") or {})]
+    return told[-1] if told else None
 
 
 def _row(ask: Ask, permission: Permission) -> Any:
