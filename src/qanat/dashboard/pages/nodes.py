@@ -27,7 +27,7 @@ def promote(ask: Ask) -> Response:
         consequences=(
             f"New requests wait, 30 s at most, until what is open on {active or 'the active node'} has ended or 10 s are over.",
             f"The epoch rises, and from then on {node.name} alone gets requests.",
-            f"{active or 'The other one'} is fenced until somebody lets it in again." if active else "",
+            f"{active} is a standby then, and may be promoted again." if active else "",
         )[: 3 if active else 2],
         name=node.name,
         verb="Promote",

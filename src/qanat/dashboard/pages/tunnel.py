@@ -49,6 +49,7 @@ def tunnel_parts(desk: Desk, view: View) -> dict[str, str]:
         "standing": render("part/standing.html", **values),
         "connectors": render("part/connectors.html", **values),
         "nodes": render("part/nodes.html", **values),
+        "node-acts": render("part/node-acts.html", **values),
         "failures": render("part/failures.html", **values),
         "plot:newest": json.dumps(newest(desk, Scope.tunnel(tunnel_id))),
     }

@@ -76,12 +76,13 @@
   const age = $("age"), notice = $("broken-stream");
   let newest = 0, source = null, why = "", ended = false;
 
+  const placed = (each) => each.getAttribute("href") || each.getAttribute("formaction") || each.id || each.className;
   function put(id, html) {
     const before = $(id);
     if (!before || before.outerHTML === html) return;
     const active = before.contains(document.activeElement) ? document.activeElement : null;
     if (active && /^(INPUT|TEXTAREA|SELECT)$/.test(active.tagName)) return; // nobody's typing is lost
-    const place = active && (active.getAttribute("href") || active.id || active.className);
+    const place = active && placed(active);
     const scrolled = [...before.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
     const unfolded = [...before.querySelectorAll("details[open][id]")].map((each) => each.id);
     const holder = document.createElement("template");
@@ -93,7 +94,7 @@
     after.querySelectorAll(".scroll").forEach((each, n) => { if (scrolled[n]) [each.scrollLeft, each.scrollTop] = scrolled[n]; });
     if (place) {
       const again = [...after.querySelectorAll("a,button,[tabindex]")]
-        .find((each) => (each.getAttribute("href") || each.id || each.className) === place);
+        .find((each) => placed(each) === place);
       if (again) again.focus({ preventScroll: true });
     }
     if (window.htmx) window.htmx.process(after);
