@@ -12,6 +12,7 @@ from tests.support.connectors import host_and_port
 from tests.support.edge import Edge
 from tests.support.fixtures import quic_only
 from tests.support.loopback import needs_ipv6
+from tests.support.origin import Origin
 from tests.support.sites import Site
 from tests.support.waiting import wait_until
 
@@ -45,14 +46,17 @@ def test_a_tls_1_2_client_is_served_and_an_older_one_refused(site: Site) -> None
 
 @needs_ipv6
 @pytest.mark.parametrize("protocol", ["quic", "http2"])
+@pytest.mark.case(40)
 def test_everything_works_on_ipv6_alone(folder: Path, protocol: Protocol) -> None:
+    origin = Origin()
     addresses = ("public_https", "public_http", "tunnel_address", "control_address")
     edge = Edge(folder / "edge", **dict.fromkeys(addresses, "[::1]:0"))
     try:
         assert all(address.startswith("[::1]:") for address in (edge.https, edge.http, edge.tunnel))
         assert edge.ready["api"].startswith("http://[::1]:")
         tunnel = edge.api.create_tunnel("six")
-        edge.api.put_configuration(tunnel.id, [{"service": "http_status:204"}])
+        echo = {"hostname": "app.six.test", "path": "^/echo$", "service": origin.service}
+        edge.api.put_configuration(tunnel.id, [echo, {"service": "http_status:204"}])
         edge.api.publish(edge.api.create_zone("six.test"), "app.six.test", tunnel.id)
         connector = Connector(folder / "connector", edge, tunnel.token, protocol=protocol)
         try:
@@ -60,7 +64,14 @@ def test_everything_works_on_ipv6_alone(folder: Path, protocol: Protocol) -> Non
             (connection,) = wait_until(lambda: edge.api.connections(tunnel.id), "the connection to be listed")
             assert connection["origin_ip"] == "::1"
             assert _tls(edge, "app.six.test", ssl.TLSVersion.TLSv1_3) == ("TLSv1.3", b"HTTP/1.1 204 No Content\r\n")
+            with edge.h1("app.six.test") as client:
+                assert (
+                    client.get("/echo", [("CF-Connecting-IP", "fd00::1"), ("X-Forwarded-For", "fd00::1")]).status == 200
+                )
+            assert origin.last.values("cf-connecting-ip") == ["::1"]
+            assert origin.last.values("x-forwarded-for") == ["::1"]
         finally:
             connector.stop()
     finally:
         edge.stop()
+        origin.close()

@@ -188,7 +188,7 @@ class Http1Client:
     ) -> None:
         host, _, port = address.rpartition(":")
         self.hostname = hostname
-        plain = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        plain = socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET, socket.SOCK_STREAM)
         plain.settimeout(timeout_s)
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -196,7 +196,7 @@ class Http1Client:
         try:
             if source is not None:
                 plain.bind((source, 0))
-            plain.connect((host, int(port)))
+            plain.connect((host.strip("[]"), int(port)))
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if ca_file is not None:
                 context = ssl.create_default_context(cafile=str(ca_file))
