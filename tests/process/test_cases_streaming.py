@@ -127,6 +127,12 @@ def test_cancels_are_no_errors(site: Site) -> None:
     wait_until(lambda: counted(site) >= canceled + 100, "the cancels to be counted as client_closed")
     assert (counted(site, "requests_failed"), failures(site)) == failed
 
+    def told() -> int:
+        return sum(" DBG Request canceled " in line for line in site.connector.process.since(mark))
+
+    wait_until(lambda: told() >= 100, "a line for each")
+    assert told() == 100
+
 
 @pytest.mark.case(29)
 @every_connector
