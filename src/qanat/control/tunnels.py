@@ -266,6 +266,13 @@ def names(session: Session, account_id: str, tunnel_ids: Sequence[str]) -> dict[
     return {row.id: row.name for row in session.execute(query)}
 
 
+def named(session: Session, account_id: str, name: str) -> str | None:
+    """The id of the account's tunnel of this name, unless it is deleted."""
+    return session.scalar(
+        select(Tunnel.id).where(Tunnel.account_id == account_id, Tunnel.name == name, Tunnel.deleted_at.is_(None))
+    )
+
+
 def choices(session: Session, account_id: str, *, most: int) -> dict[str, str]:
     """The first tunnels by name that a record may lead to: id and name."""
     query = select(Tunnel.id, Tunnel.name).where(
@@ -322,10 +329,7 @@ def _networks(session: Session, tunnel_id: str) -> list[str]:
 
 
 def _check_name_free(session: Session, account_id: str, name: str) -> None:
-    taken = session.scalar(
-        select(Tunnel.id).where(Tunnel.account_id == account_id, Tunnel.name == name, Tunnel.deleted_at.is_(None))
-    )
-    if taken is not None:
+    if named(session, account_id, name) is not None:
         raise QanatError(
             "tunnel_name_taken", "You already have a tunnel with this name", where="name", hint="choose another name"
         )

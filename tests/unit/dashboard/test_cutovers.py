@@ -43,6 +43,16 @@ def test_a_plan_shows_every_gate_and_changes_nothing(control: Control, me: Visit
     assert control.call("GET", f"/accounts/{control.account}/qanat/cutovers") == []
 
 
+def test_tunnels_made_a_moment_ago_are_found_by_their_names(
+    control: Control, me: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qanat.dashboard.overview.KEPT_S", 3600.0)
+    me.page("/")
+    _, _, hostname = pair(control, "fresh")
+    assert "Gates" in shown(me.post("/cutovers/plan", **form("fresh", hostname, action="plan")).text)
+    assert 'value="fresh-new"' in me.page("/cutovers/plan")
+
+
 def test_it_begins_only_with_the_targets_name(control: Control, me: Visitor) -> None:
     _, _, hostname = pair(control, "begun")
     refused = me.post("/cutovers/plan", **form("begun", hostname, action="begin", name="begun"))

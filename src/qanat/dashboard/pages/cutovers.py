@@ -1,10 +1,12 @@
 """Cutovers: planned with every gate's evidence, begun, watched, held up and taken back; and those that were."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import Response
 
+from qanat.control import tunnels
 from qanat.cutover import cutovers
 from qanat.cutover.comparison import compare
 from qanat.cutover.edge import CutoverEdge
@@ -53,7 +55,7 @@ def listed(ask: Ask) -> Response:
             reach=ask.who.reach("dns.read"),
         )
     paging = Paging.of(at, IN_LIST, total, path="/cutovers", name="page")
-    names = _names(ask.desk, ask.viewer.account_id)
+    names = _names(ask.desk, ask.viewer.account_id, rows)
     return ask.show("cutovers.html", rows=rows, names=names, marks=MARKS, paging=paging)
 
 
@@ -146,7 +148,7 @@ def resume(ask: Ask) -> Response:
 def roll_back(ask: Ask) -> Response:
     """The records as they were before, to the letter."""
     row, desk = _row(ask, "dns.edit"), ask.desk
-    names = _names(desk, ask.viewer.account_id)
+    names = _names(desk, ask.viewer.account_id, [row])
     source = names.get(row.from_tunnel_id, row.from_tunnel_id)
     asked = Asked(
         title="Roll the cutover back",
@@ -175,10 +177,12 @@ def roll_back(ask: Ask) -> Response:
 
 
 def _plan(ask: Ask, given: dict[str, str]) -> Plan:
-    names = {name: tunnel_id for tunnel_id, name in _names(ask.desk, ask.viewer.account_id).items()}
+    said = given.get("from", "").strip(), given.get("to", "").strip()
+    with ask.desk.store.reading() as session:
+        source, target = (tunnels.named(session, ask.viewer.account_id, name) or name for name in said)
     return Plan(
-        from_tunnel=names.get(given.get("from", "").strip(), given.get("from", "").strip()),
-        to_tunnel=names.get(given.get("to", "").strip(), given.get("to", "").strip()),
+        from_tunnel=source,
+        to_tunnel=target,
         hostnames=tuple(given.get("hostnames", "").split()),
         steps=GRADUAL if given.get("steps") == "gradual" else AT_ONCE,
         check=Check(path=given.get("path", "").strip() or "/"),
@@ -207,6 +211,8 @@ def _form(
     error: QanatError | None = None,
     status: int = 200,
 ) -> Response:
+    with ask.desk.store.reading() as session:
+        choices = tunnels.choices(session, ask.viewer.account_id, most=500)
     return ask.show(
         "cutover-plan.html",
         status=status,
@@ -216,14 +222,14 @@ def _form(
         version=version,
         target=target,
         error=error,
-        tunnels=sorted(_names(ask.desk, ask.viewer.account_id).values())[:500],
+        tunnels=list(choices.values()),
     )
 
 
 def _values(desk: Desk, row: Any) -> dict[str, Any]:
     return {
         "row": row,
-        "names": _names(desk, row.account_id),
+        "names": _names(desk, row.account_id, [row]),
         "mark": MARKS.get(State(row.state), "weak"),
         "share": cutovers.share_of(row),
         "is_active": row.state in ACTIVE,
@@ -253,8 +259,11 @@ def _row(ask: Ask, permission: Permission) -> Any:
     return row
 
 
-def _names(desk: Desk, account_id: str) -> dict[str, str]:
-    return {line.id: line.name for line in desk.overviews.of(account_id).tunnels}
+def _names(desk: Desk, account_id: str, rows: Iterable[Any]) -> dict[str, str]:
+    """Of both tunnels of each, by id; a deleted one has none."""
+    ids = {tunnel_id for row in rows for tunnel_id in (row.from_tunnel_id, row.to_tunnel_id)}
+    with desk.store.reading() as session:
+        return tunnels.names(session, account_id, sorted(ids))
 
 
 def _edge(desk: Desk) -> CutoverEdge:
