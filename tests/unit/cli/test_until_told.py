@@ -12,8 +12,9 @@ BOTH = pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=lamb
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """Those of the test process are there again."""
+    """Python's own, which a process that was started in the background lacks; those of the test process are there again."""
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for each, handler in before.items():
         signal.signal(each, handler)
