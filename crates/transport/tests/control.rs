@@ -209,7 +209,9 @@ async fn shutting_the_listener_down_ends_all_links() {
     edge.stop.cancel();
     within(quic.closed()).await;
     within(http2.closed()).await;
-    let again = EdgeLink::dial(Protocol::Http2, edge.address, &edge.dial_settings()).await;
+    let (address, settings) = (edge.address, edge.dial_settings());
+    edge.ended().await;
+    let again = EdgeLink::dial(Protocol::Http2, address, &settings).await;
     assert!(again.is_err());
 }
 

@@ -43,9 +43,10 @@ pub(super) async fn accept(listener: TcpListener, reception: &Arc<Reception>) {
     loop {
         let accepted = tokio::select! {
             biased;
+            // First: a queue that never empties must not put the end off.
+            () = reception.stop.cancelled() => return,
             Ok(()) = off(&mut accepting) => return reception.stop.cancelled().await,
             accepted = listener.accept() => accepted,
-            () = reception.stop.cancelled() => return,
         };
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,

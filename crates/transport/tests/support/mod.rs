@@ -62,6 +62,7 @@ pub struct Edge {
     pub udp: TunnelUdp,
     certificate: Certificate,
     pub heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<(ConnectorLink, Heard)>>,
+    served: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Clone)]
@@ -136,9 +137,14 @@ impl Edge {
         let (heard, queue) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let listener = TunnelListener::new(settings, Arc::new(Recorder { heard, decide }), stop.clone()).unwrap();
-        tokio::spawn(listener.serve(vec![udp.clone()], tcp));
+        let served = tokio::spawn(listener.serve(vec![udp.clone()], tcp));
         let ca = certificate.ca.clone();
-        Self { stop, address, ca, udp, certificate, heard: tokio::sync::Mutex::new(queue) }
+        Self { stop, address, ca, udp, certificate, heard: tokio::sync::Mutex::new(queue), served }
+    }
+
+    /// Once the listener has returned: until then a dial may still find its socket.
+    pub async fn ended(self) {
+        within(self.served).await.unwrap();
     }
 
     pub async fn next(&self) -> (ConnectorLink, Heard) {
