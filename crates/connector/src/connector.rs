@@ -1,4 +1,4 @@
-//! The handle that Python holds: its own runtime, the current table, the pushes that wait for an answer.
+//! The handle that Python holds: its own workers, the current table, the pushes that wait for an answer.
 
 use crate::access::{KeySet, KeySets};
 use crate::calls::Calls;
@@ -20,18 +20,17 @@ use crate::{ConnectorSettings, Event, IngressTable, SettingError, Snapshot, Stop
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use qanat_boundary::{EngineWarning, Histogram};
-use qanat_transport::{Lines, Trust};
+use qanat_transport::{Lines, Trust, Workers};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-/// The connector's data path. All methods may be called from any thread outside the runtime.
+/// The connector's data path. All methods may be called from any thread that is not one of its own.
 pub struct Connector {
     data_path: Arc<DataPath>,
-    runtime: Mutex<Option<Runtime>>,
+    workers: Mutex<Option<Workers>>,
 }
 
 impl Connector {
@@ -77,7 +76,7 @@ impl Connector {
                 tell_requests: AtomicBool::new(settings.tell_requests),
                 settings,
             }),
-            runtime: Mutex::new(None),
+            workers: Mutex::new(None),
         })
     }
 
@@ -91,21 +90,20 @@ impl Connector {
         self.data_path.clone()
     }
 
-    /// Starts the runtime and dials. A second call does nothing.
+    /// Starts the workers and dials. A second call does nothing.
     pub fn start(&self) -> std::io::Result<()> {
-        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if runtime.is_some() || *self.data_path.life.borrow() == Life::Ended {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if workers.is_some() || *self.data_path.life.borrow() == Life::Ended {
             return Ok(());
         }
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(match self.data_path.settings.worker_threads {
+        let count = match self.data_path.settings.worker_threads {
             // It runs beside the application it serves: half of the machine is plenty.
             0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
-            workers => workers,
-        });
-        let started = builder.thread_name("qanat-connector").max_blocking_threads(16).enable_all().build()?;
-        started.spawn(supervisor::run(self.data_path.clone()));
-        *runtime = Some(started);
+            count => count,
+        };
+        let started = Workers::start("qanat-connector", count)?;
+        started.handle().spawn(supervisor::run(self.data_path.clone(), started.seats()));
+        *workers = Some(started);
         Ok(())
     }
 
@@ -159,9 +157,9 @@ impl Connector {
 
     /// Whether each edge can be reached over each transport, within `limit` in all; also by a connector that isn't started.
     pub fn check_edges(&self, limit: Duration) -> Vec<EdgeCheck> {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
-        drop(runtime);
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = workers.as_ref().map(|workers| workers.handle().clone());
+        drop(workers);
         let work = edge_check::check(self.data_path.clone(), limit);
         let Some(handle) = handle else {
             let own = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -186,13 +184,13 @@ impl Connector {
 
     /// All that is counted, at this moment. Takes no lock that a request waits for.
     pub fn snapshot(&self) -> Snapshot {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         Snapshot {
             counters: self.counters(),
             calls: self.data_path.calls.snapshot(),
             connect_latency_ms: self.data_path.connect_latency_ms.snapshot(),
             quic: self.data_path.traffic.snapshot(),
-            tasks: runtime.as_ref().map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64),
+            tasks: workers.as_ref().map_or(0, |workers| workers.tasks() as u64),
         }
     }
 
@@ -213,7 +211,7 @@ impl Connector {
                 _ => Life::Ended,
             }
         });
-        if self.runtime.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        if self.workers.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.data_path.events.push(Stopped {});
         }
     }
@@ -221,9 +219,9 @@ impl Connector {
     /// Ends everything now; waiting `next_events` return. Idempotent.
     pub fn close(&self) {
         self.data_path.life.send_replace(Life::Ended);
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_timeout(Duration::from_secs(1));
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(workers) = workers {
+            workers.shut_down(Duration::from_secs(1));
         }
         self.data_path.events.close();
     }

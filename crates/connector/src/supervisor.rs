@@ -4,6 +4,7 @@ use crate::Stopped;
 use crate::data_path::DataPath;
 use crate::fleet::Fleet;
 use crate::slot::Slot;
+use qanat_transport::Seats;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -12,11 +13,18 @@ use tokio::time::sleep;
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// Runs until `stop` or `close`.
-pub(crate) async fn run(data_path: Arc<DataPath>) {
+pub(crate) async fn run(data_path: Arc<DataPath>, seats: Seats) {
     let fleet = Arc::new(Fleet::new());
     let mut slots = JoinSet::new();
     for index in 0..data_path.settings.ha_connections {
-        slots.spawn(keep(index, data_path.clone(), fleet.clone()));
+        let seat = seats.take();
+        let worker = seat.handle();
+        let kept = keep(index, data_path.clone(), fleet.clone());
+        let held = async move {
+            kept.await;
+            drop(seat);
+        };
+        slots.spawn_on(held, &worker);
     }
     let mut sweep = tokio::time::interval(SWEEP);
     let watching = data_path.network.watch();

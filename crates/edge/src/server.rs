@@ -25,12 +25,11 @@ use crate::tunnels::push::Pusher;
 use crate::zones::ZoneRules;
 use futures_util::future::BoxFuture;
 use qanat_boundary::EngineWarning;
-use qanat_transport::{Elsewhere, Flow, Lines, ListenerSettings, TunnelListener};
+use qanat_transport::{Elsewhere, Flow, Lines, ListenerSettings, TunnelListener, Workers};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +62,7 @@ pub struct Edge {
     opened: watch::Sender<Open>,
     /// Ends once every connector was told.
     serving: JoinHandle<()>,
-    runtime: Mutex<Option<Runtime>>,
+    workers: Mutex<Option<Workers>>,
 }
 
 impl Edge {
@@ -79,14 +78,13 @@ impl Edge {
     pub fn bind(settings: Settings, tunnel_certificate: &Certificate, handed: Descriptors) -> Result<Self, EdgeError> {
         let side = Arc::new(PublicSide::new(settings)?);
         let settings = &side.settings;
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.enable_all().thread_name("qanat-edge");
-        if settings.worker_threads > 0 {
-            builder.worker_threads(settings.worker_threads);
-        }
-        let runtime = builder
-            .build()
+        let count = match settings.worker_threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let workers = Workers::start("qanat-edge", count)
             .map_err(|e| EdgeError::BindFailed { address: "(threads)".to_owned(), reason: e.to_string() })?;
+        let runtime = workers.handle().clone();
         let _inside = runtime.enter();
         let elsewhere = Arc::new(Elsewhere::default());
         let Sockets { https, https_udp, http, tunnel_udp, tunnel_tcp, addresses, shared } =
@@ -109,13 +107,14 @@ impl Edge {
                 congestion: settings.congestion,
                 ..Flow::default()
             },
+            seats: workers.seats(),
         };
         let pusher = Pusher {
             tables: side.tables.clone(),
             registry: side.registry.clone(),
             events: side.events.clone(),
             counters: side.counters.clone(),
-            runtime: runtime.handle().clone(),
+            runtime: runtime.clone(),
         };
         let door = Door {
             tables: side.tables.clone(),
@@ -124,6 +123,7 @@ impl Edge {
             location: settings.location.clone(),
             older: tunnel_udp.clone(),
         };
+        let seats = workers.seats();
         let opened = watch::Sender::new(Open::Nothing);
         let once_open = |far: Open, serve: BoxFuture<'static, ()>| {
             let mut open = opened.subscribe();
@@ -143,11 +143,11 @@ impl Edge {
         let serving = once_open(Open::Tunnels, Box::pin(tunnels.serve(udp, tunnel_tcp)));
         for (socket, speech) in [(https, Speech::Tls(arrivals)), (http, Speech::Plain)] {
             if let Some(socket) = socket {
-                once_open(Open::All, Box::pin(listener::serve(side.clone(), socket, speech)));
+                once_open(Open::All, Box::pin(listener::serve(side.clone(), socket, speech, seats.clone())));
             }
         }
         drop(_inside);
-        let handover = Handover::new(side.clone(), runtime.handle().clone(), accepting, shared, elsewhere);
+        let handover = Handover::new(side.clone(), runtime.clone(), accepting, shared, elsewhere);
         let prober = Prober::new(side.clone());
         Ok(Self {
             side,
@@ -158,7 +158,7 @@ impl Edge {
             handover,
             opened,
             serving,
-            runtime: Mutex::new(Some(runtime)),
+            workers: Mutex::new(Some(workers)),
         })
     }
 
@@ -359,7 +359,7 @@ impl Edge {
 
     /// Takes nothing new, waits up to `grace` for open requests, ends everything. Idempotent; blocks.
     pub fn close(&self, grace: Duration) {
-        let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(workers) = self.workers.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         self.handover.close();
         self.side.drain.reach(Stage::Closing);
         self.side.holds.release_all();
@@ -375,7 +375,7 @@ impl Edge {
             self.serving.abort();
         }
         wait(LAST_CLOSES, &|| self.serving.is_finished());
-        runtime.shutdown_timeout(LAST_WORDS);
+        workers.shut_down(LAST_WORDS);
         self.side.access.close();
         self.side.events.close();
     }

@@ -173,17 +173,18 @@ fn requests_spread_over_connections_and_replicas() {
             connectors.push(FakeConnector::start(lab, &[], Uuid::from_u128(id), index).await.unwrap());
         }
         lab.until(|| lab.count("tunnel_connections_open") == 4).await;
-        let mut client = h1(lab).await;
+        let served = || connectors.iter().map(|c| c.requests().len()).collect::<Vec<_>>();
+        // The second visitor sits at the other of the edge's two workers.
+        let (mut one, mut other) = (h1(lab).await, h1(lab).await);
         for _ in 0..100 {
-            assert_eq!(client.get("/x").await.status, 200);
+            assert_eq!(one.get("/x").await.status, 200);
         }
-        for connector in &connectors {
-            assert!(
-                connector.requests().len() > 5,
-                "{:?}",
-                connectors.iter().map(|c| c.requests().len()).collect::<Vec<_>>()
-            );
+        let replicas = [0, 2].map(|first| served()[first..first + 2].iter().sum::<usize>());
+        assert!(replicas.iter().all(|n| *n > 20), "a visitor's requests go to both replicas: {:?}", served());
+        for _ in 0..100 {
+            assert_eq!(other.get("/x").await.status, 200);
         }
+        assert!(served().iter().all(|n| *n > 5), "{:?}", served());
     });
 }
 

@@ -18,6 +18,7 @@ mod stream;
 mod tls;
 mod turns;
 mod udp;
+mod workers;
 
 pub use connector::{
     ConfigurationPush, DialError, DialSettings, EdgeLink, FRAME_TYPES, Incoming, IncomingRequest, LinkWatch,
@@ -37,3 +38,4 @@ pub use qanat_wire::took::Took;
 pub use quic::Congestion;
 pub use stream::{TunnelSink, TunnelSource};
 pub use tls::{TlsError, Trust, connector_tls, connector_tls_post_quantum, edge_tls};
+pub use workers::{Seats, Workers, own_worker};

@@ -100,6 +100,7 @@ impl Edge {
     async fn bind(address: SocketAddr, ca_pem: String, key_pem: String) -> Self {
         let heard = Arc::new(Heard::default());
         let settings = ListenerSettings {
+            seats: qanat_transport::Seats::here(),
             tls: edge_tls(ca_pem.as_bytes(), key_pem.as_bytes()).unwrap(),
             max_pending_handshakes: 100,
             max_tcp_connections: 1000,

@@ -9,7 +9,7 @@ use crate::public::h1;
 use crate::public::h2;
 use crate::public::proxied;
 use crate::public_side::PublicSide;
-use qanat_transport::Arrivals;
+use qanat_transport::{Arrivals, Seats};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Place {
 
 /// Accepts until the edge closes; who is in the queue then is not turned away. Once another process accepts in its place, the queue
 /// is that one's.
-pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: Speech) {
+pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: Speech, seats: Seats) {
     let mut last = LAST_ACCEPTED;
     let mut elsewhere = side.drain.is_elsewhere.subscribe();
     loop {
@@ -96,7 +96,15 @@ pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: 
         };
         side.counters.connections.add(1);
         let _ = socket.set_nodelay(true);
-        tokio::spawn(serve_connection(side.clone(), socket, peer, speech.clone(), place));
+        // Its worker's own epoll is to watch it.
+        let Ok(socket) = socket.into_std() else { continue };
+        let (side, speech, seat) = (side.clone(), speech.clone(), seats.take());
+        let worker = seat.handle();
+        worker.spawn(async move {
+            let Ok(socket) = TcpStream::from_std(socket) else { return };
+            serve_connection(side, socket, peer, speech, place).await;
+            drop(seat);
+        });
     }
 }
 

@@ -19,6 +19,8 @@ const TRAILERS: &str = "qanat_trailers";
 /// What the registry needs of a link; `ConnectorLink` in life, a fake in tests.
 pub(crate) trait Peer: Clone + Send + Sync + 'static {
     fn serial(&self) -> u64;
+    /// At which of the edge's workers it has its seat.
+    fn worker(&self) -> Option<usize>;
     fn protocol(&self) -> Protocol;
     fn address(&self) -> IpAddr;
     fn accept(&self, features: &[String]);
@@ -45,6 +47,9 @@ pub(crate) trait Peer: Clone + Send + Sync + 'static {
 impl Peer for ConnectorLink {
     fn serial(&self) -> u64 {
         ConnectorLink::serial(self)
+    }
+    fn worker(&self) -> Option<usize> {
+        ConnectorLink::worker(self)
     }
     fn protocol(&self) -> Protocol {
         ConnectorLink::protocol(self)

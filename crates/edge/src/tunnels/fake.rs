@@ -15,6 +15,7 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub(super) struct Fake {
     serial: u64,
+    worker: Option<usize>,
     closed: Arc<Mutex<Option<String>>>,
     pub(super) drained: Arc<AtomicUsize>,
     pub(super) suspect: Arc<AtomicBool>,
@@ -27,11 +28,16 @@ impl Fake {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
+            worker: None,
             closed: Arc::default(),
             drained: Arc::default(),
             suspect: Arc::default(),
             heard: Arc::default(),
         }
+    }
+    /// With a seat at this worker.
+    pub(super) fn at(worker: usize) -> Self {
+        Self { worker: Some(worker), ..Self::new() }
     }
     pub(super) fn why(&self) -> Option<String> {
         self.closed.lock().unwrap().clone()
@@ -41,6 +47,9 @@ impl Fake {
 impl Peer for Fake {
     fn serial(&self) -> u64 {
         self.serial
+    }
+    fn worker(&self) -> Option<usize> {
+        self.worker
     }
     fn protocol(&self) -> Protocol {
         Protocol::Quic

@@ -3,7 +3,7 @@
 use crate::tunnels::balancer;
 use crate::tunnels::connection::{Asker, Connection, Peer};
 use arc_swap::ArcSwap;
-use qanat_transport::ConnectorLink;
+use qanat_transport::{ConnectorLink, own_worker};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +17,9 @@ use uuid::Uuid;
 const VISITORS: usize = 4;
 /// … and at least so many.
 const MIN_PART: usize = 16;
+/// A connection of another worker is taken when it has so many open requests fewer: to wake another core costs more than a few requests
+/// cost each other.
+const FAR: usize = 8;
 /// More than a connection can have open: a choked one is taken when there is no other.
 const MAX_OPEN: usize = usize::MAX / 2;
 /// When a suspect connection has ended, its connector's others follow within that time, or live.
@@ -64,13 +67,9 @@ impl<P: Peer> Tunnel<P> {
 
     fn pick_for(&self, asker: Asker, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
         let ready = self.ready.load();
+        let load = |c: &Connection<P>| c.open().saturating_add(if c.choke.is_on() { MAX_OPEN } else { 0 });
         let pick = |usable: &dyn Fn(&Connection<P>) -> bool| {
-            balancer::pick(
-                &ready,
-                |c| usable(c),
-                |c| c.open().saturating_add(if c.choke.is_on() { MAX_OPEN } else { 0 }),
-                |n| rand::random_range(0..n),
-            )
+            balancer::pick(&ready, |c| usable(c), |c| load(c), |n| rand::random_range(0..n))
         };
         let usable = |c: &Connection<P>| !c.link.is_closed() && usable(c);
         let trusted = |c: &Connection<P>| !c.link.is_suspect() && usable(c);
@@ -83,8 +82,8 @@ impl<P: Peer> Tunnel<P> {
                 pick(&|c| trusted(c) && !silent.contains(&c.connector_id)).or_else(|| pick(&trusted))
             }
         };
-        let chosen = chosen.or_else(|| pick(&usable))?;
-        let connection = ready[chosen].clone();
+        let chosen = &ready[chosen.or_else(|| pick(&usable))?];
+        let connection = near(&ready, chosen, trusted, load).clone();
         connection.enter(asker);
         let cuts = connection.cuts();
         Some(Picked { connection, asker, cuts })
@@ -191,6 +190,24 @@ impl<P: Peer> Tunnel<P> {
         self.ready.store(Arc::new(ready));
         self.stir();
     }
+}
+
+/// In place of the `chosen` connection, one of its connector's that has its seat at the caller's worker, if there is one. Which connector
+/// serves is not for the visitors' seats to decide.
+fn near<'a, P: Peer>(
+    ready: &'a [Arc<Connection<P>>],
+    chosen: &'a Arc<Connection<P>>,
+    usable: impl Fn(&Connection<P>) -> bool,
+    load: impl Fn(&Connection<P>) -> usize,
+) -> &'a Arc<Connection<P>> {
+    let here = own_worker();
+    if here.is_none() || chosen.link.worker() == here {
+        return chosen;
+    }
+    let is_sister = |c: &Connection<P>| c.connector_id == chosen.connector_id && c.link.worker() == here;
+    let sisters = ready.iter().filter(|c| is_sister(c) && usable(c));
+    let nearest = sisters.min_by_key(|c| load(c)).filter(|c| load(c) <= load(chosen).saturating_add(FAR));
+    nearest.unwrap_or(chosen)
 }
 
 /// Why a request may find no connection, and a little later find one.
@@ -381,6 +398,77 @@ mod tests {
         tunnel.doubted.store(Arc::new(past));
         tunnel.stir();
         assert!(tunnel.doubted.load().is_empty());
+    }
+
+    /// What `work` says on a worker's thread, by the worker.
+    fn at_each_worker<T: Send + 'static>(work: impl Fn() -> T + Clone + Send + 'static) -> HashMap<usize, T> {
+        let workers = qanat_transport::Workers::start("test", 2).unwrap();
+        let seats = workers.seats();
+        let (told, heard) = std::sync::mpsc::channel();
+        for seat in [seats.take(), seats.take()] {
+            let (told, work) = (told.clone(), work.clone());
+            seat.handle().spawn(async move { told.send((own_worker().unwrap(), work())).unwrap() });
+        }
+        let said = (0..2).map(|_| heard.recv_timeout(DOUBTED).unwrap()).collect();
+        workers.shut_down(DOUBTED);
+        said
+    }
+
+    #[test]
+    fn a_request_takes_its_own_workers_connection_of_the_connector_that_was_chosen() {
+        let tunnel = Arc::new(Tunnel::new());
+        // The first connector has a connection at each worker; the second has all of its at the first one.
+        for (connector, index, worker) in [(1, 0, 0), (1, 1, 1), (2, 0, 0), (2, 1, 0)] {
+            let link = Fake::at(worker);
+            tunnel.announce();
+            tunnel.settle(Some(Arc::new(Connection::new(link, &registration(connector, index), String::new()))));
+        }
+        let picked = {
+            let tunnel = tunnel.clone();
+            move || {
+                let mut served: HashMap<(Uuid, u8), usize> = HashMap::new();
+                for _ in 0..400 {
+                    let picked = tunnel.pick(|_| true).unwrap();
+                    *served.entry((picked.connector_id, picked.index)).or_default() += 1;
+                }
+                served
+            }
+        };
+        let (first, second) = (registration(1, 0).connector_id, registration(2, 0).connector_id);
+        for (worker, served) in at_each_worker(picked) {
+            let other = if worker == 0 { 1 } else { 0 };
+            assert!(!served.contains_key(&(first, other)), "{worker} {served:?}");
+            let share = |connector| served.iter().filter(|((c, _), _)| *c == connector).map(|(_, n)| n).sum::<usize>();
+            assert!(share(first) > 100 && share(second) > 100, "both connectors serve: {worker} {served:?}");
+        }
+        let open = tunnel.ready.load().iter().map(|c| c.open()).sum::<usize>();
+        assert_eq!(open, 0);
+    }
+
+    #[test]
+    fn a_busy_connection_of_the_own_worker_is_passed_by() {
+        let tunnel = Arc::new(Tunnel::new());
+        for index in [0, 1] {
+            let link = Fake::at(usize::from(index));
+            tunnel.announce();
+            tunnel.settle(Some(Arc::new(Connection::new(link, &registration(1, index), String::new()))));
+        }
+        let held = {
+            let tunnel = tunnel.clone();
+            at_each_worker(move || {
+                let picked: Vec<_> = (0..3 * FAR).map(|_| tunnel.pick(|_| true).unwrap()).collect();
+                let own = own_worker().unwrap();
+                (picked.iter().filter(|c| usize::from(c.index) == own).count(), picked)
+            })
+        };
+        // Each looked while the other's were open or not yet: its own connection never got more than FAR ahead.
+        let open: Vec<_> = tunnel.ready.load().iter().map(|c| c.open()).collect();
+        assert!(open[0].abs_diff(open[1]) <= FAR + 1, "{open:?}");
+        assert!(
+            held.values().all(|(own, _)| *own > FAR),
+            "{:?}",
+            held.values().map(|(own, _)| own).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -59,7 +59,17 @@ pub(super) async fn accept(listener: TcpListener, reception: &Arc<Reception>) {
         };
         if let Some(entry) = Entry::of(reception, remote.ip()) {
             http2::tune(&stream);
-            entry.serve(acceptor.accept(stream), remote, reception);
+            // Its worker's own epoll is to watch it.
+            let Ok(stream) = stream.into_std() else { continue };
+            let (acceptor, arrived) = (acceptor.clone(), reception.clone());
+            let seat = reception.settings.seats.take();
+            let worker = seat.handle();
+            let serving = async move {
+                let Ok(stream) = TcpStream::from_std(stream) else { return };
+                entry.serve(acceptor.accept(stream), remote, &arrived).await;
+                drop(seat);
+            };
+            reception.tasks.spawn_on(serving, &worker);
         }
     }
 }
@@ -87,13 +97,10 @@ impl Entry {
         }
     }
 
-    /// Serves it in a task of its own, from its TLS handshake on.
-    pub(super) fn serve(self, handshake: Accept<TcpStream>, remote: SocketAddr, reception: &Arc<Reception>) {
-        let arrived = reception.clone();
-        reception.tasks.spawn(async move {
-            serve(handshake, remote, self.place, &arrived).await;
-            drop(self.permit);
-        });
+    /// Serves it from its TLS handshake on.
+    pub(super) async fn serve(self, handshake: Accept<TcpStream>, remote: SocketAddr, reception: &Reception) {
+        serve(handshake, remote, self.place, reception).await;
+        drop(self.permit);
     }
 }
 

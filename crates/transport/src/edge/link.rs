@@ -11,6 +11,7 @@ use crate::quic::head::{HeadReader, encode_request};
 use crate::quic::stream::QuicSink;
 use crate::stream::{SinkKind, StreamGuard};
 use crate::turns::OpenRequest;
+use crate::workers::own_worker;
 use crate::{
     Applied, OpenError, Protocol, RegistrationDetails, RegistrationRefusal, RequestKind, ResponseError, TunnelRequest,
     TunnelSink, http2, quic,
@@ -55,6 +56,7 @@ pub(crate) enum Transport {
 
 struct ConnectorConnection {
     serial: u64,
+    worker: Option<usize>,
     remote: SocketAddr,
     peer: Arc<Peer>,
     draining: AtomicBool,
@@ -92,6 +94,7 @@ impl ConnectorLink {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         Self(Arc::new(ConnectorConnection {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            worker: own_worker(),
             remote,
             peer: Arc::new(peer),
             draining: AtomicBool::new(false),
@@ -109,6 +112,11 @@ impl ConnectorLink {
             key_exchange,
             transport,
         }))
+    }
+
+    /// At which of the process's workers it has its seat.
+    pub fn worker(&self) -> Option<usize> {
+        self.0.worker
     }
 
     /// Unique in this process.

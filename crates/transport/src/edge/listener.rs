@@ -104,7 +104,8 @@ impl Arrivals {
         }
         if let Some(entry) = Entry::of(reception, remote.ip()) {
             crate::http2::tune(&hello.io);
-            entry.serve(hello.into_stream(reception.tcp_tls.clone()), remote, reception);
+            let (handshake, arrived) = (hello.into_stream(reception.tcp_tls.clone()), reception.clone());
+            reception.tasks.spawn(async move { entry.serve(handshake, remote, &arrived).await });
         }
     }
 }

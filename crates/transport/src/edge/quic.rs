@@ -60,7 +60,13 @@ pub(super) async fn accept(endpoint: &Endpoint, reception: &Arc<Reception>) {
             }
             Verdict::Accept(place) | Verdict::Prove(place) => {
                 let arrived = reception.clone();
-                reception.tasks.spawn(async move { serve(incoming, place, &arrived).await });
+                let seat = reception.settings.seats.take();
+                let worker = seat.handle();
+                let serving = async move {
+                    serve(incoming, place, &arrived).await;
+                    drop(seat);
+                };
+                reception.tasks.spawn_on(serving, &worker);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::pending::{Pending, Place};
 use super::registrar::Registrar;
 use crate::doubt::{self, Line};
 use crate::quic::{self, Tuning};
-use crate::{Flow, TlsError};
+use crate::{Flow, Seats, TlsError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -31,6 +31,8 @@ pub struct ListenerSettings {
     pub max_head: usize,
     /// How the streams of connections use the network.
     pub flow: Flow,
+    /// Where connections are served, but those that a visitors' listener took.
+    pub seats: Seats,
 }
 
 impl ListenerSettings {

@@ -123,6 +123,7 @@ impl Edge {
         change: impl FnOnce(&mut ListenerSettings),
     ) -> Self {
         let mut settings = ListenerSettings {
+            seats: qanat_transport::Seats::here(),
             tls: edge_tls(certificate.chain.as_bytes(), certificate.key.as_bytes()).unwrap(),
             max_pending_handshakes: 64,
             max_tcp_connections: 1000,

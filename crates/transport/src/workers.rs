@@ -1,0 +1,187 @@
+//! The threads that move bytes. A connection has its seat at one of them, with all that is spawned for it: what belongs together stays in
+//! one core's cache, and no thread is woken to steal work from another.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
+
+/// Threads of each worker for what blocks (files, the system's resolver).
+const MAX_BLOCKING: usize = 16;
+
+thread_local! {
+    static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Which of its process's workers this thread is.
+pub fn own_worker() -> Option<usize> {
+    OWN.get()
+}
+
+/// Threads with a runtime each. Those that are dropped end, unwaited for.
+pub struct Workers {
+    all: Vec<Worker>,
+}
+
+struct Worker {
+    handle: Handle,
+    /// Said within how much time it ends.
+    end: oneshot::Sender<Duration>,
+    /// Without a sender it has ended.
+    ended: Receiver<()>,
+}
+
+impl Workers {
+    /// Starts so many, at least one. The error is the system's: no thread, no epoll descriptor.
+    pub fn start(name: &str, count: usize) -> io::Result<Self> {
+        let all = (0..count.max(1)).map(|index| Worker::start(name, index)).collect::<io::Result<_>>()?;
+        Ok(Self { all })
+    }
+
+    /// That of the first, for what is no connection's.
+    pub fn handle(&self) -> &Handle {
+        &self.all[0].handle
+    }
+
+    /// For connections of one kind: each takes the worker with the fewest of its kind.
+    pub fn seats(&self) -> Seats {
+        Seats::of(self.all.iter().map(|worker| worker.handle.clone()))
+    }
+
+    /// Tasks that have not ended, of all workers.
+    pub fn tasks(&self) -> usize {
+        self.all.iter().map(|worker| worker.handle.metrics().num_alive_tasks()).sum()
+    }
+
+    /// Drops all tasks and waits for the threads, at most so long. Not to be called from one of them.
+    pub fn shut_down(self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let end = |worker: Worker| {
+            let _ = worker.end.send(within);
+            worker.ended
+        };
+        for ended in self.all.into_iter().map(end).collect::<Vec<_>>() {
+            let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+impl Worker {
+    fn start(name: &str, index: usize) -> io::Result<Self> {
+        let mut builder = Builder::new_current_thread();
+        let runtime: Runtime =
+            builder.thread_name(format!("{name}-blocking")).max_blocking_threads(MAX_BLOCKING).enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, told) = oneshot::channel();
+        let (ending, ended) = mpsc::channel();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _ending = ending;
+            OWN.set(Some(index));
+            let within = runtime.block_on(told).unwrap_or_default();
+            runtime.shutdown_timeout(within);
+        })?;
+        Ok(Self { handle, end, ended })
+    }
+}
+
+/// How many connections of a kind each worker has.
+#[derive(Clone)]
+pub struct Seats(Arc<[Bench]>);
+
+struct Bench {
+    handle: Handle,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Seats {
+    fn of(handles: impl Iterator<Item = Handle>) -> Self {
+        Self(handles.map(|handle| Bench { handle, taken: Arc::default() }).collect())
+    }
+
+    /// Everybody sits where the caller runs.
+    pub fn here() -> Self {
+        Self::of(std::iter::once(Handle::current()))
+    }
+
+    /// One at the worker that has the fewest.
+    pub fn take(&self) -> Seat {
+        let free = self.0.iter().min_by_key(|bench| bench.taken.load(Ordering::Relaxed)).expect("there is a worker");
+        free.taken.fetch_add(1, Ordering::Relaxed);
+        Seat { handle: free.handle.clone(), _held: Held(free.taken.clone()) }
+    }
+}
+
+/// A connection's, while it lasts.
+pub struct Seat {
+    handle: Handle,
+    _held: Held,
+}
+
+struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Seat {
+    /// Where the connection's first task is to be spawned; those that it spawns stay there.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which worker takes a task, and which the task that this one spawns.
+    fn sits(seat: &Seat) -> [Option<usize>; 2] {
+        let (told, heard) = mpsc::channel();
+        seat.handle().spawn(async move {
+            let inner = tokio::spawn(async { own_worker() });
+            told.send([own_worker(), inner.await.unwrap()]).unwrap();
+        });
+        heard.recv_timeout(Duration::from_secs(30)).unwrap()
+    }
+
+    #[test]
+    fn a_connection_sits_where_the_fewest_are_and_stays_there() {
+        let workers = Workers::start("test", 3).unwrap();
+        let seats = workers.seats();
+        let mut taken: Vec<_> = (0..6).map(|_| seats.take()).collect();
+        let mut found: Vec<_> = taken.iter().map(sits).collect();
+        assert!(found.iter().all(|[first, inner]| first.is_some() && first == inner), "{found:?}");
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), 3);
+        let left = sits(&taken.remove(4));
+        assert_eq!(sits(&seats.take()), left, "the one that left made room");
+        assert_eq!(sits(&workers.seats().take()), [Some(0); 2], "another kind has seats of its own");
+        assert_eq!(own_worker(), None);
+        workers.shut_down(Duration::from_secs(30));
+    }
+
+    #[test]
+    fn who_hangs_is_not_waited_for_and_the_others_end() {
+        let workers = Workers::start("test", 2).unwrap();
+        let seats = workers.seats();
+        let (hangs, others) = (seats.take(), seats.take());
+        let (hold, held) = mpsc::channel::<()>();
+        let (dropped, gone) = mpsc::channel::<()>();
+        hangs.handle().spawn(async move { held.recv() });
+        others.handle().spawn(async move {
+            let _dropped = dropped;
+            std::future::pending::<()>().await;
+        });
+        workers.shut_down(Duration::from_millis(50));
+        assert_eq!(gone.recv_timeout(Duration::from_secs(30)), Err(mpsc::RecvTimeoutError::Disconnected));
+        drop(hold);
+    }
+}
