@@ -12,7 +12,6 @@ use http::StatusCode;
 use qanat_http::h2::{H2Source, stream_error};
 use qanat_http::{BodyLength, Headers, Interim, ResponseHead, check_websocket_answer};
 use qanat_wire::connect::ConnectResponse;
-use qanat_wire::names;
 use quinn::RecvStream;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -200,7 +199,8 @@ impl ResponseStream {
                 // RFC 9113 8.6: HTTP/2 has no 101.
                 return Poll::Ready(Err(ResponseError::Malformed("status 101 over HTTP/2".into())));
             }
-            let headers = http2_head::decode_headers(early.headers().get(names::RESPONSE_HEADERS), &mut None)?;
+            let headers =
+                http2_head::decode_headers(early.headers().get(http2_head::fields::RESPONSE_HEADERS), &mut None)?;
             let head = ResponseHead { status: early.status().as_u16(), headers };
             self.count_informational(&head.headers)?;
             return Poll::Ready(Ok(ResponseEvent::Informational(head)));

@@ -16,10 +16,55 @@ use qanat_wire::took::Took;
 use qanat_wire::{farewell, names};
 use std::time::Duration;
 
-/// The true status, in [`names::QANAT_STATUS_HEADER`].
+/// The true status, in [`fields::STATUS`].
 const SWITCHING: HeaderValue = HeaderValue::from_static("101");
 /// What a TCP stream's marker says; any text does.
 const TCP_SOURCE: HeaderValue = HeaderValue::from_static("qanat");
+
+/// The protocol's own fields. A name that is put in as text would be parsed, and copied, each time.
+pub(crate) mod fields {
+    use http::header::HeaderName;
+    use qanat_wire::names;
+
+    pub(crate) const ACCEPT: HeaderName = HeaderName::from_static(names::QANAT_ACCEPT_HEADER);
+    pub(crate) const ERROR: HeaderName = HeaderName::from_static(names::QANAT_ERROR_HEADER);
+    pub(crate) const MANAGEMENT: HeaderName = HeaderName::from_static(names::QANAT_MANAGEMENT_HEADER);
+    pub(crate) const REASON: HeaderName = HeaderName::from_static(names::QANAT_REASON_HEADER);
+    pub(crate) const RESPONSE_HEADERS: HeaderName = HeaderName::from_static(names::RESPONSE_HEADERS);
+    pub(crate) const RESPONSE_META: HeaderName = HeaderName::from_static(names::RESPONSE_META);
+    pub(crate) const RETURN: HeaderName = HeaderName::from_static(names::RETURN_HEADER);
+    pub(crate) const STATUS: HeaderName = HeaderName::from_static(names::QANAT_STATUS_HEADER);
+    pub(crate) const TCP: HeaderName = HeaderName::from_static(names::TCP_SOURCE_HEADER);
+    pub(crate) const TOOK: HeaderName = HeaderName::from_static(names::QANAT_TOOK_HEADER);
+    pub(crate) const UPGRADE: HeaderName = HeaderName::from_static(names::UPGRADE_HEADER);
+}
+
+/// What the edge adds to each visitor's request, and HTTP/2 has no table for.
+static ADDED: [HeaderName; 6] = [
+    HeaderName::from_static("cf-connecting-ip"),
+    CF_RAY,
+    HeaderName::from_static("cf-visitor"),
+    HeaderName::from_static("cdn-loop"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+];
+const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
+/// A trace goes on with another id in each request.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+fn field_name(name: &[u8]) -> Result<HeaderName, OpenError> {
+    match ADDED.iter().find(|added| added.as_str().as_bytes().eq_ignore_ascii_case(name)) {
+        Some(added) => Ok(added.clone()),
+        None => HeaderName::from_bytes(name).map_err(|_| OpenError::Invalid("a malformed header name")),
+    }
+}
+
+/// HPACK is to keep no copy of a value that never comes twice ("never indexed", RFC 7541 7.1.3): each would push out of the table one
+/// that does.
+fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
 
 /// A request of the protocol itself.
 pub(crate) fn control_request(upgrade: &'static str, accept: Option<&'static str>) -> Request<()> {
@@ -27,9 +72,9 @@ pub(crate) fn control_request(upgrade: &'static str, accept: Option<&'static str
     *request.method_mut() = if upgrade == names::UPGRADE_CONTROL { Method::GET } else { Method::PUT };
     *request.uri_mut() = Uri::from_static("https://qanat.invalid/");
     *request.version_mut() = http::Version::HTTP_2;
-    request.headers_mut().insert(names::UPGRADE_HEADER, HeaderValue::from_static(upgrade));
+    request.headers_mut().insert(fields::UPGRADE, HeaderValue::from_static(upgrade));
     if let Some(accept) = accept {
-        request.headers_mut().insert(names::QANAT_ACCEPT_HEADER, HeaderValue::from_static(accept));
+        request.headers_mut().insert(fields::ACCEPT, HeaderValue::from_static(accept));
     }
     request
 }
@@ -37,7 +82,7 @@ pub(crate) fn control_request(upgrade: &'static str, accept: Option<&'static str
 /// Tells a connector of ours that the edge stops and will be back.
 pub(crate) fn farewell(within: Duration) -> Request<()> {
     let mut request = control_request(names::UPGRADE_RETURN, None);
-    request.headers_mut().insert(names::RETURN_HEADER, HeaderValue::from(farewell::milliseconds(within)));
+    request.headers_mut().insert(fields::RETURN, HeaderValue::from(farewell::milliseconds(within)));
     request
 }
 
@@ -58,16 +103,18 @@ pub(crate) fn encode_request(request: &TunnelRequest, peer: Features) -> Result<
     let headers = out.headers_mut();
     headers.reserve(head.headers.len() + 3);
     for line in head.headers.iter().filter(|h| !is_length(&h.name) && !is_transfer_encoding(&h.name)) {
-        let name = HeaderName::from_bytes(&line.name).map_err(|_| OpenError::Invalid("a malformed header name"))?;
+        let name = field_name(&line.name)?;
         let value = HeaderValue::from_maybe_shared(line.value.clone());
-        headers.append(name, value.map_err(|_| OpenError::Invalid("a malformed header value"))?);
+        let value = value.map_err(|_| OpenError::Invalid("a malformed header value"))?;
+        let is_once = name == CF_RAY || name == TRACEPARENT;
+        headers.append(name, if is_once { once(value) } else { value });
     }
     match (request.kind, request.length) {
         (RequestKind::WebSocket, _) => {
-            headers.insert(names::UPGRADE_HEADER, HeaderValue::from_static(names::UPGRADE_WEBSOCKET));
+            headers.insert(fields::UPGRADE, HeaderValue::from_static(names::UPGRADE_WEBSOCKET));
         }
         (RequestKind::Tcp, _) => {
-            headers.insert(names::TCP_SOURCE_HEADER, TCP_SOURCE);
+            headers.insert(fields::TCP, TCP_SOURCE);
         }
         (RequestKind::Http, BodyLength::Exact(length)) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -75,10 +122,10 @@ pub(crate) fn encode_request(request: &TunnelRequest, peer: Features) -> Result<
         (RequestKind::Http, _) => {}
     }
     if let Some(accept) = peer.accept() {
-        headers.insert(names::QANAT_ACCEPT_HEADER, HeaderValue::from_static(accept));
+        headers.insert(fields::ACCEPT, HeaderValue::from_static(accept));
     }
     if peer.marks(request.entrance) {
-        headers.insert(names::QANAT_MANAGEMENT_HEADER, HeaderValue::from_static(names::VERIFIED));
+        headers.insert(fields::MANAGEMENT, HeaderValue::from_static(names::VERIFIED));
     }
     Ok(out)
 }
@@ -93,22 +140,22 @@ pub(crate) enum Asked {
 
 /// Reads a request's head; the text says what is wrong with it.
 pub(crate) fn decode_request(parts: http::request::Parts, end_stream: bool) -> Result<Asked, &'static str> {
-    let accept = parts.headers.get(names::QANAT_ACCEPT_HEADER).map(|list| Features::accepted(list.as_bytes()));
+    let accept = parts.headers.get(fields::ACCEPT).map(|list| Features::accepted(list.as_bytes()));
     let accept = accept.unwrap_or_default();
-    let marked = parts.headers.get(names::QANAT_MANAGEMENT_HEADER).is_some_and(|mark| *mark == names::VERIFIED);
-    let upgrade = parts.headers.get(names::UPGRADE_HEADER).map(HeaderValue::as_bytes);
+    let marked = parts.headers.get(fields::MANAGEMENT).is_some_and(|mark| *mark == names::VERIFIED);
+    let upgrade = parts.headers.get(fields::UPGRADE).map(HeaderValue::as_bytes);
     let kind = match upgrade {
         Some(kind) if kind == names::UPGRADE_CONTROL.as_bytes() => return Ok(Asked::Control),
         Some(kind) if kind == names::UPGRADE_CONFIGURATION.as_bytes() => {
             return Ok(Asked::Configuration { accept });
         }
         Some(kind) if kind == names::UPGRADE_RETURN.as_bytes() => {
-            let within = parts.headers.get(names::RETURN_HEADER).and_then(|value| value.to_str().ok());
+            let within = parts.headers.get(fields::RETURN).and_then(|value| value.to_str().ok());
             let within = within.and_then(farewell::read_milliseconds).ok_or("a return without its time")?;
             return Ok(Asked::Return { within });
         }
         Some(kind) if kind == names::UPGRADE_WEBSOCKET.as_bytes() => RequestKind::WebSocket,
-        _ if parts.headers.contains_key(names::TCP_SOURCE_HEADER) => RequestKind::Tcp,
+        _ if parts.headers.contains_key(fields::TCP) => RequestKind::Tcp,
         _ => RequestKind::Http,
     };
     let host = parts.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
@@ -176,29 +223,33 @@ pub(crate) fn encode_response(
     let mut told = None;
     match length {
         BodyLength::Exact(length) => {
-            told = Some(HeaderValue::from(length));
-            if !head.headers.contains("content-length") {
-                head.headers.push("Content-Length", length.to_string());
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(length).as_bytes();
+            let own = head.headers.get("content-length").cloned();
+            if own.is_none() {
+                head.headers.push("Content-Length", Bytes::copy_from_slice(digits));
             }
+            // The origin's, mostly: nothing is copied.
+            told = Some(own.filter(|own| own == digits).unwrap_or_else(|| Bytes::copy_from_slice(digits)));
         }
         // HEAD and 304 tell the length of a body that does not come.
         BodyLength::Absent => {
-            told = head.headers.get("content-length").and_then(|v| HeaderValue::from_maybe_shared(v.clone()).ok());
+            told = head.headers.get("content-length").cloned();
         }
         BodyLength::Unknown | BodyLength::Opaque => head.headers.remove("content-length"),
     }
     let headers = out.headers_mut();
-    headers.insert(names::RESPONSE_HEADERS, serialise(&head.headers)?);
+    headers.insert(fields::RESPONSE_HEADERS, serialise(&head.headers)?);
     let meta = match from {
         AnsweredBy::Origin => response_headers::META_ORIGIN,
         AnsweredBy::Connector => response_headers::META_CONNECTOR,
     };
-    headers.insert(names::RESPONSE_META, HeaderValue::from_static(meta));
-    if let Some(told) = told {
+    headers.insert(fields::RESPONSE_META, HeaderValue::from_static(meta));
+    if let Some(Ok(told)) = told.map(HeaderValue::from_maybe_shared) {
         headers.insert(CONTENT_LENGTH, told);
     }
     if switching && accept.has(Features::STATUS) {
-        headers.insert(names::QANAT_STATUS_HEADER, SWITCHING);
+        headers.insert(fields::STATUS, SWITCHING);
     }
     put_took(headers, took);
     Ok(out)
@@ -206,7 +257,7 @@ pub(crate) fn encode_response(
 
 fn put_took(headers: &mut HeaderMap, took: Option<Took>) {
     if let Some(Ok(value)) = took.map(|took| HeaderValue::from_bytes(took.encode().as_bytes())) {
-        headers.insert(names::QANAT_TOOK_HEADER, value);
+        headers.insert(fields::TOOK, once(value));
     }
 }
 
@@ -215,7 +266,7 @@ pub(crate) fn encode_informational(head: &ResponseHead) -> Result<Response<()>, 
     let mut out = Response::new(());
     *out.version_mut() = http::Version::HTTP_2;
     *out.status_mut() = status(head.status)?;
-    out.headers_mut().insert(names::RESPONSE_HEADERS, serialise(&head.headers)?);
+    out.headers_mut().insert(fields::RESPONSE_HEADERS, serialise(&head.headers)?);
     Ok(out)
 }
 
@@ -225,13 +276,13 @@ pub(crate) fn encode_failure(told: Option<(&'static str, &str)>, took: Option<To
     *out.version_mut() = http::Version::HTTP_2;
     *out.status_mut() = StatusCode::BAD_GATEWAY;
     let headers = out.headers_mut();
-    headers.insert(names::RESPONSE_META, HeaderValue::from_static(response_headers::META_CONNECTOR));
+    headers.insert(fields::RESPONSE_META, HeaderValue::from_static(response_headers::META_CONNECTOR));
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     if let Some((code, reason)) = told {
-        headers.insert(names::QANAT_ERROR_HEADER, HeaderValue::from_static(code));
+        headers.insert(fields::ERROR, HeaderValue::from_static(code));
         let text = response_headers::encode(std::iter::once((&b"reason"[..], reason.as_bytes())));
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
-            headers.insert(names::QANAT_REASON_HEADER, value);
+            headers.insert(fields::REASON, value);
         }
     }
     put_took(headers, took);
@@ -265,7 +316,7 @@ pub(crate) fn decode_response(
     if parts.status.is_informational() {
         return Err(ResponseError::Malformed(format!("status {} as an answer", parts.status.as_u16())));
     }
-    let meta = match parts.headers.get(names::RESPONSE_META) {
+    let meta = match parts.headers.get(fields::RESPONSE_META) {
         Some(meta) => Some(Meta::decode(meta.as_bytes()).map_err(|error| malformed(&error.to_string()))?),
         None => None,
     };
@@ -276,12 +327,12 @@ pub(crate) fn decode_response(
             return Err(malformed("two different content-length"));
         }
     }
-    let took = parts.headers.get(names::QANAT_TOOK_HEADER).and_then(|took| Took::decode(took.as_bytes()));
+    let took = parts.headers.get(fields::TOOK).and_then(|took| Took::decode(took.as_bytes()));
     let own = meta.as_ref().is_some_and(Meta::is_connector);
     if own && parts.status == StatusCode::BAD_GATEWAY && (end_stream || length == Some(0)) {
         let limited = meta.is_some_and(|meta| meta.flow_rate_limited);
-        let code = parts.headers.get(names::QANAT_ERROR_HEADER).and_then(|code| code.to_str().ok()).map(str::to_owned);
-        let told = parts.headers.get(names::QANAT_REASON_HEADER);
+        let code = parts.headers.get(fields::ERROR).and_then(|code| code.to_str().ok()).map(str::to_owned);
+        let told = parts.headers.get(fields::REASON);
         let told = told.and_then(|reason| response_headers::decode(reason.as_bytes(), 1).ok());
         let reason = match told.and_then(|lines| lines.into_iter().next()) {
             Some((_, reason)) => String::from_utf8_lossy(&reason).into_owned(),
@@ -290,11 +341,11 @@ pub(crate) fn decode_response(
         };
         return Ok(Answered::Failed { code, reason, took });
     }
-    let headers = decode_headers(parts.headers.get(names::RESPONSE_HEADERS), &mut length)?;
+    let headers = decode_headers(parts.headers.get(fields::RESPONSE_HEADERS), &mut length)?;
     let switched = match key {
         _ if parts.status != StatusCode::OK => false,
         // Ours says it.
-        _ if peer.has(Features::STATUS) => parts.headers.get(names::QANAT_STATUS_HEADER) == Some(&SWITCHING),
+        _ if peer.has(Features::STATUS) => parts.headers.get(fields::STATUS) == Some(&SWITCHING),
         Some(key) => looks_switched(&headers, key, length.is_some())?,
         None => false,
     };
@@ -355,4 +406,72 @@ pub(crate) fn decode_headers(
     }
     check_fields(&headers)?;
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Entrance;
+
+    fn request(fields: &[(&'static str, &'static str)]) -> Request<()> {
+        let mut headers = Headers::new();
+        for (name, value) in fields {
+            headers.push(*name, *value);
+        }
+        let head = RequestHead {
+            method: Bytes::from_static(b"GET"),
+            target: Bytes::from_static(b"/"),
+            authority: Bytes::from_static(b"app.example.test"),
+            version: Version::Http11,
+            headers,
+            websocket: false,
+        };
+        let (kind, length) = (RequestKind::Http, BodyLength::Absent);
+        let request = TunnelRequest { kind, head, length, entrance: Entrance::Public };
+        encode_request(&request, Features::default()).unwrap()
+    }
+
+    /// Names of fields of which HPACK keeps no copy.
+    fn never_indexed(headers: &HeaderMap) -> Vec<&str> {
+        headers.iter().filter(|(_, value)| value.is_sensitive()).map(|(name, _)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn values_that_never_come_twice_stay_out_of_hpacks_table() {
+        let asked = request(&[("Cf-Ray", "1"), ("traceparent", "2"), ("User-Agent", "3"), ("CF-Connecting-IP", "::1")]);
+        assert_eq!(never_indexed(asked.headers()), ["cf-ray", "traceparent"]);
+        let head = ResponseHead { status: 200, headers: Headers::new() };
+        let took = Some(Took { connector: Duration::from_millis(1), origin: None });
+        let answer =
+            encode_response(head, BodyLength::Exact(3), AnsweredBy::Origin, Features::default(), took).unwrap();
+        assert_eq!(never_indexed(answer.headers()), [names::QANAT_TOOK_HEADER]);
+    }
+
+    #[test]
+    fn what_the_edge_adds_is_named_as_others_are() {
+        for name in &ADDED {
+            let upper = name.as_str().to_uppercase();
+            assert_eq!(field_name(upper.as_bytes()).unwrap(), HeaderName::from_bytes(upper.as_bytes()).unwrap());
+        }
+        assert_eq!(field_name(b"X-Other").unwrap(), "x-other");
+        assert!(field_name(b"cf-ray ").is_err());
+    }
+
+    #[test]
+    fn a_length_is_told_as_the_body_has_it() {
+        let told = |own: Option<&'static str>, length| {
+            let mut headers = Headers::new();
+            if let Some(own) = own {
+                headers.push("content-length", own);
+            }
+            let head = ResponseHead { status: 200, headers };
+            let answer = encode_response(head, length, AnsweredBy::Origin, Features::default(), None).unwrap();
+            answer.headers().get(CONTENT_LENGTH).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(told(Some("12"), BodyLength::Exact(12)).as_deref(), Some("12"));
+        assert_eq!(told(None, BodyLength::Exact(12)).as_deref(), Some("12"));
+        assert_eq!(told(Some("012"), BodyLength::Exact(12)).as_deref(), Some("12"));
+        assert_eq!(told(Some("12"), BodyLength::Absent).as_deref(), Some("12"));
+        assert_eq!(told(Some("12"), BodyLength::Unknown), None);
+    }
 }
