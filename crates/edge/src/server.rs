@@ -82,7 +82,7 @@ impl Edge {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let workers = Workers::start("qanat-edge", count)
+        let workers = Workers::start_with_door("qanat-edge", count)
             .map_err(|e| EdgeError::BindFailed { address: "(threads)".to_owned(), reason: e.to_string() })?;
         let runtime = workers.handle().clone();
         let _inside = runtime.enter();

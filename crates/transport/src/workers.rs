@@ -23,9 +23,16 @@ pub fn own_worker() -> Option<usize> {
     OWN.get()
 }
 
+/// With so many workers or more, what all connections share has a thread of its own: nobody waits for a busy worker then. With fewer, most
+/// connections would pay for the way from one core to another.
+const MANY: usize = 4;
+
 /// Threads with a runtime each. Those that are dropped end, unwaited for.
 pub struct Workers {
-    all: Vec<Worker>,
+    /// Where connections sit.
+    seated: Vec<Worker>,
+    /// For sockets that many connections share, if they have one of their own.
+    door: Option<Worker>,
 }
 
 struct Worker {
@@ -39,23 +46,30 @@ struct Worker {
 impl Workers {
     /// Starts so many, at least one. The error is the system's: no thread, no epoll descriptor.
     pub fn start(name: &str, count: usize) -> io::Result<Self> {
-        let all = (0..count.max(1)).map(|index| Worker::start(name, index)).collect::<io::Result<_>>()?;
-        Ok(Self { all })
+        let seated = (0..count.max(1)).map(|index| Worker::start(name, index)).collect::<io::Result<_>>()?;
+        Ok(Self { seated, door: None })
     }
 
-    /// That of the first, for what is no connection's.
+    /// The same for who listens: from four on there is one thread more.
+    pub fn start_with_door(name: &str, count: usize) -> io::Result<Self> {
+        let mut workers = Self::start(name, count)?;
+        workers.door = (count >= MANY).then(|| Worker::start(name, count)).transpose()?;
+        Ok(workers)
+    }
+
+    /// For what is no connection's: the door, or the first.
     pub fn handle(&self) -> &Handle {
-        &self.all[0].handle
+        &self.door.as_ref().unwrap_or(&self.seated[0]).handle
     }
 
     /// For connections of one kind: each takes the worker with the fewest of its kind.
     pub fn seats(&self) -> Seats {
-        Seats::of(self.all.iter().map(|worker| worker.handle.clone()))
+        Seats::of(self.seated.iter().map(|worker| worker.handle.clone()))
     }
 
     /// Tasks that have not ended, of all workers.
     pub fn tasks(&self) -> usize {
-        self.all.iter().map(|worker| worker.handle.metrics().num_alive_tasks()).sum()
+        self.seated.iter().chain(&self.door).map(|worker| worker.handle.metrics().num_alive_tasks()).sum()
     }
 
     /// Drops all tasks and waits for the threads, at most so long. Not to be called from one of them.
@@ -65,7 +79,7 @@ impl Workers {
             let _ = worker.end.send(within);
             worker.ended
         };
-        for ended in self.all.into_iter().map(end).collect::<Vec<_>>() {
+        for ended in self.seated.into_iter().chain(self.door).map(end).collect::<Vec<_>>() {
             let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
     }
@@ -166,6 +180,23 @@ mod tests {
         assert_eq!(sits(&workers.seats().take()), [Some(0); 2], "another kind has seats of its own");
         assert_eq!(own_worker(), None);
         workers.shut_down(Duration::from_secs(30));
+    }
+
+    #[test]
+    fn with_many_workers_the_door_is_nobodys_seat() {
+        for (count, has_door) in [(1, false), (MANY - 1, false), (MANY, true)] {
+            let workers = Workers::start_with_door("test", count).unwrap();
+            let seats = workers.seats();
+            let taken: Vec<_> = (0..count).map(|_| seats.take()).collect();
+            let mut found: Vec<_> = taken.iter().flat_map(|seat| sits(seat)[0]).collect();
+            found.sort_unstable();
+            assert_eq!(found, (0..count).collect::<Vec<_>>());
+            let (told, heard) = mpsc::channel();
+            workers.handle().spawn(async move { told.send(own_worker().unwrap()) });
+            let door = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+            assert_eq!(!found.contains(&door), has_door, "{count} workers");
+            workers.shut_down(Duration::from_secs(30));
+        }
     }
 
     #[test]

@@ -94,5 +94,10 @@ class AccountLimitSettings(Part):
 class EngineSettings(Part):
     """The threads of the data path."""
 
-    worker_threads: int = Field(default=0, ge=0, le=1024, description="Threads that move bytes (0: one a core).")
+    worker_threads: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Threads that move bytes, each with its own connections (0: one a core); from four on, one more receives.",
+    )
     event_queue: int = Field(default=65536, ge=64, description="Events that may wait for the control plane.")
