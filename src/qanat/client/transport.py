@@ -65,6 +65,7 @@ class Transport:
     ) -> Response:
         """The whole answer. AddressError, TransportError, UnsendableError."""
         with (
+            self._used(),
             self._told(),
             Deadline(PATIENCE * self._timeout_s, self._base_url) as deadline,
             self._asked(deadline, method, path, query, headers, body) as answer,
@@ -77,16 +78,31 @@ class Transport:
     def stream(
         self, method: str, path: str, *, query: Mapping[str, str | int], headers: Headers, body: bytes | None = None
     ) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
-        """The answer's status, fields, and its body in pieces. AddressError, TransportError, UnsendableError."""
-        with self._told(), ExitStack() as opened:
-            with Deadline(PATIENCE * self._timeout_s, self._base_url) as deadline:
+        """The answer's status, fields, and its body in pieces. AddressError, TransportError, UnsendableError; what goes wrong
+        with them at the caller's (a full disk, a closed pipe) is none of these."""
+        with self._used(), ExitStack() as opened:
+            with self._told(), Deadline(PATIENCE * self._timeout_s, self._base_url) as deadline:
                 answer = opened.enter_context(self._asked(deadline, method, path, query, headers, body))
-            yield answer.status, _fields(answer), _pieces(answer)
+            yield answer.status, _fields(answer), self._told_pieces(answer)
             self._keep(answer)
+
+    def _told_pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        with self._told():
+            yield from _pieces(answer)
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """The connection, which is closed afterwards unless it may be kept."""
+        self._keeps = False
+        try:
+            yield
+        finally:
+            if not self._keeps:
+                self.close()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        self._keeps = False
+        """What goes wrong with the API, as this module's errors."""
         try:
             yield
         except http.client.IncompleteRead as error:
@@ -99,9 +115,6 @@ class Transport:
             raise TransportError(f"no answer within {self._timeout_s:g}s") from error
         except OSError as error:
             raise TransportError(_reason(error)) from error
-        finally:
-            if not self._keeps:
-                self.close()
 
     def _asked(
         self,

@@ -119,3 +119,13 @@ def test_names_are_found_as_people_write_them(control: Control) -> None:
             assert client.zone_itself(name).id == zone.id
         assert client.find_zone("größe.bücher.test").id == zone.id
         assert client.find_record(zone, "Größe.bücher.test.").id == client.find_record(zone, record.id).id == record.id
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device")])
+def test_a_callers_full_disk_or_closed_pipe_is_not_the_apis(control: Control, error: OSError) -> None:
+    with Client(control.url, control.token) as client:
+        with pytest.raises(OSError) as met, client.export_audit({}) as pieces:
+            next(iter(pieces))
+            raise error
+        assert met.value is error
+        assert client.verify().status == "active", "the connection that was left in the middle isn't used again"
