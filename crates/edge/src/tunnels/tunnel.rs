@@ -20,8 +20,6 @@ const MIN_PART: usize = 16;
 /// A connection of another worker is taken when it has so many open requests fewer: to wake another core costs more than a few requests
 /// cost each other.
 const FAR: usize = 8;
-/// More than a connection can have open: a choked one is taken when there is no other.
-const MAX_OPEN: usize = usize::MAX / 2;
 /// When a suspect connection has ended, its connector's others follow within that time, or live.
 const DOUBTED: Duration = Duration::from_secs(10);
 
@@ -53,8 +51,8 @@ impl<P: Peer> Tunnel<P> {
         }
     }
 
-    /// A connection for a visitor's request, which counts as open until the guard is dropped: one of a node that serves; a suspect one
-    /// only when there is no other, and another of its connector, which may be as dead with nothing to show it yet, only when no
+    /// A connection for a visitor's request, which counts as open until the guard is dropped: one of a node that serves; a choked one
+    /// only when there is no other, a suspect one as well, and another of its connector, which may be as dead with nothing to show it yet, only when no
     /// other connector has one. Whoever sends the request goes through the connection's gate once more.
     pub(crate) fn pick(&self, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
         self.pick_for(Asker::Visitor, |c| c.gate.is_open() && usable(c))
@@ -67,23 +65,25 @@ impl<P: Peer> Tunnel<P> {
 
     fn pick_for(&self, asker: Asker, usable: impl Fn(&Connection<P>) -> bool) -> Option<Picked<P>> {
         let ready = self.ready.load();
-        let load = |c: &Connection<P>| c.open().saturating_add(if c.choke.is_on() { MAX_OPEN } else { 0 });
         let pick = |usable: &dyn Fn(&Connection<P>) -> bool| {
-            balancer::pick(&ready, |c| usable(c), |c| load(c), |n| rand::random_range(0..n))
+            balancer::pick(&ready, |c| usable(c), |c| c.open(), |n| rand::random_range(0..n))
         };
         let usable = |c: &Connection<P>| !c.link.is_closed() && usable(c);
         let trusted = |c: &Connection<P>| !c.link.is_suspect() && usable(c);
+        let calm = |c: &Connection<P>| !c.choke.is_on() && trusted(c);
         let doubted = self.doubted.load();
         let chosen = match doubted.is_empty() {
-            true => pick(&trusted),
+            true => pick(&calm).or_else(|| pick(&trusted)),
             false => {
                 let now = Instant::now();
                 let silent: Vec<_> = doubted.iter().filter(|d| d.holds(&ready, now)).map(|d| d.connector).collect();
-                pick(&|c| trusted(c) && !silent.contains(&c.connector_id)).or_else(|| pick(&trusted))
+                let speaks = |c: &Connection<P>| !silent.contains(&c.connector_id);
+                let of_them = pick(&|c| calm(c) && speaks(c)).or_else(|| pick(&|c| trusted(c) && speaks(c)));
+                of_them.or_else(|| pick(&trusted))
             }
         };
         let chosen = &ready[chosen.or_else(|| pick(&usable))?];
-        let connection = near(&ready, chosen, trusted, load).clone();
+        let connection = near(&ready, chosen, calm).clone();
         connection.enter(asker);
         let cuts = connection.cuts();
         Some(Picked { connection, asker, cuts })
@@ -198,7 +198,6 @@ fn near<'a, P: Peer>(
     ready: &'a [Arc<Connection<P>>],
     chosen: &'a Arc<Connection<P>>,
     usable: impl Fn(&Connection<P>) -> bool,
-    load: impl Fn(&Connection<P>) -> usize,
 ) -> &'a Arc<Connection<P>> {
     let here = own_worker();
     if here.is_none() || chosen.link.worker() == here {
@@ -206,7 +205,7 @@ fn near<'a, P: Peer>(
     }
     let is_sister = |c: &Connection<P>| c.connector_id == chosen.connector_id && c.link.worker() == here;
     let sisters = ready.iter().filter(|c| is_sister(c) && usable(c));
-    let nearest = sisters.min_by_key(|c| load(c)).filter(|c| load(c) <= load(chosen).saturating_add(FAR));
+    let nearest = sisters.min_by_key(|c| c.open()).filter(|c| c.open() <= chosen.open() + FAR);
     nearest.unwrap_or(chosen)
 }
 
@@ -412,6 +411,24 @@ mod tests {
         let said = (0..2).map(|_| heard.recv_timeout(DOUBTED).unwrap()).collect();
         workers.shut_down(DOUBTED);
         said
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_choked_connection_is_picked_only_while_there_is_no_other() {
+        let tunnel: Arc<Tunnel<Fake>> = Arc::new(Tunnel::new());
+        for index in 0..4 {
+            tunnel.announce();
+            tunnel.settle(Some(Arc::new(Connection::new(Fake::new(), &registration(1, index), String::new()))));
+        }
+        let choke = |index: u8| {
+            let ready = tunnel.ready.load();
+            let connection = ready.iter().find(|c| c.index == index).unwrap();
+            connection.choke.stands(0, Duration::from_secs(1));
+        };
+        (0..3).for_each(choke);
+        assert!((0..200).all(|_| tunnel.pick(|_| true).unwrap().index == 3), "whichever two are looked at");
+        choke(3);
+        assert!(tunnel.pick(|_| true).is_some());
     }
 
     #[test]
