@@ -113,19 +113,21 @@ def successors() -> list[int]:
     """The processes below this one that something was handed to, the oldest first."""
     parents: dict[int, int] = {}
     births: dict[int, int] = {}
+    dead = set[int]()
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs more
         try:
             with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                 fields = file.read().rpartition(b")")[2].split()
-            if fields[0] != b"Z":
-                parents[int(name)], births[int(name)] = int(fields[1]), int(fields[19])
+            parents[int(name)], births[int(name)] = int(fields[1]), int(fields[19])
+            if fields[0] == b"Z":  # its children are its own until the last of its threads has ended as well
+                dead.add(int(name))
         except (OSError, ValueError, IndexError):
             continue
     below, found = {os.getpid()}, set[int]()
     while children := {process for process, parent in parents.items() if parent in below} - found:
         found |= children
         below = children
-    return sorted((process for process in found if _was_handed_over(process)), key=lambda process: births[process])
+    return sorted((each for each in found - dead if _was_handed_over(each)), key=lambda process: births[process])
 
 
 def _told(pipe: int) -> bytes:

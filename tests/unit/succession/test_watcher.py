@@ -1,5 +1,6 @@
 """What stays of a process that handed over, as a process of its own."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -77,3 +78,26 @@ def test_a_process_without_successors_has_none() -> None:
         assert watcher.successors() == []
     finally:
         child.communicate(b"\n")
+
+
+# Its first thread ends, and another lives on: to the system it is a zombie that has children.
+ENDING = """
+import ctypes, os, subprocess, sys, threading
+child = subprocess.Popen(["sleep", "600"], env={**os.environ, "QANAT_HANDED_OVER": "1"})
+threading.Thread(target=child.wait).start()
+print(child.pid, flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_what_is_below_a_process_that_is_ending_is_found() -> None:
+    ending = subprocess.Popen([sys.executable, "-c", ENDING], stdout=subprocess.PIPE, text=True)
+    assert ending.stdout is not None
+    child = int(ending.stdout.readline())
+    try:
+        wait_until(lambda: ") Z " in Path(f"/proc/{ending.pid}/stat").read_text(), "its first thread has ended")
+        assert watcher.successors() == [child]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        ending.wait(30)
+        ending.stdout.close()
