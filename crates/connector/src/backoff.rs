@@ -78,6 +78,14 @@ mod tests {
         assert!(refused_delay(s(u64::MAX / 2), true, 1.0) <= s(3610));
     }
 
+    /// Case 54: the first retry after a loss lies evenly in five seconds, for all that were up.
+    #[test]
+    fn the_first_retries_are_spread_over_five_seconds() {
+        let s = Duration::from_secs_f64;
+        assert!(retry_delay(1, 5, true, 0.0) <= s(0.1) && retry_delay(1, 5, true, 1.0) == s(5.0));
+        assert!(retry_delay(1, 5, true, 0.5) > s(2.4) && retry_delay(1, 5, true, 0.5) < s(2.6));
+    }
+
     #[test]
     fn at_the_cap_no_second_holds_more_than_a_tenth() {
         let delays: Vec<Duration> = (0..10_000).map(|i| retry_delay(99, 5, true, f64::from(i) / 10_000.0)).collect();

@@ -159,7 +159,7 @@ async fn connect_tcp(host: &str, port: u16, key: &OriginKey) -> Result<TcpStream
             .collect(),
     };
     let Some(bounds) = bounds else {
-        return Ok(race(interleave(resolved), key.happy_eyeballs, TcpStream::connect).await?);
+        return Ok(first_of(resolved, host, key).await?);
     };
     // These very addresses are dialled: a name that means something else a moment later changes nothing.
     let mut denied = None;
@@ -174,11 +174,25 @@ async fn connect_tcp(host: &str, port: u16, key: &OriginKey) -> Result<TcpStream
     if let (true, Some(reason)) = (reachable.is_empty(), denied) {
         return Err(Failure::Denied(reason));
     }
-    let stream = race(interleave(reachable), key.happy_eyeballs, TcpStream::connect).await?;
+    let stream = first_of(reachable, host, key).await?;
     match bounds.denies_connected(stream.local_addr()?, stream.peer_addr()?) {
         Some(what) => Err(Failure::Denied(what.to_owned())),
         None => Ok(stream),
     }
+}
+
+/// An error of a name says at which addresses it was tried (case 24).
+async fn first_of(addresses: Vec<SocketAddr>, host: &str, key: &OriginKey) -> io::Result<TcpStream> {
+    let addresses = interleave(addresses);
+    let tried = if host.parse::<IpAddr>().is_ok() { String::new() } else { listed(&addresses) };
+    race(addresses, key.happy_eyeballs, TcpStream::connect).await.map_err(|error| match tried.as_str() {
+        "" => error,
+        tried => io::Error::new(error.kind(), format!("{error}; tried {tried}")),
+    })
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Families in turn, the first one's first.
@@ -306,6 +320,23 @@ mod tests {
             bounds: bounds.map(Arc::new),
         };
         dial(&key, None).await.map(|_| ())
+    }
+
+    /// Case 24.
+    #[tokio::test]
+    async fn a_name_that_refuses_says_which_addresses_were_tried() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let named: Vec<SocketAddr> = tokio::net::lookup_host(("localhost", port)).await.unwrap().collect();
+        let open_to_all = OriginBounds::new(&[], &[]).unwrap();
+        for bounds in [None, Some(open_to_all)] {
+            let text = dialled("localhost", port, bounds).await.unwrap_err().text();
+            let told = format!("dial tcp localhost:{port}: connect: connection refused");
+            assert!(text.contains(&told) && text.ends_with(&format!("; tried {}", listed(&interleave(named.clone())))), "{text}");
+        }
+        let text = dialled("127.0.0.1", port, None).await.unwrap_err().text();
+        assert!(!text.contains("tried"), "the address is all that it says already: {text}");
     }
 
     /// S40: the resolver reads more spellings of an address than anybody would list, so that what it answers is asked.
