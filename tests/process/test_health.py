@@ -74,6 +74,7 @@ def test_an_origin_is_seen_to_fall_ill_and_get_well_through_each_node(probing: E
         labels = f'hostname="{HOST}",node="default",state="healthy",tunnel_id="{tunnel.id}"'
         assert f"qanat_edge_origin_health{{{labels}}} 1" in metrics.splitlines()
         assert "qanat_edge_requests_total 1" in metrics.splitlines()
+        assert api.call("GET", "/qanat/status")["counters"]["datagrams_dropped"] >= 0
     finally:
         for connector in connectors:
             connector.stop()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from qanat.datagrams import udp_sockets
 from qanat.exposition import Exposition, Kind
 
 UNLIMITED = 2.0**64
@@ -35,13 +36,7 @@ def dropped_datagrams() -> int:
     for entry in os.scandir("/proc/self/fd"):
         with suppress(OSError):  # closed meanwhile
             own.add(os.readlink(entry.path))  # noqa: PTH115 - pathlib costs more
-    dropped = 0
-    for name in ("udp", "udp6"):
-        with suppress(FileNotFoundError):  # a host without IPv6
-            for fields in map(str.split, _read(f"/proc/self/net/{name}").splitlines()[1:]):
-                if f"socket:[{fields[9]}]" in own:
-                    dropped += int(fields[12])
-    return dropped
+    return sum(each.dropped for each in udp_sockets() if f"socket:[{each.inode}]" in own)
 
 
 def _read(path: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from socket import socket
 from typing import TYPE_CHECKING
 
+from qanat.datagrams import dropped_at
 from qanat.edge import engine
 from qanat.edge.alerter import AlertCounters
 from qanat.edge.failures import Failures, KeptFailure
@@ -42,9 +43,13 @@ class RunningEdge:
         self.alerts = AlertCounters()
 
     def counters(self) -> Mapping[str, int]:
-        """The engine's, the access log's, and those of alerts."""
-        lost = self.access_log.lost if self.access_log is not None else 0
-        return {**self._engine.counters(), "access_lines_lost": lost, **self.alerts.read()}
+        """The engine's, the access log's, the system's of the UDP sockets, and those of alerts."""
+        addresses = self._engine.addresses()
+        ours = {
+            "access_lines_lost": self.access_log.lost if self.access_log is not None else 0,
+            "datagrams_dropped": dropped_at(each for each in (addresses.https, addresses.tunnel) if each is not None),
+        }
+        return {**self._engine.counters(), **ours, **self.alerts.read()}
 
     def failures(self) -> Mapping[str, int]:
         """The engine's."""

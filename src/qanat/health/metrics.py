@@ -49,6 +49,7 @@ COUNTERS = {
     "configurations_failed": "Pushed configurations that got no answer.",
     "packets_passed": "QUIC packets passed on to an older process of this edge.",
     "packets_not_passed": "QUIC packets for an older process that had no room.",
+    "datagrams_dropped": "Datagrams that the system dropped since a UDP socket had no room: a small net.core.rmem_max.",
     "packets_taken": "QUIC packets that a newer process of this edge passed on.",
     "trailers_dropped": "Trailer sections that could not be carried on.",
     "alerts_delivered": "Messages of alerts that their receiver took.",
