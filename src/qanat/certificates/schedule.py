@@ -8,7 +8,8 @@ LONGEST_RETRY = timedelta(days=1)
 RETRY_GROWS = 3
 PATIENCE_WITH_CLOCKS = timedelta(minutes=5)
 ALARM_BEFORE = timedelta(days=20)
-"""A certificate that has less than this left, or less than a fifth of its life, should have been renewed."""
+"""A certificate that has less than this left, or less than a quarter of its life, should have been renewed: it is, at the latest,
+when it has 28 hundredths left (`renew_at`)."""
 
 
 class Chance(Protocol):
@@ -35,4 +36,4 @@ def renew_at(not_before: datetime, not_after: datetime, chance: Chance) -> datet
 def is_late(not_before: datetime, not_after: datetime, now: datetime) -> bool:
     """Whether a certificate ends so soon that somebody should look."""
     left = not_after - now
-    return left < min(ALARM_BEFORE, (not_after - not_before) / 5)
+    return left < min(ALARM_BEFORE, (not_after - not_before) / 4)

@@ -23,9 +23,14 @@ def test_a_wait_is_from_minutes_to_a_day(failures: int, seed: int) -> None:
 def test_renewal_is_well_within_a_certificate_s_life(life: timedelta, seed: int) -> None:
     at = renew_at(NOW, NOW + life, Random(seed))
     assert NOW + life * 0.6 <= at <= NOW + life * 0.73
+    assert not is_late(NOW, NOW + life, at), "no alarm before it was tried"
 
 
-@pytest.mark.parametrize(("life", "left", "late"), [(90, 19, False), (90, 17, True), (398, 21, False), (398, 19, True)])
+@pytest.mark.case(63)
+@pytest.mark.parametrize(
+    ("life", "left", "late"),
+    [(90, 21, False), (90, 19, True), (398, 21, False), (398, 19, True), (45, 12, False), (45, 11, True)],
+)
 def test_the_alarm_comes_before_the_end(life: int, left: int, late: bool) -> None:
     assert is_late(NOW - timedelta(days=life - left), NOW + timedelta(days=left), NOW) == late
 
