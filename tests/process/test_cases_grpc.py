@@ -29,14 +29,16 @@ def service(exchange: Http2Exchange) -> None:
     elif path == "/s/TrailersOnly":
         exchange.body()
         exchange.head(
-            200, [("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "none")], end=True
+            200,
+            [("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "none"), ("x-custom", "kept")],
+            end=True,
         )
     else:
         exchange.head(200, [("content-type", "application/grpc")])
         for piece in exchange.pieces():
             if piece:
                 exchange.data(piece.upper())
-        exchange.trailers([("grpc-status", "0")])
+        exchange.trailers([("grpc-status", "9"), ("grpc-message", "half"), ("x-custom", "kept")])
 
 
 @pytest.fixture
@@ -79,8 +81,12 @@ def test_trailers_only_answer(grpc: tuple[Site, Http2Origin]) -> None:
     number = client.start("POST", "/s/TrailersOnly", FIELDS, end=False)
     client.data(number, message(b"hello"), end=True)
     answer = client.answer(number)
-    status = value(answer.fields, "grpc-status") or value(answer.trailers, "grpc-status")
-    assert status == ("5" if carried(site) else "14")
+    assert answer.status == 200
+    told = [value([*answer.fields, *answer.trailers], name) for name in ("grpc-status", "grpc-message", "x-custom")]
+    if carried(site):
+        assert told == ["5", "none", "kept"]
+    else:
+        assert told[0] == "14" and "http2" in (told[1] or "")
 
 
 @every_connector
@@ -96,7 +102,8 @@ def test_bidirectional_stream(grpc: tuple[Site, Http2Origin]) -> None:
         client.data(number, message(text))
         assert read() == message(text).upper()
     client.data(number, b"", end=True)
-    assert value(client.answer(number).trailers, "grpc-status") == "0"
+    trailers = client.answer(number).trailers
+    assert [value(trailers, name) for name in ("grpc-status", "grpc-message", "x-custom")] == ["9", "half", "kept"]
 
 
 def test_edge_error_is_a_grpc_error(refusing_site: Site) -> None:

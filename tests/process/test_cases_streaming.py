@@ -16,15 +16,20 @@ from tests.support.waiting import wait_until
 @pytest.mark.case(3)
 @every_connector
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("coding", [None, "gzip"])
-def test_events_arrive_as_they_are_written(site: Site, method: str, coding: str | None) -> None:
+@pytest.mark.parametrize(
+    ("coding", "kind"),
+    [(None, "text/event-stream"), ("gzip", "text/event-stream"), (None, "text/event-stream; charset=utf-8")],
+)
+def test_events_arrive_as_they_are_written(
+    site: Site, version: str, method: str, coding: str | None, kind: str
+) -> None:
     """The origin writes each when the one before has arrived."""
     written: list[float] = []
     arrived = threading.Semaphore(1)
 
     def events(exchange: Exchange) -> None:
         exchange.body()
-        exchange.head(200, [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
+        exchange.head(200, [("Content-Type", kind), ("Transfer-Encoding", "chunked")])
         for n in range(20):
             if not arrived.acquire(timeout=10.0):
                 return  # the client's read ends in an error
@@ -33,12 +38,18 @@ def test_events_arrive_as_they_are_written(site: Site, method: str, coding: str 
         exchange.last_chunk()
 
     site.origin.script = events
-    client = site.h1()
-    fields = [("Accept-Encoding", coding)] if coding else []
-    client.start(method, "/sse", [*fields, *([("Content-Length", "0")] if method == "POST" else [])])
-    client.head()
+    client = site.client(version)
+    fields = [("accept-encoding", coding)] if coding else []
+    fields += [("content-length", "0")] if method == "POST" else []
+    if isinstance(client, Http1Client):
+        client.start(method, "/sse", fields)
+        pieces = client.body_of(client.head())
+    else:
+        number = client.start(method, "/sse", fields)
+        client.head(number)
+        pieces = iter(client.stream_bytes(number), b"")
     late = []
-    for n, piece in enumerate(client.wire.chunks()):
+    for n, piece in enumerate(pieces):
         assert piece == b"data: %d\n\n" % n
         late.append(time.monotonic() - written[n])
         arrived.release()
