@@ -104,13 +104,14 @@ fn is_client_claim(name: &[u8]) -> bool {
     CLAIMS.contains(&folded) || (underscored && (folded == b"content-length" || is_hop_by_hop(folded)))
 }
 
-/// Removes what an origin must not say to an edge or a client (S19): Cf-Int-*, Cf-Cloudflared-*, Cf-Proxy-*, and names that
-/// begin with `:`.
+/// Removes what an origin must not say to an edge or a client (S19): Cf-Int-*, Cf-Cloudflared-*, Cf-Proxy-*, names that
+/// begin with `:`, and TE, which requests alone have (HTTP/2 takes an answer with it for malformed, RFC 9113 8.2.2; case 57).
 pub fn strip_origin_control(headers: &mut Headers) {
     headers.retain(|header| {
         let name = &header.name;
         match name.first() {
             Some(b':') => false,
+            Some(b't' | b'T') => !name.eq_ignore_ascii_case(b"te"),
             Some(b'c' | b'C') => ![b"cf-int-".as_slice(), b"cf-cloudflared-", b"cf-proxy-"]
                 .iter()
                 .any(|prefix| starts_with(name, prefix)),
@@ -316,6 +317,7 @@ mod tests {
             ("CF-Cloudflared-Response-Meta", ""),
             ("Cf-Proxy-X", ""),
             (":status", ""),
+            ("te", "trailers"),
             ("CF-Cache-Status", ""),
             ("Set-Cookie", "a"),
             ("Set-Cookie", "b"),
