@@ -206,12 +206,27 @@ def test_big_body_that_nobody_wants_is_dropped_and_answered(publish: Publisher, 
 
 
 @pytest.mark.case(65)
-def test_grpc_gets_a_grpc_error(publish: Publisher) -> None:
-    site = publish("http_status:503")
+@pytest.mark.parametrize("service", [*BUILT_IN, "hello_world"])
+def test_grpc_gets_a_grpc_error(publish: Publisher, service: str) -> None:
+    """A head with the error and no body: "trailers only"."""
+    site = publish(service)
     client = site.h2()
     answer = client.request("POST", "/s/M", [("content-type", "application/grpc"), ("te", "trailers")], b"\0\0\0\0\0")
-    status = value(answer.fields, "grpc-status") or value(answer.trailers, "grpc-status")
-    assert status in ("14", "2") or answer.status == 503
+    assert (answer.status, answer.body, answer.value("content-type")) == (200, b"", "application/grpc")
+    told = value([*answer.fields, *answer.trailers], "grpc-status")
+    assert told == {"http_status:404": "12", "http_status:503": "14", "hello_world": "12"}.get(service, "2"), (
+        answer.fields
+    )
+    assert client.get().status == int(service.partition(":")[2] or 200)
+
+
+@pytest.mark.case(65)
+@every_connector
+def test_the_server_itself_is_answered_by_a_built_in_service_too(publish: Publisher) -> None:
+    site = publish("http_status:418")
+    client = site.h1()
+    assert client.request("OPTIONS", "*").status == 418
+    assert client.get().status == 418
 
 
 @pytest.mark.case(65)

@@ -333,7 +333,10 @@ mod tests {
         for bounds in [None, Some(open_to_all)] {
             let text = dialled("localhost", port, bounds).await.unwrap_err().text();
             let told = format!("dial tcp localhost:{port}: connect: connection refused");
-            assert!(text.contains(&told) && text.ends_with(&format!("; tried {}", listed(&interleave(named.clone())))), "{text}");
+            assert!(
+                text.contains(&told) && text.ends_with(&format!("; tried {}", listed(&interleave(named.clone())))),
+                "{text}"
+            );
         }
         let text = dialled("127.0.0.1", port, None).await.unwrap_err().text();
         assert!(!text.contains("tried"), "the address is all that it says already: {text}");

@@ -53,6 +53,10 @@ pub(super) async fn serve<B: Source + Unpin, R: Responder>(call: &mut Call<B, R>
             text(200, "application/json", format!("{{\"startTime\":\"{since}\",\"uptime\":\"{up}\"}}"), call).await
         }
         _ => {
+            if let Some(kind) = status::grpc(&call.head) {
+                let (unimplemented, why) = ("12", "hello_world has no such method".to_owned());
+                return status::grpc_error(kind, unimplemented, why, Headers::new(), AnsweredBy::Origin, call).await;
+            }
             let page = page(&call.head);
             text(200, "text/html; charset=utf-8", page, call).await
         }

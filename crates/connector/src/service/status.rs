@@ -3,7 +3,7 @@
 use super::call::{Call, End, Responder};
 use bytes::Bytes;
 use qanat_http::h1::response_has_no_body;
-use qanat_http::{BodyLength, Headers, ResponseHead, Sink, Source};
+use qanat_http::{BodyLength, Headers, RequestHead, ResponseHead, Sink, Source};
 use qanat_transport::AnsweredBy;
 use std::future::poll_fn;
 
@@ -22,16 +22,31 @@ pub(super) async fn serve<B: Source + Unpin, R: Responder>(code: u16, from: Answ
         status = 500;
         headers.push(Bytes::from_static(b"X-Qanat-Status"), code.to_string());
     }
-    let content_type = call.head.headers.get("content-type");
-    let grpc =
-        content_type.filter(|value| value.get(..16).is_some_and(|v| v.eq_ignore_ascii_case(b"application/grpc")));
-    if let Some(content_type) = grpc {
-        headers.push(Bytes::from_static(b"Content-Type"), content_type.clone());
-        headers.push(Bytes::from_static(b"grpc-status"), grpc_status(status));
-        headers.push(Bytes::from_static(b"grpc-message"), format!("http_status:{code}"));
-        status = 200;
+    if let Some(kind) = grpc(&call.head) {
+        return grpc_error(kind, grpc_status(status), format!("http_status:{code}"), headers, from, call).await;
     }
     answer(ResponseHead { status, headers }, Bytes::new(), from, call).await
+}
+
+/// The content type of a gRPC call.
+pub(super) fn grpc(head: &RequestHead) -> Option<Bytes> {
+    let content_type = head.headers.get("content-type")?;
+    content_type.get(..16)?.eq_ignore_ascii_case(b"application/grpc").then(|| content_type.clone())
+}
+
+/// "Trailers only": a head that is the whole answer, of the call's own content type.
+pub(super) async fn grpc_error<B: Source + Unpin, R: Responder>(
+    kind: Bytes,
+    status: &'static str,
+    message: String,
+    mut headers: Headers,
+    from: AnsweredBy,
+    call: &mut Call<B, R>,
+) -> End {
+    headers.push(Bytes::from_static(b"Content-Type"), kind);
+    headers.push(Bytes::from_static(b"grpc-status"), status);
+    headers.push(Bytes::from_static(b"grpc-message"), message);
+    answer(ResponseHead { status: 200, headers }, Bytes::new(), from, call).await
 }
 
 /// gRPC's mapping of HTTP statuses.

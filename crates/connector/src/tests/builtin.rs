@@ -44,6 +44,11 @@ async fn an_upgrade_gets_the_status_and_grpc_a_trailers_only_error() {
         .await;
     assert_eq!((answer.status, answer.header("grpc-status").unwrap().as_str()), (200, "14"));
     assert_eq!(answer.header("content-type").unwrap(), "application/grpc+proto");
+    let answer = World::new(ServiceKind::HelloWorld, "", OriginSettings::default())
+        .send(request("POST", "/p.S/M", BodyLength::Unknown).with("content-type", "application/grpc"))
+        .over()
+        .await;
+    assert_eq!((answer.status, answer.header("grpc-status").unwrap().as_str(), answer.body.len()), (200, "12", 0));
 }
 
 #[tokio::test]
