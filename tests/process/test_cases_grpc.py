@@ -30,7 +30,12 @@ def service(exchange: Http2Exchange) -> None:
         exchange.body()
         exchange.head(
             200,
-            [("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "none"), ("x-custom", "kept")],
+            [
+                ("content-type", "application/grpc"),
+                ("grpc-status", "5"),
+                ("grpc-message", "none"),
+                ("x-custom", "kept"),
+            ],
             end=True,
         )
     else:

@@ -10,6 +10,7 @@ from tests.support.sites import Site
 pytestmark = pytest.mark.requirement("S13")
 
 
+@pytest.mark.case(71)
 @pytest.mark.parametrize("target", ["{host}:443", "127.0.0.1:22", "/", "http://127.0.0.1/"])
 def test_connect_is_refused_over_http1(site: Site, target: str) -> None:
     client = site.h1(timeout_s=3.0)
@@ -23,6 +24,7 @@ def test_connect_is_refused_over_http1(site: Site, target: str) -> None:
     assert [request.target for request in site.origin.requests] == ["/victim"]
 
 
+@pytest.mark.case(71)
 def test_plain_connect_is_refused_over_http2(site: Site) -> None:
     client = site.h2(strict=False)
     number = client.start_raw([(":method", "CONNECT"), (":authority", f"{site.hostname}:443")], end=False)
