@@ -442,6 +442,7 @@ data "cloudflare_user" "me" {{}}
 
 
 # -------------------------------------------------------------------------------------------------- with a connector
+@pytest.mark.case(81)
 @pytest.mark.trap(9)
 @pytest.mark.parametrize("disconnects", [True, False], ids=["option on", "option off"])
 def test_destroy_with_a_live_connector(live: Edge, release: str, tmp_path: Path, disconnects: bool) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.connector import Connector
+from tests.support.connector import Connector, Protocol
 from tests.support.connectors import QuicConnector
 from tests.support.edge import Edge, lasting_addresses
+from tests.support.fixtures import every_connector, stock_only
 from tests.support.origin import Exchange, Origin
 from tests.support.relay import Relay
 from tests.support.sites import Fakes, Link, Publisher, Site
-from tests.support.waiting import wait_until
+from tests.support.waiting import stays_true, wait_until
 
 CATCH_ALL = {"service": "http_status:404"}
 
@@ -108,11 +109,14 @@ def test_suspended_connector_recovers(own_edge: Edge, folder: Path, link: Link) 
 
 # ------------------------------------------------------------------------------------------------ case 39
 @pytest.mark.case(39)
-@pytest.mark.parametrize("protocol", ["quic", "http2"])
-def test_one_address_takes_all_four_connections(edge: Edge, folder: Path, protocol: str) -> None:
-    tunnel = edge.api.create_tunnel(f"case 39 {protocol}")
+@every_connector
+def test_one_address_takes_all_four_connections(edge: Edge, folder: Path, link: Link) -> None:
+    """A stock connector opens as many as it was given addresses, one address four times here."""
+    tunnel = edge.api.create_tunnel(f"case 39 {link}")
     edge.api.put_configuration(tunnel.id, [CATCH_ALL])
-    connector = Connector(folder / "connector", edge, tunnel.token, protocol=protocol, connections=4)  # type: ignore[arg-type]
+    connector = Connector(
+        folder / "connector", edge, tunnel.token, kind=link.kind, protocol=link.protocol, connections=4
+    )
     try:
         found = wait_until(
             lambda: c if len(c := edge.api.connections(tunnel.id)) == 4 else None, "four connections in the API"
@@ -120,16 +124,35 @@ def test_one_address_takes_all_four_connections(edge: Edge, folder: Path, protoc
         assert len({connection["id"] for connection in found}) == 4
         assert {connection["client_id"] for connection in found} == {connector.connector_id}
         assert edge.api.tunnel(tunnel.id)["status"] == "healthy"
+        assert [line for line in connector.errors() if "connIndex=" in line] == []
+        assert "already connected" not in connector.process.log()
     finally:
         connector.stop()
 
 
 @pytest.mark.case(39)
-def test_registering_again_replaces_the_old_connection(fakes: Fakes) -> None:
+@stock_only
+def test_a_stock_connector_with_one_address_settles_with_one_connection(edge: Edge, folder: Path, link: Link) -> None:
+    """It asks for four and finds one address: no error, and no second try."""
+    tunnel = edge.api.create_tunnel(f"case 39, one address, {link}")
+    edge.api.put_configuration(tunnel.id, [CATCH_ALL])
+    connector = Connector(folder / "connector", edge, tunnel.token, kind=link.kind, protocol=link.protocol)
+    try:
+        wait_until(lambda: len(edge.api.connections(tunnel.id)) == 1, "one connection in the API")
+        stays_true(lambda: len(edge.api.connections(tunnel.id)) == 1, "the one connection", for_s=3.0)
+        assert [line for line in connector.errors() if "connIndex=" in line] == []
+        assert "already connected" not in connector.process.log()
+    finally:
+        connector.stop()
+
+
+@pytest.mark.case(39)
+@pytest.mark.parametrize("protocol", ["quic", "http2"])
+def test_registering_again_replaces_the_old_connection(fakes: Fakes, protocol: Protocol) -> None:
     tunnel, hostname = fakes.tunnel()
     connector_id = uuid.uuid4()
-    old = fakes.quic(tunnel, connector_id=connector_id)
-    new = fakes.quic(tunnel, connector_id=connector_id)
+    old = fakes.connector(protocol, tunnel, connector_id=connector_id)
+    new = fakes.connector(protocol, tunnel, connector_id=connector_id)
     old.wait_ended()
     assert new.registered is not None
     found = wait_until(
@@ -139,6 +162,7 @@ def test_registering_again_replaces_the_old_connection(fakes: Fakes) -> None:
     with fakes.edge.h1(hostname) as client:
         assert client.get().status == 200
     assert len(new.data_streams) == 1
+    assert old.data_streams == []
 
 
 # ------------------------------------------------------------------------------------------------ case 51
@@ -201,6 +225,9 @@ def test_refusal_of_a_connector_is_shown(fakes: Fakes, protocol: str) -> None:
         assert "no such service here" in found[0]
     assert fakes.edge.api.connectors(tunnel.id)[0]["config_version"] == first
     assert fakes.edge.api.configuration(tunnel.id)["version"] == refused
+    (shown,) = fakes.edge.api.call("GET", f"/qanat/tunnels/{tunnel.id}/connectors")
+    assert (shown["config_version"], shown["config_in_force"]) == (first, False)
+    assert "no such service here" in shown["config_error"] if protocol == "quic" else shown["config_error"]
 
 
 # ------------------------------------------------------------------------------------------------ case 54

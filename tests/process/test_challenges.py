@@ -138,6 +138,7 @@ def test_a_pending_tls_challenge_is_shown_to_who_offers_its_protocol_alone(edge:
         handshake(edge, HOST, "acme-tls/1")
 
 
+@pytest.mark.case(52)
 def test_nothing_is_served_on_a_challenge_connection(edge: Edge, challenges: Challenges) -> None:
     challenges.put_tls(HOST, *challenge_certificate(HOST, AUTHORIZATION))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -143,6 +143,7 @@ def test_a_route_is_changed(desk: Desk) -> None:
     assert desk.control.call("GET", one) == changed
 
 
+@pytest.mark.case(81)
 @pytest.mark.trap(9)
 def test_a_route_that_went_with_its_tunnel_can_be_deleted_again(desk: Desk) -> None:
     made = desk.add("10.0.0.0/8")

@@ -301,6 +301,7 @@ def test_an_anchored_path_is_not_warned_about(path: str) -> None:
     assert warnings_of(parse({"path": path, "service": ORIGIN}, CATCH_ALL)) == []
 
 
+@pytest.mark.case(15)
 def test_a_wildcard_before_an_exact_hostname_takes_its_requests_and_is_warned_about() -> None:
     configuration = parse(
         {"hostname": "*.example.com", "service": "http://127.0.0.1:1"},
