@@ -5,9 +5,11 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.support.connector import Connector
 from tests.support.dns import Zone
 from tests.support.edge import Edge
 from tests.support.manager import Manager
+from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.tls import AnySocket, TlsSocket
 from tests.support.waiting import wait_until
@@ -221,12 +224,33 @@ def test_when_udp_is_dropped_after_good_service_http2_takes_over_unless_quic_alo
         relay.close()
 
 
-class ConnectProxy:
-    """CONNECT with a password, to the edge whatever is asked for; with a certificate, itself reached over TLS."""
+@pytest.mark.case(16)
+def test_where_both_were_blocked_quic_is_taken_when_it_alone_opens(found: tuple[Edge, str, str], folder: Path) -> None:
+    edge, token, _ = found
+    relay = Relay(edge.tunnel)
+    relay.drops_datagrams = relay.drops_streams = True
+    connector = Connector(folder / "auto", relay.address, token, protocol="auto", ca_file=edge.ca_file, wait=False)
+    try:
+        mark = 0
+        for _ in range(2):
+            connector.process.wait_for("Retrying connection in up to", after=mark, timeout_s=60.0)
+            mark = connector.process.mark()
+        relay.drops_datagrams = False
+        connector.process.wait_for("Registered tunnel connection .*protocol=quic", timeout_s=60.0)
+    finally:
+        connector.stop()
+        relay.close()
 
-    def __init__(self, edge: str, tls: ssl.SSLContext | None = None) -> None:
+
+class ConnectProxy:
+    """CONNECT with a password, to the edge whatever is asked for, or only where this port is; with a certificate, itself reached
+    over TLS. `heard`: when connectors sent something through it."""
+
+    def __init__(self, edge: str, tls: ssl.SSLContext | None = None, *, only: int | None = None) -> None:
         self._edge = edge
         self._tls = tls
+        self._only = only
+        self.heard: list[float] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.asked: list[str] = []
@@ -243,19 +267,27 @@ class ConnectProxy:
             while not head.endswith(b"\r\n\r\n"):
                 head += client.recv(1)
             self.asked.append(head.decode())
+            if self._only is not None and f":{self._only} HTTP/1.1\r\n" not in self.asked[-1]:
+                client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                client.close()
+                continue
             host, _, port = self._edge.rpartition(":")
             edge = socket.create_connection((host, int(port)))
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            for source, sink in ((client, edge), (edge, client)):
-                threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+            for source, sink, told in ((client, edge, self._hear), (edge, client, lambda: None)):
+                threading.Thread(target=_copy, args=(source, sink, told), daemon=True).start()
+
+    def _hear(self) -> None:
+        self.heard.append(time.monotonic())
 
     def close(self) -> None:
         self._listener.close()
 
 
-def _copy(source: AnySocket, sink: AnySocket) -> None:
+def _copy(source: AnySocket, sink: AnySocket, told: Callable[[], None]) -> None:
     try:
         while data := source.recv(65536):
+            told()
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
     except OSError:
@@ -269,7 +301,9 @@ def test_a_proxy_leads_out_and_its_password_is_in_no_log(
 ) -> None:
     edge, token, _ = found
     proxy = ConnectProxy(edge.tunnel, authority.server_context("127.0.0.1") if scheme == "https" else None)
-    env = {"HTTPS_PROXY": f"{scheme}://user:hunter2@127.0.0.1:{proxy.port}", "NO_PROXY": "127.0.0.1,localhost"}
+    url = f"{scheme}://user:hunter2@127.0.0.1:{proxy.port}"
+    # a NO_PROXY that an origin is not among: a stock connector would ask the proxy for it
+    env = {"HTTPS_PROXY": url, "HTTP_PROXY": url, "ALL_PROXY": url, "http_proxy": url, "NO_PROXY": "elsewhere.test"}
     env["SSL_CERT_FILE"] = str(authority.ca_file)  # in place of the system's
     connector = started(folder, token, zone, env=env)
     try:
@@ -280,6 +314,41 @@ def test_a_proxy_leads_out_and_its_password_is_in_no_log(
         log = "\n".join(connector.process.lines)
         assert "hunter2" not in log
         assert "aHVudGVyMg" not in log
+        origin = Origin()
+        api = edge.api
+        (tunnel,) = api.call("GET", f"/accounts/{api.account}/cfd_tunnel?name=found")
+        api.publish(api.create_zone(f"{scheme}.test"), f"app.{scheme}.test", tunnel["id"])
+        rules = [{"hostname": f"app.{scheme}.test", "service": origin.service}, CATCH_ALL]
+        connector.wait_version(api.put_configuration(tunnel["id"], rules))
+        asked = len(proxy.asked)
+        with edge.h1(f"app.{scheme}.test") as client:
+            wait_until(lambda: client.get().status == 200, "the origin")
+        assert len(proxy.asked) == asked, "the way to an origin is never through the proxy"
+        origin.close()
+    finally:
+        connector.stop()
+        proxy.close()
+
+
+@pytest.mark.case(45)
+def test_through_a_proxy_that_lets_443_alone_out_and_a_tunnel_that_says_nothing_stays(
+    found: tuple[Edge, str, str], folder: Path, zone: Zone
+) -> None:
+    """A proxy that cuts what is silent has nothing to cut: signs of life come without any request."""
+    edge, token, _ = found
+    proxy = ConnectProxy(edge.tunnel, only=443)
+    connector = started(folder, token, zone, env={"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"})
+    try:
+        connector.process.wait_for("Registered tunnel connection .*protocol=http2")
+        assert proxy.asked[0].startswith(f"CONNECT {NAME}:7844 ")
+        assert proxy.asked[-1].startswith(f"CONNECT {NAME}:443 ")
+        asked = len(proxy.asked)
+
+        def broken_silences() -> int:
+            return sum(later - earlier > 1.0 for earlier, later in pairwise(proxy.heard))
+
+        wait_until(lambda: broken_silences() >= 2, "signs of life after silence", timeout_s=30.0)
+        assert len(proxy.asked) == asked
     finally:
         connector.stop()
         proxy.close()

@@ -8,6 +8,7 @@ import pytest
 from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong
 
+from tests.support.fixtures import every_connector
 from tests.support.http1 import Http1Client, value
 from tests.support.origin import Exchange
 from tests.support.sites import Publisher, Site
@@ -70,6 +71,7 @@ def test_subprotocol_is_negotiated_end_to_end(site: Site, version: str) -> None:
 
 
 @pytest.mark.case(36)
+@every_connector
 @pytest.mark.parametrize(("code", "reason"), [(1000, None), (1001, "going"), (4001, "bye")])
 def test_close_code_of_the_origin_arrives_unchanged(site: Site, version: str, code: int, reason: str | None) -> None:
     def script(exchange: Exchange) -> None:
@@ -85,20 +87,23 @@ def test_close_code_of_the_origin_arrives_unchanged(site: Site, version: str, co
 
 
 @pytest.mark.case(36)
-def test_close_code_of_the_client_arrives_unchanged(site: Site, version: str) -> None:
+@every_connector
+@pytest.mark.parametrize(("code", "reason"), [(1000, None), (4002, "enough")])
+def test_close_code_of_the_client_arrives_unchanged(site: Site, version: str, code: int, reason: str | None) -> None:
     got: list[object] = []
 
     def script(exchange: Exchange) -> None:
         got.append(at_origin(exchange).next())
 
     site.origin.script = script
-    opened(site, version).close(4002, "enough")
+    opened(site, version).close(code, reason)
     event = wait_until(lambda: got, "the close at the origin")[0]
     assert isinstance(event, CloseConnection)
-    assert (event.code, event.reason) == (4002, "enough")
+    assert (event.code, event.reason or None) == (code, reason)
 
 
 @pytest.mark.case(36)
+@every_connector
 def test_pings_are_passed_and_not_answered(site: Site, version: str) -> None:
     seen: list[object] = []
 
@@ -127,6 +132,27 @@ def test_pings_are_passed_and_not_answered(site: Site, version: str) -> None:
     assert seen[1].payload == b"yes"
 
 
+@pytest.mark.case(36)
+@every_connector
+def test_an_end_without_a_close_frame_is_an_end_and_no_frame(site: Site, version: str) -> None:
+    """1006 is what a client tells itself: nobody writes it (RFC 6455 7.4.1)."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.accept_websocket()
+        exchange.send(b"\x81\x05hello")
+        exchange.close()
+
+    site.origin.script = script
+    client = site.client(version)
+    if isinstance(client, Http1Client):
+        client.start("GET", "/ws", REQUEST_FIELDS)
+        assert client.head().status == 101
+        assert b"".join(iter(client.wire.some, b"")) == b"\x81\x05hello"
+    else:
+        number = client.websocket("/ws")
+        assert (client.head(number).status, client.answer(number).body) == (200, b"\x81\x05hello")
+
+
 def test_bytes_right_after_the_head_are_not_lost(site: Site) -> None:
     """The origin writes a frame in the same segment as its 101; the client in the same as its request."""
 
@@ -150,6 +176,7 @@ def test_bytes_right_after_the_head_are_not_lost(site: Site) -> None:
 
 
 @pytest.mark.case(36)
+@every_connector
 @pytest.mark.parametrize("who", ["client", "origin"])
 def test_reset_on_one_side_ends_the_other(site: Site, version: str, who: str) -> None:
     ended: list[float] = []
@@ -258,6 +285,7 @@ def test_a_new_configuration_cuts_no_websocket(site: Site, version: str, publish
 
 
 @pytest.mark.case(36)
+@every_connector
 def test_silent_websocket_survives(site: Site) -> None:
     """Longer than any keep-alive of the transports (QUIC's idle limit is 5 s)."""
     site.origin.script = echo

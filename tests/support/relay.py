@@ -13,7 +13,7 @@ from tests.support.http1 import close_quietly
 
 class Relay:
     """Listens on one port for UDP and TCP and forwards to `target`. While `silent`, every packet vanishes, no RST; while
-    `drops_datagrams`, those of UDP.
+    `drops_datagrams`, those of UDP, and while `drops_streams`, those of new connections over TCP.
 
     Datagrams come `delay_s` later; of `lose_every` in a row (0: of none) one is lost, each way.
     """
@@ -23,6 +23,7 @@ class Relay:
         self.target = (host, int(port))
         self.silent = False
         self.drops_datagrams = False
+        self.drops_streams = False
         self.delay_s = delay_s
         self.lose_every = 0
         self.lost = 0
@@ -115,7 +116,7 @@ class Relay:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            if self.silent:  # as lost SYNs: the dialler hears nothing
+            if self.silent or self.drops_streams:  # as lost SYNs: the dialler hears nothing
                 self._tcp.append(near)
                 continue
             try:
