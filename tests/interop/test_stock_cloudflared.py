@@ -136,6 +136,7 @@ def changed(tunnel: Tunnel, **fields: str) -> str:
     return base64.b64encode(json.dumps(document).encode()).decode()
 
 
+@pytest.mark.case(34)
 @stock_only
 @pytest.mark.parametrize("why", ["wrong_secret", "unknown_tunnel", "deleted_tunnel"])
 def test_is_refused_with_a_reason_and_does_not_hammer(fakes: Fakes, folder: Path, link: Link, why: str) -> None:

@@ -1,6 +1,7 @@
 """cases.md 26, 39, 51, 54, 56: connections that come, go, come back, and are used again."""
 
 import re
+import socket
 import threading
 import time
 import uuid
@@ -14,6 +15,7 @@ from tests.support.connector import Connector, Protocol
 from tests.support.connectors import QuicConnector
 from tests.support.edge import Edge, lasting_addresses
 from tests.support.fixtures import every_connector, stock_only
+from tests.support.loopback import needs_ipv6
 from tests.support.origin import Exchange, Origin
 from tests.support.relay import Relay
 from tests.support.sites import Fakes, Link, Publisher, Site
@@ -32,6 +34,31 @@ def status_of(edge: Edge, hostname: str) -> int | None:
             return client.get().status
     except OSError:
         return None
+
+
+# ------------------------------------------------------------------------------------------------ case 24
+@needs_ipv6
+@pytest.mark.case(24)
+@every_connector
+def test_an_origin_on_the_loopback_address_of_ipv6_alone(publish: Publisher) -> None:
+    listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    listener.bind(("::1", 0))
+    origin = Origin(listener)
+    site = publish(f"http://[::1]:{listener.getsockname()[1]}", origin=origin)
+    assert site.get().status == 200
+    assert origin.last.value("host") == site.hostname
+
+
+@pytest.mark.case(24)
+def test_of_a_name_that_refuses_each_address_that_was_tried_is_told(publish: Publisher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    site = publish(f"http://localhost:{port}")
+    answer = site.get()
+    assert (answer.status, site.edge.cause(answer.request_id)) == (502, "origin_refused")
+    told = site.edge.api.request_facts(answer.request_id)["detail"]
+    for host in {str(found[4][0]) for found in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}:
+        assert (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") in told.partition("; tried ")[2], told
 
 
 # ------------------------------------------------------------------------------------------------ case 26

@@ -78,6 +78,15 @@ def test_what_our_connector_mends_beyond_a_stock_one(site: Site, version: str, n
 
 
 @pytest.mark.case(72)
+def test_a_connection_whose_answer_had_a_length_beside_its_coding_is_not_used_again(site: Site) -> None:
+    site.origin.sends(MENDED["length beside coding"])
+    client = site.h1()
+    for _ in range(3):
+        check(client.get("/odd"))
+    assert [request.connection.number for request in site.origin.requests] == [0, 1, 2]
+
+
+@pytest.mark.case(72)
 def test_a_folded_field_is_one_line(site: Site, version: str) -> None:
     answer = sent(site, b"HTTP/1.1 200 OK\r\nX-A: b \r\n  c\r\n\td\r\nX Y: z\r\n" + OK, version)
     assert answer.value("x-a") == "b c d"

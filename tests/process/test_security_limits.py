@@ -8,6 +8,7 @@ import pytest
 from tests.support.api import ApiError
 from tests.support.connectors import QuicStream
 from tests.support.edge import Edge
+from tests.support.fixtures import every_connector
 from tests.support.http1 import Cut, Fields, Http1Client
 from tests.support.http2 import Reset
 from tests.support.sites import Fakes, Publisher, Site
@@ -77,6 +78,7 @@ def test_bytes_of_a_head(site: Site, version: str, extra: int, expected: int) ->
 
 @pytest.mark.case(23)
 @pytest.mark.requirement("S16")
+@every_connector
 @pytest.mark.parametrize("size", [15 << 10, 60 << 10, 100 << 10])
 def test_large_heads_pass(site: Site, version: str, size: int) -> None:
     fields = [(f"x-{n}", "v" * 1024) for n in range(size // 1040)]
@@ -171,6 +173,7 @@ def test_management_hostnames_are_refused_by_name(site: Site, version: str, host
 
 
 @pytest.mark.case(23)
+@every_connector
 def test_response_heads_up_to_the_limit_pass(site: Site, version: str) -> None:
     for size in (5 * 680, 5 * 20 << 10, 5 * 26_000):  # the last one: 127 KiB
         fields = [("Set-Cookie", f"c{n}=" + "v" * (size // 5)) for n in range(5)]
@@ -181,14 +184,22 @@ def test_response_heads_up_to_the_limit_pass(site: Site, version: str) -> None:
 
 
 @pytest.mark.case(23)
-@pytest.mark.parametrize("size", [129 << 10, 400 << 10])
+@every_connector
+@pytest.mark.parametrize("size", [129 << 10, 250 << 10, 400 << 10])
 def test_too_large_response_head_is_502_with_a_reason(site: Site, version: str, size: int) -> None:
+    """Of a stock connector's over HTTP/2 no more is known than that it was too much, and the largest end its connection."""
+    stock_http2 = str(site.link) == "cloudflared-http2"
+    if stock_http2 and size > 300 << 10:
+        pytest.skip("cases.md 23")
     site.origin.answers(200, b"ok", [(f"X-{n}", "v" * (size // 100)) for n in range(100)])
     answer = site.client(version).get()
     assert answer.status == 502
     cause = site.edge.cause(answer.request_id)
-    assert cause in ("response_head_too_large", "origin_bad_response")
-    assert cause != "response_head_too_large" or "512 of them and 128 KiB" in answer.text
+    if stock_http2 and size > 130 << 10:
+        assert cause == "tunnel_protocol_error"
+    else:
+        assert cause in ("response_head_too_large", "origin_bad_response")
+        assert cause != "response_head_too_large" or "512 of them and 128 KiB" in answer.text
     site.origin.answers(200, b"fine")
     assert site.get().body == b"fine"
 

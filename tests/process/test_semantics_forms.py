@@ -487,6 +487,20 @@ def test_plain_listener_redirects_to_https(site: Site) -> None:
     assert site.origin.requests == []
 
 
+@pytest.mark.case(52)
+@every_connector
+def test_a_challenge_that_an_origin_waits_for_reaches_it(site: Site) -> None:
+    """By way of the redirect, which CAs follow."""
+    path = "/.well-known/acme-challenge/token-of-the-origin"
+    site.origin.on(path, lambda exchange: exchange.answer(200, b"its authorisation"))
+    with site.edge.plain(site.hostname) as client:
+        answer = client.get(path)
+    assert (answer.status, (answer.value("location") or "").endswith(path)) == (308, True)
+    answer = site.get(path)
+    assert (answer.status, answer.body) == (200, b"its authorisation")
+    assert site.get("/.well-known/acme-challenge/unknown").body == b"hello", "the origin's answer"
+
+
 def _answered(status: int, body: bytes, fields: Fields, reason: str, exchange: Exchange) -> None:
     exchange.answer(status, body, fields, reason)
 

@@ -106,6 +106,7 @@ def test_rotation(links: Links, protocol: str) -> None:
     assert new != old
     assert links.api.call("GET", f"{links.one}/token") == new
     refusal = links.refused(protocol, old)
+    assert refusal.cause.startswith("Unauthorized")
     assert refusal.should_retry
     assert refusal.retry_after_s >= 10, "it would hammer"
     assert links.live() == 2, "live links stay"

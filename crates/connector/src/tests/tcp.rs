@@ -7,6 +7,7 @@ use crate::{Event, IngressTable, OriginBounds, OriginSettings, Reach, Rule, Serv
 use qanat_http::BodyLength;
 use qanat_transport::{RequestKind, TunnelRequest};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// A client's frame of less than 126 bytes.
@@ -117,6 +118,33 @@ async fn an_origins_end_reaches_a_client_that_says_nothing() {
     assert_eq!(answer.body, b"\x82\x03bye\x88\x02\x03\xe8");
     exchange.data(frame(8, b"\x03\xe8"));
     exchange.over().await;
+}
+
+/// Case 43.
+#[tokio::test]
+async fn an_origin_that_never_ends_after_its_client_is_closed_after_five_minutes() {
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let origin = Origin::start(move |_, mut peer| {
+        let told = told.clone();
+        async move {
+            while !peer.bytes(1).await.is_empty() {}
+            told.send(()).unwrap();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let world = to(&origin);
+    let exchange = world.send(upgrade("/"));
+    exchange.data(frame(8, b"\x03\xe8"));
+    heard.recv().await.expect("the client's end");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(299)).await;
+    tokio::task::yield_now().await;
+    assert!(!exchange.task.is_finished());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+    exchange.over().await;
+    assert!(world.failure().1.contains("it says nothing and doesn't end"));
 }
 
 #[tokio::test]

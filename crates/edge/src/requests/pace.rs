@@ -253,6 +253,24 @@ pub(crate) mod tests {
         assert!((30..=41).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     }
 
+    /// Case 28: there is no limit in all for a body that flows, however long it takes.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_that_flows_is_not_cut() {
+        let sleep = pin!(tokio::time::sleep(LIMIT));
+        let mut pace = pace_of(sleep, LIMIT);
+        let mut relay = Relay::new();
+        let waited = tokio::time::timeout(
+            Duration::from_secs(3600),
+            poll_fn(|cx| {
+                (0..2 * SLOWEST_BODY).for_each(|_| step(&mut relay, End { give: true, full: false }));
+                pace.poll_waiting(cx, Some(&relay))
+            }),
+        )
+        .await;
+        assert!(waited.is_err(), "{waited:?}");
+        assert!(relay.bytes() > 3500 * SLOWEST_BODY);
+    }
+
     /// A request that was held must not pay for that with its own limits.
     #[tokio::test(start_paused = true)]
     async fn limits_count_from_the_end_of_a_wait() {
