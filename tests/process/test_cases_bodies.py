@@ -129,15 +129,36 @@ def test_whoever_says_100_the_client_hears_it_once_and_then_the_final_status(sit
 
 
 @pytest.mark.case(20)
-def test_a_refusal_comes_before_the_body_and_is_what_is_counted_and_logged(site: Site, lab: Lab) -> None:
+@every_connector
+def test_over_http2_too_a_100_comes_once_and_then_the_final_status(site: Site) -> None:
+    site.origin.on("/asks", says_100)
+    site.origin.on("/reads", lambda e: e.answer(204, b""))
+    client = site.h2()
+    for target in ("/asks", "/reads"):
+        fields = [("content-length", "4"), ("expect", "100-continue")]
+        number = client.start("POST", target, fields, end=False)
+        client.until(lambda number=number: client.streams[number].informational, "the 100")  # type: ignore[misc]
+        client.data(number, b"body", end=True)
+        answer = client.answer(number)
+        assert (answer.status, [status for status, _ in answer.informational]) == (204, [100]), target
+        assert site.origin.last.body == b"body"
+
+
+@pytest.mark.case(20)
+@every_connector
+def test_a_refusal_comes_before_the_body_and_is_what_is_counted_and_logged(site: Site, lab: Lab, version: str) -> None:
     def counted(status: int) -> float:
         return site.connector.metric("cloudflared_tunnel_response_by_code", f'status_code="{status}"')
 
     site.origin.on("/p", lambda e: e.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno"))
     before = counted(401), counted(100)
-    client = site.h1()
-    client.start("POST", "/p", [("Content-Length", str(MIB)), ("Expect", "100-continue")])
-    answer = client.answer("POST")
+    client = site.client(version)
+    fields = [("content-length", str(MIB)), ("expect", "100-continue")]
+    if isinstance(client, Http1Client):
+        client.start("POST", "/p", fields)
+        answer = client.answer("POST")
+    else:
+        answer = client.answer(client.start("POST", "/p", fields, end=False))
     assert (answer.status, answer.body) == (401, b"no")
     assert len(answer.informational) <= 1
     wait_until(lambda: (counted(401), counted(100)) == (before[0] + 1, before[1]), "the final status to be counted")

@@ -74,23 +74,42 @@ def origin() -> "object":
 @pytest.mark.case(12)
 @every_connector
 def test_replica_takes_over_without_a_failed_request(fakes: Fakes, folder: Path, origin: Origin, link: Link) -> None:
+    """A POST that was under way at the old one ends there, whole; what comes meanwhile goes to the new one."""
     tunnel, hostname = fakes.tunnel()
     fakes.edge.api.put_configuration(tunnel.id, [{"hostname": hostname, "service": origin.service}, CATCH_ALL])
-    connectors = [
-        Connector(folder / "one", fakes.edge, tunnel.token, kind=link.kind, protocol=link.protocol, connections=2)
-    ]
+
+    def replica(name: str) -> Connector:
+        return Connector(
+            folder / name,
+            fakes.edge,
+            tunnel.token,
+            kind=link.kind,
+            protocol=link.protocol,
+            connections=2,
+            grace_period="60s",
+        )
+
+    connectors = [replica("one")]
     wait_until(lambda: fakes.lab.status(hostname) == 200, "traffic")
     load = Load(fakes.edge, hostname)
     try:
         load.wait_more()
         for n in range(3 if link.kind == "qanat" else 1):
-            connectors.append(
-                Connector(
-                    folder / f"next{n}", fakes.edge, tunnel.token, kind=link.kind, protocol=link.protocol, connections=2
-                )
-            )
-            load.wait_more()
-            connectors.pop(0).stop()
+            held = Held()
+            origin.on("/order", held)
+            with fakes.edge.h1(hostname) as client:
+                client.start("POST", "/order", [("Content-Length", "0")])
+                pieces = client.body_of(client.head())
+                assert next(pieces) == b"first"
+                connectors.append(replica(f"next{n}"))
+                load.wait_more()
+                connectors[0].process.signal(signal.SIGTERM)
+                connectors[0].process.wait_for("Initiating graceful shutdown")
+                load.wait_more()
+                held.let_go()
+                assert b"".join(pieces) == b"later"
+            connectors[0].process.wait()
+            connectors.pop(0)
             load.wait_more()
     finally:
         load.stop()
