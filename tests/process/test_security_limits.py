@@ -1,16 +1,18 @@
 """security.md S16, S30, S31: bounds, each one byte below, at and above."""
 
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.api import ApiError
+from tests.support.certificates import OriginAuthority
 from tests.support.connectors import QuicStream
 from tests.support.edge import Edge
 from tests.support.fixtures import every_connector
 from tests.support.http1 import Cut, Fields, Http1Client
-from tests.support.http2 import Reset
+from tests.support.http2 import Http2Exchange, Http2Origin, Reset
 from tests.support.sites import Fakes, Publisher, Site
 
 LINE, HEAD, COUNT, TRAILERS = 16384, 131072, 128, 16384
@@ -202,6 +204,39 @@ def test_too_large_response_head_is_502_with_a_reason(site: Site, version: str, 
         assert cause != "response_head_too_large" or "512 of them and 128 KiB" in answer.text
     site.origin.answers(200, b"fine")
     assert site.get().body == b"fine"
+
+
+@pytest.mark.case(23)
+@pytest.mark.parametrize("size", [129 << 10, 400 << 10])
+def test_too_large_a_head_of_an_http2_origin_is_refused_alone(
+    publish: Publisher, authority: OriginAuthority, size: int
+) -> None:
+    """Another visitor's download on the same connection to the origin goes on."""
+    refused = threading.Event()
+
+    def script(exchange: Http2Exchange) -> None:
+        if exchange.request.pseudo[":path"] == "/large":
+            exchange.head(200, [(f"x-{n}", "v" * (size // 100)) for n in range(100)], end=True)
+            return
+        exchange.head(200)
+        exchange.data(b"begun")
+        refused.wait(60.0)
+        exchange.data(b"ended", end=True)
+
+    origin = Http2Origin(script, authority.server_context("localhost", "127.0.0.1", alpn=("h2",)))
+    try:
+        site = publish(origin.service, origin_request={"http2Origin": True, "noTLSVerify": True})
+        neighbour = site.h2()
+        number = neighbour.start("GET", "/download")
+        neighbour.head(number)
+        answer = site.h1().get("/large")
+        assert (answer.status, answer.value("x-qanat-error")) == (502, "response_head_too_large")
+        refused.set()
+        assert neighbour.answer(number).body == b"begunended"
+        assert len(origin.connections) == 1
+    finally:
+        refused.set()
+        origin.close()
 
 
 # ------------------------------------------------------------------------------------------------ S30
