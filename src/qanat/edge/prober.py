@@ -4,7 +4,7 @@ How much it asks is bounded: so many probes a second in all (with more to ask, e
 once of one tunnel, so that an origin that doesn't answer delays nobody else's probes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from queue import Empty, SimpleQueue
@@ -80,6 +80,10 @@ class Schedule:
             else:
                 heappush(self._due, (now + PUT_OFF_S * self.random.uniform(1.0, 2.0), spot))
 
+    def next(self) -> float | None:
+        """When the next one is due; None where nobody is asked."""
+        return self._due[0][0] if self._due else None
+
     def interval(self, check: Check) -> float:
         """As it was asked for, or longer, so that all together are no more than `per_second`."""
         return max(check.interval_s, len(self._checks) / self.per_second)
@@ -114,6 +118,7 @@ class Prober:
         self._allowed = 0.0
         self._is_stale = Event()
         self._is_stale.set()
+        self._woken = Event()
         self._nodes: set[tuple[str, str]] = set()
         self._saved: dict[Spot, Verdict] = {}
         self._stopping = Event()
@@ -129,6 +134,7 @@ class Prober:
     def stop(self) -> None:
         """Writes what is known, and ends."""
         self._stopping.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
 
@@ -136,13 +142,16 @@ class Prober:
         """What may change who is asked."""
         if notice.kind in HEEDED:
             self._is_stale.set()
+            self._woken.set()
 
     def _run(self) -> None:
         before = monotonic()
         due = {self._look: before, self._save: before + SAVE_S, self._read: before}
         every = {self._look: LOOK_S, self._save: SAVE_S, self._read: REREAD_S}
         read_at = 0.0
-        while not self._stopping.wait(TICK_S):
+        while not self._stopping.wait(TICK_S):  # what comes within it is done together
+            self._woken.wait(self._idle_s(due, read_at))
+            self._woken.clear()
             now = monotonic()
             if self._is_stale.is_set() and now - read_at >= STALE_S:
                 due[self._read] = now
@@ -157,6 +166,14 @@ class Prober:
                 self._quietly(lambda past=now - before: self._send(past))  # type: ignore[misc]
             before = now
         self._quietly(self._save)
+
+    def _idle_s(self, due: Mapping[Callable[[], None], float], read_at: float) -> float:
+        """How long there is nothing to do, unless it is woken: for an answer, a change of who is asked, or its end."""
+        until = min(due.values())
+        if self._is_stale.is_set():
+            until = min(until, read_at + STALE_S)
+        asks_at = self._schedule.next() if self._enabled else None
+        return max(0.0, min(until, until if asks_at is None else asks_at) - monotonic())
 
     def _quietly(self, task: Callable[[], None]) -> None:
         try:
@@ -228,10 +245,14 @@ class Prober:
         self._asking.add(spot)
         self._under_way[tunnel_id] += 1
         try:
-            self._probes.send(question, lambda answer: self._answers.put((spot, check, answer)))
+            self._probes.send(question, lambda answer: self._answered(spot, check, answer))
         except QanatError as error:
             self._done(spot)
             log.warning("a probe can't be sent", hostname=hostname, reason=error.message)
+
+    def _answered(self, spot: Spot, check: Check, answer: ProbeAnswered) -> None:
+        self._answers.put((spot, check, answer))
+        self._woken.set()
 
     def _done(self, spot: Spot) -> None:
         self._asking.discard(spot)

@@ -1,5 +1,6 @@
 """The control API's listener: uvicorn in a thread of its own."""
 
+import asyncio
 import os
 import socket
 import sys
@@ -17,8 +18,35 @@ from qanat.edge.patience import Crowd, PatientProtocol
 from qanat.errors import QanatError
 
 POLL_S = 0.005
+TICK_S = 1.0
 NICE = 5
 SWITCH_S = 0.0005
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which wakes once a second, for the Date of its answers, in place of ten times to look whether it is to end: that
+    alone was a fifth of what an idle edge computes."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    async def main_loop(self) -> None:
+        """Until `end`. The place of uvicorn's own, whose `on_tick` is still what is done each second."""
+        ending = asyncio.Event()
+        self._told = (asyncio.get_running_loop(), ending)
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await ending.wait()
+
+    def end(self) -> None:
+        """From any thread, also before it serves and after its end."""
+        self.should_exit = True
+        if self._told is not None:
+            loop, ending = self._told
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(ending.set)
 
 
 class ApiServer:
@@ -43,7 +71,7 @@ class ApiServer:
         self._socket = self._own or cast("socket.socket", where)
         # duplicates, for uvicorn closes what it serves on, and another process may serve on these after us
         self._sockets = [each.dup() for each in (self._socket, *([local.socket] if local is not None else []))]
-        self._server = uvicorn.Server(
+        self._server = Server(
             uvicorn.Config(
                 app if local is None else HandedOver(app, local.name),
                 log_config=None,
@@ -92,7 +120,7 @@ class ApiServer:
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Lets open requests finish."""
-        self._server.should_exit = True
+        self._server.end()
         self.end_streams()
         if self._thread.is_alive():
             self._thread.join(timeout_s)

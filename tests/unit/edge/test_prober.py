@@ -19,7 +19,7 @@ from qanat.store import Store
 from qanat.store.models import HealthState
 from qanat.store.reach import EVERYTHING
 from qanat.store.sealing import Sealer
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.writes import written
 
 
@@ -251,3 +251,26 @@ def test_services_that_are_not_http_are_connected_to_and_those_that_tell_nothing
     assert lab.health.of(quick, hostname="a.example.test").why == "the connector connects to it"
     assert lab.health.of(quick, hostname="jump.example.test").why == "not probed: its service is bastion"
     assert not [each for each in lab.engine.of("jump.example.test") if each["is_websocket"]]
+
+
+def test_with_nobody_to_ask_it_sleeps_until_something_changes(
+    monkeypatch: pytest.MonkeyPatch, store: Store, account: str, tunnel_ids: list[str]
+) -> None:
+    for name in ("LOOK_S", "REREAD_S", "SAVE_S"):
+        monkeypatch.setattr(f"qanat.edge.prober.{name}", 10 * PATIENCE_S)
+    rounds: list[str] = []
+    monkeypatch.setattr(Prober, "_take_answers", lambda self: rounds.append("round"))
+
+    def read(prober: Prober) -> None:
+        prober._is_stale.clear()
+        rounds.append("read")
+
+    monkeypatch.setattr(Prober, "_read", read)
+    lab = Lab(store)
+    wait_until(lambda: "round" in rounds, "it has read who is to be asked")
+    prober = lab.prober
+    written(store, checks.put, account_id=account, target="a.example.test", changes={"path": "/up"})
+    wait_until(lambda: rounds.count("read") == 2, "it hears of the change")
+    lab.stop()
+    assert not prober._thread.is_alive()
+    assert rounds.count("round") <= 4, "one when it begins, one or two for the change, one for its end"

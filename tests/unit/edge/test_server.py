@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from qanat.edge.server import NICE, ApiServer
+from qanat.edge.server import NICE, ApiServer, Server
 from tests.support.loopback import needs_ipv6
 from tests.support.waiting import PATIENCE_S, wait_until
 
@@ -73,3 +73,27 @@ def test_who_has_just_connected_when_it_stops_is_answered(monkeypatch: pytest.Mo
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in answer.lower()
     assert answer.endswith(b'"here"')
+
+
+def test_who_serves_nobody_sleeps_until_it_is_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qanat.edge.server.TICK_S", 10 * PATIENCE_S)
+    looks: list[int] = []
+    looked = Server.on_tick
+
+    async def look(self: Server, counter: int) -> bool:
+        looks.append(counter)
+        return await looked(self, counter)
+
+    monkeypatch.setattr(Server, "on_tick", look)
+    app = FastAPI()
+    app.get("/client/v4/here")(lambda: "here")
+    server = ApiServer(app, "127.0.0.1:0")
+    server.start()
+    try:
+        answer = httpx.get(f"{server.url}/here", trust_env=False, verify=False)
+        assert (answer.json(), "date" in answer.headers) == ("here", True)
+        assert looks == [0]
+    finally:
+        server.stop(timeout_s=PATIENCE_S)
+    assert not server._thread.is_alive()
+    assert looks == [0, 0]
