@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from bench.processes import BenchError
@@ -98,19 +99,24 @@ def h2load(target: Target, path: str, *arguments: str, timeout_s: float) -> str:
 
 @dataclass(frozen=True)
 class Latency:
-    """At a fixed rate."""
+    """At a fixed rate. `together`: the share of requests that were sent within a millisecond of the one before."""
 
     requests: int
     p50_ms: float
     p99_ms: float
+    together: float
 
 
 def percentile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def paced(target: Target, path: str, *, connections: int, rate: float, seconds: float, folder: Path) -> Latency:
-    """A moderate fixed rate over all connections together; the first second is left out."""
+def paced(
+    target: Target, path: str, *, connections: int, rate: float, seconds: float, folder: Path, spread: bool = False
+) -> Latency:
+    """A moderate fixed rate over all connections together; the first second is left out. Each asks at intervals from its
+    handshake on. `spread`: they are opened one by one, so that requests come evenly; else all at once, so that requests come in
+    clusters, the larger the faster the handshakes are."""
     log = folder / "h2load.log"
     log.unlink(missing_ok=True)
     each = rate / connections
@@ -120,13 +126,17 @@ def paced(target: Target, path: str, *, connections: int, rate: float, seconds: 
         f"-c{connections}",
         f"-n{int(rate * seconds)}",
         f"--rps={each}",
+        *(["-r1", f"--rate-period={math.ceil(1000 / rate)}ms"] if spread else []),
         f"--log-file={log}",
         timeout_s=seconds + 60,
     )
     rows = [line.split("\t") for line in log.read_text().splitlines()]
     first = min(int(row[0]) for row in rows)
-    times = sorted(int(row[2]) / 1000 for row in rows if int(row[0]) - first > 1_000_000)
-    return Latency(len(times), percentile(times, 0.50), percentile(times, 0.99))
+    good = [row for row in rows if int(row[0]) - first > 1_000_000]
+    times = sorted(int(row[2]) / 1000 for row in good)
+    sent = sorted(int(row[0]) for row in good)
+    together = sum(after - before < 1000 for before, after in pairwise(sent)) / len(sent)
+    return Latency(len(times), percentile(times, 0.50), percentile(times, 0.99), together)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from bench import nodes
@@ -24,7 +25,7 @@ class Plan:
     connections: int = 64
     rate: float = 400.0
     rate_connections: int = 16
-    rate_seconds: float = 8.0
+    rate_seconds: float = 5.0
     transfers: int = 5
     changes: int = 20
     registrations: int = 5
@@ -76,8 +77,9 @@ class Contest:
                 self.add("burst", target.name, number, **values)
 
     def latencies(self) -> None:
-        """Latency at a fixed rate, and that of nginx answering by TLS itself: the difference is what is added."""
-        for number in range(self.plan.rounds):
+        """Latency at a fixed rate, evenly and in clusters, and that of nginx answering by TLS itself: the difference is what is
+        added."""
+        for number, (what, spread) in product(range(self.plan.rounds), (("paced", True), ("clustered", False))):
             for target in [self.rig.direct, *(target for target, _ in self.alternating(number))]:
                 got = paced(
                     target,
@@ -86,10 +88,10 @@ class Contest:
                     rate=self.plan.rate,
                     seconds=self.plan.rate_seconds,
                     folder=self.rig.folder,
+                    spread=spread,
                 )
-                self.add(
-                    "paced", target.name, number, p50_ms=got.p50_ms, p99_ms=got.p99_ms, requests=float(got.requests)
-                )
+                figures = {"p50_ms": got.p50_ms, "p99_ms": got.p99_ms, "together": got.together}
+                self.add(what, target.name, number, requests=float(got.requests), **figures)
 
     def neighbours(self) -> None:
         """A visitor's p99 without and with an attacker on the same tunnel, whose downloads or uploads stay unread."""

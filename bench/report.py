@@ -14,6 +14,8 @@ KEYS = [
     "p99_added_ms",
     "p50_added_stock_ms",
     "p99_added_stock_ms",
+    "p50_added_clustered_ms",
+    "p50_added_clustered_stock_ms",
     "cpu_us_per_request_connector",
     "cpu_us_per_request_stock",
     "cpu_us_per_request_edge",
@@ -61,6 +63,8 @@ def ratios(rows: list[Row], *, ours: str, stock: str) -> dict[str, Any]:
         "p99_added_ms": less(of("paced", ours, "p99_ms"), of("paced", direct, "p99_ms")),
         "p50_added_stock_ms": less(of("paced", stock, "p50_ms"), of("paced", direct, "p50_ms")),
         "p99_added_stock_ms": less(of("paced", stock, "p99_ms"), of("paced", direct, "p99_ms")),
+        "p50_added_clustered_ms": less(of("clustered", ours, "p50_ms"), of("clustered", direct, "p50_ms")),
+        "p50_added_clustered_stock_ms": less(of("clustered", stock, "p50_ms"), of("clustered", direct, "p50_ms")),
         "cpu_us_per_request_connector": of("burst", ours, "cpu_us_per_request_connector"),
         "cpu_us_per_request_stock": of("burst", stock, "cpu_us_per_request_connector"),
         "cpu_us_per_request_edge": of("burst", ours, "cpu_us_per_request_edge"),
@@ -93,7 +97,8 @@ def ratios(rows: list[Row], *, ours: str, stock: str) -> dict[str, Any]:
 
 MEASURED = {
     "burst": ("rps", "p50_ms", "p99_ms", "cpu_us_per_request_connector", "cpu_us_per_request_edge", "rss_connector_mb"),
-    "paced": ("p50_ms", "p99_ms"),
+    "paced": ("p50_ms", "p99_ms", "together"),
+    "clustered": ("p50_ms", "p99_ms", "together"),
     "download": ("mb_per_s",),
     "upload": ("mb_per_s",),
     "rest": ("rss_mb",),

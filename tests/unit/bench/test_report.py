@@ -9,7 +9,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from bench.load import percentile
+from bench.load import Target, paced, percentile
 from bench.measure import Row, median, paired, spread
 from bench.neighbours import frame, head
 from bench.report import KEYS, plot, ratios, summary, table
@@ -60,6 +60,29 @@ def test_added_latency_is_what_nginx_itself_does_not_need() -> None:
     measured = rows("ours", "paced", "p50_ms", 1.5, 1.4, 1.6) + rows("nginx direct", "paced", "p50_ms", 0.4, 0.5, 0.6)
     told = ratios(measured, ours="ours", stock="stock")
     assert told["p50_added_ms"] == pytest.approx(1.0)
+    assert told["p50_added_clustered_ms"] is None
+    measured += rows("ours", "clustered", "p50_ms", 3.5) + rows("nginx direct", "clustered", "p50_ms", 1.5)
+    told = ratios(measured, ours="ours", stock="stock")
+    assert (told["p50_added_ms"], told["p50_added_clustered_ms"]) == (pytest.approx(1.0), pytest.approx(2.0))
+
+
+@pytest.mark.parametrize("spread_out", [True, False])
+def test_paced_load_tells_how_evenly_it_came(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spread_out: bool) -> None:
+    asked: list[str] = []
+
+    def h2load(_target: Target, _path: str, *arguments: str, timeout_s: float) -> str:
+        asked.extend(arguments)
+        first = 1_700_000_000_000_000
+        sent = [first + (each * 2000 if spread_out else each // 4 * 8000) for each in range(2000)]
+        (tmp_path / "h2load.log").write_text("".join(f"{at}\t200\t{500 if at < first + 1e6 else 700}\n" for at in sent))
+        return f"{timeout_s}"
+
+    monkeypatch.setattr("bench.load.h2load", h2load)
+    got = paced(Target("t", "h", 1), "/", connections=16, rate=400, seconds=4, folder=tmp_path, spread=spread_out)
+    assert (got.p50_ms, got.p99_ms) == (0.7, 0.7), "the first second is left out"
+    assert got.together == (0.0 if spread_out else pytest.approx(0.75, abs=0.01))
+    assert ("--rate-period=3ms" in asked) == spread_out
+    assert "--rps=25.0" in asked
 
 
 def test_median_and_spread() -> None:
