@@ -17,14 +17,13 @@ pub(crate) async fn run(data_path: Arc<DataPath>, seats: Seats) {
     let fleet = Arc::new(Fleet::new());
     let mut slots = JoinSet::new();
     for index in 0..data_path.settings.ha_connections {
-        let seat = seats.take();
-        let worker = seat.handle();
+        let (seat, worker) = seats.take();
         let kept = keep(index, data_path.clone(), fleet.clone());
-        let held = async move {
+        let seated = async move {
+            let _seat = seat;
             kept.await;
-            drop(seat);
         };
-        slots.spawn_on(held, &worker);
+        slots.spawn_on(seated, &worker);
     }
     let mut sweep = tokio::time::interval(SWEEP);
     let watching = data_path.network.watch();

@@ -18,7 +18,7 @@ use uuid::Uuid;
 /// One edge, as it follows another or is followed. Methods may be called from any thread that is not one of the edge's.
 pub struct Handover {
     side: Arc<PublicSide>,
-    runtime: Handle,
+    common: Handle,
     /// Whether connectors' TCP connections are accepted.
     accepting: watch::Sender<bool>,
     /// What is given to the process that takes over; `None` once the edge is closed.
@@ -33,14 +33,14 @@ pub struct Handover {
 impl Handover {
     pub(crate) fn new(
         side: Arc<PublicSide>,
-        runtime: Handle,
+        common: Handle,
         accepting: watch::Sender<bool>,
         shared: Shared,
         elsewhere: Arc<Elsewhere>,
     ) -> Self {
         Self {
             side,
-            runtime,
+            common,
             accepting,
             shared: Mutex::new(Some(shared)),
             elsewhere,
@@ -60,7 +60,7 @@ impl Handover {
     /// Takes no more of connectors, nor of visitors unless `tunnels_only`: the process that was given the sockets does. What waits in
     /// them is that one's; connections that there are go on.
     pub fn stop_accepting(&self, tunnels_only: bool) {
-        let _inside = self.runtime.enter();
+        let _inside = self.common.enter();
         self.accepting.send_replace(false);
         if let Some(shared) = &*self.shared.lock().unwrap_or_else(PoisonError::into_inner) {
             for udp in shared.udp() {
@@ -97,7 +97,7 @@ impl Handover {
             every,
             last: self.visitors_left.clone(),
         };
-        self.runtime.spawn(departures.run());
+        self.common.spawn(departures.run());
     }
 
     /// Leaves all to the process that took over: accepts nothing, tells visitors to go and serves them for `notice`, unless none is

@@ -84,8 +84,8 @@ impl Edge {
         };
         let workers = Workers::start_with_door("qanat-edge", count)
             .map_err(|e| EdgeError::BindFailed { address: "(threads)".to_owned(), reason: e.to_string() })?;
-        let runtime = workers.handle().clone();
-        let _inside = runtime.enter();
+        let common = workers.handle().clone();
+        let _inside = common.enter();
         let elsewhere = Arc::new(Elsewhere::default());
         let Sockets { https, https_udp, http, tunnel_udp, tunnel_tcp, addresses, shared } =
             Sockets::open(settings, handed, &elsewhere)?;
@@ -114,7 +114,7 @@ impl Edge {
             registry: side.registry.clone(),
             events: side.events.clone(),
             counters: side.counters.clone(),
-            runtime: runtime.clone(),
+            common: common.clone(),
         };
         let door = Door {
             tables: side.tables.clone(),
@@ -127,7 +127,7 @@ impl Edge {
         let opened = watch::Sender::new(Open::Nothing);
         let once_open = |far: Open, serve: BoxFuture<'static, ()>| {
             let mut open = opened.subscribe();
-            runtime.spawn(async move {
+            common.spawn(async move {
                 // Without a sender the edge is gone.
                 if open.wait_for(|open| *open >= far).await.is_ok() {
                     serve.await;
@@ -147,7 +147,7 @@ impl Edge {
             }
         }
         drop(_inside);
-        let handover = Handover::new(side.clone(), runtime.clone(), accepting, shared, elsewhere);
+        let handover = Handover::new(side.clone(), common.clone(), accepting, shared, elsewhere);
         let prober = Prober::new(side.clone());
         Ok(Self {
             side,
@@ -264,7 +264,7 @@ impl Edge {
     /// Begins one request of ours through a node; its answer is an event, and comes within its timeout. At most 256 run at once:
     /// one more is answered `probe_busy`. Refuses what no request can say.
     pub fn probe(&self, probe: Probe) -> Result<(), EdgeError> {
-        self.prober.start(probe, &self.pusher.runtime)
+        self.prober.start(probe, &self.pusher.common)
     }
 
     /// Blocks up to `timeout` for the first event, then takes what is there, at most `limit`. Empty on time-out and after
@@ -299,10 +299,10 @@ impl Edge {
         let failed = |error: io::Error| EdgeError::BindFailed { address: "(own)".into(), reason: error.to_string() };
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
-        let _inside = self.pusher.runtime.enter();
+        let _inside = self.pusher.common.enter();
         let socket = tokio::net::UnixStream::from_std(ours).map_err(failed)?;
         let side = self.side.clone();
-        self.pusher.runtime.spawn(async move { h1::serve(&side, &Client::own(), socket).await });
+        self.pusher.common.spawn(async move { h1::serve(&side, &Client::own(), socket).await });
         Ok(theirs.into())
     }
 

@@ -122,32 +122,32 @@ impl Seats {
         Self::of(std::iter::once(Handle::current()))
     }
 
-    /// One at the worker that has the fewest.
-    pub fn take(&self) -> Seat {
+    /// A seat at the worker that has the fewest, which is taken until it is dropped, and where the connection's first task is to be
+    /// spawned; those that it spawns stay there.
+    pub fn take(&self) -> (Seat, Handle) {
         let free = self.0.iter().min_by_key(|bench| bench.taken.load(Ordering::Relaxed)).expect("there is a worker");
-        free.taken.fetch_add(1, Ordering::Relaxed);
-        Seat { handle: free.handle.clone(), _held: Held(free.taken.clone()) }
+        (free.seat(), free.handle.clone())
+    }
+
+    /// For a connection that is at the caller's worker already, and stays there.
+    pub fn stay(&self) -> Option<Seat> {
+        own_worker().and_then(|index| self.0.get(index)).map(Bench::seat)
+    }
+}
+
+impl Bench {
+    fn seat(&self) -> Seat {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Seat(self.taken.clone())
     }
 }
 
 /// A connection's, while it lasts.
-pub struct Seat {
-    handle: Handle,
-    _held: Held,
-}
+pub struct Seat(Arc<AtomicUsize>);
 
-struct Held(Arc<AtomicUsize>);
-
-impl Drop for Held {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Seat {
-    /// Where the connection's first task is to be spawned; those that it spawns stay there.
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
     }
 }
 
@@ -155,31 +155,80 @@ impl Seat {
 mod tests {
     use super::*;
 
-    /// Which worker takes a task, and which the task that this one spawns.
-    fn sits(seat: &Seat) -> [Option<usize>; 2] {
-        let (told, heard) = mpsc::channel();
-        seat.handle().spawn(async move {
-            let inner = tokio::spawn(async { own_worker() });
-            told.send([own_worker(), inner.await.unwrap()]).unwrap();
-        });
-        heard.recv_timeout(Duration::from_secs(30)).unwrap()
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A connection that lasts until it is told to end: which worker has it, and which the task that it spawns.
+    struct Connection {
+        sits: [Option<usize>; 2],
+        end: oneshot::Sender<()>,
+        ended: Receiver<()>,
+    }
+
+    impl Connection {
+        fn at(seats: &Seats) -> Self {
+            let (told, heard) = mpsc::channel();
+            let (ending, ended) = mpsc::channel();
+            let (end, over) = oneshot::channel();
+            let (seat, worker) = seats.take();
+            worker.spawn(async move {
+                let inner = tokio::spawn(async { own_worker() });
+                told.send([own_worker(), inner.await.unwrap()]).unwrap();
+                let _ = over.await;
+                drop(seat);
+                drop(ending);
+            });
+            Self { sits: heard.recv_timeout(PATIENCE).unwrap(), end, ended }
+        }
+
+        /// Where it sat.
+        fn end(self) -> [Option<usize>; 2] {
+            self.end.send(()).unwrap();
+            assert_eq!(self.ended.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+            self.sits
+        }
     }
 
     #[test]
     fn a_connection_sits_where_the_fewest_are_and_stays_there() {
         let workers = Workers::start("test", 3).unwrap();
         let seats = workers.seats();
-        let mut taken: Vec<_> = (0..6).map(|_| seats.take()).collect();
-        let mut found: Vec<_> = taken.iter().map(sits).collect();
+        let mut connections: Vec<_> = (0..6).map(|_| Connection::at(&seats)).collect();
+        let mut found: Vec<_> = connections.iter().map(|connection| connection.sits).collect();
         assert!(found.iter().all(|[first, inner]| first.is_some() && first == inner), "{found:?}");
         found.sort();
         found.dedup();
         assert_eq!(found.len(), 3);
-        let left = sits(&taken.remove(4));
-        assert_eq!(sits(&seats.take()), left, "the one that left made room");
-        assert_eq!(sits(&workers.seats().take()), [Some(0); 2], "another kind has seats of its own");
+        let left = connections.remove(4).end();
+        let next = Connection::at(&seats);
+        assert_eq!(next.sits, left, "the one that left made room");
+        assert_eq!(Connection::at(&workers.seats()).sits, [Some(0); 2], "another kind has seats of its own");
         assert_eq!(own_worker(), None);
-        workers.shut_down(Duration::from_secs(30));
+        workers.shut_down(PATIENCE);
+    }
+
+    #[test]
+    fn one_that_is_at_a_worker_already_has_a_seat_there() {
+        let workers = Workers::start("test", 2).unwrap();
+        let (visitors, tunnels) = (workers.seats(), workers.seats());
+        let (told, heard) = mpsc::channel();
+        let (end, over) = oneshot::channel::<()>();
+        let (gone, ended) = mpsc::channel::<()>();
+        let taken = tunnels.clone();
+        visitors.take().1.spawn(async move {
+            let seat = taken.stay();
+            told.send(own_worker()).unwrap();
+            let _ = over.await;
+            drop(seat);
+            drop(gone);
+        });
+        assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Some(0));
+        let beside = Connection::at(&tunnels);
+        assert_eq!(beside.sits, [Some(1); 2], "the other one has fewer");
+        end.send(()).unwrap();
+        assert_eq!(ended.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+        assert_eq!(Connection::at(&tunnels).sits, [Some(0); 2], "with its end the seat is free");
+        assert!(tunnels.stay().is_none(), "this thread is no worker");
+        workers.shut_down(PATIENCE);
     }
 
     #[test]
@@ -187,15 +236,15 @@ mod tests {
         for (count, has_door) in [(1, false), (MANY - 1, false), (MANY, true)] {
             let workers = Workers::start_with_door("test", count).unwrap();
             let seats = workers.seats();
-            let taken: Vec<_> = (0..count).map(|_| seats.take()).collect();
-            let mut found: Vec<_> = taken.iter().flat_map(|seat| sits(seat)[0]).collect();
+            let connections: Vec<_> = (0..count).map(|_| Connection::at(&seats)).collect();
+            let mut found: Vec<_> = connections.iter().flat_map(|connection| connection.sits[0]).collect();
             found.sort_unstable();
             assert_eq!(found, (0..count).collect::<Vec<_>>());
             let (told, heard) = mpsc::channel();
             workers.handle().spawn(async move { told.send(own_worker().unwrap()) });
-            let door = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+            let door = heard.recv_timeout(PATIENCE).unwrap();
             assert_eq!(!found.contains(&door), has_door, "{count} workers");
-            workers.shut_down(Duration::from_secs(30));
+            workers.shut_down(PATIENCE);
         }
     }
 
@@ -203,16 +252,16 @@ mod tests {
     fn who_hangs_is_not_waited_for_and_the_others_end() {
         let workers = Workers::start("test", 2).unwrap();
         let seats = workers.seats();
-        let (hangs, others) = (seats.take(), seats.take());
         let (hold, held) = mpsc::channel::<()>();
         let (dropped, gone) = mpsc::channel::<()>();
-        hangs.handle().spawn(async move { held.recv() });
-        others.handle().spawn(async move {
+        let [(_hangs, first), (_other, second)] = [seats.take(), seats.take()];
+        first.spawn(async move { held.recv() });
+        second.spawn(async move {
             let _dropped = dropped;
             std::future::pending::<()>().await;
         });
         workers.shut_down(Duration::from_millis(50));
-        assert_eq!(gone.recv_timeout(Duration::from_secs(30)), Err(mpsc::RecvTimeoutError::Disconnected));
+        assert_eq!(gone.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
         drop(hold);
     }
 }

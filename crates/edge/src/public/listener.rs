@@ -98,12 +98,12 @@ pub(crate) async fn serve(side: Arc<PublicSide>, listener: TcpListener, speech: 
         let _ = socket.set_nodelay(true);
         // Its worker's own epoll is to watch it.
         let Ok(socket) = socket.into_std() else { continue };
-        let (side, speech, seat) = (side.clone(), speech.clone(), seats.take());
-        let worker = seat.handle();
+        let (side, speech) = (side.clone(), speech.clone());
+        let (seat, worker) = seats.take();
         worker.spawn(async move {
+            let _seat = seat;
             let Ok(socket) = TcpStream::from_std(socket) else { return };
             serve_connection(side, socket, peer, speech, place).await;
-            drop(seat);
         });
     }
 }

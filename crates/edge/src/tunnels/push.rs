@@ -20,7 +20,8 @@ pub(crate) struct Pusher {
     pub(crate) registry: Arc<Registry>,
     pub(crate) events: Arc<Events>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) runtime: tokio::runtime::Handle,
+    /// The worker of what is no connection's.
+    pub(crate) common: tokio::runtime::Handle,
 }
 
 impl Pusher {
@@ -28,7 +29,7 @@ impl Pusher {
     pub(crate) fn push(&self, connection: &Arc<Connection>) {
         if connection.pushes.start() {
             let (pusher, connection) = (self.clone(), connection.clone());
-            self.runtime.spawn(async move { pusher.run(&connection).await });
+            self.common.spawn(async move { pusher.run(&connection).await });
         }
     }
 

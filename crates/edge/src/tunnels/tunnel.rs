@@ -404,9 +404,10 @@ mod tests {
         let workers = qanat_transport::Workers::start("test", 2).unwrap();
         let seats = workers.seats();
         let (told, heard) = std::sync::mpsc::channel();
-        for seat in [seats.take(), seats.take()] {
+        let taken = [seats.take(), seats.take()];
+        for (_, worker) in &taken {
             let (told, work) = (told.clone(), work.clone());
-            seat.handle().spawn(async move { told.send((own_worker().unwrap(), work())).unwrap() });
+            worker.spawn(async move { told.send((own_worker().unwrap(), work())).unwrap() });
         }
         let said = (0..2).map(|_| heard.recv_timeout(DOUBTED).unwrap()).collect();
         workers.shut_down(DOUBTED);

@@ -62,12 +62,11 @@ pub(super) async fn accept(listener: TcpListener, reception: &Arc<Reception>) {
             // Its worker's own epoll is to watch it.
             let Ok(stream) = stream.into_std() else { continue };
             let (acceptor, arrived) = (acceptor.clone(), reception.clone());
-            let seat = reception.settings.seats.take();
-            let worker = seat.handle();
+            let (seat, worker) = reception.settings.seats.take();
             let serving = async move {
+                let _seat = seat;
                 let Ok(stream) = TcpStream::from_std(stream) else { return };
                 entry.serve(acceptor.accept(stream), remote, &arrived).await;
-                drop(seat);
             };
             reception.tasks.spawn_on(serving, &worker);
         }

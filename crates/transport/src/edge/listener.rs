@@ -105,7 +105,11 @@ impl Arrivals {
         if let Some(entry) = Entry::of(reception, remote.ip()) {
             crate::http2::tune(&hello.io);
             let (handshake, arrived) = (hello.into_stream(reception.tcp_tls.clone()), reception.clone());
-            reception.tasks.spawn(async move { entry.serve(handshake, remote, &arrived).await });
+            let seat = reception.settings.seats.stay();
+            reception.tasks.spawn(async move {
+                let _seat = seat;
+                entry.serve(handshake, remote, &arrived).await;
+            });
         }
     }
 }

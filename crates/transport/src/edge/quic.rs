@@ -60,11 +60,10 @@ pub(super) async fn accept(endpoint: &Endpoint, reception: &Arc<Reception>) {
             }
             Verdict::Accept(place) | Verdict::Prove(place) => {
                 let arrived = reception.clone();
-                let seat = reception.settings.seats.take();
-                let worker = seat.handle();
+                let (seat, worker) = reception.settings.seats.take();
                 let serving = async move {
+                    let _seat = seat;
                     serve(incoming, place, &arrived).await;
-                    drop(seat);
                 };
                 reception.tasks.spawn_on(serving, &worker);
             }
