@@ -13,13 +13,18 @@ from pathlib import Path
 import pytest
 from hyperframe.frame import RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
+from tests.support.certificates import OriginAuthority
+from tests.support.connector import Protocol
+from tests.support.connectors import Http2Stream, QuicStream
 from tests.support.edge import Edge
 from tests.support.fixtures import every_connector, quic_only
 from tests.support.frames import FrameClient, block, headers, request
 from tests.support.http1 import Answer, Http1Client
+from tests.support.http2 import Http2Exchange, Http2Origin
 from tests.support.origin import Exchange
-from tests.support.sites import Publisher, Site
+from tests.support.sites import Fakes, Publisher, Site
 from tests.support.tls import AnySocket
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.case(79)
 
@@ -176,6 +181,65 @@ def test_a_body_that_never_ends_is_given_up(site: Site) -> None:
         assert client.reset(1) == 0
         last = [frame for frame in client.came if frame.stream_id == 1][-1]
         assert isinstance(last, RstStreamFrame), "nothing comes behind the reset"
+
+
+@pytest.mark.case(20)
+@every_connector
+def test_a_whole_answer_ends_although_its_request_does_not(
+    publish: Publisher, authority: OriginAuthority, version: str
+) -> None:
+    """A stock connector over QUIC ends its stream with the request's body, which an origin over HTTP/2 may never read."""
+
+    def refuse(exchange: Http2Exchange) -> None:
+        exchange.head(401, [("content-length", "2")])
+        exchange.data(b"no", end=True)
+
+    origin = Http2Origin(refuse, authority.server_context("localhost", "127.0.0.1", alpn=("h2",)))
+    try:
+        site = publish(origin.service, origin_request={"http2Origin": True, "noTLSVerify": True})
+        client = site.client(version)
+        fields = [("content-length", str(SIZE)), ("expect", "100-continue")]
+        if isinstance(client, Http1Client):
+            client.start("POST", "/", fields)
+            answer = client.answer("POST")
+            assert client.ended()
+        else:
+            answer = client.answer(client.start("POST", "/", fields, end=False))
+            assert client.get("/").status == 401, "the connection goes on"
+        assert (answer.status, answer.body) == (401, b"no")
+        site_is_quiet(site)
+    finally:
+        origin.close()
+
+
+@pytest.mark.case(20)
+@pytest.mark.parametrize("protocol", ["quic", "http2"])
+def test_a_connector_whose_stream_outlasts_its_answer_is_not_waited_for(fakes: Fakes, protocol: Protocol) -> None:
+    """Its client would never learn that the answer is whole."""
+
+    async def over_quic(stream: QuicStream) -> None:
+        stream.respond(401, [("Content-Length", "2")])
+        stream.write(b"no")
+        await stream.body()
+
+    async def over_http2(stream: Http2Stream) -> None:
+        stream.head(401, [("content-length", "2")])
+        stream.write(b"no")
+        await stream.body()
+
+    tunnel, hostname = fakes.tunnel()
+    fakes.connector(protocol, tunnel, handler=over_quic if protocol == "quic" else over_http2)
+    with fakes.edge.h2(hostname) as client:
+        answer = client.answer(client.start("POST", "/", [("content-length", str(SIZE))], end=False))
+        assert (answer.status, answer.body) == (401, b"no")
+
+
+def site_is_quiet(site: Site) -> None:
+    """Nobody holds on to the request: neither edge nor connector."""
+    name = "cloudflared_tunnel_concurrent_requests_per_tunnel"
+    wait_until(lambda: site.connector.metric(name) == 0, "the connector to let go of it")
+    status = "/qanat/status"
+    wait_until(lambda: site.edge.api.call("GET", status)["counters"]["requests_open"] == 0, "the edge to let go of it")
 
 
 PAGES: dict[str, tuple[bytes, int]] = {

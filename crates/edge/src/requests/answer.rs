@@ -117,6 +117,11 @@ impl<S: Source> AnswerBody<S> {
         }
     }
 
+    /// All that was announced has been given, and not the end.
+    pub(crate) fn is_due(&self) -> bool {
+        self.has_begun && !self.over && self.ahead.is_empty() && matches!(self.expected, Expected::Exact(0))
+    }
+
     /// Ends it where it is.
     pub(crate) fn give_up(&mut self) {
         self.inner.stop();

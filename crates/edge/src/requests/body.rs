@@ -87,6 +87,11 @@ impl<'a, U: Upload> RequestBody<'a, U> {
         matches!(self.stand, Stand::Moving)
     }
 
+    /// The connector has all of it.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self.stand, Stand::Absent) || self.relay.is_done()
+    }
+
     /// Its relay, whether or not it moves.
     pub(super) fn relay(&self) -> &Relay {
         &self.relay

@@ -68,8 +68,8 @@ pub(super) async fn send<U: Upload, D: Download>(
         }
     }
     pace.start_answer();
-    let stand = if length == BodyLength::Absent { Stand::Bodiless } else { Stand::Moving };
-    if stand == Stand::Bodiless {
+    let stand = if length == BodyLength::Absent { Stand::Due } else { Stand::Moving };
+    if stand == Stand::Due {
         pace.start_linger(false);
     }
     let download = &mut **download;
@@ -114,8 +114,8 @@ fn check_switch(request: &TunnelRequest, head: &ResponseHead) -> Result<(), Fail
 /// Where the answer's body stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stand {
-    /// It has none. The end of what isn't there is not waited for long.
-    Bodiless,
+    /// It has none, or all that was announced of it has come and the request body has not ended. The end is not waited for long.
+    Due,
     /// It is relayed.
     Moving,
     /// The client has all of it; the request body goes on.
@@ -182,8 +182,13 @@ impl<U: Upload, D: Download> Reply<'_, '_, U, D> {
     }
 
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        if self.stand == Stand::Moving && !self.is_switch && self.source.is_due() && !self.body.is_sent() {
+            // A stock connector's stream ends with the request body, which its origin may never read.
+            self.stand = Stand::Due;
+            self.pace.start_linger(false);
+        }
         match self.stand {
-            Stand::Bodiless => {
+            Stand::Due => {
                 if self.pace.poll_linger(cx, self.body.relay()).is_ready() {
                     self.stand = Stand::Moving;
                     self.source.give_up();
