@@ -196,3 +196,31 @@ def test_names_are_proved_by_tls_alpn_for_an_account_that_is_bound_to_one(tmp_pa
         entry = lab.until(f"app.{ZONE}", "active")
         assert entry["last_error"] is None
         assert lab.served(f"app.{ZONE}").startswith("Pebble")
+
+
+@pytest.mark.case(63)
+def test_an_edge_without_any_certificate_whose_ca_is_away_starts_and_serves_what_it_can(tmp_path: Path) -> None:
+    edge = Edge(
+        tmp_path / "edge",
+        **lasting_addresses(),
+        acme_email="you@example.com",
+        acme_directory="https://127.0.0.1:1/directory",
+    )
+    try:
+        tunnel = edge.api.create_tunnel("t")
+        edge.api.publish(edge.api.create_zone("wants.test"), "app.wants.test", tunnel.id)
+        for _ in range(2):
+            (entry,) = wait_until(
+                lambda: [each for each in edge.api.call("GET", "/qanat/certificates") if each["status"] == "failing"],
+                "the failure to be told",
+                timeout_s=60.0,
+            )
+            assert entry["names"] == ["app.wants.test"]
+            with edge.plain("app.wants.test") as client:
+                assert client.get().status == 308
+            with edge.h1("app.wants.test") as client:  # by its own CA, which browsers don't know
+                assert client.get().status == 530
+            edge.stop()
+            edge.restart()
+    finally:
+        edge.stop()
