@@ -183,7 +183,11 @@ def test_websocket_gets_the_same_answers(refusing_site: Site, fakes: Fakes) -> N
     client = refusing_site.h1()
     client.start("GET", "/ws", REQUEST_FIELDS)
     assert client.answer().status == 502
+    modern = refusing_site.h2()
+    assert modern.answer(modern.websocket("/ws")).status == 502
     _, hostname = fakes.tunnel()
+    with fakes.edge.h2(hostname) as other_modern:
+        assert other_modern.answer(other_modern.websocket("/ws")).status == 530
     with fakes.edge.h1(hostname) as other:
         other.start("GET", "/ws", REQUEST_FIELDS)
         assert other.answer().status == 530
