@@ -218,6 +218,22 @@ fn a_cut_answer_is_never_taken_for_a_whole_one() {
     });
 }
 
+/// Also of an answer whose end is known before anything of it has left. Case 21.
+#[test]
+fn what_there_was_of_a_cut_answer_reaches_the_client() {
+    on_both(async |lab| {
+        let _connector = lab.connector().await;
+        for _ in 0..10 {
+            let answer = h1(lab).await.get("/stub").await;
+            assert_eq!((answer.status, answer.body.len(), answer.whole), (200, 50, false));
+            let mut old = client::plain(lab).await;
+            old.send(format!("GET /stub HTTP/1.0\r\nHost: {HOST}\r\n\r\n")).await;
+            assert_eq!(old.head().await.0, 200);
+            assert_eq!(old.bytes(50).await, [b'x'; 50]);
+        }
+    });
+}
+
 #[test]
 fn a_client_that_goes_away_ends_the_call() {
     on_both(async |lab| {

@@ -130,11 +130,14 @@ pub(crate) async fn serve<S: Socket>(side: &Arc<PublicSide>, client: &Client, so
             let _ = timeout(GOODBYE, writer.shutdown()).await;
         }
         End::Linger(linger) => close_slowly(linger, &mut reader, &mut writer).await,
-        // Where only the connection's end ends the body, a normal close would look like a whole one.
-        End::Cut if writer.framing() == Framing::UntilClose => {
-            reader.get_ref().socket().reset_on_close();
+        End::Cut => {
+            // Whoever resumes a download goes on behind what there was of it.
+            let _ = timeout(GOODBYE, writer.flush_cut()).await;
+            // Where only the connection's end ends the body, a normal close would look like a whole one.
+            if writer.framing() == Framing::UntilClose {
+                reader.get_ref().socket().reset_on_close();
+            }
         }
-        End::Cut => {}
     }
 }
 

@@ -240,6 +240,13 @@ async fn answer(incoming: IncomingRequest, seen: Arc<Seen>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             finish(&mut sink, None).await;
         }
+        // The same at once.
+        "/stub" => {
+            let answer = with_length(head(200, &plain), 100);
+            let mut sink = responder.respond(answer, BodyLength::Exact(100), from).unwrap();
+            let _ = send(&mut sink, vec![b'x'; 50]).await;
+            finish(&mut sink, None).await;
+        }
         "/hang" => {
             poll_fn(|cx| responder.poll_canceled(cx)).await;
             seen.canceled.fetch_add(1, Ordering::SeqCst);

@@ -40,7 +40,8 @@ enum Phase {
 }
 
 /// The writing half of a connection: a head goes into its buffer, the body through it as a `Sink`; head and first data leave in
-/// one write. After `reset`, or any error, it is broken: nothing more is written, and the owner must close the connection.
+/// one write. After `reset`, or any error, it is broken: nothing more is written but by `flush_cut`, and the owner must close the
+/// connection.
 #[derive(Debug)]
 pub struct Writer<W> {
     io: W,
@@ -217,9 +218,13 @@ impl<W> Writer<W> {
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Writes out what waits until at most `rest` bytes do.
     fn poll_write_out(&mut self, cx: &mut Context<'_>, rest: usize) -> Poll<Result<(), StreamError>> {
-        if let Some(error) = &self.failed {
-            return Poll::Ready(Err(error.clone()));
+        match &self.failed {
+            Some(error) => Poll::Ready(Err(error.clone())),
+            None => self.poll_drain(cx, rest),
         }
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, rest: usize) -> Poll<Result<(), StreamError>> {
         while self.waiting > rest {
             let n = match ready!(self.poll_write_once(cx)) {
                 Ok(0) => Err(io::Error::from(io::ErrorKind::WriteZero)),
@@ -266,6 +271,16 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         W: Send,
     {
         poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// After a `reset`: writes out what was taken before it, so that the reader of a cut message has all that there is of it. Nothing
+    /// but the end of the connection may come behind.
+    pub async fn flush_cut(&mut self) -> Result<(), StreamError> {
+        poll_fn(|cx| {
+            ready!(self.poll_drain(cx, 0))?;
+            self.poll_io(cx, false)
+        })
+        .await
     }
 
     /// Writes everything out and ends the sending side.
@@ -350,7 +365,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Writer<W> {
 
     fn reset(&mut self) {
         if self.state == Phase::Open || self.state == Phase::Ending {
-            self.fail(StreamError::Reset);
+            self.failed.get_or_insert(StreamError::Reset);
         }
     }
 
