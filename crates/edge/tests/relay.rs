@@ -230,6 +230,11 @@ fn what_there_was_of_a_cut_answer_reaches_the_client() {
             old.send(format!("GET /stub HTTP/1.0\r\nHost: {HOST}\r\n\r\n")).await;
             assert_eq!(old.head().await.0, 200);
             assert_eq!(old.bytes(50).await, [b'x'; 50]);
+            let mut sender = h2(lab).await.ready().await.unwrap();
+            let (response, _) = sender.send_request(request("GET", "/stub").body(()).unwrap(), true).unwrap();
+            let mut body = response.await.unwrap().into_body();
+            assert_eq!(body.data().await.unwrap().unwrap(), [b'x'; 50][..]);
+            assert!(body.data().await.unwrap().unwrap_err().is_reset());
         }
     });
 }

@@ -2,13 +2,19 @@
 
 use crate::{Frame, Headers, Sink, Source, StreamError};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
+use tokio::task::yield_now;
 
 /// After so many bytes in one poll the others get their turn: a fraction of a millisecond. A hundred large bodies that come at
 /// once must not be felt by who wants a small one.
 const TURN: u64 = 128 * 1024;
 /// The same in frames, for tiny ones.
 const TURN_FRAMES: u32 = 256;
+
+/// So many turns of its thread a sink has for what it holds when its source fails: one for who drives its connection, and one since
+/// that goes last in its turn where there is much to do.
+const LAST_TURNS: u32 = 2;
 
 /// Which end a relay failed at. The other one was told already.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +31,8 @@ pub enum RelayError {
 enum Phase {
     Copying,
     Finishing,
+    /// The source has failed, and the sink has so many turns left.
+    Failing(StreamError, u32),
     Done(Result<u64, RelayError>),
 }
 
@@ -97,6 +105,17 @@ impl Relay {
         source: &mut S,
         sink: &mut K,
     ) -> Poll<Result<(), RelayError>> {
+        if let Phase::Failing(error, turns) = &mut self.state {
+            if std::mem::take(&mut self.unflushed) {
+                let _ = sink.poll_flush(cx);
+            }
+            if *turns == 0 {
+                return Poll::Ready(Err(RelayError::Source(error.clone())));
+            }
+            *turns -= 1;
+            let _ = pin!(yield_now()).poll(cx); // wakes us after the others
+            return Poll::Pending;
+        }
         let start = self.bytes;
         let mut frames = 0;
         while let Phase::Copying = self.state {
@@ -119,7 +138,11 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.trailers = Some(fields),
                 Poll::Ready(None) => self.state = Phase::Finishing,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(RelayError::Source(error))),
+                Poll::Ready(Some(Err(error))) => {
+                    // What a stream holds goes with its reset, and with a short answer that is all of it.
+                    self.state = Phase::Failing(error, if self.unflushed { LAST_TURNS } else { 0 });
+                    return self.advance(cx, source, sink);
+                }
                 Poll::Pending => {
                     if self.unflushed && sink.poll_flush(cx).map_err(RelayError::Sink)?.is_ready() {
                         self.unflushed = false;

@@ -133,10 +133,23 @@ fn a_broken_source_resets_the_sink() {
     let (mut relay, mut sink) = (Relay::new(), Log::default());
     let mut source = script([data("a"), Some(Err(StreamError::Truncated))], false);
     let error = RelayError::Source(StreamError::Truncated);
+    for _ in 0..2 {
+        assert!(step(&mut relay, &mut source, &mut sink).is_pending());
+        assert_eq!(sink.seen, ["a", "flush"], "what it holds has time to leave");
+    }
     assert_eq!(step(&mut relay, &mut source, &mut sink), Poll::Ready(Err(error.clone())));
-    assert_eq!(sink.seen, ["a", "reset"]);
+    assert_eq!(sink.seen, ["a", "flush", "reset"]);
     assert_eq!(step(&mut relay, &mut source, &mut sink), Poll::Ready(Err(error)));
-    assert_eq!(sink.seen.len(), 2);
+    assert_eq!(sink.seen.len(), 3);
+}
+
+#[test]
+fn nobody_waits_for_a_sink_that_holds_nothing() {
+    let (mut relay, mut sink) = (Relay::new(), Log::default());
+    let mut source = script([data("a"), None, Some(Err(StreamError::Truncated))], false);
+    assert!(step(&mut relay, &mut source, &mut sink).is_pending());
+    assert!(step(&mut relay, &mut source, &mut sink).is_ready());
+    assert_eq!(sink.seen, ["a", "flush", "reset"]);
 }
 
 #[test]
