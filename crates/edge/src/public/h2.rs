@@ -38,13 +38,30 @@ const REMEMBERED_RESETS: usize = 256;
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves the connection to its end.
-pub(crate) async fn serve<S>(side: &Arc<PublicSide>, client: Arc<Client>, socket: S)
+pub(crate) fn serve<S>(side: &Arc<PublicSide>, client: Arc<Client>, socket: S) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = &side.settings;
-    let max_header_bytes = settings.max_header_bytes + settings.max_header_fields * FIELD_COST;
+    let max_header_bytes = side.settings.max_header_bytes + side.settings.max_header_fields * FIELD_COST;
     let (socket, watch) = Watched::new(socket, max_header_bytes);
+    // In boxes of their own: what the handshake needs is given back after it, and the connection is there once.
+    let begun = Box::pin(begin(side, client.clone(), socket, max_header_bytes));
+    async move {
+        if let Some(connection) = begun.await {
+            streams(side, &client, connection, &watch).await;
+        }
+    }
+}
+
+async fn begin<S>(
+    side: &PublicSide,
+    client: Arc<Client>,
+    socket: Watched<S>,
+    max_header_bytes: usize,
+) -> Option<Served<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let handshake = Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
         .initial_window_size(STREAM_WINDOW)
@@ -55,12 +72,15 @@ where
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(socket);
-    match timeout(settings.header_timeout, handshake).await {
-        Ok(Ok(connection)) => streams(side, &client, connection, &watch).await,
+    match timeout(side.settings.header_timeout, handshake).await {
+        Ok(Ok(connection)) => return Some(Box::new(connection)),
         Ok(Err(error)) => tracing::debug!(peer = %client.address, %error, "HTTP/2 handshake failed"),
         Err(_) => tracing::debug!(peer = %client.address, "HTTP/2 handshake timed out"),
     }
+    None
 }
+
+type Served<S> = Box<Connection<Watched<S>, Bytes>>;
 
 /// What the connection's own task hears next.
 #[allow(clippy::large_enum_variant)] // lives for one turn of a loop; a box would cost an allocation for each request
@@ -72,12 +92,8 @@ enum Next {
     Drain,
 }
 
-async fn streams<S>(
-    side: &Arc<PublicSide>,
-    client: &Arc<Client>,
-    mut connection: Connection<Watched<S>, Bytes>,
-    watch: &Watch,
-) where
+async fn streams<S>(side: &Arc<PublicSide>, client: &Arc<Client>, mut connection: Served<S>, watch: &Watch)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let ear = side.drain.listen();
@@ -302,5 +318,24 @@ impl Download for H2Download {
 
     fn carries_trailers(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpStream;
+    use tokio_rustls::server::TlsStream;
+
+    fn size_of_future<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The handshake's room is given back, and the connection, the most of it, isn't there twice.
+    #[test]
+    fn an_idle_connection_holds_no_room_for_its_handshake() {
+        let idle = size_of_future(serve::<TlsStream<TcpStream>>);
+        let connection = size_of::<Connection<Watched<TlsStream<TcpStream>>, Bytes>>();
+        assert!(idle + connection < 4 * 1024, "{idle} and {connection} bytes");
     }
 }
