@@ -4,15 +4,20 @@
 use crate::error::EdgeError;
 use crate::settings::{Addresses, Settings, resolve};
 use qanat_transport::{Elsewhere, Generation, Older, TunnelUdp};
-use socket2::{SockRef, Type};
+use socket2::{SockRef, TcpKeepalive, Type};
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 
 const BACKLOG: u32 = 4096;
+/// A client that has gone without a word is noticed two minutes after the last thing that was heard of it. A silent WebSocket, which
+/// has no other limit, would stay for ever.
+const VANISHED: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
 /// Tries to find a port free for both.
 const MAX_TRIES: usize = 64;
 
@@ -101,6 +106,7 @@ impl Sockets {
         let address = |socket: &Option<StdTcpListener>| socket.as_ref().and_then(|socket| socket.local_addr().ok());
         let serve = |role, socket: StdTcpListener| {
             let given = socket.try_clone()?;
+            SockRef::from(&socket).set_tcp_keepalive(&VANISHED)?; // those that it accepts have it from it
             Ok((TcpListener::from_std(socket)?, (role, given)))
         };
         let failed =
@@ -298,6 +304,33 @@ mod tests {
             given.retain(|role| role.starts_with("tunnel_udp/"));
             given.sort_unstable();
             assert_eq!(given, ["tunnel_udp/packets/0", "tunnel_udp/packets/1", "tunnel_udp/packets/2"]);
+        }
+    }
+
+    /// Also on sockets that another process made.
+    #[tokio::test]
+    async fn a_client_that_vanishes_is_noticed() {
+        let set = on_loopback(0);
+        let mut given = Descriptors::new();
+        for role in [HTTPS, HTTP, TUNNEL_TCP] {
+            let foreign = StdTcpListener::bind("127.0.0.1:0").unwrap();
+            foreign.set_nonblocking(true).unwrap();
+            given.insert(role.to_owned(), foreign.into());
+        }
+        let mut named = set.clone();
+        let address = |role: &str| SockRef::from(&given[role]).local_addr().unwrap().as_socket().unwrap().to_string();
+        (named.https_address, named.http_address) = (Some(address(HTTPS)), Some(address(HTTP)));
+        named.tunnel_address = address(TUNNEL_TCP);
+        for sockets in [open(&set, Descriptors::new()).unwrap(), open(&named, given).unwrap()] {
+            for listener in [sockets.https.unwrap(), sockets.http.unwrap(), sockets.tunnel_tcp] {
+                let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (taken, _) = listener.accept().await.unwrap();
+                let taken = SockRef::from(&taken);
+                assert!(taken.keepalive().unwrap());
+                let times = (taken.tcp_keepalive_time().unwrap(), taken.tcp_keepalive_interval().unwrap());
+                assert_eq!(times, (Duration::from_secs(60), Duration::from_secs(15)));
+                assert_eq!(taken.tcp_keepalive_retries().unwrap(), 4);
+            }
         }
     }
 
