@@ -9,8 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes of one connection. A stock connector registers with less than one kilobyte.
 pub(crate) const MAX_BYTES: usize = 64 * 1024;
-/// Bytes of all that haven't registered, what each has of its own left out.
-const MAX_SHARED_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of all that haven't registered, what each has of its own left out. A byte can stand for a field of HPACK's table, which takes
+/// a hundred here, so that this is 200 MiB at worst.
+const MAX_SHARED_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes that each connection has of its own, so that nobody's registration depends on what others have used up.
 const OWN_BYTES: usize = 4 * 1024;
 /// Messages of one connection: a stock connector registers with two.

@@ -113,7 +113,7 @@ async fn serve(stream: Accept<TcpStream>, remote: SocketAddr, place: Place, rece
         let socket = Batched::new(Metered::new(Goodbye::new(stream), metered));
         let mut outlet = socket.outlet();
         let stream = Beating::new(socket, pulse.beat.clone(), true);
-        let mut made = pin!(http2::client(reception.settings.max_head).handshake::<_, Bytes>(stream));
+        let mut made = pin!(http2::client().handshake::<_, Bytes>(stream));
         let made = Last::new(made.as_mut(), &mut outlet).await;
         made.map(|made| (made, outlet, group)).map_err(|error| error.to_string())
     };
