@@ -18,6 +18,7 @@ class TlsSocket:
         self._tls = context.wrap_bio(self._came, self._goes, server_side=hostname is None, server_hostname=hostname)
         self._state = Lock()
         self._order = Lock()
+        self._last = b""
         self.setsockopt = sock.setsockopt
         self.settimeout = sock.settimeout
         self.gettimeout = sock.gettimeout
@@ -49,10 +50,14 @@ class TlsSocket:
                     pass
                 except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
                     return b""
+                except ssl.SSLError as error:
+                    error.add_note(f"the last that came: {self._last!r}")
+                    raise
             self._take()
 
     def _take(self) -> None:
         data = self._sock.recv(PIECE)
+        self._last = data[:400]
         with self._state:
             if data:
                 self._came.write(data)

@@ -53,7 +53,7 @@ HOUR_S = 3600.0
 FAILED_LOGINS_S = 10.0
 READ_CERTIFICATES = "read given certificates"
 RENEW_CERTIFICATES = "renew certificates"
-API_NOTICE_S = 0.3
+API_NOTICE_S = 0.4
 """For clients of the API to hear that their connections close, before another process answers."""
 PROMOTION_S = 35.0
 """Longer than a promotion may hold requests: one that is under way is not undone for an upgrade."""
