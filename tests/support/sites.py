@@ -5,7 +5,6 @@ of a configuration, and a slot that nobody listens on refuses connections.
 """
 
 import json
-import re
 import signal
 import socket
 import ssl
@@ -79,11 +78,9 @@ class Tunnelled:
         return version
 
     def withdraw(self, rules: list[dict[str, Any]]) -> None:
-        """Takes what `push` was given out of force. Rules for a hostname of their own are in nobody's way: they leave with the
-        next push, for an edge takes a hundred configurations a minute."""
+        """Takes what `push` was given out of force."""
         self.rules = [rule for rule in self.rules if not any(rule is each for each in rules)]
-        if not all(re.fullmatch(rf"p\d+\.{re.escape(self.domain)}", rule.get("hostname", "")) for rule in rules):
-            self.push()
+        self.push()
 
     def take(self) -> Slot:
         if not self.slots:
