@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import h2.exceptions
 import h2.settings
 
 from tests.support.http1 import Answer, Fields, Wire, close_quietly, value, values
+from tests.support.tls import TlsSocket
 from tests.support.waiting import PATIENCE_S
 
 
@@ -372,7 +374,7 @@ Http2Script = Callable[[Http2Exchange], None]
 class Http2OriginConnection:
     """One accepted connection."""
 
-    def __init__(self, origin: "Http2Origin", sock: socket.socket) -> None:
+    def __init__(self, origin: "Http2Origin", sock: TlsSocket) -> None:
         self.origin = origin
         self.sock = sock
         self.lock = threading.Lock()
@@ -453,7 +455,7 @@ class Http2Origin:
 
     def _serve(self, sock: socket.socket) -> None:
         try:
-            connection = Http2OriginConnection(self, self.tls.wrap_socket(sock, server_side=True))
+            connection = Http2OriginConnection(self, TlsSocket(sock, self.tls))
             self.connections.append(connection)
             connection.serve()
         except (OSError, h2.exceptions.ProtocolError):
@@ -467,5 +469,6 @@ class Http2Origin:
         except OSError:
             pass
         close_quietly(self.listener)
-        for connection in self.connections:
-            close_quietly(connection.sock)
+        for connection in self.connections:  # whose own thread closes it
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)

@@ -289,12 +289,12 @@ class Origin:
         except OSError:
             pass
         close_quietly(self.listener)
+        # Whose own threads close them: OpenSSL would read on from whatever has the descriptor's number by then.
         for connection in list(self.connections):
             try:
                 connection.wire.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-            close_quietly(connection.wire.sock)
 
     # ---- inside
     def _remember_sni(self, sock: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
