@@ -42,10 +42,11 @@ def become(successor: int, unheard: "Callable[[], Iterable[int]]" = tuple) -> No
     for each in PASSED_ON:
         signal.signal(each, _ignore)
     signal.pthread_sigmask(signal.SIG_BLOCK, [*PASSED_ON, signal.SIGCHLD])
+    in_charge = _newest(successor)  # before a signal may end it: of a zombie nobody can tell that it was handed anything
     for number in unheard():
-        pass_on(number)
+        in_charge = pass_on(number) or in_charge
     os.set_inheritable(read, True)
-    os.execv(sys.executable, [sys.executable, "-I", "-S", __file__, str(successor), str(read)])
+    os.execv(sys.executable, [sys.executable, "-I", "-S", __file__, str(in_charge), str(read)])
 
 
 def _ignore(_number: int, _frame: object) -> None:
@@ -58,7 +59,7 @@ def watch(in_charge: int, unheard: "Iterable[int]" = ()) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, [*PASSED_ON, signal.SIGCHLD])
     for number in unheard:
         if number != signal.SIGCHLD:
-            pass_on(number)
+            in_charge = pass_on(number) or in_charge
     number = int(signal.SIGCHLD)  # it may have ended before this process could hear of it
     code = 0
     while True:
@@ -71,17 +72,25 @@ def watch(in_charge: int, unheard: "Iterable[int]" = ()) -> int:
                     return code
                 in_charge = left[-1]
         else:
-            pass_on(number)
+            in_charge = pass_on(number) or in_charge
         number = signal.sigwait([*PASSED_ON, signal.SIGCHLD])
 
 
-def pass_on(number: int) -> None:
-    """A signal for the process in charge: while one hands over there are two, and each knows what it means for it."""
-    for process in successors():
+def pass_on(number: int) -> int | None:
+    """A signal for the process in charge: while one hands over there are two, and each knows what it means for it. The newest
+    of those that it was meant for."""
+    meant = successors()
+    for process in meant:
         try:
             os.kill(process, number)
         except ProcessLookupError:
             continue
+    return meant[-1] if meant else None
+
+
+def _newest(otherwise: int) -> int:
+    running = successors()
+    return running[-1] if running else otherwise
 
 
 def _runs(child: int) -> bool:

@@ -28,6 +28,15 @@ def unheard():
     return [signal.SIGHUP]
 watcher.become(child.pid, unheard)
 """
+BECOME_AFTER_THE_END = """
+child.wait()
+while not os.path.exists(sys.argv[2]):
+    pass
+def unheard():
+    yield signal.SIGTERM
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+watcher.become(child.pid, unheard)
+"""
 SECOND = """
 import os, subprocess, sys
 subprocess.Popen([sys.executable, "-c", {third!r}], env={{**os.environ, "QANAT_HANDED_OVER": "{{}}"}})
@@ -66,6 +75,18 @@ def test_a_signal_that_comes_while_it_becomes_what_it_is_reaches_the_one_in_char
     first = subprocess.Popen([sys.executable, "-c", FIRST + BECOME_LATE, SECOND.format(third=third), str(file)])
     try:
         # of a process that it did not start itself it hears the end, too: it is the last one's
+        assert first.wait(PATIENCE_S) == 7
+    finally:
+        first.kill()
+        first.wait()
+
+
+def test_one_in_charge_that_ended_before_the_watcher_was_there_is_whom_it_ends_as(tmp_path: Path) -> None:
+    """The signal that was passed on ended it, and the process between had gone before: its exit code is the one that counts."""
+    file = tmp_path / "up"
+    third = THIRD.format(file=str(file), number=1)
+    first = subprocess.Popen([sys.executable, "-c", FIRST + BECOME_AFTER_THE_END, SECOND.format(third=third), str(file)])
+    try:
         assert first.wait(PATIENCE_S) == 7
     finally:
         first.kill()
