@@ -3,6 +3,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
+use qanat_memory::Memory;
 
 mod connector;
 mod connector_events;
@@ -19,6 +20,9 @@ mod json;
 mod log;
 mod settings;
 mod warning;
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
 
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
