@@ -85,7 +85,9 @@ def test_one_in_charge_that_ended_before_the_watcher_was_there_is_whom_it_ends_a
     """The signal that was passed on ended it, and the process between had gone before: its exit code is the one that counts."""
     file = tmp_path / "up"
     third = THIRD.format(file=str(file), number=1)
-    first = subprocess.Popen([sys.executable, "-c", FIRST + BECOME_AFTER_THE_END, SECOND.format(third=third), str(file)])
+    first = subprocess.Popen(
+        [sys.executable, "-c", FIRST + BECOME_AFTER_THE_END, SECOND.format(third=third), str(file)]
+    )
     try:
         assert first.wait(PATIENCE_S) == 7
     finally:
