@@ -5,6 +5,7 @@ import os
 import socket
 from contextlib import suppress
 from threading import Lock, Timer
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ class Deadline:
         self._twins: list[socket.socket] = []
         self._lock = Lock()
         self._over = False
+        self._ends_at = 0.0
         self._timer = Timer(seconds, self._end)
         self._timer.daemon = True
 
@@ -72,6 +74,7 @@ class Deadline:
                 _shut(twin)
 
     def __enter__(self) -> Self:
+        self._ends_at = monotonic() + self._seconds
         self._timer.start()
         return self
 
@@ -83,7 +86,9 @@ class Deadline:
             for twin in self._twins:
                 twin.close()
             self._twins.clear()
-            if self._over and (value is None or isinstance(value, Exception)):
+            # A socket's own timeout may end an exchange before the timer's thread gets to it.
+            late = self._over or monotonic() >= self._ends_at
+            if late and (value is None or isinstance(value, Exception)):
                 # Also where all seems well: a head that is cut looks as if it had ended.
                 raise LateError(f"no whole answer of {self._whose} within {self._seconds:g} s") from value
 

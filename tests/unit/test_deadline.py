@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from time import monotonic
 
 import josepy
@@ -110,6 +110,14 @@ def test_a_provider_that_drips_behind_tls_is_cut_off(
     monkeypatch.setattr(fetching, "WHOLE_S", QUICK_S)
     with dripping(part, authority.server_context("127.0.0.1")) as url:
         assert f"within {QUICK_S:g} s" in ask_a_provider(url)
+
+
+def test_a_sockets_own_timeout_is_told_as_the_end_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is as long as what is left, and may come before the timer's thread has its turn."""
+    monkeypatch.setattr(Timer, "run", lambda _: None)
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(LateError, match=r"of it within 0\.01 s"):
+        with Deadline(0.01, "it") as ends, ends.dial(listener.getsockname(), timeout=0.01) as connection:
+            connection.recv(1)
 
 
 def test_what_begins_when_time_is_over_is_cut_at_once() -> None:
