@@ -148,6 +148,21 @@ async fn a_refusal_is_told_and_its_delay_kept() {
     }
 }
 
+/// Case 26. What it tells the edge of its failures is what its delay goes by.
+#[tokio::test]
+async fn the_back_off_begins_anew_with_each_connection_that_was_up() {
+    let edge = Edge::start().await;
+    let refusal = || RegistrationRefusal { cause: "not now".into(), retry_after: Duration::ZERO, should_retry: true };
+    edge.heard.refusals.lock().unwrap().extend([refusal(), refusal()]);
+    let running = Running::start(settings(&edge, ProtocolChoice::Quic, 1));
+    running.ready(1).await;
+    let (link, told) = edge.heard.live().pop().unwrap();
+    assert_eq!(told.previous_attempts, 2);
+    link.close("lost");
+    let told = eventually(|| edge.heard.registered.lock().unwrap().get(1).map(|(_, told)| told.clone())).await;
+    assert_eq!(told.previous_attempts, 1, "the loss alone");
+}
+
 #[tokio::test]
 async fn a_duplicate_is_tried_at_the_next_address() {
     let (a, b) = (Edge::start().await, Edge::start().await);
