@@ -325,3 +325,38 @@ def _described(edge: Upgraded, pid: int) -> dict[str, Any]:
             with contextlib.suppress(Exception):
                 return ask(each, Question("describe"), limit_s=5.0)
     return {}
+
+
+def test_who_waits_for_the_first_process_hears_how_the_last_one_died(folder: Path) -> None:
+    """Also by way of one between, which still had something open."""
+    origin = Origin()
+    origin.on("/ws", websocket.echo)
+    edge = Upgraded(folder / "edge", grace_period_s="2", drain_timeout_s="600")
+    connector: Connector | None = None
+    try:
+        tunnel = edge.api.create_tunnel("app")
+        edge.api.publish(edge.api.create_zone("example.test"), HOSTNAME, tunnel.id)
+        edge.api.put_configuration(tunnel.id, [{"service": origin.service}])
+        connector = Connector(folder / "c", edge, tunnel.token)
+        code, second, said = edge.upgrade()
+        assert code == 0, said
+        edge.wait_in_charge(second["pid"])
+        wait_until(lambda: b"watcher.py" in command_line(edge.process.pid), "the watcher", timeout_s=PATIENCE_S)
+        with edge.h1(HOSTNAME, timeout_s=PATIENCE_S) as talking:
+            socket = websocket.over_http1(talking)
+            code, third, said = edge.upgrade()
+            assert code == 0, said
+            edge.wait_in_charge(third["pid"])
+            edge.api.close()
+            assert not has_ended(socket)
+            os.kill(third["pid"], signal.SIGKILL)
+            assert edge.process.wait(timeout_s=PATIENCE_S) == 128 + signal.SIGKILL
+    finally:
+        if connector is not None:
+            connector.process.kill()
+        edge.process.kill()
+        origin.close()
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

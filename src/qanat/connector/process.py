@@ -192,7 +192,7 @@ class Process:
         self._log.info("Metrics server stopped")
         self._upgrades.close()
         self._upgrades.become_watcher(self._orders.unheard)
-        return self._exit_code
+        return self._exit_code or self._upgrades.failure()
 
     def _start_server(self) -> None:
         self._server.start()

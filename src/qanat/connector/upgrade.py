@@ -101,6 +101,10 @@ class Upgrades:
         if self._successor and self._keeps_watcher:
             watcher.become(self._successor.pid, unheard)
 
+    def failure(self) -> int:
+        """The exit status of the process that this one handed over to, if that has failed before this one ends; else 0."""
+        return self._successor.failure() if self._successor else 0
+
     def _run(self, limit_s: float, asker: Asker | None) -> None:
         try:
             result = self._hand_over(limit_s)

@@ -77,7 +77,7 @@ def run_edge(settings: EdgeSettings, *, output: Output, predecessor: Predecessor
     with signals:
         upgrades = _serve(settings, output, predecessor, signals, manager, arrival)
         upgrades.become_watcher()
-    return 0
+    return upgrades.failure()
 
 
 def _serve(

@@ -44,6 +44,8 @@ wait for it: for as long as what is open on it lasts."""
 LOOK_S = 0.1
 CLOSE_S = 5.0
 """How long the end of this process waits for that of one that it was starting."""
+GONE_S = 1.0
+"""The same, for that of one whose line is closed already."""
 
 log = structlog.get_logger(__name__)
 
@@ -146,6 +148,13 @@ class Upgrades:
         if self._successor and self._keeps_watcher:
             watcher.become(self._successor.pid, self._signals.unheard)
 
+    def failure(self) -> int:
+        """The exit status of a process that handed over: the failure of the one that it handed over to, where that has ended
+        before it. So whoever waits for the first of them hears of it."""
+        if self._successor is None:
+            return 0
+        return self._successor.failure(0.0 if self._leaders else GONE_S)
+
     def describe(self) -> dict[str, Any]:
         """What a command of this host may know."""
         counters = self._parts.engine.counters()
@@ -191,6 +200,8 @@ class Upgrades:
         if is_last and not self._is_closed:
             log.info("no process after this one is left")
             self._signals.tell(Order.HANDED_OVER, self._drain_s)
+            if self._watched or self._keeps_watcher:
+                self._signals.tell(Order.END)  # nobody starts an edge anew before this process has ended
 
     def _follow(self, descriptor: int) -> int:
         """A process after the one that took over from this one shall decide here."""

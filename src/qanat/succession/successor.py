@@ -68,6 +68,11 @@ class Begun(Generic[Line]):
         """Passes a signal on, if it still runs."""
         self._child.signal(number)
 
+    def failure(self, limit_s: float = 0.0) -> int:
+        """The exit code of one that ended in failure within that time, as a shell tells it; 0 where it runs or all is well."""
+        code = self._child.wait(limit_s) or 0
+        return code if code >= 0 else 128 - code
+
     def _wait(self, limit_s: float, what: str, found: Callable[[Line], T | None]) -> T:
         """What the first line says in which something is found. `what`: it did not do, if it never comes.
 

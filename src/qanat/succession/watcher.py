@@ -63,18 +63,24 @@ def watch(in_charge: int, unheard: "Iterable[int]" = ()) -> int:
         if number != signal.SIGCHLD:
             in_charge = pass_on(number) or in_charge
     number = int(signal.SIGCHLD)  # it may have ended before this process could hear of it
+    seen = {in_charge, *successors()}
     code = 0
     while True:
         if number == signal.SIGCHLD:
             codes = _reap()
-            code = codes.get(in_charge, code)
+            # where the one in charge was another's child, that one ends as it did
+            for ended in (*codes, in_charge):
+                if ended in seen:
+                    code = codes.get(ended, code)
+            left = successors()
+            seen.update(left)
             if in_charge in codes or not _runs(in_charge):
-                left = successors()
                 if not left:
                     return code
                 in_charge = left[-1]
         else:
             in_charge = pass_on(number) or in_charge
+            seen.add(in_charge)
         number = signal.sigwait([*PASSED_ON, signal.SIGCHLD])
 
 
