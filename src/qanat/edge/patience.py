@@ -55,6 +55,12 @@ class Crowd:
         longest.transport.abort()
         return True
 
+    def say_goodbye(self) -> None:
+        """From now on answers say that their connections close, also those to requests that are under way."""
+        self.is_leaving = True
+        for each in self._open:
+            each.say_goodbye()
+
     def waits(self, protocol: "PatientProtocol", waits: bool) -> None:
         """Whether it has no request under way."""
         owner = self._open.get(protocol)
@@ -106,16 +112,23 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """A head or body in parts gets no more time for each part."""
         super().data_received(data)
-        if self.crowd.is_leaving and not self._is_silent:
-            self.cycle.keep_alive = False
-            # uvicorn tells only those who have asked for it, and a client that isn't told sends its next request into the end
-            if CLOSE_HEADER not in self.cycle.scope["headers"]:
-                self.cycle.scope["headers"] = [*self.cycle.scope["headers"], CLOSE_HEADER]
+        if self.crowd.is_leaving:
+            self.say_goodbye()
         self._expect()
+
+    def say_goodbye(self) -> None:
+        """The answer to what is under way, if its head hasn't left, says that the connection closes."""
+        if self._is_silent or self.cycle.response_complete:
+            return
+        self.cycle.keep_alive = False
+        # uvicorn tells only those who have asked for it, and a client that isn't told sends its next request into the end
+        if CLOSE_HEADER not in self.cycle.scope["headers"]:
+            self.cycle.scope["headers"] = [*self.cycle.scope["headers"], CLOSE_HEADER]
 
     def shutdown(self) -> None:
         """As uvicorn's own, but for a connection that nothing has been heard of yet."""
         if not self._is_silent:
+            self.say_goodbye()
             super().shutdown()
             return
         self.crowd.is_leaving = True

@@ -44,9 +44,13 @@ class Server(uvicorn.Server):
         """From any thread, also before it serves and after its end."""
         self.should_exit = True
         if self._told is not None:
-            loop, ending = self._told
+            self.call(self._told[1].set)
+
+    def call(self, what: Callable[[], None]) -> None:
+        """In the thread that serves, soon; from any thread. Nothing happens before it serves and after its end."""
+        if self._told is not None:
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(ending.set)
+                self._told[0].call_soon_threadsafe(what)
 
 
 class ApiServer:
@@ -111,7 +115,7 @@ class ApiServer:
 
     def leave(self) -> None:
         """Serves on, and tells every client that its connection closes."""
-        self._crowd.is_leaving = True
+        self._server.call(self._crowd.say_goodbye)
 
     def end_streams(self) -> None:
         """Those that have no end of their own: nobody can wait for them."""

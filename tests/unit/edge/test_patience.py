@@ -159,3 +159,20 @@ def test_busy_connections_of_one_address_leave_places_to_others(server: ApiServe
     finally:
         for sock in busy:
             sock.close()
+
+
+@pytest.mark.parametrize("end", ["leave", "stop"])
+def test_who_has_a_request_under_way_at_the_end_is_told_that_the_connection_closes(
+    server: ApiServer, release: threading.Event, end: str
+) -> None:
+    """Not told, a client would send its next request into the end, which resets it."""
+    with closing(dial(server)) as slow:
+        slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: not server._crowd._waiting and server._crowd._open, "the request")
+        ending = threading.Thread(target=getattr(server, end))
+        ending.start()
+        wait_until(lambda: not any(each.cycle.keep_alive for each in server._crowd._open), "it to be told")
+        assert end == "stop" or ask(server).endswith(b'"hello"'), "it serves on"
+        release.set()
+        assert b"\r\nconnection: close\r\n" in read_all(slow).lower()
+        ending.join()
