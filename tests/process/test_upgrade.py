@@ -91,6 +91,33 @@ def test_no_request_fails_through_upgrades_and_an_open_one_is_finished(
 
 
 @quic_only
+def test_who_waits_for_the_first_process_hears_how_the_last_one_died(
+    fakes: Fakes, folder: Path, origin: Origin, link: Link
+) -> None:
+    """Also by way of one between, which still had something open."""
+    held = Held()
+    origin.on("/slow", held)
+    tunnel, hostname = fakes.tunnel()
+    fakes.edge.api.put_configuration(tunnel.id, [{"service": origin.service}])
+    connector = Connector(folder, fakes.edge, tunnel.token, protocol=link.protocol, grace_period="120s")
+    try:
+        wait_until(lambda: fakes.lab.status(hostname) == 200, "traffic")
+        second = upgrade(in_charge(connector))[1]["pid"]
+        wait_until(lambda: fakes.lab.status(hostname) == 200, "traffic")
+        with fakes.edge.h1(hostname, timeout_s=PATIENCE_S) as client:
+            client.start("GET", "/slow")
+            pieces = client.body_of(client.head())
+            assert next(pieces) == b"first"
+            third = upgrade(second)[1]["pid"]
+            os.kill(third, signal.SIGKILL)
+            held.let_go()
+            assert b"".join(pieces) == b"later"
+        assert connector.process.wait(timeout_s=PATIENCE_S) == 128 + signal.SIGKILL
+    finally:
+        connector.process.kill()
+
+
+@quic_only
 def test_when_the_new_process_fails_the_old_one_goes_on_and_the_reason_is_told(
     fakes: Fakes, folder: Path, link: Link
 ) -> None:
