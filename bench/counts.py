@@ -34,6 +34,7 @@ SYSCALLS = (
 ALLOCATORS = re.compile(
     r"(_?mi_|_rjem_)?(malloc|calloc|zalloc|realloc|rezalloc|posix_memalign|aligned_alloc|memalign)\w*"
 )
+OURS = re.compile(r"_?mi_\w+")
 Figures = dict[str, float]
 
 
@@ -77,7 +78,9 @@ class Callgrind:
         path = self.folder / f"callgrind.out.{self.dumps}"
         for _ in range(600):  # it is written after the command has returned
             if path.exists() and "\ntotals: " in tail(path):
-                return {"instructions": total(path), "allocations": allocations(path)}
+                counted = allocations(path)
+                found = {"instructions": total(path)}
+                return found if counted is None else {**found, "allocations": counted}
             time.sleep(0.1)
         raise BenchError(f"callgrind wrote no {path}")
 
@@ -92,18 +95,19 @@ def total(path: Path) -> float:
     return float(re.findall(r"^totals: (\d+)", tail(path), re.MULTILINE)[-1])
 
 
-def allocations(path: Path) -> float:
-    """Calls of an allocator from outside of it."""
-    found, caller, callee = 0, "", ""
+def allocations(path: Path) -> float | None:
+    """Calls of an allocator from outside of it; None where the engine's has no name, for it is stripped."""
+    found, caller, callee, named = 0, "", "", False
     with path.open() as file:
         for line in file:
             if line.startswith("fn="):
                 caller = line[3:].strip()
             elif line.startswith("cfn="):
                 callee = line[4:].strip()
+                named = named or OURS.fullmatch(callee) is not None
             elif line.startswith("calls=") and ALLOCATORS.fullmatch(callee) and not ALLOCATORS.fullmatch(caller):
                 found += int(line[6:].split(" ", 1)[0])
-    return float(found)
+    return float(found) if named else None
 
 
 def system_calls(child: Child, target: Target, count: int) -> Figures:
@@ -168,8 +172,8 @@ def run(folder: Path, protocol: str, parts: list[str]) -> dict[str, Figures]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.counts", description=__doc__)
     parser.add_argument("--protocol", choices=("quic", "http2"), default="quic")
-    choices, usual = ("edge", "connector", "syscalls"), ("edge", "syscalls")
-    parser.add_argument("--only", nargs="*", choices=choices, default=usual, help="edge and syscalls, if not given")
+    choices = ("edge", "connector", "syscalls")
+    parser.add_argument("--only", nargs="*", choices=choices, default=choices, help="all of them, if not given")
     parser.add_argument("--keep", type=Path, help="a folder (which must not exist) for what callgrind wrote")
     parser.add_argument("--out", type=Path, help="the file to write instead of bench/results/counts[-http2].json")
     chosen = parser.parse_args()
@@ -189,7 +193,7 @@ def main() -> int:
         return 1
     text = json.dumps({"machine": machine, "protocol": chosen.protocol, "per_request": found}, indent=1) + "\n"
     print(text)
-    if set(chosen.only) >= set(usual) or chosen.out:
+    if set(chosen.only) == set(choices) or chosen.out:
         suffix = "" if chosen.protocol == "quic" else f"-{chosen.protocol}"
         (chosen.out or RESULTS / f"counts{suffix}.json").write_text(text)
     return 0
