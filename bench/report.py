@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape
 from bench.measure import Row, median, paired, spread
 
 NO_STOCK = "QANAT_TEST_CLOUDFLARED does not name a stock cloudflared"
+LEFT_OUT = "left out of this run"
 KEYS = [
     "rps_vs_stock",
     "rps_vs_nginx_chain",
@@ -88,10 +89,11 @@ def ratios(rows: list[Row], *, ours: str, stock: str) -> dict[str, Any]:
         found[f"{way}_vs_nginx_chain"] = rounded(paired(rows, way, ours, nginx, "mb_per_s"))
         found[f"{way}_stock_vs_nginx_chain"] = rounded(paired(rows, way, stock, nginx, "mb_per_s"))
     told: dict[str, Any] = {}
+    has_stock = any(row["chain"] == stock for row in rows)
     for key in KEYS:
         told[key] = rounded(found[key])
         if found[key] is None:
-            told[f"{key}_reason"] = NO_STOCK if "stock" in key else "left out of this run"
+            told[f"{key}_reason"] = NO_STOCK if "stock" in key and not has_stock else LEFT_OUT
     return told
 
 

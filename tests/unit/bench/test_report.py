@@ -46,6 +46,8 @@ def test_every_figure_is_there_and_a_missing_one_has_its_reason() -> None:
         assert told[f"{key}_reason"]
     assert "QANAT_TEST_CLOUDFLARED" in told["rps_vs_stock_reason"]
     json.dumps(told)
+    told = ratios(rows("stock", "burst", "rps", 100), ours="ours", stock="stock")
+    assert told["register_stock_s_reason"] == told["register_s_reason"], "left out, with a stock connector at hand"
 
 
 def test_ratio_is_taken_within_a_round() -> None:
