@@ -21,8 +21,8 @@ SHOTS = ROOT / "docs" / "screenshots"
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser, started once for a module: as long as Playwright is, its loop runs in this thread, and a test of another module
-    could run none of its own."""
+    """The browser, started once for a module: as long as Playwright is, its loop runs in this thread, and a test of another
+    module could run none of its own."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     path = os.environ.get("QANAT_TEST_CHROMIUM") or shutil.which("chromium")
     if path is None:
