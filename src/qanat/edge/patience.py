@@ -18,9 +18,9 @@ from qanat.auth.guesses import network_of
 HEAD_S = 10.0
 BODY_S = 60.0
 ANSWER_STALL_S = 60.0
-FIRST_S = 0.25
-"""When the server stops, for the first request of a connection that was taken just before: it is on its way as a rule, and a
-socket that is closed on unread bytes is reset."""
+LAST_S = 0.25
+"""When the server stops, for a request of a connection that has none under way: of one that was taken just before the first is on
+its way as a rule, of another the next one may be there unread, and a socket that is closed on unread bytes is reset."""
 
 
 class Crowd:
@@ -118,7 +118,7 @@ class PatientProtocol(H11Protocol):
 
     def say_goodbye(self) -> None:
         """The answer to what is under way, if its head hasn't left, says that the connection closes."""
-        if self._is_silent or self.cycle.response_complete:
+        if not self._is_under_way:
             return
         self.cycle.keep_alive = False
         # uvicorn tells only those who have asked for it, and a client that isn't told sends its next request into the end
@@ -126,21 +126,21 @@ class PatientProtocol(H11Protocol):
             self.cycle.scope["headers"] = [*self.cycle.scope["headers"], CLOSE_HEADER]
 
     def shutdown(self) -> None:
-        """As uvicorn's own, but for a connection that nothing has been heard of yet."""
-        if not self._is_silent:
+        """As uvicorn's own, but for a connection that has no request under way: one may be there unread."""
+        self.crowd.is_leaving = True
+        if self._is_under_way:
             self.say_goodbye()
             super().shutdown()
-            return
-        self.crowd.is_leaving = True
-        self.loop.call_later(FIRST_S, self._shut_if_silent)
+        else:
+            self.loop.call_later(LAST_S, self._shut_if_idle)
 
     @property
-    def _is_silent(self) -> bool:
+    def _is_under_way(self) -> bool:
         # uvicorn's annotation hides that there is no cycle before the first request.
-        return not hasattr(self.cycle, "response_complete")
+        return not getattr(self.cycle, "response_complete", True)
 
-    def _shut_if_silent(self) -> None:
-        if self._is_silent and not self.transport.is_closing():
+    def _shut_if_idle(self) -> None:
+        if not self._is_under_way and not self.transport.is_closing():
             super().shutdown()
 
     def on_response_complete(self) -> None:
@@ -160,8 +160,7 @@ class PatientProtocol(H11Protocol):
 
     def _expect(self) -> None:
         """Starts the time for what is to come when that is something else than before."""
-        # uvicorn's annotation hides that there is none before the first request.
-        under_way = not getattr(self.cycle, "response_complete", True)
+        under_way = self._is_under_way
         if self.flow.write_paused:
             expected, seconds = "reading", ANSWER_STALL_S
         elif self.conn.their_state is h11.SEND_BODY:

@@ -176,3 +176,33 @@ def test_who_has_a_request_under_way_at_the_end_is_told_that_the_connection_clos
         release.set()
         assert b"\r\nconnection: close\r\n" in read_all(slow).lower()
         ending.join()
+
+
+def test_a_request_that_is_there_unread_when_the_server_stops_is_answered(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection that has asked before. A busy machine's server may stop before it has read what came."""
+    with closing(dial(server)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while b'"hello"' not in answer:
+            answer += client.recv(65536)
+        assert b"connection: close" not in answer.lower()
+        reached, go_on = threading.Event(), threading.Event()
+        shutdown = server._server.shutdown
+
+        async def held(sockets: list[socket.socket] | None = None) -> None:
+            reached.set()
+            go_on.wait(20.0)
+            await shutdown(sockets)
+
+        monkeypatch.setattr(server._server, "shutdown", held)
+        ending = threading.Thread(target=server.stop)
+        ending.start()
+        assert reached.wait(20.0)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        go_on.set()
+        answer = read_all(client)
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        assert answer.endswith(b'"hello"')
+        ending.join()

@@ -52,7 +52,7 @@ def test_it_serves_on_the_ipv6_loopback() -> None:
 
 def test_who_has_just_connected_when_it_stops_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection taken a moment ago has its first request on the way: closed on that, it would be reset."""
-    monkeypatch.setattr("qanat.edge.patience.FIRST_S", PATIENCE_S)
+    monkeypatch.setattr("qanat.edge.patience.LAST_S", PATIENCE_S)
     app = FastAPI()
 
     @app.get("/client/v4/here")
