@@ -42,9 +42,8 @@ def become(successor: int, unheard: "Callable[[], Iterable[int]]" = tuple) -> No
     for each in PASSED_ON:
         signal.signal(each, _ignore)
     signal.pthread_sigmask(signal.SIG_BLOCK, [*PASSED_ON, signal.SIGCHLD])
-    in_charge = _newest(
-        successor
-    )  # before a signal may end it: of a zombie nobody can tell that it was handed anything
+    # Before a signal may end it: of a zombie nobody can tell that it was handed anything.
+    in_charge = _newest(successor)
     for number in unheard():
         in_charge = pass_on(number) or in_charge
     os.set_inheritable(read, True)
